@@ -1,0 +1,18 @@
+# libcolonnade, shared and static, from the objects of all library folders, and how it is installed.
+include(GNUInstallDirs)
+
+set(objects "")
+set(libraries "")
+set(COLONNADE_LIBRARY_COMPLETE TRUE)
+foreach(folder IN LISTS COLONNADE_LIBRARY_FOLDERS)
+  if(TARGET colonnade_${folder})
+    list(APPEND objects $<TARGET_OBJECTS:colonnade_${folder}>)
+    get_property(needed TARGET colonnade_${folder} PROPERTY COLONNADE_LIBRARIES)
+    list(APPEND libraries ${needed})
+  endif()
+endforeach()
+list(REMOVE_DUPLICATES libraries)
+if(NOT TARGET colonnade_kvapi)
+  message(STATUS "kvapi is not there yet: no libcolonnade")
+  return()
+endif()
