@@ -1,0 +1,123 @@
+/* chunk.h - a chunk: one column of one segment, as bytes; and the checked view of it.
+ *
+ *   offset  size  field                     all integers little-endian
+ *        0     1  encoding                  EncodingId (codec.h)
+ *        1     1  type                      ColumnType
+ *        2     1  lane                      bits of the widest packed lane: 8, 16, 32, 64; 0 when nothing is packed
+ *        3     1  flags                     bit 0: some row is null; others 0
+ *        4     4  row count                 1 to 65,536
+ *        8     4  null count
+ *       12     2  block count               (row count + 1,023) / 1,024
+ *       14     2  value width               bytes of a fixed-bytes value, 0 for other types
+ *       16     8  minimum                   images; minimum > maximum when every row is null
+ *       24     8  maximum
+ *       32     8  base                      constant: the value; stride: row 0; packed with one block: its base; else 0
+ *       40     8  step                      stride: the step; packed: the divisor (at least 1); else 0
+ *       48     4  dictionary count          entries of the dictionary, else 0
+ *       52     4  data offset               of block 0: a multiple of 64
+ *       56     8  length                    of the chunk, padding included
+ *       64        block table, only when there is more than one block, n = block count:
+ *                   (n + 1) x u64  offset of each block from the chunk's start, then where the last one ends;
+ *                                  ascending multiples of 64
+ *                   n x i64        base
+ *                   n x i64        minimum (image; minimum > maximum when the block has no value)
+ *                   n x i64        maximum
+ *                   n x u32        null count
+ *                   n x u8         width of the packed values in bits, 0 to 64
+ *                 with one block: u8 width at 64, so that header and width end before byte 128
+ *        .        zeros to a multiple of 64; the dictionary, or the bytes of a constant string
+ *        .        zeros to a multiple of 64; the blocks, each:
+ *                   validity       16 words of 64 bits, 1 = not null; only when some, not all, of its rows are null
+ *                   data           by the encoding; zeros to a multiple of 64
+ *   end - 64  64  padding, so that kernels may read past the data
+ *
+ * Blocks hold 1,024 rows, the last one what is left; packed and plain data of fixed width are always whole blocks.
+ *
+ * Trust comes in three steps, so that a scan pays for what it touches (protocol FILE-4):
+ *   chunk_open          header and block table; reads the first chunk_head_length bytes only
+ *   chunk_check_shared  dictionary or constant: bytes [head, data offset); before any use of the chunk's values
+ *   chunk_check_block   one block: bytes of chunk_block_range; before any use of that block
+ * After that, kernels trust what they read. A chunk just written by chunk_encode needs no check. */
+#ifndef COLONNADE_ENCODINGS_CHUNK_H
+#define COLONNADE_ENCODINGS_CHUNK_H
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "base/schema.h"
+
+enum {
+  CHUNK_HEADER_BYTES = 64,
+  CHUNK_HEAD_MAX = 2560, /* header and the largest block table, rounded up to 64: chunk_open reads no more */
+  CHUNK_HAS_NULLS = 1,
+};
+
+typedef struct Codec Codec;
+
+/* A view: borrows `bytes`, owns nothing, may be copied and shared by threads. */
+typedef struct Chunk {
+  const uint8_t *bytes;
+  uint64_t length;         /* padding included */
+  const Codec *codec;
+  ColumnType type;
+  uint8_t encoding, lane;
+  bool has_nulls;
+  uint32_t row_count, null_count, block_count;
+  uint32_t width;          /* bytes of a fixed-bytes value, else 0 */
+  int64_t minimum, maximum;/* images; minimum > maximum when every row is null */
+  int64_t base;
+  uint64_t step;
+  uint32_t dictionary_count;
+  uint32_t head_length, data_offset;
+  const uint8_t *table;    /* the block table, or NULL when there is one block */
+} Chunk;
+
+/* What is known of one block without reading it. */
+typedef struct ChunkBlock {
+  uint64_t offset, end;     /* from the chunk's start */
+  int64_t base;
+  int64_t minimum, maximum; /* images; minimum > maximum when no row has a value */
+  uint32_t null_count, row_count;
+  uint8_t width;
+} ChunkBlock;
+
+/* How many bytes from its start chunk_open reads, given the rows of the segment: at most CHUNK_HEAD_MAX. */
+uint32_t chunk_head_length(uint32_t row_count);
+
+/* Checks header and block table and fills in the view. `length` is what the directory of the run says, and must be what
+ * the header says; `row_count` and `type` likewise. `bytes` must be aligned to 64.
+ *   KVSTORE_CORRUPT      anything wrong
+ *   KVSTORE_UNSUPPORTED  an encoding that this version does not know */
+Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, ColumnType type, Chunk *chunk) MUST_CHECK;
+
+/* The dictionary (sizes, ascending values, UTF-8) or the constant: once per chunk, before any value is used. */
+Status chunk_check_shared(const Chunk *chunk) MUST_CHECK;
+/* Block `block` (< block_count): validity against the null count, codes below the dictionary's size, string offsets
+ * ascending and inside, UTF-8. The shared part has been checked. */
+Status chunk_check_block(const Chunk *chunk, uint32_t block) MUST_CHECK;
+/* All three steps for a chunk already opened: what `colonnade check` and merges call. Also compares minimum, maximum and
+ * null counts with the values. */
+Status chunk_check(const Chunk *chunk) MUST_CHECK;
+
+/* The bytes that hold block `block`: [*offset, *offset + *length) from the chunk's start, *length may be 0. */
+void chunk_block_range(const Chunk *chunk, uint32_t block, uint64_t *offset, uint64_t *length);
+void chunk_block(const Chunk *chunk, uint32_t block, ChunkBlock *out);
+
+static inline uint32_t chunk_block_rows(const Chunk *chunk, uint32_t block) {
+  uint32_t left = chunk->row_count - block * BLOCK_ROWS;
+  return left < BLOCK_ROWS ? left : BLOCK_ROWS;
+}
+/* Zone of one block. */
+static inline int64_t chunk_block_minimum(const Chunk *c, uint32_t block) {
+  return c->table ? (int64_t)load_u64(c->table + 8 * (2 * (size_t)c->block_count + 1 + block)) : c->minimum;
+}
+static inline int64_t chunk_block_maximum(const Chunk *c, uint32_t block) {
+  return c->table ? (int64_t)load_u64(c->table + 8 * (3 * (size_t)c->block_count + 1 + block)) : c->maximum;
+}
+static inline uint32_t chunk_block_null_count(const Chunk *c, uint32_t block) {
+  return c->table ? load_u32(c->table + 8 * (4 * (size_t)c->block_count + 1) + 4 * (size_t)block) : c->null_count;
+}
+
+/* Which rows of a block are not null: 16 words, zeros past its rows. */
+void chunk_validity(const Chunk *chunk, uint32_t block, uint64_t words[BLOCK_WORDS]);
+
+#endif
