@@ -1,0 +1,45 @@
+# The front door. Everything happens in build/; the presets are in CMakePresets.json.
+.PHONY: all demo test check bench format lint tidy long clean
+
+all: build/release/build.ninja
+	cmake --build --preset release
+
+build/release/build.ninja:
+	@command -v cmake >/dev/null || { echo "cmake is missing: run tools/install-deps first"; exit 1; }
+	cmake --preset release
+
+# The flights of New York in 2013: import, ask, correct, expire, kill, ask again.
+demo:
+	tools/install-deps
+	@$(MAKE) --no-print-directory all
+	tools/demo
+
+# The whole matrix: compilers, sanitizers, scalar and portable kernels.
+test:
+	tools/install-deps
+	tools/check-matrix
+
+# The suite of the release build alone.
+check: all
+	ctest --preset release
+
+bench:
+	tools/install-deps --bench
+	@$(MAKE) --no-print-directory all
+	bench/run
+
+format:
+	git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
+
+lint: all
+	tools/lint
+
+tidy:
+	python3 tools/tidy.py
+
+# The campaigns (crashes, models) in their long form: hours.
+long: all
+	tools/check-matrix --long
+
+clean:
+	rm -rf build
