@@ -3,7 +3,7 @@
 #   colonnade_folder(<folder> SOURCES a.c b.c [DEPENDS base os] [LIBRARIES zstd])
 #   colonnade_test(test_<file> SOURCES test_<file>.c [DEPENDS <folders>] [LIBRARIES ...] [ARGUMENTS ...] [CAMPAIGN])
 #   colonnade_fuzzer(fuzz_<file> SOURCES fuzz_<file>.c [DEPENDS <folders>])
-#   colonnade_program(<name> SOURCES ... [LIBRARIES ...])          a client: public headers and libcolonnade only
+#   colonnade_program(<name> SOURCES ... [LIBRARIES ...] [INSTALL])      a client: the public headers and libcolonnade
 
 set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_STANDARD_REQUIRED ON)
@@ -28,6 +28,9 @@ endforeach()
 # Float results are part of the contract (docs/semantics.md): no multiply and add are ever contracted into one rounding.
 add_compile_options(-ffp-contract=off -fno-math-errno -Wall -Wextra -Wshadow -Wpointer-arith -Wvla
                     $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes> $<$<COMPILE_LANGUAGE:C>:-Wmissing-prototypes>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fno-gnu-unique>) # such symbols could not be made local
+endif()
 if(COLONNADE_WERROR)
   add_compile_options(-Werror)
 endif()
@@ -177,16 +180,22 @@ function(colonnade_fuzzer name)
   colonnade_test_properties(${name})
 endfunction()
 
-# A client of the library: it sees include/ and links libcolonnade.
+# A client of the library: it sees include/ (and its own folder, from the root) and links libcolonnade. Built into bin/.
 function(colonnade_program name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "INSTALL" "" "SOURCES;LIBRARIES")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "colonnade_program(${name}): SOURCES are needed; not understood: ${arg_UNPARSED_ARGUMENTS}")
   endif()
-  if(NOT TARGET colonnade)
+  if(NOT TARGET libcolonnade)
     message(STATUS "${CMAKE_CURRENT_SOURCE_DIR}: libcolonnade is not there yet")
     return()
   endif()
   add_executable(${name} ${arg_SOURCES})
-  target_link_libraries(${name} PRIVATE colonnade ${arg_LIBRARIES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}")
+  target_link_libraries(${name} PRIVATE libcolonnade ${arg_LIBRARIES} Threads::Threads m)
+  if(arg_INSTALL)
+    set_target_properties(${name} PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+    install(TARGETS ${name} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  endif()
 endfunction()
