@@ -92,8 +92,8 @@ typedef struct Segment Segment;
 typedef struct ChunkPlace {
   uint64_t offset, length; /* within the extent */
   ColumnZone zone;         /* of the whole segment */
-  uint8_t encoding;        /* an id of encodings/codec.h */
-  uint8_t width;           /* bits a value, where the encoding has such a width; else 0 */
+  uint8_t encoding;        /* EncodingId */
+  uint8_t lane;            /* bits of its widest packed lane, as in the chunk; 0 when nothing is packed */
 } ChunkPlace;
 
 /* Opens a run whose directory is `length` bytes at `directory` (not kept). `sources` names its extents by ordinal;
@@ -134,7 +134,7 @@ struct Segment {
   Bytes first_key, last_key;      /* encoded; owned by the run */
   int64_t expiry_min, expiry_max; /* as in the run */
   bool has_expiry;                /* whether there is an expiry chunk */
-  const ChunkPlace *places;       /* one a column of the run's own columns, then the expiry */
+  const ChunkPlace *places;       /* of the run's own columns, then of the expiry: see segment_place */
   struct SegmentOpen *_Atomic opened; /* private to the folder */
 };
 
@@ -161,8 +161,7 @@ typedef struct ChunkHold {
   Source *source;
   uint64_t offset;            /* of the chunk within the extent */
   SourcePin pin;
-  Chunk own_chunk;            /* with a cached source: what the two pointers above point to */
-  _Atomic uint64_t own_verified;
+  Chunk own_chunk;            /* with a cached source: what `chunk` points to */
 } ChunkHold;
 
 /* The column named `column` of the segment as a chunk; the pseudo-column COLUMN_EXPIRY names the hidden expiry (only when
@@ -197,10 +196,12 @@ Status segment_fence(Segment *s, uint32_t block, Bytes *fence) MUST_CHECK;
 /* Looks a key up; `hash` is hash_key of it. When *found, *out has the run's number. Dead and expired rows are found too:
  * deleted sets are the caller's. */
 Status column_run_find(ColumnRun *run, Bytes key, uint64_t hash, Locator *out, bool *found) MUST_CHECK;
-/* The same for many keys at once, in any order, prefetching: locators[i] is the packed locator of keys[i] or LOCATOR_NONE.
- * Entries whose locators[i] is not LOCATOR_NONE on entry are left alone, so that the runs of a version are asked in turn. */
+/* The same for many keys at once, in any order (they are looked up in the order of keys, so that neighbours share cache
+ * lines): locators[i] becomes the packed locator of keys[i] when it is found. Entries whose locators[i] is not LOCATOR_NONE
+ * on entry are left alone, so that the runs of a version can be asked in turn. */
 Status column_run_find_many(ColumnRun *run, const Bytes *keys, const uint64_t *hashes, size_t count,
                             uint64_t *locators) MUST_CHECK;
+
 /* The position (segment << 16 | row) of the first row whose key is not less than `key`; *position is
  * segment_count << 16 when there is none. For key ranges. */
 Status column_run_lower_bound(ColumnRun *run, Bytes key, uint32_t *position) MUST_CHECK;
