@@ -67,14 +67,13 @@ typedef struct ColumnRunWriter ColumnRunWriter;
 /* A writer of one run. `schema` is borrowed until column_run_writer_destroy, the sink is copied; `options` may be NULL. */
 Status column_run_writer_create(const RunSink *sink, const Schema *schema, const ColumnRunOptions *options,
                                 ColumnRunWriter **writer) MUST_CHECK;
-/* Adds rows, copying what it keeps, strings included. Their encoded keys ascend strictly, within the batch and from call
- * to call (COL-1: asserted at block edges, in debug builds at every row). The batch has the schema's columns in its order.
- * Emits a segment whenever one is full. Not more rows than column_run_writer_room. After a failure only
- * column_run_writer_destroy may follow. */
-Status column_run_writer_add(ColumnRunWriter *writer, const ColumnBatch *rows) MUST_CHECK;
-/* Rows that the run surely still takes: 0 when column_run_writer_is_full. */
-uint64_t column_run_writer_room(const ColumnRunWriter *writer);
-/* True when RUN_SEGMENTS_MAX segments are emitted: finish this run, begin another. */
+/* Adds the rows of the batch from row *next on, copying what it keeps, strings included, and sets *next behind the last one
+ * taken: to rows->row_count, unless the run is full before (column_run_writer_is_full): then finish it, and begin the next
+ * run with what is left. Encoded keys ascend strictly, within the batch and from call to call (COL-1: asserted at block
+ * edges, in debug builds at every row). The batch has the schema's columns in its order. Emits a segment whenever one is
+ * complete. After a failure only column_run_writer_destroy may follow. */
+Status column_run_writer_add(ColumnRunWriter *writer, const ColumnBatch *rows, uint32_t *next) MUST_CHECK;
+/* True when RUN_SEGMENTS_MAX segments are emitted. */
 bool column_run_writer_is_full(const ColumnRunWriter *writer);
 /* Rows added so far. */
 uint64_t column_run_writer_rows(const ColumnRunWriter *writer);
