@@ -1,0 +1,59 @@
+/* aggregate.h - count, sum, minimum, maximum and average over the selected rows of a table.
+ *
+ * Several at once share what they read: a column is visited once a unit, whatever is asked of it. Counts, minima and maxima
+ * of blocks that are wholly selected come from their zone maps. Meaning and rounding: docs/semantics.md. */
+#ifndef COLONNADE_COLUMNAR_AGGREGATE_H
+#define COLONNADE_COLUMNAR_AGGREGATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/schema.h"
+#include "base/status.h"
+#include "columnar/scan.h"
+#include "encodings/codec.h"
+
+typedef enum AggregateKind {
+  AGGREGATE_ROWS,    /* count(*) */
+  AGGREGATE_VALUES,  /* count(column): rows where it is not null */
+  AGGREGATE_TOTAL,   /* sum(column) */
+  AGGREGATE_LEAST,   /* min(column) */
+  AGGREGATE_GREATEST,/* max(column) */
+  AGGREGATE_MEAN,    /* avg(column) */
+} AggregateKind;
+
+typedef struct AggregateRequest {
+  AggregateKind kind;
+  uint32_t column; /* position in the schema; not for AGGREGATE_ROWS */
+} AggregateRequest;
+
+/* Counts are u64; the sum of integers and bool is `integer` (is_integer set, `value` unused); the sum of floats and every
+ * average is f64; least and greatest have the column's type, strings valid as long as the Aggregates. */
+typedef struct AggregateResult {
+  bool is_null;
+  bool is_integer;
+  Int128 integer;
+  Value value;
+} AggregateResult;
+
+typedef struct Aggregates Aggregates;
+
+/* `requests` are copied, `schema` is borrowed. KVSTORE_TYPE: the sum or average of something that has none (names the
+ * column). KVSTORE_SCHEMA: a position that the schema does not have. */
+Status aggregates_create(const Schema *schema, const AggregateRequest *requests, size_t count,
+                         Aggregates **aggregates) MUST_CHECK;
+void aggregates_destroy(Aggregates *aggregates); /* NULL is allowed */
+/* Adds the rows that `scan` selected of its unit. Units in the order of the snapshot give float sums their bits. After a
+ * failure only aggregates_destroy may follow. */
+Status aggregates_add(Aggregates *aggregates, Scan *scan) MUST_CHECK;
+/* The result of request `index`, of all units added so far. */
+AggregateResult aggregates_result(const Aggregates *aggregates, size_t index);
+
+enum { INT128_TEXT_MAX = 41 }; /* a sign, 39 digits, a NUL */
+/* The decimal digits; returns how many characters. */
+size_t int128_text(Int128 value, char text[INT128_TEXT_MAX]);
+/* Rounded once to the nearest double, ties to even. */
+double int128_to_double(Int128 value);
+
+#endif

@@ -1,0 +1,116 @@
+/* scan.h - which rows of a table are selected: live at a snapshot, not expired, and true of a filter.
+ *
+ * A table at a snapshot is an array of units: segments of column runs, and slabs of deltas as plain arrays. A Scan takes one
+ * unit after the other and leaves a mask of selected rows; aggregates (aggregate.h) and row batches read columns under it.
+ *
+ *   zones of the segment    excluded: nothing of it is touched
+ *   zones of its blocks     excluded blocks are not read, certain ones need no reading
+ *   dead rows, visibility   blocks without a live row are not read
+ *   predicates              cheapest and most selective first, on encoded bytes, AND into the mask; blocks with at most
+ *                           SCAN_POSITIONS_MAX rows left by position
+ *   expiry                  last
+ *
+ * Threads: units are the grain of parallelism. A Scan belongs to one thread at a time; units, runs, deleted sets and
+ * predicates may be shared by any number of scans. */
+#ifndef COLONNADE_COLUMNAR_SCAN_H
+#define COLONNADE_COLUMNAR_SCAN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/limits.h"
+#include "base/schema.h"
+#include "base/status.h"
+#include "columnar/column_run.h"
+#include "columnar/deleted_set.h"
+#include "columnar/predicate.h"
+
+/* ---- a table at a snapshot: what the engine fills in ---- */
+typedef enum ScanUnitKind { SCAN_UNIT_SEGMENT, SCAN_UNIT_ARRAYS } ScanUnitKind;
+
+/* At most SEGMENT_ROWS rows. Row numbers below are within the unit. Everything is borrowed. */
+typedef struct ScanUnit {
+  ScanUnitKind kind;
+  uint32_t row_count; /* of the segment; ARRAYS: the rows that may be looked at (published before the snapshot was taken) */
+
+  /* SEGMENT: the run was opened with the snapshot's schema. Segments of one run ascend and stand together. */
+  ColumnRun *run;
+  uint32_t segment;
+  const DeletedSet *deleted; /* of the run, at the snapshot; NULL: nothing is dead */
+
+  /* ARRAYS: entry i belongs to row i; entries from row_count on are never read. Rows are in no order. */
+  const ColumnArray *columns;      /* one a column of the schema; values NULL: the column is not there (defaults) */
+  const Value *defaults;           /* what such columns read as, by position; NULL: null */
+  const uint64_t *sequence;        /* with dead_at: visible when sequence <= snapshot < dead_at. NULL, both: all are */
+  const _Atomic uint64_t *dead_at;
+  const int64_t *expiry;           /* milliseconds since the epoch, or EXPIRY_NEVER; NULL: never, all of them */
+  uint64_t snapshot;
+} ScanUnit;
+
+typedef struct TableSnapshot {
+  const Schema *schema;
+  const ScanUnit *units;
+  uint32_t unit_count;
+  int64_t now_ms;      /* the statement's clock (VIS-8) */
+  void *owner;
+  void (*release)(void *owner); /* gives it all back; NULL: nothing to give back */
+} TableSnapshot;
+
+static inline void table_snapshot_release(TableSnapshot *snapshot) {
+  if (snapshot->release) snapshot->release(snapshot->owner);
+  *snapshot = (TableSnapshot){ 0 };
+}
+
+/* ---- what was done: blocks == blocks_skipped + blocks_certain + blocks_scanned ---- */
+typedef struct ScanCounters {
+  uint64_t units, segments_skipped; /* segments excluded by the directory of their run: nothing of them was touched */
+  uint64_t rows;                    /* in all units, dead ones included */
+  uint64_t rows_selected;
+  uint64_t blocks;
+  uint64_t blocks_skipped; /* excluded by zone map, dead rows or expiry, those of skipped segments included */
+  uint64_t blocks_certain; /* every live row matches, known without reading a column of the filter */
+  uint64_t blocks_scanned; /* a column of the filter was read */
+} ScanCounters;
+
+/* ---- a scan ---- */
+enum { SCAN_POSITIONS_MAX = 64 }; /* with at most as many rows left in a block, a predicate looks at each */
+
+typedef struct Scan Scan;
+
+/* The selected rows of the unit that was scanned last. */
+typedef struct ScanSelection {
+  const ScanUnit *unit;
+  uint32_t block_count;
+  uint64_t row_count; /* selected rows */
+  uint64_t blocks;    /* bit b: block b has a selected row */
+  uint64_t whole;     /* bit b: every row of block b is selected (a subset of blocks) */
+  uint64_t (*masks)[BLOCK_WORDS]; /* masks[b] of the blocks that are in `blocks` and not in `whole`; others undefined */
+} ScanSelection;
+
+/* `schema` and `where` (NULL: every row) are borrowed until scan_destroy. */
+Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms, Scan **scan) MUST_CHECK;
+void scan_destroy(Scan *scan); /* NULL is allowed */
+
+/* Selects the rows of a unit. What was read of the unit before goes: pointers to its strings end here (those into arrays
+ * live as long as the unit). After a failure (KVSTORE_CORRUPT, KVSTORE_IO, KVSTORE_NOMEM) nothing is selected. */
+Status scan_unit(Scan *scan, const ScanUnit *unit) MUST_CHECK;
+const ScanSelection *scan_selection(const Scan *scan);
+/* Writes the masks of whole blocks too, so that masks[b] is right for every b in `blocks`. */
+void scan_fill_masks(Scan *scan);
+const ScanCounters *scan_counters(const Scan *scan);
+
+/* Columns of the current unit; selected or not. Strings are valid until the next scan_unit or scan_destroy. */
+/* Block `block` into an array of the natural width and a byte a row (1 = null), with room for BLOCK_ROWS each; entries past
+ * the block's rows are undefined. */
+Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values, uint8_t *nulls) MUST_CHECK;
+/* One value: for few rows. */
+Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) MUST_CHECK;
+
+static inline uint32_t scan_block_rows(const ScanUnit *unit, uint32_t block) {
+  uint32_t left = unit->row_count - block * BLOCK_ROWS;
+  return left < BLOCK_ROWS ? left : BLOCK_ROWS;
+}
+
+#endif
