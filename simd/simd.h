@@ -1,0 +1,145 @@
+/* simd.h - the kernels: what each one computes, and the table through which they are called.
+ *
+ * A kernel works on one whole block of 1,024 rows and cannot fail. The scalar table (simd_scalar.c) is the specification
+ * and always there; the others give the same bits (SIMD-1). One table is chosen once, by what the processor has;
+ * COLONNADE_KERNELS=scalar|avx2|avx512 in the environment asks for one (the next lower one that runs here is taken).
+ *
+ * Packed blocks: 1,024 values of `width` bits (0 to 64) lie in interleaved lanes of 8, 16, 32 or 64 bits, the narrowest
+ * that holds the width. With L = 1024 / lane lanes, value i belongs to lane i % L and is number i / L there; a lane is a
+ * string of bits, least significant first, and word k of all lanes lies at bytes [128 k, 128 k + 128). So a block takes
+ * 128 x width bytes, a vector load holds consecutive rows, and decode order is row order. A block whose width equals its
+ * lane is a plain array. (FastLanes, Afroozeh and Boncz 2023, without its transposition.)
+ *
+ * Masks are 16 words in row order. Kernels that take `mask` as an output AND into it. `flip` is 0, or UINT64_MAX to negate
+ * the verdict. Pointers to packed blocks and arrays need the alignment of their element, no more; aligned to 64 is faster.
+ * Threads: everything here may be called by any thread. */
+#ifndef COLONNADE_SIMD_SIMD_H
+#define COLONNADE_SIMD_SIMD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/counters.h"
+
+enum { SIMD_ROWS = 1024, SIMD_WORDS = 16, SIMD_WIDTHS = 65 };
+
+typedef enum SimdLevel { SIMD_SCALAR, SIMD_AVX2, SIMD_AVX512, SIMD_LEVELS } SimdLevel;
+
+/* x > limit, unsigned */
+typedef void SimdAbove(const void *in, uint64_t limit, uint64_t flip, uint64_t *mask);
+/* low <= x <= low + span, modulo the lane; equality is span 0 */
+typedef void SimdRange(const void *in, uint64_t low, uint64_t span, uint64_t flip, uint64_t *mask);
+/* 1,024 values as an array of the lane's width */
+typedef void SimdUnpack(const void *in, void *out);
+/* Adds the values whose bit is set in `mask` (NULL: all) to the 128-bit number sum[0] + 2^64 sum[1]. */
+typedef void SimdSum(const void *in, const uint64_t *mask, uint64_t sum[2]);
+/* Smallest and largest of (value ^ flip), unsigned, of the values whose bit is set in `mask` (at least one). */
+typedef void SimdExtremes(const void *in, uint64_t flip, const uint64_t *mask, uint64_t *minimum, uint64_t *maximum);
+/* out[i] = base + step * in[i], modulo the width of out; `in` and `out` may be the same address when equally wide */
+typedef void SimdScale(const void *in, uint64_t base, uint64_t step, void *out);
+/* Packs an array of the lane's width, each value below 2^width (width >= 1), into 128 x width bytes. */
+typedef void SimdPack(const void *in, unsigned width, void *out);
+
+typedef struct SimdKernels {
+  SimdLevel level;
+  const char *name;
+
+  /* ---- packed blocks, by width; entries 8, 16, 32 and 64 serve plain arrays (of signed numbers too: ranges, with low and
+   * span modulo the width) ---- */
+  SimdAbove *above[SIMD_WIDTHS];
+  SimdRange *range[SIMD_WIDTHS];
+  SimdUnpack *unpack[SIMD_WIDTHS];
+  SimdSum *sum[SIMD_WIDTHS];
+
+  /* ---- arrays, by the logarithm of their bytes: 0 for 1 byte .. 3 for 8 bytes ---- */
+  SimdExtremes *extremes[4];
+  SimdPack *pack[4];
+  SimdScale *scale[4][4]; /* [bytes of in][bytes of out] */
+
+  /* ---- floats. Total order of docs/semantics.md: -0.0 equals 0.0, every NaN equal and above infinity. ---- */
+  /* low <= x <= high, or x is NaN and `nan` is set; low and high are no NaNs */
+  void (*range_f32)(const float *in, float low, float high, bool nan, uint64_t flip, uint64_t *mask);
+  void (*range_f64)(const double *in, double low, double high, bool nan, uint64_t flip, uint64_t *mask);
+  /* lanes[i % 8] += x for every selected row i, in order of i; mask NULL: all */
+  void (*sum_f32)(const float *in, const uint64_t *mask, double lanes[8]);
+  void (*sum_f64)(const double *in, const uint64_t *mask, double lanes[8]);
+  /* float_image of base/schema.h */
+  void (*image_f32)(const float *in, int64_t *out);
+  void (*image_f64)(const double *in, int64_t *out);
+
+  /* ---- codes: is bit code of `set` one? 4 words for bytes; for 16 bits as many words as the codes need ---- */
+  void (*member8)(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask);
+  void (*member16)(const uint16_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask);
+
+  /* ---- rows ---- */
+  /* sequence[i] <= snapshot < dead_at[i], unsigned */
+  void (*visible)(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask);
+  /* expiry[i] > now, signed */
+  void (*unexpired)(const int64_t *expiry, int64_t now, uint64_t *mask);
+
+  /* ---- masks of any number of words ---- */
+  uint64_t (*mask_count)(const uint64_t *words, size_t word_count);
+  void (*mask_and)(uint64_t *words, const uint64_t *other, size_t word_count);
+} SimdKernels;
+
+extern _Atomic(const SimdKernels *) simd_active;
+const SimdKernels *simd_choose(void); /* the first call of simd_kernels */
+
+/* The table in use. Never NULL; the same for the life of the process, unless a test forces another. */
+static inline const SimdKernels *simd_kernels(void) {
+  const SimdKernels *k = atomic_load_explicit(&simd_active, memory_order_acquire);
+  return __builtin_expect(k != NULL, 1) ? k : simd_choose();
+}
+/* The table of a level, NULL when this build or this processor does not have it. SIMD_SCALAR is always there. */
+const SimdKernels *simd_table(SimdLevel level);
+/* For tests and benchmarks: everybody uses this table from now on. NULL goes back to the choice. */
+void simd_force(const SimdKernels *table);
+
+/* Counts `blocks` kernel calls through a table (counters kernel_scalar, kernel_avx2, kernel_avx512): once per batch. */
+static inline void simd_count(const SimdKernels *k, uint64_t blocks) {
+  counter_add(k->level == SIMD_AVX512 ? COUNTER_kernel_avx512 : k->level == SIMD_AVX2 ? COUNTER_kernel_avx2
+                                                                                      : COUNTER_kernel_scalar, blocks);
+}
+
+/* ---- the layout of packed blocks ---- */
+static inline unsigned simd_lane(unsigned width) { return width <= 8 ? 8 : width <= 16 ? 16 : width <= 32 ? 32 : 64; }
+/* Bits that hold every number up to `maximum`. */
+static inline unsigned simd_width(uint64_t maximum) {
+  return maximum ? 64u - (unsigned)__builtin_clzll(maximum) : 0;
+}
+static inline uint64_t simd_width_mask(unsigned width) { return width >= 64 ? UINT64_MAX : (UINT64_C(1) << width) - 1; }
+/* log2 of the bytes of a lane: the index of the array kernels. */
+static inline unsigned simd_lane_index(unsigned width) { return width <= 8 ? 0 : width <= 16 ? 1 : width <= 32 ? 2 : 3; }
+
+static inline uint64_t simd_word(const void *p, unsigned bytes) {
+  uint8_t byte;
+  uint16_t two;
+  uint32_t four;
+  uint64_t eight;
+  switch (bytes) {
+    case 1: memcpy(&byte, p, 1); return byte;
+    case 2: memcpy(&two, p, 2); return two;
+    case 4: memcpy(&four, p, 4); return four;
+    default: memcpy(&eight, p, 8); return eight;
+  }
+}
+/* Value i of a packed block: one or two words, 128 bytes apart. */
+static inline uint64_t simd_packed_value(const void *in, unsigned width, unsigned i) {
+  if (width == 0) return 0;
+  unsigned lane = simd_lane(width), lanes = SIMD_ROWS / lane, bytes = lane / 8;
+  unsigned at = i / lanes * width, shift = at % lane;
+  const uint8_t *p = (const uint8_t *)in + at / lane * 128 + i % lanes * bytes;
+  uint64_t value = simd_word(p, bytes) >> shift;
+  if (shift + width > lane) value |= simd_word(p + 128, bytes) << (lane - shift);
+  return value & simd_width_mask(width);
+}
+
+/* Asks for the cache lines `ahead` bytes further on than [p, p + length). */
+static inline void simd_prefetch(const void *p, size_t length, size_t ahead) {
+  for (size_t at = 0; at < length; at += 64) __builtin_prefetch((const void *)((uintptr_t)p + ahead + at), 0, 3);
+}
+
+#endif

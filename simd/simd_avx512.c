@@ -1,0 +1,176 @@
+/* simd_avx512.c - the kernels with vectors of 512 bits (F, BW, DQ, VL, VBMI, VBMI2, VPOPCNTDQ: Ice Lake, Zen 4 and later). */
+#include "simd/simd.h"
+
+#include <immintrin.h>
+
+#include "simd/kernels_internal.h"
+#include "simd/loops_internal.h"
+
+/* ---- the vector of packed_internal.h; a verdict is a mask register ---- */
+#define V __m512i
+#define M uint64_t
+#define VECTOR 64
+#define GROUPS 2
+#define ZERO _mm512_setzero_si512()
+#define LOAD(p) _mm512_loadu_si512((const void *)(p))
+#define STORE(p, v) _mm512_storeu_si512((void *)(p), v)
+#define AND(a, b) _mm512_and_si512(a, b)
+#define OR(a, b) _mm512_or_si512(a, b)
+#define XOR(a, b) _mm512_xor_si512(a, b)
+#define SELECT(m, a, b) _mm512_ternarylogic_epi64(m, a, b, 0xca)
+#define SET8(x) _mm512_set1_epi8((char)(x))
+#define SET16(x) _mm512_set1_epi16((short)(x))
+#define SET32(x) _mm512_set1_epi32((int)(x))
+#define SET64(x) _mm512_set1_epi64((long long)(x))
+#define SHR8(v, s) _mm512_srli_epi16(v, (s))
+#define SHL8(v, s) _mm512_slli_epi16(v, (s))
+#define SHR16(v, s) _mm512_srli_epi16(v, (s))
+#define SHL16(v, s) _mm512_slli_epi16(v, (s))
+#define SHR32(v, s) _mm512_srli_epi32(v, (unsigned)(s))
+#define SHL32(v, s) _mm512_slli_epi32(v, (unsigned)(s))
+#define SHR64(v, s) _mm512_srli_epi64(v, (unsigned)(s))
+#define SHR64_BY(v, s) _mm512_srl_epi64(v, _mm_cvtsi32_si128(s))
+#define SHL64_BY(v, s) _mm512_sll_epi64(v, _mm_cvtsi32_si128(s))
+#define ADD32(a, b) _mm512_add_epi32(a, b)
+#define ADD64(a, b) _mm512_add_epi64(a, b)
+#define SAD8(v) _mm512_sad_epu8(v, ZERO)
+
+#define GT8(a, limit, small) (uint64_t)_mm512_cmpgt_epu8_mask(a, limit)
+#define GT16(a, limit, small) (uint64_t)_mm512_cmpgt_epu16_mask(a, limit)
+#define GT32(a, limit, small) (uint64_t)_mm512_cmpgt_epu32_mask(a, limit)
+#define GT64(a, limit, small) (uint64_t)_mm512_cmpgt_epu64_mask(a, limit)
+#define RANGE8(x, low, span) (uint64_t)_mm512_cmple_epu8_mask(_mm512_sub_epi8(x, low), span)
+#define RANGE16(x, low, span) (uint64_t)_mm512_cmple_epu16_mask(_mm512_sub_epi16(x, low), span)
+#define RANGE32(x, low, span) (uint64_t)_mm512_cmple_epu32_mask(_mm512_sub_epi32(x, low), span)
+#define RANGE64(x, low, span) (uint64_t)_mm512_cmple_epu64_mask(_mm512_sub_epi64(x, low), span)
+#define MIN8 _mm512_min_epu8
+#define MAX8 _mm512_max_epu8
+#define MIN16 _mm512_min_epu16
+#define MAX16 _mm512_max_epu16
+#define MIN32 _mm512_min_epu32
+#define MAX32 _mm512_max_epu32
+#define MIN64 _mm512_min_epu64
+#define MAX64 _mm512_max_epu64
+
+#define BITS8(m, half) ((m)[half])
+#define BITS16(m) ((m)[0] | (m)[1] << 32)
+#define BITS32(m) ((m)[0] | (m)[1] << 16)
+#define BITS64(m) ((m)[0] | (m)[1] << 8)
+
+#define KEEP8(v, mask, r, g) _mm512_maskz_mov_epi8((__mmask64)(mask)[2 * (r) + (g)], v)
+#define KEEP16(v, mask, r, g) _mm512_maskz_mov_epi16((__mmask32)((mask)[r] >> ((g) * 32)), v)
+#define KEEP32(v, mask, r, g) _mm512_maskz_mov_epi32((__mmask16)((mask)[(r) / 2] >> ((r) % 2 * 32 + (g) * 16)), v)
+#define KEEP64(v, mask, r, g) _mm512_maskz_mov_epi64((__mmask8)((mask)[(r) / 4] >> ((r) % 4 * 16 + (g) * 8)), v)
+
+#include "simd/packed_internal.h"
+
+/* ---- floats ---- */
+static void range_f32(const float *in, float low, float high, bool nan, uint64_t flip, uint64_t *mask) {
+  const __m512 vlow = _mm512_set1_ps(low), vhigh = _mm512_set1_ps(high);
+  const __mmask16 take_nan = nan ? 0xffff : 0;
+  for (int r = 0; r < SIMD_WORDS; r++) {
+    uint64_t word = 0;
+    for (int g = 0; g < 4; g++) {
+      const __m512 x = _mm512_loadu_ps(in + r * 64 + g * 16);
+      const __mmask16 inside = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(x, vlow, _CMP_GE_OQ), x, vhigh, _CMP_LE_OQ);
+      word |= (uint64_t)(__mmask16)(inside | _mm512_mask_cmp_ps_mask(take_nan, x, x, _CMP_UNORD_Q)) << (g * 16);
+    }
+    mask[r] &= word ^ flip;
+  }
+}
+static void range_f64(const double *in, double low, double high, bool nan, uint64_t flip, uint64_t *mask) {
+  const __m512d vlow = _mm512_set1_pd(low), vhigh = _mm512_set1_pd(high);
+  const __mmask8 take_nan = nan ? 0xff : 0;
+  for (int r = 0; r < SIMD_WORDS; r++) {
+    uint64_t word = 0;
+    for (int g = 0; g < 8; g++) {
+      const __m512d x = _mm512_loadu_pd(in + r * 64 + g * 8);
+      const __mmask8 inside = _mm512_mask_cmp_pd_mask(_mm512_cmp_pd_mask(x, vlow, _CMP_GE_OQ), x, vhigh, _CMP_LE_OQ);
+      word |= (uint64_t)(__mmask8)(inside | _mm512_mask_cmp_pd_mask(take_nan, x, x, _CMP_UNORD_Q)) << (g * 8);
+    }
+    mask[r] &= word ^ flip;
+  }
+}
+
+/* The eight lanes of the contract are one vector; a row that is not selected leaves its lane as it is. */
+static void sum_f64(const double *in, const uint64_t *mask, double lanes[8]) {
+  __m512d total = _mm512_loadu_pd(lanes);
+  for (int i = 0; i < SIMD_ROWS; i += 8) {
+    const __mmask8 take = mask ? (__mmask8)(mask[i / 64] >> (i % 64)) : 0xff;
+    total = _mm512_mask_add_pd(total, take, total, _mm512_loadu_pd(in + i));
+  }
+  _mm512_storeu_pd(lanes, total);
+}
+static void sum_f32(const float *in, const uint64_t *mask, double lanes[8]) {
+  __m512d total = _mm512_loadu_pd(lanes);
+  for (int i = 0; i < SIMD_ROWS; i += 8) {
+    const __mmask8 take = mask ? (__mmask8)(mask[i / 64] >> (i % 64)) : 0xff;
+    total = _mm512_mask_add_pd(total, take, total, _mm512_cvtps_pd(_mm256_loadu_ps(in + i)));
+  }
+  _mm512_storeu_pd(lanes, total);
+}
+
+/* ---- codes ---- */
+/* Code c is bit c % 8 of byte c / 8: one permutation looks up the byte among 32, a shuffle gives the bit. */
+static void member8(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask) {
+  const V bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)set));
+  const V bit_of = SET64(0x8040201008040201), seven = SET8(7), low5 = SET8(31);
+  for (int r = 0; r < SIMD_WORDS; r++) {
+    const V c = LOAD(codes + r * 64);
+    const V byte = _mm512_permutexvar_epi8(AND(_mm512_srli_epi16(c, 3), low5), bytes);
+    const V bit = _mm512_shuffle_epi8(bit_of, AND(c, seven));
+    mask[r] &= (uint64_t)_mm512_test_epi8_mask(byte, bit) ^ flip;
+  }
+}
+static void member16(const uint16_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask) {
+  const V low5 = SET32(31), one = SET32(1);
+  for (int r = 0; r < SIMD_WORDS; r++) {
+    uint64_t word = 0;
+    for (int g = 0; g < 4; g++) {
+      const V c = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(codes + r * 64 + g * 16)));
+      const V found = _mm512_i32gather_epi32(_mm512_srli_epi32(c, 5), (const void *)set, 4);
+      word |= (uint64_t)_mm512_test_epi32_mask(found, _mm512_sllv_epi32(one, AND(c, low5))) << (g * 16);
+    }
+    mask[r] &= word ^ flip;
+  }
+}
+
+/* ---- rows ---- */
+static void visible(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask) {
+  const V at = SET64(snapshot);
+  for (int r = 0; r < SIMD_WORDS; r++) {
+    if (!mask[r]) continue;
+    uint64_t word = 0;
+    for (int g = 0; g < 8; g++) {
+      const __mmask8 born = _mm512_cmple_epu64_mask(LOAD(sequence + r * 64 + g * 8), at);
+      word |= (uint64_t)_mm512_mask_cmpgt_epu64_mask(born, LOAD(dead_at + r * 64 + g * 8), at) << (g * 8);
+    }
+    mask[r] &= word;
+  }
+}
+static void unexpired(const int64_t *expiry, int64_t now, uint64_t *mask) {
+  const V at = SET64(now);
+  for (int r = 0; r < SIMD_WORDS; r++) {
+    if (!mask[r]) continue;
+    uint64_t word = 0;
+    for (int g = 0; g < 8; g++) {
+      word |= (uint64_t)_mm512_cmpgt_epi64_mask(LOAD(expiry + r * 64 + g * 8), at) << (g * 8);
+    }
+    mask[r] &= word;
+  }
+}
+
+const SimdKernels simd_avx512_kernels = {
+  .level = SIMD_AVX512,
+  .name = "avx512",
+  PACKED_KERNELS,
+  .range_f32 = range_f32,
+  .range_f64 = range_f64,
+  .sum_f32 = sum_f32,
+  .sum_f64 = sum_f64,
+  .member8 = member8,
+  .member16 = member16,
+  .visible = visible,
+  .unexpired = unexpired,
+  LOOP_KERNELS,
+};
