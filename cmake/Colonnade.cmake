@@ -125,7 +125,7 @@ function(colonnade_test_properties name)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT "${environment}" SKIP_RETURN_CODE 77)
   if(arg_CAMPAIGN)
-    set_tests_properties(${name} PROPERTIES TIMEOUT 1200 LABELS campaign COST 100)
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${COLONNADE_CAMPAIGN_SECONDS} LABELS campaign COST 100)
   endif()
 endfunction()
 
