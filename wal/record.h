@@ -83,8 +83,8 @@ typedef struct RecordHeader {
   uint64_t synced, previous_checksum, checksum;
 } RecordHeader;
 
-/* Reads the RECORD_HEADER_BYTES at `bytes` and checks what can be checked without the rest: length (at least the header,
- * a multiple of 16), kind, flags, padding, zero bytes. False when they are no header. */
+/* Reads the RECORD_HEADER_BYTES at `bytes` and checks what can be checked without the rest: length (at least the
+ * header, a multiple of 16), kind, flags, padding, zero bytes. False when they are no header. */
 bool record_header_read(const uint8_t *bytes, RecordHeader *out);
 /* Writes all fields as they are; `checksum` too. */
 void record_header_write(const RecordHeader *header, uint8_t *bytes);
@@ -95,9 +95,9 @@ uint64_t record_checksum(const uint8_t *bytes, uint32_t length, RecordKind kind,
 
 /* Clears `record` and makes the room for the header, and for nonce and tag when `sealed`. */
 void record_begin(Buffer *record, bool sealed);
-/* Pads to a multiple of 16 and notes the padding in the header; nothing when it is padded already. wal_append does it; who
- * seals does it first, then encrypts the bytes from record_body_offset to the end in place, puts nonce and tag at
- * RECORD_HEADER_BYTES, and appends nothing more. */
+/* Pads to a multiple of 16 and notes the padding in the header; nothing when it is padded already. wal_append does
+ * it; who seals does it first, then encrypts the bytes from record_body_offset to the end in place, puts nonce and
+ * tag at RECORD_HEADER_BYTES, and appends nothing more. */
 void record_pad(Buffer *record);
 /* Where the operations begin: 56, or 96 in a sealed record. */
 static inline size_t record_body_offset(unsigned flags) {
@@ -132,7 +132,8 @@ typedef struct Operation {
 void record_append_operation(Buffer *record, const Operation *operation);
 void record_append_put(Buffer *record, uint32_t family_id, int64_t expiry, Bytes key, Bytes value);
 void record_append_delete(Buffer *record, uint32_t family_id, Bytes key);
-/* Row `row` of `columns` (arrays of the whole schema, in its order) under its encoded key. The version is the schema's. */
+/* Row `row` of `columns` (arrays of the whole schema, in its order) under its encoded key. The version is the
+ * schema's. */
 void record_append_row(Buffer *record, uint32_t family_id, int64_t expiry, Bytes key, const Schema *schema,
                        const ColumnArray *columns, size_t row);
 void record_append_row_delete(Buffer *record, uint32_t family_id, uint32_t schema_version, Bytes key);
@@ -160,12 +161,12 @@ enum { ROW_CHECK_TEXT = 1 }; /* refuse strings that are not UTF-8 */
 /* Bytes that record_row_write appends. */
 size_t record_row_size(const Schema *schema, const ColumnArray *columns, size_t row);
 void record_row_write(Buffer *out, const Schema *schema, const ColumnArray *columns, size_t row);
-/* Reads a row into `count` values, count == schema->column_count; strings are borrowed from `payload`. A float keeps its
- * bits unless it is an f32 NaN (base/schema.h). KVSTORE_CORRUPT names the column that is wrong. */
+/* Reads a row into `count` values, count == schema->column_count; strings are borrowed from `payload`. A float keeps
+ * its bits unless it is an f32 NaN (base/schema.h). KVSTORE_CORRUPT names the column that is wrong. */
 Status record_row_read(Bytes payload, const Schema *schema, unsigned flags, Value *values, size_t count) MUST_CHECK;
-/* The same into entry `row` of column arrays: columns[c] of the type's array width, nulls[c] a byte a row (1 null; never
- * NULL for a nullable column, ignored for others). Keeps every bit. On an error the entry holds any values, but strings
- * point into `payload` or are empty. */
+/* The same into entry `row` of column arrays: columns[c] of the type's array width, nulls[c] a byte a row (1 null;
+ * never NULL for a nullable column, ignored for others). Keeps every bit. On an error the entry holds any values, but
+ * strings point into `payload` or are empty. */
 Status record_row_read_into(Bytes payload, const Schema *schema, unsigned flags, void *const *columns,
                             uint8_t *const *nulls, size_t row) MUST_CHECK;
 
