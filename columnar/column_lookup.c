@@ -1,0 +1,339 @@
+/* column_lookup.c - a run by key: segment by the directory, block by its fences, row by the key columns themselves. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/keycode.h"
+#include "base/memory.h"
+#include "columnar/column_run_internal.h"
+#include "columnar/key_filter.h"
+
+/* ---- segment and block ----
+ *
+ * Sorted keys are searched by their heads: the 8 bytes behind what all of them have in common. Only keys with an equal head
+ * are compared whole. */
+
+typedef struct KeyList {
+  const uint64_t *heads;
+  uint32_t count;
+  size_t prefix;
+  const Segment *segments;   /* the keys are the segments' first keys; or, when NULL, */
+  const SegmentOpen *opened; /* the fences of `segment` */
+  const Segment *segment;
+} KeyList;
+
+static Bytes list_key(const KeyList *list, uint32_t i) {
+  return list->segments ? list->segments[i].first_key : segment_open_fence(list->opened, list->segment, i);
+}
+
+static uint32_t heads_lower_bound(const uint64_t *heads, uint32_t count, uint64_t head) {
+  uint32_t first = 0;
+  while (count) {
+    uint32_t half = count / 2;
+    bool is_less = heads[first + half] < head;
+    first = is_less ? first + half + 1 : first;
+    count = is_less ? count - half - 1 : half;
+  }
+  return first;
+}
+
+static int key_compare(Bytes a, Bytes b) { return bytes_compare(a.data, a.length, b.data, b.length); }
+
+/* The last key of the list that is not above `key`, which is not below the first and has the list's common prefix. */
+static uint32_t list_find(const KeyList *list, Bytes key) {
+  uint64_t head = key_head(key, list->prefix);
+  uint32_t first = heads_lower_bound(list->heads, list->count, head), end = first;
+  while (end < list->count && list->heads[end] == head) end++;
+  while (first < end) { /* among equal heads: behind the last key that is not above */
+    uint32_t middle = first + (end - first) / 2;
+    if (key_compare(list_key(list, middle), key) <= 0) {
+      first = middle + 1;
+    } else {
+      end = middle;
+    }
+  }
+  return first ? first - 1 : 0;
+}
+
+static Segment *find_segment(ColumnRun *run, Bytes key) {
+  const ColumnRunIndex *index = run->index;
+  KeyList list = { index->heads, run->segment_count, index->key_prefix, run->segments, NULL, NULL };
+  return &run->segments[list_find(&list, key)];
+}
+
+static uint32_t find_block(const Segment *s, const SegmentOpen *o, Bytes key) {
+  KeyList list = { o->heads, s->block_count, o->key_prefix, NULL, o, s };
+  return list_find(&list, key);
+}
+
+/* ---- the row, when keys are images ---- */
+
+/* The image that an encoded key of one column stands for. False when the key has another length. */
+static bool key_to_image(ColumnType type, Bytes key, int64_t *image) {
+  size_t width = type_is_float(type) ? 8 : type_array_width(type);
+  if (key.length != width) return false;
+  uint64_t bits = bytes_prefix64(key.data, width) >> (64 - 8 * width);
+  if (type_is_signed(type) || type_is_float(type)) {
+    unsigned unused = 64 - 8 * (unsigned)width;
+    *image = (int64_t)((bits ^ UINT64_C(1) << (8 * width - 1)) << unused) >> unused;
+  } else {
+    *image = type == TYPE_U64 ? (int64_t)(bits ^ UINT64_C(0x8000000000000000)) : (int64_t)bits;
+  }
+  return true;
+}
+
+static int64_t chunk_image(const Chunk *chunk, uint32_t row) {
+  Value value;
+  codec_get(chunk, row, &value);
+  return value_image(&value);
+}
+
+enum { INTERPOLATIONS_MAX = 4 };
+
+/* The first row in [low, high) whose image is not less than `image`; `high` when there is none. The first row has the
+ * image `minimum`, the last one `maximum`. Evenly spread keys, the usual ones, are found in a probe or two by their place
+ * between the ends; others by halving. */
+static uint32_t image_lower_bound(const Chunk *chunk, uint32_t low, uint32_t high, int64_t minimum, int64_t maximum,
+                                  int64_t image) {
+  if (image <= minimum) return low;
+  if (image > maximum) return high;
+  uint32_t below = low, above = high - 1; /* image[below] < image <= image[above] */
+  for (uint32_t probes = 0; above - below > 1; probes++) {
+    uint32_t probe = below + (above - below) / 2;
+    if (probes < INTERPOLATIONS_MAX) {
+      double part = ((double)image - (double)minimum) / ((double)maximum - (double)minimum);
+      probe = below + (uint32_t)(part * (double)(above - below) + 0.5);
+      if (probe <= below) probe = below + 1;
+      if (probe >= above) probe = above - 1;
+    }
+    int64_t found = chunk_image(chunk, probe);
+    if (found == image) return probe;
+    if (found < image) {
+      below = probe;
+      minimum = found;
+    } else {
+      above = probe;
+      maximum = found;
+    }
+  }
+  return above;
+}
+
+/* ---- the row, by typed values ---- */
+
+typedef struct KeyProbe {
+  uint32_t count;
+  ChunkHold holds[KEY_COLUMNS_MAX];
+  uint32_t held; /* how many of them are open */
+  Value values[KEY_COLUMNS_MAX];
+  Buffer scratch[KEY_COLUMNS_MAX]; /* of unescaped strings */
+} KeyProbe;
+
+/* The values of an encoded key. */
+static Status probe_parse(KeyProbe *probe, const ColumnRunIndex *index, Bytes key) {
+  Reader in = reader_over(key.data, key.length);
+  for (uint32_t k = 0; k < probe->count; k++) {
+    const RunColumn *column = &index->columns[index->key_columns[k]];
+    buffer_clear(&probe->scratch[k]);
+    TRY(keycode_read(&in, column->type, column->width, false, &probe->scratch[k], &probe->values[k]));
+  }
+  return reader_left(&in) ? status_fail(KVSTORE_CORRUPT, "an encoded key is too long for its table") : KVSTORE_OK;
+}
+
+static Status probe_open(KeyProbe *probe, Segment *s, uint32_t block) {
+  const ColumnRunIndex *index = s->run->index;
+  for (uint32_t k = 0; k < probe->count; k++) {
+    TRY(segment_stored_chunk(s, index->key_columns[k], &probe->holds[k]));
+    probe->held++;
+    TRY(chunk_hold_block(&probe->holds[k], block));
+  }
+  return KVSTORE_OK;
+}
+
+static void probe_release(KeyProbe *probe) {
+  for (uint32_t k = 0; k < probe->held; k++) segment_chunk_release(&probe->holds[k]);
+  for (uint32_t k = 0; k < probe->count; k++) buffer_release(&probe->scratch[k]);
+}
+
+/* The order of row `row`'s key and the probe's: negative, 0, positive. */
+static int probe_compare_row(const KeyProbe *probe, uint32_t row) {
+  for (uint32_t k = 0; k < probe->count; k++) {
+    Value value;
+    codec_get(probe->holds[k].chunk, row, &value);
+    int order = value_compare(&value, &probe->values[k]);
+    if (order) return order;
+  }
+  return 0;
+}
+
+static uint32_t probe_lower_bound(const KeyProbe *probe, uint32_t low, uint32_t high, bool *is_equal) {
+  *is_equal = false;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    int order = probe_compare_row(probe, middle);
+    if (order == 0) {
+      *is_equal = true;
+      return middle;
+    }
+    if (order < 0) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+/* ---- within a segment ---- */
+
+static Status search_image(Segment *s, uint32_t block, Bytes key, uint32_t *row, bool *is_equal) {
+  const ColumnRunIndex *index = s->run->index;
+  uint32_t stored = index->key_columns[0];
+  int64_t image;
+  if (!key_to_image(index->columns[stored].type, key, &image)) {
+    return status_fail(KVSTORE_CORRUPT, "an encoded key has %zu bytes, another length than its column's", key.length);
+  }
+  ChunkHold hold;
+  TRY(segment_stored_chunk(s, stored, &hold));
+  Status status = chunk_hold_block(&hold, block);
+  if (status == KVSTORE_OK) {
+    uint32_t low = block * BLOCK_ROWS, high = low + segment_block_rows(s, block);
+    *row = image_lower_bound(hold.chunk, low, high, chunk_block_minimum(hold.chunk, block),
+                             chunk_block_maximum(hold.chunk, block), image);
+    *is_equal = *row < high && chunk_image(hold.chunk, *row) == image;
+  }
+  segment_chunk_release(&hold);
+  return status;
+}
+
+static Status search_values(Segment *s, uint32_t block, Bytes key, uint32_t *row, bool *is_equal) {
+  KeyProbe probe;
+  probe.count = s->run->index->key_count;
+  probe.held = 0;
+  memset(probe.scratch, 0, sizeof probe.scratch);
+  Status status = probe_parse(&probe, s->run->index, key);
+  if (status == KVSTORE_OK) status = probe_open(&probe, s, block);
+  if (status == KVSTORE_OK) {
+    uint32_t low = block * BLOCK_ROWS;
+    *row = probe_lower_bound(&probe, low, low + segment_block_rows(s, block), is_equal);
+  }
+  probe_release(&probe);
+  return status;
+}
+
+/* The first row of the segment whose key is not less than `key`; row_count when there is none. */
+static Status search_segment(Segment *s, const SegmentOpen *o, Bytes key, uint32_t *row, bool *is_equal) {
+  uint32_t block = find_block(s, o, key);
+  return s->run->index->key_is_image ? search_image(s, block, key, row, is_equal)
+                                     : search_values(s, block, key, row, is_equal);
+}
+
+/* ---- one key ---- */
+
+static bool is_outside(const ColumnRun *run, Bytes key) {
+  return key_compare(key, run->first_key) < 0 || key_compare(key, run->last_key) > 0;
+}
+
+static Status find_inside(ColumnRun *run, Bytes key, uint64_t hash, uint64_t *locator) {
+  Segment *s = find_segment(run, key);
+  if (key_compare(key, s->last_key) > 0) return KVSTORE_OK;
+  SegmentOpen *o;
+  TRY(segment_open(s, &o));
+  if (o->filter && !key_filter_may_contain(o->filter, o->filter_bytes, hash)) return KVSTORE_OK;
+  uint32_t row = 0;
+  bool is_equal = false;
+  TRY(search_segment(s, o, key, &row, &is_equal));
+  if (is_equal) *locator = locator_pack((Locator){ run->number, (uint16_t)s->number, (uint16_t)row });
+  return KVSTORE_OK;
+}
+
+Status column_run_find(ColumnRun *run, Bytes key, uint64_t hash, Locator *out, bool *found) {
+  uint64_t locator = LOCATOR_NONE;
+  *found = false;
+  if (is_outside(run, key)) return KVSTORE_OK;
+  TRY(find_inside(run, key, hash, &locator));
+  *found = locator != LOCATOR_NONE;
+  if (*found) *out = locator_unpack(locator);
+  return KVSTORE_OK;
+}
+
+Status column_run_lower_bound(ColumnRun *run, Bytes key, uint32_t *position) {
+  *position = 0;
+  if (key_compare(key, run->first_key) <= 0) return KVSTORE_OK;
+  *position = position_pack(run->segment_count, 0);
+  if (key_compare(key, run->last_key) > 0) return KVSTORE_OK;
+  Segment *s = find_segment(run, key);
+  *position = position_pack(s->number + 1, 0);
+  if (key_compare(key, s->last_key) > 0) return KVSTORE_OK;
+  SegmentOpen *o;
+  TRY(segment_open(s, &o));
+  uint32_t row = 0;
+  bool is_equal = false;
+  TRY(search_segment(s, o, key, &row, &is_equal));
+  if (row < s->row_count) *position = position_pack(s->number, row);
+  return KVSTORE_OK;
+}
+
+/* ---- many keys ---- */
+
+typedef struct KeyOrder {
+  uint64_t head;
+  size_t number; /* of the key in the caller's array */
+} KeyOrder;
+
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, SORT_MIN = 16 };
+
+static void sort_pass(const KeyOrder *from, KeyOrder *to, size_t count, uint32_t shift) {
+  size_t starts[DIGITS + 1] = { 0 };
+  for (size_t i = 0; i < count; i++) starts[(from[i].head >> shift & (DIGITS - 1)) + 1]++;
+  for (size_t d = 1; d <= DIGITS; d++) starts[d] += starts[d - 1];
+  for (size_t i = 0; i < count; i++) to[starts[from[i].head >> shift & (DIGITS - 1)]++] = from[i];
+}
+
+/* Sorts by head, a digit at a time from the lowest, leaving out digits that all heads share; returns which of the two
+ * arrays holds the result. */
+static KeyOrder *sort_order(KeyOrder *order, KeyOrder *room, size_t count) {
+  uint64_t varying = 0;
+  bool ascends = true;
+  for (size_t i = 1; i < count; i++) {
+    varying |= order[i].head ^ order[0].head;
+    ascends &= order[i - 1].head <= order[i].head;
+  }
+  if (ascends) return order;
+  for (uint32_t shift = 0; shift < 64; shift += DIGIT_BITS) {
+    if (!(varying >> shift & (DIGITS - 1))) continue;
+    sort_pass(order, room, count, shift);
+    KeyOrder *swap = order;
+    order = room;
+    room = swap;
+  }
+  return order;
+}
+
+/* Those of the keys that are still sought and lie in the run's range. */
+static size_t select_keys(const ColumnRun *run, const Bytes *keys, size_t count, const uint64_t *locators, KeyOrder *order) {
+  size_t selected = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (locators[i] != LOCATOR_NONE || is_outside(run, keys[i])) continue;
+    order[selected++] = (KeyOrder){ key_head(keys[i], run->index->key_prefix), i };
+  }
+  return selected;
+}
+
+Status column_run_find_many(ColumnRun *run, const Bytes *keys, const uint64_t *hashes, size_t count, uint64_t *locators) {
+  KeyOrder *order = memory_allocate(memory_array_size(count, sizeof *order)), *room = NULL, *sorted = order;
+  if (!order) return status_nomem();
+  Status status = KVSTORE_OK;
+  size_t selected = select_keys(run, keys, count, locators, order);
+  if (selected >= SORT_MIN) {
+    room = memory_allocate(memory_array_size(selected, sizeof *room));
+    if (room) sorted = sort_order(order, room, selected);
+    else status = status_nomem();
+  }
+  for (size_t i = 0; i < selected && status == KVSTORE_OK; i++) {
+    size_t number = sorted[i].number;
+    status = find_inside(run, keys[number], hashes[number], &locators[number]);
+  }
+  memory_release(room);
+  memory_release(order);
+  return status;
+}
