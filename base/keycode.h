@@ -19,7 +19,8 @@
 void keycode_append(Buffer *out, const Value *value, bool nullable);
 /* Appends the key of row `row`: columns are the arrays of the whole schema, in its order. */
 void keycode_append_row(Buffer *out, const Schema *schema, const ColumnArray *columns, size_t row);
-/* Reads the next value of the key. Strings are unescaped into `scratch` (cleared by the caller), the Value points there.
+/* Reads the next value of the key. Strings are unescaped into `scratch` (cleared by the caller, once a key), the Value
+ * points there; strings read earlier from the same key do not move.
  * KVSTORE_CORRUPT when the bytes are no encoded value of this type. */
 Status keycode_read(Reader *in, ColumnType type, uint32_t width, bool nullable, Buffer *scratch, Value *out) MUST_CHECK;
 

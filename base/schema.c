@@ -1,0 +1,316 @@
+#include "base/schema.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+
+/* X(type, name, type in a column array) */
+#define TYPE_LIST(X)                    \
+  X(TYPE_BOOL, "bool", uint8_t)         \
+  X(TYPE_I8, "i8", int8_t)              \
+  X(TYPE_I16, "i16", int16_t)           \
+  X(TYPE_I32, "i32", int32_t)           \
+  X(TYPE_I64, "i64", int64_t)           \
+  X(TYPE_U8, "u8", uint8_t)             \
+  X(TYPE_U16, "u16", uint16_t)          \
+  X(TYPE_U32, "u32", uint32_t)          \
+  X(TYPE_U64, "u64", uint64_t)          \
+  X(TYPE_F32, "f32", float)             \
+  X(TYPE_F64, "f64", double)            \
+  X(TYPE_DATE, "date", int32_t)         \
+  X(TYPE_TIMESTAMP, "timestamp", int64_t) \
+  X(TYPE_STRING, "string", Bytes)       \
+  X(TYPE_BYTES, "bytes", Bytes)         \
+  X(TYPE_FIXED_BYTES, "fixed_bytes", Bytes)
+
+static const struct {
+  const char *name;
+  size_t width;
+} types[] = {
+#define TYPE_ENTRY(type, name, c_type) [type] = { name, sizeof(c_type) },
+  TYPE_LIST(TYPE_ENTRY)
+#undef TYPE_ENTRY
+};
+enum { TYPE_NUMBER_END = sizeof types / sizeof types[0] };
+
+bool type_is_valid(uint32_t type) { return type < TYPE_NUMBER_END && types[type].name; }
+
+size_t type_array_width(ColumnType type) { return type_is_valid(type) ? types[type].width : 0; }
+
+const char *type_name(ColumnType type) { return type_is_valid(type) ? types[type].name : "?"; }
+
+ColumnType type_by_name(const char *name, size_t length) {
+  for (uint32_t type = 0; type < TYPE_NUMBER_END; type++) {
+    if (types[type].name && strlen(types[type].name) == length && memcmp(types[type].name, name, length) == 0) {
+      return (ColumnType)type;
+    }
+  }
+  return TYPE_NONE;
+}
+
+/* ---- values ---- */
+
+Value value_from_array(ColumnType type, const void *values, size_t row) {
+  Value v = { .type = type };
+  switch (type) {
+  case TYPE_BOOL: v.i = ((const uint8_t *)values)[row]; break;
+  case TYPE_I8: v.i = ((const int8_t *)values)[row]; break;
+  case TYPE_I16: v.i = ((const int16_t *)values)[row]; break;
+  case TYPE_DATE:
+  case TYPE_I32: v.i = ((const int32_t *)values)[row]; break;
+  case TYPE_TIMESTAMP:
+  case TYPE_I64: v.i = ((const int64_t *)values)[row]; break;
+  case TYPE_U8: v.u = ((const uint8_t *)values)[row]; break;
+  case TYPE_U16: v.u = ((const uint16_t *)values)[row]; break;
+  case TYPE_U32: v.u = ((const uint32_t *)values)[row]; break;
+  case TYPE_U64: v.u = ((const uint64_t *)values)[row]; break;
+  case TYPE_F32: v.f = (double)((const float *)values)[row]; break;
+  case TYPE_F64: v.f = ((const double *)values)[row]; break;
+  case TYPE_STRING:
+  case TYPE_BYTES:
+  case TYPE_FIXED_BYTES: v.s = ((const Bytes *)values)[row]; break;
+  case TYPE_NONE: v.is_null = true; break;
+  }
+  return v;
+}
+
+void value_to_array(const Value *v, void *values, size_t row) {
+  switch (v->type) {
+  case TYPE_BOOL: ((uint8_t *)values)[row] = (uint8_t)v->i; break;
+  case TYPE_I8: ((int8_t *)values)[row] = (int8_t)v->i; break;
+  case TYPE_I16: ((int16_t *)values)[row] = (int16_t)v->i; break;
+  case TYPE_DATE:
+  case TYPE_I32: ((int32_t *)values)[row] = (int32_t)v->i; break;
+  case TYPE_TIMESTAMP:
+  case TYPE_I64: ((int64_t *)values)[row] = v->i; break;
+  case TYPE_U8: ((uint8_t *)values)[row] = (uint8_t)v->u; break;
+  case TYPE_U16: ((uint16_t *)values)[row] = (uint16_t)v->u; break;
+  case TYPE_U32: ((uint32_t *)values)[row] = (uint32_t)v->u; break;
+  case TYPE_U64: ((uint64_t *)values)[row] = v->u; break;
+  case TYPE_F32: ((float *)values)[row] = (float)v->f; break;
+  case TYPE_F64: ((double *)values)[row] = v->f; break;
+  case TYPE_STRING:
+  case TYPE_BYTES:
+  case TYPE_FIXED_BYTES: ((Bytes *)values)[row] = v->s; break;
+  case TYPE_NONE: ASSERT(v->type != TYPE_NONE, "SCHEMA-1");
+  }
+}
+
+static int compare_i64(int64_t a, int64_t b) { return (a > b) - (a < b); }
+
+int value_compare(const Value *a, const Value *b) {
+  if (a->is_null || b->is_null) return (int)b->is_null - (int)a->is_null;
+  ASSERT_SLOW(a->type == b->type, "SCHEMA-1");
+  if (type_is_string(a->type)) return bytes_compare(a->s.data, a->s.length, b->s.data, b->s.length);
+  if (type_is_float(a->type)) return compare_i64(float_image(a->f), float_image(b->f));
+  if (type_is_signed(a->type) || a->type == TYPE_BOOL) return compare_i64(a->i, b->i);
+  return (a->u > b->u) - (a->u < b->u);
+}
+
+int64_t type_image(ColumnType type, const void *values, size_t row) {
+  Value v = value_from_array(type, values, row);
+  if (type_is_string(type)) return bytes_image(v.s);
+  if (type_is_float(type)) return float_image(v.f);
+  return type == TYPE_U64 ? (int64_t)(v.u ^ UINT64_C(0x8000000000000000)) : v.i;
+}
+
+/* ---- schemas ---- */
+
+int schema_find(const Schema *schema, const char *name, size_t length) {
+  for (uint32_t i = 0; i < schema->column_count; i++) {
+    const char *own = schema->columns[i].name;
+    if (strlen(own) == length && memcmp(own, name, length) == 0) return (int)i;
+  }
+  return -1;
+}
+
+bool schema_is_key(const Schema *schema, uint32_t position) {
+  for (uint32_t k = 0; k < schema->key_count; k++) {
+    if (schema->key_columns[k] == position) return true;
+  }
+  return false;
+}
+
+void schema_release(Schema *schema) {
+  for (uint32_t i = 0; schema->columns && i < schema->column_count; i++) memory_release(schema->columns[i].name);
+  memory_release(schema->columns);
+  *schema = (Schema){ 0 };
+}
+
+Status schema_copy(const Schema *from, Schema *to) {
+  *to = *from;
+  to->columns = memory_allocate_zeroed(memory_array_size(from->column_count, sizeof *to->columns));
+  if (!to->columns) goto nomem;
+  for (uint32_t i = 0; i < from->column_count; i++) {
+    to->columns[i] = from->columns[i];
+    to->columns[i].name = memory_copy_string(from->columns[i].name);
+    if (!to->columns[i].name) goto nomem;
+  }
+  return KVSTORE_OK;
+
+nomem:
+  schema_release(to);
+  return status_nomem();
+}
+
+static Status check_name(const Schema *schema, uint32_t position) {
+  const char *name = schema->columns[position].name;
+  size_t length = name ? strlen(name) : 0;
+  if (length == 0) return status_fail(KVSTORE_SCHEMA, "column %u has no name", position);
+  if (length > COLUMN_NAME_MAX) {
+    return status_fail(KVSTORE_SCHEMA, "the name of column %u has %zu bytes, %u are allowed", position, length,
+                       COLUMN_NAME_MAX);
+  }
+  if (!bytes_are_utf8((const uint8_t *)name, length)) {
+    return status_fail(KVSTORE_SCHEMA, "the name of column %u is not UTF-8", position);
+  }
+  for (uint32_t i = 0; i < position; i++) {
+    if (strcmp(schema->columns[i].name, name) == 0) {
+      return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, name, NULL, "two columns have the name %s", name);
+    }
+    if (schema->columns[i].id == schema->columns[position].id) {
+      return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, name, NULL, "columns %s and %s have the same id %u",
+                            schema->columns[i].name, name, schema->columns[i].id);
+    }
+  }
+  return KVSTORE_OK;
+}
+
+static Status check_type(const Column *c) {
+  if (!type_is_valid(c->type)) {
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s has the unknown type %d", c->name,
+                          (int)c->type);
+  }
+  bool fixed = c->type == TYPE_FIXED_BYTES;
+  if (fixed ? c->width < 1 || c->width > FIXED_BYTES_MAX : c->width != 0) {
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the width %u",
+                          c->name, type_name(c->type), c->width);
+  }
+  uint32_t allowed = COLUMN_NULLABLE | COLUMN_HIDDEN | (c->type == TYPE_TIMESTAMP ? COLUMN_UTC : 0);
+  if (c->flags & ~allowed) {
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the flags 0x%x",
+                          c->name, type_name(c->type), c->flags);
+  }
+  return KVSTORE_OK;
+}
+
+static Status check_key(const Schema *schema) {
+  if (schema->key_count < 1 || schema->key_count > KEY_COLUMNS_MAX) {
+    return status_fail(KVSTORE_SCHEMA, "a key of %u columns; 1 to %u are allowed", schema->key_count, KEY_COLUMNS_MAX);
+  }
+  for (uint32_t k = 0; k < schema->key_count; k++) {
+    uint32_t position = schema->key_columns[k];
+    if (position >= schema->column_count) {
+      return status_fail(KVSTORE_SCHEMA, "the key names column %u of %u", position, schema->column_count);
+    }
+    const Column *c = &schema->columns[position];
+    for (uint32_t i = 0; i < k; i++) {
+      if (schema->key_columns[i] == position) {
+        return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "the key names column %s twice", c->name);
+      }
+    }
+    if (c->flags & COLUMN_NULLABLE) {
+      return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "the key column %s may not be nullable", c->name);
+    }
+  }
+  return KVSTORE_OK;
+}
+
+/* Where there is a row id, it is the last column, hidden, u64, not null, and the whole key; nothing else is hidden. */
+static Status check_row_id(const Schema *schema) {
+  uint32_t last = schema->column_count - 1;
+  for (uint32_t i = 0; i < schema->column_count; i++) {
+    bool hidden = (schema->columns[i].flags & COLUMN_HIDDEN) != 0;
+    if (hidden != (schema->has_row_id && i == last)) {
+      return status_fail(KVSTORE_SCHEMA, "column %s: the row id, and nothing else, is hidden", schema->columns[i].name);
+    }
+  }
+  if (!schema->has_row_id) return KVSTORE_OK;
+  if (schema->columns[last].type != TYPE_U64 || schema->key_count != 1 || schema->key_columns[0] != last) {
+    return status_fail(KVSTORE_SCHEMA, "the row id must be a u64 and the whole key");
+  }
+  if (last == 0) return status_fail(KVSTORE_SCHEMA, "a table needs at least one column");
+  return KVSTORE_OK;
+}
+
+Status schema_check(const Schema *schema) {
+  if (schema->column_count < 1) return status_fail(KVSTORE_SCHEMA, "a table needs at least one column");
+  if (schema->column_count > COLUMNS_MAX) {
+    return status_fail(KVSTORE_SCHEMA, "%u columns; %u are allowed", schema->column_count, COLUMNS_MAX);
+  }
+  for (uint32_t i = 0; i < schema->column_count; i++) {
+    TRY(check_name(schema, i));
+    TRY(check_type(&schema->columns[i]));
+  }
+  TRY(check_key(schema));
+  return check_row_id(schema);
+}
+
+/* ---- bytes ----
+ *
+ *   u32  version
+ *   u16  number of columns
+ *   u8   number of key columns
+ *   u8   1: the last column is the hidden row id
+ *   per column:  u32 id, u8 type, u8 flags, u16 width, u8 length of the name, the name
+ *   per key column:  u16 position */
+
+void schema_write(const Schema *schema, Buffer *out) {
+  buffer_u32(out, schema->version);
+  buffer_u16(out, (uint16_t)schema->column_count);
+  buffer_u8(out, (uint8_t)schema->key_count);
+  buffer_u8(out, schema->has_row_id);
+  for (uint32_t i = 0; i < schema->column_count; i++) {
+    const Column *c = &schema->columns[i];
+    size_t length = strlen(c->name);
+    buffer_u32(out, c->id);
+    buffer_u8(out, (uint8_t)c->type);
+    buffer_u8(out, (uint8_t)c->flags);
+    buffer_u16(out, (uint16_t)c->width);
+    buffer_u8(out, (uint8_t)length);
+    buffer_append(out, c->name, length);
+  }
+  for (uint32_t k = 0; k < schema->key_count; k++) buffer_u16(out, (uint16_t)schema->key_columns[k]);
+}
+
+static Status read_column(Reader *in, Column *c) {
+  c->id = reader_u32(in);
+  c->type = (ColumnType)reader_u8(in);
+  c->flags = reader_u8(in);
+  c->width = reader_u16(in);
+  size_t length = reader_u8(in);
+  const uint8_t *name = reader_take(in, length);
+  if (!name) return status_fail(KVSTORE_CORRUPT, "a schema ends inside a column");
+  if (memchr(name, 0, length)) return status_fail(KVSTORE_CORRUPT, "a column's name in a schema holds a zero byte");
+  c->name = memory_allocate(length + 1);
+  if (!c->name) return status_nomem();
+  memcpy(c->name, name, length);
+  c->name[length] = 0;
+  return KVSTORE_OK;
+}
+
+static Status read_body(Reader *in, Schema *out) {
+  out->version = reader_u32(in);
+  uint32_t column_count = reader_u16(in);
+  out->key_count = reader_u8(in);
+  uint8_t row_id = reader_u8(in);
+  if (in->failed) return status_fail(KVSTORE_CORRUPT, "a schema ends inside its head");
+  if (column_count < 1 || column_count > COLUMNS_MAX || out->key_count > KEY_COLUMNS_MAX || row_id > 1) {
+    return status_fail(KVSTORE_CORRUPT, "a schema of %u columns, %u of them the key", column_count, out->key_count);
+  }
+  out->has_row_id = row_id == 1;
+  out->columns = memory_allocate_zeroed(memory_array_size(column_count, sizeof *out->columns));
+  if (!out->columns) return status_nomem();
+  out->column_count = column_count;
+  for (uint32_t i = 0; i < column_count; i++) TRY(read_column(in, &out->columns[i]));
+  for (uint32_t k = 0; k < out->key_count; k++) out->key_columns[k] = reader_u16(in);
+  if (in->failed) return status_fail(KVSTORE_CORRUPT, "a schema ends inside its key");
+  if (schema_check(out) != KVSTORE_OK) return status_context(KVSTORE_CORRUPT, "a schema on disk");
+  return KVSTORE_OK;
+}
+
+Status schema_read(Reader *in, Schema *out) {
+  *out = (Schema){ 0 };
+  Status status = read_body(in, out);
+  if (status != KVSTORE_OK) schema_release(out);
+  return status;
+}
