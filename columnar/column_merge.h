@@ -25,7 +25,7 @@ typedef struct ColumnMergeOptions {
   /* Called when output `number` is complete. `directory` and `summary` are borrowed for the call, and may be taken over:
    * the callback then leaves zeroed structs behind. */
   Status (*close_output)(void *context, uint32_t number, Buffer *directory, ColumnRunSummary *summary);
-  /* Asked before every segment that is read or emitted; true ends the merge with KVSTORE_CANCELLED. NULL: never. */
+  /* Asked before every segment that is read; true ends the merge with KVSTORE_CANCELLED. NULL: never. */
   bool (*cancelled)(void *context);
   void *context;
 } ColumnMergeOptions;
