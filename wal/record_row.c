@@ -1,7 +1,7 @@
 /* record_row.c - the row of a table as an operation holds it.
  *
- * Columns of fixed width lie before the strings, so that their offsets follow from the schema alone; two readers walk the
- * two parts in step with the schema. */
+ * Columns of fixed width lie before the strings, so that their offsets follow from the schema alone; two readers walk
+ * the two parts in step with the schema. */
 #include "wal/record.h"
 
 #include "base/assert.h"
