@@ -7,6 +7,7 @@
 #ifndef COLONNADE_ROWSTORE_DELTA_ARENA_H
 #define COLONNADE_ROWSTORE_DELTA_ARENA_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,14 +20,14 @@ enum {
   DELTA_ARENA_OFFSET_BITS = 23, /* 8 Mi units of 8 bytes: 64 MiB */
   DELTA_ARENA_CHUNKS = 512,
   DELTA_ARENA_CHUNK_FIRST = 64 << 10,
-  DELTA_ARENA_ALLOCATION_MAX = 1 << 20, /* bytes of one allocation: larger values lie elsewhere */
+  DELTA_ARENA_ALLOCATION_MAX = 1 << 20, /* bytes of one allocation: longer values lie elsewhere */
 };
 
 typedef struct DeltaArena {
   uint8_t *chunks[DELTA_ARENA_CHUNKS];
   uint32_t chunk_count;
   size_t used, capacity; /* of the newest chunk */
-  uint64_t bytes_used, bytes_held;
+  _Atomic uint64_t bytes_used, bytes_held;
 } DeltaArena;
 
 /* A zeroed arena is empty. `size` bytes at a multiple of 8, not cleared, and their reference (never 0). KVSTORE_NOMEM

@@ -31,12 +31,12 @@ typedef struct KeyIndex {
   _Atomic uint64_t key_count; /* written by the writer alone */
 } KeyIndex;
 
-/* Initialises a KeyIndex in place (it lies inside its delta). KVSTORE_NOMEM leaves nothing to release. */
-Status key_index_init(KeyIndex *index) MUST_CHECK;
+/* Initialises a zeroed KeyIndex in place (it lies inside its delta). */
+void key_index_init(KeyIndex *index);
 void key_index_release(KeyIndex *index);
 
-/* The entry of a key, or NULL. `hash` is hash_key(key, length) everywhere in this file. */
-KeyEntry *key_index_find(const KeyIndex *index, uint64_t hash, const void *key, size_t length);
+/* The reference of a key's entry, or 0. `hash` is hash_key(key, length) everywhere in this file. */
+uint32_t key_index_find(const KeyIndex *index, uint64_t hash, const void *key, size_t length);
 
 /* Makes the entry of a key that has none, with head 0 and `extra` bytes reserved behind the key (see
  * key_entry_size), found by hash and in order as soon as this returns. *reference names the entry. KVSTORE_NOMEM

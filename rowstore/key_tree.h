@@ -44,6 +44,7 @@ typedef struct KeyTree {
   KeyNode *spare;      /* nodes taken from the arena for an insert that then found no memory */
   uint32_t height;     /* levels above the leaves */
   uint32_t common;     /* bytes that all keys of the tree have in common */
+  _Atomic uint64_t bytes_held;
 } KeyTree;
 
 /* What a cursor holds: the references of one leaf at one moment. */
