@@ -1,6 +1,6 @@
 /* os.h - the operating system, as a table: files, mappings, locks, clock, randomness.
  *
- * Four implementations: POSIX (os/posix.c), memory (os/memory.c: stores with no path), and as test support a fault injector
+ * Four implementations: POSIX (os/posix.c), memory (os/memory_files.c: stores without a path), and as test support a fault injector
  * that fails call n and a seeded simulated disk that loses what was not synced (tests/support/). Nothing above os/ and
  * kvapi/ knows which one it has, and nothing outside os/ calls the system.
  *
@@ -58,7 +58,7 @@ typedef struct OsMethods {
   /* Maps a range (offset: a multiple of 4096), shared. It may reach past the end of the file: touch only what is inside.
    * The mapping outlives the file's close. */
   Status (*map)(OsFile *file, uint64_t offset, uint64_t length, bool writable, void **address);
-  void (*unmap)(OsFile *file, void *address, uint64_t length); /* `file` may be NULL (closed) for POSIX and memory */
+  void (*unmap)(OsFile *file, void *address, uint64_t length); /* `file` is NULL when it is closed */
   /* A byte-range lock that belongs to this OsFile (an open file description) and ends with it. Never waits: KVSTORE_BUSY. */
   Status (*lock)(OsFile *file, uint64_t offset, uint64_t length, OsLock kind);
   /* Would an exclusive lock by this OsFile conflict? *first is where the first conflicting lock begins. */
@@ -99,6 +99,8 @@ static inline Status os_stat_file(OsFile *f, OsStat *out) { return f->methods->s
 static inline void os_writeback(OsFile *f, uint64_t offset, uint64_t length, bool wait) { f->methods->writeback(f, offset, length, wait); }
 static inline Status os_map(OsFile *f, uint64_t offset, uint64_t length, bool writable, void **address) { return f->methods->map(f, offset, length, writable, address); }
 static inline void os_unmap(OsFile *f, void *address, uint64_t length) { f->methods->unmap(f, address, length); }
+/* The same for a mapping whose file is closed already. */
+static inline void os_unmap_closed(Os *os, void *address, uint64_t length) { os->methods->unmap(NULL, address, length); }
 static inline Status os_lock(OsFile *f, uint64_t offset, uint64_t length, OsLock kind) { return f->methods->lock(f, offset, length, kind); }
 static inline Status os_lock_query(OsFile *f, uint64_t offset, uint64_t length, bool *held, uint64_t *first) { return f->methods->lock_query(f, offset, length, held, first); }
 static inline Status os_reopen(OsFile *f, int flags, OsFile **other) { return f->methods->reopen(f, flags, other); }

@@ -26,6 +26,7 @@ typedef struct SourceMethods {
 
 struct Source {
   const SourceMethods *methods;
+  void *context;               /* of whoever filled the methods */
   const uint8_t *base;         /* the whole extent in memory, or NULL when it must be fetched through the cache */
   uint64_t length;             /* bytes of data (without the unit table); at least CHUNK_PADDING readable bytes follow when mapped */
   _Atomic uint64_t *verified;  /* a bit a unit; NULL when nothing needs verifying */
@@ -35,7 +36,7 @@ struct Source {
  * the source. KVSTORE_CORRUPT when the range leaves the extent or a unit fails its check. */
 static inline Status source_block(Source *s, uint64_t offset, size_t length, const uint8_t **bytes, SourcePin *pin) {
   pin->cached = NULL;
-  if (LIKELY(s->base && offset + length <= s->length && length)) {
+  if (LIKELY(s->base && length && length <= s->length && offset <= s->length - length)) {
     if (!s->verified) { *bytes = s->base + offset; return KVSTORE_OK; }
     uint64_t unit = offset / UNIT_BYTES, last = (offset + length - 1) / UNIT_BYTES;
     if (LIKELY(unit == last && (atomic_load_explicit(&s->verified[unit / 64], memory_order_acquire) >> (unit % 64) & 1))) {

@@ -1,0 +1,162 @@
+/* posix_files.c - bytes of one open file. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "os/posix_internal.h"
+
+/* Offsets of the system are signed. */
+static bool out_of_range(uint64_t offset, uint64_t length) { return offset > INT64_MAX || length > INT64_MAX - offset; }
+
+static PosixFile *posix(OsFile *file) { return (PosixFile *)file; }
+
+/* A directory can be opened for reading like a file; the first read would tell, too late for a clear message. */
+static Status refuse_directory(int descriptor, const char *path) {
+  struct stat found;
+  if (fstat(descriptor, &found) != 0) return posix_fail(errno, "look at", path);
+  return S_ISDIR(found.st_mode) ? posix_fail(EISDIR, "open", path) : KVSTORE_OK;
+}
+
+Status posix_file_create(Os *os, int descriptor, const char *path, int flags, OsFile **file) {
+  *file = NULL;
+  Status status = refuse_directory(descriptor, path);
+  PosixFile *f = NULL;
+  if (status == KVSTORE_OK) {
+    size_t length = strlen(path) + 1;
+    f = memory_allocate(sizeof *f + length);
+    if (f) memcpy(f->path, path, length);
+    else status = status_nomem();
+  }
+  if (status != KVSTORE_OK) {
+    close(descriptor);
+    return status;
+  }
+  f->base = (OsFile){ os->methods, os };
+  f->descriptor = descriptor;
+  f->readonly = (flags & OS_OPEN_READONLY) != 0;
+  *file = &f->base;
+  return KVSTORE_OK;
+}
+
+/* Linux gives the descriptor back even when close is interrupted; a second close could hit another's. */
+void posix_close(OsFile *file) {
+  close(posix(file)->descriptor);
+  memory_release(file);
+}
+
+/* The file itself is opened again through the descriptor: its path may name another file, or none, by now. */
+Status posix_reopen(OsFile *file, int flags, OsFile **other) {
+  *other = NULL;
+  char link[64];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", posix(file)->descriptor);
+  int descriptor = posix_open_descriptor(link, flags & ~(OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE));
+  if (descriptor < 0) return posix_fail(errno, "open again", posix(file)->path);
+  return posix_file_create(file->os, descriptor, posix(file)->path, flags, other);
+}
+
+Status posix_read(OsFile *file, uint64_t offset, void *bytes, size_t length, size_t *got) {
+  *got = 0;
+  if (out_of_range(offset, length)) return posix_fail(EINVAL, "read", posix(file)->path);
+  while (*got < length) {
+    ssize_t n = pread(posix(file)->descriptor, (char *)bytes + *got, length - *got, (off_t)(offset + *got));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return posix_fail(errno, "read", posix(file)->path);
+    if (n == 0) break;
+    *got += (size_t)n;
+  }
+  return KVSTORE_OK;
+}
+
+static Status not_writable(const PosixFile *file) {
+  return status_fail(KVSTORE_READONLY, "%s is open for reading only", file->path);
+}
+
+Status posix_write(OsFile *file, uint64_t offset, const void *bytes, size_t length) {
+  if (posix(file)->readonly) return not_writable(posix(file));
+  if (out_of_range(offset, length)) return posix_fail(EFBIG, "write", posix(file)->path);
+  size_t done = 0;
+  while (done < length) {
+    ssize_t n = pwrite(posix(file)->descriptor, (const char *)bytes + done, length - done, (off_t)(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return posix_fail(n < 0 ? errno : EIO, "write", posix(file)->path);
+    done += (size_t)n;
+  }
+  return KVSTORE_OK;
+}
+
+/* Never tried again after an error other than EINTR: Linux has marked the lost pages clean by then. */
+Status posix_sync(OsFile *file) {
+  int result;
+  do result = fdatasync(posix(file)->descriptor);
+  while (result != 0 && errno == EINTR);
+  return result == 0 ? KVSTORE_OK : posix_fail(errno, "sync", posix(file)->path);
+}
+
+/* Where the file system cannot allocate, zeros are written past the end. Holes before the end keep lacking space. */
+static Status allocate_by_writing(OsFile *file, uint64_t end) {
+  static const uint8_t zeros[65536];
+  OsStat now;
+  TRY(posix_stat_file(file, &now));
+  for (uint64_t at = now.size; at < end;) {
+    size_t length = end - at < sizeof zeros ? (size_t)(end - at) : sizeof zeros;
+    TRY(posix_write(file, at, zeros, length));
+    at += length;
+  }
+  return KVSTORE_OK;
+}
+
+/* fallocate, not posix_fallocate: the C library's fallback writes into the middle of the file, where others may write. */
+Status posix_allocate(OsFile *file, uint64_t offset, uint64_t length) {
+  if (posix(file)->readonly) return not_writable(posix(file));
+  if (out_of_range(offset, length)) return posix_fail(EFBIG, "allocate space in", posix(file)->path);
+  if (length == 0) return KVSTORE_OK;
+  int result;
+  do result = fallocate(posix(file)->descriptor, 0, (off_t)offset, (off_t)length);
+  while (result != 0 && errno == EINTR);
+  if (result == 0) return KVSTORE_OK;
+  if (errno == EOPNOTSUPP || errno == ENOSYS) return allocate_by_writing(file, offset + length);
+  return posix_fail(errno, "allocate space in", posix(file)->path);
+}
+
+Status posix_truncate(OsFile *file, uint64_t size) {
+  if (posix(file)->readonly) return not_writable(posix(file));
+  if (size > INT64_MAX) return posix_fail(EFBIG, "truncate", posix(file)->path);
+  int result;
+  do result = ftruncate(posix(file)->descriptor, (off_t)size);
+  while (result != 0 && errno == EINTR);
+  return result == 0 ? KVSTORE_OK : posix_fail(errno, "truncate", posix(file)->path);
+}
+
+Status posix_stat_file(OsFile *file, OsStat *out) {
+  struct stat found;
+  if (fstat(posix(file)->descriptor, &found) != 0) return posix_fail(errno, "look at", posix(file)->path);
+  posix_stat_convert(&found, out);
+  return KVSTORE_OK;
+}
+
+void posix_writeback(OsFile *file, uint64_t offset, uint64_t length, bool wait) {
+  if (out_of_range(offset, length)) return;
+  unsigned flags = SYNC_FILE_RANGE_WRITE;
+  if (wait) flags |= SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
+  sync_file_range(posix(file)->descriptor, (off_t)offset, (off_t)length, flags);
+}
+
+Status posix_map(OsFile *file, uint64_t offset, uint64_t length, bool writable, void **address) {
+  *address = NULL;
+  if (writable && posix(file)->readonly) return not_writable(posix(file));
+  if (out_of_range(offset, length)) return posix_fail(EINVAL, "map", posix(file)->path);
+  int protection = PROT_READ | (writable ? PROT_WRITE : 0);
+  void *mapped = mmap(NULL, length, protection, MAP_SHARED, posix(file)->descriptor, (off_t)offset);
+  if (mapped == MAP_FAILED) return posix_fail(errno, "map", posix(file)->path);
+  *address = mapped;
+  return KVSTORE_OK;
+}
+
+void posix_unmap(OsFile *file, void *address, uint64_t length) {
+  (void)file;
+  if (address) munmap(address, length);
+}
