@@ -29,7 +29,7 @@ bool record_header_read(const uint8_t *bytes, RecordHeader *out) {
 
 void record_header_write(const RecordHeader *header, uint8_t *bytes) {
   store_u32(bytes, header->length);
-  bytes[4] = header->kind;
+  bytes[RECORD_KIND_OFFSET] = header->kind;
   bytes[RECORD_FLAGS_OFFSET] = header->flags;
   bytes[RECORD_PADDING_OFFSET] = header->padding;
   bytes[7] = 0;

@@ -6,7 +6,13 @@
 #include "base/bytes.h"
 #include "base/schema.h"
 
-enum { RECORD_FLAGS_OFFSET = 5, RECORD_PADDING_OFFSET = 6, RECORD_POSITION_OFFSET = 8, RECORD_CHECKSUM_OFFSET = 48 };
+enum {
+  RECORD_KIND_OFFSET = 4,
+  RECORD_FLAGS_OFFSET = 5,
+  RECORD_PADDING_OFFSET = 6,
+  RECORD_POSITION_OFFSET = 8,
+  RECORD_CHECKSUM_OFFSET = 48,
+};
 enum { VARINT_BYTES_MAX = 10 };
 
 static inline size_t varint_size(uint64_t value) {

@@ -121,8 +121,8 @@ Status wal_append_break(Wal *wal, WalCursor *tail, uint64_t start, uint64_t sync
 /* LOG-7, after a replay and before the first synced commit: writes the bytes of [from, to) again as they are, since the
  * kernel may believe them clean after a sync that failed in a former process. Syncs nothing. */
 Status wal_rewrite_tail(Wal *wal, uint64_t from, uint64_t to) MUST_CHECK;
-/* One fdatasync, counted (log_syncs; so are those of wal_create and wal_raise_oldest). Any thread. It covers every append
- * that returned before it was called. */
+/* One fdatasync, counted (log_syncs; so are those of wal_create and wal_raise_oldest). Any thread. It covers every
+ * append that returned before it was called. */
 Status wal_sync(Wal *wal) MUST_CHECK;
 
 /* ---- reading ---- */

@@ -52,11 +52,12 @@ static Status examine(Search *search, uint64_t position, const uint8_t *bytes) {
 
 /* Every place in [from, to) (one lap) where a record of this lap might begin: its header names the place. */
 static Status search_lap(Search *search, WalWindow *window, uint64_t from, uint64_t to) {
-  for (uint64_t at = from; to - at >= RECORD_HEADER_BYTES;) {
+  for (uint64_t at = from; at + RECORD_HEADER_BYTES <= to;) {
     const uint8_t *bytes;
     TRY(window_load(search->wal, window, at, RECORD_HEADER_BYTES, to, &bytes));
     if (!bytes) return KVSTORE_OK; /* the file ends: it is in its first lap */
-    for (; window->to - at >= RECORD_HEADER_BYTES; at += RECORD_ALIGNMENT) {
+    uint64_t loaded = window->to < to ? window->to : to;
+    for (; at + RECORD_HEADER_BYTES <= loaded; at += RECORD_ALIGNMENT) {
       bytes = window->bytes.data + (at - window->from);
       if (LIKELY(load_u64(bytes + RECORD_POSITION_OFFSET) != at)) continue;
       TRY(examine(search, at, bytes));
@@ -92,7 +93,7 @@ static Status decide_torn_or_corrupt(const Wal *wal, WalWindow *window, uint64_t
 static Status looks_torn(const Wal *wal, WalWindow *window, uint64_t tail, bool *torn) {
   const uint8_t *bytes;
   TRY(window_load(wal, window, tail, RECORD_HEADER_BYTES, tail + lap_left(wal, tail), &bytes));
-  *torn = bytes && bytes[4] != 0 && load_u64(bytes + RECORD_POSITION_OFFSET) == tail;
+  *torn = bytes && bytes[RECORD_KIND_OFFSET] != 0 && load_u64(bytes + RECORD_POSITION_OFFSET) == tail;
   return KVSTORE_OK;
 }
 
