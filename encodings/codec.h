@@ -144,10 +144,8 @@ typedef struct CodecPlan CodecPlan; /* encodings_internal.h: the statistics that
 struct Codec {
   EncodingId id;
   const char *name;
-  /* Can this codec hold the column, and in how many bytes? 0 when it cannot. */
+  /* Can this codec hold the column, and in how many bytes (exactly)? 0 when it cannot. */
   uint64_t (*analyze)(const CodecPlan *plan);
-  /* Upper bound of the bytes that encode writes. */
-  uint64_t (*bound)(const CodecPlan *plan);
   /* Writes the chunk; returns its length, a multiple of 64, padding included. */
   uint64_t (*encode)(const CodecPlan *plan, uint8_t *out);
   void (*decode)(const Chunk *chunk, uint32_t block, void *values); /* nulls are the caller's */

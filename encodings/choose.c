@@ -1,0 +1,94 @@
+#include "encodings/choose.h"
+
+#include "base/assert.h"
+#include "encodings/encodings_internal.h"
+
+/* In the order of their random access, cheapest first. */
+static const Codec *const by_access[] = {&codec_constant, &codec_stride, &codec_bits,
+                                         &codec_packed,   &codec_plain,  &codec_dictionary};
+enum { CODECS = sizeof by_access / sizeof *by_access };
+
+static uint64_t strings_bytes(const ChunkInput *in) {
+  uint64_t bytes = 0;
+  if (!type_is_string(in->type)) return 0;
+  for (uint32_t i = 0; i < in->row_count; i++) bytes += input_is_null(in, i) ? in->width : ((const Bytes *)in->values)[i].length;
+  return bytes;
+}
+
+/* No encoding needs more: head, per block validity, alignment and offsets, and per row twice its widest form. */
+uint64_t chunk_encode_bound(const ChunkInput *in) {
+  uint64_t rows = round_up(in->row_count, BLOCK_ROWS), blocks = rows / BLOCK_ROWS;
+  uint64_t per_row = type_is_string(in->type) ? 8 : UINT64_C(16);
+  return CHUNK_HEAD_MAX + blocks * (BLOCK_WORDS * 8 + 3 * CHUNK_ALIGNMENT) + rows * per_row + strings_bytes(in) +
+         4 * CHUNK_ALIGNMENT;
+}
+
+uint64_t chunk_encode_scratch(const ChunkInput *in) { return plan_scratch(in); }
+
+/* Distinct values above which a dictionary cannot pay, by what the column takes without one. */
+static uint32_t distinct_worth(const CodecPlan *p) {
+  const ChunkInput *in = p->input;
+  if (type_is_string(in->type)) return in->row_count / 2 + 1;
+  uint64_t other = codec_plain.analyze(p), packed = codec_packed.analyze(p);
+  if (packed && packed < other) other = packed;
+  uint64_t most = other >> type_width_index(in->type);
+  return most < in->row_count ? (uint32_t)most : in->row_count;
+}
+
+static bool is_allowed(const ChooseOptions *o, EncodingId id) {
+  return id == ENCODING_PLAIN || !(o->forbidden >> id & 1);
+}
+
+static void build_dictionary(CodecPlan *p, const ChooseOptions *o, void *scratch) {
+  if (o->forced == ENCODING_DICTIONARY) {
+    plan_build_dictionary(p, SEGMENT_ROWS, false, scratch);
+    return;
+  }
+  bool settled = o->forced || p->is_constant || p->is_stride || p->input->type == TYPE_BOOL;
+  if (!settled && is_allowed(o, ENCODING_DICTIONARY)) plan_build_dictionary(p, distinct_worth(p), true, scratch);
+}
+
+/* The smallest; one with cheaper access when it takes at most 3 % more. Numbers in a dictionary lose their arithmetic
+ * (sums, ranges without a look-up), so there it must save a quarter. */
+static const Codec *smallest(const CodecPlan *p, const ChooseOptions *o) {
+  const Codec *best = NULL;
+  uint64_t best_bytes = 0;
+  for (unsigned i = 0; i < CODECS; i++) {
+    const Codec *codec = by_access[i];
+    uint64_t bytes = is_allowed(o, codec->id) ? codec->analyze(p) : 0;
+    if (!bytes) continue;
+    bool number = codec == &codec_dictionary && !type_is_string(p->input->type);
+    uint64_t counted = number ? bytes + bytes / 3 : bytes + bytes / 32;
+    if (!best || counted < best_bytes) {
+      best = codec;
+      best_bytes = bytes;
+    }
+  }
+  return best;
+}
+
+static Status find_codec(const CodecPlan *p, const ChooseOptions *o, const Codec **out) {
+  if (p->string_bytes_most > UINT32_MAX - SEGMENT_ROWS) {
+    return status_fail(KVSTORE_LIMIT, "1,024 rows hold %llu bytes of strings", (unsigned long long)p->string_bytes_most);
+  }
+  *out = o->forced ? codec_by_id(o->forced) : smallest(p, o);
+  if (!*out) return status_fail(KVSTORE_ERROR, "there is no encoding %u", o->forced);
+  if (!(*out)->analyze(p)) {
+    return status_fail(KVSTORE_ERROR, "encoding %s cannot hold this column of type %s", (*out)->name, type_name(p->input->type));
+  }
+  return KVSTORE_OK;
+}
+
+Status chunk_encode(const ChunkInput *in, const ChooseOptions *options, uint8_t *out, void *scratch, ChunkResult *result) {
+  ASSERT(in->row_count >= 1 && in->row_count <= SEGMENT_ROWS, "ENC-1");
+  const ChooseOptions none = {0}, *o = options ? options : &none;
+  CodecPlan plan;
+  const Codec *codec = NULL;
+  plan_build(&plan, in, scratch);
+  build_dictionary(&plan, o, scratch);
+  TRY(find_codec(&plan, o, &codec));
+  *result = (ChunkResult){.encoding = codec->id, .stats = plan.stats};
+  result->length = codec->encode(&plan, out);
+  ASSERT_SLOW(result->length == codec->analyze(&plan), "ENC-2");
+  return KVSTORE_OK;
+}

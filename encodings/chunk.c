@@ -1,0 +1,206 @@
+#include "encodings/chunk.h"
+
+#include "base/assert.h"
+#include "base/bitmap.h"
+#include "encodings/encodings_internal.h"
+
+/* Bytes of the block table (or of the one width) behind the header. */
+static uint32_t table_length(uint32_t block_count) {
+  return block_count == 1 ? 1 : 8 * (block_count + 1) + block_count * (3 * 8 + 4 + 1);
+}
+
+uint32_t chunk_head_length(uint32_t row_count) {
+  uint32_t blocks = (row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
+  return (uint32_t)round_up(CHUNK_HEADER_BYTES + table_length(blocks), CHUNK_ALIGNMENT);
+}
+
+/* ---- the table: offset[n + 1], base[n], minimum[n], maximum[n] of 8 bytes, null_count[n] of 4, width[n] of 1 ---- */
+static uint64_t table_offset(const Chunk *c, uint32_t i) { return load_u64(c->table + 8 * (size_t)i); }
+static int64_t table_base(const Chunk *c, uint32_t i) {
+  return (int64_t)load_u64(c->table + 8 * ((size_t)c->block_count + 1 + i));
+}
+static uint8_t table_width(const Chunk *c, uint32_t i) {
+  size_t n = c->block_count;
+  return c->table[8 * (4 * n + 1) + 4 * n + i];
+}
+
+void chunk_block(const Chunk *c, uint32_t block, ChunkBlock *out) {
+  ASSERT(block < c->block_count, "ENC-3");
+  out->row_count = chunk_block_rows(c, block);
+  out->minimum = chunk_block_minimum(c, block);
+  out->maximum = chunk_block_maximum(c, block);
+  out->null_count = chunk_block_null_count(c, block);
+  if (c->table) {
+    out->offset = table_offset(c, block);
+    out->end = table_offset(c, block + 1);
+    out->base = table_base(c, block);
+    out->width = table_width(c, block);
+  } else {
+    out->offset = c->data_offset;
+    out->end = c->length - CHUNK_PADDING;
+    out->base = c->base;
+    out->width = c->bytes[CHUNK_HEADER_BYTES];
+  }
+}
+
+void chunk_block_range(const Chunk *c, uint32_t block, uint64_t *offset, uint64_t *length) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  *offset = b.offset;
+  *length = b.end - b.offset;
+}
+
+const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlock *b) {
+  return chunk->bytes + b->offset + (chunk_block_has_validity(b) ? BLOCK_WORDS * 8 : 0);
+}
+
+void chunk_validity(const Chunk *chunk, uint32_t block, uint64_t words[BLOCK_WORDS]) {
+  ChunkBlock b;
+  chunk_block(chunk, block, &b);
+  if (chunk_block_has_validity(&b)) memcpy(words, chunk->bytes + b.offset, BLOCK_WORDS * 8);
+  else bitmap_fill_first(words, BLOCK_WORDS, b.null_count ? 0 : b.row_count);
+}
+
+/* ---- opening ---- */
+
+static Status corrupt(const char *what) { return status_fail(KVSTORE_CORRUPT, "damaged column chunk: %s", what); }
+
+static Status check_header(const Chunk *c, uint8_t flags) {
+  if (flags & ~CHUNK_HAS_NULLS) return corrupt("unknown flags");
+  if (c->null_count > c->row_count || (c->null_count > 0) != c->has_nulls) return corrupt("a wrong null count");
+  if (c->lane != 0 && c->lane != 8 && c->lane != 16 && c->lane != 32 && c->lane != 64) return corrupt("a wrong lane width");
+  bool fixed = c->type == TYPE_FIXED_BYTES;
+  if (fixed ? c->width == 0 || c->width > FIXED_BYTES_MAX : c->width != 0) return corrupt("a wrong value width");
+  if (c->data_offset % CHUNK_ALIGNMENT || c->data_offset < c->head_length || c->data_offset > c->length - CHUNK_PADDING) {
+    return corrupt("its data lies outside");
+  }
+  if ((c->minimum > c->maximum) != (c->null_count == c->row_count)) return corrupt("minimum above maximum");
+  if (c->null_count < c->row_count && !type_is_string(c->type)) {
+    int64_t low, high;
+    type_image_bounds(c->type, &low, &high);
+    if (c->minimum < low || c->maximum > high) return corrupt("a zone outside its type");
+  }
+  return KVSTORE_OK;
+}
+
+/* One block against its neighbours: offsets, null counts, zone, width. */
+static Status check_table_entry(const Chunk *c, uint32_t block) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  if (b.offset % CHUNK_ALIGNMENT || b.end < b.offset || b.end > c->length - CHUNK_PADDING) {
+    return corrupt("a block lies outside");
+  }
+  if (b.null_count > b.row_count) return corrupt("a block with more nulls than rows");
+  if ((b.minimum > b.maximum) != (b.null_count == b.row_count)) return corrupt("a block with minimum above maximum");
+  if (b.minimum <= b.maximum && (b.minimum < c->minimum || b.maximum > c->maximum)) {
+    return corrupt("a block whose zone leaves that of the chunk");
+  }
+  if (b.width > 64) return corrupt("packed values of more than 64 bits");
+  if (chunk_block_has_validity(&b) && b.end - b.offset < BLOCK_WORDS * 8) return corrupt("a block without room for validity");
+  return KVSTORE_OK;
+}
+
+static Status check_table(const Chunk *c) {
+  uint64_t nulls = 0;
+  for (uint32_t i = 0; i < c->block_count; i++) {
+    TRY(check_table_entry(c, i));
+    nulls += chunk_block_null_count(c, i);
+  }
+  if (nulls != c->null_count) return corrupt("null counts that do not add up");
+  if (!c->table) return KVSTORE_OK;
+  if (table_offset(c, 0) != c->data_offset || table_offset(c, c->block_count) != c->length - CHUNK_PADDING) {
+    return corrupt("blocks that do not fill it");
+  }
+  return KVSTORE_OK;
+}
+
+Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, ColumnType type, Chunk *chunk) {
+  if (row_count == 0 || row_count > SEGMENT_ROWS) return corrupt("a wrong row count");
+  uint32_t head = chunk_head_length(row_count), blocks = (row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
+  if (length < head + CHUNK_PADDING || length % CHUNK_ALIGNMENT) return corrupt("a wrong length");
+  Reader r = reader_over(bytes, CHUNK_HEADER_BYTES);
+  Chunk c = {.bytes = bytes, .length = length, .row_count = row_count, .block_count = blocks, .head_length = head};
+  c.encoding = reader_u8(&r);
+  uint8_t stored_type = reader_u8(&r);
+  c.type = type;
+  c.lane = reader_u8(&r);
+  uint8_t flags = reader_u8(&r);
+  c.has_nulls = flags & CHUNK_HAS_NULLS;
+  if (reader_u32(&r) != row_count) return corrupt("a row count that is not its segment's");
+  c.null_count = reader_u32(&r);
+  if (reader_u16(&r) != blocks) return corrupt("a wrong block count");
+  c.width = reader_u16(&r);
+  c.minimum = (int64_t)reader_u64(&r);
+  c.maximum = (int64_t)reader_u64(&r);
+  c.base = (int64_t)reader_u64(&r);
+  c.step = reader_u64(&r);
+  c.dictionary_count = reader_u32(&r);
+  c.data_offset = reader_u32(&r);
+  if (reader_u64(&r) != length) return corrupt("a length that is not its directory's");
+  if (stored_type != type) return corrupt("a type that is not its column's");
+  c.codec = codec_by_id(c.encoding);
+  if (!c.codec) return status_fail(KVSTORE_UNSUPPORTED, "a column chunk has encoding %u, unknown here", c.encoding);
+  c.table = blocks == 1 ? NULL : bytes + CHUNK_HEADER_BYTES;
+  TRY(check_header(&c, flags));
+  TRY(check_table(&c));
+  *chunk = c;
+  return KVSTORE_OK;
+}
+
+/* ---- checking what the head names ---- */
+
+Status chunk_check_shared(const Chunk *c) {
+  if (c->encoding != ENCODING_DICTIONARY && c->dictionary_count) return corrupt("a dictionary where none belongs");
+  return c->codec->check_shared(c);
+}
+
+static Status check_validity(const Chunk *c, uint32_t block, const ChunkBlock *b) {
+  uint64_t words[BLOCK_WORDS], rows[BLOCK_WORDS];
+  chunk_validity(c, block, words);
+  bitmap_fill_first(rows, BLOCK_WORDS, b->row_count);
+  for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+    if (words[i] & ~rows[i]) return corrupt("validity beyond the last row");
+  }
+  if (bitmap_count(words, BLOCK_WORDS) != b->row_count - b->null_count) return corrupt("validity against the null count");
+  return KVSTORE_OK;
+}
+
+Status chunk_check_block(const Chunk *c, uint32_t block) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  if (chunk_block_has_validity(&b)) TRY(check_validity(c, block, &b));
+  return c->codec->check_block(c, block);
+}
+
+/* The zone of a block against its values: a zone that is too narrow would lose rows silently. */
+static Status check_zone(const Chunk *c, uint32_t block) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  int64_t low = INT64_MAX, high = INT64_MIN;
+  for (uint32_t i = 0; i < b.row_count; i++) {
+    Value v;
+    codec_get(c, block * BLOCK_ROWS + i, &v);
+    if (v.is_null) continue;
+    int64_t image = type_is_string(c->type)  ? bytes_image(v.s)
+                    : type_is_float(c->type) ? float_image(v.f)
+                                             : (int64_t)(v.u + type_image_bias(c->type));
+    if (image < low) low = image;
+    if (image > high) high = image;
+  }
+  if (b.null_count < b.row_count && (low != b.minimum || high != b.maximum)) return corrupt("a zone that is not its values'");
+  return KVSTORE_OK;
+}
+
+Status chunk_check(const Chunk *c) {
+  int64_t low = INT64_MAX, high = INT64_MIN;
+  TRY(chunk_check_shared(c));
+  for (uint32_t i = 0; i < c->block_count; i++) {
+    TRY(chunk_check_block(c, i));
+    TRY(check_zone(c, i));
+    if (chunk_block_minimum(c, i) > chunk_block_maximum(c, i)) continue;
+    if (chunk_block_minimum(c, i) < low) low = chunk_block_minimum(c, i);
+    if (chunk_block_maximum(c, i) > high) high = chunk_block_maximum(c, i);
+  }
+  if (c->null_count < c->row_count && (low != c->minimum || high != c->maximum)) return corrupt("a zone that is not its blocks'");
+  return KVSTORE_OK;
+}

@@ -1,0 +1,190 @@
+#include "encodings/codec.h"
+
+#include "base/assert.h"
+#include "base/bitmap.h"
+#include "encodings/encodings_internal.h"
+
+enum { PREFETCH_AHEAD = 3072 };
+
+const Codec *codec_by_id(uint32_t encoding) {
+  static const Codec *const codecs[] = {
+    [ENCODING_CONSTANT] = &codec_constant, [ENCODING_STRIDE] = &codec_stride, [ENCODING_PLAIN] = &codec_plain,
+    [ENCODING_BITS] = &codec_bits,         [ENCODING_PACKED] = &codec_packed, [ENCODING_DICTIONARY] = &codec_dictionary,
+  };
+  return encoding < sizeof codecs / sizeof *codecs ? codecs[encoding] : NULL;
+}
+
+const char *encoding_name(uint32_t encoding) {
+  const Codec *codec = codec_by_id(encoding);
+  return codec ? codec->name : "?";
+}
+
+/* ---- values ---- */
+
+static void clear_nulls(const Chunk *c, uint32_t rows, const uint64_t *valid, void *values, uint8_t *nulls) {
+  size_t width = type_array_width(c->type);
+  for (uint32_t i = 0; i < rows; i++) {
+    bool is_null = !bit_get(valid, i);
+    if (is_null) memset((uint8_t *)values + i * width, 0, width);
+    if (nulls) nulls[i] = is_null;
+  }
+}
+
+void codec_decode(const Chunk *c, uint32_t block, void *values, uint8_t *nulls) {
+  c->codec->decode(c, block, values);
+  simd_count(simd_kernels(), 1);
+  if (chunk_block_null_count(c, block)) {
+    uint64_t valid[BLOCK_WORDS];
+    chunk_validity(c, block, valid);
+    clear_nulls(c, chunk_block_rows(c, block), valid, values, nulls);
+  } else if (nulls) {
+    memset(nulls, 0, BLOCK_ROWS);
+  }
+}
+
+void codec_get(const Chunk *c, uint32_t row, Value *out) {
+  ASSERT(row < c->row_count, "ENC-3");
+  if (chunk_row_is_null(c, row)) *out = (Value){.type = c->type, .is_null = true};
+  else c->codec->get_one(c, row, out);
+}
+
+/* ---- filters ---- */
+
+void codec_filter_prepare(CodecFilter *f, const Chunk *c, const Compare *compare, void *scratch) {
+  ASSERT(compare->type == c->type, "ENC-6");
+  *f = (CodecFilter){.chunk = c, .compare = compare, .kind = compare->kind, .negated = compare->negated};
+  f->low = compare->low;
+  f->high = compare->high;
+  bool asks_values = f->kind == COMPARE_KIND_RANGE || f->kind == COMPARE_KIND_SET || f->kind == COMPARE_KIND_PREFIX;
+  if (asks_values) c->codec->prepare(f, scratch);
+}
+
+/* Ranges of images, the usual case, without a branch. */
+static void range_zones(const Chunk *c, const Compare *compare, uint64_t *maybe, uint64_t *certain) {
+  for (uint32_t b = 0; b < c->block_count; b++) {
+    int64_t low = chunk_block_minimum(c, b), high = chunk_block_maximum(c, b);
+    uint64_t meets = (uint64_t)(low <= compare->high) & (uint64_t)(high >= compare->low);
+    uint64_t inside = (uint64_t)(low >= compare->low) & (uint64_t)(high <= compare->high);
+    uint64_t whole = chunk_block_null_count(c, b) == 0, some = low <= high;
+    uint64_t may = compare->negated ? inside ^ 1 : meets, all = compare->negated ? meets ^ 1 : inside;
+    *maybe |= (may & some) << b;
+    *certain |= (all & whole) << b;
+  }
+}
+
+void codec_filter_zones(const CodecFilter *f, uint64_t *maybe, uint64_t *certain) {
+  const Chunk *c = f->chunk;
+  *maybe = *certain = 0;
+  if (f->kind == COMPARE_KIND_NONE) return;
+  if (f->compare->kind == COMPARE_KIND_RANGE && !type_is_string(c->type)) {
+    range_zones(c, f->compare, maybe, certain);
+    return;
+  }
+  for (uint32_t b = 0; b < c->block_count; b++) {
+    ZoneVerdict verdict = compare_zone(f->compare, chunk_block_minimum(c, b), chunk_block_maximum(c, b),
+                                       chunk_block_null_count(c, b), chunk_block_rows(c, b));
+    *maybe |= (uint64_t)(verdict != ZONE_NONE) << b;
+    *certain |= (uint64_t)(verdict == ZONE_ALL) << b;
+  }
+}
+
+static void filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+  const Chunk *c = f->chunk;
+  if (f->kind == COMPARE_KIND_NONE) {
+    mask_clear(mask);
+    return;
+  }
+  bool asks_values = f->kind != COMPARE_KIND_NULL && f->kind != COMPARE_KIND_NOT_NULL;
+  if (asks_values) c->codec->filter(f, block, mask);
+  if (!chunk_block_null_count(c, block)) {
+    if (f->kind == COMPARE_KIND_NULL) mask_clear(mask);
+    return;
+  }
+  uint64_t valid[BLOCK_WORDS], flip = f->kind == COMPARE_KIND_NULL ? UINT64_MAX : 0;
+  chunk_validity(c, block, valid);
+  for (unsigned i = 0; i < BLOCK_WORDS; i++) mask[i] &= valid[i] ^ flip;
+}
+
+void codec_filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+  filter_block(f, block, mask);
+  simd_count(simd_kernels(), 1);
+}
+
+/* Strings are read by their offsets: how far ahead their bytes lie is not known. */
+static void prefetch_block(const Chunk *c, uint32_t block) {
+  if (c->lane == 0 && c->encoding != ENCODING_PLAIN) return;
+  uint64_t offset, length;
+  chunk_block_range(c, block, &offset, &length);
+  if (length > BLOCK_ROWS * 8) length = BLOCK_ROWS * 8;
+  simd_prefetch(c->bytes + offset, length, PREFETCH_AHEAD);
+}
+
+void codec_filter_blocks(const CodecFilter *f, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS]) {
+  for (uint64_t left = blocks; left; left &= left - 1) {
+    uint32_t block = (uint32_t)__builtin_ctzll(left);
+    prefetch_block(f->chunk, block);
+    filter_block(f, block, masks[block]);
+  }
+  simd_count(simd_kernels(), (uint64_t)__builtin_popcountll(blocks));
+}
+
+uint32_t codec_filter_positions(const CodecFilter *f, uint32_t block, uint16_t *positions, uint32_t count) {
+  uint32_t kept = 0;
+  if (f->kind == COMPARE_KIND_NONE) return 0;
+  for (uint32_t i = 0; i < count; i++) {
+    Value v;
+    uint32_t row = block * BLOCK_ROWS + positions[i];
+    bool matches;
+    if (f->kind == COMPARE_KIND_NOT_NULL || f->kind == COMPARE_KIND_NULL) {
+      matches = chunk_row_is_null(f->chunk, row) == (f->kind == COMPARE_KIND_NULL);
+    } else {
+      codec_get(f->chunk, row, &v);
+      matches = compare_value(f->compare, &v);
+    }
+    if (matches) positions[kept++] = positions[i];
+  }
+  return kept;
+}
+
+/* ---- aggregates ---- */
+
+/* The rows of `mask` that exist and are not null, and how many. */
+static uint64_t rows_to_add(const Chunk *c, uint32_t block, const uint64_t *mask, uint64_t rows[BLOCK_WORDS]) {
+  uint32_t row_count = chunk_block_rows(c, block);
+  if (chunk_block_null_count(c, block)) chunk_validity(c, block, rows);
+  else bitmap_fill_first(rows, BLOCK_WORDS, row_count);
+  if (mask) mask_and_words(rows, mask);
+  else return row_count - chunk_block_null_count(c, block);
+  return simd_kernels()->mask_count(rows, BLOCK_WORDS);
+}
+
+static void aggregate_block(const Chunk *c, uint32_t block, const uint64_t *mask, AggregateState *state) {
+  uint64_t rows[BLOCK_WORDS];
+  uint64_t count = rows_to_add(c, block, mask, rows);
+  if (count == 0) return;
+  bool all_values = count == chunk_block_rows(c, block) - chunk_block_null_count(c, block);
+  uint32_t wanted = state->wanted;
+  if (all_values && !type_is_string(c->type)) { /* the zone map knows the ends */
+    aggregate_image(state, chunk_block_minimum(c, block), chunk_block_maximum(c, block));
+    state->wanted &= ~(uint32_t)(AGGREGATE_MIN | AGGREGATE_MAX);
+  }
+  if (state->wanted & (AGGREGATE_SUM | AGGREGATE_MIN | AGGREGATE_MAX)) {
+    c->codec->aggregate(c, block, rows, count == chunk_block_rows(c, block), state);
+  }
+  state->wanted = wanted;
+  state->count += count;
+}
+
+void codec_aggregate(const Chunk *c, uint32_t block, const uint64_t *mask, AggregateState *state) {
+  aggregate_block(c, block, mask, state);
+  simd_count(simd_kernels(), 1);
+}
+
+void codec_aggregate_blocks(const Chunk *c, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS], AggregateState *state) {
+  for (uint64_t left = blocks; left; left &= left - 1) {
+    uint32_t block = (uint32_t)__builtin_ctzll(left);
+    if (state->wanted & AGGREGATE_SUM) prefetch_block(c, block);
+    aggregate_block(c, block, masks ? masks[block] : NULL, state);
+  }
+  simd_count(simd_kernels(), (uint64_t)__builtin_popcountll(blocks));
+}

@@ -1,0 +1,196 @@
+/* codec_packed.c - frame of reference: (image - base) / divisor in as many bits as the block needs, interleaved in lanes
+ * (simd.h). Base and width belong to the block, the divisor to the chunk. */
+#include "encodings/encodings_internal.h"
+
+#include "base/bitmap.h"
+
+/* ---- blocks of packed numbers: of images here, of codes in the dictionary ---- */
+
+void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t divisor, uint8_t *out) {
+  if (width == 0) return;
+  Lanes lanes;
+  switch (simd_lane_index(width)) {
+#define FILL(INDEX, T, MEMBER)                                                                              \
+  case INDEX:                                                                                               \
+    for (unsigned i = 0; i < BLOCK_ROWS; i++) {                                                             \
+      uint64_t offset = (uint64_t)images[i] - (uint64_t)base;                                               \
+      lanes.MEMBER[i] = (T)(divisor == 1 ? offset : offset / divisor);                                      \
+    }                                                                                                       \
+    break;
+    FILL(0, uint8_t, of8)
+    FILL(1, uint16_t, of16)
+    FILL(2, uint32_t, of32)
+    FILL(3, uint64_t, of64)
+#undef FILL
+  }
+  simd_kernels()->pack[simd_lane_index(width)](&lanes, width, out);
+}
+
+/* The offsets that lie in [low, high] as images: [*first, *last], false when there are none. */
+static bool offsets_within(unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high, uint64_t *first,
+                           uint64_t *last) {
+  if (high < base) return false;
+  uint64_t most = simd_width_mask(width), from = 0, to = (uint64_t)high - (uint64_t)base;
+  if (low > base) from = (uint64_t)low - (uint64_t)base;
+  if (divisor > 1) {
+    from = from / divisor + (from % divisor != 0);
+    to /= divisor;
+  }
+  *first = from;
+  *last = to < most ? to : most;
+  return *first <= *last;
+}
+
+void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,
+                         bool negated, uint64_t mask[BLOCK_WORDS]) {
+  const SimdKernels *k = simd_kernels();
+  uint64_t first, last, most = simd_width_mask(width), flip = negated ? UINT64_MAX : 0;
+  bool some = offsets_within(width, base, divisor, low, high, &first, &last);
+  if (!some || (first == 0 && last == most)) {
+    if (some == negated) mask_clear(mask);
+  } else if (first == 0) {
+    k->above[width](data, last, ~flip, mask);
+  } else if (last == most) {
+    k->above[width](data, first - 1, flip, mask);
+  } else {
+    k->range[width](data, first, last - first, flip, mask);
+  }
+}
+
+static void packed_decode_images(const Chunk *c, const ChunkBlock *b, uint64_t bias, unsigned out_index, void *out) {
+  const SimdKernels *k = simd_kernels();
+  Lanes lanes;
+  k->unpack[b->width](chunk_block_data(c, b), &lanes);
+  k->scale[simd_lane_index(b->width)][out_index](&lanes, (uint64_t)b->base + bias, c->step, out);
+}
+
+/* ---- the codec ---- */
+
+static uint64_t analyze(const CodecPlan *p) {
+  if (!type_is_packable(p->input->type)) return 0;
+  uint64_t data = 0;
+  for (uint32_t b = 0; b < p->block_count; b++) {
+    data += 128u * plan_width(p->blocks[b].minimum, p->blocks[b].maximum, p->divisor);
+  }
+  return plan_chunk_bytes(p, 0, data);
+}
+
+static uint64_t encode(const CodecPlan *p, uint8_t *out) {
+  ChunkWriter w;
+  chunk_writer_begin(&w, p, ENCODING_PACKED, 0, p->divisor, 0, 0, out);
+  for (uint32_t b = 0; b < p->block_count; b++) {
+    int64_t low = p->blocks[b].minimum, high = p->blocks[b].maximum, base = low <= high ? low : 0;
+    unsigned width = plan_width(low, high, p->divisor);
+    packed_write(p->images + (size_t)b * BLOCK_ROWS, width, base, p->divisor,
+                 chunk_writer_block(&w, base, width, 128u * width));
+  }
+  return chunk_writer_end(&w);
+}
+
+static void decode(const Chunk *c, uint32_t block, void *values) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  packed_decode_images(c, &b, type_image_bias(c->type), type_width_index(c->type), values);
+}
+
+static int64_t image_of_row(const Chunk *c, const ChunkBlock *b, uint32_t i) {
+  return (int64_t)((uint64_t)b->base + c->step * simd_packed_value(chunk_block_data(c, b), b->width, i));
+}
+
+static void get_one(const Chunk *c, uint32_t row, Value *out) {
+  ChunkBlock b;
+  chunk_block(c, row / BLOCK_ROWS, &b);
+  value_from_image(c->type, image_of_row(c, &b, row % BLOCK_ROWS), out);
+}
+
+static void prepare(CodecFilter *f, void *scratch) { (void)f, (void)scratch; }
+
+/* Few members: the complement of their union, a kernel call each. Many: a search for each row that is left. */
+static void filter_set(const CodecFilter *f, const Chunk *c, const ChunkBlock *b, uint64_t *mask) {
+  enum { KERNEL_CALLS = 12 };
+  uint32_t first, count = compare_set_slice(f->compare, b->minimum, b->maximum, &first);
+  uint64_t found[BLOCK_WORDS];
+  memset(found, 0xff, sizeof found);
+  if (count <= KERNEL_CALLS) {
+    for (uint32_t i = 0; i < count; i++) {
+      int64_t member = f->compare->images[first + i];
+      packed_filter_range(chunk_block_data(c, b), b->width, b->base, c->step, member, member, true, found);
+    }
+    for (unsigned i = 0; i < BLOCK_WORDS; i++) mask[i] &= f->negated ? found[i] : ~found[i];
+    return;
+  }
+  int64_t images[BLOCK_ROWS];
+  packed_decode_images(c, b, 0, 3, images);
+  for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
+    if (bit_get(mask, i) && !compare_image(f->compare, images[i])) bit_clear(mask, i);
+  }
+}
+
+static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+  ChunkBlock b;
+  chunk_block(f->chunk, block, &b);
+  if (f->kind == COMPARE_KIND_SET) {
+    filter_set(f, f->chunk, &b, mask);
+    return;
+  }
+  packed_filter_range(chunk_block_data(f->chunk, &b), b.width, b.base, f->chunk->step, f->low, f->high, f->negated, mask);
+}
+
+static void aggregate(const Chunk *c, uint32_t block, const uint64_t *mask, bool full, AggregateState *state) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  const SimdKernels *k = simd_kernels();
+  const uint8_t *data = chunk_block_data(c, &b);
+  if (state->wanted & AGGREGATE_SUM) {
+    uint64_t sum[2] = {0, 0}, rows = full ? b.row_count : k->mask_count(mask, BLOCK_WORDS);
+    if (b.width) k->sum[b.width](data, full ? NULL : mask, sum); /* ENC-5: padding repeats the base, offset 0 */
+    __int128 offsets = (__int128)((unsigned __int128)sum[1] << 64 | sum[0]);
+    __int128 base = (__int128)b.base + (__int128)(unsigned __int128)type_image_bias(c->type);
+    int128_add(&state->sum, offsets * (__int128)c->step + base * (__int128)rows);
+  }
+  if (state->wanted & (AGGREGATE_MIN | AGGREGATE_MAX)) {
+    Lanes lanes;
+    uint64_t low, high;
+    k->unpack[b.width](data, &lanes);
+    k->extremes[simd_lane_index(b.width)](&lanes, 0, mask, &low, &high);
+    aggregate_image(state, (int64_t)((uint64_t)b.base + low * c->step), (int64_t)((uint64_t)b.base + high * c->step));
+  }
+}
+
+static Status check_shared(const Chunk *c) {
+  return c->step ? KVSTORE_OK : status_fail(KVSTORE_CORRUPT, "damaged column chunk: a divisor of zero");
+}
+
+/* The largest offset must stay within the zone, and the padding must be zero. */
+static Status check_block(const Chunk *c, uint32_t block) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  if (chunk_block_data_length(&b) != 128u * b.width) {
+    return status_fail(KVSTORE_CORRUPT, "damaged column chunk: block %u has %llu bytes for %u bits", block,
+                       (unsigned long long)chunk_block_data_length(&b), b.width);
+  }
+  if (b.null_count == b.row_count) {
+    return b.width == 0 ? KVSTORE_OK : status_fail(KVSTORE_CORRUPT, "damaged column chunk: values where all are null");
+  }
+  Lanes lanes;
+  uint64_t low, high, rows[BLOCK_WORDS];
+  const SimdKernels *k = simd_kernels();
+  k->unpack[b.width](chunk_block_data(c, &b), &lanes);
+  k->extremes[simd_lane_index(b.width)](&lanes, 0, NULL, &low, &high);
+  unsigned __int128 span = (unsigned __int128)high * c->step, allowed = (uint64_t)b.maximum - (uint64_t)b.base;
+  if (b.base < b.minimum || b.base > b.maximum || span > allowed) {
+    return status_fail(KVSTORE_CORRUPT, "damaged column chunk: a value of block %u leaves its zone", block);
+  }
+  bitmap_fill_first(rows, BLOCK_WORDS, b.row_count);
+  for (unsigned i = 0; i < BLOCK_WORDS; i++) rows[i] = ~rows[i];
+  if (b.row_count < BLOCK_ROWS) k->extremes[simd_lane_index(b.width)](&lanes, 0, rows, &low, &high);
+  if (b.row_count < BLOCK_ROWS && high != 0) {
+    return status_fail(KVSTORE_CORRUPT, "damaged column chunk: padding that does not repeat the base");
+  }
+  return KVSTORE_OK;
+}
+
+const Codec codec_packed = {
+  .id = ENCODING_PACKED, .name = "packed", .analyze = analyze, .encode = encode, .decode = decode, .get_one = get_one,
+  .prepare = prepare, .filter = filter, .aggregate = aggregate, .check_shared = check_shared, .check_block = check_block,
+};

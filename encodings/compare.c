@@ -1,0 +1,395 @@
+#include "encodings/compare.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+
+#include "encodings/encodings_internal.h"
+
+/* A number no column reaches: what a constant beyond every domain becomes. */
+#define BEYOND ((__int128)1 << 100)
+
+/* Where a constant lies among the images of a column: the largest image not above it and the smallest not below it. They
+ * are equal when the constant is a value of the column's domain (or lies beyond it). */
+typedef struct Place {
+  __int128 floor, ceiling;
+} Place;
+
+static Place place_at(__int128 image) { return (Place){image, image}; }
+
+void type_image_bounds(ColumnType type, int64_t *low, int64_t *high) {
+  *low = INT64_MIN;
+  *high = INT64_MAX;
+  switch (type) {
+    case TYPE_BOOL: *low = 0; *high = 1; break;
+    case TYPE_I8: *low = INT8_MIN; *high = INT8_MAX; break;
+    case TYPE_I16: *low = INT16_MIN; *high = INT16_MAX; break;
+    case TYPE_I32: case TYPE_DATE: *low = INT32_MIN; *high = INT32_MAX; break;
+    case TYPE_U8: *low = 0; *high = UINT8_MAX; break;
+    case TYPE_U16: *low = 0; *high = UINT16_MAX; break;
+    case TYPE_U32: *low = 0; *high = UINT32_MAX; break;
+    case TYPE_F32: case TYPE_F64: *low = float_image(-INFINITY); break; /* and up to NaN */
+    default: break;
+  }
+}
+
+/* ---- mapping one constant ---- */
+
+static bool is_number(ColumnType t) { return type_is_integer(t) || type_is_float(t); }
+static bool is_time(ColumnType t) { return t == TYPE_DATE || t == TYPE_TIMESTAMP; }
+
+static bool types_compare(ColumnType column, ColumnType constant) {
+  return (is_number(column) && is_number(constant)) || (is_time(column) && is_time(constant)) ||
+         (type_is_string(column) && type_is_string(constant)) || (column == TYPE_BOOL && constant == TYPE_BOOL);
+}
+
+static bool is_unsigned(ColumnType t) { return t >= TYPE_U8 && t <= TYPE_U64; }
+static __int128 integer_of(const Value *v) { return is_unsigned(v->type) ? (__int128)v->u : (__int128)v->i; }
+
+/* A double among integers: NaN is above every number. */
+static Place place_of_double(double value) {
+  const double limit = 1e30; /* below BEYOND, above every integer column */
+  if (value != value || value > limit) return place_at(BEYOND);
+  if (value < -limit) return place_at(-BEYOND);
+  __int128 whole = (__int128)value; /* towards zero */
+  if ((double)whole == value) return place_at(whole);
+  return value > 0 ? (Place){whole, whole + 1} : (Place){whole - 1, whole};
+}
+
+/* An integer among doubles: the nearest double, and on its wrong side the next one. */
+static Place place_of_integer_among_doubles(__int128 value) {
+  double nearest = (double)value;
+  __int128 image = float_image(nearest), exact = (__int128)nearest;
+  if (exact == value) return place_at(image);
+  return exact < value ? (Place){image, image + 1} : (Place){image - 1, image};
+}
+
+static const int64_t DAY_US = INT64_C(86400000000);
+
+static Place place_of_time(ColumnType column, const Value *v) {
+  if (column == v->type) return place_at(v->i);
+  if (column == TYPE_TIMESTAMP) return place_at((__int128)v->i * DAY_US);
+  int64_t day = v->i / DAY_US, rest = v->i % DAY_US;
+  if (rest == 0) return place_at(day);
+  return rest < 0 ? (Place){day - 1, day} : (Place){day, day + 1};
+}
+
+static Place place_of(ColumnType column, const Value *v) {
+  if (is_time(column)) return place_of_time(column, v);
+  if (type_is_float(column)) {
+    return type_is_float(v->type) ? place_at(float_image(v->f)) : place_of_integer_among_doubles(integer_of(v));
+  }
+  if (column == TYPE_BOOL) return place_at(v->i != 0);
+  Place p = type_is_float(v->type) ? place_of_double(v->f) : place_at(integer_of(v));
+  if (column == TYPE_U64) { /* images are values less 2^63 */
+    p.floor -= (__int128)1 << 63;
+    p.ceiling -= (__int128)1 << 63;
+  }
+  return p;
+}
+
+/* ---- mapping an operator ---- */
+
+/* "Within [low, high]" (or not), cut to the domain: NONE when nothing is left, NOT_NULL when everything is. */
+static void bind_range(Compare *c, __int128 low, __int128 high, bool negated) {
+  int64_t first, last;
+  type_image_bounds(c->type, &first, &last);
+  if (low < first) low = first;
+  if (high > last) high = last;
+  bool all = low == first && high == last, none = low > high;
+  if (all || none) {
+    c->kind = all != negated ? COMPARE_KIND_NOT_NULL : COMPARE_KIND_NONE;
+    return;
+  }
+  c->kind = COMPARE_KIND_RANGE;
+  c->negated = negated;
+  c->low = (int64_t)low;
+  c->high = (int64_t)high;
+}
+
+static void bind_number(Compare *c, CompareOperator op, const Value *v) {
+  Place p = place_of(c->type, v);
+  switch (op) {
+    case COMPARE_EQUAL: bind_range(c, p.ceiling, p.floor, false); break;
+    case COMPARE_NOT_EQUAL: bind_range(c, p.ceiling, p.floor, true); break;
+    case COMPARE_LESS: bind_range(c, -BEYOND, p.ceiling - 1, false); break;
+    case COMPARE_LESS_EQUAL: bind_range(c, -BEYOND, p.floor, false); break;
+    case COMPARE_GREATER: bind_range(c, p.floor + 1, BEYOND, false); break;
+    default: bind_range(c, p.ceiling, BEYOND, false); break;
+  }
+}
+
+static void bind_string(Compare *c, CompareOperator op, Bytes b) {
+  bool upper = op == COMPARE_LESS || op == COMPARE_LESS_EQUAL, lower = op == COMPARE_GREATER || op == COMPARE_GREATER_EQUAL;
+  c->kind = op == COMPARE_PREFIX || op == COMPARE_NOT_PREFIX ? COMPARE_KIND_PREFIX : COMPARE_KIND_RANGE;
+  c->negated = op == COMPARE_NOT_EQUAL || op == COMPARE_NOT_PREFIX;
+  c->low_bytes = c->high_bytes = b;
+  c->low_missing = upper;
+  c->high_missing = lower;
+  c->low_excluded = op == COMPARE_GREATER;
+  c->high_excluded = op == COMPARE_LESS;
+}
+
+static void bind_one(Compare *c, CompareOperator op, const Value *v) {
+  if (v->is_null) c->kind = COMPARE_KIND_NONE;
+  else if (type_is_string(c->type)) bind_string(c, op, v->s);
+  else bind_number(c, op, v);
+}
+
+static void bind_between(Compare *c, bool negated, const Value *low, const Value *high) {
+  if (low->is_null || high->is_null) { /* not (x >= null and x <= b) is true where x > b */
+    if (negated && !high->is_null) bind_one(c, COMPARE_GREATER, high);
+    else if (negated && !low->is_null) bind_one(c, COMPARE_LESS, low);
+    else c->kind = COMPARE_KIND_NONE;
+    return;
+  }
+  if (!type_is_string(c->type)) {
+    bind_range(c, place_of(c->type, low).ceiling, place_of(c->type, high).floor, negated);
+    return;
+  }
+  if (bytes_compare(low->s.data, low->s.length, high->s.data, high->s.length) > 0) {
+    c->kind = negated ? COMPARE_KIND_NOT_NULL : COMPARE_KIND_NONE;
+    return;
+  }
+  c->kind = COMPARE_KIND_RANGE;
+  c->negated = negated;
+  c->low_bytes = low->s;
+  c->high_bytes = high->s;
+}
+
+static int order_of_images(const void *a, const void *b) {
+  int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+  return (x > y) - (x < y);
+}
+static int order_of_strings(const void *a, const void *b) {
+  const Bytes *x = a, *y = b;
+  return bytes_compare(x->data, x->length, y->data, y->length);
+}
+
+/* Members outside the domain go, the others are sorted and each kept once. */
+static uint32_t collect_images(const Compare *c, const Value *values, size_t count, int64_t *out) {
+  int64_t first, last;
+  uint32_t found = 0, kept = 0;
+  type_image_bounds(c->type, &first, &last);
+  for (size_t i = 0; i < count; i++) {
+    if (values[i].is_null) continue;
+    Place p = place_of(c->type, &values[i]);
+    if (p.floor == p.ceiling && p.floor >= first && p.floor <= last) out[found++] = (int64_t)p.floor;
+  }
+  qsort(out, found, sizeof *out, order_of_images);
+  for (uint32_t i = 0; i < found; i++) {
+    if (i == 0 || out[i] != out[i - 1]) out[kept++] = out[i];
+  }
+  return kept;
+}
+static uint32_t collect_strings(const Value *values, size_t count, Bytes *out) {
+  uint32_t found = 0, kept = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (!values[i].is_null) out[found++] = values[i].s;
+  }
+  qsort(out, found, sizeof *out, order_of_strings);
+  for (uint32_t i = 0; i < found; i++) {
+    if (i == 0 || order_of_strings(&out[i], &out[kept - 1]) != 0) out[kept++] = out[i];
+  }
+  return kept;
+}
+
+static void bind_set(Compare *c, bool negated, const Value *values, size_t count, void *memory) {
+  bool has_null = false;
+  for (size_t i = 0; i < count; i++) has_null |= values[i].is_null;
+  if (type_is_string(c->type)) {
+    c->strings = memory;
+    c->set_count = collect_strings(values, count, memory);
+  } else {
+    c->images = memory;
+    c->set_count = collect_images(c, values, count, memory);
+  }
+  c->kind = COMPARE_KIND_SET;
+  c->negated = negated;
+  if (negated && has_null) c->kind = COMPARE_KIND_NONE; /* x not in (.., null) is never true */
+  else if (c->set_count == 0) c->kind = negated ? COMPARE_KIND_NOT_NULL : COMPARE_KIND_NONE;
+  else if (c->set_count == 1) {
+    c->kind = COMPARE_KIND_RANGE;
+    if (type_is_string(c->type)) c->low_bytes = c->high_bytes = c->strings[0];
+    else c->low = c->high = c->images[0];
+  }
+}
+
+size_t compare_bind_bound(ColumnType type, CompareOperator op, size_t count) {
+  if (op != COMPARE_IN && op != COMPARE_NOT_IN) return 0;
+  return memory_array_size(count, type_is_string(type) ? sizeof(Bytes) : sizeof(int64_t));
+}
+
+static Status check_constants(ColumnType type, CompareOperator op, const Value *constants, size_t count) {
+  bool is_set = op == COMPARE_IN || op == COMPARE_NOT_IN;
+  size_t wanted = op == COMPARE_IS_NULL || op == COMPARE_IS_NOT_NULL           ? 0
+                  : op == COMPARE_BETWEEN || op == COMPARE_NOT_BETWEEN ? 2
+                                                                               : 1;
+  if (!is_set && count != wanted) {
+    return status_fail(KVSTORE_ERROR, "this comparison takes %zu constants, not %zu", wanted, count);
+  }
+  if (count > UINT32_MAX / 16) return status_fail(KVSTORE_LIMIT, "a list of %zu constants is too long", count);
+  bool is_prefix = op == COMPARE_PREFIX || op == COMPARE_NOT_PREFIX;
+  if (is_prefix && !type_is_string(type)) {
+    return status_fail(KVSTORE_TYPE, "a prefix is of strings, not of a column of type %s", type_name(type));
+  }
+  for (size_t i = 0; i < count; i++) {
+    if (constants[i].is_null || types_compare(type, constants[i].type)) continue;
+    return status_fail(KVSTORE_TYPE, "a column of type %s does not compare with a constant of type %s", type_name(type),
+                       type_name(constants[i].type));
+  }
+  return KVSTORE_OK;
+}
+
+Status compare_bind(ColumnType type, CompareOperator op, const Value *constants, size_t count, void *memory,
+                    Compare *out) {
+  TRY(check_constants(type, op, constants, count));
+  *out = (Compare){.type = type};
+  switch (op) {
+    case COMPARE_IS_NULL: out->kind = COMPARE_KIND_NULL; break;
+    case COMPARE_IS_NOT_NULL: out->kind = COMPARE_KIND_NOT_NULL; break;
+    case COMPARE_IN: bind_set(out, false, constants, count, memory); break;
+    case COMPARE_NOT_IN: bind_set(out, true, constants, count, memory); break;
+    case COMPARE_BETWEEN: bind_between(out, false, &constants[0], &constants[1]); break;
+    case COMPARE_NOT_BETWEEN: bind_between(out, true, &constants[0], &constants[1]); break;
+    default: bind_one(out, op, &constants[0]); break;
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- one value ---- */
+
+static bool set_has_image(const Compare *c, int64_t image) {
+  uint32_t first = 0;
+  return compare_set_slice(c, image, image, &first) > 0;
+}
+static bool set_has_bytes(const Compare *c, Bytes value) {
+  return bsearch(&value, c->strings, c->set_count, sizeof value, order_of_strings) != NULL;
+}
+
+static bool range_has_bytes(const Compare *c, Bytes v) {
+  if (!c->low_missing) {
+    int order = bytes_compare(v.data, v.length, c->low_bytes.data, c->low_bytes.length);
+    if (order < 0 || (order == 0 && c->low_excluded)) return false;
+  }
+  if (!c->high_missing) {
+    int order = bytes_compare(v.data, v.length, c->high_bytes.data, c->high_bytes.length);
+    if (order > 0 || (order == 0 && c->high_excluded)) return false;
+  }
+  return true;
+}
+static bool has_prefix(Bytes v, Bytes prefix) {
+  return v.length >= prefix.length && (prefix.length == 0 || memcmp(v.data, prefix.data, prefix.length) == 0);
+}
+
+bool compare_image(const Compare *c, int64_t image) {
+  switch (c->kind) {
+    case COMPARE_KIND_RANGE: return (image >= c->low && image <= c->high) != c->negated;
+    case COMPARE_KIND_SET: return set_has_image(c, image) != c->negated;
+    default: return c->kind == COMPARE_KIND_NOT_NULL;
+  }
+}
+
+bool compare_bytes(const Compare *c, Bytes value) {
+  switch (c->kind) {
+    case COMPARE_KIND_RANGE: return range_has_bytes(c, value) != c->negated;
+    case COMPARE_KIND_SET: return set_has_bytes(c, value) != c->negated;
+    case COMPARE_KIND_PREFIX: return has_prefix(value, c->low_bytes) != c->negated;
+    default: return c->kind == COMPARE_KIND_NOT_NULL;
+  }
+}
+
+bool compare_value(const Compare *c, const Value *v) {
+  if (v->is_null) return c->kind == COMPARE_KIND_NULL;
+  if (type_is_string(c->type)) return compare_bytes(c, v->s);
+  if (type_is_float(c->type)) return compare_image(c, float_image(v->f));
+  return compare_image(c, (int64_t)(v->u + type_image_bias(c->type)));
+}
+
+/* ---- zones ---- */
+
+/* First member not below `image`. */
+static uint32_t lower_bound_image(const Compare *c, int64_t image) {
+  uint32_t low = 0, high = c->set_count;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    if (c->images[middle] < image) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+uint32_t compare_set_slice(const Compare *c, int64_t minimum, int64_t maximum, uint32_t *first) {
+  *first = lower_bound_image(c, minimum);
+  uint32_t end = maximum == INT64_MAX ? c->set_count : lower_bound_image(c, maximum + 1);
+  return end > *first ? end - *first : 0;
+}
+
+/* Verdicts on the values alone, before negation and nulls. */
+static ZoneVerdict zone_of_image_set(const Compare *c, int64_t minimum, int64_t maximum) {
+  uint32_t first;
+  uint32_t count = compare_set_slice(c, minimum, maximum, &first);
+  if (count == 0) return ZONE_NONE;
+  bool covered = (uint64_t)maximum - (uint64_t)minimum < count; /* every image of the zone is a member */
+  return covered ? ZONE_ALL : ZONE_SOME;
+}
+
+static ZoneVerdict zone_of_string_range(const Compare *c, int64_t minimum, int64_t maximum) {
+  bool certain = true;
+  if (!c->low_missing) {
+    int64_t low = bytes_image(c->low_bytes);
+    if (maximum < low) return ZONE_NONE;
+    certain &= minimum > low;
+  }
+  if (!c->high_missing) {
+    int64_t high = bytes_image(c->high_bytes);
+    if (minimum > high) return ZONE_NONE;
+    certain &= maximum < high;
+  }
+  return certain ? ZONE_ALL : ZONE_SOME;
+}
+
+static ZoneVerdict zone_of_string_set(const Compare *c, int64_t minimum, int64_t maximum) {
+  for (uint32_t i = 0; i < c->set_count; i++) {
+    int64_t image = bytes_image(c->strings[i]);
+    if (image >= minimum && image <= maximum) return ZONE_SOME;
+  }
+  return ZONE_NONE;
+}
+
+/* A value with the prefix has an image from prefix 00.. to prefix ff... The converse fails only at prefix 00.. itself,
+ * which a shorter value may have too, and when the prefix is longer than an image. */
+static ZoneVerdict zone_of_prefix(Bytes prefix, int64_t minimum, int64_t maximum) {
+  if (prefix.length == 0) return ZONE_ALL;
+  int64_t low = bytes_image(prefix), high = low;
+  if (prefix.length < 8) high |= (int64_t)(UINT64_MAX >> (8 * prefix.length));
+  if (maximum < low || minimum > high) return ZONE_NONE;
+  return prefix.length <= 8 && minimum > low && maximum <= high ? ZONE_ALL : ZONE_SOME;
+}
+
+static ZoneVerdict zone_of_values(const Compare *c, int64_t minimum, int64_t maximum) {
+  bool strings = type_is_string(c->type);
+  switch (c->kind) {
+    case COMPARE_KIND_NOT_NULL: return ZONE_ALL;
+    case COMPARE_KIND_SET:
+      return strings ? zone_of_string_set(c, minimum, maximum) : zone_of_image_set(c, minimum, maximum);
+    case COMPARE_KIND_PREFIX: return zone_of_prefix(c->low_bytes, minimum, maximum);
+    case COMPARE_KIND_RANGE:
+      if (strings) return zone_of_string_range(c, minimum, maximum);
+      if (maximum < c->low || minimum > c->high) return ZONE_NONE;
+      return minimum >= c->low && maximum <= c->high ? ZONE_ALL : ZONE_SOME;
+    default: return ZONE_NONE;
+  }
+}
+
+ZoneVerdict compare_zone(const Compare *c, int64_t minimum, int64_t maximum, uint32_t null_count, uint32_t row_count) {
+  if (c->kind == COMPARE_KIND_NONE) return ZONE_NONE;
+  if (c->kind == COMPARE_KIND_NULL) {
+    return null_count == 0 ? ZONE_NONE : null_count == row_count ? ZONE_ALL : ZONE_SOME;
+  }
+  if (null_count == row_count || minimum > maximum) return ZONE_NONE;
+  ZoneVerdict verdict = zone_of_values(c, minimum, maximum);
+  if (c->negated) verdict = verdict == ZONE_NONE ? ZONE_ALL : verdict == ZONE_ALL ? ZONE_NONE : ZONE_SOME;
+  return verdict == ZONE_ALL && null_count ? ZONE_SOME : verdict;
+}

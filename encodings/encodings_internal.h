@@ -1,0 +1,150 @@
+/* encodings_internal.h - what the codecs share: the plan of a chunk to be written, the writer of its frame, and the helpers
+ * that turn images into natural values. */
+#ifndef COLONNADE_ENCODINGS_ENCODINGS_INTERNAL_H
+#define COLONNADE_ENCODINGS_ENCODINGS_INTERNAL_H
+
+#include "encodings/choose.h"
+#include "encodings/codec.h"
+#include "simd/simd.h"
+
+extern const Codec codec_constant, codec_stride, codec_plain, codec_bits, codec_packed, codec_dictionary;
+
+/* ---- writing ---- */
+
+/* Statistics of one column of one segment, gathered by plan_build; everything points into the caller's scratch. */
+struct CodecPlan {
+  const ChunkInput *input;
+  ChunkStats stats;
+  uint32_t block_count;
+  uint64_t string_bytes;      /* string types: of all values */
+  uint64_t string_bytes_most; /* and of the block that has most */
+  int64_t *images;            /* one a row; a null row has that of its block's minimum, or 0 */
+  bool is_constant;           /* the values that are not null are one, bit by bit (or there is none) */
+  uint32_t first_row;         /* the first row that is not null; row_count when there is none */
+  bool is_stride;
+  int64_t step;               /* of the stride */
+  uint64_t divisor;           /* of all differences of images; at least 1 */
+  struct {
+    int64_t minimum, maximum; /* minimum > maximum when the block has no value */
+    uint32_t null_count;
+  } blocks[SEGMENT_BLOCKS];
+  /* the dictionary, when one was built: distinct_count > 0 */
+  uint32_t dictionary_count;
+  uint64_t dictionary_bytes;  /* string types: of the distinct values */
+  const uint32_t *dictionary_rows; /* a row that has value i, in the order of the values */
+  const uint16_t *codes;      /* of every row; 0 for a null */
+};
+
+/* Gathers everything but the dictionary. `scratch`: plan_scratch bytes. */
+void plan_build(CodecPlan *plan, const ChunkInput *input, void *scratch);
+/* Builds the dictionary unless the column has more than `distinct_max` values; then dictionary_count stays 0. */
+void plan_build_dictionary(CodecPlan *plan, uint32_t distinct_max, bool sample_first, void *scratch);
+uint64_t plan_scratch(const ChunkInput *input);
+
+static inline bool input_is_null(const ChunkInput *in, uint32_t row) { return in->nulls && in->nulls[row]; }
+static inline uint32_t plan_block_rows(const CodecPlan *p, uint32_t block) {
+  uint32_t left = p->input->row_count - block * BLOCK_ROWS;
+  return left < BLOCK_ROWS ? left : BLOCK_ROWS;
+}
+static inline bool plan_block_has_validity(const CodecPlan *p, uint32_t block) {
+  return p->blocks[block].null_count && p->blocks[block].null_count < plan_block_rows(p, block);
+}
+/* Bytes of a chunk with this shared part and these data bytes: sum over blocks of data rounded up to 64. */
+uint64_t plan_chunk_bytes(const CodecPlan *plan, uint64_t shared_bytes, uint64_t rounded_data_bytes);
+/* Width in bits of one block of numbers from `minimum` to `maximum` with a divisor; 0 when there is none. */
+unsigned plan_width(int64_t minimum, int64_t maximum, uint64_t divisor);
+
+/* Writes header, table, validity and alignment around what a codec writes. */
+typedef struct ChunkWriter {
+  uint8_t *out;
+  const CodecPlan *plan;
+  uint64_t at;
+  uint32_t block;
+  unsigned lane;
+} ChunkWriter;
+
+/* Begins the chunk; returns the place of the shared part (`shared_bytes`, zeroed). */
+uint8_t *chunk_writer_begin(ChunkWriter *w, const CodecPlan *plan, EncodingId encoding, int64_t base, uint64_t step,
+                            uint32_t dictionary_count, uint64_t shared_bytes, uint8_t *out);
+/* Begins the next block; returns the place of its `data_bytes`, not cleared; what follows to the next 64 is zero. */
+uint8_t *chunk_writer_block(ChunkWriter *w, int64_t base, unsigned width, uint64_t data_bytes);
+uint64_t chunk_writer_end(ChunkWriter *w);
+
+/* ---- reading ---- */
+
+/* The data of a block behind its validity words, and where it ends. */
+const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlock *block);
+static inline bool chunk_block_has_validity(const ChunkBlock *b) { return b->null_count && b->null_count < b->row_count; }
+static inline uint64_t chunk_block_data_length(const ChunkBlock *b) {
+  return b->end - b->offset - (chunk_block_has_validity(b) ? BLOCK_WORDS * 8 : 0);
+}
+static inline bool chunk_row_is_null(const Chunk *chunk, uint32_t row) {
+  if (!chunk->has_nulls) return false;
+  ChunkBlock b;
+  chunk_block(chunk, row / BLOCK_ROWS, &b);
+  if (!b.null_count) return false;
+  if (b.null_count == b.row_count) return true;
+  return !(load_u64(chunk->bytes + b.offset + row % BLOCK_ROWS / 64 * 8) >> (row % 64) & 1);
+}
+
+/* log2 of the natural width of a type that is not a string. */
+static inline unsigned type_width_index(ColumnType type) {
+  switch (type) {
+    case TYPE_BOOL: case TYPE_I8: case TYPE_U8: return 0;
+    case TYPE_I16: case TYPE_U16: return 1;
+    case TYPE_I32: case TYPE_U32: case TYPE_F32: case TYPE_DATE: return 2;
+    default: return 3;
+  }
+}
+static inline bool type_is_packable(ColumnType type) { return !type_is_string(type) && !type_is_float(type); }
+/* Images of a packable type and its natural values differ by this, modulo the width. */
+static inline uint64_t type_image_bias(ColumnType type) { return type == TYPE_U64 ? UINT64_C(1) << 63 : 0; }
+/* The smallest and largest image of a packable type. */
+void type_image_bounds(ColumnType type, int64_t *low, int64_t *high);
+/* A Value of a type that is not a float or string, from its image. */
+static inline void value_from_image(ColumnType type, int64_t image, Value *out) {
+  *out = (Value){.type = type};
+  out->u = (uint64_t)image + type_image_bias(type);
+}
+/* The doubles that have an image (the canonical NaN for INT64_MAX). */
+double float_from_image(int64_t image);
+
+/* A block of numbers of whatever lane. */
+typedef union Lanes {
+  uint8_t of8[BLOCK_ROWS];
+  uint16_t of16[BLOCK_ROWS];
+  uint32_t of32[BLOCK_ROWS];
+  uint64_t of64[BLOCK_ROWS];
+} Lanes;
+
+/* ANDs "packed offset is within [low, high] of images" into mask: x = base + divisor * offset. */
+void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,
+                         bool negated, uint64_t mask[BLOCK_WORDS]);
+/* Packs (images - base) / divisor of 1,024 rows. */
+void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t divisor, uint8_t *out);
+
+static inline void mask_clear(uint64_t mask[BLOCK_WORDS]) { memset(mask, 0, BLOCK_WORDS * sizeof *mask); }
+static inline void mask_and_words(uint64_t *mask, const uint64_t *other) {
+  for (unsigned i = 0; i < BLOCK_WORDS; i++) mask[i] &= other[i];
+}
+/* The same for 1,024 entries in natural width: [low, high] of images, of every type but strings. */
+void array_filter_range(ColumnType type, const void *values, int64_t low, int64_t high, bool negated,
+                        uint64_t mask[BLOCK_WORDS]);
+/* Members of compare's set within [minimum, maximum]: *first and how many. */
+uint32_t compare_set_slice(const Compare *compare, int64_t minimum, int64_t maximum, uint32_t *first);
+
+/* ---- sums ---- */
+static inline void int128_add(Int128 *sum, __int128 value) {
+  __int128 total = (__int128)((unsigned __int128)sum->high << 64 | sum->low);
+  total = (__int128)((unsigned __int128)total + (unsigned __int128)value);
+  sum->low = (uint64_t)total;
+  sum->high = (int64_t)((unsigned __int128)total >> 64);
+}
+/* Takes an image into minimum and maximum; call before the count is raised. */
+void aggregate_image(AggregateState *state, int64_t minimum, int64_t maximum);
+void aggregate_bytes(AggregateState *state, Bytes value);
+/* The entries of an array under a mask of at least one row; the count is the caller's. Whole blocks: reads 1,024 entries. */
+void aggregate_array_block(ColumnType type, const void *values, uint32_t row_count, const uint64_t *mask, bool full,
+                           AggregateState *state);
+
+#endif
