@@ -84,7 +84,7 @@ Status merge_cursor_open(MergeCursor *cursor, const MergeLayer *layers, uint32_t
     MUST_CHECK;
 void merge_cursor_close(MergeCursor *cursor); /* a closed one is allowed */
 /* After each of these `valid` says whether there is such a row within the bounds. After a failure it is not valid. A seek
- * to a key outside the bounds goes to the nearest row inside, or nowhere. */
+ * to a key outside the bounds goes to the nearest row inside, or nowhere. The key is not that of the cursor's own row. */
 Status merge_cursor_first(MergeCursor *cursor) MUST_CHECK;
 Status merge_cursor_last(MergeCursor *cursor) MUST_CHECK;
 Status merge_cursor_seek(MergeCursor *cursor, const void *key, size_t length) MUST_CHECK;      /* first >= key */

@@ -149,7 +149,8 @@ typedef struct RowCursor {
 /* Stands nowhere until positioned. */
 void row_cursor_open(RowCursor *cursor, const RowRun *run);
 void row_cursor_close(RowCursor *cursor);
-/* After each of these `valid` says whether there is such a row. After a failure the cursor is not valid. */
+/* After each of these `valid` says whether there is such a row. After a failure the cursor is not valid. The key that is
+ * sought must not lie in the cursor's own row. */
 Status row_cursor_first(RowCursor *cursor) MUST_CHECK;
 Status row_cursor_last(RowCursor *cursor) MUST_CHECK;
 Status row_cursor_seek(RowCursor *cursor, const void *key, size_t length) MUST_CHECK;      /* first >= key */

@@ -1,0 +1,274 @@
+/* row_run_cursor.c - walks a row run in key order.
+ *
+ * Forward the rows of a piece stand one behind the other. Backward they are found by groups: the sparse index says where a
+ * group of 16 begins, one walk notes where each row does. */
+#include <string.h>
+
+#include "rowstore/row_run_internal.h"
+
+enum { NO_GROUP = UINT32_MAX };
+
+/* ---- sparse index ---- */
+
+Status row_sparse_block(const RowRun *run, uint32_t block, const uint8_t **bytes, RowPin *pin) {
+  TRY(index_block(run, run->sparse_start + (uint64_t)block * SPARSE_BLOCK_BYTES, SPARSE_BLOCK_BYTES, bytes, pin));
+  if (LIKELY(load_u16(*bytes + SPARSE_COUNT_AT) == sparse_groups(run, block))) return KVSTORE_OK;
+  row_pin_release(pin);
+  return status_fail(KVSTORE_CORRUPT, "block %u of the sparse index of a row run has the wrong count", block);
+}
+
+Status row_group_position(const RowRun *run, uint32_t group, uint32_t *position) {
+  const uint8_t *block;
+  RowPin pin;
+  TRY(row_sparse_block(run, group / SPARSE_GROUPS, &block, &pin));
+  *position = load_u32(block + SPARSE_POSITIONS_AT + group % SPARSE_GROUPS * 4);
+  row_pin_release(&pin);
+  if (UNLIKELY(position_piece(*position) >= run->piece_count))
+    return status_fail(KVSTORE_CORRUPT, "group %u of a row run begins outside its pieces", group);
+  return KVSTORE_OK;
+}
+
+/* ---- standing on a row ---- */
+
+void row_cursor_open(RowCursor *c, const RowRun *run) {
+  memset(c, 0, sizeof *c);
+  c->run = run;
+  c->loaded_group = NO_GROUP;
+}
+
+void row_cursor_close(RowCursor *c) {
+  row_window_close(&c->window);
+  c->valid = false;
+}
+
+static Status stand(RowCursor *c, uint32_t piece, uint32_t offset) {
+  const uint8_t *row;
+  uint32_t total;
+  c->valid = false;
+  TRY(row_window_row(c->run, &c->window, piece, offset, &row, &total));
+  TRY(row_decode(row, position_of(piece, offset), &c->row));
+  c->piece = piece;
+  c->offset = offset;
+  c->next_offset = offset + total;
+  c->valid = true;
+  return KVSTORE_OK;
+}
+
+Status row_cursor_next(RowCursor *c) {
+  uint32_t piece = c->piece, offset = c->next_offset;
+  c->loaded_group = NO_GROUP;
+  if (UNLIKELY(offset == c->run->pieces[piece].length)) {
+    if (++piece == c->run->piece_count) {
+      c->valid = false;
+      return KVSTORE_OK;
+    }
+    offset = 0;
+  }
+  return stand(c, piece, offset);
+}
+
+Status row_cursor_first(RowCursor *c) {
+  c->valid = false;
+  c->loaded_group = NO_GROUP;
+  if (!c->run->piece_count) return KVSTORE_OK;
+  c->group = 0;
+  return stand(c, 0, 0);
+}
+
+/* ---- backward ---- */
+
+/* Notes the offsets of a group's rows. */
+static Status load_group(RowCursor *c, uint32_t group) {
+  uint32_t position;
+  c->loaded_group = NO_GROUP;
+  TRY(row_group_position(c->run, group, &position));
+  uint32_t piece = position_piece(position), offset = position_offset(position), end = c->run->pieces[piece].length, n = 0;
+  if (group + 1 < c->run->group_count) {
+    uint32_t next;
+    TRY(row_group_position(c->run, group + 1, &next));
+    if (position_piece(next) == piece) end = position_offset(next);
+  }
+  while (n < SPARSE_INTERVAL && offset < end) {
+    const uint8_t *row;
+    uint32_t total;
+    TRY(row_window_row(c->run, &c->window, piece, offset, &row, &total));
+    c->offsets[n++] = offset;
+    offset += total;
+  }
+  if (offset != end || n == 0)
+    return status_fail(KVSTORE_CORRUPT, "group %u of a row run does not end where the next one begins", group);
+  c->loaded_group = c->group = group;
+  c->loaded_count = n;
+  c->piece = piece;
+  return KVSTORE_OK;
+}
+
+static Status stand_in_group(RowCursor *c, uint32_t index) {
+  c->loaded_index = index;
+  return stand(c, c->piece, c->offsets[index]);
+}
+
+static Status last_of_group(RowCursor *c, uint32_t group) {
+  c->valid = false;
+  TRY(load_group(c, group));
+  return stand_in_group(c, c->loaded_count - 1);
+}
+
+/* The last group that begins at or before a position: that of the row there. */
+static Status group_of(const RowCursor *c, uint32_t position, uint32_t *group) {
+  const RowRun *run = c->run;
+  uint32_t low = 0, high = run->group_count, at;
+  if (c->group < high) { /* most often where the last one was, or behind it */
+    TRY(row_group_position(run, c->group, &at));
+    if (at <= position) {
+      low = c->group;
+      for (uint32_t i = 1; i <= 2 && low + i < high; i++) {
+        TRY(row_group_position(run, low + i, &at));
+        if (at > position) high = low + i;
+      }
+    } else {
+      high = c->group;
+    }
+  }
+  while (high - low > 1) {
+    uint32_t middle = low + (high - low) / 2;
+    TRY(row_group_position(run, middle, &at));
+    if (at <= position) low = middle;
+    else high = middle;
+  }
+  *group = low;
+  return KVSTORE_OK;
+}
+
+/* Loads the group of the current row, after forward steps. */
+static Status find_group(RowCursor *c) {
+  uint32_t group, offset = c->offset, piece = c->piece;
+  TRY(group_of(c, position_of(piece, offset), &group));
+  TRY(load_group(c, group));
+  for (uint32_t i = 0; i < c->loaded_count && c->piece == piece; i++) {
+    c->loaded_index = i;
+    if (c->offsets[i] == offset) return KVSTORE_OK;
+  }
+  c->loaded_group = NO_GROUP;
+  return status_fail(KVSTORE_CORRUPT, "the sparse index of a row run does not lead to byte %u of piece %u", offset, piece);
+}
+
+Status row_cursor_prev(RowCursor *c) {
+  if (UNLIKELY(c->loaded_group == NO_GROUP)) {
+    c->valid = false;
+    TRY(find_group(c));
+  }
+  if (LIKELY(c->loaded_index)) return stand_in_group(c, c->loaded_index - 1);
+  if (c->loaded_group) return last_of_group(c, c->loaded_group - 1);
+  c->valid = false;
+  return KVSTORE_OK;
+}
+
+Status row_cursor_last(RowCursor *c) {
+  c->valid = false;
+  if (!c->run->group_count) return KVSTORE_OK;
+  return last_of_group(c, c->run->group_count - 1);
+}
+
+/* ---- seeking ---- */
+
+/* The last fence <= key; there is one. */
+static uint32_t find_fence(const RowRun *run, const void *key, size_t length) {
+  uint64_t head = key_head(key, length, run->common);
+  uint32_t low = 0, high = run->block_count;
+  while (high - low > 1) {
+    uint32_t middle = low + (high - low) / 2;
+    uint64_t fence = run->fence_heads[middle];
+    bool before = fence != head ? fence < head
+                                : bytes_compare(run->fences[middle].data, run->fences[middle].length, key, length) <= 0;
+    if (before) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/* Is the first key of the group at `position` <= key? Asked when their heads are equal. */
+static Status group_begins_before(RowCursor *c, uint32_t position, const void *key, size_t length, bool *before) {
+  const uint8_t *row;
+  uint32_t total;
+  TRY(row_window_row(c->run, &c->window, position_piece(position), position_offset(position), &row, &total));
+  Bytes first = row_key(row);
+  *before = bytes_compare(first.data, first.length, key, length) <= 0;
+  return KVSTORE_OK;
+}
+
+/* The last group of a block whose first key is <= key. */
+static Status search_block(RowCursor *c, const uint8_t *block, uint32_t count, const void *key, size_t length, uint32_t *group) {
+  uint64_t head = key_head(key, length, load_u16(block + SPARSE_SKIP_AT));
+  uint32_t low = 0, high = count;
+  while (high - low > 1) {
+    uint32_t middle = low + (high - low) / 2;
+    uint64_t first = load_u64(block + middle * 8);
+    bool before = first < head;
+    if (first == head)
+      TRY(group_begins_before(c, load_u32(block + SPARSE_POSITIONS_AT + middle * 4), key, length, &before));
+    if (before) low = middle;
+    else high = middle;
+  }
+  *group = low;
+  return KVSTORE_OK;
+}
+
+/* The group that holds the first row >= key, or ends right before it; where it begins; the bytes that its keys share. */
+static Status find_start(RowCursor *c, const void *key, size_t length, uint32_t *position, uint32_t *skip) {
+  const RowRun *run = c->run;
+  uint32_t fence = find_fence(run, key, length), group;
+  const uint8_t *block;
+  RowPin pin;
+  TRY(row_sparse_block(run, fence, &block, &pin));
+  Status status = search_block(c, block, sparse_groups(run, fence), key, length, &group);
+  *position = load_u32(block + SPARSE_POSITIONS_AT + group * 4);
+  *skip = load_u16(block + SPARSE_SKIP_AT);
+  row_pin_release(&pin);
+  c->group = fence * SPARSE_GROUPS + group;
+  return status;
+}
+
+/* From the row at `position` on, the first one >= key. At most a group's rows are passed over. */
+static Status walk_to(RowCursor *c, uint32_t position, uint32_t skip, const void *key, size_t length) {
+  const RowRun *run = c->run;
+  uint64_t head = key_head(key, length, skip);
+  uint32_t piece = position_piece(position), offset = position_offset(position);
+  for (uint32_t i = 0; i <= SPARSE_INTERVAL; i++) {
+    const uint8_t *row;
+    uint32_t total;
+    TRY(row_window_row(run, &c->window, piece, offset, &row, &total));
+    Bytes at = row_key(row);
+    uint64_t at_head = key_head(at.data, at.length, skip);
+    if (at_head > head || (at_head == head && bytes_compare(at.data, at.length, key, length) >= 0))
+      return stand(c, piece, offset);
+    offset += total;
+    if (offset == run->pieces[piece].length) {
+      if (++piece == run->piece_count) return KVSTORE_OK;
+      offset = 0;
+    }
+  }
+  return status_fail(KVSTORE_CORRUPT, "the sparse index of a row run leads to the wrong rows");
+}
+
+Status row_cursor_seek(RowCursor *c, const void *key, size_t length) {
+  const RowRunSummary *s = &c->run->summary;
+  c->valid = false;
+  c->loaded_group = NO_GROUP;
+  if (!s->row_count || bytes_compare(key, length, s->last_key.data, s->last_key.length) > 0) return KVSTORE_OK;
+  if (bytes_compare(key, length, s->first_key.data, s->first_key.length) <= 0) return row_cursor_first(c);
+  uint32_t position, skip;
+  TRY(find_start(c, key, length, &position, &skip));
+  return walk_to(c, position, skip, key, length);
+}
+
+Status row_cursor_seek_last(RowCursor *c, const void *key, size_t length) {
+  TRY(row_cursor_seek(c, key, length));
+  if (!c->valid) {
+    const RowRunSummary *s = &c->run->summary;
+    if (!s->row_count) return KVSTORE_OK;
+    return row_cursor_last(c);
+  }
+  if (bytes_compare(c->row.key.data, c->row.key.length, key, length) == 0) return KVSTORE_OK;
+  return row_cursor_prev(c);
+}

@@ -1,0 +1,333 @@
+/* row_run_reader.c - opens a row run and finds rows by key. */
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "rowstore/row_run_internal.h"
+
+/* ---- the directory ---- */
+
+static Status corrupt(const char *what) { return status_fail(KVSTORE_CORRUPT, "the directory of a row run %s", what); }
+
+typedef struct DirectoryReader {
+  Reader in;
+  RowRun *run;
+  const RunSources *sources;
+} DirectoryReader;
+
+/* The extent of an ordinal, NULL when there is none of at least this length. */
+static Source *find_source(const DirectoryReader *d, uint32_t ordinal, uint64_t length) {
+  if (ordinal >= d->sources->count || d->sources->sources[ordinal].length < length) return NULL;
+  return &d->sources->sources[ordinal];
+}
+
+static Status read_header(DirectoryReader *d) {
+  RowRun *run = d->run;
+  RowRunSummary *s = &run->summary;
+  if (reader_u32(&d->in) != ROW_RUN_MAGIC || d->in.failed) return corrupt("does not begin as one");
+  if (reader_u32(&d->in)) return status_fail(KVSTORE_UNSUPPORTED, "a row run was written by a newer version");
+  s->row_count = reader_u64(&d->in);
+  s->tombstone_count = reader_u64(&d->in);
+  s->expiring_count = reader_u64(&d->in);
+  s->external_count = reader_u64(&d->in);
+  s->expiry_min = (int64_t)reader_u64(&d->in);
+  s->expiry_max = (int64_t)reader_u64(&d->in);
+  s->key_bytes = reader_u64(&d->in);
+  s->value_bytes = reader_u64(&d->in);
+  run->bucket_count = reader_u32(&d->in);
+  run->probe_max = reader_u32(&d->in);
+  run->group_count = reader_u32(&d->in);
+  run->piece_count = reader_u32(&d->in);
+  run->index_count = reader_u32(&d->in);
+  run->value_count = reader_u32(&d->in);
+  if (d->in.failed) return corrupt("is too short");
+  /* before anything is allocated by these numbers */
+  uint64_t listed = (uint64_t)run->piece_count * 12 + (uint64_t)run->index_count * 4 + (uint64_t)run->value_count * 12;
+  if (listed > reader_left(&d->in)) return corrupt("is shorter than its lists of extents");
+  return KVSTORE_OK;
+}
+
+static Status check_header(const RowRun *run) {
+  const RowRunSummary *s = &run->summary;
+  if (s->row_count > UINT32_MAX || run->piece_count > PIECES_MAX) return corrupt("names more rows than positions");
+  if (run->bucket_count != (s->row_count + BUCKET_KEYS - 1) / BUCKET_KEYS) return corrupt("has the wrong number of buckets");
+  if (s->row_count && run->probe_max >= run->bucket_count) return corrupt("probes further than it has buckets");
+  if (s->tombstone_count > s->row_count || s->expiring_count > s->row_count || s->external_count > s->row_count)
+    return corrupt("counts more rows of a kind than rows");
+  if (!s->row_count && (run->piece_count || run->index_count || run->value_count || run->group_count))
+    return corrupt("names extents without rows");
+  return KVSTORE_OK;
+}
+
+static Status read_pieces(DirectoryReader *d) {
+  RowRun *run = d->run;
+  uint64_t rows = 0, groups = 0;
+  run->pieces = arena_allocate(&run->arena, run->piece_count * sizeof *run->pieces);
+  if (!run->pieces) return status_nomem();
+  for (uint32_t i = 0; i < run->piece_count; i++) {
+    RowPiece *p = &run->pieces[i];
+    uint32_t ordinal = reader_u32(&d->in);
+    p->length = reader_u32(&d->in);
+    p->row_count = reader_u32(&d->in);
+    p->source = find_source(d, ordinal, p->length);
+    if (!p->source || p->length > ROW_PIECE_BYTES || p->length % POSITION_UNIT || !p->row_count ||
+        p->row_count > p->length / ROW_BYTES_MIN)
+      return corrupt("names a piece that cannot be");
+    rows += p->row_count;
+    groups += (p->row_count + SPARSE_INTERVAL - 1) / SPARSE_INTERVAL;
+    run->summary.extent_bytes += p->length;
+  }
+  if (rows != run->summary.row_count || groups != run->group_count) return corrupt("does not add up its pieces");
+  return KVSTORE_OK;
+}
+
+static Status read_index_extents(DirectoryReader *d) {
+  RowRun *run = d->run;
+  run->sparse_start = index_sparse_start(run->bucket_count);
+  run->block_count = sparse_block_count(run->group_count);
+  uint64_t length = run->sparse_start + (uint64_t)run->block_count * SPARSE_BLOCK_BYTES;
+  if (run->index_count != (length + INDEX_EXTENT_BYTES - 1) / INDEX_EXTENT_BYTES)
+    return corrupt("has the wrong number of index extents");
+  run->index = arena_allocate(&run->arena, run->index_count * sizeof *run->index);
+  if (!run->index) return status_nomem();
+  run->summary.extent_bytes += length;
+  for (uint32_t i = 0; i < run->index_count; i++) {
+    uint64_t part = length < INDEX_EXTENT_BYTES ? length : INDEX_EXTENT_BYTES;
+    run->index[i] = find_source(d, reader_u32(&d->in), part);
+    if (!run->index[i]) return corrupt("names an index extent that is not there");
+    length -= part;
+  }
+  return KVSTORE_OK;
+}
+
+static Status read_value_extents(DirectoryReader *d) {
+  RowRun *run = d->run;
+  run->values = arena_allocate(&run->arena, run->value_count * sizeof *run->values);
+  if (!run->values) return status_nomem();
+  for (uint32_t i = 0; i < run->value_count; i++) {
+    RowExtent *e = &run->values[i];
+    uint32_t ordinal = reader_u32(&d->in);
+    e->length = reader_u64(&d->in);
+    e->source = find_source(d, ordinal, e->length);
+    if (!e->source) return corrupt("names a value extent that is not there");
+    run->summary.extent_bytes += e->length;
+  }
+  return KVSTORE_OK;
+}
+
+static Bytes read_key(DirectoryReader *d) {
+  Bytes key = reader_bytes(&d->in);
+  if (key.length == 0 || key.length > KEY_BYTES_MAX) d->in.failed = true;
+  if (d->in.failed) return (Bytes){ NULL, 0 };
+  key.data = arena_copy(&d->run->arena, key.data, key.length);
+  return key;
+}
+
+static Status read_fences(DirectoryReader *d) {
+  RowRun *run = d->run;
+  RowRunSummary *s = &run->summary;
+  if ((uint64_t)run->block_count * 2 > reader_left(&d->in)) return corrupt("is shorter than its keys");
+  run->fences = arena_allocate(&run->arena, run->block_count * sizeof *run->fences);
+  run->fence_heads = arena_allocate(&run->arena, run->block_count * sizeof *run->fence_heads);
+  if (!run->fences || !run->fence_heads) return status_nomem();
+  s->last_key = read_key(d);
+  for (uint32_t i = 0; i < run->block_count && !d->in.failed; i++) {
+    run->fences[i] = read_key(d);
+    if (!d->in.failed && !run->fences[i].data) return status_nomem();
+  }
+  if (d->in.failed) return corrupt("holds a key that cannot be");
+  if (!s->last_key.data) return status_nomem();
+  s->first_key = run->fences[0];
+  run->common = keys_common(s->first_key, s->last_key);
+  for (uint32_t i = 0; i < run->block_count; i++) {
+    Bytes key = run->fences[i], next = i + 1 < run->block_count ? run->fences[i + 1] : s->last_key;
+    int order = bytes_compare(key.data, key.length, next.data, next.length);
+    if (order > 0 || (order == 0 && i + 1 < run->block_count)) return corrupt("has keys out of order");
+    run->fence_heads[i] = key_head(key.data, key.length, run->common);
+  }
+  return KVSTORE_OK;
+}
+
+static Status read_directory(DirectoryReader *d) {
+  TRY(read_header(d));
+  TRY(check_header(d->run));
+  if (d->run->summary.row_count) {
+    TRY(read_pieces(d));
+    TRY(read_index_extents(d));
+    TRY(read_value_extents(d));
+    TRY(read_fences(d));
+  }
+  if (d->in.failed || reader_left(&d->in)) return corrupt("has the wrong length");
+  return KVSTORE_OK;
+}
+
+Status row_run_open(const void *directory, size_t length, const RunSources *sources, RowRun **run) {
+  RowRun *r = memory_allocate_zeroed(sizeof *r);
+  if (!r) return status_nomem();
+  DirectoryReader d = { .in = reader_over(directory, length), .run = r, .sources = sources };
+  Status status = read_directory(&d);
+  if (status == KVSTORE_OK) *run = r;
+  else row_run_close(r);
+  return status;
+}
+
+void row_run_close(RowRun *run) {
+  if (!run) return;
+  arena_release(&run->arena);
+  memory_release(run);
+}
+
+const RowRunSummary *row_run_summary(const RowRun *run) { return &run->summary; }
+
+/* ---- rows in place ---- */
+
+static Status window_range(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t start, uint32_t end) {
+  row_window_close(w);
+  w->pin.source = run->pieces[piece].source;
+  w->piece = piece;
+  w->start = start;
+  w->end = end;
+  const uint8_t *bytes;
+  TRY(source_block(w->pin.source, start, end - start, &bytes, &w->pin.pin));
+  w->bytes = bytes;
+  return KVSTORE_OK;
+}
+
+Status row_window_load(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t offset, const uint8_t **row, uint32_t *total) {
+  uint32_t length = piece < run->piece_count ? run->pieces[piece].length : 0;
+  if (UNLIKELY(length < ROW_BYTES_MIN || offset > length - ROW_BYTES_MIN))
+    return status_fail(KVSTORE_CORRUPT, "no row can begin at byte %u of piece %u of a row run", offset, piece);
+  uint32_t start = offset / UNIT_BYTES * UNIT_BYTES;
+  uint32_t end = length - start < UNIT_BYTES ? length : start + UNIT_BYTES;
+  if (UNLIKELY(end - offset < ROW_HEADER_BYTES)) { /* the header straddles two units */
+    start = offset;
+    end = offset + ROW_HEADER_BYTES;
+  }
+  TRY(window_range(run, w, piece, start, end));
+  uint64_t bytes = row_total(load_u64(w->bytes + (offset - start)));
+  if (UNLIKELY(bytes > length - offset)) {
+    row_window_close(w);
+    return status_fail(KVSTORE_CORRUPT, "the row at byte %u of piece %u of a row run leaves its piece", offset, piece);
+  }
+  if (bytes > end - offset) TRY(window_range(run, w, piece, offset, offset + (uint32_t)bytes));
+  *row = w->bytes + (offset - w->start);
+  *total = (uint32_t)bytes;
+  return KVSTORE_OK;
+}
+
+Status row_decode_flags(const uint8_t *row, uint32_t flags, uint32_t position, RowView *view) {
+  uint32_t stored = load_u32(row + 4);
+  if (flags & ~(uint32_t)ROW_FLAGS || ((flags & ROW_TOMBSTONE) && stored) ||
+      ((flags & ROW_EXTERNAL) && stored != ROW_REFERENCE_BYTES))
+    return status_fail(KVSTORE_CORRUPT, "row %u of a row run has flags %u with a value of %u bytes", position, flags, stored);
+  view->key = row_key(row);
+  view->expiry = flags & ROW_EXPIRES ? (int64_t)load_u64(row + ROW_HEADER_BYTES) : EXPIRY_NEVER;
+  view->tombstone = flags & ROW_TOMBSTONE;
+  view->external = flags & ROW_EXTERNAL;
+  view->position = position;
+  const uint8_t *value = view->key.data + view->key.length;
+  view->value = (Bytes){ value, stored };
+  if (view->external) {
+    view->value_extent = load_u32(value);
+    view->value = (Bytes){ NULL, load_u32(value + 4) };
+    view->value_offset = load_u64(value + 8);
+  }
+  return KVSTORE_OK;
+}
+
+Status row_run_value(const RowRun *run, const RowView *view, Bytes *value, RowPin *pin) {
+  *pin = (RowPin){ 0 };
+  *value = view->value;
+  if (!view->external) return KVSTORE_OK;
+  const RowExtent *e = view->value_extent < run->value_count ? &run->values[view->value_extent] : NULL;
+  if (!e || view->value_offset > e->length || view->value.length > e->length - view->value_offset || !view->value.length)
+    return status_fail(KVSTORE_CORRUPT, "the value of row %u of a row run lies outside its value extents", view->position);
+  pin->source = e->source;
+  return source_block(e->source, view->value_offset, view->value.length, &value->data, &pin->pin);
+}
+
+/* ---- point reads ---- */
+
+void row_run_prefetch(const RowRun *run, uint64_t hash) {
+  if (!run->bucket_count) return;
+  uint64_t at = (uint64_t)bucket_home(hash, run->bucket_count) * BUCKET_BYTES;
+  const uint8_t *base = run->index[at / INDEX_EXTENT_BYTES]->base;
+  if (base) __builtin_prefetch(base + at % INDEX_EXTENT_BYTES);
+}
+
+/* The high bit of each 16-bit lane that is zero, exactly: no borrow crosses a lane. */
+static inline uint64_t zero_lanes(uint64_t x) {
+  const uint64_t low = UINT64_C(0x7fff7fff7fff7fff);
+  return ~(((x & low) + low) | x | low);
+}
+
+/* Bits 0 to 9: the slots whose fingerprint this is. */
+static inline uint32_t bucket_matches(const uint8_t *bucket, uint64_t hash) {
+  uint64_t wanted = (hash & 0xffff) * UINT64_C(0x0001000100010001);
+  uint64_t a = zero_lanes(load_u64(bucket) ^ wanted), b = zero_lanes(load_u64(bucket + 8) ^ wanted);
+  uint64_t c = zero_lanes(load_u64(bucket + 16) ^ wanted) & UINT32_MAX;
+  if (LIKELY(!(a | b | c))) return 0;
+  /* the four high bits of a word come together in its lowest ones */
+  const uint64_t gather = UINT64_C(0x0000200040008001);
+  uint32_t slots = (uint32_t)((a >> 15) * gather >> 45 & 15) | (uint32_t)((b >> 15) * gather >> 45 & 15) << 4 |
+                   (uint32_t)((c >> 15) * gather >> 45 & 3) << 8;
+  return slots & ((1u << load_u16(bucket + BUCKET_COUNT_AT) % 16) - 1);
+}
+
+/* Compares one slot's row with the key. */
+static Status slot_get(const RowRun *run, uint32_t position, const void *key, size_t key_length, RowView *view, RowPin *pin,
+                       bool *found) {
+  RowWindow w = { 0 };
+  const uint8_t *row;
+  uint32_t total;
+  TRY(row_window_load(run, &w, position_piece(position), position_offset(position), &row, &total));
+  Bytes has = row_key(row);
+  if (has.length == key_length && memcmp(has.data, key, key_length) == 0) {
+    Status status = row_decode(row, position, view);
+    if (status != KVSTORE_OK) {
+      row_window_close(&w);
+      return status;
+    }
+    *pin = w.pin;
+    *found = true;
+    return KVSTORE_OK;
+  }
+  row_window_close(&w);
+  return KVSTORE_OK;
+}
+
+static Status bucket_get(const RowRun *run, const uint8_t *bucket, uint32_t matches, const void *key, size_t key_length,
+                         RowView *view, RowPin *pin, bool *found) {
+  for (; matches && !*found; matches &= matches - 1) {
+    uint32_t position = load_u32(bucket + BUCKET_POSITIONS_AT + (uint32_t)__builtin_ctz(matches) * 4);
+    TRY(slot_get(run, position, key, key_length, view, pin, found));
+  }
+  return KVSTORE_OK;
+}
+
+Status row_run_get(const RowRun *run, uint64_t hash, const void *key, size_t key_length, RowView *view, RowPin *pin,
+                   bool *found) {
+  *found = false;
+  *pin = (RowPin){ 0 };
+  if (!run->bucket_count) return KVSTORE_OK;
+  uint32_t at = bucket_home(hash, run->bucket_count);
+  bool touched = false;
+  for (uint32_t probe = 0;; probe++) {
+    const uint8_t *bucket;
+    RowPin index_pin;
+    TRY(index_block(run, (uint64_t)at * BUCKET_BYTES, BUCKET_BYTES, &bucket, &index_pin));
+    uint32_t matches = bucket_matches(bucket, hash);
+    bool overflow = load_u16(bucket + BUCKET_OVERFLOW_AT) != 0;
+    Status status = KVSTORE_OK;
+    if (matches) {
+      touched = true;
+      status = bucket_get(run, bucket, matches, key, key_length, view, pin, found);
+    }
+    row_pin_release(&index_pin);
+    if (status != KVSTORE_OK || *found) return status;
+    if (LIKELY(!overflow) || probe == run->probe_max) break;
+    at = at + 1 == run->bucket_count ? 0 : at + 1;
+  }
+  if (!touched) COUNT(fingerprint_misses);
+  return KVSTORE_OK;
+}
