@@ -11,14 +11,15 @@ static Bytes text(const char *s) { return (Bytes){ (const uint8_t *)s, strlen(s)
 /* ---- header ---- */
 
 TEST(record, header_has_the_documented_layout) {
-  RecordHeader header = { .length = 0x50, .kind = RECORD_BOUNDARY, .flags = 0, .padding = 9, .position = 0x1112131415161718,
-                          .first_sequence = 0x2122232425262728, .sequence_count = 0x31323334,
+  RecordHeader header = { .length = 0x50, .kind = RECORD_BOUNDARY, .flags = 0, .padding = 9,
+                          .position = 0x1112131415161718, .first_sequence = 0x2122232425262728, .sequence_count = 0x31323334,
                           .synced = 0x4142434445464748, .previous_checksum = 0x5152535455565758,
                           .checksum = 0x6162636465666768 };
   const uint8_t expected[RECORD_HEADER_BYTES] = {
-    0x50, 0, 0, 0, 2, 0, 9, 0, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21,
-    0x34, 0x33, 0x32, 0x31, 0, 0, 0, 0, 0x48, 0x47, 0x46, 0x45, 0x44, 0x43, 0x42, 0x41, 0x58, 0x57, 0x56, 0x55, 0x54, 0x53,
-    0x52, 0x51, 0x68, 0x67, 0x66, 0x65, 0x64, 0x63, 0x62, 0x61,
+    0x50, 0,    0,    0,    2,    0,    9,    0,    0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11,
+    0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21, 0x34, 0x33, 0x32, 0x31, 0,    0,    0,    0,
+    0x48, 0x47, 0x46, 0x45, 0x44, 0x43, 0x42, 0x41, 0x58, 0x57, 0x56, 0x55, 0x54, 0x53, 0x52, 0x51,
+    0x68, 0x67, 0x66, 0x65, 0x64, 0x63, 0x62, 0x61,
   };
   uint8_t bytes[RECORD_HEADER_BYTES];
   record_header_write(&header, bytes);
@@ -155,10 +156,12 @@ TEST(record, every_kind_comes_back_as_it_was_appended) {
   OperationReader reader = read_back(&record);
   check_operation(&reader, &(Operation){ OPERATION_KV_PUT, 1, false, 0, 1700000000000, text("key"), text("value") });
   check_operation(&reader, &(Operation){ OPERATION_KV_PUT, 300, false, 0, EXPIRY_NEVER, text("k"), text("") });
-  check_operation(&reader, &(Operation){ OPERATION_KV_DELETE, UINT32_MAX, false, 0, EXPIRY_NEVER, text("gone"), text("") });
+  Operation gone = { OPERATION_KV_DELETE, UINT32_MAX, false, 0, EXPIRY_NEVER, text("gone"), text("") };
+  check_operation(&reader, &gone);
   check_operation(&reader, &(Operation){ OPERATION_ROW_DELETE, 9, true, 4, EXPIRY_NEVER, text("\x01row"), text("") });
   for (int kind = OPERATION_FAMILY_CREATE; kind <= OPERATION_SCHEMA_CHANGE; kind++) {
-    check_operation(&reader, &(Operation){ (OperationKind)kind, 12, false, 0, EXPIRY_NEVER, text("name"), text("opaque") });
+    Operation opaque = { (OperationKind)kind, 12, false, 0, EXPIRY_NEVER, text("name"), text("opaque") };
+    check_operation(&reader, &opaque);
   }
   check_end(&reader);
   buffer_release(&record);
@@ -225,7 +228,9 @@ static Status read_all(const uint8_t *bytes, size_t length, size_t *count) {
   for (*count = 0; status == KVSTORE_OK && more; *count += more) {
     Operation op;
     status = operation_next(&reader, &op, &more);
-    if (status == KVSTORE_OK && more && op.key.length) CHECK(op.key.data >= copy && op.key.data + op.key.length <= copy + length);
+    if (status == KVSTORE_OK && more && op.key.length) {
+      CHECK(op.key.data >= copy && op.key.data + op.key.length <= copy + length);
+    }
     if (status != KVSTORE_OK) more = false;
   }
   free(copy);
@@ -313,11 +318,11 @@ TEST(record, key_longer_than_the_limit_is_refused) {
   uint8_t *key = calloc(1, length);
   record_begin(&record, false);
   record_append_put(&record, 1, EXPIRY_NEVER, (Bytes){ key, length - 1 }, text(""));
-  CHECK_OK(read_all(record.data + RECORD_HEADER_BYTES, record.length - RECORD_HEADER_BYTES, &count));
+  CHECK_OK(read_all(record.data + 56, record.length - 56, &count));
   CHECK_INT(count, 1);
   record_begin(&record, false);
   record_append_put(&record, 1, EXPIRY_NEVER, (Bytes){ key, length }, text(""));
-  CHECK_STATUS(read_all(record.data + RECORD_HEADER_BYTES, record.length - RECORD_HEADER_BYTES, &count), KVSTORE_CORRUPT);
+  CHECK_STATUS(read_all(record.data + 56, record.length - 56, &count), KVSTORE_CORRUPT);
   free(key);
   buffer_release(&record);
 }
