@@ -77,6 +77,9 @@ typedef struct Predicate {
  *   KVSTORE_LIMIT   deeper than PREDICATE_DEPTH_MAX, or more nodes than PREDICATE_NODES_MAX */
 Status predicate_bind(const Schema *schema, const PredicateTerm *term, Arena *arena, Predicate *out) MUST_CHECK;
 
+/* Whether a constant of one type may stand beside a column of the other (docs/semantics.md). TYPE_NONE (a null): always. */
+bool predicate_types_compare(ColumnType column, ColumnType constant);
+
 /* Whether the filter is true of one row: `row` has a value of its type (or null) for every column of the schema. */
 bool predicate_row(const Predicate *predicate, const Value *row);
 

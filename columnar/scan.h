@@ -1,7 +1,7 @@
 /* scan.h - which rows of a table are selected: live at a snapshot, not expired, and true of a filter.
  *
  * A table at a snapshot is an array of units: segments of column runs, and slabs of deltas as plain arrays. A Scan takes one
- * unit after the other and leaves a mask of selected rows; aggregates (aggregate.h) and row batches read columns under it.
+ * unit after the other and leaves a mask of selected rows; aggregates (aggregates.h) and row batches read columns under it.
  *
  *   zones of the segment    excluded: nothing of it is touched
  *   zones of its blocks     excluded blocks are not read, certain ones need no reading
@@ -85,7 +85,7 @@ typedef struct ScanSelection {
   uint32_t block_count;
   uint64_t row_count; /* selected rows */
   uint64_t blocks;    /* bit b: block b has a selected row */
-  uint64_t whole;     /* bit b: every row of block b is selected (a subset of blocks) */
+  uint64_t whole;     /* bit b: every row of block b is selected and nothing had to be read to know it; within blocks */
   uint64_t (*masks)[BLOCK_WORDS]; /* masks[b] of the blocks that are in `blocks` and not in `whole`; others undefined */
 } ScanSelection;
 

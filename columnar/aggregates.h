@@ -1,9 +1,9 @@
-/* aggregate.h - count, sum, minimum, maximum and average over the selected rows of a table.
+/* aggregates.h - count, sum, minimum, maximum and average over the selected rows of a table.
  *
  * Several at once share what they read: a column is visited once a unit, whatever is asked of it. Counts, minima and maxima
  * of blocks that are wholly selected come from their zone maps. Meaning and rounding: docs/semantics.md. */
-#ifndef COLONNADE_COLUMNAR_AGGREGATE_H
-#define COLONNADE_COLUMNAR_AGGREGATE_H
+#ifndef COLONNADE_COLUMNAR_AGGREGATES_H
+#define COLONNADE_COLUMNAR_AGGREGATES_H
 
 #include <stdbool.h>
 #include <stddef.h>

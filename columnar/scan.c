@@ -1,0 +1,277 @@
+/* scan.c - the course of a scan over one unit: what is alive, what the filter leaves, what is counted. */
+#include "columnar/scan.h"
+
+#include "base/assert.h"
+#include "base/bitmap.h"
+#include "base/counters.h"
+#include "base/memory.h"
+#include "base/visible.h"
+#include "columnar/scan_internal.h"
+
+static const PredicateNode every_row = { .kind = PREDICATE_ALL };
+static const Predicate no_filter = { .root = &every_row };
+
+/* ---- life ---- */
+
+static Status scan_allocate(Scan *scan) {
+  size_t count = scan->schema->column_count;
+  scan->columns = arena_allocate_zeroed(&scan->arena, count * sizeof *scan->columns);
+  scan->open_columns = arena_allocate(&scan->arena, count * sizeof *scan->open_columns);
+  scan->masks = arena_allocate_aligned(&scan->arena, 64, sizeof *scan->masks);
+  if (!scan->columns || !scan->open_columns || !scan->masks) return status_nomem();
+  scan->selection.masks = *scan->masks;
+  return scan_filter_create(scan);
+}
+
+Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms, Scan **out) {
+  Scan *scan = memory_allocate_zeroed(sizeof *scan);
+  if (!scan) return status_nomem();
+  scan->schema = schema;
+  scan->where = where ? where : &no_filter;
+  scan->now_ms = now_ms;
+  scan->kernels = simd_kernels();
+  Status status = scan_allocate(scan);
+  if (status != KVSTORE_OK) {
+    scan_destroy(scan);
+    return status;
+  }
+  *out = scan;
+  return KVSTORE_OK;
+}
+
+void scan_destroy(Scan *scan) {
+  if (!scan) return;
+  scan_close_columns(scan);
+  arena_release(&scan->arena);
+  memory_release(scan);
+}
+
+const ScanSelection *scan_selection(const Scan *scan) { return &scan->selection; }
+const ScanCounters *scan_counters(const Scan *scan) { return &scan->counters; }
+
+/* ---- live rows ---- */
+
+/* The blocks of a unit on the way: `blocks` may still have selected rows; `full` of them have every row in their mask;
+ * `expiring` of them have rows whose expiry must be looked at. Masks of blocks that are not in `blocks` are zero. */
+typedef struct Course {
+  uint64_t blocks, full, expiring;
+} Course;
+
+static uint32_t block_rows(const Scan *scan, uint32_t block) { return scan_block_rows(scan->selection.unit, block); }
+
+static void fill_blocks(Scan *scan, uint64_t blocks) {
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    bitmap_fill_first((*scan->masks)[block], BLOCK_WORDS, block_rows(scan, block));
+  }
+}
+
+/* Counts what is left of each of `blocks` and files it. */
+static void sort_blocks(const Scan *scan, uint64_t blocks, Course *course) {
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    uint64_t rows = scan->kernels->mask_count((*scan->masks)[block], BLOCK_WORDS), bit = UINT64_C(1) << block;
+    if (rows == 0) course->blocks &= ~bit;
+    if (rows != block_rows(scan, block)) course->full &= ~bit;
+  }
+}
+
+/* Blocks that have expired wholly leave; those with some rows that may have are noted. */
+static Status segment_expiry(Scan *scan, Segment *segment, Course *course) {
+  if (segment_all_unexpired(segment, scan->now_ms)) return KVSTORE_OK;
+  TRY(segment_chunk(segment, COLUMN_EXPIRY, &scan->expiry));
+  scan->expiry_is_open = true;
+  const Chunk *chunk = scan->expiry.chunk;
+  for (uint64_t left = course->blocks; left;) {
+    uint32_t block = take_block(&left);
+    uint64_t bit = UINT64_C(1) << block;
+    uint32_t nulls = chunk_block_null_count(chunk, block); /* rows that never expire */
+    if (nulls == block_rows(scan, block) || !expiry_passed(chunk_block_minimum(chunk, block), scan->now_ms)) continue;
+    if (nulls == 0 && expiry_passed(chunk_block_maximum(chunk, block), scan->now_ms)) {
+      course->blocks &= ~bit;
+    } else {
+      course->expiring |= bit;
+    }
+  }
+  course->full &= course->blocks;
+  return KVSTORE_OK;
+}
+
+static void segment_deleted(Scan *scan, const DeletedRows *rows, Course *course) {
+  if (!rows) return;
+  for (uint64_t left = course->blocks; left;) {
+    uint32_t block = take_block(&left);
+    deleted_rows_and_not(rows, block, (*scan->masks)[block]);
+  }
+  sort_blocks(scan, course->blocks, course);
+}
+
+/* VIS-9: visible_block is the reader of dead_at; whole blocks go through its vector form, except under ThreadSanitizer. */
+static void arrays_visible(const Scan *scan, const ScanUnit *unit, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+  size_t first = (size_t)block * BLOCK_ROWS;
+  uint32_t rows = block_rows(scan, block);
+#ifndef VISIBLE_COPY_FIRST
+  if (rows == BLOCK_ROWS) {
+    scan->kernels->visible(unit->sequence + first, (const uint64_t *)unit->dead_at + first, unit->snapshot, mask);
+    return;
+  }
+#endif
+  uint64_t visible[BLOCK_WORDS];
+  visible_block(unit->sequence + first, unit->dead_at + first, rows, unit->snapshot, visible);
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) mask[w] &= visible[w];
+}
+
+static void arrays_unexpired(const Scan *scan, const ScanUnit *unit, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+  const int64_t *expiry = unit->expiry + (size_t)block * BLOCK_ROWS;
+  uint32_t rows = block_rows(scan, block);
+  if (rows == BLOCK_ROWS) {
+    scan->kernels->unexpired(expiry, scan->now_ms, mask);
+    return;
+  }
+  for (uint32_t i = 0; i < rows; i++) {
+    if (expiry_passed(expiry[i], scan->now_ms)) bit_clear(mask, i);
+  }
+}
+
+static void arrays_live(Scan *scan, const ScanUnit *unit, Course *course) {
+  if (!unit->sequence && !unit->expiry) return;
+  for (uint64_t left = course->blocks; left;) {
+    uint32_t block = take_block(&left);
+    if (unit->sequence) arrays_visible(scan, unit, block, (*scan->masks)[block]);
+    if (unit->expiry) arrays_unexpired(scan, unit, block, (*scan->masks)[block]);
+  }
+  sort_blocks(scan, course->blocks, course);
+}
+
+/* ---- one unit ---- */
+
+static void clear_others(Scan *scan, uint64_t blocks) {
+  for (uint64_t left = first_blocks(scan->selection.block_count) & ~blocks; left;) {
+    memset((*scan->masks)[take_block(&left)], 0, sizeof (*scan->masks)[0]);
+  }
+}
+
+static Status live_rows(Scan *scan, Course *course) {
+  const ScanUnit *unit = scan->selection.unit;
+  if (unit->kind == SCAN_UNIT_ARRAYS) {
+    fill_blocks(scan, course->blocks);
+    arrays_live(scan, unit, course);
+    return KVSTORE_OK;
+  }
+  TRY(segment_expiry(scan, column_run_segment(unit->run, unit->segment), course));
+  fill_blocks(scan, course->blocks);
+  segment_deleted(scan, deleted_set_rows(unit->deleted, unit->segment), course);
+  course->expiring &= course->blocks;
+  return KVSTORE_OK;
+}
+
+/* The last step: clears expired rows of the blocks that still have some selected. */
+static Status drop_expired(Scan *scan, const Course *course) {
+  const ScanUnit *unit = scan->selection.unit;
+  for (uint64_t left = course->expiring; left;) {
+    uint32_t block = take_block(&left);
+    const Segment *segment = column_run_segment(unit->run, unit->segment);
+    TRY(segment_and_unexpired(segment, &scan->expiry, block, scan->now_ms, (*scan->masks)[block]));
+  }
+  return KVSTORE_OK;
+}
+
+/* Which blocks have a selected row, and how many rows there are. */
+static void conclude(Scan *scan, const Course *course, uint64_t certain) {
+  ScanSelection *selection = &scan->selection;
+  uint64_t whole = course->blocks & course->full & certain & ~course->expiring, blocks = whole;
+  for (uint64_t left = course->blocks & ~whole; left;) {
+    uint32_t block = take_block(&left);
+    const uint64_t *mask = (*scan->masks)[block];
+    uint64_t any = 0;
+    for (uint32_t w = 0; w < BLOCK_WORDS; w++) any |= mask[w];
+    if (any) blocks |= UINT64_C(1) << block;
+  }
+  selection->whole = whole;
+  selection->blocks = blocks;
+  selection->row_count = scan->kernels->mask_count((*scan->masks)[0], (size_t)selection->block_count * BLOCK_WORDS);
+}
+
+static void count_blocks(Scan *scan, uint64_t certain, uint64_t scanned) {
+  uint32_t certain_count = (uint32_t)__builtin_popcountll(certain), scanned_count = (uint32_t)__builtin_popcountll(scanned);
+  uint32_t skipped_count = scan->selection.block_count - certain_count - scanned_count;
+  scan->counters.blocks += scan->selection.block_count;
+  scan->counters.blocks_skipped += skipped_count;
+  scan->counters.blocks_certain += certain_count;
+  scan->counters.blocks_scanned += scanned_count;
+  COUNT_MANY(blocks_skipped, skipped_count);
+  COUNT_MANY(blocks_certain, certain_count);
+  COUNT_MANY(blocks_scanned, scanned_count);
+}
+
+/* Nothing of the unit can be selected, and nothing of it was touched to know that. */
+static void skip_unit(Scan *scan) {
+  count_blocks(scan, 0, 0);
+  if (scan->selection.unit->kind != SCAN_UNIT_SEGMENT) return;
+  scan->counters.segments_skipped++;
+  COUNT(segments_skipped);
+}
+
+/* Everything of the unit is selected: no mask is needed. */
+static void take_unit(Scan *scan) {
+  ScanSelection *selection = &scan->selection;
+  uint64_t all = first_blocks(selection->block_count);
+  count_blocks(scan, all, 0);
+  selection->blocks = selection->whole = all;
+  selection->row_count = selection->unit->row_count;
+}
+
+/* Whether no row of the unit can be live; whether all surely are. Touches no extent. */
+static ZoneVerdict unit_live(const Scan *scan) {
+  const ScanUnit *unit = scan->selection.unit;
+  if (unit->row_count == 0) return ZONE_NONE;
+  if (unit->kind == SCAN_UNIT_ARRAYS) return unit->sequence || unit->expiry ? ZONE_SOME : ZONE_ALL;
+  const Segment *segment = column_run_segment(unit->run, unit->segment);
+  uint32_t dead = deleted_set_segment_count(unit->deleted, unit->segment);
+  if (dead == unit->row_count || segment_all_expired(segment, scan->now_ms)) return ZONE_NONE;
+  return dead == 0 && segment_all_unexpired(segment, scan->now_ms) ? ZONE_ALL : ZONE_SOME;
+}
+
+/* `verdict`: of the filter on the unit, ZONE_SOME or ZONE_ALL. */
+static Status select_rows(Scan *scan, ZoneVerdict verdict) {
+  uint64_t all = first_blocks(scan->selection.block_count), maybe = all, certain = all;
+  if (verdict == ZONE_SOME) {
+    TRY(scan_filter_zones(scan));
+    const NodeState *root = &scan->nodes[scan->where->root->number];
+    maybe = root->maybe;
+    certain = root->certain;
+  }
+  Course course = { .blocks = maybe, .full = maybe };
+  TRY(live_rows(scan, &course));
+  clear_others(scan, course.blocks);
+  uint64_t scanned = course.blocks & ~certain;
+  count_blocks(scan, course.blocks & certain, scanned);
+  if (scanned) TRY(scan_filter_blocks(scan, scanned, course.full, scan->masks));
+  TRY(drop_expired(scan, &course));
+  conclude(scan, &course, certain);
+  return KVSTORE_OK;
+}
+
+Status scan_unit(Scan *scan, const ScanUnit *unit) {
+  scan_close_columns(scan);
+  ASSERT(unit->row_count <= SEGMENT_ROWS, "COL-S1");
+  ScanSelection *selection = &scan->selection;
+  selection->unit = unit;
+  selection->block_count = (unit->row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
+  selection->blocks = selection->whole = selection->row_count = 0;
+  scan->counters.units++;
+  scan->counters.rows += unit->row_count;
+
+  ZoneVerdict live = unit_live(scan), verdict = live == ZONE_NONE ? ZONE_NONE : scan_filter_unit(scan);
+  if (verdict == ZONE_NONE) {
+    skip_unit(scan);
+  } else if (verdict == ZONE_ALL && live == ZONE_ALL) {
+    take_unit(scan);
+  } else {
+    TRY(select_rows(scan, verdict));
+  }
+  scan->counters.rows_selected += selection->row_count;
+  return KVSTORE_OK;
+}
+
+void scan_fill_masks(Scan *scan) { fill_blocks(scan, scan->selection.whole); }

@@ -1,0 +1,291 @@
+/* scan_filter.c - a filter over one unit: first by zones, then block by block into the masks.
+ *
+ * Three passes, each over the tree. scan_filter_unit asks the directory of the run, scan_filter_zones the tables of the
+ * chunks that are left, scan_filter_blocks the bytes. Every node remembers which blocks may and which surely match, so that
+ * each block is read by the predicates that can still change its mask, and by no others.
+ *
+ * AND evaluates its children in order of bytes x observed selectivity, each on what the former left. OR evaluates in order
+ * of bytes x what they leave over, each on the rows that none before it took (the complement). */
+#include "columnar/scan_internal.h"
+#include "encodings/array.h"
+
+Status scan_filter_create(Scan *scan) {
+  uint32_t count = scan->where->node_count;
+  scan->nodes = arena_allocate_zeroed(&scan->arena, (count ? count : 1) * sizeof *scan->nodes);
+  if (!scan->nodes) return status_nomem();
+  if (scan->where->or_depth) {
+    scan->scratch = arena_allocate_aligned(&scan->arena, 64, 2 * (size_t)scan->where->or_depth * sizeof *scan->scratch);
+    if (!scan->scratch) return status_nomem();
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- pass 1: the directory ---- */
+
+static ZoneVerdict leaf_unit(const Scan *scan, const PredicateNode *node) {
+  const ScanUnit *unit = scan->selection.unit;
+  Value constant;
+  if (scan_unit_default(unit, node->column, &constant)) {
+    return compare_value(&node->compare, &constant) ? ZONE_ALL : ZONE_NONE;
+  }
+  if (unit->kind == SCAN_UNIT_ARRAYS) return ZONE_SOME;
+  ColumnZone zone = segment_zone(column_run_segment(unit->run, unit->segment), node->column);
+  return compare_zone(&node->compare, zone.minimum, zone.maximum, zone.null_count, unit->row_count);
+}
+
+static double leaf_bytes(const Scan *scan, const PredicateNode *node) {
+  const ScanUnit *unit = scan->selection.unit;
+  if (unit->kind == SCAN_UNIT_SEGMENT) {
+    const ChunkPlace *place = segment_place(column_run_segment(unit->run, unit->segment), node->column);
+    return place ? (double)place->length / unit->row_count : 0;
+  }
+  return (double)type_array_width(node->compare.type);
+}
+
+static ZoneVerdict node_unit(Scan *scan, const PredicateNode *node) {
+  if (node->kind == PREDICATE_NONE) return ZONE_NONE;
+  if (node->kind == PREDICATE_ALL) return ZONE_ALL;
+  NodeState *state = &scan->nodes[node->number];
+  state->is_prepared = false;
+  if (node->kind == PREDICATE_LEAF) {
+    state->verdict = leaf_unit(scan, node);
+    state->bytes_per_row = leaf_bytes(scan, node);
+    return state->verdict;
+  }
+  ZoneVerdict absorbing = node->kind == PREDICATE_AND ? ZONE_NONE : ZONE_ALL;
+  ZoneVerdict neutral = node->kind == PREDICATE_AND ? ZONE_ALL : ZONE_NONE;
+  state->verdict = neutral;
+  state->bytes_per_row = 0;
+  for (uint32_t i = 0; i < node->child_count; i++) {
+    ZoneVerdict verdict = node_unit(scan, node->children[i]);
+    state->bytes_per_row += scan->nodes[node->children[i]->number].bytes_per_row;
+    if (verdict == absorbing) return state->verdict = absorbing;
+    if (verdict != neutral) state->verdict = ZONE_SOME;
+  }
+  return state->verdict;
+}
+
+ZoneVerdict scan_filter_unit(Scan *scan) { return node_unit(scan, scan->where->root); }
+
+/* ---- pass 2: the zone maps of blocks ---- */
+
+static Status leaf_zones(Scan *scan, const PredicateNode *node, NodeState *state) {
+  ScanColumn *column;
+  TRY(scan_column(scan, node->column, &column));
+  if (column->kind != SCAN_COLUMN_CHUNK) { /* an array: nothing is known of its blocks */
+    state->maybe = first_blocks(scan->selection.block_count);
+    state->certain = 0;
+    return KVSTORE_OK;
+  }
+  if (!state->scratch) {
+    state->scratch = arena_allocate(&scan->arena, CODEC_FILTER_SCRATCH);
+    if (!state->scratch) return status_nomem();
+  }
+  codec_filter_prepare(&state->filter, column->hold.chunk, &node->compare, state->scratch);
+  state->is_prepared = true;
+  codec_filter_zones(&state->filter, &state->maybe, &state->certain);
+  return KVSTORE_OK;
+}
+
+static Status node_zones(Scan *scan, const PredicateNode *node) {
+  NodeState *state = &scan->nodes[node->number];
+  uint64_t all = first_blocks(scan->selection.block_count);
+  if (state->verdict != ZONE_SOME) {
+    state->maybe = state->certain = state->verdict == ZONE_ALL ? all : 0;
+    return KVSTORE_OK;
+  }
+  if (node->kind == PREDICATE_LEAF) return leaf_zones(scan, node, state);
+  bool is_and = node->kind == PREDICATE_AND;
+  state->maybe = state->certain = is_and ? all : 0;
+  for (uint32_t i = 0; i < node->child_count; i++) {
+    TRY(node_zones(scan, node->children[i]));
+    const NodeState *child = &scan->nodes[node->children[i]->number];
+    state->maybe = is_and ? state->maybe & child->maybe : state->maybe | child->maybe;
+    state->certain = is_and ? state->certain & child->certain : state->certain | child->certain;
+    if (is_and ? state->maybe == 0 : state->certain == all) break; /* the other children will not be asked */
+  }
+  return KVSTORE_OK;
+}
+
+Status scan_filter_zones(Scan *scan) { return node_zones(scan, scan->where->root); }
+
+/* ---- pass 3: the bytes ---- */
+
+static Status node_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks, uint64_t full, UnitMasks *masks,
+                          UnitMasks *scratch);
+
+static uint32_t mask_positions(const uint64_t mask[BLOCK_WORDS], uint16_t *positions) {
+  uint32_t count = 0;
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+    for (uint64_t word = mask[w]; word; word &= word - 1) {
+      positions[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(word));
+    }
+  }
+  return count;
+}
+
+static uint32_t array_positions(const ScanColumn *column, const Compare *compare, uint32_t block, uint16_t *positions,
+                                uint32_t count) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    Value value;
+    scan_column_value(column, block * BLOCK_ROWS + positions[i], &value);
+    if (compare_value(compare, &value)) positions[kept++] = positions[i];
+  }
+  return kept;
+}
+
+/* Few rows are left: look at each. */
+static void leaf_positions(const ScanColumn *column, const PredicateNode *node, const NodeState *state, uint32_t block,
+                           uint64_t mask[BLOCK_WORDS]) {
+  uint16_t positions[SCAN_POSITIONS_MAX];
+  uint32_t count = mask_positions(mask, positions);
+  count = state->is_prepared ? codec_filter_positions(&state->filter, block, positions, count)
+                             : array_positions(column, &node->compare, block, positions, count);
+  memset(mask, 0, BLOCK_WORDS * sizeof *mask);
+  for (uint32_t i = 0; i < count; i++) bit_set(mask, positions[i]);
+}
+
+static void leaf_arrays(const Scan *scan, const ScanColumn *column, const PredicateNode *node, uint64_t blocks,
+                        UnitMasks *masks) {
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    size_t first = (size_t)block * BLOCK_ROWS;
+    array_filter(&node->compare, column->values + first * column->width, column->nulls ? column->nulls + first : NULL,
+                 scan_block_rows(scan->selection.unit, block), (*masks)[block]);
+  }
+}
+
+static Status leaf_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks, uint64_t full, UnitMasks *masks) {
+  const NodeState *state = &scan->nodes[node->number];
+  uint64_t dense = blocks & full, few = 0;
+  for (uint64_t left = blocks & ~full; left;) {
+    uint32_t block = take_block(&left);
+    uint64_t rows = scan->kernels->mask_count((*masks)[block], BLOCK_WORDS);
+    if (rows > SCAN_POSITIONS_MAX) {
+      dense |= UINT64_C(1) << block;
+    } else if (rows) {
+      few |= UINT64_C(1) << block;
+    }
+  }
+  ScanColumn *column;
+  TRY(scan_column(scan, node->column, &column));
+  if (state->is_prepared) {
+    TRY(chunk_hold_blocks(&column->hold, dense | few));
+    if (dense) codec_filter_blocks(&state->filter, dense, *masks);
+  } else {
+    leaf_arrays(scan, column, node, dense, masks);
+  }
+  while (few) {
+    uint32_t block = take_block(&few);
+    leaf_positions(column, node, state, block, (*masks)[block]);
+  }
+  return KVSTORE_OK;
+}
+
+/* How large a part of the rows the node let through so far; a half before anything is known. */
+static double selectivity(const NodeState *state) {
+  return ((double)state->rows_out + 1) / ((double)state->rows_in + 2);
+}
+
+static double rank(const Scan *scan, const PredicateNode *parent, uint32_t child) {
+  const NodeState *state = &scan->nodes[parent->children[child]->number];
+  double passes = selectivity(state);
+  return state->bytes_per_row * (parent->kind == PREDICATE_AND ? passes : 1 - passes);
+}
+
+enum { ORDER_MAX = 64 }; /* more children than this stay in the order of the text */
+
+/* Sorts the children of a node for this unit; the order of the unit before is nearly right already. */
+static Status order_children(Scan *scan, const PredicateNode *node, uint32_t **out) {
+  NodeState *state = &scan->nodes[node->number];
+  if (!state->order) {
+    state->order = arena_allocate(&scan->arena, node->child_count * sizeof *state->order);
+    if (!state->order) return status_nomem();
+    for (uint32_t i = 0; i < node->child_count; i++) state->order[i] = i;
+  }
+  for (uint32_t i = 1; i < node->child_count && node->child_count <= ORDER_MAX; i++) {
+    uint32_t child = state->order[i], at = i;
+    double value = rank(scan, node, child);
+    for (; at > 0 && rank(scan, node, state->order[at - 1]) > value; at--) state->order[at] = state->order[at - 1];
+    state->order[at] = child;
+  }
+  *out = state->order;
+  return KVSTORE_OK;
+}
+
+static uint64_t count_rows(const Scan *scan, UnitMasks *masks) {
+  return scan->kernels->mask_count((*masks)[0], (size_t)scan->selection.block_count * BLOCK_WORDS);
+}
+
+static void observe(NodeState *child, uint64_t rows_in, uint64_t rows_out) {
+  child->rows_in += rows_in;
+  child->rows_out += rows_out;
+}
+
+static Status and_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks, uint64_t full, UnitMasks *masks,
+                         UnitMasks *scratch) {
+  uint32_t *order;
+  TRY(order_children(scan, node, &order));
+  uint64_t rows = count_rows(scan, masks);
+  for (uint32_t i = 0; i < node->child_count && rows; i++) {
+    const PredicateNode *child = node->children[order[i]];
+    TRY(node_blocks(scan, child, blocks, full, masks, scratch));
+    full &= scan->nodes[child->number].certain; /* their masks were left alone */
+    uint64_t left = count_rows(scan, masks);
+    observe(&scan->nodes[child->number], rows, left);
+    rows = left;
+  }
+  return KVSTORE_OK;
+}
+
+static void clear_blocks(UnitMasks *masks, uint64_t blocks) {
+  while (blocks) memset((*masks)[take_block(&blocks)], 0, sizeof **masks);
+}
+
+/* masks &= ~other */
+static void subtract(UnitMasks *masks, UnitMasks *other, uint32_t block_count) {
+  uint64_t *to = (*masks)[0], *from = (*other)[0];
+  for (size_t i = 0; i < (size_t)block_count * BLOCK_WORDS; i++) to[i] &= ~from[i];
+}
+
+static Status or_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks, uint64_t full, UnitMasks *masks,
+                        UnitMasks *scratch) {
+  UnitMasks *rest = &scratch[0], *taken = &scratch[1]; /* rows that no child took yet; what this child takes of them */
+  uint32_t block_count = scan->selection.block_count;
+  size_t bytes = block_count * sizeof **masks;
+  uint32_t *order;
+  TRY(order_children(scan, node, &order));
+  memcpy(rest, masks, bytes);
+  uint64_t rows = count_rows(scan, rest);
+  for (uint32_t i = 0; i < node->child_count && rows; i++) {
+    const PredicateNode *child = node->children[order[i]];
+    memcpy(taken, rest, bytes);
+    TRY(node_blocks(scan, child, blocks, full, taken, scratch + 2));
+    subtract(rest, taken, block_count);
+    full &= ~scan->nodes[child->number].maybe; /* the others were left alone */
+    uint64_t left = count_rows(scan, rest);
+    observe(&scan->nodes[child->number], rows, rows - left);
+    rows = left;
+  }
+  subtract(masks, rest, block_count);
+  return KVSTORE_OK;
+}
+
+/* `blocks` may hold blocks whose masks are zero. */
+static Status node_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks, uint64_t full, UnitMasks *masks,
+                          UnitMasks *scratch) {
+  const NodeState *state = &scan->nodes[node->number];
+  clear_blocks(masks, blocks & ~state->maybe);
+  blocks &= state->maybe & ~state->certain;
+  if (blocks == 0) return KVSTORE_OK;
+  switch (node->kind) {
+    case PREDICATE_AND: return and_blocks(scan, node, blocks, full, masks, scratch);
+    case PREDICATE_OR: return or_blocks(scan, node, blocks, full, masks, scratch);
+    default: return leaf_blocks(scan, node, blocks, full, masks);
+  }
+}
+
+Status scan_filter_blocks(Scan *scan, uint64_t blocks, uint64_t full, UnitMasks *masks) {
+  return node_blocks(scan, scan->where->root, blocks, full, masks, scan->scratch);
+}

@@ -1,0 +1,89 @@
+/* scan_internal.h - what a scan keeps: of itself, of each column that it touched, of each node of its filter. */
+#ifndef COLONNADE_COLUMNAR_SCAN_INTERNAL_H
+#define COLONNADE_COLUMNAR_SCAN_INTERNAL_H
+
+#include "base/arena.h"
+#include "columnar/scan.h"
+#include "encodings/codec.h"
+#include "simd/simd.h"
+
+/* One word of mask bits a block row: masks of a whole unit. */
+typedef uint64_t UnitMasks[SEGMENT_BLOCKS][BLOCK_WORDS];
+
+typedef enum ScanColumnKind { SCAN_COLUMN_CLOSED, SCAN_COLUMN_CHUNK, SCAN_COLUMN_ARRAY, SCAN_COLUMN_CONSTANT } ScanColumnKind;
+
+/* A column of the current unit. */
+typedef struct ScanColumn {
+  ScanColumnKind kind;
+  ColumnType type;
+  uint32_t row_count;
+  size_t width;            /* bytes of an entry of its array */
+  ChunkHold hold;          /* CHUNK; must not move while it is open */
+  const uint8_t *values;   /* ARRAY: of the unit */
+  const uint8_t *nulls;    /* may be NULL */
+  Value constant;          /* CONSTANT: every row is this */
+  bool constant_is_filled; /* the two below hold BLOCK_ROWS entries of it; made when first wanted */
+  void *constant_values;
+  uint8_t *constant_nulls;
+} ScanColumn;
+
+/* What a scan keeps of a node of the filter. */
+typedef struct NodeState {
+  ZoneVerdict verdict;      /* on the current unit, from the directory alone */
+  uint64_t maybe, certain;  /* its blocks, from their zone maps */
+  bool is_prepared;         /* LEAF over a chunk: `filter` is ready */
+  CodecFilter filter;
+  void *scratch;            /* of the filter */
+  uint32_t *order;          /* AND, OR: its children as they are evaluated */
+  double bytes_per_row;     /* what a row of its columns takes in the current unit */
+  uint64_t rows_in, rows_out; /* observed, over all units */
+} NodeState;
+
+struct Scan {
+  const Schema *schema;
+  const Predicate *where; /* never NULL */
+  int64_t now_ms;
+  const SimdKernels *kernels;
+  Arena arena;
+  NodeState *nodes;
+  ScanColumn **columns;   /* by position; NULL until first touched */
+  uint32_t *open_columns;
+  uint32_t open_count;
+  ChunkHold expiry;
+  bool expiry_is_open;
+  UnitMasks *masks;       /* of the selection */
+  UnitMasks *scratch;     /* two for each OR above the other */
+  ScanSelection selection;
+  ScanCounters counters;
+};
+
+static inline uint64_t first_blocks(uint32_t count) { return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1; }
+/* Takes the lowest block out of *blocks (not 0). */
+static inline uint32_t take_block(uint64_t *blocks) {
+  uint32_t block = (uint32_t)__builtin_ctzll(*blocks);
+  *blocks &= *blocks - 1;
+  return block;
+}
+
+/* ---- scan_column.c ---- */
+/* The column of the current unit, opened when it was not. */
+Status scan_column(Scan *scan, uint32_t column, ScanColumn **out) MUST_CHECK;
+/* Block `block` of an ARRAY column, or a block of a CONSTANT one, in place. */
+Status scan_column_array(Scan *scan, ScanColumn *column, uint32_t block, ColumnArray *out) MUST_CHECK;
+/* One value; the block of a CHUNK column has been verified. */
+void scan_column_value(const ScanColumn *column, uint32_t row, Value *out);
+/* Whether the unit has no such column; then what every row reads as. */
+bool scan_unit_default(const ScanUnit *unit, uint32_t column, Value *out);
+void scan_close_columns(Scan *scan);
+
+/* ---- scan_filter.c ---- */
+Status scan_filter_create(Scan *scan) MUST_CHECK;
+/* The verdict of the filter on the current unit from the directory alone: touches no extent. */
+ZoneVerdict scan_filter_unit(Scan *scan);
+/* Zone maps of its blocks, into nodes[root]: only when the verdict above was SOME. Opens columns. */
+Status scan_filter_zones(Scan *scan) MUST_CHECK;
+/* ANDs the filter into the masks of `blocks`; blocks in `full` have all of their rows in the mask. Masks of all other
+ * blocks of the unit are zero. */
+Status scan_filter_blocks(Scan *scan, uint64_t blocks, uint64_t full, UnitMasks *masks) MUST_CHECK;
+
+#endif
