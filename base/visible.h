@@ -9,8 +9,8 @@
 
 #include "base/limits.h"
 
-#define DEAD_NEVER UINT64_MAX         /* dead_at of a row that nothing replaced */
-#define DEAD_ROLLED_BACK UINT64_C(0)  /* dead_at of a row whose transaction rolled back (VIS-3) */
+#define DEAD_NEVER       UINT64_MAX  /* dead_at of a row that nothing replaced */
+#define DEAD_ROLLED_BACK UINT64_C(0) /* dead_at of a row whose transaction rolled back (VIS-3) */
 
 static inline bool row_is_visible(uint64_t sequence, uint64_t dead_at, uint64_t snapshot) {
   return sequence <= snapshot && snapshot < dead_at;

@@ -30,9 +30,7 @@ static inline KeyHash *table_of(const KeyIndex *index) {
   return atomic_load_explicit(&index->hash, memory_order_acquire);
 }
 
-void key_index_init(KeyIndex *index) {
-  key_tree_init(&index->tree, &index->arena);
-}
+void key_index_init(KeyIndex *index) { key_tree_init(&index->tree, &index->arena); }
 
 void key_index_release(KeyIndex *index) {
   for (KeyHash *table = table_of(index), *older; table; table = older) {

@@ -41,8 +41,8 @@ uint32_t key_index_find(const KeyIndex *index, uint64_t hash, const void *key, s
 /* Makes the entry of a key that has none, with head 0 and `extra` bytes reserved behind the key (see
  * key_entry_size), found by hash and in order as soon as this returns. *reference names the entry. KVSTORE_NOMEM
  * leaves the index as it was. */
-Status key_index_add(KeyIndex *index, uint64_t hash, const void *key, size_t length, size_t extra, uint32_t *reference)
-    MUST_CHECK;
+Status key_index_add(KeyIndex *index, uint64_t hash, const void *key, size_t length, size_t extra,
+                     uint32_t *reference) MUST_CHECK;
 
 static inline KeyEntry *key_index_entry(const KeyIndex *index, uint32_t reference) {
   return (KeyEntry *)delta_arena_at(&index->arena, reference);

@@ -74,8 +74,10 @@ static uint32_t node_find(const KeyTree *tree, const KeyNode *node, Bytes key, b
   while (from < to) {
     uint32_t middle = (from + to) / 2;
     int order = compare_after(key_of(tree, node->entries[middle]), key, node->skip);
-    if (order < 0 || (order == 0 && after)) from = middle + 1;
-    else to = middle;
+    if (order < 0 || (order == 0 && after))
+      from = middle + 1;
+    else
+      to = middle;
   }
   return from;
 }
@@ -183,8 +185,10 @@ static uint32_t split_leaf(KeyTree *tree, KeyNode *left, KeyNode *right, uint32_
   left->count = *cut;
   right->prev = left;
   right->next = left->next;
-  if (left->next) left->next->prev = right;
-  else tree->right_edge = right;
+  if (left->next)
+    left->next->prev = right;
+  else
+    tree->right_edge = right;
   left->next = right;
   return right->count ? right->entries[0] : reference;
 }
@@ -394,24 +398,24 @@ uint32_t key_tree_copy_upto(KeyTree *tree, const void *key, size_t length, KeyLe
   return at;
 }
 
-/* Splits move entries to the right only, so a leaf that still ends (begins) as its copy does has the same neighbour. */
+/* Splits move entries to the right only: a leaf that still ends as its copy does has the same successor, and whatever
+ * happened to it, the keys before its copy are in the leaves before it, but for some added since. */
 uint32_t key_tree_copy_next(KeyTree *tree, KeyLeafCopy *copy) {
   uint32_t last = copy->entries[copy->count - 1], at;
   mutex_lock(&tree->lock);
   KeyNode *leaf = copy->node;
-  if (leaf->entries[leaf->count - 1] == last) at = leaf->count;
-  else leaf = locate(tree, key_of(tree, last), true, &at);
+  if (leaf->entries[leaf->count - 1] == last)
+    at = leaf->count;
+  else
+    leaf = locate(tree, key_of(tree, last), true, &at);
   at = copy_forward(leaf, at, copy);
   mutex_unlock(&tree->lock);
   return at;
 }
 
 uint32_t key_tree_copy_prev(KeyTree *tree, KeyLeafCopy *copy) {
-  uint32_t first = copy->entries[0], at = 0;
   mutex_lock(&tree->lock);
-  KeyNode *leaf = copy->node;
-  if (leaf->entries[0] != first) leaf = locate(tree, key_of(tree, first), false, &at);
-  at = copy_backward(leaf, at, copy);
+  uint32_t at = copy_backward(copy->node, 0, copy);
   mutex_unlock(&tree->lock);
   return at;
 }

@@ -63,8 +63,8 @@ Status key_tree_insert(KeyTree *tree, uint32_t reference) MUST_CHECK;
  * result. */
 uint32_t key_tree_copy_first(KeyTree *tree, KeyLeafCopy *copy);
 uint32_t key_tree_copy_last(KeyTree *tree, KeyLeafCopy *copy);
-uint32_t key_tree_copy_from(KeyTree *tree, const void *key, size_t length, KeyLeafCopy *copy);  /* first >= key */
-uint32_t key_tree_copy_upto(KeyTree *tree, const void *key, size_t length, KeyLeafCopy *copy);  /* last <= key */
+uint32_t key_tree_copy_from(KeyTree *tree, const void *key, size_t length, KeyLeafCopy *copy); /* first >= key */
+uint32_t key_tree_copy_upto(KeyTree *tree, const void *key, size_t length, KeyLeafCopy *copy); /* last <= key */
 /* The entries that follow (precede) those in *copy, which must not be empty. */
 uint32_t key_tree_copy_next(KeyTree *tree, KeyLeafCopy *copy);
 uint32_t key_tree_copy_prev(KeyTree *tree, KeyLeafCopy *copy);

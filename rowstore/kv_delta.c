@@ -11,14 +11,14 @@ typedef struct KvHeader {
   _Atomic uint64_t dead_at;
   uint64_t sequence;
   int64_t expiry;
-  uint32_t older;    /* of the same key, rolled-back ones left out; 0 none */
-  uint32_t before;   /* appended before this one, of any key; 0 none */
+  uint32_t older;  /* of the same key, rolled-back ones left out; 0 none */
+  uint32_t before; /* appended before this one, of any key; 0 none */
   uint32_t entry;
   uint32_t length_word; /* KV_REPLACED | length of the value, or KV_TOMBSTONE */
   uint8_t value[];
 } KvHeader;
 
-#define KV_REPLACED (UINT32_C(1) << 31) /* this row's append set dead_at of `older` */
+#define KV_REPLACED  (UINT32_C(1) << 31) /* this row's append set dead_at of `older` */
 #define KV_TOMBSTONE (KV_REPLACED - 1)
 _Static_assert(VALUE_BYTES_CEILING < KV_TOMBSTONE, "a value's length shares its word with the tombstone");
 _Static_assert(sizeof(KvHeader) == 40, "a row's header");
@@ -217,10 +217,8 @@ void kv_delta_rollback(KvDelta *delta, DeltaMark mark) {
   for (uint32_t row = delta->last_row; row != mark.last_row;) {
     ASSERT(row != 0, "VIS-3"); /* else the mark is not of this delta */
     KvHeader *r = row_at(delta, row);
-    if (dead_at_load(r) != DEAD_ROLLED_BACK) { /* else a later mark of this transaction went back already */
-      set_dead_at(delta, r, DEAD_ROLLED_BACK);
-      if (r->length_word & KV_REPLACED) set_dead_at(delta, row_at(delta, r->older), DEAD_NEVER);
-    }
+    set_dead_at(delta, r, DEAD_ROLLED_BACK);
+    if (r->length_word & KV_REPLACED) set_dead_at(delta, row_at(delta, r->older), DEAD_NEVER);
     row = r->before;
   }
 }

@@ -21,10 +21,10 @@ typedef struct KvDelta KvDelta;
 
 /* A row as readers get it. `value` stays where it is as long as the delta. */
 typedef struct KvRow {
-  uint32_t row;      /* names the row within its delta; never 0 */
-  bool tombstone;    /* the key was deleted; value is empty */
+  uint32_t row;   /* names the row within its delta; never 0 */
+  bool tombstone; /* the key was deleted; value is empty */
   uint64_t sequence;
-  int64_t expiry;    /* EXPIRY_NEVER or milliseconds since the epoch: the delta does not look at the clock */
+  int64_t expiry; /* EXPIRY_NEVER or milliseconds since the epoch: the delta does not look at the clock */
   Bytes value;
 } KvRow;
 
@@ -39,8 +39,8 @@ void kv_delta_freeze(KvDelta *delta);
  * back gets dead_at = sequence when it was alive. Sequences never descend from one append to the next. *row (may be
  * NULL) names the new row. KVSTORE_NOMEM: the row is wholly absent, everything else as it was. */
 Status kv_delta_append(KvDelta *delta, uint64_t hash, const void *key, size_t key_length, const void *value,
-                       size_t value_length, int64_t expiry, uint64_t sequence, bool tombstone, uint32_t *row)
-    MUST_CHECK;
+                       size_t value_length, int64_t expiry, uint64_t sequence, bool tombstone,
+                       uint32_t *row) MUST_CHECK;
 
 /* The row of a key that `snapshot` sees. FOUND and DELETED fill in *out; ABSENT leaves it alone. The caller got
  * `snapshot` by an acquire of what published it. */

@@ -12,8 +12,8 @@
 #define LINK_REPLACED (UINT32_C(1) << 31) /* this row's append set dead_at of the older one */
 
 enum {
-  APPEND_ROWS = 256,  /* of a batch at a time: their index slots and column tails stay in the cache */
-  APPEND_AHEAD = 12,  /* rows whose entries are fetched before their turn */
+  APPEND_ROWS = 256, /* of a batch at a time: their index slots and column tails stay in the cache */
+  APPEND_AHEAD = 12, /* rows whose entries are fetched before their turn */
 };
 
 struct TableDelta {
@@ -264,7 +264,6 @@ DeltaMark table_delta_mark(const TableDelta *delta) { return (DeltaMark){ .row_c
 void table_delta_rollback(TableDelta *delta, DeltaMark mark) {
   ASSERT(!delta->frozen && mark.row_count <= next_row(delta), "VIS-3");
   for (uint32_t row = next_row(delta); row-- > mark.row_count;) {
-    if (dead_at_load(delta, row) == DEAD_ROLLED_BACK) continue; /* to a later mark of this transaction, already */
     set_dead_at(delta, row, DEAD_ROLLED_BACK);
     if (link_of(delta, row) & LINK_REPLACED) set_dead_at(delta, older_of(delta, row), DEAD_NEVER);
   }

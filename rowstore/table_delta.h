@@ -23,7 +23,7 @@
 
 typedef struct TableDelta TableDelta;
 
-#define TABLE_ROW_NONE UINT32_MAX
+#define TABLE_ROW_NONE       UINT32_MAX
 #define TABLE_DELTA_ROWS_MAX ((UINT32_C(1) << 31) - 2) /* a link is 31 bits and a flag */
 
 /* `schema` is read here only and need not outlive the call. No slab is opened before the first row. KVSTORE_NOMEM
@@ -57,8 +57,8 @@ typedef struct TableAppend {
   uint64_t sequence, sequence_step;
   uint32_t *replaced;
 } TableAppend;
-Status table_delta_append_batch(TableDelta *delta, const TableAppend *rows, uint32_t *first_row, uint32_t *appended)
-    MUST_CHECK;
+Status table_delta_append_batch(TableDelta *delta, const TableAppend *rows, uint32_t *first_row,
+                                uint32_t *appended) MUST_CHECK;
 
 /* The row of a key that `snapshot` sees: FOUND with *row; DELETED with the row number of the delete; ABSENT (*row left
  * alone). The caller got `snapshot` by an acquire of what published it. */
@@ -97,11 +97,11 @@ uint32_t table_delta_older(const TableDelta *delta, uint32_t row);
  * visible_block leaves them out. */
 typedef struct TableSlab {
   uint32_t first_row;
-  uint32_t row_count;             /* published when the view was taken, at most DELTA_SLAB_ROWS */
-  const ColumnArray *columns;     /* in schema order; nulls is NULL for columns that are not nullable */
+  uint32_t row_count;         /* published when the view was taken, at most DELTA_SLAB_ROWS */
+  const ColumnArray *columns; /* in schema order; nulls is NULL for columns that are not nullable */
   const uint64_t *sequence;
   const _Atomic uint64_t *dead_at;
-  const int64_t *expiry;          /* NULL: EXPIRY_NEVER, all of them */
+  const int64_t *expiry; /* NULL: EXPIRY_NEVER, all of them */
 } TableSlab;
 
 uint32_t table_delta_slab_count(const TableDelta *delta); /* slabs with published rows */

@@ -151,12 +151,16 @@ Status slab_store_write(SlabStore *store, uint32_t first_row, const ColumnArray 
     size_t width = type_array_width(store->columns[c].type);
     uint8_t *to = (uint8_t *)(uintptr_t)slab->columns[c].values + offset * width;
     const uint8_t *from = (const uint8_t *)columns[c].values + source_row * width;
-    if (type_is_string(store->columns[c].type)) at = copy_strings((Bytes *)to, (const Bytes *)from, count, at);
-    else memcpy(to, from, count * width);
+    if (type_is_string(store->columns[c].type))
+      at = copy_strings((Bytes *)to, (const Bytes *)from, count, at);
+    else
+      memcpy(to, from, count * width);
     uint8_t *nulls = (uint8_t *)(uintptr_t)slab->columns[c].nulls;
     if (!nulls) continue;
-    if (columns[c].nulls) memcpy(nulls + offset, columns[c].nulls + source_row, count);
-    else memset(nulls + offset, 0, count);
+    if (columns[c].nulls)
+      memcpy(nulls + offset, columns[c].nulls + source_row, count);
+    else
+      memset(nulls + offset, 0, count);
   }
   return KVSTORE_OK;
 }
@@ -167,8 +171,10 @@ void slab_store_write_empty(SlabStore *store, uint32_t row) {
   for (uint32_t c = 0; c < store->column_count; c++) {
     size_t width = type_array_width(store->columns[c].type);
     uint8_t *to = (uint8_t *)(uintptr_t)slab->columns[c].values + offset * width;
-    if (type_is_string(store->columns[c].type)) *(Bytes *)to = (Bytes){ no_bytes, 0 };
-    else memset(to, 0, width);
+    if (type_is_string(store->columns[c].type))
+      *(Bytes *)to = (Bytes){ no_bytes, 0 };
+    else
+      memset(to, 0, width);
     if (slab->columns[c].nulls) ((uint8_t *)(uintptr_t)slab->columns[c].nulls)[offset] = 1;
   }
 }

@@ -26,8 +26,8 @@ typedef struct SlabArrays {
   ColumnArray *columns;
   uint64_t *sequence;
   _Atomic uint64_t *dead_at;
-  uint32_t *link;  /* table_delta.c */
-  uint32_t *entry; /* reference of the row's key */
+  uint32_t *link;            /* table_delta.c */
+  uint32_t *entry;           /* reference of the row's key */
   _Atomic(int64_t *) expiry; /* NULL until a row of this slab has one */
 } SlabArrays;
 
