@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
 enum { SEGMENTS = 5, ROWS = SEGMENTS * SEGMENT_ROWS };
@@ -387,23 +388,7 @@ TEST(deleted_disk, each_lie_of_a_container_is_found) {
 
 /* ---- memory ---- */
 
-static uint64_t allocations_left;
-
-static void *failing_allocate(void *context, size_t size) {
-  (void)context;
-  return allocations_left && allocations_left-- ? malloc(size) : NULL;
-}
-static void *failing_reallocate(void *context, void *pointer, size_t size) {
-  (void)context;
-  return allocations_left && allocations_left-- ? realloc(pointer, size) : NULL;
-}
-static void plain_release(void *context, void *pointer) {
-  (void)context;
-  free(pointer);
-}
-
 TEST(deleted_set, every_failed_allocation_leaves_the_old_set) {
-  static const MemoryTable failing = { failing_allocate, failing_reallocate, plain_release, NULL };
   DeletedSet *set = varied_set(), *grown = NULL;
   Buffer bytes = { 0 };
   deleted_bitmap_write(set, &bytes);
@@ -412,10 +397,9 @@ TEST(deleted_set, every_failed_allocation_leaves_the_old_set) {
   Status status = KVSTORE_NOMEM;
   uint64_t tried = 0;
   for (; status == KVSTORE_NOMEM; tried++) {
-    allocations_left = tried;
-    memory_table_set(&failing);
+    failing_memory_install(tried + 1, false);
     status = deleted_set_add_many(set, 0, positions, 4, &grown);
-    memory_table_set(NULL);
+    failing_memory_remove();
     CHECK(status == KVSTORE_OK || (status == KVSTORE_NOMEM && !grown && memory_blocks_held() == held));
     CHECK_INT(set->count, count);
   }
@@ -424,10 +408,9 @@ TEST(deleted_set, every_failed_allocation_leaves_the_old_set) {
   CHECK_INT(memory_blocks_held(), held);
   for (status = KVSTORE_NOMEM, tried = 0; status == KVSTORE_NOMEM; tried++) {
     Reader in = reader_over(bytes.data, bytes.length);
-    allocations_left = tried;
-    memory_table_set(&failing);
+    failing_memory_install(tried + 1, false);
     status = deleted_bitmap_read(&in, segment_rows, SEGMENTS, &grown);
-    memory_table_set(NULL);
+    failing_memory_remove();
     CHECK(status == KVSTORE_OK || (!grown && memory_blocks_held() == held));
   }
   CHECK(tried > 4);
