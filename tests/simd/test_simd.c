@@ -1,0 +1,400 @@
+/* Every table against plain loops over the values that were packed, and so against the scalar one; every width 0 to 64. */
+#include "simd/simd.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/bitmap.h"
+#include "base/schema.h"
+#include "tests/support/test.h"
+
+enum { PACKED_MAX = 128 * 64 };
+
+typedef union Lanes {
+  uint8_t of8[SIMD_ROWS];
+  uint16_t of16[SIMD_ROWS];
+  uint32_t of32[SIMD_ROWS];
+  uint64_t of64[SIMD_ROWS];
+} Lanes;
+
+static uint64_t lane_get(const Lanes *l, unsigned index, unsigned i) {
+  return index == 0 ? l->of8[i] : index == 1 ? l->of16[i] : index == 2 ? l->of32[i] : l->of64[i];
+}
+static void lane_set(Lanes *l, unsigned index, unsigned i, uint64_t value) {
+  if (index == 0) l->of8[i] = (uint8_t)value;
+  else if (index == 1) l->of16[i] = (uint16_t)value;
+  else if (index == 2) l->of32[i] = (uint32_t)value;
+  else l->of64[i] = value;
+}
+
+/* Values of `width` bits: random, few, at the ends. */
+static void draw(uint64_t *rng, unsigned width, uint64_t values[SIMD_ROWS]) {
+  uint64_t mask = simd_width_mask(width), kind = test_random_below(rng, 4);
+  for (unsigned i = 0; i < SIMD_ROWS; i++) {
+    uint64_t r = test_random(rng);
+    values[i] = kind == 0 ? r & mask : kind == 1 ? (r % 3) & mask : kind == 2 ? (r & 1 ? mask : 0) : (r >> (r % 60)) & mask;
+  }
+}
+
+/* The specification of the layout, written once more: bits one by one into lanes. */
+static void pack_bit_by_bit(const uint64_t values[SIMD_ROWS], unsigned width, uint8_t *out) {
+  memset(out, 0, (size_t)128 * width);
+  unsigned lane = simd_lane(width), lanes = SIMD_ROWS / lane;
+  for (unsigned i = 0; i < SIMD_ROWS; i++) {
+    for (unsigned b = 0; b < width; b++) {
+      if (!(values[i] >> b & 1)) continue;
+      unsigned at = i / lanes * width + b; /* bit of the lane's string */
+      unsigned word = at / lane * lanes + i % lanes, bit = word * lane + at % lane;
+      out[bit / 8] |= (uint8_t)(1u << (bit % 8));
+    }
+  }
+}
+
+static void random_mask(uint64_t *rng, uint64_t mask[SIMD_WORDS]) {
+  uint64_t kind = test_random_below(rng, 4);
+  for (unsigned i = 0; i < SIMD_WORDS; i++) {
+    mask[i] = kind == 0 ? UINT64_MAX : kind == 1 ? test_random(rng) : kind == 2 ? test_random(rng) & test_random(rng) & test_random(rng)
+                                                                                 : 0;
+  }
+  if (kind == 3) bit_set(mask, test_random_below(rng, SIMD_ROWS));
+}
+
+typedef void TableTest(const SimdKernels *k, uint64_t *rng);
+static void on_every_table(TableTest *test) {
+  unsigned tables = 0;
+  for (int level = 0; level < SIMD_LEVELS; level++) {
+    const SimdKernels *k = simd_table((SimdLevel)level);
+    if (!k) continue;
+    uint64_t rng = 7;
+    CHECK_INT(k->level, level);
+    test(k, &rng);
+    tables++;
+  }
+  CHECK(tables >= 1);
+}
+
+/* ---- packed blocks ---- */
+
+static void check_pack_and_unpack(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned width = 0; width <= 64; width++) {
+    uint64_t values[SIMD_ROWS];
+    uint8_t expected[PACKED_MAX + 8], packed[PACKED_MAX + 8];
+    Lanes lanes, back;
+    unsigned index = simd_lane_index(width);
+    draw(rng, width, values);
+    pack_bit_by_bit(values, width, expected);
+    for (unsigned i = 0; i < SIMD_ROWS; i++) lane_set(&lanes, index, i, values[i]);
+    if (width) {
+      k->pack[index](&lanes, width, packed);
+      CHECK_BYTES(packed, expected, 128 * width);
+    }
+    memset(&back, 0xab, sizeof back);
+    k->unpack[width](expected, &back);
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      CHECK_INT(lane_get(&back, index, i), values[i]);
+      CHECK_INT(simd_packed_value(expected, width, i), values[i]);
+    }
+  }
+}
+TEST(simd, packs_and_unpacks_every_width) { on_every_table(check_pack_and_unpack); }
+
+static void check_verdicts(uint64_t before[SIMD_WORDS], uint64_t after[SIMD_WORDS], const bool verdicts[SIMD_ROWS], bool flip) {
+  for (unsigned i = 0; i < SIMD_ROWS; i++) CHECK_INT(bit_get(after, i), bit_get(before, i) && verdicts[i] != flip);
+}
+
+static void check_compare(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned width = 0; width <= 64; width++) {
+    for (uint64_t round = 0; round < test_scaled(40); round++) {
+      uint64_t values[SIMD_ROWS], before[SIMD_WORDS], after[SIMD_WORDS], most = simd_width_mask(width);
+      uint8_t packed[PACKED_MAX + 8];
+      bool verdicts[SIMD_ROWS], flip = test_random(rng) & 1;
+      draw(rng, width, values);
+      pack_bit_by_bit(values, width, packed);
+      uint64_t a = round % 3 ? values[test_random_below(rng, SIMD_ROWS)] : test_random(rng) & most;
+      uint64_t b = round % 5 ? values[test_random_below(rng, SIMD_ROWS)] : most;
+      if (round % 7 == 0) a = 0;
+      uint64_t low = a < b ? a : b, high = a < b ? b : a;
+      if (round % 4 == 0) high = low;
+
+      random_mask(rng, before);
+      memcpy(after, before, sizeof after);
+      for (unsigned i = 0; i < SIMD_ROWS; i++) verdicts[i] = values[i] > a;
+      k->above[width](packed, a, flip ? UINT64_MAX : 0, after);
+      check_verdicts(before, after, verdicts, flip);
+
+      memcpy(after, before, sizeof after);
+      for (unsigned i = 0; i < SIMD_ROWS; i++) verdicts[i] = values[i] >= low && values[i] <= high;
+      k->range[width](packed, low, high - low, flip ? UINT64_MAX : 0, after);
+      check_verdicts(before, after, verdicts, flip);
+    }
+  }
+}
+TEST(simd, compares_packed_values_of_every_width) { on_every_table(check_compare); }
+
+static void check_signed_ranges(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned round = 0; round < 50; round++) {
+    int8_t of8[SIMD_ROWS];
+    int64_t of64[SIMD_ROWS];
+    uint64_t before[SIMD_WORDS], after[SIMD_WORDS];
+    bool verdicts[SIMD_ROWS];
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      of8[i] = (int8_t)test_random(rng);
+      of64[i] = (int64_t)test_random(rng) >> (test_random(rng) % 64);
+    }
+    random_mask(rng, before);
+    int8_t low = of8[0] < of8[1] ? of8[0] : of8[1], high = of8[0] < of8[1] ? of8[1] : of8[0];
+    for (unsigned i = 0; i < SIMD_ROWS; i++) verdicts[i] = of8[i] >= low && of8[i] <= high;
+    memcpy(after, before, sizeof after);
+    k->range[8](of8, (uint8_t)low, (uint8_t)(high - low), 0, after);
+    check_verdicts(before, after, verdicts, false);
+    int64_t first = of64[0] < of64[1] ? of64[0] : of64[1], last = of64[0] < of64[1] ? of64[1] : of64[0];
+    if (round == 0) first = INT64_MIN, last = INT64_MAX;
+    for (unsigned i = 0; i < SIMD_ROWS; i++) verdicts[i] = of64[i] >= first && of64[i] <= last;
+    memcpy(after, before, sizeof after);
+    k->range[64](of64, (uint64_t)first, (uint64_t)last - (uint64_t)first, 0, after);
+    check_verdicts(before, after, verdicts, false);
+  }
+}
+TEST(simd, ranges_of_signed_arrays_wrap) { on_every_table(check_signed_ranges); }
+
+static void check_sum(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned width = 0; width <= 64; width++) {
+    for (uint64_t round = 0; round < 8; round++) {
+      uint64_t values[SIMD_ROWS], mask[SIMD_WORDS], sum[2] = {UINT64_MAX - 5, 3};
+      uint8_t packed[PACKED_MAX + 8];
+      draw(rng, width, values);
+      if (round == 1) memset(values, 0xff, sizeof values);
+      for (unsigned i = 0; i < SIMD_ROWS; i++) values[i] &= simd_width_mask(width);
+      pack_bit_by_bit(values, width, packed);
+      random_mask(rng, mask);
+      const uint64_t *given = round < 2 ? NULL : mask;
+      unsigned __int128 expected = (unsigned __int128)3 << 64 | (UINT64_MAX - 5);
+      for (unsigned i = 0; i < SIMD_ROWS; i++) expected += !given || bit_get(mask, i) ? values[i] : 0;
+      k->sum[width](packed, given, sum);
+      CHECK(sum[0] == (uint64_t)expected && sum[1] == (uint64_t)(expected >> 64));
+    }
+  }
+}
+TEST(simd, sums_packed_values_in_128_bits) { on_every_table(check_sum); }
+
+static void check_extremes(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned index = 0; index < 4; index++) {
+    for (unsigned round = 0; round < 30; round++) {
+      uint64_t mask[SIMD_WORDS], low = UINT64_MAX, high = 0, flip = round % 2 ? UINT64_C(1) << ((8u << index) - 1) : 0;
+      Lanes lanes;
+      uint64_t values[SIMD_ROWS];
+      draw(rng, 8u << index, values);
+      random_mask(rng, mask);
+      if (!bitmap_count(mask, SIMD_WORDS)) bit_set(mask, 5);
+      const uint64_t *given = round % 5 ? mask : NULL;
+      for (unsigned i = 0; i < SIMD_ROWS; i++) {
+        lane_set(&lanes, index, i, values[i]);
+        if (given && !bit_get(mask, i)) continue;
+        if ((values[i] ^ flip) < low) low = values[i] ^ flip;
+        if ((values[i] ^ flip) > high) high = values[i] ^ flip;
+      }
+      uint64_t found_low, found_high;
+      k->extremes[index](&lanes, flip, given, &found_low, &found_high);
+      CHECK(found_low == low);
+      CHECK(found_high == high);
+    }
+  }
+}
+TEST(simd, finds_extremes_under_a_mask) { on_every_table(check_extremes); }
+
+static void check_scale(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned in = 0; in < 4; in++) {
+    for (unsigned out = 0; out < 4; out++) {
+      for (unsigned round = 0; round < 4; round++) {
+        Lanes from, to;
+        uint64_t base = test_random(rng), step = round ? test_random(rng) >> (round * 16) : 1;
+        for (unsigned i = 0; i < SIMD_ROWS; i++) lane_set(&from, in, i, test_random(rng));
+        k->scale[in][out](&from, base, step, &to);
+        uint64_t wrap = simd_width_mask(8u << out);
+        for (unsigned i = 0; i < SIMD_ROWS; i++) {
+          CHECK(lane_get(&to, out, i) == ((base + step * lane_get(&from, in, i)) & wrap));
+        }
+      }
+    }
+  }
+}
+TEST(simd, scales_between_all_widths) { on_every_table(check_scale); }
+
+/* ---- floats ---- */
+
+static double odd_double(uint64_t *rng) {
+  static const double edges[] = {0.0, -0.0, 1.0, -1.0, 1e300, -1e300, 5e-324, -5e-324, 2.5};
+  uint64_t r = test_random(rng), bits = test_random(rng);
+  double value;
+  if (r % 8 == 0) return NAN;
+  if (r % 8 == 1) return r & 8 ? INFINITY : -INFINITY;
+  if (r % 8 < 5) return edges[r / 8 % (sizeof edges / sizeof *edges)];
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+static void check_float_ranges(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned round = 0; round < 60; round++) {
+    double wide[SIMD_ROWS];
+    float narrow[SIMD_ROWS];
+    bool in_wide[SIMD_ROWS], in_narrow[SIMD_ROWS], nan = round & 1, flip = round & 2;
+    uint64_t before[SIMD_WORDS], after[SIMD_WORDS];
+    double low = odd_double(rng), high = odd_double(rng);
+    if (low != low) low = -3;
+    if (high != high) high = 4;
+    float flow = (float)low, fhigh = (float)high;
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      wide[i] = odd_double(rng);
+      narrow[i] = (float)odd_double(rng);
+      in_wide[i] = isnan(wide[i]) ? nan : low <= wide[i] && wide[i] <= high;
+      in_narrow[i] = isnan(narrow[i]) ? nan : flow <= narrow[i] && narrow[i] <= fhigh;
+    }
+    random_mask(rng, before);
+    memcpy(after, before, sizeof after);
+    k->range_f64(wide, low, high, nan, flip ? UINT64_MAX : 0, after);
+    check_verdicts(before, after, in_wide, flip);
+    memcpy(after, before, sizeof after);
+    k->range_f32(narrow, flow, fhigh, nan, flip ? UINT64_MAX : 0, after);
+    check_verdicts(before, after, in_narrow, flip);
+  }
+}
+TEST(simd, float_ranges_take_nan_only_when_asked) { on_every_table(check_float_ranges); }
+
+static void check_float_sums(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned round = 0; round < 20; round++) {
+    double wide[SIMD_ROWS], lanes[8] = {0}, expected[8] = {0};
+    float narrow[SIMD_ROWS];
+    uint64_t mask[SIMD_WORDS];
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      wide[i] = (double)(int64_t)test_random(rng) * 1e-7;
+      if (round == 3) wide[i] = -0.0;
+      narrow[i] = (float)wide[i];
+    }
+    random_mask(rng, mask);
+    const uint64_t *given = round % 4 ? mask : NULL;
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      if (!given || bit_get(mask, i)) expected[i % 8] += wide[i];
+    }
+    k->sum_f64(wide, given, lanes);
+    CHECK_BYTES(lanes, expected, sizeof lanes);
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      if (!given || bit_get(mask, i)) expected[i % 8] += (double)narrow[i];
+    }
+    k->sum_f32(narrow, given, lanes);
+    CHECK_BYTES(lanes, expected, sizeof lanes);
+  }
+}
+TEST(simd, float_sums_have_the_same_bits_everywhere) { on_every_table(check_float_sums); }
+
+static void check_float_images(const SimdKernels *k, uint64_t *rng) {
+  double wide[SIMD_ROWS];
+  float narrow[SIMD_ROWS];
+  int64_t images[SIMD_ROWS];
+  for (unsigned i = 0; i < SIMD_ROWS; i++) {
+    wide[i] = odd_double(rng);
+    narrow[i] = (float)odd_double(rng);
+  }
+  k->image_f64(wide, images);
+  for (unsigned i = 0; i < SIMD_ROWS; i++) CHECK_INT(images[i], float_image(wide[i]));
+  k->image_f32(narrow, images);
+  for (unsigned i = 0; i < SIMD_ROWS; i++) CHECK_INT(images[i], float_image((double)narrow[i]));
+}
+TEST(simd, float_images_are_those_of_base) { on_every_table(check_float_images); }
+
+/* ---- codes, rows, masks ---- */
+
+static void check_members(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned round = 0; round < 20; round++) {
+    uint8_t of8[SIMD_ROWS];
+    uint16_t of16[SIMD_ROWS];
+    uint64_t set8[4], set16[1024], before[SIMD_WORDS], after[SIMD_WORDS];
+    bool in8[SIMD_ROWS], in16[SIMD_ROWS], flip = round & 1;
+    for (unsigned i = 0; i < 4; i++) set8[i] = test_random(rng);
+    for (unsigned i = 0; i < 1024; i++) set16[i] = test_random(rng) & test_random(rng);
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      of8[i] = (uint8_t)(round == 0 ? i : test_random(rng));
+      of16[i] = (uint16_t)(round == 0 ? 65535 - i : test_random(rng));
+      in8[i] = bit_get(set8, of8[i]);
+      in16[i] = bit_get(set16, of16[i]);
+    }
+    random_mask(rng, before);
+    memcpy(after, before, sizeof after);
+    k->member8(of8, set8, flip ? UINT64_MAX : 0, after);
+    check_verdicts(before, after, in8, flip);
+    memcpy(after, before, sizeof after);
+    k->member16(of16, set16, flip ? UINT64_MAX : 0, after);
+    check_verdicts(before, after, in16, flip);
+  }
+}
+TEST(simd, looks_codes_up_in_a_set) { on_every_table(check_members); }
+
+static void check_rows(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned round = 0; round < 20; round++) {
+    uint64_t sequence[SIMD_ROWS], dead_at[SIMD_ROWS], before[SIMD_WORDS], after[SIMD_WORDS];
+    int64_t expiry[SIMD_ROWS], now = round ? (int64_t)test_random_below(rng, 100) - 50 : INT64_MIN;
+    uint64_t snapshot = round ? test_random_below(rng, 100) : UINT64_MAX - 1;
+    bool seen[SIMD_ROWS], lives[SIMD_ROWS];
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      sequence[i] = test_random_below(rng, 100);
+      dead_at[i] = test_random(rng) & 1 ? UINT64_MAX : test_random_below(rng, 100);
+      expiry[i] = test_random(rng) & 1 ? INT64_MAX : (int64_t)test_random_below(rng, 100) - 50;
+      seen[i] = sequence[i] <= snapshot && snapshot < dead_at[i];
+      lives[i] = expiry[i] > now;
+    }
+    random_mask(rng, before);
+    memcpy(after, before, sizeof after);
+    k->visible(sequence, dead_at, snapshot, after);
+    check_verdicts(before, after, seen, false);
+    memcpy(after, before, sizeof after);
+    k->unexpired(expiry, now, after);
+    check_verdicts(before, after, lives, false);
+  }
+}
+TEST(simd, visibility_and_expiry_of_rows) { on_every_table(check_rows); }
+
+static void check_masks(const SimdKernels *k, uint64_t *rng) {
+  uint64_t words[1030] = {0}, other[1030] = {0};
+  for (unsigned n = 0; n <= 1030; n += n < 40 ? 1 : 110) {
+    uint64_t count = 0, both = 0;
+    for (unsigned i = 0; i < n; i++) {
+      words[i] = test_random(rng);
+      other[i] = test_random(rng);
+    }
+    for (unsigned i = 0; i < 64 * n; i++) {
+      count += bit_get(words, i);
+      both += bit_get(words, i) && bit_get(other, i);
+    }
+    CHECK_INT(k->mask_count(words, n), count);
+    k->mask_and(words, other, n);
+    CHECK_INT(k->mask_count(words, n), both);
+  }
+}
+TEST(simd, counts_and_ands_masks_of_any_length) { on_every_table(check_masks); }
+
+/* ---- dispatch ---- */
+
+TEST(simd, dispatch_takes_the_best_table_and_obeys_the_environment) {
+  setenv("COLONNADE_KERNELS", "scalar", 1);
+  simd_force(NULL);
+  CHECK_INT(simd_kernels()->level, SIMD_SCALAR);
+  CHECK_STR(simd_kernels()->name, "scalar");
+  setenv("COLONNADE_KERNELS", "avx2", 1);
+  simd_force(NULL);
+  CHECK(simd_kernels()->level == (simd_table(SIMD_AVX2) ? SIMD_AVX2 : SIMD_SCALAR));
+  unsetenv("COLONNADE_KERNELS");
+  simd_force(NULL);
+  for (int level = SIMD_SCALAR; level < SIMD_LEVELS; level++) {
+    if (simd_table((SimdLevel)level)) CHECK((int)simd_kernels()->level >= level);
+  }
+}
+
+TEST(simd, each_table_counts_its_calls) {
+  static const Counter counters[] = {COUNTER_kernel_scalar, COUNTER_kernel_avx2, COUNTER_kernel_avx512};
+  for (int level = SIMD_SCALAR; level < SIMD_LEVELS; level++) {
+    const SimdKernels *k = simd_table((SimdLevel)level);
+    if (!k) continue;
+    uint64_t before = counter_get(counters[level]);
+    simd_count(k, 64);
+    CHECK_INT(counter_get(counters[level]), before + 64);
+  }
+}
