@@ -32,6 +32,7 @@ typedef struct Log {
   Written *written;
   size_t count, capacity;
   uint64_t seed;
+  bool keep_failed; /* a record whose append failed is remembered too: it may be on the disk all the same */
 } Log;
 
 static inline void log_open_over(Log *log, Os *os, OsFile *file, uint64_t base, uint64_t capacity, uint64_t seed) {
@@ -76,6 +77,32 @@ static inline Written *log_room_for_one(Log *log) {
   return &log->written[log->count];
 }
 
+/* Appends a record of these operations (it takes a sequence each). */
+static inline Status log_append_bytes(Log *log, RecordKind kind, uint32_t operations, const void *bytes,
+                                      size_t length) {
+  Buffer record = { 0 };
+  record_begin(&record, false);
+  buffer_append(&record, bytes, length);
+  record_pad(&record);
+  CHECK_OK(buffer_status(&record));
+  Written *w = log_room_for_one(log);
+  *w = (Written){ .kind = kind, .length = record.length, .synced = log->synced, .before = log->tail,
+                  .first_sequence = log->tail.sequence, .sequence_count = operations,
+                  .position = wal_place(log->wal, log->tail.position, record.length),
+                  .operations = malloc(length + 1), .operations_length = length };
+  if (length) memcpy(w->operations, bytes, length);
+  WalAppend how = { .kind = kind, .sequence_count = operations, .start = log->start, .synced = log->synced };
+  uint64_t position = w->position;
+  Status status = wal_append(log->wal, &log->tail, &record, &how, &position);
+  w->after = log->tail;
+  if (status == KVSTORE_OK) CHECK_INT(position, w->position);
+  else CHECK_INT(log->tail.position, w->before.position);
+  if (status == KVSTORE_OK || log->keep_failed) log->count++;
+  else free(w->operations);
+  buffer_release(&record);
+  return status;
+}
+
 /* Appends a record of that kind with `operations` puts of random keys, values of at most `value_max` bytes. */
 static inline Status log_append(Log *log, RecordKind kind, uint32_t operations, size_t value_max) {
   static uint8_t noise[1 << 20];
@@ -88,23 +115,8 @@ static inline Status log_append(Log *log, RecordKind kind, uint32_t operations, 
     uint64_t key = test_random(&log->seed);
     record_append_put(&record, 7, EXPIRY_NEVER, (Bytes){ (uint8_t *)&key, 1 + key % 8 }, (Bytes){ noise, length });
   }
-  size_t operations_length = record.length - RECORD_HEADER_BYTES;
-  Written *w = log_room_for_one(log);
-  w->kind = kind;
-  w->before = log->tail;
-  w->synced = log->synced;
-  w->first_sequence = log->tail.sequence;
-  w->sequence_count = operations;
-  WalAppend how = { .kind = kind, .sequence_count = operations, .start = log->start, .synced = log->synced };
-  Status status = wal_append(log->wal, &log->tail, &record, &how, &w->position);
-  if (status == KVSTORE_OK) {
-    w->length = record.length;
-    w->after = log->tail;
-    w->operations_length = operations_length;
-    w->operations = malloc(operations_length + 1);
-    memcpy(w->operations, record.data + RECORD_HEADER_BYTES, operations_length);
-    log->count++;
-  }
+  Status status = log_append_bytes(log, kind, operations, record.data + RECORD_HEADER_BYTES,
+                                   record.length - RECORD_HEADER_BYTES);
   buffer_release(&record);
   return status;
 }

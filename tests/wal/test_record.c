@@ -12,7 +12,8 @@ static Bytes text(const char *s) { return (Bytes){ (const uint8_t *)s, strlen(s)
 
 TEST(record, header_has_the_documented_layout) {
   RecordHeader header = { .length = 0x50, .kind = RECORD_BOUNDARY, .flags = 0, .padding = 9,
-                          .position = 0x1112131415161718, .first_sequence = 0x2122232425262728, .sequence_count = 0x31323334,
+                          .position = 0x1112131415161718, .first_sequence = 0x2122232425262728,
+                          .sequence_count = 0x31323334,
                           .synced = 0x4142434445464748, .previous_checksum = 0x5152535455565758,
                           .checksum = 0x6162636465666768 };
   const uint8_t expected[RECORD_HEADER_BYTES] = {

@@ -5,6 +5,7 @@
 #include "base/counters.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "tests/support/fault_os.h"
 #include "tests/support/test.h"
 #include "tests/wal/log_fixture.h"
 
@@ -409,6 +410,92 @@ TEST(wal, sync_is_counted) {
   CHECK_OK(wal_sync(log.wal));
   CHECK_INT(counter_get(COUNTER_log_syncs) - syncs, 1);
   log_close(&log);
+}
+
+/* ---- calls that fail ---- */
+
+/* Every call of an append fails once, in every way: the tail stays, and the next append takes the same place. */
+static void check_failed_calls(FaultHow how) {
+  Os *memory;
+  FaultOs *fault;
+  OsFile *file;
+  Log log;
+  uint64_t failures = 0;
+  CHECK_OK(os_memory_create(&memory));
+  CHECK_OK(fault_os_create(memory, &fault));
+  CHECK_OK(os_open(fault_os(fault), "log", OS_OPEN_CREATE, &file));
+  log_open_over(&log, fault_os(fault), file, 0, SMALL, 16);
+  size_t first = 0;
+  for (int i = 0; i < 300; i++) {
+    for (uint64_t n = 1;; n++) { /* allocation, zeros, filler, record: until none is left to fail */
+      fault_os_arm(fault, FAULT_ANY, n, how, false);
+      Status status = log_append(&log, RECORD_TRANSACTION, 1, 300);
+      uint64_t failed = fault_os_failures(fault);
+      fault_os_disarm(fault);
+      failures += failed;
+      if (status == KVSTORE_OK) {
+        CHECK_INT(failed, 0);
+        break;
+      }
+      CHECK(failed == 1 && (status == KVSTORE_IO || status == KVSTORE_FULL));
+    }
+    Replay replay = { &log, first };
+    WalRecovery recovery;
+    CHECK_OK(wal_recover(log.wal, log.written[first].before, WAL_END_UNKNOWN, replay_apply, &replay, &recovery));
+    CHECK_INT(replay.next, log.count);
+    if (log.tail.position - log.start > SMALL / 2) {
+      first = log.count - 1;
+      log.start = log.written[first].before.position;
+    }
+  }
+  CHECK(failures > 300 && log.tail.position > SMALL);
+  log_release(&log);
+  os_close(file);
+  fault_os_destroy(fault);
+  os_memory_destroy(memory);
+}
+
+TEST(wal, failed_append_leaves_the_log_as_it_was) { check_failed_calls(FAULT_ERROR); }
+TEST(wal, short_append_leaves_the_log_as_it_was) { check_failed_calls(FAULT_SHORT); }
+TEST(wal, append_without_space_leaves_the_log_as_it_was) { check_failed_calls(FAULT_NO_SPACE); }
+
+static Status create_raise_open(OsFile *file) {
+  Wal *wal, *other;
+  uint64_t oldest;
+  Status status = wal_create(file, 0, SMALL, 1, &wal);
+  if (status == KVSTORE_OK) status = wal_raise_oldest(wal, 2);
+  if (status == KVSTORE_OK) status = wal_oldest(wal, &oldest);
+  WalCursor tail = status == KVSTORE_OK ? wal_first(wal, 1) : (WalCursor){ 0 };
+  if (status == KVSTORE_OK) status = wal_append_break(wal, &tail, 0, 0);
+  if (status == KVSTORE_OK) status = wal_rewrite_tail(wal, 0, tail.position);
+  if (status == KVSTORE_OK) status = wal_sync(wal);
+  wal_close(wal);
+  if (status == KVSTORE_OK) {
+    status = wal_open(file, 0, &other);
+    wal_close(other);
+  }
+  return status;
+}
+
+TEST(wal, every_failed_call_of_a_life_is_reported) {
+  Os *memory;
+  FaultOs *fault;
+  OsFile *file;
+  CHECK_OK(os_memory_create(&memory));
+  CHECK_OK(fault_os_create(memory, &fault));
+  CHECK_OK(os_open(fault_os(fault), "log", OS_OPEN_CREATE, &file));
+  uint64_t n = 0, held = memory_blocks_held();
+  Status status;
+  do {
+    fault_os_arm(fault, FAULT_ANY, ++n, FAULT_ERROR, false);
+    status = create_raise_open(file);
+    CHECK_INT(status == KVSTORE_OK, fault_os_failures(fault) == 0);
+    CHECK_INT(memory_blocks_held(), held);
+  } while (status != KVSTORE_OK);
+  CHECK(n > 12);
+  os_close(file);
+  fault_os_destroy(fault);
+  os_memory_destroy(memory);
 }
 
 /* ---- no memory ---- */
