@@ -10,7 +10,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "os/thread.h"
-#include "tests/rowstore/failing_memory.h"
+#include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
 /* ---- a table of four columns, whose values follow from a number ---- */
@@ -464,9 +464,8 @@ TEST(table_delta, a_failed_allocation_leaves_the_row_absent) {
   for (bool failed = true; failed; n++) {
     uint64_t seed = 4;
     Model m;
-    FailingMemory memory;
     model_open(&m, 3000);
-    failing_memory_install(&memory, n);
+    failing_memory_install(n, false);
     Status created = table_delta_create(&schema, &m.delta);
     if (created != KVSTORE_OK) {
       CHECK_INT(created, KVSTORE_NOMEM);
@@ -491,7 +490,8 @@ TEST(table_delta, a_failed_allocation_leaves_the_row_absent) {
       check_counts(&m);
       check_scan(&m, m.sequence);
     }
-    failed = failing_memory_remove(&memory);
+    failed = failing_memory_failures() > 0;
+    failing_memory_remove();
     check_counts(&m);
     check_scan(&m, m.sequence);
     for (uint32_t row = 0; row < m.count; row++) check_version(&m, row);
