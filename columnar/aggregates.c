@@ -28,7 +28,7 @@ struct Aggregates {
 
 static bool has_sum(ColumnType type) { return type == TYPE_BOOL || type_is_integer(type) || type_is_float(type); }
 
-static Status check_request(const Schema *schema, const AggregateRequest *request) {
+Status aggregate_request_check(const Schema *schema, const AggregateRequest *request) {
   if (request->kind == AGGREGATE_ROWS) return KVSTORE_OK;
   if (request->column >= schema->column_count) {
     return status_fail(KVSTORE_SCHEMA, "there is no column number %u: the table has %u", request->column,
@@ -71,7 +71,7 @@ static void add_request(Aggregates *a, const AggregateRequest *request) {
 }
 
 Status aggregates_create(const Schema *schema, const AggregateRequest *requests, size_t count, Aggregates **out) {
-  for (size_t i = 0; i < count; i++) TRY(check_request(schema, &requests[i]));
+  for (size_t i = 0; i < count; i++) TRY(aggregate_request_check(schema, &requests[i]));
   Aggregates *a = memory_allocate_zeroed(sizeof *a);
   if (!a) return status_nomem();
   a->schema = schema;
@@ -185,6 +185,12 @@ static bool add_directory(const ColumnTotal *total, const Scan *scan, AggregateS
   return true;
 }
 
+/* Strings nobody asked for must not stay: they point into the unit. */
+static void forget_unwanted(AggregateState *state) {
+  if (!(state->wanted & AGGREGATE_MIN)) state->minimum_bytes = (Bytes){ 0 };
+  if (!(state->wanted & AGGREGATE_MAX)) state->maximum_bytes = (Bytes){ 0 };
+}
+
 /* Moves a string out of the unit. */
 static Status keep_string(Buffer *own, Bytes *string) {
   if (string->length == 0) {
@@ -207,8 +213,10 @@ static Status add_column(ColumnTotal *total, Scan *scan) {
     TRY(scan_column(scan, total->column, &column));
     TRY(column->kind == SCAN_COLUMN_CHUNK ? add_chunk(total, scan, column, &state) : add_arrays(scan, column, &state));
   }
+  forget_unwanted(&state);
   aggregate_merge(&total->state, &state);
   if (!type_is_string(state.type) || total->state.count == 0) return KVSTORE_OK;
+  forget_unwanted(&total->state);
   if (state.wanted & AGGREGATE_MIN) TRY(keep_string(&total->least, &total->state.minimum_bytes));
   if (state.wanted & AGGREGATE_MAX) TRY(keep_string(&total->greatest, &total->state.maximum_bytes));
   return KVSTORE_OK;

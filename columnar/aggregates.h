@@ -39,8 +39,11 @@ typedef struct AggregateResult {
 
 typedef struct Aggregates Aggregates;
 
-/* `requests` are copied, `schema` is borrowed. KVSTORE_TYPE: the sum or average of something that has none (names the
- * column). KVSTORE_SCHEMA: a position that the schema does not have. */
+/* KVSTORE_TYPE: the sum or average of something that has none (names the column). KVSTORE_SCHEMA: a position that the schema
+ * does not have. */
+Status aggregate_request_check(const Schema *schema, const AggregateRequest *request) MUST_CHECK;
+
+/* `requests` are copied, `schema` is borrowed. Fails as aggregate_request_check does. */
 Status aggregates_create(const Schema *schema, const AggregateRequest *requests, size_t count,
                          Aggregates **aggregates) MUST_CHECK;
 void aggregates_destroy(Aggregates *aggregates); /* NULL is allowed */

@@ -1,0 +1,103 @@
+/* expression.h - a filter as its author wrote it: columns by name, literals, parameters. Grammar: docs/semantics.md.
+ *
+ * Made by functions or from text, printed back as canonical text (print, parse, print gives the same text), and bound to a
+ * schema, which makes a Predicate (columnar/predicate.h). An expression is constant once made; it lives in its arena. */
+#ifndef COLONNADE_QUERY_EXPRESSION_H
+#define COLONNADE_QUERY_EXPRESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/schema.h"
+#include "base/status.h"
+#include "columnar/predicate.h"
+
+enum {
+  EXPRESSION_TEXT_MAX = 1 << 20, /* bytes of a filter's text */
+  EXPRESSION_DEPTH_MAX = 100,    /* levels of a filter, parentheses included; below PREDICATE_DEPTH_MAX */
+};
+
+typedef enum ExpressionKind {
+  EXPRESSION_TRUE,
+  EXPRESSION_FALSE,
+  EXPRESSION_UNKNOWN, /* null */
+  EXPRESSION_TEST,
+  EXPRESSION_AND,
+  EXPRESSION_OR,
+  EXPRESSION_NOT,
+} ExpressionKind;
+
+typedef enum ExpressionTest {
+  TEST_EQUAL,
+  TEST_NOT_EQUAL,
+  TEST_LESS,
+  TEST_LESS_EQUAL,
+  TEST_GREATER,
+  TEST_GREATER_EQUAL,
+  TEST_BETWEEN,
+  TEST_NOT_BETWEEN,
+  TEST_IN,
+  TEST_NOT_IN,
+  TEST_LIKE, /* the operand is the pattern, its % included */
+  TEST_NOT_LIKE,
+  TEST_IS_NULL,
+  TEST_IS_NOT_NULL,
+  TEST_IS_NAN,
+  TEST_IS_NOT_NAN,
+  TEST_IS_TRUE, /* a bool column by itself */
+} ExpressionTest;
+
+typedef struct ExpressionOperand {
+  bool is_parameter;
+  uint32_t parameter; /* which one, from 0 */
+  Value value;        /* when it is none */
+} ExpressionOperand;
+
+typedef struct Expression Expression;
+struct Expression {
+  ExpressionKind kind;
+  ExpressionTest test;                /* TEST */
+  uint32_t depth;                     /* 1 and the deepest below */
+  Bytes column;                       /* TEST */
+  const ExpressionOperand *operands;  /* TEST */
+  const Expression *const *children;  /* AND, OR, NOT */
+  uint32_t count;                     /* of operands or children */
+};
+
+/* ---- by functions. What they are given is copied into the arena, but for other expressions. ---- */
+Status expression_constant(Arena *arena, ExpressionKind kind, const Expression **out) MUST_CHECK;
+/* KVSTORE_ERROR when the test does not take `count` operands. */
+Status expression_test(Arena *arena, Bytes column, ExpressionTest test, const ExpressionOperand *operands, size_t count,
+                       const Expression **out) MUST_CHECK;
+/* `kind` AND or OR: of one child the child itself, of none true or false. NOT: of exactly one. KVSTORE_LIMIT when deeper
+ * than EXPRESSION_DEPTH_MAX. */
+Status expression_join(Arena *arena, ExpressionKind kind, const Expression *const *children, size_t count,
+                       const Expression **out) MUST_CHECK;
+
+/* ---- by text ----
+ * *parameter_count (may be NULL) is how many ? there are.
+ *   KVSTORE_ERROR        not the grammar: position, what was there, what was expected
+ *   KVSTORE_UNSUPPORTED  a column beside a column
+ *   KVSTORE_LIMIT        longer than EXPRESSION_TEXT_MAX, deeper than EXPRESSION_DEPTH_MAX */
+Status expression_parse(Arena *arena, const char *text, size_t length, const Expression **out,
+                        uint32_t *parameter_count) MUST_CHECK;
+
+/* Appends the canonical text. Parameters are printed as ? when `parameters` is NULL, else as their values. */
+void expression_print(const Expression *expression, const Value *parameters, size_t parameter_count, Buffer *out);
+
+/* Binds to a schema. Exactly the parameters of the expression must be given; the predicate goes into `arena` and keeps
+ * nothing of the expression. Hidden columns have no name here.
+ *   KVSTORE_SCHEMA       no such column (named in the failure, with the nearest that there is)
+ *   KVSTORE_TYPE         a constant that does not compare with its column, or is no date (column and value in the failure)
+ *   KVSTORE_UNSUPPORTED  a pattern that is not a prefix
+ *   KVSTORE_ERROR        a parameter without a value, or a value without a parameter */
+Status expression_bind(const Expression *expression, const Schema *schema, const Value *parameters, size_t parameter_count,
+                       Arena *arena, Predicate *out) MUST_CHECK;
+
+/* The position of a visible column. KVSTORE_SCHEMA names it and suggests the nearest. */
+Status expression_column(const Schema *schema, const char *name, size_t length, uint32_t *position) MUST_CHECK;
+
+#endif

@@ -1,0 +1,59 @@
+/* expression_internal.h - the words of the filter language, shared by lexer, parser and printer. */
+#ifndef COLONNADE_QUERY_EXPRESSION_INTERNAL_H
+#define COLONNADE_QUERY_EXPRESSION_INTERNAL_H
+
+#include "query/expression.h"
+
+typedef enum Token {
+  TOKEN_END,
+  TOKEN_NAME,        /* a column, bare or quoted */
+  TOKEN_NUMBER,
+  TOKEN_STRING,
+  TOKEN_HEX,
+  TOKEN_PARAMETER,
+  TOKEN_OPEN,
+  TOKEN_CLOSE,
+  TOKEN_COMMA,
+  TOKEN_MINUS,       /* before infinity */
+  TOKEN_COMPARISON,
+  TOKEN_AND,         /* from here on: words */
+  TOKEN_OR,
+  TOKEN_NOT,
+  TOKEN_BETWEEN,
+  TOKEN_IN,
+  TOKEN_LIKE,
+  TOKEN_IS,
+  TOKEN_NULL,
+  TOKEN_TRUE,
+  TOKEN_FALSE,
+  TOKEN_NAN,
+  TOKEN_INFINITY,
+} Token;
+
+/* A text and the token under the cursor. */
+typedef struct Lexer {
+  const char *text;
+  size_t length;
+  size_t at;             /* behind the token */
+  size_t start;          /* where it begins */
+  Token token;
+  bool is_quoted;        /* NAME: written in double quotes */
+  ExpressionTest comparison;
+  const char *body;      /* NAME, NUMBER: its characters; STRING, HEX: between the quotes, quotes still doubled */
+  size_t body_length;
+} Lexer;
+
+/* Moves to the next token. KVSTORE_ERROR when there is none: an unknown character, a quote without its end. */
+Status lexer_next(Lexer *lexer) MUST_CHECK;
+/* "position 7: expected `expected`, found ..." */
+Status lexer_fail(const Lexer *lexer, const char *expected);
+/* Whether a name must be quoted: it is a word of the language, or not all letters, digits and _. */
+bool lexer_name_needs_quotes(const uint8_t *name, size_t length);
+/* How many bytes `body` has once doubled quotes are single; then the bytes. */
+size_t lexer_unquote(const Lexer *lexer, char quote, uint8_t *out);
+
+/* How many operands a test takes: least and most (SIZE_MAX: any number). */
+size_t test_operands_least(ExpressionTest test);
+size_t test_operands_most(ExpressionTest test);
+
+#endif

@@ -1,0 +1,32 @@
+/* literal.h - constants as text: numbers, dates, timestamps, bytes; read and printed the same in every locale.
+ *
+ * What is printed reads back as the same value (docs/semantics.md). Nothing here keeps or allocates memory but the Buffer. */
+#ifndef COLONNADE_QUERY_LITERAL_H
+#define COLONNADE_QUERY_LITERAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/schema.h"
+
+/* A number: [+-] digits [. digits] [e [+-] digits], the whole of `length` bytes, already known to look like one. Without
+ * point and exponent it is i64, else u64, where it fits; everything else is the nearest f64, and an integer that fits
+ * neither never becomes an f64 inside their range. KVSTORE_NOMEM for very long ones only. */
+Status literal_number(const char *text, size_t length, Value *out) MUST_CHECK;
+
+/* [+-]YYYY-MM-DD: four digits of a year, or a sign and four to seven. False when it is none, or no such day. */
+bool literal_date(const char *text, size_t length, Value *out);
+/* The same, then optionally a space or T and HH:MM[:SS[.f]], one to six digits of a second. */
+bool literal_timestamp(const char *text, size_t length, Value *out);
+/* An even number of hexadecimal digits into length / 2 bytes. */
+bool literal_hex(const char *text, size_t length, uint8_t *bytes);
+
+/* Appends the value as a literal of the filter language. Strings that are no UTF-8 are printed as bytes. */
+void literal_print(const Value *value, Buffer *out);
+/* Appends a quoted string, quotes doubled. */
+void literal_print_quoted(const uint8_t *data, size_t length, char quote, Buffer *out);
+static inline void buffer_text(Buffer *out, const char *text) { buffer_append(out, text, strlen(text)); }
+
+#endif
