@@ -35,7 +35,8 @@ void buffer_release(Buffer *b) {
 uint8_t *buffer_extend(Buffer *b, size_t length) {
   if (b->failed) return NULL;
   if (!b->data || length > b->capacity - b->length) {
-    if (length > SIZE_MAX - b->length || memory_grow(&b->data, &b->capacity, b->length + length, 1) != KVSTORE_OK) {
+    size_t needed = b->length + length + !b->data; /* a place, even for no bytes */
+    if (length > PTRDIFF_MAX || memory_grow(&b->data, &b->capacity, needed, 1) != KVSTORE_OK) {
       b->failed = true;
       return NULL;
     }
