@@ -48,7 +48,7 @@ static void keep_lost(Campaign *c, size_t alive) {
   forget_redo(c);
   c->redo_count = c->log.count - alive;
   c->redo = malloc((c->redo_count + 1) * sizeof *c->redo);
-  memcpy(c->redo, c->log.written + alive, c->redo_count * sizeof *c->redo);
+  for (size_t i = 0; i < c->redo_count; i++) c->redo[i] = c->log.written[alive + i];
   c->lost += c->redo_count;
   c->log.count = alive;
 }
