@@ -217,7 +217,7 @@ static Status search_block(RowCursor *c, const uint8_t *block, uint32_t count, c
 /* The group that holds the first row >= key, or ends right before it; where it begins; the bytes that its keys share. */
 static Status find_start(RowCursor *c, const void *key, size_t length, uint32_t *position, uint32_t *skip) {
   const RowRun *run = c->run;
-  uint32_t fence = find_fence(run, key, length), group;
+  uint32_t fence = find_fence(run, key, length), group = 0;
   const uint8_t *block;
   RowPin pin;
   TRY(row_sparse_block(run, fence, &block, &pin));
