@@ -7,7 +7,9 @@
 static int64_t step_of(const Chunk *c) { return (int64_t)c->step; }
 static int64_t image_of_row(const Chunk *c, uint32_t row) { return (int64_t)((uint64_t)c->base + row * c->step); }
 
-static uint64_t analyze(const CodecPlan *p) { return p->is_stride ? plan_chunk_bytes(p, 0, 0) : 0; }
+static uint64_t analyze(const CodecPlan *p) {
+  return p->is_stride && p->input->type != TYPE_BOOL ? plan_chunk_bytes(p, 0, 0) : 0;
+}
 
 static uint64_t encode(const CodecPlan *p, uint8_t *out) {
   ChunkWriter w;
@@ -112,7 +114,7 @@ static void aggregate(const Chunk *c, uint32_t block, const uint64_t *mask, bool
 static Status wrong(const char *what) { return status_fail(KVSTORE_CORRUPT, "damaged stride chunk: %s", what); }
 
 static Status check_shared(const Chunk *c) {
-  if (!type_is_packable(c->type)) return wrong("a type that has none");
+  if (!type_is_packable(c->type) || c->type == TYPE_BOOL) return wrong("a type that has none");
   if (c->null_count) return wrong("nulls");
   __int128 last = (__int128)c->base + (__int128)step_of(c) * (c->row_count - 1);
   __int128 low = step_of(c) < 0 ? last : c->base, high = step_of(c) < 0 ? c->base : last;

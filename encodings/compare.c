@@ -205,12 +205,13 @@ static void bind_set(Compare *c, bool negated, const Value *values, size_t count
     c->images = memory;
     c->set_count = collect_images(c, values, count, memory);
   }
-  c->kind = COMPARE_KIND_SET;
+  if ((negated && has_null) || c->set_count == 0) { /* x not in (.., null) is never true */
+    c->kind = negated && !has_null ? COMPARE_KIND_NOT_NULL : COMPARE_KIND_NONE;
+    return;
+  }
   c->negated = negated;
-  if (negated && has_null) c->kind = COMPARE_KIND_NONE; /* x not in (.., null) is never true */
-  else if (c->set_count == 0) c->kind = negated ? COMPARE_KIND_NOT_NULL : COMPARE_KIND_NONE;
-  else if (c->set_count == 1) {
-    c->kind = COMPARE_KIND_RANGE;
+  c->kind = c->set_count == 1 ? COMPARE_KIND_RANGE : COMPARE_KIND_SET;
+  if (c->set_count == 1) {
     if (type_is_string(c->type)) c->low_bytes = c->high_bytes = c->strings[0];
     else c->low = c->high = c->images[0];
   }

@@ -1,0 +1,338 @@
+/* Every codec with every type: bits come back, filters agree with compare_value row by row, aggregates with plain loops. */
+#include "encodings/codec.h"
+
+#include "tests/encodings/column_maker.h"
+
+typedef void ColumnTest(const MadeColumn *column, MadeChunk *chunk, uint64_t *rng);
+
+/* How often each pair of type and encoding was reached. */
+static unsigned reached[TYPES][ENCODING_DICTIONARY + 1];
+
+static uint32_t random_rows(uint64_t *rng) {
+  static const uint32_t rows[] = {1, 2, 63, 64, 1000, 1023, 1024, 1025, 2048, 3000};
+  uint64_t r = test_random(rng);
+  return r % 40 == 0 ? 65536 : r % 3 == 0 ? 1 + (uint32_t)(r / 64 % 5000) : rows[r / 64 % 10];
+}
+
+static void with_column(unsigned type, uint64_t *rng, ColumnTest *test) {
+  static const unsigned null_percents[] = {0, 0, 10, 97, 100};
+  for (int shape = 0; shape < SHAPES; shape++) {
+    MadeColumn column;
+    column_make(&column, rng, every_type[type], (Shape)shape, random_rows(rng), null_percents[test_random_below(rng, 5)]);
+    for (uint32_t encoding = 0; encoding <= ENCODING_DICTIONARY; encoding++) {
+      MadeChunk chunk;
+      simd_force(random_table(rng));
+      if (!chunk_make(&chunk, &column, encoding)) continue;
+      simd_force(random_table(rng));
+      reached[type][chunk.result.encoding]++;
+      test(&column, &chunk, rng);
+      chunk_free(&chunk);
+    }
+    column_free(&column);
+  }
+}
+
+static void on_every_column(uint64_t rounds, ColumnTest *test) {
+  uint64_t rng = 11;
+  for (uint64_t i = 0; i < test_scaled(rounds); i++) {
+    for (unsigned type = 0; type < TYPES; type++) with_column(type, &rng, test);
+  }
+  simd_force(NULL);
+}
+
+/* ---- values ---- */
+
+static void check_same(const MadeColumn *c, const void *decoded, uint32_t i, uint32_t row) {
+  ColumnType type = c->input.type;
+  if (type_is_string(type)) {
+    Bytes got = ((const Bytes *)decoded)[i], want = c->nulls[row] ? (Bytes){0} : ((const Bytes *)c->values)[row];
+    CHECK_INT(got.length, want.length);
+    if (got.length) CHECK_BYTES(got.data, want.data, got.length);
+    return;
+  }
+  size_t width = type_array_width(type);
+  static const uint64_t zero = 0;
+  const void *want = c->nulls[row] ? (const void *)&zero : c->values + row * width;
+  CHECK_BYTES((const uint8_t *)decoded + i * width, want, width);
+}
+
+static void check_decode(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
+  (void)rng;
+  const Chunk *chunk = &m->chunk;
+  uint8_t *values = malloc(BLOCK_ROWS * sizeof(Bytes)), nulls[BLOCK_ROWS];
+  uint32_t null_count = 0;
+  CHECK_INT(chunk->block_count, (c->input.row_count + 1023) / 1024);
+  for (uint32_t b = 0; b < chunk->block_count; b++) {
+    uint64_t valid[BLOCK_WORDS];
+    codec_decode(chunk, b, values, nulls);
+    chunk_validity(chunk, b, valid);
+    for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
+      uint32_t row = b * BLOCK_ROWS + i;
+      bool exists = row < c->input.row_count;
+      CHECK_INT(bit_get(valid, i), exists && !c->nulls[row]);
+      if (!exists) continue;
+      CHECK_INT(nulls[i], c->nulls[row]);
+      null_count += nulls[i];
+      check_same(c, values, i, row);
+    }
+  }
+  CHECK_INT(chunk->null_count, null_count);
+  CHECK_INT(m->result.stats.null_count, null_count);
+  free(values);
+}
+TEST(codec, decode_gives_back_every_bit) {
+  on_every_column(12, check_decode);
+  for (unsigned t = 0; t < TYPES; t++) {
+    bool packable = !type_is_string(every_type[t]) && !type_is_float(every_type[t]);
+    CHECK(reached[t][ENCODING_CONSTANT] > 0);
+    CHECK(reached[t][ENCODING_PLAIN] > 0);
+    CHECK(reached[t][ENCODING_DICTIONARY] > 0);
+    CHECK_INT(reached[t][ENCODING_PACKED] > 0, packable);
+    CHECK_INT(reached[t][ENCODING_STRIDE] > 0, packable && every_type[t] != TYPE_BOOL);
+    CHECK_INT(reached[t][ENCODING_BITS] > 0, every_type[t] == TYPE_BOOL);
+  }
+}
+
+static void check_get(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
+  for (unsigned i = 0; i < 200; i++) {
+    uint32_t row = (uint32_t)test_random_below(rng, c->input.row_count);
+    Value got, want = column_value(c, row);
+    codec_get(&m->chunk, row, &got);
+    CHECK_INT(got.type, c->input.type);
+    CHECK_INT(got.is_null, want.is_null);
+    if (want.is_null) continue;
+    if (type_is_string(c->input.type)) {
+      CHECK_INT(got.s.length, want.s.length);
+      if (got.s.length) CHECK_BYTES(got.s.data, want.s.data, got.s.length);
+    } else {
+      CHECK_BYTES(&got.u, &want.u, 8);
+    }
+  }
+}
+TEST(codec, get_reads_one_row) { on_every_column(6, check_get); }
+
+static void check_codes(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
+  (void)rng;
+  if (m->chunk.encoding != ENCODING_DICTIONARY) return;
+  for (uint32_t code = 1; code < m->chunk.dictionary_count; code++) {
+    Value a, b;
+    codec_code_value(&m->chunk, code - 1, &a);
+    codec_code_value(&m->chunk, code, &b);
+    CHECK(value_compare(&a, &b) <= 0);
+  }
+  for (uint32_t block = 0; block < m->chunk.block_count; block++) {
+    uint16_t codes[BLOCK_ROWS];
+    codec_codes(&m->chunk, block, codes);
+    for (uint32_t i = 0; i < chunk_block_rows(&m->chunk, block); i++) {
+      Value want = column_value(c, block * BLOCK_ROWS + i), got;
+      codec_code_value(&m->chunk, codes[i], &got);
+      if (want.is_null) CHECK_INT(codes[i], 0);
+      else CHECK_INT(value_compare(&got, &want), 0);
+    }
+  }
+}
+TEST(codec, codes_ascend_with_their_values) { on_every_column(4, check_codes); }
+
+/* ---- filters ---- */
+
+static void check_block_mask(const MadeColumn *c, const Compare *compare, uint32_t block, const uint64_t *before, const uint64_t *after) {
+  for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
+    uint32_t row = block * BLOCK_ROWS + i;
+    bool matches = false;
+    if (row < c->input.row_count) {
+      Value v = column_value(c, row);
+      matches = compare_value(compare, &v);
+    }
+    CHECK_INT(bit_get(after, i), bit_get(before, i) && matches);
+  }
+}
+
+static void check_positions(const CodecFilter *f, uint32_t block, const uint64_t *before, const uint64_t *after) {
+  uint16_t positions[BLOCK_ROWS];
+  uint32_t count = 0, kept = 0;
+  for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
+    if (bit_get(before, i)) positions[count++] = (uint16_t)i;
+  }
+  count = codec_filter_positions(f, block, positions, count);
+  for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
+    if (!bit_get(after, i)) continue;
+    CHECK(kept < count);
+    CHECK_INT(positions[kept++], i);
+  }
+  CHECK_INT(kept, count);
+}
+
+/* A zone verdict may be careful, never wrong. */
+static void check_zones(const MadeColumn *c, const CodecFilter *f, const Compare *compare) {
+  uint64_t maybe, certain;
+  codec_filter_zones(f, &maybe, &certain);
+  CHECK((certain & ~maybe) == 0);
+  for (uint32_t b = 0; b < f->chunk->block_count; b++) {
+    uint32_t rows = chunk_block_rows(f->chunk, b), matches = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+      Value v = column_value(c, b * BLOCK_ROWS + i);
+      matches += compare_value(compare, &v);
+    }
+    if (matches) CHECK(maybe >> b & 1);
+    if (certain >> b & 1) CHECK_INT(matches, rows);
+    if (chunk_block_null_count(f->chunk, b) == rows && compare->kind != COMPARE_KIND_NULL) CHECK(!(maybe >> b & 1));
+  }
+}
+
+static void check_filter(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
+  static uint64_t masks[SEGMENT_BLOCKS][BLOCK_WORDS], before[SEGMENT_BLOCKS][BLOCK_WORDS];
+  uint64_t scratch[CODEC_FILTER_SCRATCH / 8];
+  for (unsigned round = 0; round < 6; round++) {
+    Value constants[CONSTANTS_MAX];
+    Bytes memory[CONSTANTS_MAX];
+    Compare compare;
+    CodecFilter filter;
+    uint64_t blocks = test_random(rng) | 1;
+    compare_make(&compare, c, rng, constants, memory);
+    memset(scratch, 0x77, sizeof scratch);
+    codec_filter_prepare(&filter, &m->chunk, &compare, scratch);
+    if (m->chunk.block_count < 64) blocks &= (UINT64_C(1) << m->chunk.block_count) - 1;
+    if (m->chunk.block_count > 8) blocks &= test_random(rng) & test_random(rng);
+    for (uint32_t b = 0; b < m->chunk.block_count; b++) random_mask(rng, before[b], chunk_block_rows(&m->chunk, b));
+    memcpy(masks, before, sizeof masks);
+    codec_filter_blocks(&filter, blocks, masks);
+    for (uint32_t b = 0; b < m->chunk.block_count; b++) {
+      uint64_t one[BLOCK_WORDS];
+      if (!(blocks >> b & 1)) {
+        CHECK_BYTES(masks[b], before[b], sizeof masks[b]);
+        continue;
+      }
+      check_block_mask(c, &compare, b, before[b], masks[b]);
+      memcpy(one, before[b], sizeof one);
+      codec_filter_block(&filter, b, one);
+      CHECK_BYTES(one, masks[b], sizeof one);
+      check_positions(&filter, b, before[b], masks[b]);
+    }
+    check_zones(c, &filter, &compare);
+  }
+}
+TEST(codec, filter_agrees_with_compare_value_row_by_row) { on_every_column(12, check_filter); }
+
+/* ---- aggregates ---- */
+
+typedef struct Oracle {
+  uint64_t count;
+  __int128 sum;
+  double lanes[8];
+  Value minimum, maximum;
+} Oracle;
+
+static void oracle_add(Oracle *o, ColumnType type, uint32_t i, Value v) {
+  if (v.is_null) return;
+  if (type_is_float(type)) o->lanes[i % 8] += v.f;
+  else if (!type_is_string(type)) o->sum += type >= TYPE_U8 && type <= TYPE_U64 ? (__int128)v.u : (__int128)v.i;
+  if (o->count == 0 || value_compare(&v, &o->minimum) < 0) o->minimum = v;
+  if (o->count == 0 || value_compare(&v, &o->maximum) > 0) o->maximum = v;
+  o->count++;
+}
+
+static void check_state(const AggregateState *s, const Oracle *o) {
+  CHECK_INT(s->count, o->count);
+  Value low = aggregate_minimum(s), high = aggregate_maximum(s);
+  CHECK_INT(low.is_null, o->count == 0);
+  CHECK_INT(high.is_null, o->count == 0);
+  if (!type_is_float(s->type)) {
+    CHECK_INT(s->sum.low, (uint64_t)o->sum);
+    CHECK_INT(s->sum.high, (int64_t)(o->sum >> 64));
+  }
+  for (unsigned i = 0; i < 8; i++) {
+    if (o->lanes[i] == o->lanes[i]) CHECK_BYTES(&s->lanes[i], &o->lanes[i], 8);
+    else CHECK(s->lanes[i] != s->lanes[i]);
+  }
+  if (!o->count) return;
+  CHECK_INT(value_compare(&low, &o->minimum), 0);
+  CHECK_INT(value_compare(&high, &o->maximum), 0);
+}
+
+static void check_aggregate(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
+  static uint64_t masks[SEGMENT_BLOCKS][BLOCK_WORDS];
+  enum { EVERYTHING = AGGREGATE_COUNT | AGGREGATE_SUM | AGGREGATE_MIN | AGGREGATE_MAX };
+  for (unsigned round = 0; round < 4; round++) {
+    AggregateState all, one_by_one, by_value;
+    Oracle oracle = {0};
+    ColumnType type = c->input.type;
+    uint64_t blocks = m->chunk.block_count == 64 ? UINT64_MAX : (UINT64_C(1) << m->chunk.block_count) - 1;
+    aggregate_init(&all, type, EVERYTHING);
+    aggregate_init(&one_by_one, type, EVERYTHING);
+    aggregate_init(&by_value, type, EVERYTHING);
+    for (uint32_t b = 0; b < m->chunk.block_count; b++) {
+      uint32_t rows = chunk_block_rows(&m->chunk, b);
+      if (round) random_mask(rng, masks[b], rows);
+      else bitmap_fill_first(masks[b], BLOCK_WORDS, BLOCK_ROWS);
+      codec_aggregate(&m->chunk, b, round ? masks[b] : NULL, &one_by_one);
+      for (uint32_t i = 0; i < rows; i++) {
+        if (!bit_get(masks[b], i)) continue;
+        Value v;
+        oracle_add(&oracle, type, i, column_value(c, b * BLOCK_ROWS + i));
+        codec_get(&m->chunk, b * BLOCK_ROWS + i, &v);
+        aggregate_value(&by_value, i, &v);
+      }
+    }
+    codec_aggregate_blocks(&m->chunk, blocks, round ? masks : NULL, &all);
+    check_state(&all, &oracle);
+    check_state(&one_by_one, &oracle);
+    check_state(&by_value, &oracle);
+    if (type_is_float(type)) {
+      double a = aggregate_float_sum(&all), b = aggregate_float_sum(&by_value);
+      CHECK_BYTES(&a, &b, 8);
+    }
+  }
+}
+TEST(codec, aggregates_agree_with_plain_loops) { on_every_column(8, check_aggregate); }
+
+TEST(codec, aggregates_merge) {
+  AggregateState a, b;
+  Value three = {.type = TYPE_I64, .i = 3}, minus = {.type = TYPE_I64, .i = -9}, low, high;
+  aggregate_init(&a, TYPE_I64, AGGREGATE_SUM | AGGREGATE_MIN | AGGREGATE_MAX);
+  aggregate_init(&b, TYPE_I64, AGGREGATE_SUM | AGGREGATE_MIN | AGGREGATE_MAX);
+  aggregate_value(&a, 0, &three);
+  aggregate_merge(&a, &b);
+  CHECK_INT(a.count, 1);
+  aggregate_value(&b, 1, &minus);
+  aggregate_merge(&a, &b);
+  low = aggregate_minimum(&a);
+  high = aggregate_maximum(&a);
+  CHECK_INT(a.count, 2);
+  CHECK_INT((int64_t)a.sum.low, -6);
+  CHECK_INT(a.sum.high, -1);
+  CHECK_INT(low.i, -9);
+  CHECK_INT(high.i, 3);
+}
+
+/* ---- what ran ---- */
+
+TEST(codec, every_table_runs_and_is_counted) {
+  static const Counter counters[] = {COUNTER_kernel_scalar, COUNTER_kernel_avx2, COUNTER_kernel_avx512};
+  uint64_t rng = 3, scratch[CODEC_FILTER_SCRATCH / 8], masks[3][BLOCK_WORDS];
+  MadeColumn column;
+  MadeChunk chunk;
+  Compare compare;
+  CodecFilter filter;
+  Value limit = {.type = TYPE_I64, .i = 25};
+  column_make(&column, &rng, TYPE_I64, SHAPE_SMALL, 3000, 0);
+  CHECK(chunk_make(&chunk, &column, ENCODING_PACKED));
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_LESS, &limit, 1, NULL, &compare));
+  for (int level = 0; level < SIMD_LEVELS; level++) {
+    if (!simd_table((SimdLevel)level)) continue;
+    simd_force(simd_table((SimdLevel)level));
+    uint64_t before = counter_get(counters[level]);
+    codec_filter_prepare(&filter, &chunk.chunk, &compare, scratch);
+    codec_filter_blocks(&filter, 7, masks);
+    CHECK_INT(counter_get(counters[level]), before + 3);
+  }
+  simd_force(NULL);
+  chunk_free(&chunk);
+  column_free(&column);
+}
+
+TEST(codec, names_and_numbers) {
+  CHECK_STR(encoding_name(ENCODING_PACKED), "packed");
+  CHECK_STR(encoding_name(ENCODING_FRONT_CODED), "?");
+  CHECK(codec_by_id(0) == NULL && codec_by_id(255) == NULL);
+  for (uint32_t i = ENCODING_CONSTANT; i <= ENCODING_DICTIONARY; i++) CHECK_INT(codec_by_id(i)->id, i);
+}
