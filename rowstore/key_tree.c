@@ -178,6 +178,7 @@ static void shorten_common(KeyTree *tree, Bytes key) {
  * that ascend fill their leaves. Returns the separator, and in *cut how many entries stayed. */
 static uint32_t split_leaf(KeyTree *tree, KeyNode *left, KeyNode *right, uint32_t at, uint32_t reference,
                            uint32_t *cut) {
+  ASSERT(right != NULL, "TREE-3");
   *cut = at == KEY_NODE_ENTRIES && !left->high ? KEY_NODE_ENTRIES : KEY_NODE_ENTRIES / 2;
   right->count = left->count - *cut;
   memcpy(right->prefixes, left->prefixes + *cut, right->count * sizeof right->prefixes[0]);
@@ -286,7 +287,7 @@ Status key_tree_insert(KeyTree *tree, uint32_t reference) {
     mutex_unlock(&tree->lock);
     return KVSTORE_OK;
   }
-  Path path;
+  Path path = { .nodes = { NULL } };
   KeyNode *node = tree->root;
   for (uint32_t level = tree->height; level > 0; level--) {
     path.nodes[level] = node;

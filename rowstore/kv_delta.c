@@ -177,7 +177,7 @@ Status kv_delta_append(KvDelta *delta, uint64_t hash, const void *key, size_t ke
   r->before = delta->last_row;
   r->entry = entry_reference;
   r->length_word = tombstone ? KV_TOMBSTONE : (uint32_t)value_length;
-  if (is_long) {
+  if (long_value) {
     const uint8_t *bytes = long_value->bytes;
     memcpy(r->value, &bytes, sizeof bytes);
     long_value->next = delta->long_values;

@@ -70,8 +70,9 @@ static Status reserve_directory(SlabStore *store) {
   SlabDirectory *old = atomic_load_explicit(&store->directory, memory_order_relaxed);
   if (old && store->slab_count < old->capacity) return KVSTORE_OK;
   uint32_t capacity = old ? old->capacity * 2 : DIRECTORY_FIRST;
-  size_t size = sizeof(SlabDirectory) + capacity * sizeof(SlabArrays *);
-  SlabDirectory *directory = memory_allocate(size);
+  SlabDirectory *directory;
+  size_t size = sizeof *directory + capacity * sizeof directory->slabs[0];
+  directory = memory_allocate(size);
   if (!directory) return status_nomem();
   directory->older = old;
   directory->capacity = capacity;

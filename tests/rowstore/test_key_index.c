@@ -33,6 +33,7 @@ static void add_key(Keys *keys, const void *data, size_t length) {
 }
 
 static void sort_keys(Keys *keys) {
+  if (!keys->count) return;
   qsort(keys->sorted, keys->count, sizeof *keys->sorted, compare_keys);
   size_t kept = 0;
   for (size_t i = 0; i < keys->count; i++) {

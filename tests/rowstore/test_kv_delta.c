@@ -409,7 +409,7 @@ static void write_transactions(Shared *s) {
 }
 
 /* The last transaction up to `t` that wrote the key with this number, or 0. */
-static uint64_t last_writer(uint64_t t, uint8_t number) {
+static uint64_t last_writer(uint64_t t, uint32_t number) {
   for (uint64_t back = 0; back < THREAD_KEYS && back < t; back++) {
     if ((t - back) * 7 % THREAD_KEYS == number) return t - back;
   }
@@ -430,8 +430,8 @@ static void read_beside(void *context) {
     CHECK(now >= visible);
     visible = now;
     uint64_t t = visible / 2;
-    for (uint8_t number = 0; number < THREAD_KEYS; number++) {
-      uint8_t key[2] = { 'k', number };
+    for (uint32_t number = 0; number < THREAD_KEYS; number++) {
+      uint8_t key[2] = { 'k', (uint8_t)number };
       KvRow row;
       DeltaState state = kv_delta_find(s->delta, hash_key(key, 2), key, 2, visible, &row);
       uint64_t writer = last_writer(t, number);
@@ -443,7 +443,7 @@ static void read_beside(void *context) {
     KvCursor c;
     kv_cursor_open(&c, s->delta, visible);
     bool there = kv_cursor_first(&c);
-    for (uint8_t number = 0; number < THREAD_KEYS; number++) {
+    for (uint32_t number = 0; number < THREAD_KEYS; number++) {
       uint64_t writer = last_writer(t, number);
       if (!writer) continue;
       CHECK(there && c.key.length == 2 && c.key.data[1] == number);

@@ -194,7 +194,7 @@ static void check_find(const Model *m, uint32_t key, uint64_t snapshot) {
 
 /* Every row that the masks name is what find gives for its key, and there are as many as found keys. */
 static void check_scan(const Model *m, uint64_t snapshot) {
-  uint32_t expected = 0, seen = 0, row;
+  uint32_t expected = 0, seen = 0, row = 0;
   for (uint32_t key = 0; key < m->key_count; key++) expected += expected_state(m, key, snapshot, &row) == DELTA_FOUND;
   for (uint32_t s = 0; s < table_delta_slab_count(m->delta); s++) {
     TableSlab slab = table_delta_slab(m->delta, s);
