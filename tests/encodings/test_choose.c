@@ -1,0 +1,105 @@
+/* Which encoding a column gets, and what it then takes. */
+#include "encodings/choose.h"
+
+#include "tests/encodings/column_maker.h"
+
+static EncodingId chosen(ColumnType type, Shape shape, uint32_t rows, unsigned nulls, ChunkResult *result) {
+  uint64_t rng = 9;
+  MadeColumn column;
+  MadeChunk chunk;
+  column_make(&column, &rng, type, shape, rows, nulls);
+  CHECK(chunk_make(&chunk, &column, ENCODING_NONE));
+  *result = chunk.result;
+  chunk_free(&chunk);
+  column_free(&column);
+  return result->encoding;
+}
+
+TEST(choose, each_shape_gets_its_encoding) {
+  ChunkResult r;
+  CHECK_INT(chosen(TYPE_I64, SHAPE_CONSTANT, 65536, 0, &r), ENCODING_CONSTANT);
+  CHECK(r.length <= CHUNK_HEAD_MAX + 128); /* a constant without nulls costs its head */
+  CHECK_INT(r.stats.distinct_count, 1);
+  CHECK_INT(chosen(TYPE_STRING, SHAPE_CONSTANT, 65536, 50, &r), ENCODING_CONSTANT);
+  CHECK_INT(chosen(TYPE_F64, SHAPE_CONSTANT, 100, 0, &r), ENCODING_CONSTANT);
+  CHECK_INT(chosen(TYPE_U64, SHAPE_STRIDE, 65536, 0, &r), ENCODING_STRIDE);
+  CHECK(r.length <= CHUNK_HEAD_MAX + 128);
+  CHECK_INT(chosen(TYPE_I32, SHAPE_SMALL, 65536, 10, &r), ENCODING_PACKED);
+  CHECK(r.length < 65536 * 8 / 8 + 64 * 192 + 4096); /* 6 bits and validity */
+  CHECK_INT(chosen(TYPE_BOOL, SHAPE_SMALL, 65536, 0, &r), ENCODING_BITS);
+  CHECK_INT(chosen(TYPE_STRING, SHAPE_FEW, 65536, 0, &r), ENCODING_DICTIONARY);
+  CHECK_INT(r.stats.distinct_count, 5);
+  CHECK(r.length < 65536 * 3 / 8 + 4096);
+  CHECK_INT(chosen(TYPE_F64, SHAPE_FEW, 65536, 0, &r), ENCODING_DICTIONARY);
+  CHECK_INT(chosen(TYPE_I64, SHAPE_FEW, 65536, 0, &r), ENCODING_PACKED); /* multiples of 77,777 */
+  CHECK_INT(chosen(TYPE_STRING, SHAPE_WILD, 65536, 0, &r), ENCODING_PLAIN);
+}
+
+TEST(choose, a_common_divisor_narrows_timestamps) {
+  enum { ROWS = 65536 };
+  int64_t *values = malloc(ROWS * sizeof *values);
+  uint64_t rng = 1;
+  for (uint32_t i = 0; i < ROWS; i++) values[i] = 1700000000000000 + (int64_t)test_random_below(&rng, 200) * 60000000;
+  ChunkInput input = {.type = TYPE_TIMESTAMP, .row_count = ROWS, .values = values};
+  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
+  void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+  ChunkResult r;
+  CHECK_OK(chunk_encode(&input, NULL, out, scratch, &r));
+  CHECK_INT(r.encoding, ENCODING_PACKED);
+  CHECK(r.length < ROWS + 4096); /* 8 bits instead of 34 */
+  free(out);
+  free(scratch);
+  free(values);
+}
+
+TEST(choose, options_force_and_forbid) {
+  uint64_t rng = 2;
+  MadeColumn column;
+  column_make(&column, &rng, TYPE_I64, SHAPE_STRIDE, 5000, 0);
+  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&column.input), 64));
+  void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&column.input), 64));
+  ChunkResult r;
+  ChooseOptions options = {.forbidden = 1u << ENCODING_STRIDE};
+  CHECK_OK(chunk_encode(&column.input, &options, out, scratch, &r));
+  CHECK_INT(r.encoding, ENCODING_PACKED);
+  options.forbidden = UINT32_MAX;
+  CHECK_OK(chunk_encode(&column.input, &options, out, scratch, &r));
+  CHECK_INT(r.encoding, ENCODING_PLAIN);
+  options.forced = ENCODING_BITS;
+  CHECK_STATUS(chunk_encode(&column.input, &options, out, scratch, &r), KVSTORE_ERROR);
+  options.forced = ENCODING_ALP;
+  CHECK_STATUS(chunk_encode(&column.input, &options, out, scratch, &r), KVSTORE_ERROR);
+  free(out);
+  free(scratch);
+  column_free(&column);
+}
+
+TEST(choose, statistics_are_those_of_the_values) {
+  uint64_t rng = 3;
+  for (int round = 0; round < 50; round++) {
+    for (unsigned type = 0; type < TYPES; type++) {
+      MadeColumn c;
+      MadeChunk m;
+      int64_t low = INT64_MAX, high = INT64_MIN;
+      uint32_t nulls = 0;
+      column_make(&c, &rng, every_type[type], (Shape)test_random_below(&rng, SHAPES), 1 + (uint32_t)test_random_below(&rng, 2000), 30);
+      for (uint32_t i = 0; i < c.input.row_count; i++) {
+        if (c.nulls[i]) {
+          nulls++;
+          continue;
+        }
+        int64_t image = type_image(every_type[type], c.values, i);
+        if (image < low) low = image;
+        if (image > high) high = image;
+      }
+      CHECK(chunk_make(&m, &c, ENCODING_NONE));
+      CHECK_INT(m.result.stats.null_count, nulls);
+      CHECK_INT(m.result.stats.minimum, low);
+      CHECK_INT(m.result.stats.maximum, high);
+      CHECK_INT(m.chunk.minimum, low);
+      CHECK_INT(m.chunk.maximum, high);
+      chunk_free(&m);
+      column_free(&c);
+    }
+  }
+}

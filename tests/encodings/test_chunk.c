@@ -1,0 +1,185 @@
+/* What chunk_open and the checks refuse, and that nothing they let through is read out of bounds or contradicts itself.
+ * The chunks lie in blocks of exactly their length, so that a sanitizer sees a byte too far. */
+#include "encodings/chunk.h"
+
+#include "tests/encodings/column_maker.h"
+
+/* The three steps of trust. */
+static bool passes(const uint8_t *bytes, uint64_t length, uint32_t rows, ColumnType type, Chunk *chunk) {
+  if (chunk_open(bytes, length, rows, type, chunk) != KVSTORE_OK) return false;
+  if (chunk_check_shared(chunk) != KVSTORE_OK) return false;
+  for (uint32_t i = 0; i < chunk->block_count; i++) {
+    if (chunk_check_block(chunk, i) != KVSTORE_OK) return false;
+  }
+  return true;
+}
+
+/* Decodes, looks up, filters and aggregates everything; each must say the same. */
+static void use_everything(const Chunk *chunk, const MadeColumn *like, uint64_t *rng) {
+  static uint64_t scratch[CODEC_FILTER_SCRATCH / 8];
+  uint8_t *values = malloc(BLOCK_ROWS * sizeof(Bytes)), nulls[BLOCK_ROWS];
+  Value constants[CONSTANTS_MAX];
+  Bytes memory[CONSTANTS_MAX];
+  Compare compare;
+  CodecFilter filter;
+  AggregateState state;
+  compare_make(&compare, like, rng, constants, memory);
+  codec_filter_prepare(&filter, chunk, &compare, scratch);
+  aggregate_init(&state, chunk->type, AGGREGATE_SUM | AGGREGATE_MIN | AGGREGATE_MAX);
+  for (uint32_t b = 0; b < chunk->block_count; b++) {
+    uint32_t rows = chunk_block_rows(chunk, b);
+    uint64_t mask[BLOCK_WORDS];
+    bitmap_fill_first(mask, BLOCK_WORDS, rows);
+    codec_decode(chunk, b, values, nulls);
+    codec_filter_block(&filter, b, mask);
+    codec_aggregate(chunk, b, mask, &state);
+    for (uint32_t i = 0; i < rows; i++) {
+      Value v, decoded = value_from_array(chunk->type, values, i);
+      codec_get(chunk, b * BLOCK_ROWS + i, &v);
+      CHECK_INT(v.is_null, nulls[i]);
+      CHECK_INT(bit_get(mask, i), compare_value(&compare, &v));
+      if (!v.is_null) CHECK_INT(value_compare(&v, &decoded), 0);
+    }
+  }
+  free(values);
+}
+
+static void damage(uint64_t *rng, uint8_t *bytes, uint64_t length) {
+  uint64_t flips = 1 + test_random_below(rng, 3), head = length < 512 ? length : 512;
+  for (uint64_t i = 0; i < flips; i++) {
+    uint64_t at = test_random(rng) % 2 ? test_random_below(rng, head) : test_random_below(rng, length);
+    switch (test_random_below(rng, 3)) {
+      case 0: bytes[at] ^= (uint8_t)(1u << test_random_below(rng, 8)); break;
+      case 1: bytes[at] = (uint8_t)test_random(rng); break;
+      default: bytes[at] = test_random(rng) & 1 ? 0xff : 0; break;
+    }
+  }
+}
+
+TEST(chunk, damaged_bytes_are_refused_or_consistent) {
+  uint64_t rng = 21, refused = 0, used = 0;
+  for (uint64_t round = 0; round < test_scaled(12); round++) {
+    for (unsigned type = 0; type < TYPES; type++) {
+      for (int shape = 0; shape < SHAPES; shape++) {
+        MadeColumn column;
+        column_make(&column, &rng, every_type[type], (Shape)shape, 1 + (uint32_t)test_random_below(&rng, 2200), test_random(&rng) & 1 ? 20 : 0);
+        for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_DICTIONARY; encoding++) {
+          MadeChunk made;
+          if (!chunk_make(&made, &column, encoding)) continue;
+          uint8_t *copy = aligned_alloc(64, made.result.length);
+          for (int i = 0; i < 12; i++) {
+            Chunk chunk;
+            memcpy(copy, made.bytes, made.result.length);
+            damage(&rng, copy, made.result.length);
+            bool good = passes(copy, made.result.length, column.input.row_count, every_type[type], &chunk);
+            if (good) use_everything(&chunk, &column, &rng);
+            refused += !good;
+            used += good;
+          }
+          free(copy);
+          chunk_free(&made);
+        }
+        column_free(&column);
+      }
+    }
+  }
+  CHECK(refused > 1000 * test_scale() && used > 500 * test_scale());
+}
+
+TEST(chunk, truncated_bytes_are_refused) {
+  uint64_t rng = 22;
+  for (unsigned type = 0; type < TYPES; type++) {
+    MadeColumn column;
+    column_make(&column, &rng, every_type[type], SHAPE_FEW, 1500, 10);
+    for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_DICTIONARY; encoding++) {
+      MadeChunk made;
+      if (!chunk_make(&made, &column, encoding)) continue;
+      for (uint64_t length = 0; length < made.result.length; length += length < 256 ? 1 : 64) {
+        Chunk chunk;
+        uint8_t *copy = aligned_alloc(64, round_up(length + 1, 64));
+        memcpy(copy, made.bytes, length);
+        CHECK_STATUS(chunk_open(copy, length, 1500, every_type[type], &chunk), KVSTORE_CORRUPT);
+        if (length >= 128) { /* and with a length that says so, in the header too */
+          store_u64(copy + 56, length);
+          CHECK(!passes(copy, length, 1500, every_type[type], &chunk));
+        }
+        free(copy);
+      }
+      chunk_free(&made);
+    }
+    column_free(&column);
+  }
+}
+
+static MadeColumn one_column(ColumnType type, Shape shape, uint32_t rows, unsigned nulls) {
+  MadeColumn c;
+  uint64_t rng = 4;
+  column_make(&c, &rng, type, shape, rows, nulls);
+  return c;
+}
+
+TEST(chunk, head_is_checked_against_its_directory) {
+  MadeColumn column = one_column(TYPE_I32, SHAPE_SMALL, 3000, 10);
+  MadeChunk m;
+  Chunk chunk;
+  CHECK(chunk_make(&m, &column, ENCODING_PACKED));
+  CHECK_STATUS(chunk_open(m.bytes, m.result.length, 2999, TYPE_I32, &chunk), KVSTORE_CORRUPT);
+  CHECK_STATUS(chunk_open(m.bytes, m.result.length, 3000, TYPE_I64, &chunk), KVSTORE_CORRUPT);
+  CHECK_STATUS(chunk_open(m.bytes, m.result.length, 0, TYPE_I32, &chunk), KVSTORE_CORRUPT);
+  CHECK_STATUS(chunk_open(m.bytes, m.result.length, SEGMENT_ROWS + 1, TYPE_I32, &chunk), KVSTORE_CORRUPT);
+  CHECK_STATUS(chunk_open(m.bytes, m.result.length - 64, 3000, TYPE_I32, &chunk), KVSTORE_CORRUPT);
+  m.bytes[0] = ENCODING_FSST;
+  CHECK_STATUS(chunk_open(m.bytes, m.result.length, 3000, TYPE_I32, &chunk), KVSTORE_UNSUPPORTED);
+  CHECK(strstr(status_last()->text, "encoding 11") != NULL);
+  chunk_free(&m);
+  column_free(&column);
+}
+
+TEST(chunk, values_that_leave_their_zone_are_refused) {
+  MadeColumn column = one_column(TYPE_I32, SHAPE_SMALL, 3000, 0);
+  for (uint32_t encoding = ENCODING_PLAIN; encoding <= ENCODING_DICTIONARY; encoding++) {
+    MadeChunk m;
+    if (!chunk_make(&m, &column, encoding)) continue;
+    int64_t low = chunk_block_minimum(&m.chunk, 1);
+    store_u64((uint8_t *)(uintptr_t)m.chunk.table + 8 * (2 * 3 + 1 + 1), (uint64_t)(low + 1)); /* block 1's minimum */
+    CHECK_OK(chunk_check_block(&m.chunk, 0));
+    CHECK_STATUS(chunk_check_block(&m.chunk, 1), KVSTORE_CORRUPT);
+    store_u64((uint8_t *)(uintptr_t)m.chunk.table + 8 * (2 * 3 + 1 + 1), (uint64_t)low);
+    CHECK_OK(chunk_check(&m.chunk));
+    chunk_free(&m);
+  }
+  column_free(&column);
+}
+
+TEST(chunk, text_that_is_not_utf8_is_refused) {
+  for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_DICTIONARY; encoding++) {
+    MadeColumn column = one_column(TYPE_STRING, encoding == ENCODING_CONSTANT ? SHAPE_CONSTANT : SHAPE_FEW, 100, 0);
+    MadeChunk m;
+    if (chunk_make(&m, &column, encoding)) {
+      Value v;
+      codec_get(&m.chunk, 7, &v);
+      ((uint8_t *)(uintptr_t)v.s.data)[v.s.length - 1] = 0xc3; /* a character cut off */
+      CHECK(chunk_check_shared(&m.chunk) == KVSTORE_CORRUPT || chunk_check_block(&m.chunk, 0) == KVSTORE_CORRUPT);
+      chunk_free(&m);
+    }
+    column_free(&column);
+  }
+}
+
+TEST(chunk, ranges_of_blocks_fill_the_chunk) {
+  MadeColumn column = one_column(TYPE_STRING, SHAPE_WILD, 5000, 30);
+  MadeChunk m;
+  CHECK(chunk_make(&m, &column, ENCODING_PLAIN));
+  uint64_t at = m.chunk.data_offset;
+  CHECK_INT(chunk_head_length(5000), m.chunk.head_length);
+  CHECK(chunk_head_length(SEGMENT_ROWS) <= CHUNK_HEAD_MAX);
+  for (uint32_t b = 0; b < m.chunk.block_count; b++) {
+    uint64_t offset, length;
+    chunk_block_range(&m.chunk, b, &offset, &length);
+    CHECK_INT(offset, at);
+    at += length;
+  }
+  CHECK_INT(at + CHUNK_PADDING, m.result.length);
+  chunk_free(&m);
+  column_free(&column);
+}

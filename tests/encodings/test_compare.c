@@ -1,0 +1,253 @@
+/* Comparisons of mathematical values: bound comparisons against exact arithmetic on pairs of every two numeric types. */
+#include "encodings/compare.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "tests/support/test.h"
+
+/* ---- an independent order of numbers: NaN above everything; integers and doubles compared exactly ---- */
+
+static int order_of_int_and_double(__int128 i, double d) {
+  if (d != d || d >= 0x1p100) return -1;
+  if (d <= -0x1p100) return 1;
+  double whole = floor(d);
+  __int128 w = (__int128)whole;
+  if (i != w) return i < w ? -1 : 1;
+  return d > whole ? -1 : 0;
+}
+static int order_of_doubles(double a, double b) {
+  if (a != a || b != b) return (a != a) - (b != b);
+  return (a > b) - (a < b);
+}
+static __int128 as_int(const Value *v) {
+  return v->type >= TYPE_U8 && v->type <= TYPE_U64 ? (__int128)v->u : (__int128)v->i;
+}
+static int order_of_numbers(const Value *a, const Value *b) {
+  bool fa = type_is_float(a->type), fb = type_is_float(b->type);
+  if (fa && fb) return order_of_doubles(a->f, b->f);
+  if (fa) return -order_of_int_and_double(as_int(b), a->f);
+  if (fb) return order_of_int_and_double(as_int(a), b->f);
+  return (as_int(a) > as_int(b)) - (as_int(a) < as_int(b));
+}
+
+static bool verdict(CompareOperator op, int order) {
+  switch (op) {
+    case COMPARE_EQUAL: return order == 0;
+    case COMPARE_NOT_EQUAL: return order != 0;
+    case COMPARE_LESS: return order < 0;
+    case COMPARE_LESS_EQUAL: return order <= 0;
+    case COMPARE_GREATER: return order > 0;
+    default: return order >= 0;
+  }
+}
+
+static const ColumnType numbers[] = {TYPE_I8, TYPE_I16, TYPE_I32, TYPE_I64, TYPE_U8, TYPE_U16, TYPE_U32, TYPE_U64, TYPE_F32, TYPE_F64};
+enum { NUMBERS = sizeof numbers / sizeof *numbers };
+
+/* A number of this type near an edge of some type. */
+static Value number_near_an_edge(uint64_t *rng, ColumnType type) {
+  static const double edges[] = {0, 0.5, -0.5, 127, 128, 255, 256, -128, -129, 32767.5, 65535, 2147483647, 2147483648.0, 4294967295.0,
+                                 9007199254740992.0, 9007199254740994.0, 9223372036854775808.0, -9223372036854775808.0,
+                                 18446744073709551616.0, 1e300, -1e300, 5e-324, INFINITY, -INFINITY, NAN, -0.0, 0.1};
+  uint64_t r = test_random(rng);
+  double edge = edges[r % (sizeof edges / sizeof *edges)];
+  int64_t nudge = (int64_t)(r >> 32) % 3 - 1;
+  uint8_t bytes[8];
+  if (type == TYPE_F64) return (Value){.type = type, .f = edge + (r & 1024 ? (double)nudge : 0)};
+  if (type == TYPE_F32) return (Value){.type = type, .f = (double)(float)(edge + (double)nudge)};
+  uint64_t whole = edge > -9e18 && edge < 9e18 ? (uint64_t)(int64_t)edge : r & 2048 ? UINT64_C(1) << 63 : UINT64_MAX;
+  whole += (uint64_t)nudge;
+  memcpy(bytes, &whole, 8);
+  return value_from_array(type, bytes, 0);
+}
+
+TEST(compare, numbers_of_any_two_types_compare_as_mathematics_does) {
+  uint64_t rng = 1;
+  for (uint64_t round = 0; round < test_scaled(400000); round++) {
+    ColumnType column = numbers[test_random_below(&rng, NUMBERS)];
+    CompareOperator op = (CompareOperator)test_random_below(&rng, COMPARE_GREATER_EQUAL + 1);
+    Value constant = number_near_an_edge(&rng, numbers[test_random_below(&rng, NUMBERS)]);
+    Value value = number_near_an_edge(&rng, column);
+    Compare compare;
+    CHECK_OK(compare_bind(column, op, &constant, 1, NULL, &compare));
+    CHECK_INT(compare_value(&compare, &value), verdict(op, order_of_numbers(&value, &constant)));
+  }
+}
+
+TEST(compare, between_and_in_of_any_types) {
+  uint64_t rng = 2;
+  for (uint64_t round = 0; round < test_scaled(100000); round++) {
+    ColumnType column = numbers[test_random_below(&rng, NUMBERS)];
+    Value c[9], value = number_near_an_edge(&rng, column);
+    int64_t memory[9];
+    bool is_in = false;
+    for (int i = 0; i < 9; i++) {
+      c[i] = number_near_an_edge(&rng, numbers[test_random_below(&rng, NUMBERS)]);
+      is_in |= order_of_numbers(&value, &c[i]) == 0;
+    }
+    bool between = order_of_numbers(&value, &c[0]) >= 0 && order_of_numbers(&value, &c[1]) <= 0;
+    Compare compare;
+    CHECK_OK(compare_bind(column, COMPARE_BETWEEN, c, 2, NULL, &compare));
+    CHECK_INT(compare_value(&compare, &value), between);
+    CHECK_OK(compare_bind(column, COMPARE_NOT_BETWEEN, c, 2, NULL, &compare));
+    CHECK_INT(compare_value(&compare, &value), !between);
+    CHECK(compare_bind_bound(column, COMPARE_IN, 9) <= sizeof memory);
+    CHECK_OK(compare_bind(column, COMPARE_IN, c, 9, memory, &compare));
+    CHECK_INT(compare_value(&compare, &value), is_in);
+    CHECK_OK(compare_bind(column, COMPARE_NOT_IN, c, 9, memory, &compare));
+    CHECK_INT(compare_value(&compare, &value), !is_in);
+  }
+}
+
+static Compare bound(ColumnType type, CompareOperator op, Value constant) {
+  Compare c;
+  CHECK_OK(compare_bind(type, op, &constant, 1, NULL, &c));
+  return c;
+}
+
+TEST(compare, constants_outside_the_domain_are_decided_before) {
+  Value half = {.type = TYPE_F64, .f = 2.5}, huge = {.type = TYPE_F64, .f = 1e300}, u = {.type = TYPE_U64, .u = UINT64_MAX};
+  Value nan = {.type = TYPE_F64, .f = NAN}, low = {.type = TYPE_I64, .i = -129};
+  Compare c = bound(TYPE_I32, COMPARE_GREATER, half);
+  CHECK_INT(c.kind, COMPARE_KIND_RANGE);
+  CHECK_INT(c.low, 3);
+  CHECK_INT(c.high, INT32_MAX);
+  CHECK_INT(bound(TYPE_I32, COMPARE_EQUAL, half).kind, COMPARE_KIND_NONE);
+  CHECK_INT(bound(TYPE_I32, COMPARE_NOT_EQUAL, half).kind, COMPARE_KIND_NOT_NULL);
+  CHECK_INT(bound(TYPE_I64, COMPARE_LESS, huge).kind, COMPARE_KIND_NOT_NULL);
+  CHECK_INT(bound(TYPE_I64, COMPARE_GREATER_EQUAL, u).kind, COMPARE_KIND_NONE);
+  CHECK_INT(bound(TYPE_I8, COMPARE_GREATER, low).kind, COMPARE_KIND_NOT_NULL);
+  CHECK_INT(bound(TYPE_I64, COMPARE_LESS, nan).kind, COMPARE_KIND_NOT_NULL);
+  CHECK_INT(bound(TYPE_F64, COMPARE_LESS_EQUAL, nan).kind, COMPARE_KIND_NOT_NULL);
+}
+
+TEST(compare, zeros_are_equal_and_nans_are_one_value_above_infinity) {
+  Value zero = {.type = TYPE_F64, .f = 0.0}, minus_zero = {.type = TYPE_F64, .f = -0.0}, nan = {.type = TYPE_F64, .f = NAN};
+  Value infinity = {.type = TYPE_F64, .f = INFINITY}, other_nan = {.type = TYPE_F64, .f = -NAN};
+  Compare c = bound(TYPE_F64, COMPARE_EQUAL, minus_zero);
+  CHECK(compare_value(&c, &zero));
+  c = bound(TYPE_F32, COMPARE_EQUAL, nan);
+  CHECK(compare_value(&c, &other_nan) && !compare_value(&c, &infinity));
+  c = bound(TYPE_F64, COMPARE_GREATER, infinity);
+  CHECK(compare_value(&c, &nan) && !compare_value(&c, &infinity));
+}
+
+TEST(compare, nulls_match_nothing_but_is_null) {
+  Value null = {.type = TYPE_NONE, .is_null = true}, one = {.type = TYPE_I64, .i = 1}, nine = {.type = TYPE_I64, .i = 9};
+  Compare c;
+  int64_t memory[3];
+  for (int op = COMPARE_EQUAL; op <= COMPARE_GREATER_EQUAL; op++) {
+    CHECK_INT(bound(TYPE_I64, (CompareOperator)op, null).kind, COMPARE_KIND_NONE);
+    c = bound(TYPE_I64, (CompareOperator)op, one);
+    CHECK(!compare_value(&c, &null));
+  }
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_IS_NULL, NULL, 0, NULL, &c));
+  CHECK(compare_value(&c, &null) && !compare_value(&c, &one));
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_IS_NOT_NULL, NULL, 0, NULL, &c));
+  CHECK(!compare_value(&c, &null) && compare_value(&c, &one));
+  Value list[] = {one, null}, ends[] = {null, one};
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_IN, list, 2, memory, &c));
+  CHECK(compare_value(&c, &one) && !compare_value(&c, &nine));
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_NOT_IN, list, 2, memory, &c));
+  CHECK(!compare_value(&c, &one) && !compare_value(&c, &nine));
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_NOT_BETWEEN, ends, 2, NULL, &c)); /* not (x >= null and x <= 1): x > 1 */
+  CHECK(compare_value(&c, &nine) && !compare_value(&c, &one));
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_BETWEEN, ends, 2, NULL, &c));
+  CHECK(!compare_value(&c, &nine) && !compare_value(&c, &one));
+}
+
+TEST(compare, dates_and_timestamps) {
+  const int64_t day = INT64_C(86400000000);
+  Value noon = {.type = TYPE_TIMESTAMP, .i = 3 * day + day / 2}, before = {.type = TYPE_TIMESTAMP, .i = -1};
+  Value third = {.type = TYPE_DATE, .i = 3}, fourth = {.type = TYPE_DATE, .i = 4}, minus = {.type = TYPE_DATE, .i = -1};
+  Compare c = bound(TYPE_DATE, COMPARE_GREATER, noon);
+  CHECK(compare_value(&c, &fourth) && !compare_value(&c, &third));
+  c = bound(TYPE_DATE, COMPARE_LESS_EQUAL, before);
+  CHECK(compare_value(&c, &minus) && !compare_value(&c, &third));
+  CHECK_INT(bound(TYPE_DATE, COMPARE_EQUAL, noon).kind, COMPARE_KIND_NONE);
+  c = bound(TYPE_TIMESTAMP, COMPARE_GREATER_EQUAL, third);
+  CHECK(compare_value(&c, &noon) && !compare_value(&c, &before));
+}
+
+/* ---- strings ---- */
+
+static Bytes random_text(uint64_t *rng, char *buffer) {
+  size_t length = test_random_below(rng, 12);
+  for (size_t i = 0; i < length; i++) buffer[i] = i < 7 && test_random(rng) % 8 ? 'a' : (char)test_random_below(rng, 3);
+  if (test_random(rng) % 9 == 0) memset(buffer, 0xff, length);
+  return (Bytes){(const uint8_t *)buffer, length};
+}
+static bool begins_with(Bytes v, Bytes p) { return v.length >= p.length && memcmp(v.data, p.data, p.length) == 0; }
+
+TEST(compare, strings_compare_by_bytes_and_their_zones_are_sound) {
+  uint64_t rng = 5;
+  unsigned certain = 0, excluded = 0;
+  for (uint64_t round = 0; round < test_scaled(100000); round++) {
+    char buffers[12][12];
+    Bytes values[10];
+    Value a = {.type = TYPE_BYTES, .s = random_text(&rng, buffers[10])};
+    CompareOperator op = (CompareOperator)test_random_below(&rng, COMPARE_GREATER_EQUAL + 3);
+    if (op > COMPARE_GREATER_EQUAL) op = op == COMPARE_GREATER_EQUAL + 1 ? COMPARE_PREFIX : COMPARE_NOT_PREFIX;
+    Compare c = bound(TYPE_BYTES, op, a);
+    int64_t low = INT64_MAX, high = INT64_MIN;
+    unsigned matches = 0;
+    size_t count = 1 + test_random_below(&rng, 4);
+    for (size_t i = 0; i < count; i++) {
+      values[i] = random_text(&rng, buffers[i]);
+      int64_t image = bytes_image(values[i]);
+      if (image < low) low = image;
+      if (image > high) high = image;
+      Value v = {.type = TYPE_BYTES, .s = values[i]};
+      bool want = op == COMPARE_PREFIX       ? begins_with(values[i], a.s)
+                  : op == COMPARE_NOT_PREFIX ? !begins_with(values[i], a.s)
+                                             : verdict(op, bytes_compare(values[i].data, values[i].length, a.s.data, a.s.length));
+      CHECK_INT(compare_value(&c, &v), want);
+      matches += want;
+    }
+    ZoneVerdict zone = compare_zone(&c, low, high, 0, (uint32_t)count);
+    if (zone == ZONE_NONE) CHECK_INT(matches, 0);
+    if (zone == ZONE_ALL) CHECK_INT(matches, count);
+    CHECK(compare_zone(&c, low, high, 1, (uint32_t)count + 1) != ZONE_ALL);
+    certain += zone == ZONE_ALL;
+    excluded += zone == ZONE_NONE;
+  }
+  CHECK(certain > 100 && excluded > 100);
+}
+
+TEST(compare, zones_of_numbers) {
+  Value five = {.type = TYPE_I64, .i = 5}, members[] = {{.type = TYPE_I64, .i = 1}, {.type = TYPE_I64, .i = 2}, {.type = TYPE_I64, .i = 9}};
+  int64_t memory[3];
+  Compare c = bound(TYPE_I64, COMPARE_LESS, five), set;
+  CHECK_INT(compare_zone(&c, 5, 9, 0, 3), ZONE_NONE);
+  CHECK_INT(compare_zone(&c, 4, 9, 0, 3), ZONE_SOME);
+  CHECK_INT(compare_zone(&c, 1, 4, 0, 3), ZONE_ALL);
+  CHECK_INT(compare_zone(&c, 1, 4, 1, 3), ZONE_SOME);
+  CHECK_INT(compare_zone(&c, INT64_MAX, INT64_MIN, 3, 3), ZONE_NONE);
+  c = bound(TYPE_I64, COMPARE_NOT_EQUAL, five);
+  CHECK_INT(compare_zone(&c, 5, 5, 0, 3), ZONE_NONE);
+  CHECK_INT(compare_zone(&c, 6, 8, 0, 3), ZONE_ALL);
+  CHECK_INT(compare_zone(&c, 4, 8, 0, 3), ZONE_SOME);
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_IN, members, 3, memory, &set));
+  CHECK_INT(compare_zone(&set, 3, 8, 0, 3), ZONE_NONE);
+  CHECK_INT(compare_zone(&set, 1, 2, 0, 3), ZONE_ALL);
+  CHECK_INT(compare_zone(&set, 1, 3, 0, 3), ZONE_SOME);
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_IS_NULL, NULL, 0, NULL, &c));
+  CHECK_INT(compare_zone(&c, 1, 2, 0, 3), ZONE_NONE);
+  CHECK_INT(compare_zone(&c, 1, 2, 1, 3), ZONE_SOME);
+  CHECK_INT(compare_zone(&c, INT64_MAX, INT64_MIN, 3, 3), ZONE_ALL);
+}
+
+TEST(compare, wrong_constants_are_refused) {
+  Value number = {.type = TYPE_I64, .i = 1}, text = {.type = TYPE_STRING, .s = {(const uint8_t *)"x", 1}}, flag = {.type = TYPE_BOOL, .i = 1};
+  Compare c;
+  CHECK_STATUS(compare_bind(TYPE_STRING, COMPARE_EQUAL, &number, 1, NULL, &c), KVSTORE_TYPE);
+  CHECK_STATUS(compare_bind(TYPE_I64, COMPARE_EQUAL, &text, 1, NULL, &c), KVSTORE_TYPE);
+  CHECK_STATUS(compare_bind(TYPE_I64, COMPARE_EQUAL, &flag, 1, NULL, &c), KVSTORE_TYPE);
+  CHECK_STATUS(compare_bind(TYPE_DATE, COMPARE_LESS, &number, 1, NULL, &c), KVSTORE_TYPE);
+  CHECK_STATUS(compare_bind(TYPE_I64, COMPARE_PREFIX, &number, 1, NULL, &c), KVSTORE_TYPE);
+  CHECK_STATUS(compare_bind(TYPE_I64, COMPARE_BETWEEN, &number, 1, NULL, &c), KVSTORE_ERROR);
+  CHECK_STATUS(compare_bind(TYPE_I64, COMPARE_IS_NULL, &number, 1, NULL, &c), KVSTORE_ERROR);
+  CHECK_OK(compare_bind(TYPE_BOOL, COMPARE_NOT_EQUAL, &flag, 1, NULL, &c));
+  CHECK(!compare_value(&c, &flag));
+}
