@@ -234,6 +234,7 @@ static void insert_by_splitting(KeyTree *tree, Path *path, uint32_t reference, K
       return;
     }
     KeyNode *left = path->nodes[level];
+    ASSERT(left != NULL, "TREE-3");
     uint32_t at = path->at[level], cut;
     if (left->count < KEY_NODE_ENTRIES) {
       insert_at(tree, left, at, reference, child);

@@ -70,13 +70,12 @@ static Status reserve_directory(SlabStore *store) {
   SlabDirectory *old = atomic_load_explicit(&store->directory, memory_order_relaxed);
   if (old && store->slab_count < old->capacity) return KVSTORE_OK;
   uint32_t capacity = old ? old->capacity * 2 : DIRECTORY_FIRST;
-  SlabDirectory *directory;
-  size_t size = sizeof *directory + capacity * sizeof directory->slabs[0];
-  directory = memory_allocate(size);
+  size_t size = sizeof(SlabDirectory) + capacity * sizeof(void *);
+  SlabDirectory *directory = memory_allocate(size);
   if (!directory) return status_nomem();
   directory->older = old;
   directory->capacity = capacity;
-  if (old) memcpy(directory->slabs, old->slabs, store->slab_count * sizeof old->slabs[0]);
+  if (old) memcpy(directory->slabs, old->slabs, store->slab_count * sizeof(void *));
   atomic_store_explicit(&store->directory, directory, memory_order_release);
   hold(store, size);
   return KVSTORE_OK;
