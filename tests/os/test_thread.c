@@ -1,0 +1,160 @@
+#include "os/thread.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/support/failing_memory.h"
+#include "tests/support/test.h"
+
+enum { THREADS = 4, ROUNDS = 20000 };
+
+static Mutex mutex = MUTEX_INITIALIZER;
+static uint64_t guarded;
+
+static void count(void *context) {
+  for (int i = 0; i < ROUNDS; i++) {
+    mutex_lock(&mutex);
+    guarded++;
+    mutex_unlock(&mutex);
+  }
+  *(uint32_t *)context = thread_number();
+}
+
+TEST(thread, a_mutex_excludes_and_threads_have_their_own_numbers) {
+  Thread threads[THREADS];
+  uint32_t numbers[THREADS], own = thread_number();
+  for (int i = 0; i < THREADS; i++) CHECK_OK(thread_start(&threads[i], count, &numbers[i]));
+  for (int i = 0; i < THREADS; i++) thread_join(&threads[i]);
+  CHECK_INT(guarded, THREADS * ROUNDS);
+  CHECK_INT(thread_number(), own);
+  for (int i = 0; i < THREADS; i++) {
+    CHECK(numbers[i] != own);
+    for (int k = 0; k < i; k++) CHECK(numbers[i] != numbers[k]);
+  }
+  thread_join(&threads[0]); /* a second join is nothing */
+  CHECK(mutex_try_lock(&mutex));
+  CHECK(!mutex_try_lock(&mutex));
+  mutex_unlock(&mutex);
+  CHECK_INT(process_id(), getpid());
+}
+
+static void note_signals(void *context) {
+  sigset_t blocked;
+  pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+  *(bool *)context = sigismember(&blocked, SIGINT) && sigismember(&blocked, SIGUSR1) && sigismember(&blocked, SIGALRM);
+}
+
+TEST(thread, signals_are_blocked_in_it_and_not_in_its_starter) {
+  Thread thread;
+  bool blocked = false;
+  sigset_t own;
+  CHECK_OK(thread_start(&thread, note_signals, &blocked));
+  thread_join(&thread);
+  CHECK(blocked);
+  pthread_sigmask(SIG_BLOCK, NULL, &own);
+  CHECK(!sigismember(&own, SIGUSR1));
+}
+
+TEST(thread, a_start_without_memory_says_so) {
+  Thread thread;
+  failing_memory_install(1, false);
+  CHECK_STATUS(thread_start(&thread, note_signals, NULL), KVSTORE_NOMEM);
+  failing_memory_remove();
+  thread_join(&thread);
+}
+
+static Condition condition;
+static bool ready;
+
+static void signal_ready(void *context) {
+  (void)context;
+  mutex_lock(&mutex);
+  ready = true;
+  condition_broadcast(&condition);
+  mutex_unlock(&mutex);
+}
+
+TEST(condition, wakes_for_a_signal_and_gives_up_at_its_time) {
+  Thread thread;
+  condition_init(&condition);
+  mutex_lock(&mutex);
+  CHECK(!condition_wait_for(&condition, &mutex, 1000000));
+  CHECK_OK(thread_start(&thread, signal_ready, NULL));
+  while (!ready) condition_wait(&condition, &mutex);
+  mutex_unlock(&mutex);
+  thread_join(&thread);
+  condition_signal(&condition);
+  condition_destroy(&condition);
+}
+
+static void *shared_memory(size_t size) {
+  void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  CHECK(p != MAP_FAILED);
+  return p;
+}
+
+TEST(shared_mutex, tells_the_next_holder_that_the_last_one_died) {
+  SharedMutex *m = shared_memory(sizeof *m);
+  bool died = true;
+  int status;
+  CHECK_OK(shared_mutex_init(m));
+  CHECK_OK(shared_mutex_lock(m, &died));
+  CHECK(!died);
+  pid_t child = fork();
+  if (child == 0) {
+    bool dead = false;
+    _exit(shared_mutex_try_lock(m, &dead) ? 1 : 0);
+  }
+  CHECK_INT(waitpid(child, &status, 0), child);
+  CHECK_INT(WEXITSTATUS(status), 0);
+  shared_mutex_unlock(m);
+  for (int round = 0; round < 2; round++) {
+    child = fork();
+    if (child == 0) {
+      if (shared_mutex_lock(m, &died) != KVSTORE_OK) _exit(1);
+      raise(SIGKILL);
+    }
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK(WIFSIGNALED(status));
+    if (round) CHECK(shared_mutex_try_lock(m, &died));
+    else CHECK_OK(shared_mutex_lock(m, &died));
+    CHECK(died);
+    shared_mutex_unlock(m);
+    CHECK_OK(shared_mutex_lock(m, &died));
+    CHECK(!died);
+    shared_mutex_unlock(m);
+  }
+}
+
+TEST(futex, wakes_across_processes_and_returns_at_once_when_the_word_differs) {
+  _Atomic uint32_t *word = shared_memory(4096);
+  futex_wait(word, 1, UINT64_C(3600000000000));
+  futex_wait(word, 0, 1000000);
+  pid_t child = fork();
+  if (child == 0) {
+    atomic_store(word, 1);
+    futex_wake_all(word);
+    _exit(0);
+  }
+  while (atomic_load(word) == 0) futex_wait(word, 0, 50000000);
+  int status;
+  CHECK_INT(waitpid(child, &status, 0), child);
+  thread_yield();
+}
+
+static int fork_calls;
+static void in_child(void) { fork_calls++; }
+
+TEST(process, fork_handlers_run_in_the_child_and_are_at_most_four) {
+  for (int i = 0; i < 4; i++) CHECK_OK(process_at_fork(in_child));
+  CHECK_STATUS(process_at_fork(in_child), KVSTORE_LIMIT);
+  pid_t child = fork();
+  if (child == 0) _exit(fork_calls);
+  int status;
+  CHECK_INT(waitpid(child, &status, 0), child);
+  CHECK_INT(WEXITSTATUS(status), 4);
+  CHECK_INT(fork_calls, 0);
+}
