@@ -24,8 +24,8 @@ static ArenaBlock *add_block(Arena *arena, size_t size) {
   return block;
 }
 
-/* A request that would leave most of a fresh block behind gets a block of its own, put beneath the newest, which goes on
- * filling. Returns room for `size` bytes, not aligned. */
+/* A request that would leave most of a fresh block behind gets a block of its own, put beneath the newest, which goes
+ * on filling. Returns room for `size` bytes, not aligned. */
 static char *allocate_alone(Arena *arena, size_t size) {
   ArenaBlock *block = add_block(arena, size + sizeof *block);
   if (!block) return NULL;
@@ -41,7 +41,9 @@ static char *allocate_alone(Arena *arena, size_t size) {
 }
 
 static bool open_block(Arena *arena) {
-  size_t size = arena->bytes_held < BLOCK_MIN ? BLOCK_MIN : arena->bytes_held > BLOCK_MAX ? BLOCK_MAX : arena->bytes_held;
+  size_t size = arena->bytes_held < BLOCK_MIN   ? BLOCK_MIN
+                : arena->bytes_held > BLOCK_MAX ? BLOCK_MAX
+                                                : arena->bytes_held;
   ArenaBlock *block = add_block(arena, size & ~(size_t)(ARENA_ALIGNMENT - 1));
   if (!block) return false;
   block->older = arena->newest;

@@ -13,7 +13,9 @@ void assert_handler_set(AssertHandler replacement) {
 
 _Noreturn void assert_failed(const char *condition, const char *rule, const char *file, int line) {
   AssertHandler custom = atomic_load_explicit(&handler, memory_order_acquire);
-  if (custom) custom(condition, rule, file, line);
-  else fprintf(stderr, "%s:%d: invariant %s does not hold: %s\n", file, line, rule, condition);
+  if (custom)
+    custom(condition, rule, file, line);
+  else
+    fprintf(stderr, "%s:%d: invariant %s does not hold: %s\n", file, line, rule, condition);
   abort();
 }

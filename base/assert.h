@@ -1,7 +1,7 @@
 /* assert.h - invariants. ASSERT stays on in release builds (cheap conditions only); ASSERT_SLOW exists in debug builds.
  *
- * Never for a byte that came from a disk or from a caller: those are statuses. `rule` is the number of the invariant in a
- * README or in the protocol, for example "COL-3". */
+ * Never for a byte that came from a disk or from a caller: those are statuses. `rule` is the number of the invariant in
+ * a README or in the protocol, for example "COL-3". */
 #ifndef COLONNADE_BASE_ASSERT_H
 #define COLONNADE_BASE_ASSERT_H
 

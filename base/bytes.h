@@ -21,9 +21,21 @@ typedef struct Bytes {
 #error "Colonnade reads its file in place and needs a little-endian machine"
 #endif
 
-static inline uint16_t load_u16(const void *p) { uint16_t v; memcpy(&v, p, sizeof v); return v; }
-static inline uint32_t load_u32(const void *p) { uint32_t v; memcpy(&v, p, sizeof v); return v; }
-static inline uint64_t load_u64(const void *p) { uint64_t v; memcpy(&v, p, sizeof v); return v; }
+static inline uint16_t load_u16(const void *p) {
+  uint16_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+static inline uint32_t load_u32(const void *p) {
+  uint32_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+static inline uint64_t load_u64(const void *p) {
+  uint64_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
 static inline void store_u16(void *p, uint16_t v) { memcpy(p, &v, sizeof v); }
 static inline void store_u32(void *p, uint32_t v) { memcpy(p, &v, sizeof v); }
 static inline void store_u64(void *p, uint64_t v) { memcpy(p, &v, sizeof v); }
@@ -62,22 +74,38 @@ static inline Reader reader_over(const void *bytes, size_t length) {
 static inline size_t reader_left(const Reader *r) { return r->failed ? 0 : (size_t)(r->end - r->at); }
 /* `length` bytes in place, or NULL (and `failed`) when fewer are left. */
 static inline const uint8_t *reader_take(Reader *r, size_t length) {
-  if (UNLIKELY(r->failed || (size_t)(r->end - r->at) < length)) { r->failed = true; return NULL; }
+  if (UNLIKELY(r->failed || (size_t)(r->end - r->at) < length)) {
+    r->failed = true;
+    return NULL;
+  }
   const uint8_t *p = r->at;
   r->at += length;
   return p;
 }
-static inline uint8_t reader_u8(Reader *r) { const uint8_t *p = reader_take(r, 1); return p ? *p : 0; }
-static inline uint16_t reader_u16(Reader *r) { const uint8_t *p = reader_take(r, 2); return p ? load_u16(p) : 0; }
-static inline uint32_t reader_u32(Reader *r) { const uint8_t *p = reader_take(r, 4); return p ? load_u32(p) : 0; }
-static inline uint64_t reader_u64(Reader *r) { const uint8_t *p = reader_take(r, 8); return p ? load_u64(p) : 0; }
+static inline uint8_t reader_u8(Reader *r) {
+  const uint8_t *p = reader_take(r, 1);
+  return p ? *p : 0;
+}
+static inline uint16_t reader_u16(Reader *r) {
+  const uint8_t *p = reader_take(r, 2);
+  return p ? load_u16(p) : 0;
+}
+static inline uint32_t reader_u32(Reader *r) {
+  const uint8_t *p = reader_take(r, 4);
+  return p ? load_u32(p) : 0;
+}
+static inline uint64_t reader_u64(Reader *r) {
+  const uint8_t *p = reader_take(r, 8);
+  return p ? load_u64(p) : 0;
+}
 /* An unsigned LEB128 number of at most 10 bytes; a longer one sets `failed`. */
 uint64_t reader_varint(Reader *r);
 /* A varint length and that many bytes, in place. */
 Bytes reader_bytes(Reader *r);
 
 /* ---- Buffer: bytes that grow. Zero-initialise; buffer_release at the end. ----
- * A failed append sets `failed` (out of memory); later appends do nothing, and buffer_status says it once, at the end. */
+ * A failed append sets `failed` (out of memory); later appends do nothing, and buffer_status says it once, at the end.
+ */
 typedef struct Buffer {
   uint8_t *data;
   size_t length, capacity;
@@ -85,7 +113,10 @@ typedef struct Buffer {
 } Buffer;
 
 void buffer_release(Buffer *b);
-static inline void buffer_clear(Buffer *b) { b->length = 0; b->failed = false; }
+static inline void buffer_clear(Buffer *b) {
+  b->length = 0;
+  b->failed = false;
+}
 static inline Status buffer_status(const Buffer *b) { return b->failed ? status_nomem() : KVSTORE_OK; }
 /* Room for `length` more bytes: the place to write them, already counted in, or NULL. Not cleared. */
 uint8_t *buffer_extend(Buffer *b, size_t length);

@@ -15,4 +15,6 @@ void counter_hook_set(CounterHook hook) { atomic_store_explicit(&counter_hook, h
 
 const char *counter_name(Counter which) { return (unsigned)which < COUNTER_COUNT ? texts[which].name : "?"; }
 
-const char *counter_description(Counter which) { return (unsigned)which < COUNTER_COUNT ? texts[which].description : "?"; }
+const char *counter_description(Counter which) {
+  return (unsigned)which < COUNTER_COUNT ? texts[which].description : "?";
+}

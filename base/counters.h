@@ -11,48 +11,48 @@
 #include <stdint.h>
 
 /* X(name, what it counts). Append only where you like; the order has no meaning. */
-#define COUNTER_LIST(X)                                                              \
-  X(crash_commit_before_write, "crash point: a record is built, not yet written")    \
-  X(crash_commit_after_write, "crash point: a record is written, not yet published") \
-  X(crash_commit_after_publish, "crash point: a record is published, not yet synced")\
-  X(crash_commit_after_sync, "crash point: a record is synced, the call returns")    \
-  X(crash_log_wrap, "crash point: the log goes back to its beginning")               \
-  X(crash_boundary_after_write, "crash point: a boundary is written")                \
-  X(crash_flush_before_sync, "crash point: a flush has written its runs")            \
-  X(crash_manifest_before_sync, "crash point: a manifest is written")                \
-  X(crash_superblock_before_write, "crash point: before a superblock is written")    \
-  X(crash_superblock_before_sync, "crash point: a superblock is written, not synced")\
-  X(crash_generation_before_oldest, "crash point: superblock synced, log header old")\
-  X(crash_generation_after_oldest, "crash point: log header raised, page start old") \
-  X(crash_compaction_before_publish, "crash point: compaction output is synced")     \
-  X(crash_adopt_before_record, "crash point: adopted runs are synced, no record yet")\
-  X(crash_create_before_sync, "crash point: the first superblocks are written")      \
-  X(crash_close_before_unlink, "crash point: a last close before its files go")      \
-  X(blocks_skipped, "blocks answered by their zone map without being read")          \
-  X(blocks_certain, "blocks whose zone map says that every row matches")             \
-  X(segments_skipped, "segments answered by the directory of their run")             \
-  X(blocks_scanned, "blocks whose bytes a kernel read")                              \
-  X(units_verified, "units whose checksum was compared")                             \
-  X(kernel_scalar, "kernel calls through the scalar table")                          \
-  X(kernel_avx2, "kernel calls through the AVX2 table")                              \
-  X(kernel_avx512, "kernel calls through the AVX-512 table")                         \
-  X(fingerprint_misses, "point reads that ended at a bucket without touching a row") \
-  X(log_syncs, "fdatasync calls on the log")                                         \
-  X(log_sync_waits_shared, "commits whose sync another waiter did")                  \
-  X(log_self_checkpoints, "boundaries asked for by a full log or slab")              \
-  X(flushes, "deltas written as runs")                                               \
-  X(compactions, "merges of runs published")                                         \
-  X(adopted_runs, "runs that a record adopted")                                      \
-  X(resolved_keys, "delta rows whose locator was looked up")                         \
-  X(evictions, "expired rows deleted by a reader")                                   \
-  X(recoveries, "opens that replayed a log")                                         \
+#define COUNTER_LIST(X)                                                               \
+  X(crash_commit_before_write, "crash point: a record is built, not yet written")     \
+  X(crash_commit_after_write, "crash point: a record is written, not yet published")  \
+  X(crash_commit_after_publish, "crash point: a record is published, not yet synced") \
+  X(crash_commit_after_sync, "crash point: a record is synced, the call returns")     \
+  X(crash_log_wrap, "crash point: the log goes back to its beginning")                \
+  X(crash_boundary_after_write, "crash point: a boundary is written")                 \
+  X(crash_flush_before_sync, "crash point: a flush has written its runs")             \
+  X(crash_manifest_before_sync, "crash point: a manifest is written")                 \
+  X(crash_superblock_before_write, "crash point: before a superblock is written")     \
+  X(crash_superblock_before_sync, "crash point: a superblock is written, not synced") \
+  X(crash_generation_before_oldest, "crash point: superblock synced, log header old") \
+  X(crash_generation_after_oldest, "crash point: log header raised, page start old")  \
+  X(crash_compaction_before_publish, "crash point: compaction output is synced")      \
+  X(crash_adopt_before_record, "crash point: adopted runs are synced, no record yet") \
+  X(crash_create_before_sync, "crash point: the first superblocks are written")       \
+  X(crash_close_before_unlink, "crash point: a last close before its files go")       \
+  X(blocks_skipped, "blocks answered by their zone map without being read")           \
+  X(blocks_certain, "blocks whose zone map says that every row matches")              \
+  X(segments_skipped, "segments answered by the directory of their run")              \
+  X(blocks_scanned, "blocks whose bytes a kernel read")                               \
+  X(units_verified, "units whose checksum was compared")                              \
+  X(kernel_scalar, "kernel calls through the scalar table")                           \
+  X(kernel_avx2, "kernel calls through the AVX2 table")                               \
+  X(kernel_avx512, "kernel calls through the AVX-512 table")                          \
+  X(fingerprint_misses, "point reads that ended at a bucket without touching a row")  \
+  X(log_syncs, "fdatasync calls on the log")                                          \
+  X(log_sync_waits_shared, "commits whose sync another waiter did")                   \
+  X(log_self_checkpoints, "boundaries asked for by a full log or slab")               \
+  X(flushes, "deltas written as runs")                                                \
+  X(compactions, "merges of runs published")                                          \
+  X(adopted_runs, "runs that a record adopted")                                       \
+  X(resolved_keys, "delta rows whose locator was looked up")                          \
+  X(evictions, "expired rows deleted by a reader")                                    \
+  X(recoveries, "opens that replayed a log")                                          \
   X(recovery_breaks, "random breaks appended after a torn or ended log")
 
 typedef enum Counter {
 #define COUNTER_ENUM(name, text) COUNTER_##name,
   COUNTER_LIST(COUNTER_ENUM)
 #undef COUNTER_ENUM
-  COUNTER_COUNT
+    COUNTER_COUNT
 } Counter;
 
 extern _Atomic uint64_t counter_values[COUNTER_COUNT];
@@ -64,13 +64,17 @@ void counter_hook_set(CounterHook hook);
 const char *counter_name(Counter which);
 const char *counter_description(Counter which);
 
-static inline uint64_t counter_get(Counter which) { return atomic_load_explicit(&counter_values[which], memory_order_relaxed); }
+static inline uint64_t counter_get(Counter which) {
+  return atomic_load_explicit(&counter_values[which], memory_order_relaxed);
+}
 static inline void counter_add(Counter which, uint64_t n) {
   atomic_fetch_add_explicit(&counter_values[which], n, memory_order_relaxed);
 }
-static inline void counter_reset(Counter which) { atomic_store_explicit(&counter_values[which], 0, memory_order_relaxed); }
+static inline void counter_reset(Counter which) {
+  atomic_store_explicit(&counter_values[which], 0, memory_order_relaxed);
+}
 
-#define COUNT(name) counter_add(COUNTER_##name, 1)
+#define COUNT(name)         counter_add(COUNTER_##name, 1)
 #define COUNT_MANY(name, n) counter_add(COUNTER_##name, (n))
 /* A named point where a crash is worth a test. `name` goes without its crash_ prefix. */
 #define CRASH_POINT(name) counter_crash_point(COUNTER_crash_##name)

@@ -34,11 +34,16 @@ void keycode_append(Buffer *out, const Value *value, bool nullable) {
   ASSERT(nullable || !value->is_null, "KEY-2");
   if (value->is_null) return;
   size_t width = type_array_width(value->type);
-  if (value->type == TYPE_FIXED_BYTES) buffer_append(out, value->s.data, value->s.length);
-  else if (type_is_string(value->type)) append_escaped(out, value->s);
-  else if (type_is_float(value->type)) append_big_endian(out, (uint64_t)float_image(value->f) ^ SIGN_BIT, 8);
-  else if (type_is_signed(value->type)) append_big_endian(out, (uint64_t)value->i ^ SIGN_BIT >> (64 - 8 * width), width);
-  else append_big_endian(out, value->u, width);
+  if (value->type == TYPE_FIXED_BYTES)
+    buffer_append(out, value->s.data, value->s.length);
+  else if (type_is_string(value->type))
+    append_escaped(out, value->s);
+  else if (type_is_float(value->type))
+    append_big_endian(out, (uint64_t)float_image(value->f) ^ SIGN_BIT, 8);
+  else if (type_is_signed(value->type))
+    append_big_endian(out, (uint64_t)value->i ^ SIGN_BIT >> (64 - 8 * width), width);
+  else
+    append_big_endian(out, value->u, width);
 }
 
 void keycode_append_row(Buffer *out, const Schema *schema, const ColumnArray *columns, size_t row) {

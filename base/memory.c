@@ -28,7 +28,8 @@ static _Atomic uint64_t blocks_held;
 
 void memory_table_set(const MemoryTable *replacement) { table = replacement ? *replacement : system_table; }
 
-/* No object is larger than PTRDIFF_MAX; asking the table for more only meets its own checks (sanitizers abort there). */
+/* No object is larger than PTRDIFF_MAX; asking the table for more only meets its own checks (sanitizers abort there).
+ */
 static bool too_large(size_t size) { return size > PTRDIFF_MAX; }
 
 static void count_one(void) { atomic_fetch_add_explicit(&blocks_held, 1, memory_order_relaxed); }

@@ -25,7 +25,8 @@ void *memory_allocate(size_t size);
 void *memory_allocate_zeroed(size_t size);
 void *memory_reallocate(void *pointer, size_t size);
 void memory_release(void *pointer);
-/* A block whose address is a multiple of `alignment` (a power of two, at most 4096); released by memory_release_aligned. */
+/* A block whose address is a multiple of `alignment` (a power of two, at most 4096); released by
+ * memory_release_aligned. */
 void *memory_allocate_aligned(size_t alignment, size_t size);
 void memory_release_aligned(void *pointer);
 char *memory_copy_string(const char *text);
@@ -37,8 +38,8 @@ static inline size_t memory_array_size(size_t count, size_t size) {
   return __builtin_mul_overflow(count, size, &total) ? SIZE_MAX : total;
 }
 
-/* Makes room for `needed` elements in a growing array: *capacity elements of `size` bytes at *array (both may start as 0
- * and NULL). Grows by half at least. On KVSTORE_NOMEM the array is as it was. */
+/* Makes room for `needed` elements in a growing array: *capacity elements of `size` bytes at *array (both may start as
+ * 0 and NULL). Grows by half at least. On KVSTORE_NOMEM the array is as it was. */
 Status memory_grow(void *array, size_t *capacity, size_t needed, size_t size) MUST_CHECK;
 
 /* Blocks handed out and not yet released. Tests compare it before and after. */

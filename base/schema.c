@@ -4,22 +4,22 @@
 #include "base/memory.h"
 
 /* X(type, name, type in a column array) */
-#define TYPE_LIST(X)                    \
-  X(TYPE_BOOL, "bool", uint8_t)         \
-  X(TYPE_I8, "i8", int8_t)              \
-  X(TYPE_I16, "i16", int16_t)           \
-  X(TYPE_I32, "i32", int32_t)           \
-  X(TYPE_I64, "i64", int64_t)           \
-  X(TYPE_U8, "u8", uint8_t)             \
-  X(TYPE_U16, "u16", uint16_t)          \
-  X(TYPE_U32, "u32", uint32_t)          \
-  X(TYPE_U64, "u64", uint64_t)          \
-  X(TYPE_F32, "f32", float)             \
-  X(TYPE_F64, "f64", double)            \
-  X(TYPE_DATE, "date", int32_t)         \
+#define TYPE_LIST(X)                      \
+  X(TYPE_BOOL, "bool", uint8_t)           \
+  X(TYPE_I8, "i8", int8_t)                \
+  X(TYPE_I16, "i16", int16_t)             \
+  X(TYPE_I32, "i32", int32_t)             \
+  X(TYPE_I64, "i64", int64_t)             \
+  X(TYPE_U8, "u8", uint8_t)               \
+  X(TYPE_U16, "u16", uint16_t)            \
+  X(TYPE_U32, "u32", uint32_t)            \
+  X(TYPE_U64, "u64", uint64_t)            \
+  X(TYPE_F32, "f32", float)               \
+  X(TYPE_F64, "f64", double)              \
+  X(TYPE_DATE, "date", int32_t)           \
   X(TYPE_TIMESTAMP, "timestamp", int64_t) \
-  X(TYPE_STRING, "string", Bytes)       \
-  X(TYPE_BYTES, "bytes", Bytes)         \
+  X(TYPE_STRING, "string", Bytes)         \
+  X(TYPE_BYTES, "bytes", Bytes)           \
   X(TYPE_FIXED_BYTES, "fixed_bytes", Bytes)
 
 static const struct {
@@ -209,7 +209,8 @@ static Status check_key(const Schema *schema) {
       }
     }
     if (c->flags & COLUMN_NULLABLE) {
-      return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "the key column %s may not be nullable", c->name);
+      return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "the key column %s may not be nullable",
+                            c->name);
     }
   }
   return KVSTORE_OK;

@@ -29,8 +29,8 @@
 #include "base/limits.h"
 #include "base/status.h"
 
-/* On disk, and the same numbers as the public header's: never renumbered. 13 to 17 are kept for decimal, time, duration,
- * uuid and vector. */
+/* On disk, and the same numbers as the public header's: never renumbered. 13 to 17 are kept for decimal, time,
+ * duration, uuid and vector. */
 typedef enum ColumnType {
   TYPE_NONE = 0,
   TYPE_BOOL = 1,
@@ -58,7 +58,7 @@ enum {
 };
 
 typedef struct Column {
-  uint32_t id;    /* never reused within its family */
+  uint32_t id; /* never reused within its family */
   ColumnType type;
   uint32_t flags; /* COLUMN_* */
   uint32_t width; /* bytes of a fixed-bytes value; 0 for every other type */
@@ -79,7 +79,9 @@ typedef struct Schema {
 static inline bool type_is_string(ColumnType t) { return t == TYPE_STRING || t == TYPE_BYTES || t == TYPE_FIXED_BYTES; }
 static inline bool type_is_float(ColumnType t) { return t == TYPE_F32 || t == TYPE_F64; }
 static inline bool type_is_integer(ColumnType t) { return t >= TYPE_I8 && t <= TYPE_U64; }
-static inline bool type_is_signed(ColumnType t) { return (t >= TYPE_I8 && t <= TYPE_I64) || t == TYPE_DATE || t == TYPE_TIMESTAMP; }
+static inline bool type_is_signed(ColumnType t) {
+  return (t >= TYPE_I8 && t <= TYPE_I64) || t == TYPE_DATE || t == TYPE_TIMESTAMP;
+}
 /* Bytes of one value in a column array: 1, 2, 4, 8 or sizeof(Bytes). 0 for a number that is no type. */
 size_t type_array_width(ColumnType type);
 /* "i32", "timestamp", "fixed_bytes" ...; "?" for a number that is no type. */
@@ -96,7 +98,9 @@ static inline int64_t float_image(double value) {
   memcpy(&bits, &value, sizeof bits);
   return bits < 0 ? (int64_t)(UINT64_C(0x8000000000000000) - (uint64_t)bits) : bits;
 }
-static inline int64_t bytes_image(Bytes b) { return (int64_t)(bytes_prefix64(b.data, b.length) ^ UINT64_C(0x8000000000000000)); }
+static inline int64_t bytes_image(Bytes b) {
+  return (int64_t)(bytes_prefix64(b.data, b.length) ^ UINT64_C(0x8000000000000000));
+}
 /* The image of entry `row` of a column array. */
 int64_t type_image(ColumnType type, const void *values, size_t row);
 
@@ -141,7 +145,8 @@ int schema_find(const Schema *schema, const char *name, size_t length);
 bool schema_is_key(const Schema *schema, uint32_t position);
 Status schema_copy(const Schema *from, Schema *to) MUST_CHECK;
 void schema_release(Schema *schema); /* leaves it zeroed */
-/* Names (UTF-8, unique, 1 to 255 bytes), types, widths, key (present, unique, not null), counts. KVSTORE_SCHEMA says what. */
+/* Names (UTF-8, unique, 1 to 255 bytes), types, widths, key (present, unique, not null), counts. KVSTORE_SCHEMA says
+ * what. */
 Status schema_check(const Schema *schema) MUST_CHECK;
 /* The bytes of a schema in the log and the manifest (docs/format.md), and back, checked. */
 void schema_write(const Schema *schema, Buffer *out);

@@ -20,8 +20,10 @@ static void cut_partial_character(char *text, size_t length) {
 
 static void format_into(char *place, size_t capacity, const char *format, va_list arguments) {
   int wanted = vsnprintf(place, capacity, format, arguments);
-  if (wanted < 0) place[0] = 0;
-  else if ((size_t)wanted >= capacity) cut_partial_character(place, capacity - 1);
+  if (wanted < 0)
+    place[0] = 0;
+  else if ((size_t)wanted >= capacity)
+    cut_partial_character(place, capacity - 1);
 }
 
 static void copy_name(char *place, const char *name) {

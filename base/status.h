@@ -1,8 +1,8 @@
 /* status.h - how a function says that it could not do its work.
  *
- * A function that can fail returns a Status: one of the codes of colonnade/kvstore_status.h. The sentence for the caller
- * goes into a slot of the calling thread (status_fail), where the door (kvapi) picks it up. Bad bytes and a caller's
- * mistakes are statuses; broken invariants are asserts (base/assert.h). */
+ * A function that can fail returns a Status: one of the codes of colonnade/kvstore_status.h. The sentence for the
+ * caller goes into a slot of the calling thread (status_fail), where the door (kvapi) picks it up. Bad bytes and a
+ * caller's mistakes are statuses; broken invariants are asserts (base/assert.h). */
 #ifndef COLONNADE_BASE_STATUS_H
 #define COLONNADE_BASE_STATUS_H
 
@@ -14,21 +14,21 @@
 typedef int Status;
 
 #if defined(__GNUC__)
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK                             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(format_index, first_index) __attribute__((format(printf, format_index, first_index)))
-#define LIKELY(condition) __builtin_expect(!!(condition), 1)
-#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#define LIKELY(condition)                      __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition)                    __builtin_expect(!!(condition), 0)
 #else
 #define MUST_CHECK
 #define PRINTF_LIKE(format_index, first_index)
-#define LIKELY(condition) (condition)
+#define LIKELY(condition)   (condition)
 #define UNLIKELY(condition) (condition)
 #endif
 
 /* Returns from the calling function with the status of `call` unless it is KVSTORE_OK. The only macro that returns. */
-#define TRY(call)                                       \
-  do {                                                  \
-    Status try_status_ = (call);                        \
+#define TRY(call)                                                \
+  do {                                                           \
+    Status try_status_ = (call);                                 \
     if (UNLIKELY(try_status_ != KVSTORE_OK)) return try_status_; \
   } while (0)
 
@@ -48,7 +48,7 @@ typedef struct Failure {
 Status status_fail(Status code, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The same, naming where in the caller's data: `row` (UINT64_MAX: none), `column` and `value` (NULL: none). */
 Status status_fail_at(Status code, uint64_t row, const char *column, const char *value, const char *format, ...)
-    PRINTF_LIKE(5, 6);
+  PRINTF_LIKE(5, 6);
 /* Puts "prefix: " before the recorded sentence, as context on the way up; returns `code`. */
 Status status_context(Status code, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Out of memory: records and returns KVSTORE_NOMEM. */

@@ -1,6 +1,6 @@
 /* memory_files.c - files without a disk: stores that have no path, and what the simulated disk of the tests keeps its
- * running content in. Each file is a memfd, so that mappings see writes and growth as they do on a real file. A path is a
- * name and nothing else: there are no directories, and nothing outlives the Os. */
+ * running content in. Each file is a memfd, so that mappings see writes and growth as they do on a real file. A path is
+ * a name and nothing else: there are no directories, and nothing outlives the Os. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -160,8 +160,8 @@ static Status memory_stat(Os *os, const char *path, OsStat *out) {
   MemoryOs *m = memory_os(os);
   mutex_lock(&m->mutex);
   MemoryNode *node = find_node(m, path);
-  Status status = node ? node_stat(m, node, out)
-                       : status_fail(KVSTORE_NOTFOUND, "cannot look at %s: no such file in memory", path);
+  Status status =
+    node ? node_stat(m, node, out) : status_fail(KVSTORE_NOTFOUND, "cannot look at %s: no such file in memory", path);
   mutex_unlock(&m->mutex);
   return status;
 }
@@ -179,8 +179,10 @@ static Status memory_unlink(Os *os, const char *path) {
   Status status = KVSTORE_OK;
   mutex_lock(&m->mutex);
   MemoryNode *node = find_node(m, path);
-  if (node) node_unlink(m, node);
-  else status = status_fail(KVSTORE_NOTFOUND, "cannot remove %s: no such file in memory", path);
+  if (node)
+    node_unlink(m, node);
+  else
+    status = status_fail(KVSTORE_NOTFOUND, "cannot remove %s: no such file in memory", path);
   mutex_unlock(&m->mutex);
   return status;
 }

@@ -28,8 +28,10 @@ Status posix_file_create(Os *os, int descriptor, const char *path, int flags, Os
   if (status == KVSTORE_OK) {
     size_t length = strlen(path) + 1;
     f = memory_allocate(sizeof *f + length);
-    if (f) memcpy(f->path, path, length);
-    else status = status_nomem();
+    if (f)
+      memcpy(f->path, path, length);
+    else
+      status = status_nomem();
   }
   if (status != KVSTORE_OK) {
     close(descriptor);
@@ -109,7 +111,8 @@ static Status allocate_by_writing(OsFile *file, uint64_t end) {
   return KVSTORE_OK;
 }
 
-/* fallocate, not posix_fallocate: the C library's fallback writes into the middle of the file, where others may write. */
+/* fallocate, not posix_fallocate: the C library's fallback writes into the middle of the file, where others may write.
+ */
 Status posix_allocate(OsFile *file, uint64_t offset, uint64_t length) {
   if (posix(file)->readonly) return not_writable(posix(file));
   if (out_of_range(offset, length)) return posix_fail(EFBIG, "allocate space in", posix(file)->path);

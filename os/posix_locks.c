@@ -1,5 +1,5 @@
-/* posix_locks.c - byte-range locks that belong to an open file description (Linux: fcntl F_OFD_SETLK), so that two files
- * of one process exclude each other as two processes do, and closing one gives up only its own. */
+/* posix_locks.c - byte-range locks that belong to an open file description (Linux: fcntl F_OFD_SETLK), so that two
+ * files of one process exclude each other as two processes do, and closing one gives up only its own. */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -9,9 +9,8 @@
 
 static struct flock range(uint64_t offset, uint64_t length, short type) {
   ASSERT(length > 0 && offset <= INT64_MAX && length <= INT64_MAX - offset, "OS-5");
-  return (struct flock){
-    .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = (off_t)length, .l_pid = 0
-  };
+  return (
+    struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = (off_t)length, .l_pid = 0 };
 }
 
 Status posix_lock(OsFile *file, uint64_t offset, uint64_t length, OsLock kind) {
@@ -23,8 +22,8 @@ Status posix_lock(OsFile *file, uint64_t offset, uint64_t length, OsLock kind) {
   while (result != 0 && errno == EINTR);
   if (result == 0) return KVSTORE_OK;
   if (errno == EAGAIN || errno == EACCES) {
-    return status_fail(KVSTORE_BUSY, "%s: bytes %llu to %llu are locked elsewhere", f->path,
-                       (unsigned long long)offset, (unsigned long long)(offset + length - 1));
+    return status_fail(KVSTORE_BUSY, "%s: bytes %llu to %llu are locked elsewhere", f->path, (unsigned long long)offset,
+                       (unsigned long long)(offset + length - 1));
   }
   if (errno == EBADF) {
     return status_fail(KVSTORE_READONLY, "%s is open for reading only and cannot be locked exclusively", f->path);

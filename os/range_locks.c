@@ -12,8 +12,8 @@ static bool conflicts(const RangeLock *lock, const void *owner, uint64_t start, 
          (kind == OS_LOCK_EXCLUSIVE || lock->kind == OS_LOCK_EXCLUSIVE);
 }
 
-/* Cuts [start, end) out of what `owner` holds. A lock cut in the middle leaves two; room for one more is there, since the
- * pieces on both sides can only come from one lock. */
+/* Cuts [start, end) out of what `owner` holds. A lock cut in the middle leaves two; room for one more is there, since
+ * the pieces on both sides can only come from one lock. */
 static void cut_out(RangeLocks *locks, const void *owner, uint64_t start, uint64_t end) {
   for (size_t i = 0; i < locks->count;) {
     RangeLock lock = locks->locks[i];

@@ -17,8 +17,8 @@ typedef struct RangeLocks {
   size_t count, capacity;
 } RangeLocks;
 
-/* Sets what `owner` holds on [offset, offset + length): replaces its own locks there. KVSTORE_BUSY, and nothing changes,
- * when another's conflicts; KVSTORE_NOMEM likewise. `name` is for the message. */
+/* Sets what `owner` holds on [offset, offset + length): replaces its own locks there. KVSTORE_BUSY, and nothing
+ * changes, when another's conflicts; KVSTORE_NOMEM likewise. `name` is for the message. */
 Status range_locks_set(RangeLocks *locks, const void *owner, const char *name, uint64_t offset, uint64_t length,
                        OsLock kind) MUST_CHECK;
 /* Would an exclusive lock of `owner` conflict? *first: where the lowest conflicting lock begins. */

@@ -1,4 +1,5 @@
-/* thread.h - threads, locks and sleeping words; the ones of a process, and those that processes share in a mapped page. */
+/* thread.h - threads, locks and sleeping words; the ones of a process, and those that processes share in a mapped page.
+ */
 #ifndef COLONNADE_OS_THREAD_H
 #define COLONNADE_OS_THREAD_H
 
@@ -10,11 +11,19 @@
 #include "base/status.h"
 
 /* ---- within a process ---- */
-typedef struct Mutex { pthread_mutex_t handle; } Mutex;
-typedef struct Condition { pthread_cond_t handle; } Condition; /* on the monotonic clock */
-typedef struct Thread { pthread_t handle; bool running; } Thread;
+typedef struct Mutex {
+  pthread_mutex_t handle;
+} Mutex;
+typedef struct Condition {
+  pthread_cond_t handle;
+} Condition; /* on the monotonic clock */
+typedef struct Thread {
+  pthread_t handle;
+  bool running;
+} Thread;
 
-#define MUTEX_INITIALIZER { PTHREAD_MUTEX_INITIALIZER }
+#define MUTEX_INITIALIZER \
+  { PTHREAD_MUTEX_INITIALIZER }
 
 void mutex_init(Mutex *m);
 void mutex_destroy(Mutex *m);
@@ -38,11 +47,13 @@ uint32_t thread_number(void);
 uint32_t process_id(void);
 
 /* ---- shared between processes: lives in the shared page ---- */
-typedef struct SharedMutex { pthread_mutex_t handle; } SharedMutex; /* robust, process-shared; 40 bytes here */
+typedef struct SharedMutex {
+  pthread_mutex_t handle;
+} SharedMutex; /* robust, process-shared; 40 bytes here */
 
 Status shared_mutex_init(SharedMutex *m) MUST_CHECK;
-/* Always waits. *owner_died says that the last holder died inside (the mutex is made consistent; the caller repairs what
- * it guards). KVSTORE_PROTOCOL when the page is beyond repair. */
+/* Always waits. *owner_died says that the last holder died inside (the mutex is made consistent; the caller repairs
+ * what it guards). KVSTORE_PROTOCOL when the page is beyond repair. */
 Status shared_mutex_lock(SharedMutex *m, bool *owner_died) MUST_CHECK;
 bool shared_mutex_try_lock(SharedMutex *m, bool *owner_died);
 void shared_mutex_unlock(SharedMutex *m);

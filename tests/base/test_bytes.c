@@ -23,7 +23,8 @@ TEST(bytes, prefix_and_compare_order_as_memcmp_does) {
   for (int round = 0; round < 20000; round++) {
     uint8_t a[12], b[12];
     size_t a_length = test_random_below(&random, 12), b_length = test_random_below(&random, 12);
-    for (int i = 0; i < 12; i++) a[i] = (uint8_t)test_random_below(&random, 3), b[i] = (uint8_t)test_random_below(&random, 3);
+    for (int i = 0; i < 12; i++)
+      a[i] = (uint8_t)test_random_below(&random, 3), b[i] = (uint8_t)test_random_below(&random, 3);
     size_t common = a_length < b_length ? a_length : b_length;
     int expected = sign(memcmp(a, b, common));
     if (expected == 0) expected = a_length < b_length ? -1 : a_length > b_length;

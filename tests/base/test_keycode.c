@@ -7,8 +7,8 @@
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
-static const ColumnType every_type[] = { TYPE_BOOL, TYPE_I8,   TYPE_I16,       TYPE_I32,    TYPE_I64,   TYPE_U8,
-                                         TYPE_U16,  TYPE_U32,  TYPE_U64,       TYPE_F32,    TYPE_F64,   TYPE_DATE,
+static const ColumnType every_type[] = { TYPE_BOOL,      TYPE_I8,     TYPE_I16,   TYPE_I32,        TYPE_I64, TYPE_U8,
+                                         TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,        TYPE_F64, TYPE_DATE,
                                          TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES };
 enum { TYPE_COUNT = sizeof every_type / sizeof every_type[0], FIXED_WIDTH = 3, TEXT_MAX = 12 };
 
@@ -31,8 +31,10 @@ static Value random_value(ColumnType type, uint64_t *random, uint8_t *text) {
   } else if (type_is_float(type)) {
     double special[] = { 0.0, -0.0, INFINITY, -INFINITY, NAN, 1.0, -1.0, 5e-324, (double)(int64_t)bits };
     uint64_t pick = bits % 12;
-    if (pick < 9) v.f = special[pick];
-    else memcpy(&v.f, &bits, sizeof v.f);
+    if (pick < 9)
+      v.f = special[pick];
+    else
+      memcpy(&v.f, &bits, sizeof v.f);
     if (type == TYPE_F32) {
       float narrow;
       uint32_t half = (uint32_t)bits;
@@ -118,7 +120,7 @@ TEST(keycode, examples_have_the_documented_bytes) {
   keycode_append(&b, &null, true);
   keycode_append(&b, &u16, false);
   keycode_append(&b, &yes, false);
-  static const uint8_t expected[] = { 0x7F, 0xFF, 0xFF, 0xFE, 1, 'a', 0, 0xFF, 'b', 0, 0, 0xBF,
+  static const uint8_t expected[] = { 0x7F, 0xFF, 0xFF, 0xFE, 1, 'a', 0, 0xFF, 'b',  0,    0, 0xBF,
                                       0xF0, 0,    0,    0,    0, 0,   0, 0,    0x12, 0x34, 1 };
   CHECK_INT(b.length, sizeof expected);
   CHECK_BYTES(b.data, expected, sizeof expected);
@@ -202,7 +204,8 @@ TEST(keycode, random_bytes_never_harm) {
     size_t length = test_random_below(&random, 12);
     char *bytes = malloc(length ? length : 1);
     for (size_t i = 0; i < length; i++) bytes[i] = (char)(test_random_below(&random, 2) ? 0 : test_random(&random));
-    read += read_as(every_type[test_random_below(&random, TYPE_COUNT)], test_random_below(&random, 2), bytes, length) == KVSTORE_OK;
+    read += read_as(every_type[test_random_below(&random, TYPE_COUNT)], test_random_below(&random, 2), bytes, length) ==
+            KVSTORE_OK;
     free(bytes);
   }
   CHECK(read > rounds / 10);

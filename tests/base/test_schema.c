@@ -8,8 +8,9 @@
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
-static const ColumnType every_type[] = { TYPE_BOOL, TYPE_I8,  TYPE_I16, TYPE_I32,  TYPE_I64,       TYPE_U8,     TYPE_U16,   TYPE_U32,
-                                         TYPE_U64,  TYPE_F32, TYPE_F64, TYPE_DATE, TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES };
+static const ColumnType every_type[] = { TYPE_BOOL,      TYPE_I8,     TYPE_I16,   TYPE_I32,        TYPE_I64, TYPE_U8,
+                                         TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,        TYPE_F64, TYPE_DATE,
+                                         TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES };
 enum { TYPE_COUNT = sizeof every_type / sizeof every_type[0] };
 
 TEST(types, names_lead_back_to_their_numbers) {
@@ -39,12 +40,18 @@ TEST(types, values_go_into_arrays_and_back) {
     for (int round = 0; round < 200; round++) {
       uint64_t bits = test_random(&random);
       Value v = { .type = type };
-      if (type_is_string(type)) v.s = (Bytes){ (const uint8_t *)"some bytes", bits % 10 };
-      else if (type == TYPE_F32) v.f = (double)(float)((double)(int64_t)bits * 1e-9);
-      else if (type == TYPE_F64) v.f = (double)(int64_t)bits * 1e-9;
-      else if (type == TYPE_BOOL) v.i = bits & 1;
-      else if (type_is_signed(type)) v.i = (int64_t)bits >> (64 - 8 * width);
-      else v.u = bits >> (64 - 8 * width);
+      if (type_is_string(type))
+        v.s = (Bytes){ (const uint8_t *)"some bytes", bits % 10 };
+      else if (type == TYPE_F32)
+        v.f = (double)(float)((double)(int64_t)bits * 1e-9);
+      else if (type == TYPE_F64)
+        v.f = (double)(int64_t)bits * 1e-9;
+      else if (type == TYPE_BOOL)
+        v.i = bits & 1;
+      else if (type_is_signed(type))
+        v.i = (int64_t)bits >> (64 - 8 * width);
+      else
+        v.u = bits >> (64 - 8 * width);
       uint8_t before = ((uint8_t *)room)[4 * width], after = ((uint8_t *)room)[6 * width];
       value_to_array(&v, room, 5);
       Value back = value_from_array(type, room, 5);
@@ -63,7 +70,8 @@ TEST(types, floats_have_a_total_order) {
     for (int b = 0; b < 10; b++) {
       Value va = { .type = TYPE_F64, .f = ascending[a] }, vb = { .type = TYPE_F64, .f = ascending[b] };
       CHECK_INT(value_compare(&va, &vb), (a > b) - (a < b));
-      CHECK_INT((float_image(ascending[a]) > float_image(ascending[b])) - (float_image(ascending[a]) < float_image(ascending[b])),
+      CHECK_INT((float_image(ascending[a]) > float_image(ascending[b])) -
+                  (float_image(ascending[a]) < float_image(ascending[b])),
                 (a > b) - (a < b));
     }
   }
@@ -90,12 +98,18 @@ TEST(types, images_order_as_values_do) {
         for (int c = 0; c < 10; c++) text[k][c] = (uint8_t)test_random_below(&random, 3);
         Value v = { .type = type };
         size_t width = type_array_width(type);
-        if (type_is_string(type)) v.s = (Bytes){ text[k], bits % 11 };
-        else if (type == TYPE_F32) v.f = (double)(float)((double)(int64_t)bits - 1e9);
-        else if (type == TYPE_F64) v.f = (double)(int64_t)bits - 1e9;
-        else if (type == TYPE_BOOL) v.i = bits & 1;
-        else if (type_is_signed(type)) v.i = (int64_t)(bits << (64 - 8 * width)) >> (64 - 8 * width);
-        else v.u = width == 8 ? bits : bits & ((UINT64_C(1) << 8 * width) - 1);
+        if (type_is_string(type))
+          v.s = (Bytes){ text[k], bits % 11 };
+        else if (type == TYPE_F32)
+          v.f = (double)(float)((double)(int64_t)bits - 1e9);
+        else if (type == TYPE_F64)
+          v.f = (double)(int64_t)bits - 1e9;
+        else if (type == TYPE_BOOL)
+          v.i = bits & 1;
+        else if (type_is_signed(type))
+          v.i = (int64_t)(bits << (64 - 8 * width)) >> (64 - 8 * width);
+        else
+          v.u = width == 8 ? bits : bits & ((UINT64_C(1) << 8 * width) - 1);
         value_to_array(&v, room, (size_t)k);
       }
       Value a = value_from_array(type, room, 0), b = value_from_array(type, room, 1);
@@ -117,12 +131,18 @@ static Column columns_of_flights[] = {
   { 8, TYPE_FIXED_BYTES, 0, 16, "id" },
 };
 static Schema flights(void) {
-  return (Schema){ .version = 3, .column_count = 5, .columns = columns_of_flights, .key_count = 2, .key_columns = { 4, 0 } };
+  return (
+    Schema){ .version = 3, .column_count = 5, .columns = columns_of_flights, .key_count = 2, .key_columns = { 4, 0 } };
 }
 
-static Column columns_with_row_id[] = { { 1, TYPE_F64, COLUMN_NULLABLE, 0, "x" }, { 2, TYPE_U64, COLUMN_HIDDEN, 0, "rowid" } };
+static Column columns_with_row_id[] = { { 1, TYPE_F64, COLUMN_NULLABLE, 0, "x" },
+                                        { 2, TYPE_U64, COLUMN_HIDDEN, 0, "rowid" } };
 static Schema keyless(void) {
-  return (Schema){ .version = 1, .column_count = 2, .columns = columns_with_row_id, .key_count = 1, .key_columns = { 1 },
+  return (Schema){ .version = 1,
+                   .column_count = 2,
+                   .columns = columns_with_row_id,
+                   .key_count = 1,
+                   .key_columns = { 1 },
                    .has_row_id = true };
 }
 
@@ -232,13 +252,13 @@ TEST(schema, copy_and_read_survive_every_failed_allocation) {
   buffer_release(&b);
 }
 
-#define REFUSED(change)                              \
-  do {                                               \
+#define REFUSED(change)                                  \
+  do {                                                   \
     memcpy(columns, columns_of_flights, sizeof columns); \
-    s = flights();                                   \
-    s.columns = columns;                             \
-    change;                                          \
-    CHECK_STATUS(schema_check(&s), KVSTORE_SCHEMA);  \
+    s = flights();                                       \
+    s.columns = columns;                                 \
+    change;                                              \
+    CHECK_STATUS(schema_check(&s), KVSTORE_SCHEMA);      \
   } while (0)
 
 TEST(schema, check_refuses_what_is_wrong) {

@@ -35,8 +35,8 @@ static inline void os_tear_down(OsUnderTest *u) {
   os_memory_destroy(u->memory);
 }
 
-#define FOR_EVERY_OS(u)                                                                             \
-  for (OsKind kind_ = 0; kind_ < KIND_COUNT; kind_++)                                               \
+#define FOR_EVERY_OS(u)                               \
+  for (OsKind kind_ = 0; kind_ < KIND_COUNT; kind_++) \
     for (OsUnderTest u##_ = os_set_up(kind_), *u = &u##_; u; os_tear_down(u), u = NULL)
 
 #endif

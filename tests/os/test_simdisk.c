@@ -24,7 +24,8 @@ static void fill(OsFile *f, uint64_t offset, size_t length, uint8_t value) {
   CHECK_OK(os_write(f, offset, bytes, length));
 }
 
-/* A file `f` of 16 KiB of 1s, synced, name and all; then a pending write of 2s over its second half and a pending append. */
+/* A file `f` of 16 KiB of 1s, synced, name and all; then a pending write of 2s over its second half and a pending
+ * append. */
 static SimDisk *disk_with_pending_writes(void) {
   SimDisk *disk = new_disk();
   OsFile *f = new_file(disk, "d/f");
@@ -166,8 +167,10 @@ TEST(simdisk, synced_names_survive_and_unsynced_renames_and_unlinks_may_not) {
     simdisk_write_file(disk, "d/c", "c", 1);
     CHECK_OK(os_unlink(os, "d/c"));
     CHECK_OK(os_rename(os, "d/a", "d/b"));
-    if (seed % 2) CHECK_OK(os_sync_directory(os, "d/x"));
-    else CHECK_OK(os_sync_directory(os, "elsewhere/x"));
+    if (seed % 2)
+      CHECK_OK(os_sync_directory(os, "d/x"));
+    else
+      CHECK_OK(os_sync_directory(os, "elsewhere/x"));
     CHECK_OK(simdisk_crash(disk, seed));
     size_t length;
     uint8_t *a = simdisk_read_file(disk, "d/a", &length), *b = simdisk_read_file(disk, "d/b", &length);
@@ -273,8 +276,10 @@ TEST(simdisk, an_ignored_sync_loses_data) {
       os_close(f);
       simdisk_destroy(disk);
     }
-    if (how == 0) CHECK_INT(lost, 0);
-    else CHECK(lost > 10);
+    if (how == 0)
+      CHECK_INT(lost, 0);
+    else
+      CHECK(lost > 10);
   }
 }
 

@@ -119,8 +119,10 @@ TEST(shared_mutex, tells_the_next_holder_that_the_last_one_died) {
     }
     CHECK_INT(waitpid(child, &status, 0), child);
     CHECK(WIFSIGNALED(status));
-    if (round) CHECK(shared_mutex_try_lock(m, &died));
-    else CHECK_OK(shared_mutex_lock(m, &died));
+    if (round)
+      CHECK(shared_mutex_try_lock(m, &died));
+    else
+      CHECK_OK(shared_mutex_lock(m, &died));
     CHECK(died);
     shared_mutex_unlock(m);
     CHECK_OK(shared_mutex_lock(m, &died));

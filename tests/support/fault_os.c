@@ -43,9 +43,9 @@ static Status injected(FaultCall call, FaultHow how, bool takes_space) {
 }
 
 /* Returns from the method when this call is the one to fail. */
-#define FAULT(fault, call, takes_space)                                       \
-  do {                                                                        \
-    FaultHow how_;                                                            \
+#define FAULT(fault, call, takes_space)                                              \
+  do {                                                                               \
+    FaultHow how_;                                                                   \
     if (fails((fault), (call), &how_)) return injected((call), how_, (takes_space)); \
   } while (0)
 
@@ -148,8 +148,10 @@ static Status fault_map(OsFile *file, uint64_t offset, uint64_t length, bool wri
 
 /* Every Os unmaps without the file (it may be closed), and all of them in the same way: through the system. */
 static void fault_unmap(OsFile *file, void *address, uint64_t length) {
-  if (file) os_unmap(under(file), address, length);
-  else os_unmap_closed(os_posix(), address, length);
+  if (file)
+    os_unmap(under(file), address, length);
+  else
+    os_unmap_closed(os_posix(), address, length);
 }
 
 static Status fault_lock(OsFile *file, uint64_t offset, uint64_t length, OsLock kind) {
@@ -246,8 +248,8 @@ uint64_t fault_os_failures(FaultOs *fault) {
 
 const char *fault_call_name(FaultCall which) {
   static const char *const names[FAULT_CALLS] = {
-    "open", "stat", "unlink", "rename", "sync_directory", "random", "read", "write", "sync",
-    "allocate", "truncate", "stat_file", "map", "lock", "lock_query", "reopen", "any call",
+    "open",     "stat",     "unlink",    "rename", "sync_directory", "random",     "read",   "write",    "sync",
+    "allocate", "truncate", "stat_file", "map",    "lock",           "lock_query", "reopen", "any call",
   };
   return names[which];
 }

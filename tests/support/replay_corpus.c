@@ -3,7 +3,8 @@
  *
  *   fuzz_<file> <corpus directory or file>...
  *
- * A finding is kept by putting its input into the corpus; this program ends by the signal or the sanitizer's message. */
+ * A finding is kept by putting its input into the corpus; this program ends by the signal or the sanitizer's message.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>

@@ -117,8 +117,10 @@ static Status sim_stat(Os *os, const char *path, OsStat *out) {
   Status status = enter(disk, NULL, path);
   if (status != KVSTORE_OK) return leave(disk, status);
   SimNode *node = sim_find(disk, path);
-  if (node) fill_stat(node, out, &status);
-  else status = status_fail(KVSTORE_NOTFOUND, "cannot look at %s: no such file on the simulated disk", path);
+  if (node)
+    fill_stat(node, out, &status);
+  else
+    status = status_fail(KVSTORE_NOTFOUND, "cannot look at %s: no such file on the simulated disk", path);
   return leave(disk, status);
 }
 

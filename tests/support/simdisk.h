@@ -1,23 +1,24 @@
 /* simdisk.h - a seeded disk that loses what was not synced.
  *
- * An Os whose files live in memory. The running program sees every write at once, as through a page cache. Beside that the
- * disk knows what a power cut leaves for certain: a file's data and size as of its last sync, and the names of a directory
- * as of its last sync_directory. Everything since is pending. A crash decides each pending operation by its seed:
+ * An Os whose files live in memory. The running program sees every write at once, as through a page cache. Beside that
+ * the disk knows what a power cut leaves for certain: a file's data and size as of its last sync, and the names of a
+ * directory as of its last sync_directory. Everything since is pending. A crash decides each pending operation by its
+ * seed:
  *
  *   write               kept, dropped, or torn: each 512-byte sector of it kept or not
  *   allocate, truncate  kept or dropped
  *   create, unlink, rename   kept or dropped; a file whose name is lost is lost, synced or not
  *
- * Pending operations of a file are applied in an order that the seed chooses too: nothing but a sync orders them. The bytes
- * of a writable mapping since the last sync of the file count as pending writes of 4 KiB pages. How likely each outcome is
- * differs from crash to crash, so that "all kept" and "all lost" come up as well.
+ * Pending operations of a file are applied in an order that the seed chooses too: nothing but a sync orders them. The
+ * bytes of a writable mapping since the last sync of the file count as pending writes of 4 KiB pages. How likely each
+ * outcome is differs from crash to crash, so that "all kept" and "all lost" come up as well.
  *
  * The same calls with the same seeds give the same bytes. The wall clock stands still unless simdisk_advance moves it;
- * the monotonic clock is the system's. Randomness is a sequence of the creation's seed. Threads: as any Os; crash, clone
- * and the file functions from any thread too. Out of memory ends the program: this is a test.
+ * the monotonic clock is the system's. Randomness is a sequence of the creation's seed. Threads: as any Os; crash,
+ * clone and the file functions from any thread too. Out of memory ends the program: this is a test.
  *
- * After simdisk_crash the open files of the former life are dead: each call fails with KVSTORE_IO, except close and unmap.
- * Their mappings stay readable and show the old life. */
+ * After simdisk_crash the open files of the former life are dead: each call fails with KVSTORE_IO, except close and
+ * unmap. Their mappings stay readable and show the old life. */
 #ifndef COLONNADE_TESTS_SUPPORT_SIMDISK_H
 #define COLONNADE_TESTS_SUPPORT_SIMDISK_H
 
@@ -29,9 +30,9 @@ typedef struct SimDisk SimDisk;
 
 typedef struct SimDiskStatistics { /* over all crashes of a disk */
   uint64_t crashes;
-  uint64_t kept, dropped, torn;         /* pending operations of files */
-  uint64_t names_kept, names_dropped;   /* pending operations of directories */
-  uint64_t syncs, syncs_ignored;        /* of files */
+  uint64_t kept, dropped, torn;       /* pending operations of files */
+  uint64_t names_kept, names_dropped; /* pending operations of directories */
+  uint64_t syncs, syncs_ignored;      /* of files */
 } SimDiskStatistics;
 
 Status simdisk_create(uint64_t seed, SimDisk **disk) MUST_CHECK;
@@ -43,7 +44,8 @@ Os *simdisk_os(SimDisk *disk);
 /* Ends this life and begins the next with what `seed` leaves. */
 Status simdisk_crash(SimDisk *disk, uint64_t seed) MUST_CHECK;
 /* The power goes at changing call number `call` (from 1, counted from the disk's creation; 0: never): that call takes
- * effect as a pending operation, or not at all, and fails with KVSTORE_IO, as every call after it, until simdisk_crash. */
+ * effect as a pending operation, or not at all, and fails with KVSTORE_IO, as every call after it, until simdisk_crash.
+ */
 void simdisk_crash_at(SimDisk *disk, uint64_t call);
 /* Changing calls so far: open that creates, write, sync, allocate, truncate, unlink, rename, sync_directory. */
 uint64_t simdisk_calls(SimDisk *disk);

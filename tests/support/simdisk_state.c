@@ -145,7 +145,7 @@ void sim_pend(SimNode *node, SimOpKind kind, uint64_t offset, uint64_t length, c
 void sim_pend_name(SimDisk *disk, SimNameOpKind kind, const char *name, const char *to, SimNode *node) {
   disk->name_ops = grown(disk->name_ops, disk->name_op_count, &disk->name_op_capacity, sizeof *disk->name_ops);
   disk->name_ops[disk->name_op_count++] =
-      (SimNameOp){ kind, sim_copy_string(name), to ? sim_copy_string(to) : NULL, node };
+    (SimNameOp){ kind, sim_copy_string(name), to ? sim_copy_string(to) : NULL, node };
 }
 
 /* Takes a durable name away; with `node`, only when it is the name of this one. */
@@ -186,8 +186,10 @@ void sim_forget_name(SimDisk *disk, const char *name) {
   remove_durable_name(disk, name, NULL);
   for (size_t i = 0; i < disk->name_op_count; i++) {
     SimNameOp *op = &disk->name_ops[i];
-    if (strcmp(op->name, name) == 0 || (op->to && strcmp(op->to, name) == 0)) free_name_op(op);
-    else disk->name_ops[kept++] = *op;
+    if (strcmp(op->name, name) == 0 || (op->to && strcmp(op->to, name) == 0))
+      free_name_op(op);
+    else
+      disk->name_ops[kept++] = *op;
   }
   disk->name_op_count = kept;
 }
@@ -266,8 +268,10 @@ static void decide(SimDisk *disk, SimNode *node, const SimOp *op, const Mix *mix
   }
   bool keep = choice < mix->keep || (choice >= mix->keep + mix->drop && (test_random(random) & 1));
   if (keep) apply(&node->durable, op);
-  if (keep) disk->statistics.kept++;
-  else disk->statistics.dropped++;
+  if (keep)
+    disk->statistics.kept++;
+  else
+    disk->statistics.dropped++;
 }
 
 /* Pages changed through a mapping become pending writes, on top of what is pending anyway. */
@@ -302,8 +306,10 @@ static void decide_names(SimDisk *disk, const Mix *mix, uint64_t *random) {
   for (size_t i = 0; i < disk->name_op_count; i++) {
     bool keep = test_random_below(random, mix->keep + mix->drop) < mix->keep;
     if (keep) apply_name_op(disk, &disk->name_ops[i]);
-    if (keep) disk->statistics.names_kept++;
-    else disk->statistics.names_dropped++;
+    if (keep)
+      disk->statistics.names_kept++;
+    else
+      disk->statistics.names_dropped++;
     free_name_op(&disk->name_ops[i]);
   }
   disk->name_op_count = 0;

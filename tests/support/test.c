@@ -157,14 +157,14 @@ void test_check_bytes_(const char *file, int line, const char *expression, const
   char a_text[BYTES_SHOWN * 3 + 1], e_text[BYTES_SHOWN * 3 + 1];
   show_bytes(a + at, length - at, a_text);
   show_bytes(e + at, length - at, e_text);
-  test_fail_(file, line, expression, "differs from %s at byte %zu of %zu:\n   is %s\n  not %s", expected_text, at, length,
-             a_text, e_text);
+  test_fail_(file, line, expression, "differs from %s at byte %zu of %zu:\n   is %s\n  not %s", expected_text, at,
+             length, a_text, e_text);
 }
 
 void test_check_status_(const char *file, int line, const char *expression, Status actual, Status expected) {
   if (actual == expected) return;
-  test_fail_(file, line, expression, "returned %s (%d), not %s (%d); the last sentence: %s", status_name(actual), actual,
-             status_name(expected), expected, status_last()->text);
+  test_fail_(file, line, expression, "returned %s (%d), not %s (%d); the last sentence: %s", status_name(actual),
+             actual, status_name(expected), expected, status_last()->text);
 }
 
 /* ---- the plain runner ---- */
@@ -216,8 +216,10 @@ int main(int argc, char **argv) {
   bool list = false;
   int at = 1;
   for (; at < argc && strncmp(argv[at], "--", 2) == 0; at++) {
-    if (strcmp(argv[at], "--no-fork") == 0) in_process = true;
-    else if (strcmp(argv[at], "--list") == 0) list = true;
+    if (strcmp(argv[at], "--no-fork") == 0)
+      in_process = true;
+    else if (strcmp(argv[at], "--list") == 0)
+      list = true;
     else {
       fprintf(stderr, "usage: %s [--no-fork] [--list] [suite/name-glob ...]\n", argv[0]);
       return 2;
@@ -232,9 +234,12 @@ int main(int argc, char **argv) {
     }
     int code = in_process ? run_in_process(test) : run_in_child(test);
     printf("%s %s/%s\n", code == 0 ? "pass" : code == EXIT_SKIPPED ? "skip" : "FAIL", test->suite, test->name);
-    if (code == 0) passed++;
-    else if (code == EXIT_SKIPPED) skipped++;
-    else failed++;
+    if (code == 0)
+      passed++;
+    else if (code == EXIT_SKIPPED)
+      skipped++;
+    else
+      failed++;
   }
   if (list) return 0;
   if (skipped) printf("%d skipped, ", skipped);

@@ -5,12 +5,12 @@
  *     CHECK_INT(found, expected);
  *   }
  *
- * Every CHECK stops its test when it fails and says file, line, expression and values. Each test runs in a process of its
- * own. In a child that the test itself forked, a failed CHECK prints and ends the child with code 1; in a thread that the
- * test started, it ends the whole test.
+ * Every CHECK stops its test when it fails and says file, line, expression and values. Each test runs in a process of
+ * its own. In a child that the test itself forked, a failed CHECK prints and ends the child with code 1; in a thread
+ * that the test started, it ends the whole test.
  *
- * The plain form is an ordinary program: `test_x [--no-fork] [--list] [suite/name-glob ...]`; it prints a line a test and
- * `N passed, N failed` at the end. It exists because Criterion does not start under ThreadSanitizer. */
+ * The plain form is an ordinary program: `test_x [--no-fork] [--list] [suite/name-glob ...]`; it prints a line a test
+ * and `N passed, N failed` at the end. It exists because Criterion does not start under ThreadSanitizer. */
 #ifndef COLONNADE_TESTS_SUPPORT_TEST_H
 #define COLONNADE_TESTS_SUPPORT_TEST_H
 
@@ -21,8 +21,8 @@
 
 #include "base/status.h"
 
-/* The next number of a sequence (splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
- * Any seed will do. */
+/* The next number of a sequence (splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
+ * 2014). Any seed will do. */
 uint64_t test_random(uint64_t *state);
 /* One in [0, bound); bound above 0. (By modulo: the bias does not matter to a test.) */
 uint64_t test_random_below(uint64_t *state, uint64_t bound);
@@ -39,13 +39,14 @@ const char *test_directory(void);
 #define CHECK_STR(actual, expected) test_check_str_(__FILE__, __LINE__, #actual, (actual), #expected, (expected))
 #define CHECK_BYTES(actual, expected, length) \
   test_check_bytes_(__FILE__, __LINE__, #actual, (actual), #expected, (expected), (length))
-#define CHECK_OK(call) test_check_status_(__FILE__, __LINE__, #call, (call), KVSTORE_OK)
+#define CHECK_OK(call)               test_check_status_(__FILE__, __LINE__, #call, (call), KVSTORE_OK)
 #define CHECK_STATUS(call, expected) test_check_status_(__FILE__, __LINE__, #call, (call), (expected))
 /* Ends the test as skipped: `reason` says what this machine lacks. */
 #define SKIP(reason) test_skip_(reason)
 
 /* ---- what the macros use ---- */
-_Noreturn void test_fail_(const char *file, int line, const char *expression, const char *format, ...) PRINTF_LIKE(4, 5);
+_Noreturn void test_fail_(const char *file, int line, const char *expression, const char *format, ...)
+  PRINTF_LIKE(4, 5);
 _Noreturn void test_skip_(const char *reason);
 void test_check_int_(const char *file, int line, const char *expression, long long actual, const char *expected_text,
                      long long expected);
@@ -66,12 +67,12 @@ typedef struct TestCase {
 } TestCase;
 void test_register_(TestCase *test);
 
-#define TEST(suite, name)                                                                                   \
-  static void test_##suite##__##name(void);                                                                 \
-  __attribute__((constructor)) static void test_register_##suite##__##name(void) {                          \
-    static TestCase test_case = { #suite, #name, test_##suite##__##name, NULL };                            \
-    test_register_(&test_case);                                                                             \
-  }                                                                                                         \
+#define TEST(suite, name)                                                          \
+  static void test_##suite##__##name(void);                                        \
+  __attribute__((constructor)) static void test_register_##suite##__##name(void) { \
+    static TestCase test_case = { #suite, #name, test_##suite##__##name, NULL };   \
+    test_register_(&test_case);                                                    \
+  }                                                                                \
   static void test_##suite##__##name(void)
 
 #else
