@@ -1,0 +1,503 @@
+/* apply.c - operations into memory: the same code for a transaction's own writes, for what other processes wrote, and for
+ * recovery. Everything here runs under the apply lock. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+/* ---- rows ---- */
+
+Status apply_kv(Store *store, Era *era, Bytes key, Bytes value, int64_t expiry, bool tombstone, uint64_t sequence) {
+  (void)store;
+  return kv_delta_append(era->deltas[0].delta->kv, hash_key(key.data, key.length), key.data, key.length, value.data,
+                         value.length, expiry, sequence, tombstone, NULL);
+}
+
+/* The row that the key had in a frozen delta dies with `sequence`. */
+static Status end_frozen_row(Store *store, Era *era, Bytes key, uint64_t hash, uint64_t sequence) {
+  for (uint32_t i = 1; i < era->delta_count; i++) {
+    uint32_t row;
+    DeltaHandle *delta = era->deltas[i].delta;
+    DeltaState state = table_delta_find(delta->table, hash, key.data, key.length, sequence, &row);
+    if (state == DELTA_ABSENT) continue;
+    if (state == DELTA_FOUND && table_delta_set_dead(delta->table, row, sequence) && store->transaction.owner)
+      return transaction_undo(store, delta, row, sequence);
+    return KVSTORE_OK;
+  }
+  return KVSTORE_OK;
+}
+
+Status apply_row(Store *store, Era *era, Bytes key, uint64_t hash, const ColumnArray *columns, size_t source_row,
+                 int64_t expiry, uint64_t sequence) {
+  uint32_t replaced;
+  TRY(table_delta_append(era->deltas[0].delta->table, key, hash, columns, source_row, expiry, sequence, NULL, &replaced));
+  return replaced == TABLE_ROW_NONE ? end_frozen_row(store, era, key, hash, sequence) : KVSTORE_OK;
+}
+
+Status apply_row_delete(Store *store, Era *era, Bytes key, uint64_t hash, uint64_t sequence) {
+  uint32_t replaced;
+  TRY(table_delta_delete(era->deltas[0].delta->table, key, hash, sequence, NULL, &replaced));
+  return replaced == TABLE_ROW_NONE ? end_frozen_row(store, era, key, hash, sequence) : KVSTORE_OK;
+}
+
+/* ---- boundaries ---- */
+
+static bool delta_is_empty(const DeltaHandle *d) {
+  DeltaCounts counts = d->kv ? kv_delta_counts(d->kv) : table_delta_counts(d->table);
+  return counts.rows == 0;
+}
+
+/* The era with a new active delta before the others, the former one frozen at `boundary`. */
+static Status era_freeze(const Era *from, const Family *family, uint64_t boundary, Era *to) {
+  Era shared;
+  TRY(era_copy(from, &shared));
+  Status status = era_allocate(to, shared.delta_count + 1, 0);
+  DeltaHandle *fresh = status == KVSTORE_OK ? delta_handle_create(family) : NULL;
+  Locators *locators = fresh && family->kind == FAMILY_TABLE ? locators_create() : NULL;
+  DeadCache *dead = fresh && family->kind == FAMILY_TABLE ? dead_cache_create(from->run_count, from->delta_count + 1) : NULL;
+  if (!fresh || (family->kind == FAMILY_TABLE && (!locators || !dead))) {
+    delta_release(fresh);
+    locators_release(locators);
+    dead_cache_release(dead);
+    era_release(&shared);
+    if (status == KVSTORE_OK) era_release(to);
+    return status_nomem();
+  }
+  to->since = shared.since;
+  to->disjoint_count = shared.disjoint_count;
+  to->deltas[0] = (DeltaLayer){ fresh, locators };
+  memcpy(to->deltas + 1, shared.deltas, shared.delta_count * sizeof *shared.deltas);
+  memory_release(to->runs);
+  to->runs = shared.runs; /* moved */
+  to->run_count = shared.run_count;
+  to->dead = dead;
+  to->level = shared.level;
+  dead_cache_release(shared.dead);
+  memory_release(shared.deltas);
+  DeltaHandle *former = from->deltas[0].delta;
+  atomic_store_explicit(&former->boundary, boundary, memory_order_release);
+  if (former->kv) kv_delta_freeze(former->kv);
+  else table_delta_freeze(former->table);
+  return KVSTORE_OK;
+}
+
+/* A state whose last era is left for the caller to fill in. */
+static Status state_without_last(const FamilyState *from, uint32_t era_count, FamilyState **out) {
+  FamilyState *s = family_state_create(from->family, era_count);
+  if (!s) return status_nomem();
+  for (uint32_t i = 0; i + 1 < era_count; i++) {
+    if (era_copy(&from->eras[i], &s->eras[i]) == KVSTORE_OK) continue;
+    family_state_release(s);
+    return status_nomem();
+  }
+  *out = s;
+  return KVSTORE_OK;
+}
+
+Status apply_boundary(Store *store) {
+  Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  uint64_t boundary = store->applied.sequence - 1;
+  Version *next = version_copy(current, 0);
+  if (!next) return status_nomem();
+  for (uint32_t i = 0; i < current->family_count; i++) {
+    FamilyState *from = current->families[i], *to = NULL;
+    const Era *last = &from->eras[from->era_count - 1];
+    from->family->boundary_row_id = atomic_load_explicit(&from->family->next_row_id, memory_order_relaxed);
+    if (last->dropped || delta_is_empty(last->deltas[0].delta)) continue;
+    Status status = state_without_last(from, from->era_count, &to);
+    if (status == KVSTORE_OK) {
+      status = era_freeze(last, from->family, boundary, &to->eras[from->era_count - 1]);
+      if (status != KVSTORE_OK) family_state_release(to);
+    }
+    if (status != KVSTORE_OK) {
+      version_release(next);
+      return status;
+    }
+    version_set_family(next, to);
+  }
+  store->frozen = store->applied;
+  version_publish(store, next);
+  return KVSTORE_OK;
+}
+
+/* ---- families ---- */
+
+void family_payload_write(const Family *family, Buffer *out) {
+  buffer_u8(out, (uint8_t)family->kind);
+  buffer_u8(out, (uint8_t)family->flags);
+  buffer_u32(out, family->next_column_id);
+  buffer_bytes(out, family->name, strlen(family->name));
+  if (family->kind == FAMILY_TABLE) schema_write(&family->schema, out);
+}
+
+static Status bad_payload(void) { return status_fail(KVSTORE_CORRUPT, "the log holds a family that cannot be"); }
+
+Status family_payload_read(uint32_t id, Bytes payload, Family **out) {
+  Family *f = memory_allocate_zeroed(sizeof *f);
+  if (!f) return status_nomem();
+  atomic_init(&f->references, 1);
+  Reader in = reader_over(payload.data, payload.length);
+  f->id = id;
+  f->kind = reader_u8(&in);
+  f->flags = reader_u8(&in);
+  f->next_column_id = reader_u32(&in);
+  Bytes name = reader_bytes(&in);
+  Status status = KVSTORE_OK;
+  if (in.failed || !name.length || name.length > FAMILY_NAME_MAX || memchr(name.data, 0, name.length) ||
+      (f->kind != FAMILY_KV && f->kind != FAMILY_TABLE))
+    status = bad_payload();
+  if (status == KVSTORE_OK && f->kind == FAMILY_TABLE) status = schema_read(&in, &f->schema);
+  if (status == KVSTORE_OK && reader_left(&in)) status = bad_payload();
+  if (status == KVSTORE_OK) {
+    f->name = memory_allocate(name.length + 1);
+    if (f->name) {
+      memcpy(f->name, name.data, name.length);
+      f->name[name.length] = 0;
+    } else {
+      status = status_nomem();
+    }
+  }
+  if (status != KVSTORE_OK) {
+    family_release(f);
+    return status;
+  }
+  *out = f;
+  return KVSTORE_OK;
+}
+
+/* An era with one empty active delta and no runs. */
+static Status era_begin(const Family *family, uint64_t since, Era *era) {
+  TRY(era_allocate(era, 1, 0));
+  era->since = since;
+  era->deltas[0].delta = delta_handle_create(family);
+  bool table = family->kind == FAMILY_TABLE;
+  if (table) {
+    era->deltas[0].locators = locators_create();
+    era->dead = dead_cache_create(0, 1);
+  }
+  if (era->deltas[0].delta && (!table || (era->deltas[0].locators && era->dead))) return KVSTORE_OK;
+  if (!era->deltas[0].delta) era->delta_count = 0;
+  era_release(era);
+  return status_nomem();
+}
+
+static Status publish_with(Store *store, FamilyState *state) {
+  Version *next = version_copy(atomic_load_explicit(&store->current, memory_order_relaxed), 1);
+  if (!next) {
+    family_state_release(state);
+    return status_nomem();
+  }
+  version_set_family(next, state);
+  version_publish(store, next);
+  return KVSTORE_OK;
+}
+
+Status apply_family_create(Store *store, uint32_t id, Bytes payload, uint64_t sequence) {
+  const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  if (version_family(current, id) || current->family_count >= FAMILIES_MAX)
+    return status_fail(KVSTORE_CORRUPT, "the log makes family %u twice, or too many of them", id);
+  Family *family;
+  TRY(family_payload_read(id, payload, &family));
+  FamilyState *state = family_state_create(family, 1);
+  family_release(family);
+  if (!state) return status_nomem();
+  Status status = era_begin(state->family, sequence, &state->eras[0]);
+  if (status != KVSTORE_OK) {
+    family_state_release(state);
+    return status;
+  }
+  TRY(publish_with(store, state));
+  if (id >= store->next_family_id) store->next_family_id = id + 1;
+  return KVSTORE_OK;
+}
+
+Status apply_family_end(Store *store, uint32_t id, bool drop, uint64_t sequence) {
+  const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  FamilyState *from = version_family(current, id), *to;
+  if (!from || from->eras[from->era_count - 1].dropped)
+    return status_fail(KVSTORE_CORRUPT, "the log ends family %u, which is not there", id);
+  TRY(state_without_last(from, from->era_count + 1, &to));
+  Era *era = &to->eras[from->era_count];
+  Status status = drop ? era_allocate(era, 0, 0) : era_begin(to->family, sequence, era);
+  if (status != KVSTORE_OK) {
+    family_state_release(to);
+    return status;
+  }
+  era->since = sequence;
+  era->dropped = drop;
+  return publish_with(store, to);
+}
+
+/* A state without its eras and adopted runs from `sequence` on; *out is NULL when nothing is left of it. */
+static Status state_before(const FamilyState *from, uint64_t sequence, FamilyState **out) {
+  uint32_t count = from->era_count;
+  while (count && from->eras[count - 1].since >= sequence) count--;
+  *out = NULL;
+  if (!count) return KVSTORE_OK;
+  FamilyState *s = family_state_create(from->family, count);
+  if (!s) return status_nomem();
+  for (uint32_t i = 0; i < count; i++) {
+    Status status = era_copy(&from->eras[i], &s->eras[i]);
+    if (status != KVSTORE_OK) {
+      family_state_release(s);
+      return status;
+    }
+  }
+  Era *last = &s->eras[count - 1];
+  uint32_t gone = 0; /* adopted runs come first, the newest in front */
+  while (gone < last->run_count && last->runs[gone].since >= sequence) gone++;
+  if (gone) {
+    Era cut = *last;
+    cut.delta_count = 0;
+    cut.deltas = NULL;
+    cut.dead = NULL;
+    cut.run_count = gone;
+    cut.runs = memory_copy(last->runs, gone * sizeof *last->runs);
+    DeadCache *dead = dead_cache_create(last->run_count - gone, last->delta_count);
+    if (!cut.runs || !dead) {
+      memory_release(cut.runs);
+      dead_cache_release(dead);
+      family_state_release(s);
+      return status_nomem();
+    }
+    memmove(last->runs, last->runs + gone, (last->run_count - gone) * sizeof *last->runs);
+    last->run_count -= gone;
+    dead_cache_release(last->dead);
+    last->dead = dead;
+    era_release(&cut);
+  }
+  *out = s;
+  return KVSTORE_OK;
+}
+
+Status apply_forget(Store *store, uint64_t sequence) {
+  const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  Version *next = version_copy(NULL, current->family_count);
+  if (!next) return status_nomem();
+  next->manifest = manifest_retain(current->manifest);
+  for (uint32_t i = 0; i < current->family_count; i++) {
+    FamilyState *kept;
+    Status status = state_before(current->families[i], sequence, &kept);
+    if (status != KVSTORE_OK) {
+      version_release(next);
+      return status;
+    }
+    if (kept) version_set_family(next, kept);
+  }
+  version_publish(store, next);
+  return KVSTORE_OK;
+}
+
+/* ---- adopted runs ---- */
+
+void adopt_payload_write(const AdoptPayload *p, Buffer *out) {
+  run_entry_encode(p->entry, out);
+  buffer_u64(out, p->next_row_id);
+  buffer_u32(out, p->run_count);
+  for (uint32_t i = 0; i < p->run_count; i++) {
+    buffer_u32(out, p->runs[i].number);
+    Buffer list = { 0 };
+    deleted_list_write(p->runs[i].positions, p->runs[i].count, &list);
+    buffer_bytes(out, list.data, list.length);
+    out->failed |= list.failed;
+    buffer_release(&list);
+  }
+  buffer_varint(out, p->key_count);
+  for (size_t i = 0; i < p->key_count; i++) buffer_bytes(out, p->keys[i].data, p->keys[i].length);
+}
+
+static const RunLayer *layer_of_run(const Era *era, uint32_t number) {
+  for (uint32_t i = 0; i < era->run_count; i++)
+    if (era->runs[i].run->entry.number == number) return &era->runs[i];
+  return NULL;
+}
+
+static Status read_positions(const Era *era, uint32_t number, Bytes list, Arena *arena, struct AdoptedDeletesRun *out) {
+  const RunLayer *layer = layer_of_run(era, number);
+  out->number = number;
+  if (!layer || !layer->run->columns)
+    return status_fail(KVSTORE_CORRUPT, "an adopted run replaces rows of run %u, which is not there", number);
+  uint32_t rows[RUN_SEGMENTS_MAX];
+  const ColumnRun *run = layer->run->columns;
+  for (uint32_t i = 0; i < run->segment_count; i++) rows[i] = column_run_segment(run, i)->row_count;
+  Reader in = reader_over(list.data, list.length);
+  uint32_t *positions;
+  TRY(deleted_list_read(&in, rows, run->segment_count, &positions, &out->count));
+  out->positions = arena_copy(arena, positions, out->count * sizeof *positions);
+  memory_release(positions);
+  return out->positions || !out->count ? KVSTORE_OK : status_nomem();
+}
+
+/* The rows of deltas that the run replaces die with it; a reader who finds such a row goes on to the runs (VIS-6). */
+static Status end_delta_rows(Store *store, Era *era, Bytes key, uint64_t sequence) {
+  uint64_t hash = hash_key(key.data, key.length);
+  for (uint32_t i = 0; i < era->delta_count; i++) {
+    DeltaHandle *delta = era->deltas[i].delta;
+    uint32_t row = 0;
+    bool killed = false, found;
+    if (delta->kv) {
+      KvRow at;
+      found = kv_delta_find(delta->kv, hash, key.data, key.length, sequence, &at) != DELTA_ABSENT;
+      if (found) killed = kv_delta_kill(delta->kv, row = at.row, sequence);
+    } else {
+      DeltaState state = table_delta_find(delta->table, hash, key.data, key.length, sequence, &row);
+      found = state != DELTA_ABSENT;
+      if (state == DELTA_FOUND) killed = table_delta_set_dead(delta->table, row, sequence);
+    }
+    if (killed && store->transaction.owner) TRY(transaction_undo(store, delta, row, sequence));
+    if (found && !delta->kv) return KVSTORE_OK;
+  }
+  return KVSTORE_OK;
+}
+
+/* The era with the run in front of its runs. */
+static Status era_with_run(const Era *from, RunHandle *run, AdoptedDeletes *replaced, uint64_t sequence, Era *to) {
+  Era shared;
+  TRY(era_copy(from, &shared));
+  RunLayer *runs = memory_allocate((shared.run_count + 1) * sizeof *runs);
+  DeadCache *dead = run->columns ? dead_cache_create(shared.run_count + 1, shared.delta_count) : NULL;
+  if (!runs || (run->columns && !dead)) {
+    memory_release(runs);
+    dead_cache_release(dead);
+    era_release(&shared);
+    return status_nomem();
+  }
+  runs[0] = (RunLayer){ run, NULL, sequence, replaced };
+  memcpy(runs + 1, shared.runs, shared.run_count * sizeof *runs);
+  memory_release(shared.runs);
+  dead_cache_release(shared.dead);
+  shared.runs = runs;
+  shared.run_count++;
+  shared.dead = dead;
+  *to = shared;
+  return KVSTORE_OK;
+}
+
+static Status adopt_into(Store *store, FamilyState *from, RunHandle *run, AdoptedDeletes *replaced, uint64_t sequence) {
+  FamilyState *to;
+  TRY(state_without_last(from, from->era_count, &to));
+  const Era *last = &from->eras[from->era_count - 1];
+  Status status = era_with_run(last, run, replaced, sequence, &to->eras[from->era_count - 1]);
+  if (status != KVSTORE_OK) {
+    family_state_release(to);
+    return status;
+  }
+  run_retain(run);
+  if (replaced) atomic_fetch_add_explicit(&replaced->references, 1, memory_order_relaxed);
+  return publish_with(store, to);
+}
+
+/* Positions in runs that a compaction has replaced since are looked up again by the keys of the adopted run (VIS-5). */
+static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena *arena, AdoptedDeletes *out);
+
+static Status read_replaced(Era *era, RunHandle *run, Reader *in, uint64_t sequence, AdoptedDeletes **out) {
+  AdoptedDeletes *a = memory_allocate_zeroed(sizeof *a);
+  if (!a) return status_nomem();
+  atomic_init(&a->references, 1);
+  *out = a;
+  uint32_t count = reader_u32(in);
+  bool all_there = true;
+  if (in->failed || count > reader_left(in) / 5) return status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
+  a->runs = arena_allocate_zeroed(&a->arena, memory_array_size(count, sizeof *a->runs));
+  if (!a->runs) return status_nomem();
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t number = reader_u32(in);
+    Bytes list = reader_bytes(in);
+    if (in->failed) return status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
+    if (!layer_of_run(era, number)) {
+      all_there = false;
+      continue;
+    }
+    TRY(read_positions(era, number, list, &a->arena, &a->runs[a->run_count]));
+    a->run_count++;
+  }
+  return all_there ? KVSTORE_OK : replaced_by_key(era, run, sequence, &a->arena, a);
+}
+
+static int by_position(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena *arena, AdoptedDeletes *out) {
+  out->run_count = 0;
+  out->runs = arena_allocate_zeroed(arena, memory_array_size(era->run_count, sizeof *out->runs));
+  if (!out->runs) return status_nomem();
+  for (uint32_t i = 0; i < era->run_count; i++) {
+    out->runs[i].number = era->runs[i].run->entry.number;
+    out->runs[i].positions = arena_allocate(arena, (size_t)(run->columns->row_count + 1) * sizeof(uint32_t));
+    if (!out->runs[i].positions) return status_nomem();
+  }
+  out->run_count = era->run_count;
+  Buffer key = { 0 };
+  Status status = KVSTORE_OK;
+  for (uint32_t s = 0; s < run->columns->segment_count && status == KVSTORE_OK; s++) {
+    uint32_t rows = column_run_segment(run->columns, s)->row_count;
+    for (uint32_t r = 0; r < rows && status == KVSTORE_OK; r++) {
+      uint64_t locator;
+      uint32_t layer;
+      buffer_clear(&key);
+      status = column_run_get_key(run->columns, position_pack(s, r), &key);
+      if (status == KVSTORE_OK)
+        status = era_find_in_runs(era, (Bytes){ key.data, key.length }, hash_key(key.data, key.length), sequence - 1, 0, &locator,
+                                  &layer);
+      if (status == KVSTORE_OK && locator != LOCATOR_NONE)
+        out->runs[layer].positions[out->runs[layer].count++] = locator_position(locator);
+    }
+  }
+  buffer_release(&key);
+  for (uint32_t i = 0; i < out->run_count; i++)
+    qsort(out->runs[i].positions, out->runs[i].count, sizeof(uint32_t), by_position);
+  return status;
+}
+
+static void adopted_deletes_release(AdoptedDeletes *a) {
+  if (!a || atomic_fetch_sub_explicit(&a->references, 1, memory_order_acq_rel) != 1) return;
+  arena_release(&a->arena);
+  memory_release(a);
+}
+
+Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) {
+  const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  FamilyState *state = version_family(current, id);
+  if (!state || state->eras[state->era_count - 1].dropped)
+    return status_fail(KVSTORE_CORRUPT, "a run is adopted by family %u, which is not there", id);
+  Era *era = &state->eras[state->era_count - 1];
+  Reader in = reader_over(payload.data, payload.length);
+  Arena arena = { 0 };
+  RunEntry entry;
+  RunHandle *run = NULL;
+  AdoptedDeletes *replaced = NULL;
+  OsStat stat;
+  Status status = os_stat_file(store->file.file, &stat);
+  if (status == KVSTORE_OK) status = run_entry_decode(&in, &arena, stat.size, &entry);
+  if (status == KVSTORE_OK && (entry.kind == RUN_COLUMNS) != (state->family->kind == FAMILY_TABLE))
+    status = status_fail(KVSTORE_CORRUPT, "an adopted run is not of its family's kind");
+  if (status == KVSTORE_OK) status = run_handle_open(store, &entry, state->family, &run);
+  uint64_t next_row_id = reader_u64(&in);
+  if (status == KVSTORE_OK) status = read_replaced(era, run, &in, sequence, &replaced);
+  uint64_t keys = status == KVSTORE_OK ? reader_varint(&in) : 0;
+  for (uint64_t i = 0; i < keys && status == KVSTORE_OK; i++) {
+    Bytes key = reader_bytes(&in);
+    if (in.failed || !key.length) status = status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
+    else status = end_delta_rows(store, era, key, sequence);
+  }
+  if (status == KVSTORE_OK) status = adopt_into(store, state, run, replaced, sequence);
+  if (status == KVSTORE_OK) {
+    if (next_row_id > atomic_load_explicit(&state->family->next_row_id, memory_order_relaxed))
+      atomic_store_explicit(&state->family->next_row_id, next_row_id, memory_order_relaxed);
+    uint32_t number = atomic_load_explicit(&store->next_run_number, memory_order_relaxed);
+    if (entry.number >= number) atomic_store_explicit(&store->next_run_number, entry.number + 1, memory_order_relaxed);
+    uint64_t next_extent = 0;
+    for (uint32_t i = 0; i < entry.extent_count; i++)
+      if (entry.extents[i].id >= next_extent) next_extent = entry.extents[i].id + 1;
+    shared_raise(&store->page->next_extent, next_extent);
+  }
+  run_release(run);
+  adopted_deletes_release(replaced);
+  arena_release(&arena);
+  return status;
+}

@@ -1,0 +1,384 @@
+/* bulk.c - rows that go straight into runs, which the transaction's record adopts (LOG-8, VIS-6): large batches, and
+ * transactions whose record would not fit the log. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/counters.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+#include "engine/run_build.h"
+#include "engine/table_write.h"
+
+/* What a run replaces, while it is gathered: rows of runs by layer, rows of deltas by key. */
+typedef struct Replaced {
+  const Era *era;
+  struct AdoptedDeletesRun *runs; /* by run layer; positions in heap memory */
+  size_t *capacities;
+  Bytes *keys;
+  size_t key_count, key_capacity;
+} Replaced;
+
+static Status replaced_start(Replaced *r, const Era *era) {
+  memset(r, 0, sizeof *r);
+  r->era = era;
+  r->runs = memory_allocate_zeroed(memory_array_size(era->run_count, sizeof *r->runs));
+  r->capacities = memory_allocate_zeroed(memory_array_size(era->run_count, sizeof *r->capacities));
+  if (!r->runs || !r->capacities) return status_nomem();
+  for (uint32_t i = 0; i < era->run_count; i++) r->runs[i].number = era->runs[i].run->entry.number;
+  return KVSTORE_OK;
+}
+
+static void replaced_release(Replaced *r) {
+  for (uint32_t i = 0; r->runs && i < r->era->run_count; i++) memory_release(r->runs[i].positions);
+  memory_release(r->runs);
+  memory_release(r->capacities);
+  memory_release(r->keys);
+}
+
+static Status replace_run_row(Replaced *r, uint32_t layer, uint32_t position) {
+  struct AdoptedDeletesRun *run = &r->runs[layer];
+  TRY(memory_grow(&run->positions, &r->capacities[layer], run->count + 1, sizeof *run->positions));
+  run->positions[run->count++] = position;
+  return KVSTORE_OK;
+}
+
+static Status replace_delta_row(Replaced *r, Bytes key) {
+  TRY(memory_grow(&r->keys, &r->key_capacity, r->key_count + 1, sizeof *r->keys));
+  r->keys[r->key_count++] = key;
+  return KVSTORE_OK;
+}
+
+static int by_position(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* Ascending, without repetitions; runs without any left out. */
+static uint32_t replaced_finish(Replaced *r) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < r->era->run_count; i++) {
+    struct AdoptedDeletesRun run = r->runs[i];
+    if (!run.count) {
+      memory_release(run.positions);
+      r->runs[i].positions = NULL;
+      continue;
+    }
+    qsort(run.positions, run.count, sizeof *run.positions, by_position);
+    size_t n = 1;
+    for (size_t p = 1; p < run.count; p++)
+      if (run.positions[p] != run.positions[n - 1]) run.positions[n++] = run.positions[p];
+    run.count = n;
+    r->runs[i].positions = NULL;
+    r->runs[kept++] = run;
+  }
+  return kept;
+}
+
+/* Makes the runs durable, then part of the transaction: in memory and in its record. */
+static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, Replaced *replaced, Buffer *record) {
+  Transaction *t = &store->transaction;
+  TRY(os_sync(store->file.file));
+  CRASH_POINT(adopt_before_record);
+  uint32_t run_count = replaced_finish(replaced);
+  Status status = KVSTORE_OK;
+  for (uint32_t i = 0; i < runs->count && status == KVSTORE_OK; i++) {
+    Buffer bytes = { 0 };
+    AdoptPayload payload = { .entry = &runs->runs[i],
+                             .next_row_id = atomic_load_explicit(&state->family->next_row_id, memory_order_relaxed) };
+    if (i == 0) { /* what the runs replace dies with the first of them */
+      payload.run_count = run_count;
+      payload.runs = replaced->runs;
+      payload.key_count = replaced->key_count;
+      payload.keys = replaced->keys;
+    }
+    adopt_payload_write(&payload, &bytes);
+    status = buffer_status(&bytes);
+    mutex_lock(&store->apply_lock);
+    t->shape_changed = true;
+    if (status == KVSTORE_OK)
+      status = apply_adopt(store, state->family->id, (Bytes){ bytes.data, bytes.length }, t->next_sequence);
+    mutex_unlock(&store->apply_lock);
+    if (status == KVSTORE_OK) {
+      t->next_sequence++;
+      record_append_payload(record, OPERATION_ADOPT_RUN, state->family->id, (Bytes){ 0 }, (Bytes){ bytes.data, bytes.length });
+      COUNT(adopted_runs);
+    }
+    buffer_release(&bytes);
+  }
+  return status;
+}
+
+/* ---- batches ---- */
+
+typedef struct SortedRow {
+  uint64_t head; /* the key's first 8 bytes */
+  uint32_t row;
+} SortedRow;
+
+static _Thread_local const Bytes *sort_keys;
+
+static int by_key(const void *a, const void *b) {
+  const SortedRow *x = a, *y = b;
+  if (x->head != y->head) return x->head < y->head ? -1 : 1;
+  const Bytes *p = &sort_keys[x->row], *q = &sort_keys[y->row];
+  int order = bytes_compare(p->data, p->length, q->data, q->length);
+  return order ? order : (x->row > y->row) - (x->row < y->row);
+}
+
+static bool same_key(const Bytes *a, const Bytes *b) { return bytes_compare(a->data, a->length, b->data, b->length) == 0; }
+
+/* The rows in key order; of equal keys the last one stays, or none may be (inserts). */
+static Status sort_rows(const PreparedRows *rows, int mode, uint32_t **order, uint32_t *count) {
+  uint32_t n = rows->batch.row_count;
+  SortedRow *sorted = memory_allocate(n * sizeof *sorted);
+  *order = memory_allocate(n * sizeof **order);
+  if (!sorted || !*order) {
+    memory_release(sorted);
+    return status_nomem();
+  }
+  bool ascending = true;
+  for (uint32_t i = 0; i < n; i++) {
+    sorted[i] = (SortedRow){ bytes_prefix64(rows->keys[i].data, rows->keys[i].length), i };
+    if (i && ascending) {
+      const Bytes *p = &rows->keys[i - 1], *q = &rows->keys[i];
+      ascending = bytes_compare(p->data, p->length, q->data, q->length) < 0;
+    }
+  }
+  if (!ascending) {
+    sort_keys = rows->keys;
+    qsort(sorted, n, sizeof *sorted, by_key);
+  }
+  Status status = KVSTORE_OK;
+  *count = 0;
+  for (uint32_t i = 0; i < n && status == KVSTORE_OK; i++) {
+    if (!ascending && i + 1 < n && same_key(&rows->keys[sorted[i].row], &rows->keys[sorted[i + 1].row])) {
+      if (mode == TABLE_INSERT)
+        status = status_fail_at(KVSTORE_CONSTRAINT, sorted[i + 1].row, NULL, NULL, "row %u: its key is that of row %u",
+                                sorted[i + 1].row, sorted[i].row);
+      continue;
+    }
+    (*order)[(*count)++] = sorted[i].row;
+  }
+  memory_release(sorted);
+  return status;
+}
+
+/* What each row of the batch replaces, or that it replaces nothing. */
+static Status replaced_by_batch(Store *store, Era *era, const PreparedRows *rows, const uint32_t *order, uint32_t count,
+                                int mode, uint64_t sequence, Replaced *replaced) {
+  int64_t now_ms = store_clock(store);
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t row = order[i];
+    FoundRow found;
+    TRY(find_table_row(era, sequence, rows->keys[row], &found));
+    if (mode == TABLE_INSERT && found.found && !expiry_passed(found.expiry, now_ms))
+      return status_fail_at(KVSTORE_CONSTRAINT, row, NULL, NULL, "row %u: a row with this key is there already", row);
+    if (!found.found) continue;
+    if (found.delta) TRY(replace_delta_row(replaced, rows->keys[row]));
+    else TRY(replace_run_row(replaced, found.layer, found.position));
+  }
+  return KVSTORE_OK;
+}
+
+static Status build_from_batch(Store *store, const PreparedRows *rows, const uint32_t *order, uint32_t count, RunList *runs) {
+  TableRunBuilder *builder = NULL;
+  TRY(table_run_builder_create(store, &store->transaction.space, rows->schema, runs->arena, &builder));
+  Status status = KVSTORE_OK;
+  bool whole = count == rows->batch.row_count;
+  for (uint32_t i = 0; whole && i < count; i++) whole = order[i] == i;
+  if (whole) status = table_run_builder_add_batch(builder, &rows->batch);
+  for (uint32_t i = 0; !whole && i < count && status == KVSTORE_OK; i++)
+    status = table_run_builder_add_row(builder, rows->batch.columns, order[i],
+                                       rows->batch.expiry ? rows->batch.expiry[order[i]] : EXPIRY_NEVER);
+  if (status == KVSTORE_OK) status = table_run_builder_finish(builder, runs);
+  table_run_builder_destroy(builder);
+  return status;
+}
+
+Status bulk_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, int mode) {
+  Store *store = session->store;
+  Arena arena = { 0 };
+  RunList runs = { .arena = &arena };
+  Replaced replaced;
+  uint32_t *order = NULL, count = 0;
+  Status status = replaced_start(&replaced, era);
+  if (status == KVSTORE_OK) status = sort_rows(rows, mode, &order, &count);
+  if (status == KVSTORE_OK && !rows->schema->has_row_id)
+    status = replaced_by_batch(store, era, rows, order, count, mode, store->transaction.next_sequence - 1, &replaced);
+  if (status == KVSTORE_OK) status = build_from_batch(store, rows, order, count, &runs);
+  if (status == KVSTORE_OK) status = adopt_runs(store, state, &runs, &replaced, &store->transaction.record);
+  replaced_release(&replaced);
+  run_list_release(&runs);
+  memory_release(order);
+  arena_release(&arena);
+  return status;
+}
+
+/* ---- transactions that outgrow the log ---- */
+
+/* The transaction's own rows of a kv delta, as they are now, die with the run that takes them over. */
+static Status spill_kv(Store *store, Era *era, uint64_t sequence, RunList *runs, Replaced *replaced, uint32_t **killed,
+                       size_t *killed_count) {
+  Transaction *t = &store->transaction;
+  KvDelta *delta = era->deltas[0].delta->kv;
+  SpaceSink sink;
+  RunSink emit = space_sink(&sink, &t->space);
+  RowRunWriter *writer = NULL;
+  size_t capacity = 0;
+  KvCursor cursor;
+  TRY(row_run_writer_create(&emit, NULL, &writer));
+  Status status = KVSTORE_OK;
+  kv_cursor_open(&cursor, delta, sequence);
+  for (bool more = kv_cursor_first(&cursor); more && status == KVSTORE_OK; more = kv_cursor_next(&cursor)) {
+    if (cursor.row.sequence < t->first_sequence || cursor.state != DELTA_FOUND) continue;
+    status = row_run_writer_add(writer, cursor.key, cursor.row.value, cursor.row.expiry, false);
+    if (status == KVSTORE_OK) status = memory_grow(killed, &capacity, *killed_count + 1, sizeof **killed);
+    if (status == KVSTORE_OK) (*killed)[(*killed_count)++] = cursor.row.row;
+    bool older = kv_delta_older(delta, cursor.row.row) != 0;
+    uint64_t hash = hash_key(cursor.key.data, cursor.key.length);
+    for (uint32_t i = 1; i < era->delta_count && !older; i++) {
+      KvRow at;
+      older = kv_delta_find(era->deltas[i].delta->kv, hash, cursor.key.data, cursor.key.length, sequence, &at) != DELTA_ABSENT;
+    }
+    if (status == KVSTORE_OK && older) status = replace_delta_row(replaced, cursor.key);
+  }
+  uint64_t rows = status == KVSTORE_OK ? row_run_writer_rows(writer) : 0;
+  Buffer directory = { 0 };
+  RunEntry entry;
+  if (rows) status = row_run_writer_finish(writer, &directory, NULL);
+  if (status == KVSTORE_OK && rows)
+    status = run_entry_make(store, &sink, RUN_ROWS, 0, 0, rows, &directory, runs->arena, &entry);
+  if (status == KVSTORE_OK && rows) status = run_list_add(runs, &entry);
+  buffer_release(&directory);
+  row_run_writer_destroy(writer);
+  return status;
+}
+
+/* Rows of runs that the transaction's rows of a delta have replaced: their locators. */
+static Status replaced_by_locators(Era *era, uint32_t from, uint32_t end, Replaced *replaced) {
+  const TableDelta *delta = era->deltas[0].delta->table;
+  for (uint32_t row = from; row < end; row++) {
+    uint64_t *words = atomic_load_explicit(&era->deltas[0].locators->slabs[table_slab_of(row)], memory_order_acquire);
+    uint64_t word = words[table_slab_offset(row)];
+    if (word == LOCATOR_NONE || table_delta_dead_at(delta, row) == DEAD_ROLLED_BACK) continue;
+    for (uint32_t i = 0; i < era->run_count; i++)
+      if (era->runs[i].run->entry.number == locator_unpack(word).run) TRY(replace_run_row(replaced, i, locator_position(word)));
+  }
+  return KVSTORE_OK;
+}
+
+static bool was_in_deltas(const Era *era, Bytes key, uint64_t before) {
+  uint64_t hash = hash_key(key.data, key.length);
+  for (uint32_t i = 0; i < era->delta_count; i++) {
+    uint32_t row;
+    if (table_delta_find(era->deltas[i].delta->table, hash, key.data, key.length, before, &row) == DELTA_FOUND) return true;
+  }
+  return false;
+}
+
+static Status spill_table(Store *store, const Family *family, Era *era, uint64_t sequence, RunList *runs, Replaced *replaced,
+                          uint32_t **killed, size_t *killed_count) {
+  Transaction *t = &store->transaction;
+  TableDelta *delta = era->deltas[0].delta->table;
+  size_t capacity = 0;
+  TRY(era_resolve(store, era, UINT64_MAX));
+  TableRunBuilder *builder = NULL;
+  TRY(table_run_builder_create(store, &t->space, &family->schema, runs->arena, &builder));
+  TableCursor cursor;
+  Status status = KVSTORE_OK;
+  uint32_t first = UINT32_MAX;
+  for (size_t i = 0; i < t->touched_count; i++)
+    if (t->touched[i].delta == era->deltas[0].delta && t->touched[i].mark.row_count < first) first = t->touched[i].mark.row_count;
+  table_cursor_open(&cursor, delta, sequence);
+  for (bool more = table_cursor_first(&cursor); more && status == KVSTORE_OK; more = table_cursor_next(&cursor)) {
+    if (cursor.state != DELTA_FOUND || cursor.row < first) continue;
+    status = table_run_builder_add(builder, delta, cursor.row);
+    if (status == KVSTORE_OK) status = memory_grow(killed, &capacity, *killed_count + 1, sizeof **killed);
+    if (status == KVSTORE_OK) (*killed)[(*killed_count)++] = cursor.row;
+    if (status == KVSTORE_OK && was_in_deltas(era, cursor.key, t->first_sequence - 1)) status = replace_delta_row(replaced, cursor.key);
+  }
+  if (status == KVSTORE_OK) status = table_run_builder_finish(builder, runs);
+  table_run_builder_destroy(builder);
+  return status == KVSTORE_OK ? replaced_by_locators(era, first, table_delta_row_count(delta), replaced) : status;
+}
+
+static Status spill_family(Session *session, uint32_t id, Buffer *record) {
+  Store *store = session->store;
+  Transaction *t = &store->transaction;
+  ReadPin pin;
+  write_pin(session, &pin);
+  FamilyState *state = version_family(pin.version, id);
+  Era *era = state ? family_state_era(state, pin.sequence) : NULL;
+  Arena arena = { 0 };
+  RunList runs = { .arena = &arena };
+  Replaced replaced = { 0 };
+  uint32_t *killed = NULL;
+  size_t killed_count = 0;
+  Status status = KVSTORE_OK;
+  if (era) {
+    status = replaced_start(&replaced, era);
+    if (status == KVSTORE_OK)
+      status = state->family->kind == FAMILY_KV
+                   ? spill_kv(store, era, pin.sequence, &runs, &replaced, &killed, &killed_count)
+                   : spill_table(store, state->family, era, pin.sequence, &runs, &replaced, &killed, &killed_count);
+    uint64_t sequence = t->next_sequence;
+    if (status == KVSTORE_OK && runs.count) status = adopt_runs(store, state, &runs, &replaced, record);
+    if (status == KVSTORE_OK) { /* rollback takes these rows back by their marks */
+      mutex_lock(&store->apply_lock);
+      DeltaHandle *delta = era->deltas[0].delta;
+      for (size_t i = 0; i < killed_count; i++) {
+        if (delta->kv) kv_delta_kill(delta->kv, killed[i], sequence);
+        else table_delta_set_dead(delta->table, killed[i], sequence);
+      }
+      mutex_unlock(&store->apply_lock);
+    }
+  }
+  replaced_release(&replaced);
+  run_list_release(&runs);
+  memory_release(killed);
+  arena_release(&arena);
+  read_unpin(session, &pin);
+  return status;
+}
+
+/* The record keeps what is no row: families, runs adopted before, and deletes. */
+static Status keep_operations(const Buffer *from, Buffer *to) {
+  OperationReader in = operation_reader_over((Bytes){ from->data + record_body_offset(0), from->length - record_body_offset(0) });
+  for (;;) {
+    Operation op;
+    bool more;
+    TRY(operation_next(&in, &op, &more));
+    if (!more) return buffer_status(to);
+    if (op.kind != OPERATION_KV_PUT && op.kind != OPERATION_ROW_UPSERT) record_append_operation(to, &op);
+  }
+}
+
+Status transaction_spill(Session *session) {
+  Store *store = session->store;
+  Transaction *t = &store->transaction;
+  if (LIKELY(t->record.length + RECORD_ALIGNMENT <= wal_record_bytes_max(store->wal) || t->record.failed)) return KVSTORE_OK;
+  Buffer record = { 0 };
+  record_begin(&record, false);
+  Status status = keep_operations(&t->record, &record);
+  size_t deltas = t->touched_count;
+  for (size_t i = 0; i < deltas && status == KVSTORE_OK; i++) {
+    bool done = false;
+    for (size_t j = 0; j < i && !done; j++) done = t->touched[j].family == t->touched[i].family;
+    if (!done) status = spill_family(session, t->touched[i].family->id, &record);
+  }
+  if (status == KVSTORE_OK) status = buffer_status(&record);
+  if (status == KVSTORE_OK && record.length + RECORD_ALIGNMENT > wal_record_bytes_max(store->wal))
+    status = status_fail(KVSTORE_LIMIT, "the transaction deletes more than a record of the log holds: split it");
+  if (status == KVSTORE_OK) {
+    buffer_release(&t->record);
+    t->record = record;
+    t->spilled = true;
+    atomic_store_explicit(&t->seen, t->next_sequence - 1, memory_order_release);
+  } else {
+    buffer_release(&record);
+    t->spilled = t->shape_changed;
+  }
+  return status;
+}

@@ -1,0 +1,219 @@
+/* compact.c - fewer, larger runs (DESIGN 9). kv families: at most three overlapping runs over one level of key-disjoint
+ * runs of 16 MiB. Tables: size-tiered, four runs of a tier become one of the next; a run over a third dead is rewritten.
+ * Maintenance is held throughout, so no flush changes a run's dead rows meanwhile; what dies in a delta finds its row in
+ * the output by key (VIS-5, VIS-7). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "columnar/column_merge.h"
+#include "engine/engine_internal.h"
+#include "engine/run_build.h"
+
+enum { OVERLAPPING_MAX = 3, FAN_OUT = 4, TIERS = 16 };
+static const uint64_t level_run_bytes = 16u << 20;
+
+typedef struct Compaction {
+  Store *store;
+  Version *version;
+  Manifest *draft;
+  SpaceJob *job;
+  int64_t expired_before;
+} Compaction;
+
+/* ---- kv families ---- */
+
+static bool kv_is_due(const Era *era) { return era->run_count - era->disjoint_count > OVERLAPPING_MAX; }
+
+static Status merge_kv(Compaction *c, const Era *era, RunList *list) {
+  uint32_t overlapping = era->run_count - era->disjoint_count;
+  MergeLayer *layers = memory_allocate((overlapping + 1) * sizeof *layers);
+  if (!layers) return status_nomem();
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < overlapping; i++) layers[count++] = (MergeLayer){ NULL, 0, era->runs[i].run->rows, NULL };
+  if (era->level.count) layers[count++] = (MergeLayer){ NULL, 0, NULL, &era->level };
+  MergeOptions options = { 0 };
+  options.now_ms = INT64_MIN;
+  MergeCursor cursor;
+  Status status = merge_cursor_open(&cursor, layers, count, &options);
+  memory_release(layers);
+  TRY(status);
+  status = merge_cursor_first(&cursor);
+  if (status == KVSTORE_OK) status = rows_to_run(c->store, &cursor, c->job, 1, level_run_bytes, c->expired_before, list);
+  merge_cursor_close(&cursor);
+  return status;
+}
+
+/* ---- tables ---- */
+
+static uint32_t tier_of(uint64_t rows) {
+  uint32_t tier = 0;
+  for (uint64_t limit = SEGMENT_ROWS; rows > limit && tier + 1 < TIERS; limit *= FAN_OUT) tier++;
+  return tier;
+}
+
+static uint64_t live_rows(const RunLayer *layer) { return layer->run->entry.row_count - deleted_set_count(layer->deleted); }
+
+/* Marks the runs that are merged next: the lowest tier with enough of them, else one that is mostly dead. */
+static bool choose_table_inputs(const Era *era, bool *chosen) {
+  uint32_t in_tier[TIERS] = { 0 };
+  for (uint32_t i = 0; i < era->run_count; i++) in_tier[tier_of(live_rows(&era->runs[i]))]++;
+  uint64_t rows = 0;
+  for (uint32_t tier = 0; tier < TIERS; tier++) {
+    if (in_tier[tier] < FAN_OUT) continue;
+    for (uint32_t i = 0; i < era->run_count; i++) {
+      chosen[i] = tier_of(live_rows(&era->runs[i])) == tier && rows < (uint64_t)RUN_SEGMENTS_MAX * SEGMENT_ROWS;
+      if (chosen[i]) rows += live_rows(&era->runs[i]);
+    }
+    if (tier < 3) return true; /* runs of full length stay apart */
+    memset(chosen, 0, era->run_count * sizeof *chosen);
+  }
+  for (uint32_t i = 0; i < era->run_count; i++) {
+    const RunLayer *layer = &era->runs[i];
+    chosen[i] = deleted_set_count(layer->deleted) * 3 > layer->run->entry.row_count;
+    if (chosen[i]) return true;
+  }
+  return false;
+}
+
+static bool table_is_due(const Era *era) {
+  bool *chosen = memory_allocate_zeroed(era->run_count + 1);
+  bool due = chosen && choose_table_inputs(era, chosen);
+  memory_release(chosen);
+  return due;
+}
+
+typedef struct MergeOutput {
+  Compaction *c;
+  const Family *family;
+  RunList *list;
+  SpaceSink sink;
+} MergeOutput;
+
+static Status open_output(void *context, uint32_t number, RunSink *sink) {
+  MergeOutput *o = context;
+  (void)number;
+  *sink = space_sink(&o->sink, o->c->job);
+  return KVSTORE_OK;
+}
+
+static Status close_output(void *context, uint32_t number, Buffer *directory, ColumnRunSummary *summary) {
+  MergeOutput *o = context;
+  (void)number;
+  RunEntry entry;
+  TRY(run_entry_make(o->c->store, &o->sink, RUN_COLUMNS, 0, o->family->schema.version, summary->row_count, directory,
+                     o->list->arena, &entry));
+  return run_list_add(o->list, &entry);
+}
+
+static Status merge_table(Compaction *c, const Family *family, const Era *era, const bool *chosen, RunList *list) {
+  ColumnMergeInput *inputs = memory_allocate(memory_array_size(era->run_count, sizeof *inputs));
+  if (!inputs) return status_nomem();
+  size_t count = 0;
+  for (uint32_t i = 0; i < era->run_count; i++)
+    if (chosen[i]) inputs[count++] = (ColumnMergeInput){ era->runs[i].run->columns, era->runs[i].deleted };
+  MergeOutput output = { .c = c, .family = family, .list = list };
+  ColumnMergeOptions options = { 0 };
+  options.schema = &family->schema;
+  options.expired_before = c->expired_before;
+  options.open_output = open_output;
+  options.close_output = close_output;
+  options.context = &output;
+  ColumnMergeResult result;
+  Status status = column_merge(inputs, count, &options, &result);
+  memory_release(inputs);
+  return status;
+}
+
+/* ---- the manifest ---- */
+
+/* The runs of the manifest alone are compacted: adopted ones wait until a flush has named them. */
+static bool has_adopted(const Era *era) { return era->run_count && era->runs[0].since; }
+
+static Status compact_family(Compaction *c, const FamilyState *state, FamilyEntry *entry) {
+  const Era *era = &state->eras[0];
+  RunList list = { .arena = &c->draft->arena };
+  Status status = KVSTORE_OK;
+  if (state->family->kind == FAMILY_KV) {
+    status = merge_kv(c, era, &list);
+  } else {
+    bool *chosen = memory_allocate_zeroed(era->run_count + 1);
+    if (!chosen) return status_nomem();
+    choose_table_inputs(era, chosen);
+    status = merge_table(c, state->family, era, chosen, &list);
+    for (uint32_t i = 0; i < era->run_count && status == KVSTORE_OK; i++)
+      if (!chosen[i]) status = run_list_add(&list, &era->runs[i].run->entry);
+    memory_release(chosen);
+  }
+  if (status == KVSTORE_OK) {
+    entry->run_count = list.count;
+    entry->runs = arena_copy(&c->draft->arena, list.runs ? list.runs : (RunEntry *)&list, list.count * sizeof *list.runs);
+    if (!entry->runs) status = status_nomem();
+  }
+  run_list_release(&list);
+  return status;
+}
+
+/* The draft is the current manifest but for one family. */
+static Status draft_with(Compaction *c, const FamilyState *state) {
+  const Manifest *from = c->version->manifest;
+  c->draft->families = arena_allocate_zeroed(&c->draft->arena, memory_array_size(from->family_count, sizeof(FamilyEntry)));
+  if (!c->draft->families) return status_nomem();
+  for (uint32_t i = 0; i < from->family_count; i++) {
+    FamilyEntry *to = &c->draft->families[i];
+    TRY(family_entry_copy(&from->families[i], &c->draft->arena, to));
+    c->draft->family_count++;
+    if (to->id == state->family->id) {
+      TRY(compact_family(c, state, to));
+      continue;
+    }
+    to->runs = arena_allocate_zeroed(&c->draft->arena, memory_array_size(from->families[i].run_count, sizeof(RunEntry)));
+    if (!to->runs) return status_nomem();
+    for (uint32_t r = 0; r < from->families[i].run_count; r++)
+      TRY(run_entry_copy(&from->families[i].runs[r], &c->draft->arena, &to->runs[r]));
+    to->run_count = from->families[i].run_count;
+  }
+  c->draft->next_run_number = atomic_load_explicit(&c->store->next_run_number, memory_order_relaxed);
+  CRASH_POINT(compaction_before_publish);
+  return generation_publish(c->store, c->draft, c->job);
+}
+
+static const FamilyState *family_due(const Version *v) {
+  for (uint32_t i = 0; i < v->family_count; i++) {
+    const FamilyState *state = v->families[i];
+    const Era *era = &state->eras[0];
+    if (state->era_count != 1 || era->dropped || has_adopted(era) || !manifest_family(v->manifest, state->family->id)) continue;
+    if (state->family->kind == FAMILY_KV ? kv_is_due(era) : table_is_due(era)) return state;
+  }
+  return NULL;
+}
+
+Status compact_once(Store *store, bool *compacted) {
+  *compacted = false;
+  mutex_lock(&store->versions_lock);
+  Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
+  atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
+  mutex_unlock(&store->versions_lock);
+  Status status = KVSTORE_OK;
+  const FamilyState *state = family_due(v);
+  if (state) {
+    SpaceJob job;
+    Compaction c = { .store = store, .version = v, .job = &job };
+    c.expired_before = store_clock(store) - (int64_t)store->grace_ms;
+    space_job_init(&job, store, false);
+    status = generation_draft(store, v->manifest, &c.draft);
+    if (status == KVSTORE_OK) status = draft_with(&c, state);
+    manifest_release(c.draft);
+    space_job_end(&job);
+    if (status == KVSTORE_OK) {
+      COUNT(compactions);
+      *compacted = true;
+    }
+  }
+  mutex_lock(&store->versions_lock);
+  atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel);
+  mutex_unlock(&store->versions_lock);
+  versions_reclaim(store);
+  return status;
+}

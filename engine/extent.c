@@ -1,0 +1,274 @@
+#include "engine/extent.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/counters.h"
+#include "base/hash.h"
+#include "base/memory.h"
+
+enum { WRITE_PIECE = 1 << 20 }; /* writeback is started every MiB, so that a sync never waits for all of a compaction */
+
+typedef struct ExtentState {
+  Extent extent;
+  StoreFile *file;
+  _Atomic(const uint8_t *) table; /* the unit table, once its own checksum was right */
+  uint8_t *own_table;             /* read, not mapped */
+  void *own_map;                  /* an extent across windows is mapped by itself */
+  uint64_t own_map_length;
+} ExtentState;
+
+Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], bool no_map) {
+  memset(f, 0, sizeof *f);
+  f->windows = memory_allocate_zeroed(STORE_WINDOWS_MAX * sizeof *f->windows);
+  if (!f->windows) return status_nomem();
+  f->file = file;
+  f->seed = checksum64(store_id, 16, 0);
+  f->no_map = no_map;
+  mutex_init(&f->lock);
+  return KVSTORE_OK;
+}
+
+void store_file_close(StoreFile *f) {
+  if (!f->windows) return;
+  for (uint32_t i = 0; i < STORE_WINDOWS_MAX; i++) {
+    uint8_t *window = atomic_load_explicit(&f->windows[i], memory_order_relaxed);
+    if (window) os_unmap(f->file, window, WINDOW_BYTES);
+  }
+  memory_release((void *)f->windows);
+  mutex_destroy(&f->lock);
+  os_close(f->file);
+  memset(f, 0, sizeof *f);
+}
+
+static Status map_window(StoreFile *f, uint64_t index, uint8_t **out) {
+  if (index >= STORE_WINDOWS_MAX) return status_fail(KVSTORE_CORRUPT, "an extent lies beyond 16 TiB");
+  *out = atomic_load_explicit(&f->windows[index], memory_order_acquire);
+  if (*out) return KVSTORE_OK;
+  mutex_lock(&f->lock);
+  Status status = KVSTORE_OK;
+  *out = atomic_load_explicit(&f->windows[index], memory_order_relaxed);
+  if (!*out) {
+    void *address = NULL;
+    status = os_map(f->file, index * WINDOW_BYTES, WINDOW_BYTES, false, &address);
+    *out = address;
+    if (status == KVSTORE_OK) atomic_store_explicit(&f->windows[index], *out, memory_order_release);
+  }
+  mutex_unlock(&f->lock);
+  return status;
+}
+
+static uint64_t unit_seed(const StoreFile *f, const Extent *e, uint64_t unit) {
+  return checksum_seed(f->seed, checksum_seed(e->id, unit));
+}
+/* The table's seed is that of a unit no extent has. */
+static uint64_t table_seed(const StoreFile *f, const Extent *e) { return unit_seed(f, e, UINT64_MAX); }
+
+static size_t unit_length(const Extent *e, uint64_t unit) {
+  uint64_t left = e->length - unit * UNIT_BYTES;
+  return left < UNIT_BYTES ? (size_t)left : UNIT_BYTES;
+}
+static uint64_t table_offset(const Extent *e) {
+  return extent_bytes(e->length) - extent_unit_count(e->length) * UNIT_TAG_BYTES;
+}
+
+Status extent_write(StoreFile *f, const uint8_t *bytes, Extent *e) {
+  uint64_t units = extent_unit_count(e->length), tail_at = e->length, total = extent_bytes(e->length);
+  uint8_t *tail = memory_allocate_zeroed(total - tail_at); /* padding and table, in one write with the end */
+  if (!tail) return status_nomem();
+  uint8_t *table = tail + (table_offset(e) - tail_at);
+  for (uint64_t u = 0; u < units; u++)
+    store_u64(table + u * UNIT_TAG_BYTES, checksum64(bytes + u * UNIT_BYTES, unit_length(e, u), unit_seed(f, e, u)));
+  e->checksum = checksum64(table, units * UNIT_TAG_BYTES, table_seed(f, e));
+  Status status = KVSTORE_OK;
+  for (uint64_t at = 0; at < e->length && status == KVSTORE_OK; at += WRITE_PIECE) {
+    size_t piece = e->length - at < WRITE_PIECE ? (size_t)(e->length - at) : WRITE_PIECE;
+    status = os_write(f->file, e->offset + at, bytes + at, piece);
+    if (status == KVSTORE_OK && piece == WRITE_PIECE) os_writeback(f->file, e->offset + at, piece, false);
+  }
+  if (status == KVSTORE_OK) status = os_write(f->file, e->offset + tail_at, tail, total - tail_at);
+  memory_release(tail);
+  return status;
+}
+
+static Status damaged(const Extent *e, const char *what, uint64_t unit) {
+  return status_fail(KVSTORE_CORRUPT, "%s %llu of extent %llu (at byte %llu of the file) is damaged", what,
+                     (unsigned long long)unit, (unsigned long long)e->id, (unsigned long long)e->offset);
+}
+
+static Status verify_unit(const StoreFile *f, const Extent *e, const uint8_t *table, uint64_t unit, const uint8_t *data) {
+  COUNT(units_verified);
+  uint64_t sum = checksum64(data, unit_length(e, unit), unit_seed(f, e, unit));
+  return load_u64(table + unit * UNIT_TAG_BYTES) == sum ? KVSTORE_OK : damaged(e, "unit", unit);
+}
+
+Status extent_read(StoreFile *f, const Extent *e, uint8_t **out) {
+  uint64_t units = extent_unit_count(e->length);
+  uint8_t *bytes = memory_allocate(extent_bytes(e->length));
+  if (!bytes) return status_nomem();
+  Status status = os_read_exactly(f->file, e->offset, bytes, extent_bytes(e->length));
+  const uint8_t *table = bytes + table_offset(e);
+  if (status == KVSTORE_OK && checksum64(table, units * UNIT_TAG_BYTES, table_seed(f, e)) != e->checksum)
+    status = damaged(e, "the unit table", 0);
+  for (uint64_t u = 0; u < units && status == KVSTORE_OK; u++)
+    status = verify_unit(f, e, table, u, bytes + u * UNIT_BYTES);
+  if (status == KVSTORE_OK) *out = bytes;
+  else memory_release(bytes);
+  return status;
+}
+
+/* ---- sources ---- */
+
+static Status load_table(ExtentState *state, const Source *source, const uint8_t **out) {
+  *out = atomic_load_explicit(&state->table, memory_order_acquire);
+  if (*out) return KVSTORE_OK;
+  const Extent *e = &state->extent;
+  StoreFile *f = state->file;
+  size_t length = (size_t)(extent_unit_count(e->length) * UNIT_TAG_BYTES);
+  mutex_lock(&f->lock);
+  Status status = KVSTORE_OK;
+  *out = atomic_load_explicit(&state->table, memory_order_relaxed);
+  if (!*out) {
+    const uint8_t *table = NULL;
+    if (source->base) {
+      table = source->base + table_offset(e);
+    } else {
+      state->own_table = memory_allocate(length);
+      if (!state->own_table) status = status_nomem();
+      else status = os_read_exactly(f->file, e->offset + table_offset(e), state->own_table, length);
+      table = state->own_table;
+    }
+    if (status == KVSTORE_OK && checksum64(table, length, table_seed(f, e)) != e->checksum)
+      status = damaged(e, "the unit table", 0);
+    if (status == KVSTORE_OK) {
+      *out = table;
+      atomic_store_explicit(&state->table, table, memory_order_release);
+    } else {
+      memory_release(state->own_table);
+      state->own_table = NULL;
+    }
+  }
+  mutex_unlock(&f->lock);
+  return status;
+}
+
+/* Mapped: verifies what is not yet, and gives the address. */
+static Status block_mapped(Source *source, ExtentState *state, uint64_t first, uint64_t last, const uint8_t *table) {
+  for (uint64_t u = first; u <= last; u++) {
+    uint64_t bit = UINT64_C(1) << (u % 64);
+    if (atomic_load_explicit(&source->verified[u / 64], memory_order_acquire) & bit) continue;
+    TRY(verify_unit(state->file, &state->extent, table, u, source->base + u * UNIT_BYTES));
+    atomic_fetch_or_explicit(&source->verified[u / 64], bit, memory_order_release);
+  }
+  return KVSTORE_OK;
+}
+
+/* Not mapped: reads the units into memory that the pin owns. */
+static Status block_read(ExtentState *state, uint64_t first, uint64_t last, const uint8_t *table, uint8_t **out) {
+  const Extent *e = &state->extent;
+  size_t length = (size_t)((last - first) * UNIT_BYTES) + unit_length(e, last);
+  uint8_t *bytes = memory_allocate_aligned(CHUNK_ALIGNMENT, length + CHUNK_PADDING);
+  if (!bytes) return status_nomem();
+  memset(bytes + length, 0, CHUNK_PADDING);
+  Status status = os_read_exactly(state->file->file, e->offset + first * UNIT_BYTES, bytes, length);
+  for (uint64_t u = first; u <= last && status == KVSTORE_OK; u++)
+    status = verify_unit(state->file, e, table, u, bytes + (u - first) * UNIT_BYTES);
+  if (status == KVSTORE_OK) *out = bytes;
+  else memory_release_aligned(bytes);
+  return status;
+}
+
+static Status extent_block(Source *source, uint64_t offset, size_t length, const uint8_t **bytes, SourcePin *pin) {
+  ExtentState *state = source->context;
+  if (offset > source->length || length > source->length - offset)
+    return status_fail(KVSTORE_CORRUPT, "extent %llu ends before byte %llu", (unsigned long long)state->extent.id,
+                       (unsigned long long)(offset + length));
+  if (!length) {
+    *bytes = (const uint8_t *)"";
+    return KVSTORE_OK;
+  }
+  const uint8_t *table;
+  TRY(load_table(state, source, &table));
+  uint64_t first = offset / UNIT_BYTES, last = (offset + length - 1) / UNIT_BYTES;
+  if (source->base) {
+    TRY(block_mapped(source, state, first, last, table));
+    *bytes = source->base + offset;
+    return KVSTORE_OK;
+  }
+  uint8_t *own = NULL;
+  TRY(block_read(state, first, last, table, &own));
+  pin->cached = own;
+  *bytes = own + (offset - first * UNIT_BYTES);
+  return KVSTORE_OK;
+}
+
+static void extent_block_release(Source *source, SourcePin *pin) {
+  (void)source;
+  memory_release_aligned(pin->cached);
+  pin->cached = NULL;
+}
+
+static const SourceMethods extent_methods = { extent_block, extent_block_release };
+
+static Status map_extent(StoreFile *f, ExtentState *state, const uint8_t **base) {
+  const Extent *e = &state->extent;
+  uint64_t total = extent_bytes(e->length), window = e->offset / WINDOW_BYTES;
+  if ((e->offset + total - 1) / WINDOW_BYTES == window) {
+    uint8_t *address = NULL;
+    TRY(map_window(f, window, &address));
+    *base = address + e->offset % WINDOW_BYTES;
+    return KVSTORE_OK;
+  }
+  TRY(os_map(f->file, e->offset, total, false, &state->own_map));
+  state->own_map_length = total;
+  *base = state->own_map;
+  return KVSTORE_OK;
+}
+
+static Status open_source(StoreFile *f, const Extent *extent, ExtentState *state, Source *source) {
+  state->extent = *extent;
+  state->file = f;
+  atomic_init(&state->table, NULL);
+  source->methods = &extent_methods;
+  source->context = state;
+  source->length = extent->length;
+  if (f->no_map) return KVSTORE_OK;
+  size_t words = (size_t)(extent_unit_count(extent->length) + 63) / 64 + 1;
+  source->verified = memory_allocate_zeroed(words * sizeof *source->verified);
+  if (!source->verified) return status_nomem();
+  return map_extent(f, state, &source->base);
+}
+
+Status extent_sources_open(StoreFile *f, const Extent *extents, uint32_t count, ExtentSources *out) {
+  memset(out, 0, sizeof *out);
+  out->file = f;
+  out->run.sources = memory_allocate_zeroed(memory_array_size(count, sizeof *out->run.sources));
+  out->states = memory_allocate_zeroed(memory_array_size(count, sizeof *out->states));
+  Status status = out->run.sources && out->states ? KVSTORE_OK : status_nomem();
+  for (uint32_t i = 0; i < count && status == KVSTORE_OK; i++) {
+    out->run.count = i + 1;
+    status = open_source(f, &extents[i], &out->states[i], &out->run.sources[i]);
+  }
+  if (status != KVSTORE_OK) extent_sources_close(out);
+  return status;
+}
+
+void extent_sources_close(ExtentSources *s) {
+  for (uint32_t i = 0; i < s->run.count; i++) {
+    memory_release((void *)s->run.sources[i].verified);
+    memory_release(s->states[i].own_table);
+    if (s->states[i].own_map) os_unmap(s->file->file, s->states[i].own_map, s->states[i].own_map_length);
+  }
+  memory_release(s->run.sources);
+  memory_release(s->states);
+  memset(s, 0, sizeof *s);
+}
+
+Status extent_sources_check(ExtentSources *s) {
+  for (uint32_t i = 0; i < s->run.count; i++) {
+    uint8_t *bytes = NULL;
+    TRY(extent_read(s->file, &s->states[i].extent, &bytes));
+    memory_release(bytes);
+  }
+  return KVSTORE_OK;
+}

@@ -1,0 +1,290 @@
+/* flush.c - what was frozen at a boundary becomes runs of the next generation (GEN-3; DESIGN 6, 8). Nothing here holds a lock
+ * but maintenance: readers and writers go on. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/counters.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+#include "engine/run_build.h"
+
+typedef struct Flush {
+  Store *store;
+  Version *version;
+  uint64_t boundary;
+  Manifest *draft;
+  SpaceJob *job;
+} Flush;
+
+static Era *era_at(const FamilyState *state, uint64_t boundary) {
+  for (uint32_t i = state->era_count; i-- > 0;)
+    if (state->eras[i].since <= boundary) return &state->eras[i];
+  return NULL;
+}
+
+static bool is_frozen(const DeltaLayer *layer, uint64_t boundary) {
+  return atomic_load_explicit(&layer->delta->boundary, memory_order_acquire) <= boundary;
+}
+
+/* ---- kv families ---- */
+
+/* How many of the overlapping runs the flush takes in: the newest ones, while they are not larger than what they join. */
+static uint32_t runs_to_take(const Flush *f, const Era *era, uint32_t first_run, uint32_t overlapping) {
+  uint64_t bytes = 0;
+  uint32_t taken = 0;
+  for (uint32_t i = 0; i < era->delta_count; i++)
+    if (is_frozen(&era->deltas[i], f->boundary)) bytes += kv_delta_counts(era->deltas[i].delta->kv).bytes_used;
+  while (bytes && first_run + taken < overlapping && era->runs[first_run + taken].run->entry.data_bytes <= bytes)
+    bytes += era->runs[first_run + taken++].run->entry.data_bytes;
+  return taken;
+}
+
+Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max, int64_t expired_before,
+                   RunList *list) {
+  while (cursor->valid) {
+    SpaceSink sink;
+    RunSink emit = space_sink(&sink, job);
+    RowRunWriter *writer = NULL;
+    Status status = row_run_writer_create(&emit, NULL, &writer);
+    while (status == KVSTORE_OK && cursor->valid && row_run_writer_bytes(writer) < bytes_max) {
+      Bytes value = { 0 };
+      const RowView *row = &cursor->row.view;
+      if (row->expiry >= expired_before) {
+        status = merge_cursor_value(cursor, &value);
+        if (status == KVSTORE_OK) status = row_run_writer_add(writer, row->key, value, row->expiry, row->tombstone);
+        if (status == KVSTORE_LIMIT && row_run_writer_rows(writer)) { /* full: the row begins the next run */
+          status = KVSTORE_OK;
+          break;
+        }
+      }
+      if (status == KVSTORE_OK) status = merge_cursor_next(cursor);
+    }
+    uint64_t rows = status == KVSTORE_OK ? row_run_writer_rows(writer) : 0;
+    Buffer directory = { 0 };
+    RunEntry entry;
+    if (status == KVSTORE_OK && rows) status = row_run_writer_finish(writer, &directory, NULL);
+    if (status == KVSTORE_OK && rows)
+      status = run_entry_make(store, &sink, RUN_ROWS, level, 0, rows, &directory, list->arena, &entry);
+    if (status == KVSTORE_OK && rows) status = run_list_add(list, &entry);
+    buffer_release(&directory);
+    row_run_writer_destroy(writer);
+    TRY(status);
+  }
+  return KVSTORE_OK;
+}
+
+static Status flush_kv_rows(Flush *f, const Era *era, uint32_t first_run, uint32_t taken, bool bottom, RunList *list) {
+  MergeLayer *layers = memory_allocate((era->delta_count + taken + 1) * sizeof *layers);
+  if (!layers) return status_nomem();
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < era->delta_count; i++)
+    if (is_frozen(&era->deltas[i], f->boundary))
+      layers[count++] = (MergeLayer){ era->deltas[i].delta->kv, f->boundary, NULL, NULL };
+  for (uint32_t i = 0; i < taken; i++) layers[count++] = (MergeLayer){ NULL, 0, era->runs[first_run + i].run->rows, NULL };
+  MergeOptions options = { 0 };
+  options.now_ms = INT64_MIN;
+  options.tombstones = !bottom;
+  MergeCursor cursor;
+  Status status = merge_cursor_open(&cursor, layers, count, &options);
+  memory_release(layers);
+  TRY(status);
+  status = merge_cursor_first(&cursor);
+  if (status == KVSTORE_OK) status = rows_to_run(f->store, &cursor, f->job, 0, UINT64_MAX, INT64_MIN, list);
+  merge_cursor_close(&cursor);
+  return status;
+}
+
+static Status flush_kv(Flush *f, const Era *era, RunList *list) {
+  uint32_t overlapping = era->run_count - era->disjoint_count, first = 0;
+  while (first < overlapping && era->runs[first].since > f->boundary) first++;
+  uint32_t frozen = 0;
+  for (uint32_t i = 0; i < era->delta_count; i++) frozen += is_frozen(&era->deltas[i], f->boundary);
+  uint32_t taken = frozen ? runs_to_take(f, era, first, overlapping) : 0;
+  if (frozen) {
+    bool bottom = first + taken == overlapping && !era->disjoint_count;
+    TRY(flush_kv_rows(f, era, first, taken, bottom, list));
+  }
+  for (uint32_t i = first + taken; i < era->run_count; i++) TRY(run_list_add(list, &era->runs[i].run->entry));
+  return KVSTORE_OK;
+}
+
+/* ---- tables ---- */
+
+/* The rows that the boundary sees, in key order over all frozen deltas. A key is visible in at most one of them. */
+static Status flush_rows(Flush *f, const Era *era, TableRunBuilder *builder) {
+  TableCursor *cursors = memory_allocate((era->delta_count + 1) * sizeof *cursors);
+  if (!cursors) return status_nomem();
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < era->delta_count; i++) {
+    if (!is_frozen(&era->deltas[i], f->boundary)) continue;
+    table_cursor_open(&cursors[count], era->deltas[i].delta->table, f->boundary);
+    if (table_cursor_first(&cursors[count])) count++;
+  }
+  Status status = KVSTORE_OK;
+  while (count && status == KVSTORE_OK) {
+    uint32_t least = 0;
+    for (uint32_t i = 1; i < count; i++)
+      if (bytes_compare(cursors[i].key.data, cursors[i].key.length, cursors[least].key.data, cursors[least].key.length) < 0)
+        least = i;
+    TableCursor *c = &cursors[least];
+    if (c->state == DELTA_FOUND) status = table_run_builder_add(builder, c->delta, c->row);
+    if (!table_cursor_next(c)) cursors[least] = cursors[--count];
+  }
+  memory_release(cursors);
+  return status;
+}
+
+/* The run with the rows that have died since its manifest: one more list, or all of them as a bitmap. */
+static Status add_deletes(Flush *f, const RunLayer *layer, const DeletedSet *now, RunEntry *entry, bool *gone) {
+  uint64_t before = deleted_set_count(layer->deleted), after = deleted_set_count(now);
+  *gone = after == entry->row_count;
+  entry->dead_count = after;
+  if (after == before || *gone) return KVSTORE_OK;
+  Buffer bytes = { 0 };
+  RunDeletes deletes = { 0 };
+  bool fold = entry->deletes_count >= RUN_DELETES_MAX - 1;
+  if (fold) {
+    deleted_bitmap_write(now, &bytes);
+    deletes.kind = DELETES_BITMAP;
+    entry->deletes_count = 0;
+  } else {
+    uint32_t *all = memory_allocate((size_t)after * sizeof *all);
+    if (!all) return status_nomem();
+    deleted_set_positions(now, all);
+    size_t fresh = 0;
+    for (size_t i = 0; i < after; i++)
+      if (!deleted_set_contains(layer->deleted, position_segment(all[i]), position_row(all[i]))) all[fresh++] = all[i];
+    deleted_list_write(all, fresh, &bytes);
+    memory_release(all);
+    deletes.kind = DELETES_LIST;
+  }
+  Status status = buffer_status(&bytes);
+  if (status == KVSTORE_OK) status = space_write(f->job, bytes.data, bytes.length, &deletes.extent);
+  buffer_release(&bytes);
+  TRY(status);
+  RunDeletes *list = arena_allocate(&f->draft->arena, (entry->deletes_count + 1) * sizeof *list);
+  if (!list) return status_nomem();
+  memcpy(list, entry->deletes, entry->deletes_count * sizeof *list);
+  list[entry->deletes_count++] = deletes;
+  entry->deletes = list;
+  return KVSTORE_OK;
+}
+
+static Status keep_table_runs(Flush *f, Era *era, RunList *list) {
+  DeletedSet **sets;
+  TRY(era_deleted(f->store, era, f->boundary, false, &sets));
+  Status status = KVSTORE_OK;
+  for (uint32_t i = 0; i < era->run_count && status == KVSTORE_OK; i++) {
+    if (era->runs[i].since > f->boundary) continue;
+    RunEntry entry = era->runs[i].run->entry;
+    bool gone;
+    status = add_deletes(f, &era->runs[i], sets[i], &entry, &gone);
+    if (status == KVSTORE_OK && !gone) status = run_list_add(list, &entry);
+  }
+  deleted_sets_release(sets, era->run_count);
+  return status;
+}
+
+static Status flush_table(Flush *f, const Family *family, Era *era, RunList *list) {
+  TableRunBuilder *builder = NULL;
+  TRY(table_run_builder_create(f->store, f->job, &family->schema, list->arena, &builder));
+  Status status = flush_rows(f, era, builder);
+  if (status == KVSTORE_OK) status = table_run_builder_finish(builder, list);
+  table_run_builder_destroy(builder);
+  return status == KVSTORE_OK ? keep_table_runs(f, era, list) : status;
+}
+
+/* ---- the manifest ---- */
+
+Status manifest_family_of(const Family *family, Arena *arena, FamilyEntry *out) {
+  *out = (FamilyEntry){ 0 };
+  out->id = family->id;
+  out->kind = family->kind;
+  out->flags = family->flags;
+  out->next_row_id = family->boundary_row_id;
+  out->next_column_id = family->next_column_id;
+  out->name = arena_copy_string(arena, family->name, strlen(family->name));
+  if (!out->name) return status_nomem();
+  return family->schema.column_count ? schema_copy(&family->schema, &out->schema) : KVSTORE_OK;
+}
+
+static Status flush_family(Flush *f, const FamilyState *state) {
+  Era *era = era_at(state, f->boundary);
+  if (!era || era->dropped) return KVSTORE_OK;
+  RunList list = { .arena = &f->draft->arena };
+  Status status = state->family->kind == FAMILY_KV ? flush_kv(f, era, &list) : flush_table(f, state->family, era, &list);
+  FamilyEntry *entry = &f->draft->families[f->draft->family_count];
+  if (status == KVSTORE_OK) status = manifest_family_of(state->family, &f->draft->arena, entry);
+  if (status == KVSTORE_OK) {
+    f->draft->family_count++;
+    entry->run_count = list.count;
+    entry->runs = arena_copy(&f->draft->arena, list.runs ? list.runs : (RunEntry *)&list, list.count * sizeof *list.runs);
+    if (!entry->runs) status = status_nomem();
+  }
+  run_list_release(&list);
+  return status;
+}
+
+static Status flush_version(Flush *f) {
+  uint32_t count = f->version->family_count;
+  f->draft->families = arena_allocate_zeroed(&f->draft->arena, memory_array_size(count, sizeof(FamilyEntry)));
+  if (!f->draft->families) return status_nomem();
+  for (uint32_t i = 0; i < count; i++) TRY(flush_family(f, f->version->families[i]));
+  CRASH_POINT(flush_before_sync);
+  f->draft->next_run_number = atomic_load_explicit(&f->store->next_run_number, memory_order_relaxed);
+  return generation_publish(f->store, f->draft, f->job);
+}
+
+/* Holds the current version and the boundary that belongs to it. */
+static Version *hold_frozen(Store *store, WalCursor *target, uint32_t *next_family_id) {
+  mutex_lock(&store->apply_lock);
+  mutex_lock(&store->versions_lock);
+  Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
+  atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
+  *target = store->frozen;
+  *next_family_id = store->next_family_id;
+  mutex_unlock(&store->versions_lock);
+  mutex_unlock(&store->apply_lock);
+  return v;
+}
+
+/* After a flush: what is still owed is what was logged since its boundary. */
+static void settle_debt(Store *store) {
+  uint64_t end = shared_load(&store->page->end), start = shared_load(&store->page->start);
+  shared_store(&store->page->owed, end > start ? 2 * (end - start) + (256u << 10) : 0);
+}
+
+Status flush_frozen(Store *store, bool *flushed) {
+  Flush f = { .store = store };
+  WalCursor target;
+  uint32_t next_family_id;
+  *flushed = false;
+  f.version = hold_frozen(store, &target, &next_family_id);
+  Status status = KVSTORE_OK;
+  if (store->wal && target.position > shared_load(&store->page->start)) {
+    SpaceJob job;
+    space_job_init(&job, store, true);
+    f.job = &job;
+    f.boundary = target.sequence - 1;
+    status = generation_draft(store, f.version->manifest, &f.draft);
+    if (status == KVSTORE_OK) {
+      f.draft->replay = target;
+      f.draft->log_id = wal_log_id(store->wal);
+      f.draft->next_family_id = next_family_id;
+      status = flush_version(&f);
+    }
+    manifest_release(f.draft);
+    space_job_end(&job);
+    if (status == KVSTORE_OK) {
+      settle_debt(store);
+      COUNT(flushes);
+      *flushed = true;
+    }
+  }
+  mutex_lock(&store->versions_lock);
+  atomic_fetch_sub_explicit(&f.version->references, 1, memory_order_acq_rel);
+  mutex_unlock(&store->versions_lock);
+  versions_reclaim(store);
+  return status;
+}

@@ -1,0 +1,477 @@
+/* generation.c - from manifest to version, and from draft to the store's newest generation (GEN-3, LOG-4, FILE-1). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+/* ---- reading ---- */
+
+/* A store without a manifest: the default family, and nothing in it. */
+static Status manifest_of_new_store(Store *store, Manifest **out) {
+  Manifest *m = manifest_create();
+  if (!m) return status_nomem();
+  memcpy(m->store_id, store->store_id, sizeof m->store_id);
+  m->replay.sequence = 1;
+  m->next_family_id = FAMILY_DEFAULT_ID + 1;
+  m->next_run_number = 1;
+  m->next_extent_id = 1;
+  m->families = arena_allocate_zeroed(&m->arena, sizeof *m->families);
+  m->limbo = arena_allocate_zeroed(&m->arena, sizeof *m->limbo);
+  if (!m->families || !m->limbo) {
+    manifest_release(m);
+    return status_nomem();
+  }
+  m->family_count = 1;
+  m->families[0].id = FAMILY_DEFAULT_ID;
+  m->families[0].kind = FAMILY_KV;
+  m->families[0].name = (char *)"default";
+  m->families[0].next_column_id = 1;
+  *out = m;
+  return KVSTORE_OK;
+}
+
+Status generation_load(Store *store, Manifest **out) {
+  Superblock superblock;
+  uint32_t page;
+  SuperblockState state;
+  TRY(superblock_read(store->file.file, &superblock, &page, &state));
+  if (state != SUPERBLOCK_VALID || memcmp(superblock.store_id, store->store_id, sizeof store->store_id) != 0)
+    return status_fail(KVSTORE_CORRUPT, "the store's superblocks have changed under it");
+  OsStat stat;
+  TRY(os_stat_file(store->file.file, &stat));
+  store->superblock = superblock;
+  store->superblock_page = page;
+  if (!superblock.manifest_offset) return manifest_of_new_store(store, out);
+  Extent self = { superblock.manifest_id, superblock.manifest_offset, superblock.manifest_length,
+                  superblock.manifest_checksum, superblock.generation };
+  if (self.offset % PAGE_BYTES || self.offset < SUPERBLOCK_COUNT * PAGE_BYTES || self.length > stat.size ||
+      self.offset > stat.size || extent_bytes(self.length) > stat.size - self.offset)
+    return status_fail(KVSTORE_CORRUPT, "the file ends before its manifest: it has been cut short");
+  uint8_t *bytes = NULL;
+  TRY(extent_read(&store->file, &self, &bytes));
+  Manifest *m = NULL;
+  Status status = manifest_decode((Bytes){ bytes, (size_t)self.length }, stat.size, &m);
+  memory_release(bytes);
+  TRY(status);
+  m->self = self;
+  if (m->generation != superblock.generation || memcmp(m->store_id, store->store_id, sizeof m->store_id) != 0) {
+    manifest_release(m);
+    return status_fail(KVSTORE_CORRUPT, "the manifest is not that of its superblock");
+  }
+  *out = m;
+  return KVSTORE_OK;
+}
+
+/* ---- deleted sets of a manifest ---- */
+
+static Status read_deletes(Store *store, const ColumnRun *run, const RunDeletes *deletes, DeletedSet **set) {
+  uint32_t rows[RUN_SEGMENTS_MAX];
+  for (uint32_t i = 0; i < run->segment_count; i++) rows[i] = column_run_segment(run, i)->row_count;
+  uint8_t *bytes = NULL;
+  TRY(extent_read(&store->file, &deletes->extent, &bytes));
+  Reader in = reader_over(bytes, (size_t)deletes->extent.length);
+  DeletedSet *next = NULL;
+  Status status;
+  if (deletes->kind == DELETES_BITMAP) {
+    status = deleted_bitmap_read(&in, rows, run->segment_count, &next);
+  } else {
+    uint32_t *positions = NULL;
+    size_t count = 0;
+    status = deleted_list_read(&in, rows, run->segment_count, &positions, &count);
+    if (status == KVSTORE_OK) status = deleted_set_add_many(*set, run->segment_count, positions, count, &next);
+    memory_release(positions);
+  }
+  memory_release(bytes);
+  if (status != KVSTORE_OK) return status;
+  deleted_set_release(*set);
+  *set = next;
+  return KVSTORE_OK;
+}
+
+/* The dead rows of a run by its entry; what the run's layer in the current version has read already is shared. */
+static Status deletes_of(Store *store, const RunEntry *entry, const RunHandle *run, const RunLayer *known, DeletedSet **out) {
+  DeletedSet *set = NULL;
+  uint32_t from = 0;
+  if (known && known->deleted) {
+    const RunEntry *old = &known->run->entry;
+    uint32_t shared = 0;
+    while (shared < old->deletes_count && shared < entry->deletes_count &&
+           old->deletes[shared].extent.id == entry->deletes[shared].extent.id)
+      shared++;
+    if (shared == old->deletes_count) {
+      set = deleted_set_retain(known->deleted);
+      from = shared;
+    }
+  }
+  for (uint32_t i = from; i < entry->deletes_count; i++) {
+    Status status = read_deletes(store, run->columns, &entry->deletes[i], &set);
+    if (status == KVSTORE_OK) continue;
+    deleted_set_release(set);
+    return status;
+  }
+  *out = set;
+  return KVSTORE_OK;
+}
+
+/* ---- from manifest to version ---- */
+
+static const RunLayer *known_layer(const FamilyState *state, uint32_t number) {
+  if (!state) return NULL;
+  for (uint32_t e = 0; e < state->era_count; e++)
+    for (uint32_t i = 0; i < state->eras[e].run_count; i++)
+      if (state->eras[e].runs[i].run->entry.number == number) return &state->eras[e].runs[i];
+  return NULL;
+}
+
+/* An open run is taken over when only its delete lists may differ: then it needs a handle of its own entry. */
+static Status open_run(Store *store, const RunEntry *entry, Family *family, const FamilyState *known, RunLayer *out) {
+  const RunLayer *former = known_layer(known, entry->number);
+  if (former && former->run->entry.deletes_count == entry->deletes_count &&
+      (!entry->deletes_count ||
+       former->run->entry.deletes[entry->deletes_count - 1].extent.id == entry->deletes[entry->deletes_count - 1].extent.id)) {
+    out->run = run_retain(former->run);
+  } else {
+    TRY(run_handle_open(store, entry, family, &out->run));
+  }
+  return entry->kind == RUN_COLUMNS ? deletes_of(store, entry, out->run, former, &out->deleted) : KVSTORE_OK;
+}
+
+/* Locators into runs that stayed are copied; the others are looked up again when they are needed (VIS-5). */
+static Status carry_locators(const DeltaLayer *from, DeltaLayer *to, const Era *era) {
+  to->locators = locators_create();
+  if (!to->locators) return status_nomem();
+  uint32_t resolved = atomic_load_explicit(&from->locators->resolved, memory_order_acquire);
+  for (uint32_t first = 0; first < resolved; first += DELTA_SLAB_ROWS) {
+    uint32_t slab = first / DELTA_SLAB_ROWS, count = resolved - first < DELTA_SLAB_ROWS ? resolved - first : DELTA_SLAB_ROWS;
+    const uint64_t *old = atomic_load_explicit(&from->locators->slabs[slab], memory_order_acquire);
+    uint64_t *words = memory_allocate(DELTA_SLAB_ROWS * sizeof *words);
+    if (!words) return status_nomem();
+    for (uint32_t i = 0; i < count; i++) words[i] = old[i];
+    atomic_store_explicit(&to->locators->slabs[slab], words, memory_order_release);
+    for (uint32_t i = 0; i < count; i++) {
+      bool stayed = false;
+      if (old[i] != LOCATOR_NONE) {
+        Locator at = locator_unpack(old[i]);
+        for (uint32_t r = 0; r < era->run_count && !stayed; r++) stayed = era->runs[r].run->entry.number == at.run;
+      }
+      if (!stayed) words[i] = LOCATOR_UNKNOWN;
+    }
+  }
+  return KVSTORE_OK;
+}
+
+/* The base era of a family: the manifest's runs, and of the current state what came after the manifest's boundary. */
+static Status base_era(Store *store, const FamilyEntry *entry, Family *family, const FamilyState *known, uint64_t boundary,
+                       Era *out) {
+  const Era *old = NULL;
+  for (uint32_t i = 0; known && i < known->era_count; i++)
+    if (known->eras[i].since <= boundary) old = &known->eras[i];
+  if (old && old->dropped) old = NULL;
+  uint32_t deltas = 0, adopted = 0;
+  for (uint32_t i = 0; old && i < old->delta_count; i++)
+    deltas += atomic_load_explicit(&old->deltas[i].delta->boundary, memory_order_acquire) > boundary;
+  while (old && adopted < old->run_count && old->runs[adopted].since > boundary) adopted++;
+  TRY(era_allocate(out, deltas ? deltas : 1, adopted + entry->run_count));
+  Status status = KVSTORE_OK;
+  for (uint32_t i = 0; i < adopted; i++) {
+    out->runs[i] = old->runs[i];
+    run_retain(out->runs[i].run);
+    deleted_set_retain(out->runs[i].deleted);
+    if (out->runs[i].replaced) atomic_fetch_add_explicit(&out->runs[i].replaced->references, 1, memory_order_relaxed);
+  }
+  uint32_t opened = adopted;
+  for (uint32_t i = 0; i < entry->run_count && status == KVSTORE_OK; i++) {
+    status = open_run(store, &entry->runs[i], family, known, &out->runs[opened]);
+    if (out->runs[opened].run) opened++;
+    out->disjoint_count += entry->kind == FAMILY_KV && entry->runs[i].level == 1;
+  }
+  out->run_count = opened;
+  uint32_t kept = 0;
+  for (uint32_t i = 0; old && i < old->delta_count && status == KVSTORE_OK; i++) {
+    if (atomic_load_explicit(&old->deltas[i].delta->boundary, memory_order_acquire) <= boundary) continue;
+    out->deltas[kept].delta = delta_retain(old->deltas[i].delta);
+    if (family->kind == FAMILY_TABLE) status = carry_locators(&old->deltas[i], &out->deltas[kept], out);
+    kept++;
+  }
+  if (!kept && status == KVSTORE_OK) {
+    out->deltas[0].delta = delta_handle_create(family);
+    if (family->kind == FAMILY_TABLE) out->deltas[0].locators = locators_create();
+    if (!out->deltas[0].delta || (family->kind == FAMILY_TABLE && !out->deltas[0].locators)) status = status_nomem();
+    kept = out->deltas[0].delta != NULL;
+  }
+  out->delta_count = kept;
+  if (status == KVSTORE_OK && family->kind == FAMILY_TABLE) {
+    out->dead = dead_cache_create(out->run_count, out->delta_count);
+    if (!out->dead) status = status_nomem();
+  }
+  if (status == KVSTORE_OK) status = era_finish(out);
+  if (status != KVSTORE_OK) era_release(out);
+  return status;
+}
+
+static Status family_of_entry(const FamilyEntry *entry, Family **out) {
+  Family *f = memory_allocate_zeroed(sizeof *f);
+  if (!f) return status_nomem();
+  atomic_init(&f->references, 1);
+  f->id = entry->id;
+  f->kind = entry->kind;
+  f->flags = entry->flags;
+  f->next_column_id = entry->next_column_id;
+  f->boundary_row_id = entry->next_row_id;
+  atomic_init(&f->next_row_id, entry->next_row_id);
+  f->name = memory_copy_string(entry->name);
+  Status status = f->name ? KVSTORE_OK : status_nomem();
+  if (status == KVSTORE_OK && entry->schema.column_count) status = schema_copy(&entry->schema, &f->schema);
+  if (status == KVSTORE_OK) *out = f;
+  else family_release(f);
+  return status;
+}
+
+/* Eras that began after the manifest's boundary stay as they are. */
+static Status later_eras(const FamilyState *known, uint64_t boundary, FamilyState *to, uint32_t at) {
+  for (uint32_t i = 0; known && i < known->era_count; i++) {
+    if (known->eras[i].since <= boundary) continue;
+    TRY(era_copy(&known->eras[i], &to->eras[at++]));
+  }
+  return KVSTORE_OK;
+}
+
+static uint32_t count_later(const FamilyState *known, uint64_t boundary) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; known && i < known->era_count; i++) count += known->eras[i].since > boundary;
+  return count;
+}
+
+static Status state_of_entry(Store *store, const FamilyEntry *entry, FamilyState *known, uint64_t boundary, FamilyState **out) {
+  Family *family = known ? family_retain(known->family) : NULL;
+  if (!family) TRY(family_of_entry(entry, &family));
+  FamilyState *state = family_state_create(family, 1 + count_later(known, boundary));
+  Status status = state ? base_era(store, entry, family, known, boundary, &state->eras[0]) : status_nomem();
+  if (status == KVSTORE_OK) status = later_eras(known, boundary, state, 1);
+  family_release(family);
+  if (status != KVSTORE_OK) {
+    if (state) family_state_release(state);
+    return status;
+  }
+  *out = state;
+  return KVSTORE_OK;
+}
+
+/* A family that the manifest does not know: made after its boundary, or ended before it. */
+static Status state_without_entry(FamilyState *known, uint64_t boundary, FamilyState **out) {
+  *out = NULL;
+  uint32_t later = count_later(known, boundary);
+  if (!later) return KVSTORE_OK;
+  if (later == known->era_count) {
+    *out = family_state_retain(known);
+    return KVSTORE_OK;
+  }
+  FamilyState *state = family_state_create(known->family, later);
+  if (!state) return status_nomem();
+  Status status = later_eras(known, boundary, state, 0);
+  if (status != KVSTORE_OK) {
+    family_state_release(state);
+    return status;
+  }
+  *out = state;
+  return KVSTORE_OK;
+}
+
+Status generation_adopt(Store *store, Manifest *manifest) {
+  Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  if (current && current->manifest->generation >= manifest->generation) return KVSTORE_OK;
+  uint64_t boundary = manifest->replay.sequence - 1;
+  Version *next = version_copy(NULL, manifest->family_count + (current ? current->family_count : 0));
+  if (!next) return status_nomem();
+  next->manifest = manifest_retain(manifest);
+  Status status = KVSTORE_OK;
+  for (uint32_t i = 0; i < manifest->family_count && status == KVSTORE_OK; i++) {
+    const FamilyEntry *entry = &manifest->families[i];
+    FamilyState *state = NULL;
+    status = state_of_entry(store, entry, current ? version_family(current, entry->id) : NULL, boundary, &state);
+    if (state) version_set_family(next, state);
+  }
+  for (uint32_t i = 0; current && i < current->family_count && status == KVSTORE_OK; i++) {
+    if (manifest_family(manifest, current->families[i]->family->id)) continue;
+    FamilyState *state = NULL;
+    status = state_without_entry(current->families[i], boundary, &state);
+    if (state) version_set_family(next, state);
+  }
+  if (status != KVSTORE_OK) {
+    version_release(next);
+    return status;
+  }
+  if (store->next_family_id < manifest->next_family_id) store->next_family_id = manifest->next_family_id;
+  if (atomic_load_explicit(&store->next_run_number, memory_order_relaxed) < manifest->next_run_number)
+    atomic_store_explicit(&store->next_run_number, manifest->next_run_number, memory_order_relaxed);
+  version_publish(store, next);
+  return KVSTORE_OK;
+}
+
+/* ---- following another process ---- */
+
+static Status follow_locked(Store *store) {
+  const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  if (current->manifest->generation >= shared_load(&store->page->generation)) return KVSTORE_OK;
+  Manifest *manifest = NULL;
+  TRY(generation_load(store, &manifest));
+  Status status = KVSTORE_OK;
+  if (store->wal && manifest->log_id == wal_log_id(store->wal) && store->applied.position < manifest->replay.position) {
+    /* Too slow: what this process has not applied is in the manifest's runs. */
+    status = apply_forget(store, 0);
+    store->applied = manifest->replay;
+    store->frozen = manifest->replay;
+    atomic_store_explicit(&store->applied_sequence, manifest->replay.sequence - 1, memory_order_release);
+  }
+  if (status == KVSTORE_OK) status = generation_adopt(store, manifest);
+  manifest_release(manifest);
+  return status;
+}
+
+Status generation_follow(Store *store) {
+  mutex_lock(&store->apply_lock);
+  Status status = follow_locked(store);
+  mutex_unlock(&store->apply_lock);
+  thread_yield();
+  return status;
+}
+
+Status generation_follow_if_behind(Store *store) {
+  mutex_lock(&store->apply_lock);
+  Status status = follow_locked(store);
+  mutex_unlock(&store->apply_lock);
+  if (status != KVSTORE_OK) maintenance_give(store);
+  return status;
+}
+
+/* ---- publishing ---- */
+
+Status generation_draft(Store *store, const Manifest *from, Manifest **out) {
+  Manifest *m = manifest_create();
+  if (!m) return status_nomem();
+  m->generation = from->generation + 1;
+  memcpy(m->store_id, store->store_id, sizeof m->store_id);
+  m->replay = from->replay;
+  m->log_id = from->log_id;
+  m->next_family_id = from->next_family_id;
+  m->next_run_number = from->next_run_number;
+  m->clock_ms = (int64_t)shared_load(&store->page->clock);
+  *out = m;
+  return KVSTORE_OK;
+}
+
+/* Everything that the draft does not name any more goes to limbo; what nobody pins leaves it. */
+typedef struct Limbo {
+  Store *store;
+  Manifest *draft;
+  uint64_t *kept; /* offsets that the draft names, sorted */
+  size_t kept_count, kept_capacity;
+  LimboEntry *entries;
+  size_t count, capacity;
+  Status status;
+} Limbo;
+
+static void keep_offset(void *context, const Extent *extent) {
+  Limbo *l = context;
+  if (l->status == KVSTORE_OK) l->status = memory_grow(&l->kept, &l->kept_capacity, l->kept_count + 1, sizeof *l->kept);
+  if (l->status == KVSTORE_OK) l->kept[l->kept_count++] = extent->offset;
+}
+
+static int by_value(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void add_limbo(Limbo *l, LimboEntry entry) {
+  if (l->status == KVSTORE_OK) l->status = memory_grow(&l->entries, &l->capacity, l->count + 1, sizeof *l->entries);
+  if (l->status == KVSTORE_OK) l->entries[l->count++] = entry;
+}
+
+static void free_unless_kept(void *context, const Extent *extent) {
+  Limbo *l = context;
+  if (l->status != KVSTORE_OK) return;
+  if (bsearch(&extent->offset, l->kept, l->kept_count, sizeof *l->kept, by_value)) return;
+  add_limbo(l, (LimboEntry){ extent->offset, extent_bytes(extent->length), extent->birth, l->draft->generation });
+}
+
+static Status fill_limbo(Store *store, const Manifest *from, Manifest *draft) {
+  Limbo l = { .store = store, .draft = draft };
+  manifest_each_extent(draft, keep_offset, &l);
+  if (l.status == KVSTORE_OK && l.kept_count) qsort(l.kept, l.kept_count, sizeof *l.kept, by_value);
+  manifest_each_extent(from, free_unless_kept, &l);
+  for (uint32_t i = 0; i < from->limbo_count; i++)
+    if (generation_pinned(store, from->limbo[i].birth, from->limbo[i].death)) add_limbo(&l, from->limbo[i]);
+  if (l.status == KVSTORE_OK) {
+    draft->limbo = arena_copy(&draft->arena, l.entries ? l.entries : (LimboEntry *)&l, l.count * sizeof *l.entries);
+    if (draft->limbo) draft->limbo_count = (uint32_t)l.count;
+    else l.status = status_nomem();
+  }
+  memory_release(l.kept);
+  memory_release(l.entries);
+  return l.status;
+}
+
+static void name_birth(Manifest *draft) {
+  for (uint32_t f = 0; f < draft->family_count; f++) {
+    for (uint32_t r = 0; r < draft->families[f].run_count; r++) {
+      RunEntry *run = &draft->families[f].runs[r];
+      for (uint32_t i = 0; i < run->extent_count; i++)
+        if (!run->extents[i].birth) run->extents[i].birth = draft->generation;
+      for (uint32_t i = 0; i < run->deletes_count; i++)
+        if (!run->deletes[i].extent.birth) run->deletes[i].extent.birth = draft->generation;
+    }
+  }
+}
+
+static Status write_manifest(Manifest *draft, SpaceJob *job) {
+  Buffer bytes = { 0 };
+  Status status = manifest_encode(draft, &bytes);
+  if (status == KVSTORE_OK) status = space_write(job, bytes.data, bytes.length, &draft->self);
+  draft->self.birth = draft->generation;
+  buffer_release(&bytes);
+  return status;
+}
+
+static Status write_superblock(Store *store, const Manifest *m) {
+  Superblock next = store->superblock;
+  next.generation = m->generation;
+  next.manifest_offset = m->self.offset;
+  next.manifest_length = m->self.length;
+  next.manifest_id = m->self.id;
+  next.manifest_checksum = m->self.checksum;
+  uint32_t other = 1 - store->superblock_page;
+  CRASH_POINT(superblock_before_write);
+  TRY(superblock_write(store->file.file, &next, other));
+  CRASH_POINT(superblock_before_sync);
+  TRY(os_sync(store->file.file));
+  store->superblock = next;
+  store->superblock_page = other;
+  return KVSTORE_OK;
+}
+
+Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
+  SharedPage *page = store->page;
+  const Manifest *from = atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
+  name_birth(draft);
+  TRY(fill_limbo(store, from, draft));
+  draft->next_extent_id = shared_load(&page->next_extent) + 2; /* the manifest's own, too */
+  TRY(write_manifest(draft, job));
+  CRASH_POINT(manifest_before_sync);
+  TRY(os_sync(store->file.file));
+  TRY(write_superblock(store, draft));
+  CRASH_POINT(generation_before_oldest);
+  if (store->wal) TRY(wal_raise_oldest(store->wal, draft->generation));
+  CRASH_POINT(generation_after_oldest);
+  shared_raise(&page->visible, draft->replay.sequence - 1);
+  mutex_lock(&store->apply_lock);
+  Status status = generation_adopt(store, draft);
+  if (status == KVSTORE_OK) {
+    shared_raise(&page->synced, draft->replay.position);
+    shared_raise(&page->start, draft->replay.position);
+    atomic_store_explicit(&page->generation.word, draft->generation, memory_order_seq_cst);
+  }
+  mutex_unlock(&store->apply_lock);
+  return status;
+}

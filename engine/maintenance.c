@@ -1,0 +1,151 @@
+/* maintenance.c - who flushes and compacts, and when: one process at a time holds the maintenance word (GEN-3); in this
+ * process the store's own thread does the work, or whoever needs it done. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 };
+
+static const uint64_t life_byte = UINT64_C(1) << 62;
+
+/* ---- the word ---- */
+
+static bool holder_is_dead(Store *store, uint32_t process) {
+  bool held = true;
+  uint64_t first;
+  return process != store->process && os_lock_query(store->file.file, life_byte + process, 1, &held, &first) == KVSTORE_OK && !held;
+}
+
+/* Who inherits maintenance from the dead makes durable what they may have written, and adopts it. */
+static Status inherit(Store *store, uint64_t word) {
+  SharedPage *page = store->page;
+  uint64_t mine = (uint64_t)store->process << 32 | 1;
+  if (!atomic_compare_exchange_strong(&page->maintenance.word, &word, mine)) return KVSTORE_OK;
+  Status status = os_sync(store->file.file);
+  Manifest *newest = NULL;
+  if (status == KVSTORE_OK) status = generation_load(store, &newest);
+  if (status == KVSTORE_OK && newest->generation > shared_load(&page->generation)) {
+    shared_raise(&page->visible, newest->replay.sequence - 1);
+    mutex_lock(&store->apply_lock);
+    status = generation_adopt(store, newest);
+    if (status == KVSTORE_OK) {
+      shared_raise(&page->start, newest->replay.position);
+      atomic_store_explicit(&page->generation.word, newest->generation, memory_order_seq_cst);
+    }
+    mutex_unlock(&store->apply_lock);
+  }
+  manifest_release(newest);
+  if (status != KVSTORE_OK) maintenance_give(store);
+  return status;
+}
+
+Status maintenance_take(Store *store, bool wait) {
+  SharedPage *page = store->page;
+  uint64_t mine = (uint64_t)store->process << 32 | 1;
+  for (;;) {
+    uint32_t ticket = atomic_load_explicit(&page->maintenance_waiters, memory_order_acquire);
+    uint64_t nobody = 0;
+    if (atomic_compare_exchange_strong(&page->maintenance.word, &nobody, mine)) return generation_follow_if_behind(store);
+    uint32_t holder = (uint32_t)(nobody >> 32);
+    if (holder_is_dead(store, holder)) {
+      TRY(inherit(store, nobody));
+      if (shared_load(&page->maintenance) == mine) return KVSTORE_OK;
+      continue;
+    }
+    if (!wait) return KVSTORE_BUSY;
+    futex_wait(&page->maintenance_waiters, ticket, LOOK_AGAIN_NS);
+  }
+}
+
+void maintenance_give(Store *store) {
+  shared_store(&store->page->maintenance, 0);
+  atomic_fetch_add_explicit(&store->page->maintenance_waiters, 1, memory_order_release);
+  futex_wake_all(&store->page->maintenance_waiters);
+}
+
+/* ---- the work ---- */
+
+bool store_has_frozen(Store *store) {
+  mutex_lock(&store->apply_lock);
+  bool frozen = store->frozen.position > shared_load(&store->page->start);
+  mutex_unlock(&store->apply_lock);
+  return frozen;
+}
+
+static Status do_all(Store *store) {
+  bool did = true;
+  while (did) {
+    TRY(flush_frozen(store, &did));
+    if (did) continue;
+    TRY(compact_once(store, &did));
+  }
+  return KVSTORE_OK;
+}
+
+Status maintenance_run(Store *store) {
+  TRY(maintenance_take(store, true));
+  Status status = do_all(store);
+  maintenance_give(store);
+  return status;
+}
+
+/* ---- the thread ---- */
+
+static void work(void *context) {
+  Store *store = context;
+  mutex_lock(&store->work_lock);
+  while (!store->worker_stop) {
+    if (!store->work_pending) {
+      condition_wait(&store->work_wanted, &store->work_lock);
+      continue;
+    }
+    store->work_pending = false;
+    mutex_unlock(&store->work_lock);
+    Status status = maintenance_run(store);
+    mutex_lock(&store->work_lock);
+    store->work_status = status;
+    store->work_rounds++;
+    condition_broadcast(&store->work_done);
+  }
+  mutex_unlock(&store->work_lock);
+}
+
+void maintenance_ask(Store *store) {
+  if (!store->background) return;
+  mutex_lock(&store->work_lock);
+  store->work_pending = true;
+  if (!store->worker_started) store->worker_started = thread_start(&store->worker, work, store) == KVSTORE_OK;
+  condition_signal(&store->work_wanted);
+  mutex_unlock(&store->work_lock);
+}
+
+void maintenance_stop(Store *store) {
+  mutex_lock(&store->work_lock);
+  bool started = store->worker_started;
+  store->worker_stop = true;
+  condition_broadcast(&store->work_wanted);
+  mutex_unlock(&store->work_lock);
+  if (started) thread_join(&store->worker);
+  store->worker_started = false;
+}
+
+Status maintenance_wait_flushed(Store *store) {
+  while (store_has_frozen(store)) {
+    maintenance_ask(store);
+    mutex_lock(&store->work_lock);
+    bool threaded = store->worker_started;
+    uint64_t round = store->work_rounds;
+    bool finished = true;
+    if (threaded) {
+      while (finished && store->work_rounds == round)
+        finished = condition_wait_for(&store->work_done, &store->work_lock, LOOK_AGAIN_NS);
+    }
+    Status status = threaded && finished ? store->work_status : KVSTORE_OK;
+    mutex_unlock(&store->work_lock);
+    if (!threaded) status = maintenance_run(store);
+    if (status != KVSTORE_OK && store_has_frozen(store))
+      return status_fail(status, "what the log holds could not be written into the store's file");
+  }
+  return KVSTORE_OK;
+}

@@ -1,0 +1,142 @@
+/* replay.c - records of the log into memory: following other processes, and recovery. */
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+#include "engine/row_stage.h"
+
+static Status find_era(Store *store, const Operation *op, int kind, FamilyState **state, Era **era) {
+  *state = version_family(atomic_load_explicit(&store->current, memory_order_relaxed), op->family_id);
+  if (!*state) return status_fail(KVSTORE_CORRUPT, "the log writes to family %u, which is not there", op->family_id);
+  *era = &(*state)->eras[(*state)->era_count - 1];
+  if ((*era)->dropped || (int)(*state)->family->kind != kind)
+    return status_fail(KVSTORE_CORRUPT, "the log writes to family %u as what it is not", op->family_id);
+  return KVSTORE_OK;
+}
+
+static void raise_row_id(Family *family, const RowStage *stage) {
+  if (!family->schema.has_row_id) return;
+  const uint64_t *ids = stage->values[family->schema.column_count - 1];
+  if (ids[0] >= atomic_load_explicit(&family->next_row_id, memory_order_relaxed))
+    atomic_store_explicit(&family->next_row_id, ids[0] + 1, memory_order_relaxed);
+}
+
+static Status replay_row(Store *store, const Operation *op, uint64_t sequence, Arena *arena) {
+  FamilyState *state;
+  Era *era;
+  TRY(find_era(store, op, FAMILY_TABLE, &state, &era));
+  uint64_t hash = hash_key(op->key.data, op->key.length);
+  if (op->kind == OPERATION_ROW_DELETE) return apply_row_delete(store, era, op->key, hash, sequence);
+  const Schema *schema = &state->family->schema;
+  if (op->schema_version != schema->version)
+    return status_fail(KVSTORE_CORRUPT, "the log holds a row of schema version %u, which is not there", op->schema_version);
+  RowStage stage;
+  TRY(row_stage_create(&stage, schema, 1, arena));
+  TRY(record_row_read_into(op->payload, schema, ROW_CHECK_TEXT, stage.values, stage.nulls, 0));
+  TRY(apply_row(store, era, op->key, hash, stage.columns, 0, op->expiry, sequence));
+  raise_row_id(state->family, &stage);
+  return KVSTORE_OK;
+}
+
+static Status replay_kv(Store *store, const Operation *op, uint64_t sequence) {
+  FamilyState *state;
+  Era *era;
+  TRY(find_era(store, op, FAMILY_KV, &state, &era));
+  return apply_kv(store, era, op->key, op->payload, op->expiry, op->kind == OPERATION_KV_DELETE, sequence);
+}
+
+static Status replay_operation(Store *store, const Operation *op, uint64_t sequence, Arena *arena) {
+  switch (op->kind) {
+    case OPERATION_KV_PUT:
+    case OPERATION_KV_DELETE: return replay_kv(store, op, sequence);
+    case OPERATION_ROW_UPSERT:
+    case OPERATION_ROW_DELETE: return replay_row(store, op, sequence, arena);
+    case OPERATION_FAMILY_CREATE: return apply_family_create(store, op->family_id, op->payload, sequence);
+    case OPERATION_FAMILY_DROP: return apply_family_end(store, op->family_id, true, sequence);
+    case OPERATION_FAMILY_CLEAR: return apply_family_end(store, op->family_id, false, sequence);
+    case OPERATION_ADOPT_RUN: return apply_adopt(store, op->family_id, op->payload, sequence);
+    case OPERATION_SCHEMA_CHANGE: break;
+  }
+  return status_fail(KVSTORE_UNSUPPORTED, "the log holds an operation that this library does not know");
+}
+
+static Status replay_transaction(Store *store, const WalRecord *record) {
+  OperationReader operations = operation_reader_over(record->operations);
+  uint64_t sequence = record->header.first_sequence, end = sequence + record->header.sequence_count;
+  Arena arena = { 0 };
+  Status status;
+  for (;;) {
+    Operation op;
+    bool more;
+    status = operation_next(&operations, &op, &more);
+    if (status != KVSTORE_OK || !more) break;
+    if (sequence >= end) {
+      status = status_fail(KVSTORE_CORRUPT, "a record of the log holds more operations than it says");
+      break;
+    }
+    arena_reset(&arena);
+    status = replay_operation(store, &op, sequence++, &arena);
+    if (status != KVSTORE_OK) break;
+  }
+  arena_release(&arena);
+  return status;
+}
+
+/* The cursor has stepped over the record already where a boundary is applied: what freezes is what lies before it. */
+Status store_apply_record(Store *store, const WalRecord *record) {
+  if (record->header.kind == RECORD_TRANSACTION) return replay_transaction(store, record);
+  if (record->header.kind == RECORD_BOUNDARY) return apply_boundary(store);
+  return KVSTORE_OK;
+}
+
+static Status apply_to(Store *store, uint64_t end) {
+  while (store->applied.position < end) {
+    WalRecord record;
+    WalCursor at = store->applied;
+    TRY(wal_read(store->wal, &at, end, &store->window, &record));
+    WalCursor before = store->applied;
+    store->applied = at;
+    Status status = store_apply_record(store, &record);
+    if (status != KVSTORE_OK) {
+      store->applied = before;
+      return status;
+    }
+    atomic_store_explicit(&store->applied_sequence, at.sequence - 1, memory_order_release);
+  }
+  return KVSTORE_OK;
+}
+
+Status store_apply(Store *store, uint64_t end) {
+  mutex_lock(&store->apply_lock);
+  Status status = KVSTORE_OK;
+  if (store->applied.position < end) {
+    status = log_attach(store);
+    if (status == KVSTORE_OK) status = apply_to(store, end);
+  }
+  mutex_unlock(&store->apply_lock);
+  return status;
+}
+
+/* ---- recovery ---- */
+
+static Status recover_record(void *context, const WalRecord *record) {
+  Store *store = context;
+  store->applied.sequence = record->header.first_sequence + record->header.sequence_count;
+  store->applied.position = record->header.position + record->header.length;
+  store->applied.checksum = record->header.checksum;
+  return store_apply_record(store, record);
+}
+
+Status log_recover(Store *store, uint64_t clean_end, WalRecovery *out) {
+  mutex_lock(&store->apply_lock);
+  Status status = wal_recover(store->wal, store->applied, clean_end, recover_record, store, out);
+  if (status == KVSTORE_OK) {
+    store->applied = out->tail;
+    atomic_store_explicit(&store->applied_sequence, out->tail.sequence - 1, memory_order_release);
+    COUNT(recoveries);
+  }
+  mutex_unlock(&store->apply_lock);
+  return status;
+}

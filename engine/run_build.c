@@ -1,0 +1,145 @@
+#include "engine/run_build.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "engine/row_stage.h"
+
+/* ---- lists and entries ---- */
+
+Status run_list_add(RunList *list, const RunEntry *entry) {
+  TRY(memory_grow(&list->runs, &list->capacity, list->count + 1, sizeof *list->runs));
+  TRY(run_entry_copy(entry, list->arena, &list->runs[list->count]));
+  list->count++;
+  return KVSTORE_OK;
+}
+
+void run_list_release(RunList *list) {
+  memory_release(list->runs);
+  list->runs = NULL;
+  list->count = 0;
+}
+
+Status run_entry_make(Store *store, SpaceSink *sink, uint32_t kind, uint32_t level, uint32_t schema_version,
+                      uint64_t row_count, const Buffer *directory, Arena *arena, RunEntry *out) {
+  Extent last;
+  TRY(space_write(sink->job, directory->data, directory->length, &last));
+  *out = (RunEntry){ 0 };
+  out->number = atomic_fetch_add_explicit(&store->next_run_number, 1, memory_order_relaxed);
+  out->kind = kind;
+  out->level = level;
+  out->schema_version = schema_version;
+  out->row_count = row_count;
+  out->extent_count = sink->count + 1;
+  out->extents = arena_copy(arena, sink->job->extents + sink->first, out->extent_count * sizeof(Extent));
+  out->deletes = arena_allocate(arena, 1);
+  if (!out->extents || !out->deletes) return status_nomem();
+  for (uint32_t i = 0; i < out->extent_count; i++) out->data_bytes += extent_bytes(out->extents[i].length);
+  return KVSTORE_OK;
+}
+
+/* ---- tables ---- */
+
+enum { GATHER_ROWS = 8192 };
+
+struct TableRunBuilder {
+  Store *store;
+  SpaceJob *job;
+  const Schema *schema;
+  Arena *arena;
+  RunList runs;
+  ColumnRunWriter *writer;
+  SpaceSink sink;
+  Arena stage_arena;
+  RowStage stage;
+  int64_t *expiry;
+  uint32_t staged;
+  bool has_expiry;
+};
+
+Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, Arena *arena, TableRunBuilder **out) {
+  TableRunBuilder *b = memory_allocate_zeroed(sizeof *b);
+  if (!b) return status_nomem();
+  b->store = store;
+  b->job = job;
+  b->schema = schema;
+  b->arena = b->runs.arena = arena;
+  Status status = row_stage_create(&b->stage, schema, GATHER_ROWS, &b->stage_arena);
+  b->expiry = arena_allocate(&b->stage_arena, GATHER_ROWS * sizeof *b->expiry);
+  if (status == KVSTORE_OK && !b->expiry) status = status_nomem();
+  if (status == KVSTORE_OK) *out = b;
+  else table_run_builder_destroy(b);
+  return status;
+}
+
+void table_run_builder_destroy(TableRunBuilder *b) {
+  if (!b) return;
+  column_run_writer_destroy(b->writer);
+  run_list_release(&b->runs);
+  arena_release(&b->stage_arena);
+  memory_release(b);
+}
+
+static Status open_writer(TableRunBuilder *b) {
+  if (b->writer) return KVSTORE_OK;
+  RunSink sink = space_sink(&b->sink, b->job);
+  return column_run_writer_create(&sink, b->schema, NULL, &b->writer);
+}
+
+static Status close_writer(TableRunBuilder *b) {
+  Buffer directory = { 0 };
+  ColumnRunSummary summary = { 0 };
+  RunEntry entry;
+  Status status = column_run_writer_finish(b->writer, &directory, &summary);
+  if (status == KVSTORE_OK)
+    status = run_entry_make(b->store, &b->sink, RUN_COLUMNS, 0, b->schema->version, summary.row_count, &directory, b->arena,
+                            &entry);
+  if (status == KVSTORE_OK) status = run_list_add(&b->runs, &entry);
+  column_run_summary_release(&summary);
+  buffer_release(&directory);
+  column_run_writer_destroy(b->writer);
+  b->writer = NULL;
+  return status;
+}
+
+Status table_run_builder_add_batch(TableRunBuilder *b, const ColumnBatch *rows) {
+  for (uint32_t next = 0; next < rows->row_count;) {
+    TRY(open_writer(b));
+    TRY(column_run_writer_add(b->writer, rows, &next));
+    if (column_run_writer_is_full(b->writer)) TRY(close_writer(b));
+  }
+  return KVSTORE_OK;
+}
+
+static Status flush_stage(TableRunBuilder *b) {
+  if (!b->staged) return KVSTORE_OK;
+  ColumnBatch batch = { b->staged, b->schema->column_count, b->stage.columns, b->has_expiry ? b->expiry : NULL };
+  b->staged = 0;
+  return table_run_builder_add_batch(b, &batch);
+}
+
+Status table_run_builder_add_row(TableRunBuilder *b, const ColumnArray *columns, size_t row, int64_t expiry) {
+  if (b->staged == GATHER_ROWS) TRY(flush_stage(b));
+  uint32_t to = b->staged++;
+  for (uint32_t c = 0; c < b->schema->column_count; c++) {
+    size_t width = type_array_width(b->schema->columns[c].type);
+    memcpy((uint8_t *)b->stage.values[c] + to * width, (const uint8_t *)columns[c].values + row * width, width);
+    b->stage.nulls[c][to] = columns[c].nulls ? columns[c].nulls[row] : 0;
+  }
+  b->expiry[to] = expiry;
+  b->has_expiry |= expiry != EXPIRY_NEVER;
+  return KVSTORE_OK;
+}
+
+Status table_run_builder_add(TableRunBuilder *b, const TableDelta *delta, uint32_t row) {
+  TableSlab slab = table_delta_slab(delta, table_slab_of(row));
+  uint32_t at = table_slab_offset(row);
+  return table_run_builder_add_row(b, slab.columns, at, slab.expiry ? slab.expiry[at] : EXPIRY_NEVER);
+}
+
+Status table_run_builder_finish(TableRunBuilder *b, RunList *list) {
+  TRY(flush_stage(b));
+  if (b->writer) TRY(close_writer(b));
+  for (uint32_t i = b->runs.count; i-- > 0;) TRY(run_list_add(list, &b->runs.runs[i]));
+  return KVSTORE_OK;
+}

@@ -1,0 +1,41 @@
+/* run_build.h - writing runs into the file and describing them in a manifest draft. */
+#ifndef COLONNADE_ENGINE_RUN_BUILD_H
+#define COLONNADE_ENGINE_RUN_BUILD_H
+
+#include "engine/engine_internal.h"
+
+/* A growing list of run entries, in an arena. */
+typedef struct RunList {
+  Arena *arena;
+  RunEntry *runs;
+  uint32_t count;
+  size_t capacity; /* of `runs`, which is heap memory until run_list_finish */
+} RunList;
+
+Status run_list_add(RunList *list, const RunEntry *entry) MUST_CHECK;
+void run_list_release(RunList *list);
+
+/* The entry of a run whose extents the sink has emitted: writes the directory as its last extent. */
+Status run_entry_make(Store *store, SpaceSink *sink, uint32_t kind, uint32_t level, uint32_t schema_version,
+                      uint64_t row_count, const Buffer *directory, Arena *arena, RunEntry *out) MUST_CHECK;
+
+/* What a merge yields from where it stands, as row runs of about `bytes_max` each; rows whose expiry is less than
+ * `expired_before` stay behind. */
+Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max, int64_t expired_before,
+                   RunList *list) MUST_CHECK;
+/* The manifest's entry of a family, without runs. */
+Status manifest_family_of(const Family *family, Arena *arena, FamilyEntry *out) MUST_CHECK;
+
+/* Rows of one table as column runs: gathered from anywhere in key order, cut into runs as they fill. */
+typedef struct TableRunBuilder TableRunBuilder;
+Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, Arena *arena, TableRunBuilder **out) MUST_CHECK;
+/* Row `row` of a delta; its arrays stay until the next flush of the builder, which the builder does by itself. */
+Status table_run_builder_add(TableRunBuilder *b, const TableDelta *delta, uint32_t row) MUST_CHECK;
+Status table_run_builder_add_row(TableRunBuilder *b, const ColumnArray *columns, size_t row, int64_t expiry) MUST_CHECK;
+/* A batch of rows in key order. */
+Status table_run_builder_add_batch(TableRunBuilder *b, const ColumnBatch *rows) MUST_CHECK;
+/* Ends the last run and appends all of them to the list. */
+Status table_run_builder_finish(TableRunBuilder *b, RunList *list) MUST_CHECK;
+void table_run_builder_destroy(TableRunBuilder *b);
+
+#endif

@@ -1,0 +1,233 @@
+/* space.c - where new extents go. Free is what no manifest, limbo list, reservation or adopted record names (FILE-7): the
+ * list of used ranges is made from these each time, so that no stored free list can be wrong. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+/* What a flush takes beside a copy of the rows: directories, padding, the manifest. */
+enum { FLUSH_OVERHEAD = 256 << 10, GROWTH_MIN = 1 << 20 };
+
+typedef struct Range {
+  uint64_t begin, end;
+} Range;
+
+typedef struct UsedRanges {
+  Range *ranges;
+  size_t count, capacity;
+  Status status;
+} UsedRanges;
+
+static void add_range(UsedRanges *used, uint64_t begin, uint64_t length) {
+  if (!length || used->status != KVSTORE_OK) return;
+  used->status = memory_grow(&used->ranges, &used->capacity, used->count + 1, sizeof *used->ranges);
+  if (used->status == KVSTORE_OK) used->ranges[used->count++] = (Range){ begin, begin + length };
+}
+
+static void add_extent(void *context, const Extent *extent) { add_range(context, extent->offset, extent_bytes(extent->length)); }
+
+static void add_adopted(UsedRanges *used, const Version *v) {
+  for (uint32_t f = 0; f < v->family_count; f++) {
+    for (uint32_t e = 0; e < v->families[f]->era_count; e++) {
+      const Era *era = &v->families[f]->eras[e];
+      for (uint32_t r = 0; r < era->run_count; r++) {
+        if (!era->runs[r].since) continue;
+        const RunEntry *entry = &era->runs[r].run->entry;
+        for (uint32_t i = 0; i < entry->extent_count; i++) add_extent(used, &entry->extents[i]);
+      }
+    }
+  }
+}
+
+static int by_begin(const void *a, const void *b) {
+  uint64_t x = ((const Range *)a)->begin, y = ((const Range *)b)->begin;
+  return (x > y) - (x < y);
+}
+
+/* Every range that may not be written, in order. The allocating mutex is held and the log is applied to its end. */
+static Status used_ranges(Store *store, UsedRanges *used) {
+  const Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
+  add_range(used, 0, SUPERBLOCK_COUNT * PAGE_BYTES);
+  if (store->superblock.ring_offset)
+    add_range(used, store->superblock.ring_offset, round_up(store->superblock.ring_capacity, PAGE_BYTES) + PAGE_BYTES);
+  manifest_each_extent(v->manifest, add_extent, used);
+  for (uint32_t i = 0; i < v->manifest->limbo_count; i++) {
+    const LimboEntry *l = &v->manifest->limbo[i];
+    if (generation_pinned(store, l->birth, l->death)) add_range(used, l->offset, l->bytes);
+  }
+  add_adopted(used, v);
+  SharedReservation *reservations = shared_reservations(store->page);
+  for (int i = 0; i < SHARED_RESERVATIONS; i++) {
+    if (!atomic_load_explicit(&reservations[i].owner, memory_order_acquire)) continue;
+    add_range(used, atomic_load_explicit(&reservations[i].offset, memory_order_acquire),
+              atomic_load_explicit(&reservations[i].length, memory_order_acquire));
+  }
+  if (used->status == KVSTORE_OK) qsort(used->ranges, used->count, sizeof *used->ranges, by_begin);
+  return used->status;
+}
+
+/* The first free place for `bytes`. An extent does not cross a window's edge if it fits a window (FILE-6). */
+static uint64_t first_fit(const UsedRanges *used, uint64_t bytes) {
+  uint64_t at = 0;
+  for (size_t i = 0; i <= used->count; i++) {
+    uint64_t gap_end = i < used->count ? used->ranges[i].begin : UINT64_MAX;
+    uint64_t place = at;
+    if (bytes <= WINDOW_BYTES && place / WINDOW_BYTES != (place + bytes - 1) / WINDOW_BYTES)
+      place = round_up(place, WINDOW_BYTES);
+    if (place < gap_end && gap_end - place >= bytes) return place;
+    if (i < used->count && used->ranges[i].end > at) at = used->ranges[i].end;
+  }
+  return at;
+}
+
+static uint64_t ranges_end(const UsedRanges *used) {
+  uint64_t end = 0;
+  for (size_t i = 0; i < used->count; i++)
+    if (used->ranges[i].end > end) end = used->ranges[i].end;
+  return end;
+}
+
+/* The allocated size of the file is at least `size`. Allocating mutex held. */
+static Status grow_file(Store *store, uint64_t size) {
+  uint64_t now = shared_load(&store->page->file_size);
+  if (size <= now) return KVSTORE_OK;
+  TRY(os_allocate(store->file.file, now, size - now));
+  shared_store(&store->page->file_size, size);
+  return KVSTORE_OK;
+}
+
+static Status reserve(SpaceJob *job, uint64_t offset, uint64_t bytes) {
+  SharedReservation *all = shared_reservations(job->store->page);
+  if (job->reservation_count) { /* next to the last one: one entry serves both */
+    SharedReservation *last = &all[job->reservations[job->reservation_count - 1]];
+    uint64_t length = atomic_load_explicit(&last->length, memory_order_relaxed);
+    if (atomic_load_explicit(&last->offset, memory_order_relaxed) + length == offset) {
+      atomic_store_explicit(&last->length, length + bytes, memory_order_release);
+      return KVSTORE_OK;
+    }
+  }
+  TRY(memory_grow(&job->reservations, &job->reservation_capacity, job->reservation_count + 1, sizeof *job->reservations));
+  for (uint32_t i = 0; i < SHARED_RESERVATIONS; i++) {
+    if (atomic_load_explicit(&all[i].owner, memory_order_acquire)) continue;
+    atomic_store_explicit(&all[i].offset, offset, memory_order_relaxed);
+    atomic_store_explicit(&all[i].length, bytes, memory_order_relaxed);
+    atomic_store_explicit(&all[i].owner, job->store->process, memory_order_release);
+    job->reservations[job->reservation_count++] = i;
+    return KVSTORE_OK;
+  }
+  return status_fail(KVSTORE_LIMIT, "too many pieces of the file are being written at once");
+}
+
+static Status allocate_locked(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
+  Store *store = job->store;
+  UsedRanges used = { 0 };
+  Status status = used_ranges(store, &used);
+  if (status == KVSTORE_OK) {
+    *offset = first_fit(&used, bytes);
+    uint64_t end = ranges_end(&used);
+    if (*offset + bytes > end) end = *offset + bytes;
+    uint64_t kept = job->owed ? 0 : shared_load(&store->page->owed);
+    status = grow_file(store, end + kept);
+    if (status == KVSTORE_OK) status = reserve(job, *offset, bytes);
+    if (status == KVSTORE_OK) shared_store(&store->page->used_end, end);
+  }
+  memory_release(used.ranges);
+  return status;
+}
+
+static Status allocate(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
+  Store *store = job->store;
+  bool died;
+  TRY(shared_mutex_lock(&store->page->allocating, &died));
+  Status status = store_apply(store, shared_load(&store->page->end));
+  if (status == KVSTORE_OK) status = allocate_locked(job, bytes, offset);
+  shared_mutex_unlock(&store->page->allocating);
+  return status;
+}
+
+void space_job_init(SpaceJob *job, Store *store, bool owed) {
+  memset(job, 0, sizeof *job);
+  job->store = store;
+  job->owed = owed;
+}
+
+Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *out) {
+  Store *store = job->store;
+  Extent extent = { 0 };
+  extent.length = length;
+  extent.id = atomic_fetch_add_explicit(&store->page->next_extent.word, 1, memory_order_relaxed);
+  TRY(memory_grow(&job->extents, &job->extent_capacity, job->extent_count + 1, sizeof *job->extents));
+  TRY(allocate(job, extent_bytes(length), &extent.offset));
+  TRY(extent_write(&store->file, bytes, &extent));
+  job->extents[job->extent_count++] = extent;
+  *out = extent;
+  return KVSTORE_OK;
+}
+
+void space_job_end(SpaceJob *job) {
+  if (!job->store) return;
+  SharedReservation *all = shared_reservations(job->store->page);
+  for (size_t i = 0; i < job->reservation_count; i++)
+    atomic_store_explicit(&all[job->reservations[i]].owner, 0, memory_order_release);
+  memory_release(job->reservations);
+  memory_release(job->extents);
+  memset(job, 0, sizeof *job);
+}
+
+static Status sink_emit(void *context, const uint8_t *bytes, size_t length, uint32_t *ordinal) {
+  SpaceSink *sink = context;
+  Extent extent;
+  TRY(space_write(sink->job, bytes, length, &extent));
+  *ordinal = sink->count++;
+  return KVSTORE_OK;
+}
+
+RunSink space_sink(SpaceSink *sink, SpaceJob *job) {
+  sink->job = job;
+  sink->count = 0;
+  sink->first = job->extent_count;
+  return (RunSink){ sink, sink_emit };
+}
+
+Status space_trim(Store *store) {
+  UsedRanges used = { 0 };
+  Status status = used_ranges(store, &used);
+  uint64_t end = ranges_end(&used);
+  memory_release(used.ranges);
+  return status == KVSTORE_OK ? os_truncate(store->file.file, end) : status;
+}
+
+Status space_measure(Store *store) {
+  OsStat stat;
+  UsedRanges used = { 0 };
+  TRY(os_stat_file(store->file.file, &stat));
+  Status status = used_ranges(store, &used);
+  SharedPage *page = store->page;
+  shared_store(&page->used_end, ranges_end(&used));
+  shared_store(&page->file_size, stat.size);
+  uint64_t start = shared_load(&page->start), end = shared_load(&page->end);
+  shared_store(&page->owed, end > start ? 2 * (end - start) + FLUSH_OVERHEAD : 0);
+  memory_release(used.ranges);
+  return status;
+}
+
+
+Status space_owe(Store *store, uint64_t bytes) {
+  SharedPage *page = store->page;
+  uint64_t owed = shared_load(&page->owed), more = 2 * bytes + (owed ? 0 : FLUSH_OVERHEAD);
+  if (LIKELY(shared_load(&page->used_end) + owed + more <= shared_load(&page->file_size))) {
+    shared_store(&page->owed, owed + more);
+    return KVSTORE_OK;
+  }
+  bool died;
+  TRY(shared_mutex_lock(&page->allocating, &died));
+  uint64_t needed = shared_load(&page->used_end) + owed + more, growth = needed / 16;
+  if (growth < GROWTH_MIN) growth = GROWTH_MIN;
+  Status status = grow_file(store, round_up(needed + growth, PAGE_BYTES));
+  if (status == KVSTORE_FULL) status = grow_file(store, round_up(needed, PAGE_BYTES));
+  if (status == KVSTORE_OK) shared_store(&page->owed, owed + more);
+  shared_mutex_unlock(&page->allocating);
+  return status;
+}

@@ -1,0 +1,522 @@
+/* store.c - the life of a store in this process: open, recover, join, close (PROC-1 to PROC-5, FILE-2, LOG-1, LOG-3). */
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+enum { JOIN_ROUNDS = 10, JOIN_WAIT_MS = 5000 };
+
+static const uint64_t presence_byte = UINT64_C(1) << 62; /* the life byte of process n is the n-th after it */
+
+static Mutex registry_lock = MUTEX_INITIALIZER;
+static Store *registry;
+
+/* ---- names ---- */
+
+static char *path_with(const char *path, const char *suffix) {
+  size_t length = strlen(path), more = strlen(suffix);
+  char *out = memory_allocate(length + more + 1);
+  if (!out) return NULL;
+  memcpy(out, path, length);
+  memcpy(out + length, suffix, more + 1);
+  return out;
+}
+
+/* ---- memory ---- */
+
+static void store_free(Store *store) {
+  versions_destroy(store);
+  wal_window_release(&store->window);
+  wal_close(store->wal);
+  buffer_release(&store->transaction.record);
+  memory_release(store->transaction.touched);
+  memory_release(store->transaction.undo);
+  memory_release(store->transaction.row_ids);
+  if (store->reader_only) memory_release(store->page);
+  else if (store->page) os_unmap(store->page_file, store->page, SHARED_PAGE_BYTES);
+  os_close(store->page_file);
+  os_close(store->log_file);
+  store_file_close(&store->file);
+  if (store->owns_os) os_memory_destroy(store->os);
+  memory_release(store->path);
+  memory_release(store->log_path);
+  memory_release(store->page_path);
+  mutex_destroy(&store->apply_lock);
+  mutex_destroy(&store->versions_lock);
+  mutex_destroy(&store->work_lock);
+  condition_destroy(&store->work_wanted);
+  condition_destroy(&store->work_done);
+  memory_release(store);
+}
+
+void store_retain(Store *store) { atomic_fetch_add_explicit(&store->references, 1, memory_order_relaxed); }
+
+void store_release(Store *store) {
+  if (atomic_fetch_sub_explicit(&store->references, 1, memory_order_acq_rel) == 1) store_free(store);
+}
+
+static Status store_create(const char *path, const StoreOptions *options, Store **out) {
+  Store *store = memory_allocate_zeroed(sizeof *store);
+  if (!store) return status_nomem();
+  atomic_init(&store->references, 1);
+  mutex_init(&store->apply_lock);
+  mutex_init(&store->versions_lock);
+  mutex_init(&store->work_lock);
+  condition_init(&store->work_wanted);
+  condition_init(&store->work_done);
+  store->os = options->os ? options->os : os_posix();
+  store->journal_mode = options->journal_mode;
+  store->background = !options->no_background;
+  store->grace_ms = options->grace_ms;
+  store->log_bytes = options->log_bytes;
+  atomic_init(&store->next_run_number, 1);
+  Status status = KVSTORE_OK;
+  if (!path) {
+    store->owns_os = true;
+    status = os_memory_create(&store->os);
+    if (status != KVSTORE_OK) store->owns_os = false;
+    path = "memory";
+  }
+  store->path = path_with(path, "");
+  store->log_path = path_with(path, "-wal");
+  store->page_path = path_with(path, "-shm");
+  if (status == KVSTORE_OK && (!store->path || !store->log_path || !store->page_path)) status = status_nomem();
+  if (status == KVSTORE_OK) *out = store;
+  else store_free(store);
+  return status;
+}
+
+/* ---- superblocks ---- */
+
+Status superblocks_rewrite(Store *store, const Superblock *next) {
+  OsFile *file = store->file.file;
+  uint32_t other = 1 - store->superblock_page;
+  TRY(superblock_write(file, next, other));
+  TRY(os_sync(file));
+  TRY(superblock_write(file, next, store->superblock_page));
+  TRY(os_sync(file));
+  store->superblock = *next;
+  return KVSTORE_OK;
+}
+
+/* A creation, or one that was cut off: made anew in one write (FILE-2). */
+static Status create_file(Store *store, OsFile *file) {
+  Superblock fresh = { 0 };
+  TRY(os_random(store->os, fresh.store_id, sizeof fresh.store_id));
+  TRY(os_truncate(file, 0));
+  TRY(superblock_write_both(file, &fresh));
+  CRASH_POINT(create_before_sync);
+  TRY(os_sync(file));
+  return os_sync_directory(store->os, store->path);
+}
+
+/* ---- the log ---- */
+
+static Status open_log_file(Store *store, int flags) {
+  return store->log_file ? KVSTORE_OK : os_open(store->os, store->log_path, flags, &store->log_file);
+}
+
+/* Where the log's replay starts: the manifest's point, when it lies in this log; else the log's beginning. */
+static WalCursor replay_start(Store *store, const Manifest *m) {
+  return m->log_id == wal_log_id(store->wal) ? m->replay : wal_first(store->wal, m->replay.sequence);
+}
+
+static const Manifest *manifest_of(Store *store) { return atomic_load_explicit(&store->current, memory_order_acquire)->manifest; }
+
+static Status open_log(Store *store, uint64_t log_id) {
+  TRY(open_log_file(store, store->reader_only ? OS_OPEN_READONLY : 0));
+  Wal *wal = NULL;
+  TRY(wal_open(store->log_file, 0, &wal));
+  if (wal_log_id(wal) != log_id) {
+    wal_close(wal);
+    return status_fail(KVSTORE_CORRUPT, "%s is not the log of this store", store->log_path);
+  }
+  store->wal = wal;
+  return KVSTORE_OK;
+}
+
+Status log_attach(Store *store) {
+  if (store->wal) return KVSTORE_OK;
+  uint64_t log_id = shared_load(&store->page->log_id);
+  if (!log_id) return KVSTORE_OK;
+  TRY(open_log(store, log_id));
+  store->applied = store->frozen = replay_start(store, manifest_of(store));
+  atomic_store_explicit(&store->log_ready, true, memory_order_release);
+  return KVSTORE_OK;
+}
+
+static Status make_log(Store *store) {
+  SharedPage *page = store->page;
+  TRY(open_log_file(store, OS_OPEN_CREATE));
+  Wal *wal = NULL;
+  TRY(wal_create(store->log_file, 0, store->log_bytes, manifest_of(store)->generation, &wal));
+  Status status = os_sync_directory(store->os, store->log_path);
+  Superblock next = store->superblock;
+  next.log_id = wal_log_id(wal);
+  if (status == KVSTORE_OK) status = superblocks_rewrite(store, &next);
+  if (status != KVSTORE_OK) {
+    wal_close(wal);
+    return status;
+  }
+  mutex_lock(&store->apply_lock);
+  store->wal = wal;
+  store->applied = store->frozen = wal_first(wal, store->applied.sequence);
+  mutex_unlock(&store->apply_lock);
+  shared_store(&page->start, store->applied.position);
+  shared_store(&page->end, store->applied.position);
+  shared_store(&page->synced, store->applied.position);
+  shared_store(&page->log_id, wal_log_id(wal));
+  atomic_store_explicit(&store->log_ready, true, memory_order_release);
+  return KVSTORE_OK;
+}
+
+Status log_create(Store *store) {
+  if (LIKELY(atomic_load_explicit(&store->log_ready, memory_order_acquire))) return KVSTORE_OK;
+  TRY(maintenance_take(store, true));
+  Status status;
+  if (shared_load(&store->page->log_id)) {
+    mutex_lock(&store->apply_lock);
+    status = log_attach(store);
+    mutex_unlock(&store->apply_lock);
+  } else {
+    status = make_log(store);
+  }
+  maintenance_give(store);
+  return status;
+}
+
+/* ---- the manifest, at open ---- */
+
+static Status load_version(Store *store) {
+  Manifest *m = NULL;
+  TRY(generation_load(store, &m));
+  mutex_lock(&store->apply_lock);
+  store->applied = store->frozen = m->replay;
+  atomic_store_explicit(&store->applied_sequence, m->replay.sequence - 1, memory_order_release);
+  Status status = generation_adopt(store, m);
+  mutex_unlock(&store->apply_lock);
+  manifest_release(m);
+  return status;
+}
+
+/* ---- the shared page ---- */
+
+static Status map_page(Store *store, int flags) {
+  TRY(os_open(store->os, store->page_path, flags, &store->page_file));
+  if (flags & OS_OPEN_CREATE) TRY(os_allocate(store->page_file, 0, SHARED_PAGE_BYTES));
+  OsStat stat;
+  TRY(os_stat_file(store->page_file, &stat));
+  if (stat.size < SHARED_PAGE_BYTES) return status_fail(KVSTORE_PROTOCOL, "%s is not finished", store->page_path);
+  void *address = NULL;
+  TRY(os_map(store->page_file, 0, SHARED_PAGE_BYTES, true, &address));
+  store->page = address;
+  return KVSTORE_OK;
+}
+
+static void unmap_page(Store *store) {
+  if (store->page) os_unmap(store->page_file, store->page, SHARED_PAGE_BYTES);
+  os_close(store->page_file);
+  store->page = NULL;
+  store->page_file = NULL;
+}
+
+/* A number whose life byte nobody holds; what its last holder left is cleared (PROC-2). */
+static Status take_number(Store *store) {
+  bool died;
+  TRY(shared_mutex_lock(&store->page->mutex, &died));
+  Status status = status_fail(KVSTORE_LIMIT, "255 processes have the store open");
+  for (uint32_t n = 1; n <= SHARED_PROCESSES; n++) {
+    if (os_lock(store->file.file, presence_byte + n, 1, OS_LOCK_EXCLUSIVE) != KVSTORE_OK) continue;
+    store->process = n;
+    shared_page_clear_process(store->page, n);
+    status = KVSTORE_OK;
+    break;
+  }
+  shared_mutex_unlock(&store->page->mutex);
+  return status;
+}
+
+/* ---- the first process ---- */
+
+static Status discard(Store *store, const char *path) {
+  Status status = os_unlink(store->os, path);
+  return status == KVSTORE_NOTFOUND ? KVSTORE_OK : status;
+}
+
+static void page_from_recovery(Store *store) {
+  SharedPage *page = store->page;
+  const Manifest *m = manifest_of(store);
+  shared_store(&page->generation, m->generation);
+  shared_store(&page->visible, store->applied.sequence - 1);
+  shared_store(&page->clock, (uint64_t)m->clock_ms);
+  shared_raise(&page->next_extent, m->next_extent_id);
+  if (!store->wal) return;
+  shared_store(&page->start, replay_start(store, m).position);
+  shared_store(&page->end, store->applied.position);
+  shared_store(&page->synced, store->applied.position);
+  shared_store(&page->log_id, wal_log_id(store->wal));
+  atomic_store_explicit(&store->log_ready, true, memory_order_release);
+}
+
+/* Replays the log that the superblock names and closes its end, so that nothing of a lost future joins on. */
+static Status recover(Store *store) {
+  const Manifest *m = manifest_of(store);
+  TRY(open_log(store, store->superblock.log_id));
+  uint64_t oldest;
+  TRY(wal_oldest(store->wal, &oldest));
+  if (oldest > store->superblock.generation)
+    return status_fail(KVSTORE_CORRUPT, "the newest superblock is lost: generation %llu is there, the log needs %llu",
+                       (unsigned long long)store->superblock.generation, (unsigned long long)oldest);
+  WalCursor start = store->applied = store->frozen = replay_start(store, m);
+  bool clean = m->log_id == wal_log_id(store->wal) && m->log_end;
+  WalRecovery result;
+  TRY(log_recover(store, clean ? m->log_end : WAL_END_UNKNOWN, &result));
+  if (store->reader_only) return KVSTORE_OK;
+  TRY(wal_append_break(store->wal, &store->applied, start.position, start.position));
+  COUNT(recovery_breaks);
+  TRY(wal_rewrite_tail(store->wal, start.position, store->applied.position));
+  return wal_sync(store->wal);
+}
+
+static Status recover_first(Store *store) {
+  TRY(discard(store, store->page_path));
+  if (!store->superblock.log_id) TRY(discard(store, store->log_path));
+  TRY(map_page(store, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE));
+  TRY(shared_page_init(store->page, store->store_id));
+  shared_store(&store->page->next_extent, 1);
+  TRY(take_number(store));
+  TRY(load_version(store));
+  if (store->superblock.log_id) TRY(recover(store));
+  else TRY(open_log_file(store, OS_OPEN_CREATE));
+  page_from_recovery(store);
+  TRY(space_measure(store));
+  TRY(os_sync_directory(store->os, store->path));
+  atomic_store_explicit(&store->page->ready, 1, memory_order_release);
+  return os_lock(store->file.file, presence_byte, 1, OS_LOCK_SHARED);
+}
+
+static Status open_first(Store *store) {
+  Status status = recover_first(store);
+  if (status != KVSTORE_OK && store->page) { /* what is half made must not be joined */
+    Status ignored = os_unlink(store->os, store->page_path);
+    (void)ignored;
+  }
+  return status;
+}
+
+/* ---- those who join ---- */
+
+static Status open_joining(Store *store) {
+  TRY(map_page(store, 0));
+  if (!shared_page_fits(store->page, store->store_id)) return status_fail(KVSTORE_PROTOCOL, "%s is not ready", store->page_path);
+  TRY(take_number(store));
+  TRY(load_version(store));
+  mutex_lock(&store->apply_lock);
+  Status status = log_attach(store);
+  mutex_unlock(&store->apply_lock);
+  return status == KVSTORE_OK ? store_apply(store, shared_load(&store->page->end)) : status;
+}
+
+static Status wait_for_page(Store *store) {
+  uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)JOIN_WAIT_MS * 1000000;
+  Status status;
+  while ((status = open_joining(store)) == KVSTORE_PROTOCOL || status == KVSTORE_NOTFOUND) {
+    unmap_page(store);
+    if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK) return KVSTORE_BUSY; /* all have gone */
+    if (os_monotonic_ns(store->os) > deadline) break;
+    _Atomic uint32_t nothing = 0;
+    futex_wait(&nothing, 0, 1000000);
+  }
+  return status;
+}
+
+static Status enter(Store *store) {
+  for (int round = 0; round < JOIN_ROUNDS; round++) {
+    if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK) return open_first(store);
+    uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)JOIN_WAIT_MS * 1000000;
+    Status status;
+    while ((status = os_lock(store->file.file, presence_byte, 1, OS_LOCK_SHARED)) == KVSTORE_BUSY) {
+      if (os_monotonic_ns(store->os) > deadline) return status_fail(KVSTORE_BUSY, "another process is opening the store");
+      _Atomic uint32_t nothing = 0;
+      futex_wait(&nothing, 0, 1000000);
+    }
+    TRY(status);
+    status = wait_for_page(store);
+    if (status == KVSTORE_BUSY) return open_first(store);
+    if (status != KVSTORE_PROTOCOL && status != KVSTORE_NOTFOUND) return status;
+  }
+  return status_fail(KVSTORE_PROTOCOL, "%s is open under another name, or by another build of the library", store->path);
+}
+
+/* ---- a reader without rights (PROC-4) ---- */
+
+static Status open_reader(Store *store) {
+  store->page = memory_allocate_zeroed(SHARED_PAGE_BYTES);
+  if (!store->page) return status_nomem();
+  TRY(shared_page_init(store->page, store->store_id));
+  store->process = 1;
+  shared_store(&store->page->next_extent, 1);
+  TRY(load_version(store));
+  if (store->superblock.log_id) TRY(recover(store));
+  page_from_recovery(store);
+  return KVSTORE_OK;
+}
+
+/* ---- opening ---- */
+
+static Status open_file(Store *store, const StoreOptions *options, OsFile **file) {
+  int flags = options->read_only ? 0 : OS_OPEN_CREATE;
+  if (options->create_only) flags |= OS_OPEN_EXCLUSIVE;
+  Status status = os_open(store->os, store->path, flags, file);
+  if (status == KVSTORE_READONLY && options->read_only) {
+    status = os_open(store->os, store->path, OS_OPEN_READONLY, file);
+    store->reader_only = status == KVSTORE_OK;
+  }
+  TRY(status);
+  OsStat stat;
+  status = os_stat_file(*file, &stat);
+  if (status == KVSTORE_OK && !stat.is_regular) status = status_fail(KVSTORE_ERROR, "%s is not a regular file", store->path);
+  store->device = stat.device;
+  store->inode = stat.inode;
+  return status;
+}
+
+static Status read_or_create(Store *store, OsFile *file, const StoreOptions *options) {
+  SuperblockState state;
+  TRY(superblock_read(file, &store->superblock, &store->superblock_page, &state));
+  if (state == SUPERBLOCK_VALID) return KVSTORE_OK;
+  if (options->read_only) return status_fail(KVSTORE_CORRUPT, "%s holds no store yet", store->path);
+  TRY(create_file(store, file));
+  return superblock_read(file, &store->superblock, &store->superblock_page, &state);
+}
+
+static Status open_alone(Store *store, OsFile *file, const StoreOptions *options) {
+  Status status = KVSTORE_OK;
+  /* The locks are taken before the file is read for good; a creation is made under the exclusive one. */
+  if (!store->reader_only && os_lock(file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK)
+    status = read_or_create(store, file, options);
+  else
+    status = read_or_create(store, file, &(StoreOptions){ .read_only = true });
+  if (status == KVSTORE_OK) status = store_file_open(&store->file, file, store->superblock.store_id, options->no_map);
+  if (status != KVSTORE_OK) {
+    os_close(file);
+    return status;
+  }
+  memcpy(store->store_id, store->superblock.store_id, sizeof store->store_id);
+  return store->reader_only ? open_reader(store) : enter(store);
+}
+
+static Store *registered(Os *os, uint64_t device, uint64_t inode, bool reader_only) {
+  for (Store *s = registry; s; s = s->next)
+    if (s->os == os && s->device == device && s->inode == inode && s->reader_only == reader_only) return s;
+  return NULL;
+}
+
+Status store_open(const char *path, const StoreOptions *options, Store **out) {
+  Store *store = NULL;
+  OsFile *file = NULL;
+  TRY(store_create(path, options, &store));
+  mutex_lock(&registry_lock);
+  Status status = open_file(store, options, &file);
+  Store *known = status == KVSTORE_OK ? registered(store->os, store->device, store->inode, store->reader_only) : NULL;
+  if (known) {
+    os_close(file);
+    store_release(store);
+    store = known;
+    store_retain(store);
+  } else if (status == KVSTORE_OK) {
+    status = open_alone(store, file, options);
+    if (status == KVSTORE_OK) {
+      store->next = registry;
+      registry = store;
+    }
+  } else {
+    os_close(file);
+  }
+  if (status == KVSTORE_OK) store->sessions++;
+  mutex_unlock(&registry_lock);
+  if (status != KVSTORE_OK) {
+    store_release(store);
+    return status;
+  }
+  if (store_has_frozen(store) && !store->reader_only) maintenance_ask(store);
+  *out = store;
+  return KVSTORE_OK;
+}
+
+void store_share(Store *store) {
+  mutex_lock(&registry_lock);
+  store->sessions++;
+  store_retain(store);
+  mutex_unlock(&registry_lock);
+}
+
+/* ---- closing ---- */
+
+/* Everything that is in the log goes into the file. */
+static Status settle(Store *store) {
+  if (!store->wal) return KVSTORE_OK;
+  bool died;
+  TRY(shared_mutex_lock(&store->page->mutex, &died));
+  Status status = store_apply(store, shared_load(&store->page->end));
+  if (status == KVSTORE_OK && shared_load(&store->page->end) > store->frozen.position) status = boundary_append(store);
+  shared_mutex_unlock(&store->page->mutex);
+  return status == KVSTORE_OK && store_has_frozen(store) ? maintenance_run(store) : status;
+}
+
+static bool alone(Store *store) {
+  bool held = true;
+  uint64_t first;
+  return os_lock_query(store->file.file, presence_byte + 1, SHARED_PROCESSES, &held, &first) == KVSTORE_OK && !held;
+}
+
+/* The side file that this process has open is still the one of that name. */
+static void unlink_own(Store *store, const char *path, OsFile *file) {
+  OsStat own, named;
+  if (!file || os_stat_file(file, &own) != KVSTORE_OK || os_stat(store->os, path, &named) != KVSTORE_OK) return;
+  if (own.device != named.device || own.inode != named.inode) return;
+  Status ignored = os_unlink(store->os, path); /* a stale side file does no harm */
+  (void)ignored;
+}
+
+/* The last process: the file becomes everything, and stands alone. */
+static Status close_last(Store *store) {
+  TRY(settle(store));
+  if (store->superblock.log_id) {
+    Superblock next = store->superblock;
+    next.log_id = 0;
+    TRY(superblocks_rewrite(store, &next));
+  }
+  TRY(space_trim(store));
+  CRASH_POINT(close_before_unlink);
+  unlink_own(store, store->log_path, store->log_file);
+  unlink_own(store, store->page_path, store->page_file);
+  return os_sync_directory(store->os, store->path);
+}
+
+static Status shut_down(Store *store) {
+  maintenance_stop(store);
+  if (store->reader_only) return KVSTORE_OK;
+  Status status = alone(store) && shared_load(&store->page->write_word) == 0 ? settle(store) : KVSTORE_OK;
+  if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK && status == KVSTORE_OK)
+    status = close_last(store);
+  Status unlocked = os_lock(store->file.file, presence_byte, SHARED_PROCESSES + 1, OS_UNLOCK);
+  return status == KVSTORE_OK ? unlocked : status;
+}
+
+Status store_leave(Store *store) {
+  Status status = KVSTORE_OK;
+  mutex_lock(&registry_lock);
+  if (--store->sessions == 0) {
+    for (Store **link = &registry; *link; link = &(*link)->next) {
+      if (*link != store) continue;
+      *link = store->next;
+      break;
+    }
+    status = shut_down(store);
+  }
+  mutex_unlock(&registry_lock);
+  store_release(store);
+  return status;
+}

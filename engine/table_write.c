@@ -1,0 +1,247 @@
+/* table_write.c - batches of rows into a table: all or nothing. */
+#include "engine/table_write.h"
+
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/keycode.h"
+#include "base/memory.h"
+
+enum { WRITE_CHUNK = 4096 }; /* rows between two looks at the size of the record */
+
+/* ---- checks ---- */
+
+static Status fail_value(int code, const Column *column, uint64_t row, const char *what) {
+  if (row == UINT64_MAX) return status_fail_at(code, row, column->name, NULL, "column %s: %s", column->name, what);
+  return status_fail_at(code, row, column->name, NULL, "row %llu, column %s: %s", (unsigned long long)row, column->name, what);
+}
+
+static Status check_bytes(const Column *column, Bytes value, uint64_t row) {
+  if (value.length > VALUE_BYTES_CEILING) return fail_value(KVSTORE_LIMIT, column, row, "the value is longer than 1 GiB");
+  if (column->type == TYPE_STRING && !bytes_are_utf8(value.data, value.length))
+    return fail_value(KVSTORE_TYPE, column, row, "the text is not UTF-8");
+  if (column->type == TYPE_FIXED_BYTES && value.length != column->width)
+    return fail_value(KVSTORE_TYPE, column, row, "the value does not have the column's width");
+  return KVSTORE_OK;
+}
+
+Status check_value(const Column *column, const Value *value, uint64_t row) {
+  if (value->is_null) {
+    if (column->flags & COLUMN_NULLABLE) return KVSTORE_OK;
+    return fail_value(KVSTORE_CONSTRAINT, column, row, "the column is not nullable");
+  }
+  if (value->type != column->type) return fail_value(KVSTORE_TYPE, column, row, "the value has another type");
+  return type_is_string(column->type) ? check_bytes(column, value->s, row) : KVSTORE_OK;
+}
+
+static Status check_column(const Column *column, const ColumnArray *array, uint32_t rows) {
+  for (uint32_t i = 0; array->nulls && !(column->flags & COLUMN_NULLABLE) && i < rows; i++)
+    if (array->nulls[i]) return fail_value(KVSTORE_CONSTRAINT, column, i, "the column is not nullable");
+  if (column->type == TYPE_BOOL) {
+    const uint8_t *values = array->values;
+    for (uint32_t i = 0; i < rows; i++)
+      if (values[i] > 1 && !(array->nulls && array->nulls[i])) return fail_value(KVSTORE_TYPE, column, i, "a bool is 0 or 1");
+  }
+  if (!type_is_string(column->type)) return KVSTORE_OK;
+  const Bytes *values = array->values;
+  for (uint32_t i = 0; i < rows; i++)
+    if (!(array->nulls && array->nulls[i])) TRY(check_bytes(column, values[i], i));
+  return KVSTORE_OK;
+}
+
+static Status check_batch(const Schema *schema, const ColumnBatch *rows) {
+  uint32_t visible = schema->column_count - schema->has_row_id;
+  if (rows->column_count != visible)
+    return status_fail(KVSTORE_SCHEMA, "%u columns given: the table has %u", rows->column_count, visible);
+  for (uint32_t c = 0; c < visible; c++) TRY(check_column(&schema->columns[c], &rows->columns[c], rows->row_count));
+  return KVSTORE_OK;
+}
+
+/* ---- preparing ---- */
+
+/* Values beneath nulls are zero, and columns that are not nullable carry no null bytes: what deltas and runs expect. */
+static Status clean_column(const Column *column, const ColumnArray *from, uint32_t rows, Arena *arena, ColumnArray *to) {
+  bool nullable = column->flags & COLUMN_NULLABLE;
+  *to = (ColumnArray){ from->values, nullable ? from->nulls : NULL };
+  if (!to->nulls) {
+    if (!nullable) return KVSTORE_OK;
+    uint8_t *none = arena_allocate_zeroed(arena, rows);
+    to->nulls = none;
+    return none ? KVSTORE_OK : status_nomem();
+  }
+  if (!memchr(to->nulls, 1, rows)) return KVSTORE_OK;
+  size_t width = type_array_width(column->type);
+  uint8_t *values = arena_copy(arena, from->values, rows * width);
+  if (!values) return status_nomem();
+  for (uint32_t i = 0; i < rows; i++)
+    if (to->nulls[i]) memset(values + i * width, 0, width);
+  to->values = values;
+  return KVSTORE_OK;
+}
+
+static Status prepare_columns(Store *store, FamilyState *state, const ColumnBatch *rows, Arena *arena, PreparedRows *out,
+                              uint64_t *first_row_id) {
+  const Schema *schema = &state->family->schema;
+  ColumnArray *columns = arena_allocate_zeroed(arena, schema->column_count * sizeof *columns);
+  if (!columns) return status_nomem();
+  for (uint32_t c = 0; c < rows->column_count; c++)
+    TRY(clean_column(&schema->columns[c], &rows->columns[c], rows->row_count, arena, &columns[c]));
+  if (schema->has_row_id) {
+    uint64_t *ids = arena_allocate(arena, rows->row_count * sizeof *ids);
+    if (!ids) return status_nomem();
+    TRY(transaction_keep_row_id(store, state->family));
+    uint64_t next = atomic_load_explicit(&state->family->next_row_id, memory_order_relaxed);
+    for (uint32_t i = 0; i < rows->row_count; i++) ids[i] = next + i;
+    atomic_store_explicit(&state->family->next_row_id, next + rows->row_count, memory_order_relaxed);
+    columns[schema->column_count - 1] = (ColumnArray){ ids, NULL };
+    *first_row_id = next;
+  }
+  out->schema = schema;
+  out->batch = (ColumnBatch){ rows->row_count, schema->column_count, columns, rows->expiry };
+  return KVSTORE_OK;
+}
+
+static Status prepare_keys(Arena *arena, PreparedRows *out) {
+  uint32_t rows = out->batch.row_count;
+  Bytes *keys = arena_allocate(arena, rows * sizeof *keys);
+  uint64_t *hashes = arena_allocate(arena, rows * sizeof *hashes);
+  if (!keys || !hashes) return status_nomem();
+  Buffer encoded = { 0 };
+  for (uint32_t i = 0; i < rows; i++) {
+    size_t begin = encoded.length;
+    keycode_append_row(&encoded, out->schema, out->batch.columns, i);
+    keys[i] = (Bytes){ NULL, encoded.length - begin };
+  }
+  Status status = buffer_status(&encoded);
+  uint8_t *at = status == KVSTORE_OK ? arena_copy(arena, encoded.data, encoded.length) : NULL;
+  if (status == KVSTORE_OK && !at) status = status_nomem();
+  for (uint32_t i = 0; i < rows && status == KVSTORE_OK; i++) {
+    keys[i].data = at;
+    at += keys[i].length;
+    hashes[i] = hash_key(keys[i].data, keys[i].length);
+    if (keys[i].length > KEY_BYTES_MAX)
+      status = status_fail_at(KVSTORE_ERROR, i, NULL, NULL, "row %u: an encoded key of %zu bytes: the limit is %u", i,
+                              keys[i].length, KEY_BYTES_MAX);
+  }
+  buffer_release(&encoded);
+  out->keys = keys;
+  out->hashes = hashes;
+  return status;
+}
+
+/* ---- inserts: no key may be there, or twice in the batch ---- */
+
+static Status duplicate_key(uint32_t row, const char *where) {
+  return status_fail_at(KVSTORE_CONSTRAINT, row, NULL, NULL, "row %u: a row with this key is there already%s", row, where);
+}
+
+/* Open addressing over row numbers: finds a second row of one key. */
+static Status check_unique_within(const PreparedRows *rows) {
+  uint32_t count = rows->batch.row_count, size = 16;
+  if (count < 2) return KVSTORE_OK;
+  while (size < 2 * count) size *= 2;
+  uint32_t *slots = memory_allocate_zeroed((size_t)size * sizeof *slots);
+  if (!slots) return status_nomem();
+  Status status = KVSTORE_OK;
+  for (uint32_t i = 0; i < count && status == KVSTORE_OK; i++) {
+    uint32_t at = (uint32_t)rows->hashes[i] & (size - 1);
+    for (; slots[at]; at = (at + 1) & (size - 1)) {
+      uint32_t other = slots[at] - 1;
+      if (rows->hashes[other] == rows->hashes[i] && rows->keys[other].length == rows->keys[i].length &&
+          memcmp(rows->keys[other].data, rows->keys[i].data, rows->keys[i].length) == 0)
+        break;
+    }
+    if (slots[at]) status = duplicate_key(i, " (earlier in this batch)");
+    slots[at] = i + 1;
+  }
+  memory_release(slots);
+  return status;
+}
+
+static Status check_unique(Store *store, Era *era, uint64_t sequence, const PreparedRows *rows) {
+  TRY(check_unique_within(rows));
+  int64_t now_ms = store_clock(store);
+  for (uint32_t i = 0; i < rows->batch.row_count; i++) {
+    FoundRow found;
+    TRY(find_table_row(era, sequence, rows->keys[i], &found));
+    if (found.found && !expiry_passed(found.expiry, now_ms)) return duplicate_key(i, "");
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- writing ---- */
+
+Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from, size_t count) {
+  Store *store = session->store;
+  Transaction *t = &store->transaction;
+  const ColumnBatch *batch = &rows->batch;
+  Status status;
+  mutex_lock(&store->apply_lock);
+  status = transaction_touch(store, era->deltas[0].delta, state->family);
+  for (size_t i = from; i < from + count && status == KVSTORE_OK; i++) {
+    int64_t expiry = batch->expiry ? batch->expiry[i] : EXPIRY_NEVER;
+    status = apply_row(store, era, rows->keys[i], rows->hashes[i], batch->columns, i, expiry, t->next_sequence + (i - from));
+  }
+  mutex_unlock(&store->apply_lock);
+  TRY(status);
+  t->next_sequence += count;
+  for (size_t i = from; i < from + count; i++) {
+    int64_t expiry = batch->expiry ? batch->expiry[i] : EXPIRY_NEVER;
+    record_append_row(&t->record, state->family->id, expiry, rows->keys[i], rows->schema, batch->columns, i);
+  }
+  return buffer_status(&t->record);
+}
+
+static Status write_statement(Session *session, uint32_t family, const ColumnBatch *rows, int mode, uint64_t *first_row_id,
+                              Arena *arena) {
+  Store *store = session->store;
+  ReadPin pin;
+  FamilyState *state;
+  Era *era;
+  PreparedRows prepared;
+  write_pin(session, &pin);
+  Status status = session_family(session, &pin, family, FAMILY_TABLE, &state, &era);
+  if (status == KVSTORE_OK) status = check_batch(&state->family->schema, rows);
+  if (status == KVSTORE_OK) status = prepare_columns(store, state, rows, arena, &prepared, first_row_id);
+  if (status == KVSTORE_OK) status = prepare_keys(arena, &prepared);
+  if (status == KVSTORE_OK && rows->row_count >= DELTA_SLAB_ROWS) {
+    status = bulk_rows(session, state, era, &prepared, mode);
+  } else if (status == KVSTORE_OK) {
+    if (mode == TABLE_INSERT && !prepared.schema->has_row_id) status = check_unique(store, era, pin.sequence, &prepared);
+    for (size_t at = 0; at < rows->row_count && status == KVSTORE_OK; at += WRITE_CHUNK) {
+      size_t count = rows->row_count - at < WRITE_CHUNK ? rows->row_count - at : WRITE_CHUNK;
+      status = write_rows(session, state, era, &prepared, at, count);
+      if (status == KVSTORE_OK) status = transaction_spill(session);
+    }
+  }
+  read_unpin(session, &pin);
+  return status;
+}
+
+/* The keys that wait for their locator stay few, so that the next count is exact at once (DESIGN 8). */
+static void resolve_after_commit(Session *session, uint32_t family) {
+  ReadPin pin;
+  FamilyState *state;
+  Era *era;
+  if (session_transaction(session) || read_pin(session, &pin) != KVSTORE_OK) return;
+  if (session_family(session, &pin, family, FAMILY_TABLE, &state, &era) == KVSTORE_OK) {
+    uint32_t rows = table_delta_row_count(era->deltas[0].delta->table);
+    uint32_t resolved = atomic_load_explicit(&era->deltas[0].locators->resolved, memory_order_acquire);
+    /* what fails here is tried again by the next reader, who reports it */
+    if (rows > resolved + UNRESOLVED_MAX && era_resolve(session->store, era, pin.sequence) != KVSTORE_OK) status_clear();
+  }
+  read_unpin(session, &pin);
+}
+
+Status table_write(Session *session, uint32_t family, const ColumnBatch *rows, int mode, uint64_t *first_row_id) {
+  if (!rows->row_count) return KVSTORE_OK;
+  TRY(write_begin(session));
+  Arena arena = { 0 };
+  uint64_t row_id = 0;
+  Status status = write_statement(session, family, rows, mode, &row_id, &arena);
+  arena_release(&arena);
+  TRY(write_end(session, status));
+  resolve_after_commit(session, family);
+  if (first_row_id) *first_row_id = row_id;
+  return KVSTORE_OK;
+}

@@ -1,0 +1,32 @@
+/* table_write.h - rows on their way into a table: checked, with their keys encoded. */
+#ifndef COLONNADE_ENGINE_TABLE_WRITE_H
+#define COLONNADE_ENGINE_TABLE_WRITE_H
+
+#include "engine/engine_internal.h"
+
+/* Rows of the whole schema (the hidden row id included), their encoded keys and the hashes of these. */
+typedef struct PreparedRows {
+  const Schema *schema;
+  ColumnBatch batch;
+  const Bytes *keys;
+  const uint64_t *hashes;
+} PreparedRows;
+
+/* The row of a key that a snapshot sees, expired or not. */
+typedef struct FoundRow {
+  bool found;
+  DeltaHandle *delta; /* whose row `row` it is; NULL: a run's */
+  uint32_t row;
+  uint32_t layer, position; /* of a run's row: which run of the era, and where in it */
+  int64_t expiry;
+} FoundRow;
+Status find_table_row(Era *era, uint64_t sequence, Bytes key, FoundRow *out) MUST_CHECK;
+
+/* Null, type, width and text of one value against its column; `row` is for the message (UINT64_MAX: none). */
+Status check_value(const Column *column, const Value *value, uint64_t row) MUST_CHECK;
+/* Rows [from, from + count) into the active delta and the transaction's record, inside a statement. */
+Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from, size_t count) MUST_CHECK;
+/* All of them as a run that the transaction adopts (bulk.c). */
+Status bulk_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, int mode) MUST_CHECK;
+
+#endif

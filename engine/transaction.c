@@ -1,0 +1,506 @@
+/* transaction.c - the write lock, statements, commit and rollback (LOG-5, LOG-7, LOCK-1, VIS-3).
+ *
+ * A statement of its own (autocommit) holds just the shared mutex. An explicit transaction takes the write word under the
+ * mutex and lets the mutex go, so that it may begin on one thread and end on another. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/counters.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 }; /* a waiter looks this often whether the holder still lives */
+
+static const uint64_t life_byte = UINT64_C(1) << 62;
+
+/* ---- the write word ---- */
+
+static bool process_is_dead(Store *store, uint32_t process) {
+  if (process == store->process) return false;
+  bool held = true;
+  uint64_t first;
+  return os_lock_query(store->file.file, life_byte + process, 1, &held, &first) == KVSTORE_OK && !held;
+}
+
+static void give_write_word(Store *store) {
+  shared_store(&store->page->write_word, 0);
+  atomic_fetch_add_explicit(&store->page->write_waiters, 1, memory_order_release);
+  futex_wake_all(&store->page->write_waiters);
+}
+
+/* Sleeps until the word may be free. `deadline` in nanoseconds of the monotonic clock. */
+static Status wait_for_word(Store *store, uint64_t deadline) {
+  SharedPage *page = store->page;
+  uint32_t ticket = atomic_load_explicit(&page->write_waiters, memory_order_acquire);
+  uint64_t word = shared_load(&page->write_word);
+  if (!word) return KVSTORE_OK;
+  uint32_t owner = (uint32_t)(word >> 32);
+  if (process_is_dead(store, owner)) {
+    bool died;
+    TRY(shared_mutex_lock(&page->mutex, &died));
+    if (shared_load(&page->write_word) == word) shared_page_clear_process(page, owner);
+    shared_mutex_unlock(&page->mutex);
+    return KVSTORE_OK;
+  }
+  uint64_t now = os_monotonic_ns(store->os);
+  if (now >= deadline) return status_fail(KVSTORE_BUSY, "another transaction is writing");
+  futex_wait(&page->write_waiters, ticket, deadline - now < LOOK_AGAIN_NS ? deadline - now : LOOK_AGAIN_NS);
+  return KVSTORE_OK;
+}
+
+/* ---- room in the log ---- */
+
+static bool log_has_room(Store *store) {
+  uint64_t start = shared_load(&store->page->start), end = shared_load(&store->page->end);
+  return wal_fits(store->wal, start, end, RECORD_TRANSACTION, wal_record_bytes_max(store->wal));
+}
+
+/* The mutex, with nobody's transaction open, the log applied to its end and room for a record. */
+static Status lock_for_writing(Session *session) {
+  Store *store = session->store;
+  SharedPage *page = store->page;
+  uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)session->options.busy_timeout_ms * 1000000;
+  TRY(log_create(store));
+  for (;;) {
+    bool died;
+    TRY(shared_mutex_lock(&page->mutex, &died));
+    Status status = KVSTORE_OK;
+    if (UNLIKELY(shared_load(&page->write_word))) {
+      shared_mutex_unlock(&page->mutex);
+      TRY(wait_for_word(store, deadline));
+      continue;
+    }
+    if (UNLIKELY(shared_load(&page->failed)))
+      status = status_fail(KVSTORE_IO, "a sync failed: nothing is written until every process has closed the store");
+    if (status == KVSTORE_OK) status = store_apply(store, shared_load(&page->end));
+    if (status == KVSTORE_OK && UNLIKELY(!log_has_room(store))) {
+      COUNT(log_self_checkpoints);
+      if (shared_load(&page->end) > store->frozen.position) status = boundary_append(store);
+      shared_mutex_unlock(&page->mutex);
+      if (status == KVSTORE_OK) status = maintenance_wait_flushed(store);
+      TRY(status);
+      continue;
+    }
+    if (status != KVSTORE_OK) shared_mutex_unlock(&page->mutex);
+    return status;
+  }
+}
+
+/* ---- the transaction object ---- */
+
+static void transaction_start(Store *store, Session *session, bool autocommit) {
+  Transaction *t = &store->transaction;
+  t->autocommit = autocommit;
+  t->failed = t->shape_changed = t->spilled = false;
+  t->first_sequence = t->next_sequence = store->applied.sequence;
+  t->row_operations = 0;
+  t->touched_count = t->undo_count = t->row_id_count = 0;
+  t->next_family_id_before = store->next_family_id;
+  record_begin(&t->record, false);
+  atomic_store_explicit(&t->seen, t->first_sequence - 1, memory_order_release);
+  space_job_init(&t->space, store, false);
+  t->owner = session;
+}
+
+static void statement_start(Store *store) {
+  Transaction *t = &store->transaction;
+  t->statement = (struct Savepoint){ t->record.length, t->touched_count,     t->undo_count,   t->row_id_count,
+                                     t->next_sequence, store->next_family_id, t->shape_changed };
+}
+
+enum { RECORD_KEEP_BYTES = 1 << 20 };
+
+static void transaction_finish(Store *store) {
+  Transaction *t = &store->transaction;
+  for (size_t i = 0; i < t->touched_count; i++) delta_release(t->touched[i].delta);
+  for (size_t i = 0; i < t->undo_count; i++) delta_release(t->undo[i].delta);
+  t->touched_count = t->undo_count = t->row_id_count = 0;
+  if (t->record.capacity > RECORD_KEEP_BYTES) buffer_release(&t->record);
+  space_job_end(&t->space);
+  t->owner = NULL;
+}
+
+Status transaction_touch(Store *store, DeltaHandle *delta, Family *family) {
+  Transaction *t = &store->transaction;
+  for (size_t i = t->touched_count; i-- > t->statement.touched_count;)
+    if (t->touched[i].delta == delta) return KVSTORE_OK;
+  TRY(memory_grow(&t->touched, &t->touched_capacity, t->touched_count + 1, sizeof *t->touched));
+  DeltaMark mark = delta->kv ? kv_delta_mark(delta->kv) : table_delta_mark(delta->table);
+  t->touched[t->touched_count++] = (TouchedDelta){ delta_retain(delta), family, mark };
+  return KVSTORE_OK;
+}
+
+Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t sequence) {
+  Transaction *t = &store->transaction;
+  Status status = memory_grow(&t->undo, &t->undo_capacity, t->undo_count + 1, sizeof *t->undo);
+  if (status != KVSTORE_OK) { /* what cannot be remembered is taken back at once */
+    if (delta->kv) kv_delta_revive(delta->kv, row, sequence);
+    else table_delta_revive(delta->table, row, sequence);
+    return status;
+  }
+  t->undo[t->undo_count++] = (UndoDead){ delta_retain(delta), row, sequence };
+  return KVSTORE_OK;
+}
+
+Status transaction_keep_row_id(Store *store, Family *family) {
+  Transaction *t = &store->transaction;
+  for (size_t i = t->row_id_count; i-- > t->statement.row_id_count;)
+    if (t->row_ids[i].family == family) return KVSTORE_OK;
+  TRY(memory_grow(&t->row_ids, &t->row_id_capacity, t->row_id_count + 1, sizeof *t->row_ids));
+  t->row_ids[t->row_id_count++] =
+      (struct RowIdBefore){ family, atomic_load_explicit(&family->next_row_id, memory_order_relaxed) };
+  return KVSTORE_OK;
+}
+
+/* Takes back everything since a savepoint. */
+static Status roll_back_to(Store *store, const struct Savepoint *to) {
+  Transaction *t = &store->transaction;
+  Status status = KVSTORE_OK;
+  mutex_lock(&store->apply_lock);
+  while (t->touched_count > to->touched_count) {
+    TouchedDelta *d = &t->touched[--t->touched_count];
+    if (d->delta->kv) kv_delta_rollback(d->delta->kv, d->mark);
+    else table_delta_rollback(d->delta->table, d->mark);
+    delta_release(d->delta);
+  }
+  while (t->undo_count > to->undo_count) {
+    UndoDead *u = &t->undo[--t->undo_count];
+    if (u->delta->kv) kv_delta_revive(u->delta->kv, u->row, u->sequence);
+    else table_delta_revive(u->delta->table, u->row, u->sequence);
+    delta_release(u->delta);
+  }
+  while (t->row_id_count > to->row_id_count) {
+    struct RowIdBefore *r = &t->row_ids[--t->row_id_count];
+    atomic_store_explicit(&r->family->next_row_id, r->next_row_id, memory_order_relaxed);
+  }
+  if (t->shape_changed) status = apply_forget(store, to->next_sequence);
+  store->next_family_id = to->next_family_id;
+  mutex_unlock(&store->apply_lock);
+  t->shape_changed = to->shape_changed;
+  t->next_sequence = to->next_sequence;
+  t->record.length = to->record_length;
+  t->record.failed = false;
+  atomic_store_explicit(&t->seen, t->next_sequence - 1, memory_order_release);
+  return status;
+}
+
+/* A statement that succeeded: its marks of deltas that the transaction had touched before are not needed any more. */
+static void statement_keep(Store *store) {
+  Transaction *t = &store->transaction;
+  size_t kept = t->statement.touched_count;
+  for (size_t i = kept; i < t->touched_count; i++) {
+    bool known = false;
+    for (size_t j = 0; j < t->statement.touched_count && !known; j++) known = t->touched[j].delta == t->touched[i].delta;
+    if (known) delta_release(t->touched[i].delta);
+    else t->touched[kept++] = t->touched[i];
+  }
+  t->touched_count = kept;
+  kept = t->statement.row_id_count;
+  for (size_t i = kept; i < t->row_id_count; i++) {
+    bool known = false;
+    for (size_t j = 0; j < t->statement.row_id_count && !known; j++) known = t->row_ids[j].family == t->row_ids[i].family;
+    if (!known) t->row_ids[kept++] = t->row_ids[i];
+  }
+  t->row_id_count = kept;
+  atomic_store_explicit(&t->seen, t->next_sequence - 1, memory_order_release);
+}
+
+static Status roll_back_all(Store *store) {
+  Transaction *t = &store->transaction;
+  struct Savepoint start = { record_body_offset(0), 0, 0, 0, t->first_sequence, t->next_family_id_before, false };
+  return roll_back_to(store, &start);
+}
+
+/* ---- commit ---- */
+
+static bool delta_is_full(const DeltaHandle *d) {
+  if (d->table) return table_delta_row_count(d->table) >= DELTA_SLAB_ROWS;
+  return kv_delta_counts(d->kv).bytes_used >= DELTA_SLAB_BYTES;
+}
+
+static bool wants_boundary(Store *store) {
+  const Transaction *t = &store->transaction;
+  if (store->applied.position - store->frozen.position >= wal_capacity(store->wal) / 2) return true;
+  for (size_t i = 0; i < t->touched_count; i++)
+    if (delta_is_full(t->touched[i].delta)) return true;
+  return false;
+}
+
+/* Writes the record and publishes it. Mutex held. */
+static Status commit_record(Store *store) {
+  Transaction *t = &store->transaction;
+  SharedPage *page = store->page;
+  TRY(buffer_status(&t->record));
+  TRY(space_owe(store, t->record.length));
+  CRASH_POINT(commit_before_write);
+  WalCursor tail = store->applied;
+  ASSERT(t->next_sequence - t->first_sequence <= UINT32_MAX, "ENG-5");
+  WalAppend how = { RECORD_TRANSACTION, (uint32_t)(t->next_sequence - t->first_sequence), shared_load(&page->start),
+                    shared_load(&page->synced) };
+  TRY(wal_append(store->wal, &tail, &t->record, &how, NULL));
+  CRASH_POINT(commit_after_write);
+  mutex_lock(&store->apply_lock);
+  store->applied = tail;
+  atomic_store_explicit(&store->applied_sequence, tail.sequence - 1, memory_order_release);
+  mutex_unlock(&store->apply_lock);
+  shared_store(&page->end, tail.position);
+  return KVSTORE_OK;
+}
+
+Status boundary_append(Store *store) {
+  SharedPage *page = store->page;
+  Buffer record = { 0 };
+  record_begin(&record, false);
+  WalCursor tail = store->applied;
+  WalAppend how = { RECORD_BOUNDARY, 0, shared_load(&page->start), shared_load(&page->synced) };
+  Status status = wal_append(store->wal, &tail, &record, &how, NULL);
+  buffer_release(&record);
+  TRY(status);
+  CRASH_POINT(boundary_after_write);
+  mutex_lock(&store->apply_lock);
+  WalCursor before = store->applied;
+  store->applied = tail;
+  status = apply_boundary(store);
+  if (status != KVSTORE_OK) store->applied = before;
+  mutex_unlock(&store->apply_lock);
+  if (status == KVSTORE_OK) shared_store(&page->end, tail.position);
+  return status;
+}
+
+Status log_sync_to(Store *store, uint64_t position) {
+  SharedPage *page = store->page;
+  if (shared_load(&page->synced) >= position) return KVSTORE_OK;
+  bool died;
+  TRY(shared_mutex_lock(&page->sync_mutex, &died));
+  Status status = KVSTORE_OK;
+  if (shared_load(&page->synced) >= position) {
+    COUNT(log_sync_waits_shared);
+  } else if (shared_load(&page->failed)) {
+    status = status_fail(KVSTORE_IO, "a sync failed: nothing is acknowledged until every process has closed the store");
+  } else {
+    uint64_t end = shared_load(&page->end);
+    status = wal_sync(store->wal);
+    if (status == KVSTORE_OK) shared_raise(&page->synced, end);
+    else shared_store(&page->failed, 1);
+  }
+  shared_mutex_unlock(&page->sync_mutex);
+  return status;
+}
+
+void fate_release(TransactionFate *fate) {
+  if (fate && atomic_fetch_sub_explicit(&fate->references, 1, memory_order_acq_rel) == 1) memory_release(fate);
+}
+
+static void fate_rolled_back(Session *session) {
+  if (session->fate) atomic_store_explicit(&session->fate->rolled_back, true, memory_order_release);
+}
+
+/* Commits what the transaction holds and ends it. The mutex is held, and let go here. */
+static Status commit_and_unlock(Session *session) {
+  Store *store = session->store;
+  SharedPage *page = store->page;
+  Transaction *t = &store->transaction;
+  bool empty = t->record.length == record_body_offset(0) && !t->record.failed, boundary = false;
+  Status status = empty ? KVSTORE_OK : commit_record(store);
+  if (status != KVSTORE_OK) {
+    Status undone = roll_back_all(store);
+    if (undone != KVSTORE_OK) status = undone;
+    fate_rolled_back(session);
+  }
+  uint64_t end = shared_load(&page->end), last = store->applied.sequence - 1;
+  bool full = session->options.sync_level == SYNC_FULL && status == KVSTORE_OK && !empty;
+  if (status == KVSTORE_OK && !empty) {
+    if (!full) shared_raise(&page->visible, last);
+    CRASH_POINT(commit_after_publish);
+    if (wants_boundary(store)) boundary = boundary_append(store) == KVSTORE_OK; /* else the next commit asks again */
+  }
+  transaction_finish(store);
+  if (shared_load(&page->write_word)) give_write_word(store);
+  shared_mutex_unlock(&page->mutex);
+  if (full) {
+    status = log_sync_to(store, end);
+    if (status == KVSTORE_OK) {
+      shared_raise(&page->visible, last);
+      CRASH_POINT(commit_after_sync);
+    }
+  }
+  if (boundary) maintenance_ask(store);
+  return status;
+}
+
+/* ---- statements ---- */
+
+static Status may_write(const Session *session) {
+  if (session->options.read_only || session->store->reader_only)
+    return status_fail(KVSTORE_READONLY, "the store is open for reading only");
+  return KVSTORE_OK;
+}
+
+Status write_begin(Session *session) {
+  Store *store = session->store;
+  TRY(may_write(session));
+  mutex_lock(&session->lock);
+  int open = atomic_load_explicit(&session->transaction, memory_order_relaxed);
+  Status status = KVSTORE_OK;
+  if (open == 1) status = status_fail(KVSTORE_ERROR, "a reading transaction is open: end it before you write");
+  if (!open) {
+    status = lock_for_writing(session);
+    if (status == KVSTORE_OK) transaction_start(store, session, true);
+  }
+  if (status != KVSTORE_OK) {
+    mutex_unlock(&session->lock);
+    return status;
+  }
+  statement_start(store);
+  return KVSTORE_OK;
+}
+
+Status write_try_begin(Session *session) {
+  Store *store = session->store;
+  if (may_write(session) != KVSTORE_OK || !mutex_try_lock(&session->lock)) return KVSTORE_BUSY;
+  int open = atomic_load_explicit(&session->transaction, memory_order_relaxed);
+  if (open == 2) {
+    statement_start(store);
+    return KVSTORE_OK;
+  }
+  bool died;
+  if (open || !shared_load(&store->page->log_id) || !shared_mutex_try_lock(&store->page->mutex, &died)) {
+    mutex_unlock(&session->lock);
+    return KVSTORE_BUSY;
+  }
+  if (shared_load(&store->page->write_word) || shared_load(&store->page->failed) ||
+      store_apply(store, shared_load(&store->page->end)) != KVSTORE_OK || !store->wal || !log_has_room(store)) {
+    shared_mutex_unlock(&store->page->mutex);
+    mutex_unlock(&session->lock);
+    return KVSTORE_BUSY;
+  }
+  transaction_start(store, session, true);
+  statement_start(store);
+  return KVSTORE_OK;
+}
+
+Status write_end(Session *session, Status status) {
+  Store *store = session->store;
+  Transaction *t = &store->transaction;
+  if (status == KVSTORE_OK) status = buffer_status(&t->record);
+  if (status == KVSTORE_OK) {
+    statement_keep(store);
+  } else {
+    struct Savepoint to = t->statement;
+    if (t->spilled && !t->autocommit) t->failed = true; /* only the whole transaction can be taken back */
+    else if (roll_back_to(store, &to) != KVSTORE_OK) t->failed = true;
+  }
+  if (t->autocommit) {
+    if (status == KVSTORE_OK) {
+      status = commit_and_unlock(session);
+    } else {
+      transaction_finish(store);
+      shared_mutex_unlock(&store->page->mutex);
+    }
+  }
+  mutex_unlock(&session->lock);
+  return status;
+}
+
+/* ---- transactions ---- */
+
+static Status begin_writing(Session *session) {
+  Store *store = session->store;
+  TRY(may_write(session));
+  TransactionFate *fate = memory_allocate_zeroed(sizeof *fate);
+  if (!fate) return status_nomem();
+  atomic_init(&fate->references, 1);
+  Status status = lock_for_writing(session);
+  if (status != KVSTORE_OK) {
+    memory_release(fate);
+    return status;
+  }
+  session->fate = fate;
+  transaction_start(store, session, false);
+  statement_start(store);
+  uint64_t word = (uint64_t)store->process << 32 | ++store->transaction_number;
+  shared_store(&store->page->write_word, word);
+  shared_mutex_unlock(&store->page->mutex);
+  atomic_store_explicit(&session->transaction, 2, memory_order_release);
+  return KVSTORE_OK;
+}
+
+static Status begin_reading(Session *session) {
+  ReadPin pin;
+  TRY(read_pin(session, &pin));
+  Status status = version_hold(session->store, pin.version, &session->snapshot_pin);
+  if (status == KVSTORE_OK) {
+    session->snapshot_version = pin.version;
+    session->snapshot_sequence = pin.sequence;
+    atomic_store_explicit(&session->transaction, 1, memory_order_release);
+  }
+  read_unpin(session, &pin);
+  return status;
+}
+
+Status session_begin(Session *session, bool write) {
+  mutex_lock(&session->lock);
+  Status status;
+  if (atomic_load_explicit(&session->transaction, memory_order_relaxed))
+    status = status_fail(KVSTORE_ERROR, "a transaction is open already");
+  else status = write ? begin_writing(session) : begin_reading(session);
+  mutex_unlock(&session->lock);
+  return status;
+}
+
+static void end_reading(Session *session) {
+  atomic_store_explicit(&session->transaction, 0, memory_order_release);
+  version_unhold(session->store, session->snapshot_version, session->snapshot_pin);
+  session->snapshot_version = NULL;
+  session->snapshot_pin = NULL;
+}
+
+static Status end_writing(Session *session, bool commit) {
+  Store *store = session->store;
+  bool died;
+  Status status = shared_mutex_lock(&store->page->mutex, &died);
+  if (status != KVSTORE_OK) return status;
+  if (commit && store->transaction.failed)
+    status = status_fail(KVSTORE_ERROR, "a statement of the transaction could not be taken back: it is rolled back");
+  if (commit && status == KVSTORE_OK) {
+    status = commit_and_unlock(session);
+  } else {
+    Status undone = roll_back_all(store);
+    if (status == KVSTORE_OK) status = undone;
+    fate_rolled_back(session);
+    transaction_finish(store);
+    give_write_word(store);
+    shared_mutex_unlock(&store->page->mutex);
+  }
+  atomic_store_explicit(&session->transaction, 0, memory_order_release);
+  fate_release(session->fate);
+  session->fate = NULL;
+  return status;
+}
+
+static Status end_transaction(Session *session, bool commit) {
+  mutex_lock(&session->lock);
+  int open = atomic_load_explicit(&session->transaction, memory_order_relaxed);
+  Status status = KVSTORE_OK;
+  if (open == 1) end_reading(session);
+  if (open == 2) status = end_writing(session, commit);
+  mutex_unlock(&session->lock);
+  return status;
+}
+
+Status session_commit(Session *session) { return end_transaction(session, true); }
+Status session_rollback(Session *session) { return end_transaction(session, false); }
+int session_transaction(const Session *session) { return atomic_load_explicit(&session->transaction, memory_order_acquire); }
+
+Status session_sync(Session *session) {
+  Store *store = session->store;
+  if (session->store->reader_only || !shared_load(&store->page->log_id)) return KVSTORE_OK;
+  mutex_lock(&store->apply_lock);
+  Status status = log_attach(store);
+  mutex_unlock(&store->apply_lock);
+  TRY(status);
+  uint64_t last = atomic_load_explicit(&store->applied_sequence, memory_order_acquire);
+  TRY(log_sync_to(store, shared_load(&store->page->end)));
+  shared_raise(&store->page->visible, last);
+  return KVSTORE_OK;
+}

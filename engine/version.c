@@ -1,0 +1,256 @@
+/* version.c - versions: published, pinned by calls, held by snapshots, freed when nobody uses them (GEN-1, GEN-2). */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+static const uint64_t pin_byte = UINT64_C(1) << 61;
+
+FamilyState *version_family(const Version *v, uint32_t id) {
+  uint32_t low = 0, high = v->family_count;
+  while (low < high) {
+    uint32_t middle = (low + high) / 2;
+    if (v->families[middle]->family->id < id) low = middle + 1;
+    else high = middle;
+  }
+  return low < v->family_count && v->families[low]->family->id == id ? v->families[low] : NULL;
+}
+
+Version *version_copy(const Version *from, uint32_t extra) {
+  Version *v = memory_allocate_zeroed(sizeof *v);
+  if (!v) return NULL;
+  uint32_t count = from ? from->family_count : 0;
+  v->families = memory_allocate_zeroed(memory_array_size(count + extra, sizeof(FamilyState *)));
+  if (!v->families) {
+    memory_release(v);
+    return NULL;
+  }
+  atomic_init(&v->references, 1);
+  v->family_count = count;
+  for (uint32_t i = 0; i < count; i++) v->families[i] = family_state_retain(from->families[i]);
+  if (from && from->manifest) v->manifest = manifest_retain(from->manifest);
+  return v;
+}
+
+void version_set_family(Version *v, FamilyState *state) {
+  uint32_t at = 0;
+  while (at < v->family_count && v->families[at]->family->id < state->family->id) at++;
+  if (at < v->family_count && v->families[at]->family->id == state->family->id) {
+    family_state_release(v->families[at]);
+  } else {
+    memmove(v->families + at + 1, v->families + at, (v->family_count - at) * sizeof(FamilyState *));
+    v->family_count++;
+  }
+  v->families[at] = state;
+}
+
+static void version_free(Version *v) {
+  for (uint32_t i = 0; i < v->family_count; i++) family_state_release(v->families[i]);
+  memory_release((void *)v->families);
+  manifest_release(v->manifest);
+  memory_release(v);
+}
+
+void version_release(Version *v) {
+  if (v && atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel) == 1) version_free(v);
+}
+
+/* ---- publishing and reclaiming ---- */
+
+static bool slot_names(Store *store, const Version *v) {
+  SharedSlot *slots = shared_slots(store->page);
+  for (int i = 0; i < SHARED_SLOTS; i++) {
+    if (atomic_load_explicit(&slots[i].owner, memory_order_acquire) == store->process &&
+        atomic_load_explicit(&slots[i].version, memory_order_acquire) == (uint64_t)(uintptr_t)v)
+      return true;
+  }
+  return false;
+}
+
+/* Retired versions that nothing refers to any more; called with versions_lock held, gives back a list to free without it. */
+static Version *collect_unused(Store *store) {
+  Version *unused = NULL, **link = &store->retired;
+  atomic_thread_fence(memory_order_seq_cst);
+  while (*link) {
+    Version *v = *link;
+    if (atomic_load_explicit(&v->references, memory_order_acquire) == 0 && !slot_names(store, v)) {
+      *link = v->older;
+      v->older = unused;
+      unused = v;
+    } else {
+      link = &v->older;
+    }
+  }
+  return unused;
+}
+
+void versions_reclaim(Store *store) {
+  mutex_lock(&store->versions_lock);
+  Version *unused = collect_unused(store);
+  mutex_unlock(&store->versions_lock);
+  while (unused) {
+    Version *next = unused->older;
+    version_free(unused);
+    unused = next;
+  }
+}
+
+void version_publish(Store *store, Version *v) {
+  mutex_lock(&store->versions_lock);
+  Version *former = atomic_load_explicit(&store->current, memory_order_relaxed);
+  atomic_store_explicit(&store->current, v, memory_order_seq_cst);
+  if (former) {
+    atomic_fetch_sub_explicit(&former->references, 1, memory_order_acq_rel); /* that of being current */
+    former->older = store->retired;
+    store->retired = former;
+  }
+  mutex_unlock(&store->versions_lock);
+  versions_reclaim(store);
+}
+
+void versions_destroy(Store *store) {
+  Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
+  atomic_store_explicit(&store->current, NULL, memory_order_relaxed);
+  if (v) version_release(v);
+  while (store->retired) {
+    Version *next = store->retired->older;
+    version_free(store->retired);
+    store->retired = next;
+  }
+}
+
+/* ---- pins ---- */
+
+static Version *pin_current(Store *store, ReadPin *pin) {
+  pin->slot = shared_slot_take(store->page, store->process);
+  if (!pin->slot) { /* every slot is taken: count instead, under the lock */
+    mutex_lock(&store->versions_lock);
+    pin->version = atomic_load_explicit(&store->current, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pin->version->references, 1, memory_order_relaxed);
+    mutex_unlock(&store->versions_lock);
+    pin->held = true;
+    return pin->version;
+  }
+  for (;;) {
+    Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
+    atomic_store_explicit(&pin->slot->version, (uint64_t)(uintptr_t)v, memory_order_relaxed);
+    atomic_store_explicit(&pin->slot->generation, v ? UINT64_MAX : 0, memory_order_seq_cst);
+    if (atomic_load_explicit(&store->current, memory_order_seq_cst) != v) continue;
+    /* v cannot be freed now; every generation is pinned until its own is known */
+    atomic_store_explicit(&pin->slot->generation, v->manifest->generation, memory_order_seq_cst);
+    pin->version = v;
+    return v;
+  }
+}
+
+static void unpin(Store *store, ReadPin *pin) {
+  if (pin->slot) shared_slot_give(pin->slot);
+  if (pin->held) {
+    atomic_fetch_sub_explicit(&pin->version->references, 1, memory_order_acq_rel);
+    versions_reclaim(store);
+  }
+  pin->slot = NULL;
+  pin->held = false;
+}
+
+Status read_pin(Session *session, ReadPin *pin) {
+  Store *store = session->store;
+  memset(pin, 0, sizeof *pin);
+  int transaction = atomic_load_explicit(&session->transaction, memory_order_acquire);
+  if (transaction == 1) {
+    pin->version = session->snapshot_version;
+    pin->sequence = session->snapshot_sequence;
+    return KVSTORE_OK;
+  }
+  for (;;) {
+    Version *v = pin_current(store, pin);
+    if (UNLIKELY(atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst) != v->manifest->generation)) {
+      unpin(store, pin);
+      TRY(generation_follow(store));
+      continue;
+    }
+    pin->sequence = shared_load(&store->page->visible);
+    if (UNLIKELY(atomic_load_explicit(&store->applied_sequence, memory_order_acquire) < pin->sequence)) {
+      unpin(store, pin);
+      TRY(store_apply(store, shared_load(&store->page->end)));
+      continue;
+    }
+    /* What changed the shape of the store up to this sequence was published before the sequence was: look again. */
+    if (UNLIKELY(atomic_load_explicit(&store->current, memory_order_acquire) != v)) {
+      unpin(store, pin);
+      continue;
+    }
+    if (transaction == 2) pin->sequence = atomic_load_explicit(&store->transaction.seen, memory_order_acquire);
+    return KVSTORE_OK;
+  }
+}
+
+void write_pin(Session *session, ReadPin *pin) {
+  memset(pin, 0, sizeof *pin);
+  pin_current(session->store, pin);
+  pin->sequence = session->store->transaction.next_sequence - 1;
+}
+
+void read_unpin(Session *session, ReadPin *pin) { unpin(session->store, pin); }
+
+/* ---- what outlives a call ---- */
+
+static Status generation_lock(Store *store, uint64_t generation, GenerationPin **out) {
+  for (GenerationPin *p = store->pins; p; p = p->next) {
+    if (p->generation != generation) continue;
+    p->references++;
+    *out = p;
+    return KVSTORE_OK;
+  }
+  GenerationPin *p = memory_allocate_zeroed(sizeof *p);
+  if (!p) return status_nomem();
+  Status status = os_reopen(store->file.file, OS_OPEN_READONLY, &p->file);
+  if (status == KVSTORE_OK) status = os_lock(p->file, pin_byte + generation, 1, OS_LOCK_SHARED);
+  if (status != KVSTORE_OK) {
+    os_close(p->file);
+    memory_release(p);
+    return status;
+  }
+  p->generation = generation;
+  p->references = 1;
+  p->next = store->pins;
+  *out = store->pins = p;
+  return KVSTORE_OK;
+}
+
+static void generation_unlock(Store *store, GenerationPin *pin) {
+  if (--pin->references) return;
+  for (GenerationPin **link = &store->pins; *link; link = &(*link)->next) {
+    if (*link != pin) continue;
+    *link = pin->next;
+    break;
+  }
+  os_close(pin->file); /* its lock goes with it */
+  memory_release(pin);
+}
+
+Status version_hold(Store *store, Version *v, GenerationPin **pin) {
+  mutex_lock(&store->versions_lock);
+  Status status = generation_lock(store, v->manifest->generation, pin);
+  if (status == KVSTORE_OK) atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
+  mutex_unlock(&store->versions_lock);
+  return status;
+}
+
+void version_unhold(Store *store, Version *v, GenerationPin *pin) {
+  mutex_lock(&store->versions_lock);
+  if (pin) generation_unlock(store, pin);
+  atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel);
+  mutex_unlock(&store->versions_lock);
+  versions_reclaim(store);
+}
+
+bool generation_pinned(Store *store, uint64_t birth, uint64_t death) {
+  if (death <= birth) return false;
+  if (shared_slots_pin(store->page, birth, death)) return true;
+  bool held = true;
+  uint64_t first;
+  if (os_lock_query(store->file.file, pin_byte + birth, death - birth, &held, &first) != KVSTORE_OK) return true;
+  return held;
+}

@@ -1,0 +1,96 @@
+/* view.c - a table at a snapshot, as units for scans: segments with their dead rows, and slabs of deltas. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+typedef struct View {
+  Store *store;
+  Version *version;
+  GenerationPin *pin;
+  Era *era;
+  DeletedSet **sets;
+  ScanUnit *units;
+  uint32_t unit_count;
+} View;
+
+static void view_release(void *owner) {
+  View *view = owner;
+  deleted_sets_release(view->sets, view->sets ? view->era->run_count : 0);
+  memory_release(view->units);
+  if (view->version) version_unhold(view->store, view->version, view->pin);
+  store_release(view->store);
+  memory_release(view);
+}
+
+static void add_run(View *view, uint32_t layer) {
+  ColumnRun *run = view->era->runs[layer].run->columns;
+  for (uint32_t s = 0; s < run->segment_count; s++) {
+    ScanUnit *unit = &view->units[view->unit_count++];
+    unit->kind = SCAN_UNIT_SEGMENT;
+    unit->row_count = column_run_segment(run, s)->row_count;
+    unit->run = run;
+    unit->segment = s;
+    unit->deleted = view->sets[layer];
+  }
+}
+
+static void add_delta(View *view, const TableDelta *delta, uint64_t sequence, uint32_t slabs) {
+  for (uint32_t s = 0; s < slabs; s++) {
+    TableSlab slab = table_delta_slab(delta, s);
+    ScanUnit *unit = &view->units[view->unit_count++];
+    unit->kind = SCAN_UNIT_ARRAYS;
+    unit->row_count = slab.row_count;
+    unit->columns = slab.columns;
+    unit->sequence = slab.sequence;
+    unit->dead_at = slab.dead_at;
+    unit->expiry = slab.expiry;
+    unit->snapshot = sequence;
+  }
+}
+
+/* The slabs are counted once: the writer may open more meanwhile, none of whose rows the snapshot sees. */
+static Status fill_units(View *view, uint64_t sequence) {
+  Era *era = view->era;
+  uint32_t *slabs = memory_allocate((era->delta_count + 1) * sizeof *slabs);
+  if (!slabs) return status_nomem();
+  size_t count = 0;
+  for (uint32_t i = 0; i < era->run_count; i++) count += era->runs[i].run->columns->segment_count;
+  for (uint32_t i = 0; i < era->delta_count; i++) count += slabs[i] = table_delta_slab_count(era->deltas[i].delta->table);
+  view->units = memory_allocate_zeroed(memory_array_size(count, sizeof(ScanUnit)));
+  if (view->units) {
+    for (uint32_t i = era->run_count; i-- > 0;) /* the oldest first: about the order of insertion */
+      if (era->runs[i].since <= sequence) add_run(view, i);
+    for (uint32_t i = era->delta_count; i-- > 0;) add_delta(view, era->deltas[i].delta->table, sequence, slabs[i]);
+  }
+  memory_release(slabs);
+  return view->units ? KVSTORE_OK : status_nomem();
+}
+
+Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) {
+  View *view = memory_allocate_zeroed(sizeof *view);
+  if (!view) return status_nomem();
+  view->store = session->store;
+  store_retain(view->store);
+  ReadPin pin;
+  FamilyState *state;
+  Status status = read_pin(session, &pin);
+  if (status != KVSTORE_OK) {
+    view_release(view);
+    return status;
+  }
+  status = session_family(session, &pin, family, FAMILY_TABLE, &state, &view->era);
+  if (status == KVSTORE_OK) {
+    status = version_hold(view->store, pin.version, &view->pin);
+    if (status == KVSTORE_OK) view->version = pin.version;
+  }
+  if (status == KVSTORE_OK)
+    status = era_deleted(view->store, view->era, pin.sequence, session_transaction(session) == 2, &view->sets);
+  if (status == KVSTORE_OK) status = fill_units(view, pin.sequence);
+  if (status == KVSTORE_OK) {
+    *out = (TableSnapshot){ &state->family->schema, view->units, view->unit_count, store_clock(view->store), view, view_release };
+  }
+  read_unpin(session, &pin);
+  if (status != KVSTORE_OK) view_release(view);
+  return status;
+}
