@@ -1,14 +1,15 @@
 /* merge.c - the cursor over layers.
  *
- * Every layer stands at its next row in the direction of the walk (or at its end). `top` is the one that comes first, the
- * newest of those with that key; `second` comes first among the others. After a step of top alone only second can precede
- * it, so that a row costs one comparison as long as one layer dominates; else all are looked at again, and those that stand
- * on the key of a newer layer are stepped over. */
+ * Every layer stands at its next row in the direction of the walk (or at its end). `top` is the one that comes first,
+ * the newest of those with that key; `second` comes first among the others. After a step of top alone only second can
+ * precede it, so that a row costs one comparison as long as one layer dominates; else all are looked at again, and
+ * those that stand on the key of a newer layer are stepped over. */
+#include "rowstore/merge.h"
+
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
-#include "rowstore/merge.h"
 
 typedef struct MergeSource {
   bool valid;
@@ -65,8 +66,7 @@ static inline int source_order(const MergeState *m, const MergeSource *a, const 
 }
 
 static bool inside(const MergeState *m, const MergeSource *s) {
-  if (m->backward)
-    return !m->lower.key.data || compare_keys(s->head, s->key, m->lower.head, m->lower.key) >= 0;
+  if (m->backward) return !m->lower.key.data || compare_keys(s->head, s->key, m->lower.head, m->lower.key) >= 0;
   return !m->upper.key.data || compare_keys(s->head, s->key, m->upper.head, m->upper.key) < 0;
 }
 
@@ -311,8 +311,8 @@ Status merge_cursor_seek_last(MergeCursor *c, const void *key, size_t length) {
 
 /* ---- life ---- */
 
-/* The length of the shortest string behind everything that begins with the prefix: the prefix without its 0xff at the end,
- * its last byte one higher. 0: there is none. */
+/* The length of the shortest string behind everything that begins with the prefix: the prefix without its 0xff at the
+ * end, its last byte one higher. 0: there is none. */
 static size_t successor_length(Bytes prefix) {
   size_t length = prefix.length;
   while (length && prefix.data[length - 1] == 0xff) length--;
@@ -328,7 +328,8 @@ static uint8_t *copy_bound(MergeBound *bound, uint8_t *to, Bytes key) {
 
 static void set_bounds(MergeState *m, const MergeOptions *o, uint8_t *to) {
   Bytes lower = o->lower, prefix = o->prefix;
-  if (prefix.length && (!lower.data || bytes_compare(prefix.data, prefix.length, lower.data, lower.length) > 0)) lower = prefix;
+  if (prefix.length && (!lower.data || bytes_compare(prefix.data, prefix.length, lower.data, lower.length) > 0))
+    lower = prefix;
   if (lower.data) to = copy_bound(&m->lower, to, lower);
   size_t behind = successor_length(prefix);
   if (behind) {

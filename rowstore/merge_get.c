@@ -1,9 +1,10 @@
 /* merge_get.c - levels, and point reads through the layers of a family. */
+#include "rowstore/merge.h"
+
 #include <string.h>
 
 #include "base/limits.h"
 #include "base/memory.h"
-#include "rowstore/merge.h"
 
 /* ---- levels ---- */
 
@@ -21,7 +22,8 @@ static Status check_level(const RowLevel *level) {
 }
 
 static void fill_heads(RowLevel *level) {
-  Bytes first = row_run_summary(level->runs[0])->first_key, last = row_run_summary(level->runs[level->count - 1])->last_key;
+  Bytes first = row_run_summary(level->runs[0])->first_key,
+        last = row_run_summary(level->runs[level->count - 1])->last_key;
   size_t limit = first.length < last.length ? first.length : last.length, common = 0;
   while (common < limit && first.data[common] == last.data[common]) common++;
   level->common = (uint32_t)common;
@@ -65,8 +67,10 @@ static uint32_t runs_before(const RowLevel *level, Bytes key) {
       Bytes first = row_run_summary(level->runs[middle])->first_key;
       before = bytes_compare(first.data, first.length, key.data, key.length) <= 0;
     }
-    if (before) low = middle + 1;
-    else high = middle;
+    if (before)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -108,11 +112,13 @@ static void prefetch_layers(const MergeLayer *layers, uint32_t count, uint64_t h
   }
 }
 
-static DeltaState get_from_delta(const MergeLayer *layer, uint64_t hash, const void *key, size_t key_length, MergeRow *row) {
+static DeltaState get_from_delta(const MergeLayer *layer, uint64_t hash, const void *key, size_t key_length,
+                                 MergeRow *row) {
   KvRow found;
   DeltaState state = kv_delta_find(layer->delta, hash, key, key_length, layer->snapshot, &found);
   if (state != DELTA_FOUND) return state;
-  row->view = (RowView){ .key = { key, key_length }, .value = found.value, .expiry = found.expiry, .position = found.row };
+  row->view =
+    (RowView){ .key = { key, key_length }, .value = found.value, .expiry = found.expiry, .position = found.row };
   row->sequence = found.sequence;
   row->run = NULL;
   return state;

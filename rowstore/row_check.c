@@ -1,4 +1,6 @@
 /* row_check.c - verifies a row run wholly: order, counts, and that every way of the index leads to every row. */
+#include "rowstore/row_run.h"
+
 #include <string.h>
 
 #include "base/hash.h"
@@ -9,9 +11,9 @@ typedef struct RunCheck {
   const RowRun *run;
   const char **why;
   RowRunSummary seen;
-  uint32_t group;      /* groups begun so far */
-  uint32_t piece_row;  /* row within its piece */
-  Buffer previous;     /* key */
+  uint32_t group;       /* groups begun so far */
+  uint32_t piece_row;   /* row within its piece */
+  Buffer previous;      /* key */
   const uint8_t *block; /* the sparse block of the current group */
   RowPin block_pin;
 } RunCheck;
@@ -28,13 +30,15 @@ static Status check_group(RunCheck *k, const RowView *row) {
   if (slot == 0) {
     row_pin_release(&k->block_pin);
     TRY(row_sparse_block(run, block, &k->block, &k->block_pin));
-    Bytes fence = run->fences[block], next = block + 1 < run->block_count ? run->fences[block + 1] : run->summary.last_key;
+    Bytes fence = run->fences[block],
+          next = block + 1 < run->block_count ? run->fences[block + 1] : run->summary.last_key;
     if (bytes_compare(fence.data, fence.length, row->key.data, row->key.length) != 0)
       return fail(k, "a fence is not the first key of its block");
     if (load_u16(k->block + SPARSE_SKIP_AT) > keys_common(fence, next))
       return fail(k, "a block of the sparse index skips bytes in which its keys differ");
   }
-  if (load_u32(k->block + SPARSE_POSITIONS_AT + slot * 4) != row->position) return fail(k, "the sparse index names another row");
+  if (load_u32(k->block + SPARSE_POSITIONS_AT + slot * 4) != row->position)
+    return fail(k, "the sparse index names another row");
   uint64_t head = key_head(row->key.data, row->key.length, load_u16(k->block + SPARSE_SKIP_AT));
   if (load_u64(k->block + slot * 8) != head) return fail(k, "a head of the sparse index is not that of its row");
   return KVSTORE_OK;
@@ -44,7 +48,8 @@ static Status check_order(RunCheck *k, const RowView *row) {
   if (k->seen.row_count) {
     if (bytes_compare(k->previous.data, k->previous.length, row->key.data, row->key.length) >= 0)
       return fail(k, "keys do not ascend");
-  } else if (bytes_compare(k->run->summary.first_key.data, k->run->summary.first_key.length, row->key.data, row->key.length)) {
+  } else if (bytes_compare(k->run->summary.first_key.data, k->run->summary.first_key.length, row->key.data,
+                           row->key.length)) {
     return fail(k, "the first key is not that of the directory");
   }
   buffer_clear(&k->previous);
@@ -73,7 +78,8 @@ static Status check_indexed(RunCheck *k, const RowView *row) {
   RowView found_row;
   RowPin pin;
   bool found;
-  TRY(row_run_get(k->run, hash_key(row->key.data, row->key.length), row->key.data, row->key.length, &found_row, &pin, &found));
+  TRY(row_run_get(k->run, hash_key(row->key.data, row->key.length), row->key.data, row->key.length, &found_row, &pin,
+                  &found));
   row_pin_release(&pin);
   return found && found_row.position == row->position ? KVSTORE_OK : fail(k, "the index does not lead to a row");
 }
@@ -91,7 +97,8 @@ static void count_row(RowRunSummary *s, const RowView *row) {
 }
 
 static Status check_row(RunCheck *k, const uint8_t *bytes, uint32_t total, const RowView *row) {
-  if ((load_u16(bytes + 2) & ROW_EXPIRES) && row->expiry == EXPIRY_NEVER) return fail(k, "a row has an expiry that is never");
+  if ((load_u16(bytes + 2) & ROW_EXPIRES) && row->expiry == EXPIRY_NEVER)
+    return fail(k, "a row has an expiry that is never");
   TRY(check_order(k, row));
   if (k->piece_row % SPARSE_INTERVAL == 0) TRY(check_group(k, row));
   TRY(check_value(k, row));
@@ -138,8 +145,9 @@ static Status check_summary(RunCheck *k) {
   const RowRunSummary *a = &k->seen, *b = &k->run->summary;
   if (a->row_count && bytes_compare(k->previous.data, k->previous.length, b->last_key.data, b->last_key.length))
     return fail(k, "the last key is not that of the directory");
-  if (a->row_count != b->row_count || a->tombstone_count != b->tombstone_count || a->expiring_count != b->expiring_count ||
-      a->external_count != b->external_count || a->key_bytes != b->key_bytes || a->value_bytes != b->value_bytes)
+  if (a->row_count != b->row_count || a->tombstone_count != b->tombstone_count ||
+      a->expiring_count != b->expiring_count || a->external_count != b->external_count ||
+      a->key_bytes != b->key_bytes || a->value_bytes != b->value_bytes)
     return fail(k, "the directory's counts are not those of the rows");
   if (a->expiry_min != b->expiry_min || a->expiry_max != b->expiry_max)
     return fail(k, "the directory's expiries are not those of the rows");

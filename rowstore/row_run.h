@@ -2,28 +2,29 @@
  *
  * Three things lie in the extents, and a directory (some bytes that the engine keeps) says where:
  *
- *   pieces   the rows, in key order, at most ROW_PIECE_BYTES each; a row never straddles two pieces.
- *            A position is 32 bits and counts 4 bytes in a space where piece i begins at i * 4 MiB: a run ends below 16 GiB
- *              row     key length - 1 u16 | flags u16 | value length u32 | [expiry i64] | key | value | zeros up to 4 bytes
- *              flags   1 tombstone, 2 has an expiry, 4 the value lies elsewhere: its 16 bytes are
- *                      value extent u32 (ordinal among the run's value extents) | length u32 | offset u64
+ *   pieces   the rows, in key order, at most ROW_PIECE_BYTES each; a row never straddles two pieces. A position is
+ *            32 bits and counts 4 bytes in a space where piece i begins at i * 4 MiB: a run ends below 16 GiB
+ *     row      key length - 1 u16 | flags u16 | value length u32 | [expiry i64] | key | value | zeros up to 4 bytes
+ *     flags    1 tombstone, 2 has an expiry, 4 the value lies elsewhere: its 16 bytes are
+ *              value extent u32 (ordinal among the run's value extents) | length u32 | offset u64
  *   index    buckets, then the sparse index, as one string of bytes cut every 4 MiB into extents
- *              bucket  64 bytes: 10 fingerprints u16 | count u16 | overflow u16 | 10 positions u32
- *                      one bucket for seven keys; that of a hash is the high word of hash * bucket count; its fingerprint is
- *                      the hash's low 16 bits; a full bucket is marked and its keys go to the next one, around the end
- *              block   1 KiB of sparse index for 85 groups of at most 16 rows (a group never leaves its piece):
- *                      85 heads u64 | 85 positions u32 | skip u16 | count u16
- *                      a head is the group's first key from byte `skip` on, 8 bytes big-endian, padded with zeros; all keys
- *                      between the first key of this block and that of the next one agree in their first `skip` bytes
+ *     bucket   64 bytes: 10 fingerprints u16 | count u16 | overflow u16 | 10 positions u32
+ *              one bucket for seven keys; that of a hash is the high word of hash * bucket count, its fingerprint the
+ *              hash's low 16 bits; a full bucket is marked and its keys go to the next one, around the end
+ *     block    1 KiB of sparse index for 85 groups of at most 16 rows (a group never leaves its piece):
+ *              85 heads u64 | 85 positions u32 | skip u16 | count u16
+ *              a head is the group's first key from byte `skip` on, 8 bytes big-endian, padded with zeros; all keys
+ *              from the first of this block to that of the next one agree in their first `skip` bytes
  *   values   those longer than VALUE_INLINE_MAX, one after the other, in value extents
  *
- * The directory also holds the first key of every block (a fence), so that an ordered seek touches memory, one block of the
- * index and one group of rows; a point read touches one line of the index and one row, and a miss one line in all.
+ * The directory also holds the first key of every block (a fence), so that an ordered seek touches memory, one block of
+ * the index and one group of rows; a point read touches one line of the index and one row, a miss one line in all.
  *
- * Nothing read from an extent is trusted: positions, lengths and ordinals are compared with what is there at each use, so a
- * crafted file gives KVSTORE_CORRUPT or wrong rows, never an access outside its extents (protocol FILE-4, FILE-9).
+ * Nothing read from an extent is trusted: positions, lengths and ordinals are compared with what is there at each use,
+ * so that a crafted file gives KVSTORE_CORRUPT or wrong rows, never an access outside its extents (FILE-4, FILE-9).
  *
- * Threads: a writer and a cursor belong to one thread at a time. A RowRun is immutable; any number of threads may read it. */
+ * Threads: a writer and a cursor belong to one thread at a time. A RowRun is immutable; any number of threads may read
+ * it. */
 #ifndef COLONNADE_ROWSTORE_ROW_RUN_H
 #define COLONNADE_ROWSTORE_ROW_RUN_H
 
@@ -41,13 +42,13 @@ typedef struct RowRunWriter RowRunWriter;
 
 /* What a run holds. The keys are borrowed from the run (or the writer) that told it. */
 typedef struct RowRunSummary {
-  uint64_t row_count;       /* tombstones included */
+  uint64_t row_count; /* tombstones included */
   uint64_t tombstone_count;
-  uint64_t expiring_count;  /* rows with an expiry */
-  uint64_t external_count;  /* rows whose value lies in a value extent */
-  int64_t expiry_min, expiry_max; /* of the rows with an expiry; EXPIRY_NEVER and 0 when there is none */
+  uint64_t expiring_count;         /* rows with an expiry */
+  uint64_t external_count;         /* rows whose value lies in a value extent */
+  int64_t expiry_min, expiry_max;  /* of the rows with an expiry; EXPIRY_NEVER and 0 when there is none */
   uint64_t key_bytes, value_bytes; /* of all keys, of all values */
-  uint64_t extent_bytes;    /* of all extents of the run, the directory left out */
+  uint64_t extent_bytes;           /* of all extents of the run, the directory left out */
   Bytes first_key, last_key;
 } RowRunSummary;
 
@@ -59,16 +60,17 @@ typedef struct RowRunOptions {
   uint32_t value_extent_bytes; /* the same for value extents (a longer value has one of its own); 0: 4 MiB */
 } RowRunOptions;
 
-/* A writer holds one piece, one value extent and 12 bytes a row (21 while it finishes). `sink` is copied, its context stays
- * the caller's; `options` may be NULL. KVSTORE_NOMEM leaves *writer untouched. */
+/* A writer holds one piece, one value extent and 12 bytes a row (21 while it finishes). `sink` is copied, its context
+ * stays the caller's; `options` may be NULL. KVSTORE_NOMEM leaves *writer untouched. */
 Status row_run_writer_create(const RunSink *sink, const RowRunOptions *options, RowRunWriter **writer) MUST_CHECK;
-void row_run_writer_destroy(RowRunWriter *writer); /* NULL is allowed; extents already emitted are the caller's to drop */
+/* NULL is allowed. Extents already emitted are the caller's to drop. */
+void row_run_writer_destroy(RowRunWriter *writer);
 
 /* Adds a row; keys must ascend. Key: 1 to KEY_BYTES_MAX bytes; value: up to VALUE_BYTES_CEILING; a tombstone has none.
  * expiry: EXPIRY_NEVER or milliseconds since the epoch. Both are copied (or emitted) before it returns.
- * KVSTORE_ERROR for a key that does not ascend or a size that is not allowed, KVSTORE_LIMIT when the run is full (the row
- * is absent and the writer may be finished), else what the sink says; after a failure of sink or memory only destroy is
- * allowed. */
+ * KVSTORE_ERROR for a key that does not ascend or a size that is not allowed, KVSTORE_LIMIT when the run is full (the
+ * row is absent and the writer may be finished), else what the sink says; after a failure of sink or memory only
+ * destroy is allowed. */
 Status row_run_writer_add(RowRunWriter *writer, Bytes key, Bytes value, int64_t expiry, bool tombstone) MUST_CHECK;
 
 /* What the run's extents hold so far, the index not yet written included: for cutting runs at a size. */
@@ -81,8 +83,9 @@ Status row_run_writer_finish(RowRunWriter *writer, Buffer *directory, RowRunSumm
 
 /* ---- reading ---- */
 
-/* Opens a run from its directory (copied) and its extents by ordinal (borrowed: they outlive the run; more of them than the
- * directory names are allowed). Reads no extent. KVSTORE_CORRUPT when the directory is none, or names what is not there. */
+/* Opens a run from its directory (copied) and its extents by ordinal (borrowed: they outlive the run; more of them than
+ * the directory names are allowed). Reads no extent. KVSTORE_CORRUPT when the directory is none, or names what is not
+ * there. */
 Status row_run_open(const void *directory, size_t length, const RunSources *sources, RowRun **run) MUST_CHECK;
 void row_run_close(RowRun *run); /* NULL is allowed */
 /* Borrowed, as long as the run. */
@@ -101,8 +104,8 @@ static inline void row_pin_release(RowPin *pin) {
 /* A row in place. */
 typedef struct RowView {
   Bytes key;
-  Bytes value;     /* external: data is NULL, length is right; row_run_value fetches it */
-  int64_t expiry;  /* EXPIRY_NEVER or milliseconds since the epoch: nothing here looks at the clock */
+  Bytes value;    /* external: data is NULL, length is right; row_run_value fetches it */
+  int64_t expiry; /* EXPIRY_NEVER or milliseconds since the epoch: nothing here looks at the clock */
   bool tombstone, external;
   uint32_t position;     /* names the row within its run */
   uint32_t value_extent; /* external only, not yet compared with what is there */
@@ -115,8 +118,8 @@ void row_run_prefetch(const RowRun *run, uint64_t hash);
  * until row_pin_release(pin). */
 Status row_run_get(const RowRun *run, uint64_t hash, const void *key, size_t key_length, RowView *view, RowPin *pin,
                    bool *found) MUST_CHECK;
-/* The value of a row of this run, inline or external, until both the row's pin (or its cursor's step) and *pin are given
- * back. An inline value needs no pin: *pin is then empty. */
+/* The value of a row of this run, inline or external, until both the row's pin (or its cursor's step) and *pin are
+ * given back. An inline value needs no pin: *pin is then empty. */
 Status row_run_value(const RowRun *run, const RowView *view, Bytes *value, RowPin *pin) MUST_CHECK;
 
 /* Reads everything: the order, every row by way of the index, the sparse index, the directory's counts, the external
@@ -132,8 +135,8 @@ typedef struct RowWindow {
   RowPin pin;
 } RowWindow;
 
-/* Plain memory (some 300 bytes), no allocation. Only `valid` and `row` are for callers. The bytes of `row` are readable until
- * the cursor is moved or closed. */
+/* Plain memory (some 300 bytes), no allocation. Only `valid` and `row` are for callers. The bytes of `row` are readable
+ * until the cursor is moved or closed. */
 typedef struct RowCursor {
   const RowRun *run;
   bool valid; /* it stands on a row; false at either end, from which only a positioning call leads back */
@@ -149,8 +152,8 @@ typedef struct RowCursor {
 /* Stands nowhere until positioned. */
 void row_cursor_open(RowCursor *cursor, const RowRun *run);
 void row_cursor_close(RowCursor *cursor);
-/* After each of these `valid` says whether there is such a row. After a failure the cursor is not valid. The key that is
- * sought must not lie in the cursor's own row. */
+/* After each of these `valid` says whether there is such a row. After a failure the cursor is not valid. The key that
+ * is sought must not lie in the cursor's own row. */
 Status row_cursor_first(RowCursor *cursor) MUST_CHECK;
 Status row_cursor_last(RowCursor *cursor) MUST_CHECK;
 Status row_cursor_seek(RowCursor *cursor, const void *key, size_t length) MUST_CHECK;      /* first >= key */

@@ -1,7 +1,9 @@
 /* row_run_cursor.c - walks a row run in key order.
  *
- * Forward the rows of a piece stand one behind the other. Backward they are found by groups: the sparse index says where a
- * group of 16 begins, one walk notes where each row does. */
+ * Forward the rows of a piece stand one behind the other. Backward they are found by groups: the sparse index says
+ * where a group of 16 begins, one walk notes where each row does. */
+#include "rowstore/row_run.h"
+
 #include <string.h>
 
 #include "rowstore/row_run_internal.h"
@@ -77,16 +79,32 @@ Status row_cursor_first(RowCursor *c) {
 
 /* ---- backward ---- */
 
+/* Fetches ahead what lies between two positions of a piece, up to 4 KiB: the lines last to first, a direction that the
+ * hardware's own prefetcher can follow, unlike the walk through a group. */
+static void prefetch_rows(const RowRun *run, uint32_t from, uint32_t to) {
+  const RowPiece *piece = &run->pieces[position_piece(from)];
+  uint32_t start = position_offset(from), end = position_offset(to);
+  if (!piece->source->base || position_piece(from) != position_piece(to) || end > piece->length || start >= end ||
+      end - start > PAGE_BYTES)
+    return;
+  for (uint32_t at = end; at > start; at -= at - start < 64 ? at - start : 64)
+    __builtin_prefetch(piece->source->base + at - 1);
+}
+
 /* Notes the offsets of a group's rows. */
 static Status load_group(RowCursor *c, uint32_t group) {
-  uint32_t position;
+  uint32_t position, near;
   c->loaded_group = NO_GROUP;
   TRY(row_group_position(c->run, group, &position));
-  uint32_t piece = position_piece(position), offset = position_offset(position), end = c->run->pieces[piece].length, n = 0;
+  if (group) {
+    TRY(row_group_position(c->run, group - 1, &near));
+    prefetch_rows(c->run, near, position);
+  }
+  uint32_t piece = position_piece(position), offset = position_offset(position), end = c->run->pieces[piece].length,
+           n = 0;
   if (group + 1 < c->run->group_count) {
-    uint32_t next;
-    TRY(row_group_position(c->run, group + 1, &next));
-    if (position_piece(next) == piece) end = position_offset(next);
+    TRY(row_group_position(c->run, group + 1, &near));
+    if (position_piece(near) == piece) end = position_offset(near);
   }
   while (n < SPARSE_INTERVAL && offset < end) {
     const uint8_t *row;
@@ -133,8 +151,10 @@ static Status group_of(const RowCursor *c, uint32_t position, uint32_t *group) {
   while (high - low > 1) {
     uint32_t middle = low + (high - low) / 2;
     TRY(row_group_position(run, middle, &at));
-    if (at <= position) low = middle;
-    else high = middle;
+    if (at <= position)
+      low = middle;
+    else
+      high = middle;
   }
   *group = low;
   return KVSTORE_OK;
@@ -150,7 +170,8 @@ static Status find_group(RowCursor *c) {
     if (c->offsets[i] == offset) return KVSTORE_OK;
   }
   c->loaded_group = NO_GROUP;
-  return status_fail(KVSTORE_CORRUPT, "the sparse index of a row run does not lead to byte %u of piece %u", offset, piece);
+  return status_fail(KVSTORE_CORRUPT, "the sparse index of a row run does not lead to byte %u of piece %u", offset,
+                     piece);
 }
 
 Status row_cursor_prev(RowCursor *c) {
@@ -181,8 +202,10 @@ static uint32_t find_fence(const RowRun *run, const void *key, size_t length) {
     uint64_t fence = run->fence_heads[middle];
     bool before = fence != head ? fence < head
                                 : bytes_compare(run->fences[middle].data, run->fences[middle].length, key, length) <= 0;
-    if (before) low = middle;
-    else high = middle;
+    if (before)
+      low = middle;
+    else
+      high = middle;
   }
   return low;
 }
@@ -198,7 +221,8 @@ static Status group_begins_before(RowCursor *c, uint32_t position, const void *k
 }
 
 /* The last group of a block whose first key is <= key. */
-static Status search_block(RowCursor *c, const uint8_t *block, uint32_t count, const void *key, size_t length, uint32_t *group) {
+static Status search_block(RowCursor *c, const uint8_t *block, uint32_t count, const void *key, size_t length,
+                           uint32_t *group) {
   uint64_t head = key_head(key, length, load_u16(block + SPARSE_SKIP_AT));
   uint32_t low = 0, high = count;
   while (high - low > 1) {
@@ -207,14 +231,17 @@ static Status search_block(RowCursor *c, const uint8_t *block, uint32_t count, c
     bool before = first < head;
     if (first == head)
       TRY(group_begins_before(c, load_u32(block + SPARSE_POSITIONS_AT + middle * 4), key, length, &before));
-    if (before) low = middle;
-    else high = middle;
+    if (before)
+      low = middle;
+    else
+      high = middle;
   }
   *group = low;
   return KVSTORE_OK;
 }
 
-/* The group that holds the first row >= key, or ends right before it; where it begins; the bytes that its keys share. */
+/* The group that holds the first row >= key, or ends right before it; where it begins; the bytes that its keys share.
+ */
 static Status find_start(RowCursor *c, const void *key, size_t length, uint32_t *position, uint32_t *skip) {
   const RowRun *run = c->run;
   uint32_t fence = find_fence(run, key, length), group = 0;

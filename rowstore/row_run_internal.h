@@ -20,13 +20,15 @@ enum {
 /* A row with the longest key and value fits the smallest window of positions that a piece has. */
 _Static_assert(ROW_HEADER_BYTES + ROW_EXPIRY_BYTES + KEY_BYTES_MAX + VALUE_INLINE_MAX + 4 < ROW_PIECE_BYTES, "piece");
 
-#define POSITION_UNIT 4u /* bytes that a position counts */
+#define POSITION_UNIT   4u /* bytes that a position counts */
 #define PIECE_POSITIONS (ROW_PIECE_BYTES / POSITION_UNIT)
-#define PIECES_MAX 4096u /* 2^32 positions */
+#define PIECES_MAX      4096u /* 2^32 positions */
 
 static inline uint32_t position_piece(uint32_t position) { return position / PIECE_POSITIONS; }
 static inline uint32_t position_offset(uint32_t position) { return position % PIECE_POSITIONS * POSITION_UNIT; }
-static inline uint32_t position_of(uint32_t piece, uint32_t offset) { return piece * PIECE_POSITIONS + offset / POSITION_UNIT; }
+static inline uint32_t position_of(uint32_t piece, uint32_t offset) {
+  return piece * PIECE_POSITIONS + offset / POSITION_UNIT;
+}
 
 /* ---- buckets ---- */
 enum {
@@ -58,7 +60,9 @@ _Static_assert(SPARSE_COUNT_AT + 2 == SPARSE_BLOCK_BYTES, "block");
 static inline uint64_t index_sparse_start(uint32_t bucket_count) {
   return round_up((uint64_t)bucket_count * BUCKET_BYTES, SPARSE_BLOCK_BYTES);
 }
-static inline uint32_t sparse_block_count(uint32_t group_count) { return (group_count + SPARSE_GROUPS - 1) / SPARSE_GROUPS; }
+static inline uint32_t sparse_block_count(uint32_t group_count) {
+  return (group_count + SPARSE_GROUPS - 1) / SPARSE_GROUPS;
+}
 
 /* A head: up to 8 bytes of a key from byte `skip` on, as a number that orders as they do. */
 static inline uint64_t key_head(const uint8_t *key, size_t length, size_t skip) {
@@ -115,13 +119,13 @@ static inline uint64_t row_total(uint64_t header) { /* the bytes of the row that
   return round_up(ROW_HEADER_BYTES + expiry + (header & 0xffff) + 1 + (header >> 32), POSITION_UNIT);
 }
 
-/* Makes the row at `offset` of `piece` readable through the window: its bytes and their number. KVSTORE_CORRUPT when no row
- * can begin there or it leaves its piece. The window's former bytes are given back. */
+/* Makes the row at `offset` of `piece` readable through the window: its bytes and their number. KVSTORE_CORRUPT when no
+ * row can begin there or it leaves its piece. The window's former bytes are given back. */
 Status row_window_load(const RowRun *run, RowWindow *window, uint32_t piece, uint32_t offset, const uint8_t **row,
                        uint32_t *total) MUST_CHECK;
 
-static inline Status row_window_row(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t offset, const uint8_t **row,
-                                    uint32_t *total) {
+static inline Status row_window_row(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t offset,
+                                    const uint8_t **row, uint32_t *total) {
   if (LIKELY(w->bytes && piece == w->piece && offset >= w->start && (uint64_t)offset + ROW_HEADER_BYTES <= w->end)) {
     const uint8_t *p = w->bytes + (offset - w->start);
     uint64_t bytes = row_total(load_u64(p));
@@ -140,7 +144,8 @@ static inline void row_window_close(RowWindow *w) {
 
 static inline Bytes row_key(const uint8_t *row) {
   uint32_t header = load_u32(row);
-  return (Bytes){ row + ROW_HEADER_BYTES + ((header >> 16 & ROW_EXPIRES) ? ROW_EXPIRY_BYTES : 0), (header & 0xffff) + 1 };
+  return (Bytes){ row + ROW_HEADER_BYTES + ((header >> 16 & ROW_EXPIRES) ? ROW_EXPIRY_BYTES : 0),
+                  (header & 0xffff) + 1 };
 }
 
 /* Fills in what a row with flags says; KVSTORE_CORRUPT when its flags contradict each other. */

@@ -1,4 +1,6 @@
 /* row_run_reader.c - opens a row run and finds rows by key. */
+#include "rowstore/row_run.h"
+
 #include <string.h>
 
 #include "base/counters.h"
@@ -50,7 +52,8 @@ static Status read_header(DirectoryReader *d) {
 static Status check_header(const RowRun *run) {
   const RowRunSummary *s = &run->summary;
   if (s->row_count > UINT32_MAX || run->piece_count > PIECES_MAX) return corrupt("names more rows than positions");
-  if (run->bucket_count != (s->row_count + BUCKET_KEYS - 1) / BUCKET_KEYS) return corrupt("has the wrong number of buckets");
+  if (run->bucket_count != (s->row_count + BUCKET_KEYS - 1) / BUCKET_KEYS)
+    return corrupt("has the wrong number of buckets");
   if (s->row_count && run->probe_max >= run->bucket_count) return corrupt("probes further than it has buckets");
   if (s->tombstone_count > s->row_count || s->expiring_count > s->row_count || s->external_count > s->row_count)
     return corrupt("counts more rows of a kind than rows");
@@ -166,8 +169,10 @@ Status row_run_open(const void *directory, size_t length, const RunSources *sour
   if (!r) return status_nomem();
   DirectoryReader d = { .in = reader_over(directory, length), .run = r, .sources = sources };
   Status status = read_directory(&d);
-  if (status == KVSTORE_OK) *run = r;
-  else row_run_close(r);
+  if (status == KVSTORE_OK)
+    *run = r;
+  else
+    row_run_close(r);
   return status;
 }
 
@@ -193,7 +198,8 @@ static Status window_range(const RowRun *run, RowWindow *w, uint32_t piece, uint
   return KVSTORE_OK;
 }
 
-Status row_window_load(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t offset, const uint8_t **row, uint32_t *total) {
+Status row_window_load(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t offset, const uint8_t **row,
+                       uint32_t *total) {
   uint32_t length = piece < run->piece_count ? run->pieces[piece].length : 0;
   if (UNLIKELY(length < ROW_BYTES_MIN || offset > length - ROW_BYTES_MIN))
     return status_fail(KVSTORE_CORRUPT, "no row can begin at byte %u of piece %u of a row run", offset, piece);
@@ -219,7 +225,8 @@ Status row_decode_flags(const uint8_t *row, uint32_t flags, uint32_t position, R
   uint32_t stored = load_u32(row + 4);
   if (flags & ~(uint32_t)ROW_FLAGS || ((flags & ROW_TOMBSTONE) && stored) ||
       ((flags & ROW_EXTERNAL) && stored != ROW_REFERENCE_BYTES))
-    return status_fail(KVSTORE_CORRUPT, "row %u of a row run has flags %u with a value of %u bytes", position, flags, stored);
+    return status_fail(KVSTORE_CORRUPT, "row %u of a row run has flags %u with a value of %u bytes", position, flags,
+                       stored);
   view->key = row_key(row);
   view->expiry = flags & ROW_EXPIRES ? (int64_t)load_u64(row + ROW_HEADER_BYTES) : EXPIRY_NEVER;
   view->tombstone = flags & ROW_TOMBSTONE;
@@ -240,8 +247,10 @@ Status row_run_value(const RowRun *run, const RowView *view, Bytes *value, RowPi
   *value = view->value;
   if (!view->external) return KVSTORE_OK;
   const RowExtent *e = view->value_extent < run->value_count ? &run->values[view->value_extent] : NULL;
-  if (!e || view->value_offset > e->length || view->value.length > e->length - view->value_offset || !view->value.length)
-    return status_fail(KVSTORE_CORRUPT, "the value of row %u of a row run lies outside its value extents", view->position);
+  if (!e || view->value_offset > e->length || view->value.length > e->length - view->value_offset ||
+      !view->value.length)
+    return status_fail(KVSTORE_CORRUPT, "the value of row %u of a row run lies outside its value extents",
+                       view->position);
   pin->source = e->source;
   return source_block(e->source, view->value_offset, view->value.length, &value->data, &pin->pin);
 }
@@ -275,8 +284,8 @@ static inline uint32_t bucket_matches(const uint8_t *bucket, uint64_t hash) {
 }
 
 /* Compares one slot's row with the key. */
-static Status slot_get(const RowRun *run, uint32_t position, const void *key, size_t key_length, RowView *view, RowPin *pin,
-                       bool *found) {
+static Status slot_get(const RowRun *run, uint32_t position, const void *key, size_t key_length, RowView *view,
+                       RowPin *pin, bool *found) {
   RowWindow w = { 0 };
   const uint8_t *row;
   uint32_t total;

@@ -1,4 +1,6 @@
 /* row_run_writer.c - writes a row run in one pass: rows go to pieces at once, the index is built at the end. */
+#include "rowstore/row_run.h"
+
 #include <string.h>
 
 #include "base/assert.h"
@@ -163,7 +165,8 @@ static Status check_row(const RowRunWriter *w, Bytes key, Bytes value, bool tomb
     return status_fail(KVSTORE_ERROR, "a key of a row run has 1 to %u bytes, not %zu", KEY_BYTES_MAX, key.length);
   if (value.length > VALUE_BYTES_CEILING)
     return status_fail(KVSTORE_ERROR, "a value has at most %u bytes, not %zu", VALUE_BYTES_CEILING, value.length);
-  if (tombstone && value.length) return status_fail(KVSTORE_ERROR, "a tombstone has no value, this one %zu bytes", value.length);
+  if (tombstone && value.length)
+    return status_fail(KVSTORE_ERROR, "a tombstone has no value, this one %zu bytes", value.length);
   if (w->summary.row_count && bytes_compare(w->last_key.data, w->last_key.length, key.data, key.length) >= 0)
     return status_fail(KVSTORE_ERROR, "row %llu of a row run does not ascend",
                        (unsigned long long)w->summary.row_count);
@@ -298,11 +301,16 @@ static void append_directory(const RowRunWriter *w, Buffer *d) {
   const RowRunSummary *s = &w->summary;
   buffer_u32(d, ROW_RUN_MAGIC);
   buffer_u32(d, 0);
-  const uint64_t counts[] = { s->row_count, s->tombstone_count, s->expiring_count, s->external_count,
-                              (uint64_t)s->expiry_min, (uint64_t)s->expiry_max, s->key_bytes, s->value_bytes };
+  const uint64_t counts[] = { s->row_count,      s->tombstone_count,      s->expiring_count,
+                              s->external_count, (uint64_t)s->expiry_min, (uint64_t)s->expiry_max,
+                              s->key_bytes,      s->value_bytes };
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) buffer_u64(d, counts[i]);
-  const uint32_t sizes[] = { w->bucket_count, w->probe_max, w->group_count, (uint32_t)w->pieces.count,
-                             (uint32_t)w->index_extents.count, (uint32_t)w->value_extents.count };
+  const uint32_t sizes[] = { w->bucket_count,
+                             w->probe_max,
+                             w->group_count,
+                             (uint32_t)w->pieces.count,
+                             (uint32_t)w->index_extents.count,
+                             (uint32_t)w->value_extents.count };
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) buffer_u32(d, sizes[i]);
   for (size_t i = 0; i < w->pieces.count; i++) {
     buffer_u32(d, w->pieces.items[i].ordinal);

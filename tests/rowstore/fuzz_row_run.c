@@ -1,8 +1,9 @@
-/* fuzz_row_run.c - any bytes as the directory and the extents of a row run: refused, or used in every way without a step
- * outside them.
+/* fuzz_row_run.c - any bytes as the directory and the extents of a row run: refused, or used in every way without a
+ * step outside them.
  *
- * Input: u16 length of the directory | the directory | extents, each u16 length | bytes. An input that begins with 0xff 0xff
- * is a small run of our own, changed: each three bytes after it are a place (u16) in the run's bytes and what to put there. */
+ * Input: u16 length of the directory | the directory | extents, each u16 length | bytes. An input that begins with 0xff
+ * 0xff is a small run of our own, changed: each three bytes after it are a place (u16) in the run's bytes and what to
+ * put there. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,8 @@ static Status write_rows(RowRunWriter *w) {
   for (uint32_t i = 0; i < 120; i++) {
     uint8_t key[8] = { 'k', 'e', 'y', (uint8_t)(i / 10), (uint8_t)i };
     Bytes value = { long_value, i == 60 ? sizeof long_value : i % 7 };
-    TRY(row_run_writer_add(w, (Bytes){ key, 5 + i % 3 }, i % 9 ? value : (Bytes){ NULL, 0 }, i % 4 ? EXPIRY_NEVER : i, i % 9 == 0));
+    TRY(row_run_writer_add(w, (Bytes){ key, 5 + i % 3 }, i % 9 ? value : (Bytes){ NULL, 0 }, i % 4 ? EXPIRY_NEVER : i,
+                           i % 9 == 0));
   }
   return KVSTORE_OK;
 }
@@ -95,7 +97,8 @@ static void use_row(const RowRun *run, const RowView *view) {
   RowView again;
   bool found;
   Bytes value;
-  if (row_run_get(run, hash_key(view->key.data, view->key.length), view->key.data, view->key.length, &again, &pin, &found) == KVSTORE_OK)
+  if (row_run_get(run, hash_key(view->key.data, view->key.length), view->key.data, view->key.length, &again, &pin,
+                  &found) == KVSTORE_OK)
     row_pin_release(&pin);
   if (row_run_value(run, view, &value, &value_pin) != KVSTORE_OK) return;
   if (checksum64(value.data, value.length, 0) == 1 && value.length == 1) abort(); /* every byte is read */

@@ -36,8 +36,11 @@ static inline void test_row_free(TestRow *row) {
  * 3 random bytes, 4 up to the longest. */
 static inline Bytes test_key(uint64_t *seed, uint32_t kind) {
   static const uint8_t letters[4] = { 0x00, 0xff, 'a', 'b' };
-  size_t length = kind == 0 ? 16 : kind == 1 ? 1 + test_random_below(seed, 12) : kind == 2 ? 40 + test_random_below(seed, 9)
-                : kind == 3 ? 1 + test_random_below(seed, 30) : 1 + test_random_below(seed, KEY_BYTES_MAX);
+  size_t length = kind == 0   ? 16
+                  : kind == 1 ? 1 + test_random_below(seed, 12)
+                  : kind == 2 ? 40 + test_random_below(seed, 9)
+                  : kind == 3 ? 1 + test_random_below(seed, 30)
+                              : 1 + test_random_below(seed, KEY_BYTES_MAX);
   if (kind == 4 && test_random_below(seed, 4) == 0) length = KEY_BYTES_MAX;
   uint8_t *key = malloc(length);
   CHECK(key != NULL);
@@ -64,8 +67,8 @@ static inline Bytes test_value(uint64_t *seed, size_t length_max) {
   return (Bytes){ value, length };
 }
 
-/* Some `count` rows (equal keys are left out). One in eight is a tombstone, one in four has an expiry; one in `long_every`
- * (0: none) has a value of up to 200 KiB, the others of up to value_max. */
+/* Some `count` rows (equal keys are left out). One in eight is a tombstone, one in four has an expiry; one in
+ * `long_every` (0: none) has a value of up to 200 KiB, the others of up to value_max. */
 static inline TestRows test_rows(uint64_t *seed, size_t count, uint32_t kind, size_t value_max, size_t long_every) {
   TestRows out = { malloc((count + 1) * sizeof(TestRow)), 0 };
   CHECK(out.rows != NULL);
@@ -79,8 +82,10 @@ static inline TestRows test_rows(uint64_t *seed, size_t count, uint32_t kind, si
   qsort(out.rows, out.count, sizeof *out.rows, test_row_compare);
   size_t kept = 0;
   for (size_t i = 0; i < out.count; i++) {
-    if (kept && test_row_compare(&out.rows[kept - 1], &out.rows[i]) == 0) test_row_free(&out.rows[i]);
-    else out.rows[kept++] = out.rows[i];
+    if (kept && test_row_compare(&out.rows[kept - 1], &out.rows[i]) == 0)
+      test_row_free(&out.rows[i]);
+    else
+      out.rows[kept++] = out.rows[i];
   }
   out.count = kept;
   return out;
@@ -97,8 +102,10 @@ static inline size_t test_rows_lower(const TestRows *rows, Bytes key) {
   size_t low = 0, high = rows->count;
   while (low < high) {
     size_t middle = (low + high) / 2;
-    if (bytes_compare(rows->rows[middle].key.data, rows->rows[middle].key.length, key.data, key.length) < 0) low = middle + 1;
-    else high = middle;
+    if (bytes_compare(rows->rows[middle].key.data, rows->rows[middle].key.length, key.data, key.length) < 0)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -121,8 +128,8 @@ typedef struct TestExtent {
 typedef struct TestExtents {
   TestExtent *extents;
   uint32_t count;
-  uint32_t fail_at;      /* emit number (from 1) that fails; 0: none */
-  uint64_t pins;         /* blocks not given back */
+  uint32_t fail_at;           /* emit number (from 1) that fails; 0: none */
+  uint64_t pins;              /* blocks not given back */
   uint64_t reads_failed_from; /* cached: block number (from 1) from which reads fail; 0: none */
   uint64_t reads;
   Buffer directory;
@@ -150,12 +157,14 @@ static inline TestExtent *test_extent_of(Source *source) {
   return &t->extents[source - t->sources.sources];
 }
 
-static inline Status test_cached_block(Source *s, uint64_t offset, size_t length, const uint8_t **bytes, SourcePin *pin) {
+static inline Status test_cached_block(Source *s, uint64_t offset, size_t length, const uint8_t **bytes,
+                                       SourcePin *pin) {
   TestExtents *t = s->context;
   pin->cached = NULL;
   if (offset > s->length || length > s->length - offset || !length)
     return status_fail(KVSTORE_CORRUPT, "%zu bytes at %llu leave an extent", length, (unsigned long long)offset);
-  if (++t->reads >= t->reads_failed_from && t->reads_failed_from) return status_fail(KVSTORE_IO, "the test fails a read");
+  if (++t->reads >= t->reads_failed_from && t->reads_failed_from)
+    return status_fail(KVSTORE_IO, "the test fails a read");
   pin->cached = malloc(length);
   CHECK(pin->cached != NULL);
   memcpy(pin->cached, test_extent_of(s)->bytes + offset, length);
@@ -169,7 +178,8 @@ static inline void test_cached_release(Source *s, SourcePin *pin) {
   ((TestExtents *)s->context)->pins--;
 }
 
-static inline Status test_checked_block(Source *s, uint64_t offset, size_t length, const uint8_t **bytes, SourcePin *pin) {
+static inline Status test_checked_block(Source *s, uint64_t offset, size_t length, const uint8_t **bytes,
+                                        SourcePin *pin) {
   const TestExtent *e = test_extent_of(s);
   pin->cached = NULL;
   if (offset > s->length || length > s->length - offset)
@@ -178,7 +188,8 @@ static inline Status test_checked_block(Source *s, uint64_t offset, size_t lengt
     size_t part = s->length - at < UNIT_BYTES ? s->length - at : UNIT_BYTES;
     if (checksum64(e->bytes + at, part, at) != e->sums[at / UNIT_BYTES])
       return status_fail(KVSTORE_CORRUPT, "unit %llu of an extent is damaged", (unsigned long long)(at / UNIT_BYTES));
-    atomic_fetch_or_explicit(&s->verified[at / UNIT_BYTES / 64], UINT64_C(1) << (at / UNIT_BYTES % 64), memory_order_release);
+    atomic_fetch_or_explicit(&s->verified[at / UNIT_BYTES / 64], UINT64_C(1) << (at / UNIT_BYTES % 64),
+                             memory_order_release);
   }
   *bytes = s->base + offset;
   return KVSTORE_OK;

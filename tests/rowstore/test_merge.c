@@ -30,10 +30,11 @@ static void add_delta(Stack *s, uint32_t at, uint64_t *seed) {
       const TestRow *r = &rows->rows[i];
       uint64_t hash = hash_key(r->key.data, r->key.length);
       if (pass == 0 && i % 3 == 0)
-        CHECK_OK(kv_delta_append(s->deltas[at], hash, r->key.data, r->key.length, "former", 6, 5, sequence++, false, NULL));
+        CHECK_OK(
+          kv_delta_append(s->deltas[at], hash, r->key.data, r->key.length, "former", 6, 5, sequence++, false, NULL));
       if ((pass == 0) == (i % 3 != 0))
-        CHECK_OK(kv_delta_append(s->deltas[at], hash, r->key.data, r->key.length, r->value.data, r->value.length, r->expiry,
-                                 sequence++, r->tombstone, NULL));
+        CHECK_OK(kv_delta_append(s->deltas[at], hash, r->key.data, r->key.length, r->value.data, r->value.length,
+                                 r->expiry, sequence++, r->tombstone, NULL));
     }
   }
   CHECK(sequence < SNAPSHOT);
@@ -45,7 +46,8 @@ static void add_delta(Stack *s, uint32_t at, uint64_t *seed) {
 
 static RowRun *add_run(Stack *s, TestRows part, uint64_t *seed) {
   TestExtents *t = &s->runs[s->run_count++];
-  RowRunOptions small = { .piece_bytes = 3000 + (uint32_t)test_random_below(seed, 20000), .value_extent_bytes = 100000 };
+  RowRunOptions small = { .piece_bytes = 3000 + (uint32_t)test_random_below(seed, 20000),
+                          .value_extent_bytes = 100000 };
   CHECK_OK(test_write(t, &part, &small));
   CHECK_OK(test_open(t, (SourceKind)test_random_below(seed, SOURCE_KINDS)));
   return t->run;
@@ -82,7 +84,9 @@ static void fold(Stack *s) {
     }
     if (!least) break;
     for (uint32_t i = 0; i < s->count; i++)
-      if (at[i] < s->owned[i].count && &s->owned[i].rows[at[i]] != least && !test_row_compare(&s->owned[i].rows[at[i]], least)) at[i]++;
+      if (at[i] < s->owned[i].count && &s->owned[i].rows[at[i]] != least &&
+          !test_row_compare(&s->owned[i].rows[at[i]], least))
+        at[i]++;
     at[from]++;
     layers[count] = from;
     rows[count++] = *least;
@@ -109,9 +113,9 @@ static void make_stack(Stack *s, uint32_t layers, size_t rows, uint32_t kind, ui
       row->value = test_value(seed, row->tombstone ? 0 : 30);
     }
     switch (test_random_below(seed, 3)) {
-      case 0: add_delta(s, i, seed); break;
-      case 1: s->layers[i] = (MergeLayer){ .run = add_run(s, s->owned[i], seed) }; break;
-      default: add_level(s, i, seed); break;
+    case 0: add_delta(s, i, seed); break;
+    case 1: s->layers[i] = (MergeLayer){ .run = add_run(s, s->owned[i], seed) }; break;
+    default: add_level(s, i, seed); break;
     }
   }
   fold(s);
@@ -189,7 +193,8 @@ static void check_walks(const Stack *s, MergeCursor *c, const Expected *e, int64
   CHECK(!c->valid);
 }
 
-static void check_wandering(const Stack *s, MergeCursor *c, const Expected *e, int64_t now_ms, uint32_t kind, uint64_t *seed) {
+static void check_wandering(const Stack *s, MergeCursor *c, const Expected *e, int64_t now_ms, uint32_t kind,
+                            uint64_t *seed) {
   TestRows rows = { e->rows, e->count };
   for (int round = 0; round < 30; round++) {
     Bytes random_key = test_key(seed, kind), key = random_key;
@@ -277,8 +282,10 @@ static TestRows text_rows(const char *const *keys, size_t count, const char *val
   TestRows rows = { malloc(count * sizeof(TestRow)), count };
   CHECK(rows.rows != NULL);
   for (size_t i = 0; i < count; i++)
-    rows.rows[i] = (TestRow){ { (uint8_t *)strdup(keys[i]), strlen(keys[i]) }, { (uint8_t *)strdup(value), strlen(value) },
-                              EXPIRY_NEVER, value[0] == 0 };
+    rows.rows[i] = (TestRow){ { (uint8_t *)strdup(keys[i]), strlen(keys[i]) },
+                              { (uint8_t *)strdup(value), strlen(value) },
+                              EXPIRY_NEVER,
+                              value[0] == 0 };
   return rows;
 }
 
@@ -296,7 +303,15 @@ static size_t count_prefix(const MergeLayer *layers, uint32_t count, const char 
 }
 
 TEST(merge, prefixes_of_0xff_have_no_end_but_the_last_key) {
-  static const char *const keys[] = { "a", "a\xff", "a\xff\xff", "a\xff\xff" "b", "b", "\xff", "\xff\xff", "\xff\xff\xff" };
+  static const char *const keys[] = { "a",
+                                      "a\xff",
+                                      "a\xff\xff",
+                                      "a\xff\xff"
+                                      "b",
+                                      "b",
+                                      "\xff",
+                                      "\xff\xff",
+                                      "\xff\xff\xff" };
   TestRows rows = text_rows(keys, 8, "v");
   TestExtents t = { 0 };
   CHECK_OK(test_write(&t, &rows, NULL));
@@ -326,10 +341,14 @@ TEST(merge, a_level_is_searched_by_its_first_keys) {
   }
   RowLevel level = { 0 };
   CHECK_OK(row_level_init(&level, runs, 3));
-  static const struct { const char *key; uint32_t run; } cases[] = {
+  static const struct {
+    const char *key;
+    uint32_t run;
+  } cases[] = {
     { "", UINT32_MAX }, { "a", UINT32_MAX }, { "key", UINT32_MAX }, { "key-", UINT32_MAX }, { "key-a", UINT32_MAX },
-    { "key-b", 0 }, { "key-c", 0 }, { "key-e", 0 }, { "key-f", 1 }, { "key-f1", 1 }, { "key-i", 1 }, { "key-j", 2 },
-    { "key-z", 2 }, { "kez", 2 }, { "z", 2 } };
+    { "key-b", 0 },     { "key-c", 0 },      { "key-e", 0 },        { "key-f", 1 },         { "key-f1", 1 },
+    { "key-i", 1 },     { "key-j", 2 },      { "key-z", 2 },        { "kez", 2 },           { "z", 2 }
+  };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     CHECK_INT(row_level_find(&level, cases[i].key, strlen(cases[i].key)), cases[i].run);
   row_level_release(&level);
@@ -343,7 +362,8 @@ TEST(merge, a_level_is_searched_by_its_first_keys) {
 
 TEST(merge, a_tombstone_hides_older_layers_only) {
   static const char *const old_keys[] = { "a", "b", "c" }, *const dead_keys[] = { "b" }, *const new_keys[] = { "c" };
-  TestRows old = text_rows(old_keys, 3, "old"), dead = text_rows(dead_keys, 1, ""), fresh = text_rows(new_keys, 1, "new");
+  TestRows old = text_rows(old_keys, 3, "old"), dead = text_rows(dead_keys, 1, ""),
+           fresh = text_rows(new_keys, 1, "new");
   TestExtents t[3] = { { 0 } };
   const TestRows *rows[] = { &fresh, &dead, &old };
   MergeLayer layers[3] = { { 0 } };

@@ -1,4 +1,5 @@
-/* Row runs against the sorted array that they were written from: every way in, every kind of source, damage, no memory. */
+/* Row runs against the sorted array that they were written from: every way in, every kind of source, damage, no memory.
+ */
 #include "rowstore/row_run.h"
 
 #include "base/counters.h"
@@ -62,7 +63,8 @@ static void check_seeks(const TestExtents *t, const TestRows *rows, uint64_t *se
       CHECK_OK(row_cursor_seek(&c, key.data, key.length));
     } else {
       CHECK_OK(row_cursor_seek_last(&c, key.data, key.length));
-      bool equal = at < rows->count && bytes_compare(rows->rows[at].key.data, rows->rows[at].key.length, key.data, key.length) == 0;
+      bool equal = at < rows->count &&
+                   bytes_compare(rows->rows[at].key.data, rows->rows[at].key.length, key.data, key.length) == 0;
       at -= !equal; /* before the first: SIZE_MAX, outside */
     }
     check_at(t, &c, rows, at);
@@ -81,7 +83,8 @@ static void check_misses(const TestExtents *t, const TestRows *rows, uint64_t *s
   for (int i = 0; i < 500; i++) {
     Bytes key = test_key(seed, kind);
     size_t at = test_rows_lower(rows, key);
-    bool there = at < rows->count && bytes_compare(rows->rows[at].key.data, rows->rows[at].key.length, key.data, key.length) == 0;
+    bool there =
+      at < rows->count && bytes_compare(rows->rows[at].key.data, rows->rows[at].key.length, key.data, key.length) == 0;
     RowView view;
     RowPin pin;
     bool found;
@@ -209,7 +212,8 @@ TEST(row_run, a_miss_ends_at_its_bucket) {
   CHECK_OK(test_open(&t, SOURCE_PLAIN));
   counter_reset(COUNTER_fingerprint_misses);
   check_misses(&t, &rows, &seed, 3);
-  CHECK(counter_get(COUNTER_fingerprint_misses) >= 495); /* ten fingerprints of 16 bits: one in 6,500 goes on to a row */
+  CHECK(counter_get(COUNTER_fingerprint_misses) >=
+        495); /* ten fingerprints of 16 bits: one in 6,500 goes on to a row */
   test_extents_free(&t);
   test_rows_free(&rows);
 }
@@ -253,7 +257,8 @@ TEST(row_run, the_writer_refuses_disorder_and_sizes) {
   CHECK_STATUS(row_run_writer_add(w, (Bytes){ (const uint8_t *)"c", KEY_BYTES_MAX + 1 }, text(""), EXPIRY_NEVER, false),
                KVSTORE_ERROR);
   CHECK_STATUS(row_run_writer_add(w, text("c"), (Bytes){ (const uint8_t *)"c", (size_t)VALUE_BYTES_CEILING + 1 },
-                                  EXPIRY_NEVER, false), KVSTORE_ERROR);
+                                  EXPIRY_NEVER, false),
+               KVSTORE_ERROR);
   CHECK_OK(row_run_writer_add(w, text("c"), text("3"), 7, false));
   CHECK_INT(row_run_writer_rows(w), 2);
   CHECK(row_run_writer_bytes(w) > 24);
@@ -395,15 +400,18 @@ static void use_damaged(TestExtents *t, const TestRows *rows, bool exact) {
     RowView view;
     RowPin pin;
     bool found;
-    Status status = row_run_get(t->run, hash_key(r->key.data, r->key.length), r->key.data, r->key.length, &view, &pin, &found);
+    Status status =
+      row_run_get(t->run, hash_key(r->key.data, r->key.length), r->key.data, r->key.length, &view, &pin, &found);
     CHECK(status == KVSTORE_OK || status == KVSTORE_CORRUPT);
     if (status == KVSTORE_OK && found) {
       RowPin value_pin;
       Bytes value;
       status = row_run_value(t->run, &view, &value, &value_pin);
       if (status == KVSTORE_OK) {
-        if (exact) CHECK_BYTES(value.data, r->value.data, r->value.length);
-        else CHECK(checksum64(value.data, value.length, 0) != 1); /* reads every byte */
+        if (exact)
+          CHECK_BYTES(value.data, r->value.data, r->value.length);
+        else
+          CHECK(checksum64(value.data, value.length, 0) != 1); /* reads every byte */
         row_pin_release(&value_pin);
       }
     }
@@ -536,23 +544,26 @@ TEST(row_run, check_finds_every_flipped_bit) {
       t.extents[0].bytes[at] ^= (uint8_t)(1 << bit);
       CHECK_OK(test_open(&t, SOURCE_PLAIN));
       Status status = row_run_check(t.run, &why);
-      if (status == KVSTORE_OK) CHECK(row_run_summary(t.run)->expiring_count > 0);
-      else CHECK(why != NULL);
+      if (status == KVSTORE_OK)
+        CHECK(row_run_summary(t.run)->expiring_count > 0);
+      else
+        CHECK(why != NULL);
       row_run_close(t.run);
       t.run = NULL;
       t.extents[0].bytes[at] ^= (uint8_t)(1 << bit);
     }
   size_t sparse = (buckets + 1023) / 1024 * 1024;
   for (size_t g = 0; g < groups; g++) {
-    check_finds(&t, 1, sparse + g * 8 + 1, 1);       /* a head */
-    check_finds(&t, 1, sparse + 85 * 8 + g * 4, 1);  /* a position */
+    check_finds(&t, 1, sparse + g * 8 + 1, 1);      /* a head */
+    check_finds(&t, 1, sparse + 85 * 8 + g * 4, 1); /* a position */
   }
-  check_finds(&t, 1, sparse + 1020, 4); /* skip */
-  check_finds(&t, 1, sparse + 1022, 1); /* count */
+  check_finds(&t, 1, sparse + 1020, 4);                                   /* skip */
+  check_finds(&t, 1, sparse + 1022, 1);                                   /* count */
   for (size_t b = 0; b < buckets; b += 64) check_finds(&t, 1, b + 20, 1); /* a bucket's count */
-  for (size_t field = 8; field < 40; field += 8) check_finds(&t, UINT32_MAX, field, 1); /* rows, tombstones, expiring, external */
+  for (size_t field = 8; field < 40; field += 8)
+    check_finds(&t, UINT32_MAX, field, 1); /* rows, tombstones, expiring, external */
   for (size_t field = 40; field < 72; field += 8) check_finds(&t, UINT32_MAX, field, 1); /* expiries, bytes */
-  check_finds(&t, UINT32_MAX, t.directory.length - 1, 1); /* a fence */
+  check_finds(&t, UINT32_MAX, t.directory.length - 1, 1);                                /* a fence */
   test_extents_free(&t);
   test_rows_free(&rows);
 }
