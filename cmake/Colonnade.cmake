@@ -62,6 +62,7 @@ set(COLONNADE_FLAGS_AVX512 ${COLONNADE_FLAGS_AVX2} -mavx512f -mavx512bw -mavx512
                            -mavx512vpopcntdq)
 if(COLONNADE_PORTABLE)
   add_compile_definitions(COLONNADE_PORTABLE=1 SIMDE_NO_NATIVE=1)
+  add_compile_options(-Wno-psabi) # wide vectors are passed between functions of one file alone
 endif()
 
 # A directory takes part from the moment it has a CMakeLists.txt.

@@ -222,7 +222,7 @@ static void member16(const uint16_t *codes, const uint64_t *set, uint64_t flip, 
     uint64_t word = 0;
     for (int g = 0; g < 8; g++) {
       const V c = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)(codes + r * 64 + g * 8)));
-      const V found = _mm256_i32gather_epi32((const void *)set, _mm256_srli_epi32(c, 5), 4);
+      const V found = _mm256_i32gather_epi32((const int *)set, _mm256_srli_epi32(c, 5), 4);
       const V sign = _mm256_sllv_epi32(found, _mm256_andnot_si256(c, thirty_one));
       word |= (uint64_t)(unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(sign)) << (g * 8);
     }
