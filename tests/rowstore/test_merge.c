@@ -303,15 +303,8 @@ static size_t count_prefix(const MergeLayer *layers, uint32_t count, const char 
 }
 
 TEST(merge, prefixes_of_0xff_have_no_end_but_the_last_key) {
-  static const char *const keys[] = { "a",
-                                      "a\xff",
-                                      "a\xff\xff",
-                                      "a\xff\xff"
-                                      "b",
-                                      "b",
-                                      "\xff",
-                                      "\xff\xff",
-                                      "\xff\xff\xff" };
+  static const char *const keys[] = { "a", "a\xff", "a\xff\xff", "a\xff\xff\142",
+                                      "b", "\xff",  "\xff\xff",  "\xff\xff\xff" };
   TestRows rows = text_rows(keys, 8, "v");
   TestExtents t = { 0 };
   CHECK_OK(test_write(&t, &rows, NULL));
