@@ -151,17 +151,17 @@ static void get_each(const Chunk *chunk, const uint16_t *rows, size_t first, siz
 /* The entries of one decoded block that are wanted. */
 static void gather(const uint8_t *block, const uint16_t *rows, size_t count, size_t width, uint8_t *to) {
   switch (width) {
-    case 1:
-      for (size_t i = 0; i < count; i++) to[i] = block[rows[i] % BLOCK_ROWS];
-      break;
-    case 4:
-      for (size_t i = 0; i < count; i++) memcpy(to + 4 * i, block + 4 * (rows[i] % BLOCK_ROWS), 4);
-      break;
-    case 8:
-      for (size_t i = 0; i < count; i++) memcpy(to + 8 * i, block + 8 * (rows[i] % BLOCK_ROWS), 8);
-      break;
-    default:
-      for (size_t i = 0; i < count; i++) memcpy(to + width * i, block + width * (rows[i] % BLOCK_ROWS), width);
+  case 1:
+    for (size_t i = 0; i < count; i++) to[i] = block[rows[i] % BLOCK_ROWS];
+    break;
+  case 4:
+    for (size_t i = 0; i < count; i++) memcpy(to + 4 * i, block + 4 * (rows[i] % BLOCK_ROWS), 4);
+    break;
+  case 8:
+    for (size_t i = 0; i < count; i++) memcpy(to + 8 * i, block + 8 * (rows[i] % BLOCK_ROWS), 8);
+    break;
+  default:
+    for (size_t i = 0; i < count; i++) memcpy(to + width * i, block + width * (rows[i] % BLOCK_ROWS), width);
   }
 }
 
@@ -192,8 +192,8 @@ static Status read_column(const ChunkHold *hold, const uint16_t *rows, size_t co
   return KVSTORE_OK;
 }
 
-Status column_run_read_rows(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count, const uint32_t *columns,
-                            size_t column_count, ColumnArray *out, Arena *arena) {
+Status column_run_read_rows(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count,
+                            const uint32_t *columns, size_t column_count, ColumnArray *out, Arena *arena) {
   if (segment >= run->segment_count) return status_fail(KVSTORE_CORRUPT, "a column run has no segment %u", segment);
   Segment *s = column_run_segment(run, segment);
   for (size_t i = 0; i < count; i++) {

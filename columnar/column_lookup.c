@@ -9,8 +9,8 @@
 
 /* ---- segment and block ----
  *
- * Sorted keys are searched by their heads: the 8 bytes behind what all of them have in common. Only keys with an equal head
- * are compared whole. */
+ * Sorted keys are searched by their heads: the 8 bytes behind what all of them have in common. Only keys with an equal
+ * head are compared whole. */
 
 typedef struct KeyList {
   const uint64_t *heads;
@@ -90,8 +90,8 @@ static int64_t chunk_image(const Chunk *chunk, uint32_t row) {
 enum { INTERPOLATIONS_MAX = 4 };
 
 /* The first row in [low, high) whose image is not less than `image`; `high` when there is none. The first row has the
- * image `minimum`, the last one `maximum`. Evenly spread keys, the usual ones, are found in a probe or two by their place
- * between the ends; others by halving. */
+ * image `minimum`, the last one `maximum`. Evenly spread keys, the usual ones, are found in a probe or two by their
+ * place between the ends; others by halving. */
 static uint32_t image_lower_bound(const Chunk *chunk, uint32_t low, uint32_t high, int64_t minimum, int64_t maximum,
                                   int64_t image) {
   if (image <= minimum) return low;
@@ -310,7 +310,8 @@ static KeyOrder *sort_order(KeyOrder *order, KeyOrder *room, size_t count) {
 }
 
 /* Those of the keys that are still sought and lie in the run's range. */
-static size_t select_keys(const ColumnRun *run, const Bytes *keys, size_t count, const uint64_t *locators, KeyOrder *order) {
+static size_t select_keys(const ColumnRun *run, const Bytes *keys, size_t count, const uint64_t *locators,
+                          KeyOrder *order) {
   size_t selected = 0;
   for (size_t i = 0; i < count; i++) {
     if (locators[i] != LOCATOR_NONE || is_outside(run, keys[i])) continue;
@@ -319,15 +320,18 @@ static size_t select_keys(const ColumnRun *run, const Bytes *keys, size_t count,
   return selected;
 }
 
-Status column_run_find_many(ColumnRun *run, const Bytes *keys, const uint64_t *hashes, size_t count, uint64_t *locators) {
+Status column_run_find_many(ColumnRun *run, const Bytes *keys, const uint64_t *hashes, size_t count,
+                            uint64_t *locators) {
   KeyOrder *order = memory_allocate(memory_array_size(count, sizeof *order)), *room = NULL, *sorted = order;
   if (!order) return status_nomem();
   Status status = KVSTORE_OK;
   size_t selected = select_keys(run, keys, count, locators, order);
   if (selected >= SORT_MIN) {
     room = memory_allocate(memory_array_size(selected, sizeof *room));
-    if (room) sorted = sort_order(order, room, selected);
-    else status = status_nomem();
+    if (room)
+      sorted = sort_order(order, room, selected);
+    else
+      status = status_nomem();
   }
   for (size_t i = 0; i < selected && status == KVSTORE_OK; i++) {
     size_t number = sorted[i].number;

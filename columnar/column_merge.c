@@ -1,8 +1,8 @@
 /* column_merge.c - the k-way merge of column runs.
  *
- * Of every input one segment is decoded at a time. Rows are chosen in key order as (input, row) pairs, up to BATCH_ROWS of
- * them, then gathered column by column and handed to the writer. A key that is one image is compared as such; others as
- * encoded bytes, each row's encoded once, when the row becomes the head of its input. */
+ * Of every input one segment is decoded at a time. Rows are chosen in key order as (input, row) pairs, up to BATCH_ROWS
+ * of them, then gathered column by column and handed to the writer. A key that is one image is compared as such; others
+ * as encoded bytes, each row's encoded once, when the row becomes the head of its input. */
 #include "columnar/column_merge.h"
 
 #include <string.h>
@@ -18,13 +18,13 @@ typedef struct MergeSide {
   ColumnRun *run;
   const DeletedSet *deleted;
   uint32_t next_segment;
-  ColumnBatch rows;      /* the decoded segment; in `arena` */
+  ColumnBatch rows; /* the decoded segment; in `arena` */
   Arena arena;
-  uint64_t *live;        /* DELETED_WORDS words: rows of the segment that are neither dead nor long expired */
-  uint32_t row;          /* the head: the first live row that is not chosen yet */
+  uint64_t *live; /* DELETED_WORDS words: rows of the segment that are neither dead nor long expired */
+  uint32_t row;   /* the head: the first live row that is not chosen yet */
   bool is_done;
-  int64_t image;         /* of the head's key, when keys are images */
-  Buffer key;            /* of the head, encoded, when they are not */
+  int64_t image; /* of the head's key, when keys are images */
+  Buffer key;    /* of the head, encoded, when they are not */
 } MergeSide;
 
 typedef struct Choice {
@@ -37,17 +37,17 @@ typedef struct ColumnMerge {
   const Schema *schema;
   MergeSide *sides;
   size_t side_count;
-  uint32_t *heap;        /* the sides that have rows, by their heads' keys, the smallest first */
+  uint32_t *heap; /* the sides that have rows, by their heads' keys, the smallest first */
   size_t heap_count;
   bool key_is_image;
-  uint32_t key_column;   /* then: the only one */
+  uint32_t key_column; /* then: the only one */
 
   Choice *choices;
   uint32_t choice_count;
-  ColumnArray *columns;  /* the gathered rows: arrays of BATCH_ROWS entries each, nulls included */
-  ColumnArray *batch;    /* the same, without the nulls where there are none */
+  ColumnArray *columns; /* the gathered rows: arrays of BATCH_ROWS entries each, nulls included */
+  ColumnArray *batch;   /* the same, without the nulls where there are none */
   int64_t *expiry;
-  Arena arena;           /* holds those */
+  Arena arena; /* holds those */
 
   ColumnRunWriter *writer; /* NULL between outputs */
 } ColumnMerge;
@@ -156,23 +156,23 @@ static Status write_batch(ColumnMerge *m, const ColumnBatch *rows) {
   return KVSTORE_OK;
 }
 
-#define GATHER(TYPE)                                                                    \
-  do {                                                                                  \
-    TYPE *to = (TYPE *)out;                                                             \
-    for (uint32_t i = 0; i < count; i++) {                                              \
+#define GATHER(TYPE)                                                                              \
+  do {                                                                                            \
+    TYPE *to = (TYPE *)out;                                                                       \
+    for (uint32_t i = 0; i < count; i++) {                                                        \
       to[i] = ((const TYPE *)sides[choices[i].side].rows.columns[column].values)[choices[i].row]; \
-    }                                                                                   \
+    }                                                                                             \
   } while (0)
 
 /* The entries of the chosen rows, of a column whose entries are `width` bytes. */
 static void gather_values(const MergeSide *sides, const Choice *choices, uint32_t count, uint32_t column, size_t width,
                           void *out) {
   switch (width) {
-    case 1: GATHER(uint8_t); break;
-    case 2: GATHER(uint16_t); break;
-    case 4: GATHER(uint32_t); break;
-    case 8: GATHER(uint64_t); break;
-    default: GATHER(Bytes); break;
+  case 1: GATHER(uint8_t); break;
+  case 2: GATHER(uint16_t); break;
+  case 4: GATHER(uint32_t); break;
+  case 8: GATHER(uint64_t); break;
+  default: GATHER(Bytes); break;
   }
 }
 

@@ -19,17 +19,13 @@ size_t keys_common_prefix(Bytes a, Bytes b) {
 
 int64_t value_image(const Value *value) {
   switch (value->type) {
-    case TYPE_U64:
-      return (int64_t)(value->u ^ UINT64_C(0x8000000000000000));
-    case TYPE_F32:
-    case TYPE_F64:
-      return float_image(value->f);
-    case TYPE_STRING:
-    case TYPE_BYTES:
-    case TYPE_FIXED_BYTES:
-      return bytes_image(value->s);
-    default:
-      return value->i; /* unsigned types up to 32 bits hold the same number in `u` */
+  case TYPE_U64: return (int64_t)(value->u ^ UINT64_C(0x8000000000000000));
+  case TYPE_F32:
+  case TYPE_F64: return float_image(value->f);
+  case TYPE_STRING:
+  case TYPE_BYTES:
+  case TYPE_FIXED_BYTES: return bytes_image(value->s);
+  default: return value->i; /* unsigned types up to 32 bits hold the same number in `u` */
   }
 }
 
@@ -117,7 +113,8 @@ static Status match_schema(ColumnRun *run) {
 
 /* ---- the segments ---- */
 
-static Status read_place(Reader *in, const RunColumn *column, const Segment *s, uint64_t extent_length, ChunkPlace *place) {
+static Status read_place(Reader *in, const RunColumn *column, const Segment *s, uint64_t extent_length,
+                         ChunkPlace *place) {
   place->offset = reader_u64(in);
   place->length = reader_u64(in);
   place->zone.minimum = (int64_t)reader_u64(in);
@@ -161,7 +158,8 @@ static Status read_segment(Reader *in, ColumnRun *run, Segment *s) {
   has_expiry = reader_u8(in);
   s->expiry_min = (int64_t)reader_u64(in);
   s->expiry_max = (int64_t)reader_u64(in);
-  if (in->failed || !s->row_count || s->row_count > SEGMENT_ROWS || has_expiry > 1 || s->extent >= index->source_count) {
+  if (in->failed || !s->row_count || s->row_count > SEGMENT_ROWS || has_expiry > 1 ||
+      s->extent >= index->source_count) {
     return directory_damaged("a segment");
   }
   if (s->number && s->extent <= s[-1].extent) return directory_damaged("its extents are out of order");

@@ -7,12 +7,12 @@
  *                     checked    encoded first key      64-byte aligned, one a column     only when a row expires
  *                     places     of every block
  *
- * Bytes are never trusted (protocol FILE-4): a directory is checked wholly by column_run_open, a segment's header, fences
- * and filter when the segment is first touched, a chunk's table when the chunk is first opened, a block at its first use
- * (one bit a block remembers). Whatever the bytes are, the answer is right or KVSTORE_CORRUPT.
+ * Bytes are never trusted (protocol FILE-4): a directory is checked wholly by column_run_open, a segment's header,
+ * fences and filter when the segment is first touched, a chunk's table when the chunk is first opened, a block at its
+ * first use (one bit a block remembers). Whatever the bytes are, the answer is right or KVSTORE_CORRUPT.
  *
- * Threads: one writer belongs to one thread. An open run may be used by any number of threads; what is opened on the way
- * is published once and kept until column_run_close, which comes last. */
+ * Threads: one writer belongs to one thread. An open run may be used by any number of threads; what is opened on the
+ * way is published once and kept until column_run_close, which comes last. */
 #ifndef COLONNADE_COLUMNAR_COLUMN_RUN_H
 #define COLONNADE_COLUMNAR_COLUMN_RUN_H
 
@@ -42,43 +42,44 @@ typedef struct ColumnZone {
 /* ---- writing ---- */
 
 typedef struct ColumnRunOptions {
-  uint32_t segment_rows;  /* rows of a full segment; 0: SEGMENT_ROWS. Tests make small ones */
-  size_t segment_bytes;   /* a segment ends before its rows pass this many bytes in memory; 0: SEGMENT_BYTES_MAX. One row
-                             may be larger: it is then a segment of its own */
-  bool key_filter;        /* write a fingerprint filter over the keys: for runs whose key ranges overlap others */
+  uint32_t segment_rows; /* rows of a full segment; 0: SEGMENT_ROWS. Tests make small ones */
+  size_t segment_bytes;  /* a segment ends before its rows pass this many bytes in memory; 0: SEGMENT_BYTES_MAX. One row
+                            may be larger: it is then a segment of its own */
+  bool key_filter;       /* write a fingerprint filter over the keys: for runs whose key ranges overlap others */
 } ColumnRunOptions;
 
-/* What a finished run consists of. Keys are encoded (base/keycode.h). Owned by the caller: column_run_summary_release. */
+/* What a finished run consists of. Keys are encoded (base/keycode.h). The caller's: column_run_summary_release. */
 typedef struct ColumnRunSummary {
   uint64_t row_count;
   uint32_t segment_count;
   uint32_t column_count;
-  uint64_t byte_count;           /* of all extents */
+  uint64_t byte_count; /* of all extents */
   Buffer first_key, last_key;
   int64_t expiry_min, expiry_max; /* over all rows; EXPIRY_NEVER for a row that never expires */
-  uint64_t *column_bytes;        /* chunks of each column of the schema, in its order */
-  uint64_t expiry_bytes;         /* chunks of the hidden expiry column */
+  uint64_t *column_bytes;         /* chunks of each column of the schema, in its order */
+  uint64_t expiry_bytes;          /* chunks of the hidden expiry column */
 } ColumnRunSummary;
 
 void column_run_summary_release(ColumnRunSummary *summary); /* leaves it zeroed */
 
 typedef struct ColumnRunWriter ColumnRunWriter;
 
-/* A writer of one run. `schema` is borrowed until column_run_writer_destroy, the sink is copied; `options` may be NULL. */
+/* A writer of one run. `schema` is borrowed until column_run_writer_destroy; the sink and `options` (or NULL) are not.
+ */
 Status column_run_writer_create(const RunSink *sink, const Schema *schema, const ColumnRunOptions *options,
                                 ColumnRunWriter **writer) MUST_CHECK;
-/* Adds the rows of the batch from row *next on, copying what it keeps, strings included, and sets *next behind the last one
- * taken: to rows->row_count, unless the run is full before (column_run_writer_is_full): then finish it, and begin the next
- * run with what is left. Encoded keys ascend strictly, within the batch and from call to call (COL-1: asserted at block
- * edges, in debug builds at every row). The batch has the schema's columns in its order. Emits a segment whenever one is
- * complete. After a failure only column_run_writer_destroy may follow. */
+/* Adds the rows of the batch from row *next on, copying what it keeps, strings included, and sets *next behind the last
+ * one taken: to rows->row_count, unless the run is full before (column_run_writer_is_full): then finish it, and begin
+ * the next run with what is left. Encoded keys ascend strictly, within the batch and from call to call (COL-1: asserted
+ * at block edges, in debug builds at every row). The batch has the schema's columns in its order. Emits a segment
+ * whenever one is complete. After a failure only column_run_writer_destroy may follow. */
 Status column_run_writer_add(ColumnRunWriter *writer, const ColumnBatch *rows, uint32_t *next) MUST_CHECK;
 /* True when RUN_SEGMENTS_MAX segments are emitted. */
 bool column_run_writer_is_full(const ColumnRunWriter *writer);
 /* Rows added so far. */
 uint64_t column_run_writer_rows(const ColumnRunWriter *writer);
-/* Emits what is left, appends the directory to `directory` and fills *summary (whatever it held is overwritten). At least
- * one row was added. Nothing but column_run_writer_destroy may follow. */
+/* Emits what is left, appends the directory to `directory` and fills *summary (whatever it held is overwritten). At
+ * least one row was added. Nothing but column_run_writer_destroy may follow. */
 Status column_run_writer_finish(ColumnRunWriter *writer, Buffer *directory, ColumnRunSummary *summary) MUST_CHECK;
 void column_run_writer_destroy(ColumnRunWriter *writer); /* NULL is allowed */
 
@@ -99,8 +100,8 @@ typedef struct ChunkPlace {
  * the array and the sources are borrowed until column_run_close.
  *
  * `schema` (borrowed likewise) is what every column number below refers to: the run's columns are found by their ids. A
- * column of the schema that the run does not have reads as defaults[column] in every row: as null when `defaults` is NULL
- * (borrowed likewise; entries of the column's type, or null). Columns of the run that the schema does not have are
+ * column of the schema that the run does not have reads as defaults[column] in every row: as null when `defaults` is
+ * NULL (borrowed likewise; entries of the column's type, or null). Columns of the run that the schema does not have are
  * ignored. After a change of schema the run is opened anew; that reads only the directory.
  *
  * KVSTORE_CORRUPT: the directory is damaged, does not fit the sources or the schema (a column of another type, another
@@ -111,29 +112,29 @@ void column_run_close(ColumnRun *run); /* NULL is allowed */
 
 /* The fields below are constant after column_run_open, except `number`. */
 struct ColumnRun {
-  uint32_t number;                /* the engine's, for locators; 0 until the engine sets it, before other threads see the run */
-  uint32_t segment_count;         /* 1 to RUN_SEGMENTS_MAX */
+  uint32_t number;        /* the engine's, for locators; 0 until the engine sets it, before other threads see the run */
+  uint32_t segment_count; /* 1 to RUN_SEGMENTS_MAX */
   uint64_t row_count;
-  const Schema *schema;           /* as given to column_run_open */
+  const Schema *schema; /* as given to column_run_open */
   const Value *defaults;
   uint32_t schema_version;        /* of the writer */
   Bytes first_key, last_key;      /* encoded; owned by the run */
   int64_t expiry_min, expiry_max; /* EXPIRY_NEVER both when nothing in it expires */
   struct Segment *segments;
-  struct ColumnRunIndex *index;   /* private to the folder */
+  struct ColumnRunIndex *index; /* private to the folder */
 };
 
 /* One segment. Constant, except what is behind `opened`. */
 struct Segment {
   ColumnRun *run;
-  uint32_t number;                /* within the run */
-  uint32_t extent;                /* ordinal of its extent */
-  uint32_t row_count;             /* 1 to SEGMENT_ROWS */
+  uint32_t number;    /* within the run */
+  uint32_t extent;    /* ordinal of its extent */
+  uint32_t row_count; /* 1 to SEGMENT_ROWS */
   uint32_t block_count;
-  Bytes first_key, last_key;      /* encoded; owned by the run */
-  int64_t expiry_min, expiry_max; /* as in the run */
-  bool has_expiry;                /* whether there is an expiry chunk */
-  const ChunkPlace *places;       /* of the run's own columns, then of the expiry: see segment_place */
+  Bytes first_key, last_key;          /* encoded; owned by the run */
+  int64_t expiry_min, expiry_max;     /* as in the run */
+  bool has_expiry;                    /* whether there is an expiry chunk */
+  const ChunkPlace *places;           /* of the run's own columns, then of the expiry: see segment_place */
   struct SegmentOpen *_Atomic opened; /* private to the folder */
 };
 
@@ -149,23 +150,22 @@ Value column_run_default(const ColumnRun *run, uint32_t column);
 
 /* The place of a column's chunk, or NULL when the run does not store the column. */
 const ChunkPlace *segment_place(const Segment *s, uint32_t column);
-/* The zone of a column over the segment, from the directory (touches no extent); that of its default when not stored. */
+/* The zone of a column over the segment, from the directory (no extent is touched); its default's when not stored. */
 ColumnZone segment_zone(const Segment *s, uint32_t column);
 
-/* An opened chunk. With a mapped source the view lies in the run and stays; with a cached one the chunk's bytes are pinned
- * by the hold. A hold stays where it is (chunk may point into it) until segment_chunk_release. */
+/* An opened chunk. With a mapped source the view lies in the run and stays; with a cached one the chunk's bytes are
+ * pinned by the hold. A hold stays where it is (chunk may point into it) until segment_chunk_release. */
 typedef struct ChunkHold {
   const Chunk *chunk;         /* what kernels and codecs take */
   _Atomic uint64_t *verified; /* a bit a block: its units and its structure are known to be good */
   Source *source;
-  uint64_t offset;            /* of the chunk within the extent */
+  uint64_t offset; /* of the chunk within the extent */
   SourcePin pin;
-  Chunk own_chunk;            /* with a cached source: what `chunk` points to */
+  Chunk own_chunk; /* with a cached source: what `chunk` points to */
 } ChunkHold;
 
-/* The column named `column` of the segment as a chunk; the pseudo-column COLUMN_EXPIRY names the hidden expiry (only when
- * has_expiry). The first opening verifies the units that the chunk lies in, and the chunk's table. The column must be
- * stored (column_run_has). */
+/* Column `column` of the segment as a chunk; it must be stored (column_run_has). COLUMN_EXPIRY names the hidden expiry,
+ * which is there when has_expiry. The first opening verifies the chunk's table and what its blocks share. */
 #define COLUMN_EXPIRY UINT32_MAX
 Status segment_chunk(Segment *s, uint32_t column, ChunkHold *hold) MUST_CHECK;
 void segment_chunk_release(ChunkHold *hold);
@@ -184,20 +184,24 @@ static inline Status chunk_hold_block(const ChunkHold *hold, uint32_t block) {
  * `now_ms`; `hold` is the expiry chunk's. Nothing to do, and no extent to touch, when segment_all_unexpired says so. */
 Status segment_and_unexpired(const Segment *s, const ChunkHold *hold, uint32_t block, int64_t now_ms,
                              uint64_t mask[BLOCK_WORDS]) MUST_CHECK;
-static inline bool segment_all_unexpired(const Segment *s, int64_t now_ms) { return !expiry_passed(s->expiry_min, now_ms); }
-static inline bool segment_all_expired(const Segment *s, int64_t now_ms) { return expiry_passed(s->expiry_max, now_ms); }
+static inline bool segment_all_unexpired(const Segment *s, int64_t now_ms) {
+  return !expiry_passed(s->expiry_min, now_ms);
+}
+static inline bool segment_all_expired(const Segment *s, int64_t now_ms) {
+  return expiry_passed(s->expiry_max, now_ms);
+}
 
-/* The encoded first key of a block; *fence points into the run (with a cached source: into memory that the run keeps). */
+/* The encoded first key of a block; *fence points into the run's extent, or, cached, into memory that the run keeps. */
 Status segment_fence(Segment *s, uint32_t block, Bytes *fence) MUST_CHECK;
 
 /* ---- by key ---- */
 
-/* Looks a key up; `hash` is hash_key of it. When *found, *out has the run's number. Dead and expired rows are found too:
- * deleted sets are the caller's. */
+/* Looks a key up; `hash` is hash_key of it. When *found, *out has the run's number. Dead and expired rows are found
+ * too: deleted sets are the caller's. */
 Status column_run_find(ColumnRun *run, Bytes key, uint64_t hash, Locator *out, bool *found) MUST_CHECK;
 /* The same for many keys at once, in any order (they are looked up in the order of keys, so that neighbours share cache
- * lines): locators[i] becomes the packed locator of keys[i] when it is found. Entries whose locators[i] is not LOCATOR_NONE
- * on entry are left alone, so that the runs of a version can be asked in turn. */
+ * lines): locators[i] becomes the packed locator of keys[i] when it is found. Entries whose locators[i] is not
+ * LOCATOR_NONE on entry are left alone, so that the runs of a version can be asked in turn. */
 Status column_run_find_many(ColumnRun *run, const Bytes *keys, const uint64_t *hashes, size_t count,
                             uint64_t *locators) MUST_CHECK;
 
@@ -215,10 +219,10 @@ Status column_run_get_expiry(ColumnRun *run, uint32_t position, int64_t *expiry)
 /* Appends the encoded key of a row. */
 Status column_run_get_key(ColumnRun *run, uint32_t position, Buffer *key) MUST_CHECK;
 
-/* Rows `rows` (within the segment, in any order) of `column_count` columns into out[0 .. column_count): arrays of `count`
- * entries from the arena; nulls is NULL where no row is null. Strings point into the run or the arena. */
-Status column_run_read_rows(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count, const uint32_t *columns,
-                            size_t column_count, ColumnArray *out, Arena *arena) MUST_CHECK;
+/* Rows `rows` (within the segment, in any order) of `column_count` columns into out[0 .. column_count): arrays of
+ * `count` entries from the arena; nulls is NULL where no row is null. Strings point into the run or the arena. */
+Status column_run_read_rows(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count,
+                            const uint32_t *columns, size_t column_count, ColumnArray *out, Arena *arena) MUST_CHECK;
 /* A whole segment with every column of the schema (missing ones filled with their default), from the arena. `expiry` is
  * NULL when nothing expires. Strings point into the run or the arena. */
 Status segment_decode(Segment *s, ColumnBatch *out, Arena *arena) MUST_CHECK;
@@ -227,7 +231,8 @@ Status segment_decode(Segment *s, ColumnBatch *out, Arena *arena) MUST_CHECK;
  * the first wrong thing is the failure's text. */
 Status column_run_check(ColumnRun *run) MUST_CHECK;
 
-/* True when no key of one can lie within the key range of the other: such runs need no merge (they are moved by metadata). */
+/* Whether a key of one may lie within the key range of the other. Runs that do not overlap need no merge: they are
+ * moved by metadata alone. */
 bool column_runs_overlap(const ColumnRun *a, const ColumnRun *b);
 
 #endif

@@ -1,4 +1,5 @@
-/* column_run_internal.h - what the files of column runs share: the layout of directory and extent, and the opened forms.
+/* column_run_internal.h - what the files of column runs share: the layout of directory and extent, and the opened
+ * forms.
  *
  * Directory, all integers little-endian:
  *
@@ -73,42 +74,40 @@ typedef struct RunColumn {
 } RunColumn;
 
 typedef struct ColumnRunIndex {
-  Arena arena;           /* holds everything constant of the run */
+  Arena arena; /* holds everything constant of the run */
   Source *sources;
   uint32_t source_count;
   uint32_t column_count; /* stored, without the expiry; columns[column_count] is the expiry */
   RunColumn *columns;
   uint32_t key_count;
   uint32_t key_columns[KEY_COLUMNS_MAX]; /* numbers of stored columns */
-  uint32_t *stored;      /* of each column of the schema: the number of its stored column, or COLUMN_ABSENT */
-  bool key_is_image;     /* one key column that is no string: keys compare as images */
-  size_t key_prefix;     /* bytes that all keys of the run begin with */
+  uint32_t *stored;  /* of each column of the schema: the number of its stored column, or COLUMN_ABSENT */
+  bool key_is_image; /* one key column that is no string: keys compare as images */
+  size_t key_prefix; /* bytes that all keys of the run begin with */
   uint64_t heads[RUN_SEGMENTS_MAX]; /* of the segments' first keys: the 8 bytes behind that prefix */
 } ColumnRunIndex;
 
-/* The view of a chunk, kept once it has been opened. With a cached source its pointers are not to be followed: a hold has
- * its own copy, moved to where the bytes are pinned. */
+/* The view of a chunk, kept once it has been opened. With a cached source its pointers are not to be followed: a hold
+ * has its own copy, moved to where the bytes are pinned. */
 typedef struct ChunkSlot {
   Chunk chunk;
   _Atomic uint64_t verified; /* a bit a block */
 } ChunkSlot;
 
 typedef struct SegmentOpen {
-  size_t key_prefix;               /* bytes that all keys of the segment begin with */
-  uint64_t heads[SEGMENT_BLOCKS];  /* of the fences: the 8 bytes behind that prefix */
-  const uint8_t *fence_table;      /* in the extent, or in `copies` */
-  const uint8_t *filter;           /* NULL: none */
+  size_t key_prefix;              /* bytes that all keys of the segment begin with */
+  uint64_t heads[SEGMENT_BLOCKS]; /* of the fences: the 8 bytes behind that prefix */
+  const uint8_t *fence_table;     /* in the extent, or in `copies` */
+  const uint8_t *filter;          /* NULL: none */
   size_t filter_bytes;
-  uint8_t *copies;                 /* of fences and filter, with a cached source; else NULL */
-  ChunkSlot *_Atomic chunks[];     /* stored columns, then the expiry */
+  uint8_t *copies;             /* of fences and filter, with a cached source; else NULL */
+  ChunkSlot *_Atomic chunks[]; /* stored columns, then the expiry */
 } SegmentOpen;
 
 static inline size_t segment_header_bytes(uint32_t chunk_count) {
   return SEGMENT_HEADER_BYTES + (size_t)chunk_count * SEGMENT_CHUNK_BYTES;
 }
-static inline uint32_t segment_chunk_count(const Segment *s) {
-  return s->run->index->column_count + s->has_expiry;
-}
+static inline uint32_t segment_chunk_count(const Segment *s) { return s->run->index->column_count + s->has_expiry; }
 static inline Source *segment_source(const Segment *s) { return &s->run->index->sources[s->extent]; }
 
 /* The 8 bytes of a key behind `prefix`, as a number that orders as they do. The key has the prefix. */

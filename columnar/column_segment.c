@@ -1,4 +1,5 @@
-/* column_segment.c - a segment's extent: header, fences and filter at the first touch, chunks when they are asked for. */
+/* column_segment.c - a segment's extent: header, fences and filter at the first touch, chunks when they are asked for.
+ */
 #include <string.h>
 
 #include "base/assert.h"
@@ -34,8 +35,8 @@ static Status parse_header(const Segment *s, const uint8_t *bytes, SegmentHeader
   uint64_t length = segment_source(s)->length;
   out->fence_length = load_u64(bytes + 16);
   out->filter_length = load_u64(bytes + 24);
-  if (load_u32(bytes) != SEGMENT_MAGIC || load_u32(bytes + 4) != s->row_count || load_u32(bytes + 8) != s->block_count ||
-      load_u32(bytes + 12) != segment_chunk_count(s)) {
+  if (load_u32(bytes) != SEGMENT_MAGIC || load_u32(bytes + 4) != s->row_count ||
+      load_u32(bytes + 8) != s->block_count || load_u32(bytes + 12) != segment_chunk_count(s)) {
     return segment_damaged(s, "its header");
   }
   out->fence_offset = segment_header_bytes(segment_chunk_count(s));
@@ -62,7 +63,8 @@ static Status read_header(Segment *s, SegmentHeader *out) {
 
 static bool key_equal(Bytes a, Bytes b) { return a.length == b.length && !memcmp(a.data, b.data, a.length); }
 
-/* Offsets ascend and end where the fences do; fences ascend, begin with the segment's first key and end before its last. */
+/* Offsets ascend and end where the fences do; fences ascend, begin with the segment's first key and end before its
+ * last. */
 static Status check_fences(const Segment *s, const SegmentOpen *o, uint64_t length) {
   uint64_t table_bytes = 4 * ((uint64_t)s->block_count + 1);
   if (length < table_bytes || load_u32(o->fence_table)) return segment_damaged(s, "its fences");
@@ -170,7 +172,8 @@ Status segment_fence(Segment *s, uint32_t block, Bytes *fence) {
 /* ---- chunks ---- */
 
 /* The chunk says of itself what the directory says. */
-static Status check_against_place(const Segment *s, const Chunk *chunk, const ChunkPlace *place, const RunColumn *column) {
+static Status check_against_place(const Segment *s, const Chunk *chunk, const ChunkPlace *place,
+                                  const RunColumn *column) {
   bool is_empty = chunk->null_count == chunk->row_count;
   if (chunk->null_count != place->zone.null_count || chunk->encoding != place->encoding || chunk->lane != place->lane ||
       chunk->width != column->width ||
@@ -180,8 +183,8 @@ static Status check_against_place(const Segment *s, const Chunk *chunk, const Ch
   return KVSTORE_OK;
 }
 
-/* Opens and checks what all blocks of a chunk share. `bytes` holds the whole chunk, but with a mapped source only the head
- * is verified yet. */
+/* Opens and checks what all blocks of a chunk share. `bytes` holds the whole chunk, but with a mapped source only the
+ * head is verified yet. */
 static Status chunk_open_checked(Segment *s, uint32_t stored, const uint8_t *bytes, Chunk *chunk) {
   const ChunkPlace *place = &s->places[stored];
   const RunColumn *column = &s->run->index->columns[stored];
@@ -191,7 +194,8 @@ static Status chunk_open_checked(Segment *s, uint32_t stored, const uint8_t *byt
   if (source->base && chunk->data_offset > chunk->head_length) {
     const uint8_t *shared;
     SourcePin pin;
-    TRY(source_block(source, place->offset + chunk->head_length, chunk->data_offset - chunk->head_length, &shared, &pin));
+    TRY(
+      source_block(source, place->offset + chunk->head_length, chunk->data_offset - chunk->head_length, &shared, &pin));
     source_release(source, &pin);
   }
   return chunk_check_shared(chunk);

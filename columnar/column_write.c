@@ -1,4 +1,5 @@
-/* column_write.c - the writer of column runs: gathers a segment of rows, encodes it as one extent, hands it to the sink. */
+/* column_write.c - the writer of column runs: gathers a segment of rows, encodes it as one extent, hands it to the
+ * sink. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -26,15 +27,15 @@ struct ColumnRunWriter {
   int64_t *expiry;        /* of the pending rows; NULL until one expires */
   uint32_t pending_rows, pending_capacity;
   size_t pending_bytes;
-  Arena strings;          /* of the pending rows */
+  Arena strings; /* of the pending rows */
 
-  uint8_t *extent;        /* the extent being built, aligned to 64; reused */
+  uint8_t *extent; /* the extent being built, aligned to 64; reused */
   size_t extent_capacity, extent_length;
-  void *scratch;          /* of the encoders; reused */
+  void *scratch; /* of the encoders; reused */
   size_t scratch_capacity;
-  Buffer keys;            /* scratch: fences of the segment, or one key */
-  Buffer last_key;        /* of the run so far */
-  Buffer segments;        /* the directory's entries so far */
+  Buffer keys;     /* scratch: fences of the segment, or one key */
+  Buffer last_key; /* of the run so far */
+  Buffer segments; /* the directory's entries so far */
   ColumnRunSummary summary;
 };
 
@@ -226,8 +227,8 @@ static Status write_key_range(ColumnRunWriter *w, const ColumnBatch *rows) {
   buffer_clear(&w->keys);
   append_key(w, rows, 0, &w->keys);
   TRY(buffer_status(&w->keys));
-  ASSERT(!w->last_key.length ||
-             bytes_compare(w->last_key.data, w->last_key.length, w->keys.data, w->keys.length) < 0, "COL-1");
+  ASSERT(!w->last_key.length || bytes_compare(w->last_key.data, w->last_key.length, w->keys.data, w->keys.length) < 0,
+         "COL-1");
   if (!w->summary.segment_count) buffer_append(&w->summary.first_key, w->keys.data, w->keys.length);
   buffer_bytes(&w->segments, w->keys.data, w->keys.length);
   buffer_clear(&w->last_key);
@@ -276,7 +277,8 @@ static Status write_expiry(ColumnRunWriter *w, const ColumnBatch *rows) {
 static Status write_columns(ColumnRunWriter *w, const ColumnBatch *rows) {
   for (uint32_t c = 0; c < w->schema->column_count; c++) {
     const Column *column = &w->schema->columns[c];
-    ChunkInput input = { column->type, column->width, rows->row_count, rows->columns[c].values, rows->columns[c].nulls };
+    ChunkInput input = { column->type, column->width, rows->row_count, rows->columns[c].values,
+                         rows->columns[c].nulls };
     TRY(write_chunk(w, c, column->id, &input, &w->summary.column_bytes[c]));
   }
   return KVSTORE_OK;
@@ -359,8 +361,8 @@ static size_t rows_bytes(const Schema *schema, const ColumnBatch *rows, uint32_t
   return bytes;
 }
 
-/* How many rows from `first` on still fit into the segment, which has `held` rows of *bytes bytes; adds theirs to *bytes.
- * At least one when the segment is empty. */
+/* How many rows from `first` on still fit into the segment, which has `held` rows of *bytes bytes; adds theirs to
+ * *bytes. At least one when the segment is empty. */
 static uint32_t rows_fitting(const ColumnRunWriter *w, const ColumnBatch *rows, uint32_t first, uint32_t held,
                              size_t *bytes) {
   uint32_t left = rows->row_count - first, room = w->segment_rows - held, taken = 0;
@@ -469,8 +471,8 @@ static ColumnBatch batch_slice(const Schema *schema, const ColumnBatch *rows, ui
   return (ColumnBatch){ count, schema->column_count, columns, rows->expiry ? rows->expiry + first : NULL };
 }
 
-/* Adds rows until the batch ends or the run is full. A whole segment that lies in the batch is encoded from there, without
- * a copy. */
+/* Adds rows until the batch ends or the run is full. A whole segment that lies in the batch is encoded from there,
+ * without a copy. */
 static Status add_rows(ColumnRunWriter *w, const ColumnBatch *rows, uint32_t *next, ColumnArray *columns) {
   while (*next < rows->row_count && !column_run_writer_is_full(w)) {
     size_t bytes = w->pending_bytes;

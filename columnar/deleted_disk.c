@@ -1,4 +1,5 @@
-/* deleted_disk.c - deleted rows as bytes: the list of a flush, and the bitmap of a run in the Roaring portable format. */
+/* deleted_disk.c - deleted rows as bytes: the list of a flush, and the bitmap of a run in the Roaring portable format.
+ */
 #include <string.h>
 
 #include "base/assert.h"
@@ -91,7 +92,8 @@ Status deleted_list_read(Reader *in, const uint32_t *segment_rows, uint32_t segm
  *   u32 containers                                        only after 12346
  *   u16 key, u16 cardinality - 1                          of each container; keys ascend: segments
  *   u32 offset                                            of each, from the cookie; after 12347 only when there are 4
- *   container: u16 rows (at most 4,096 of them), or 8 KiB of bits, or u16 runs, then u16 first, u16 length - 1 of each */
+ *   container: u16 rows (at most 4,096 of them), or 8 KiB of bits, or u16 runs, then u16 first, u16 length - 1 of each
+ */
 enum {
   COOKIE_PLAIN = 12346,
   COOKIE_RUNS = 12347,
@@ -212,7 +214,8 @@ static Status bitmap_read_headers(Reader *in, const uint32_t *segment_rows, uint
     return status_fail(KVSTORE_CORRUPT, "a bitmap of deleted rows begins with the wrong cookie %u", cookie);
   }
   if (in->failed || count > segment_count) {
-    return status_fail(KVSTORE_CORRUPT, "a bitmap of deleted rows has %u containers for %u segments", count, segment_count);
+    return status_fail(KVSTORE_CORRUPT, "a bitmap of deleted rows has %u containers for %u segments", count,
+                       segment_count);
   }
   uint32_t next_segment = 0;
   for (uint32_t i = 0; i < count; i++) {

@@ -197,7 +197,8 @@ static uint32_t merge_rows(const DeletedRows *old, const uint16_t *added, size_t
   return count;
 }
 
-/* *out: the rows of `old` (may be NULL) and those of `added` (ascending, no repetitions), with a reference for the caller. */
+/* *out: the rows of `old` (may be NULL) and those of `added` (ascending, no repetitions), with a reference for the
+ * caller. */
 static Status rows_add(DeletedRows *old, const uint16_t *added, size_t added_count, DeletedRows **out) {
   uint32_t old_count = old ? old->count : 0, count;
   if (!old) {
@@ -237,8 +238,8 @@ static void sort_pass(const uint32_t *from, uint32_t *to, size_t count, int shif
   for (size_t i = 0; i < count; i++) to[starts[from[i] >> shift & (DIGITS - 1)]++] = from[i];
 }
 
-/* Sorts positions (22 bits: six of the segment, sixteen of the row) and drops repetitions; `room` is as long. Returns how
- * many are left. */
+/* Sorts positions (22 bits: six of the segment, sixteen of the row) and drops repetitions; `room` is as long. Returns
+ * how many are left. */
 static size_t positions_sort(uint32_t *positions, uint32_t *room, size_t count) {
   sort_pass(positions, room, count, 0);
   sort_pass(room, positions, count, DIGIT_BITS);

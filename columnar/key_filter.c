@@ -8,9 +8,7 @@ enum { BITS_PER_KEY = 10, WORDS = KEY_FILTER_BLOCK_BYTES / 4 };
 static const uint32_t salts[WORDS] = { 0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d,
                                        0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31 };
 
-size_t key_filter_bytes(size_t keys) {
-  return (size_t)round_up(keys * BITS_PER_KEY / 8 + 1, KEY_FILTER_BLOCK_BYTES);
-}
+size_t key_filter_bytes(size_t keys) { return (size_t)round_up(keys * BITS_PER_KEY / 8 + 1, KEY_FILTER_BLOCK_BYTES); }
 
 /* The upper half of the hash chooses the block, without a division; the lower half its bits. */
 static size_t block_offset(size_t bytes, uint64_t hash) {

@@ -15,12 +15,10 @@ typedef struct Locator {
 
 /* The packed word that is no row. Run numbers stay below UINT32_MAX, so every word from LOCATOR_RUN_END up is free for
  * such meanings. */
-#define LOCATOR_NONE UINT64_MAX
+#define LOCATOR_NONE    UINT64_MAX
 #define LOCATOR_RUN_END ((uint64_t)UINT32_MAX << 32)
 
-static inline uint64_t locator_pack(Locator l) {
-  return (uint64_t)l.run << 32 | (uint32_t)l.segment << 16 | l.row;
-}
+static inline uint64_t locator_pack(Locator l) { return (uint64_t)l.run << 32 | (uint32_t)l.segment << 16 | l.row; }
 static inline Locator locator_unpack(uint64_t word) {
   Locator l = { (uint32_t)(word >> 32), (uint16_t)(word >> 16), (uint16_t)word };
   return l;

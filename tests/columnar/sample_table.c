@@ -14,7 +14,9 @@ void sample_add_column(SampleTable *t, ColumnType type, uint32_t flags) {
   uint32_t number = t->schema.column_count++;
   char name[32];
   snprintf(name, sizeof name, "c%u_%s", number, type_name(type));
-  t->columns[number] = (Column){ .id = 10 + number * 3, .type = type, .flags = flags,
+  t->columns[number] = (Column){ .id = 10 + number * 3,
+                                 .type = type,
+                                 .flags = flags,
                                  .width = type == TYPE_FIXED_BYTES ? 7 : 0,
                                  .name = arena_copy_string(&t->arena, name, strlen(name)) };
   t->schema.columns = t->columns;
@@ -24,10 +26,11 @@ void sample_add_column(SampleTable *t, ColumnType type, uint32_t flags) {
 void sample_add_key(SampleTable *t, uint32_t column) { t->schema.key_columns[t->schema.key_count++] = column; }
 
 void sample_every_type(SampleTable *t) {
-  static const ColumnType types[] = { TYPE_I64, TYPE_BOOL, TYPE_I8, TYPE_I16, TYPE_I32, TYPE_U8, TYPE_U16, TYPE_U32, TYPE_U64,
-                                      TYPE_F32, TYPE_F64, TYPE_DATE, TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES,
-                                      TYPE_FIXED_BYTES, TYPE_I64 };
-  for (uint32_t i = 0; i < sizeof types / sizeof types[0]; i++) sample_add_column(t, types[i], i && i % 3 != 1 ? COLUMN_NULLABLE : 0);
+  static const ColumnType types[] = { TYPE_I64,       TYPE_BOOL,   TYPE_I8,    TYPE_I16,         TYPE_I32, TYPE_U8,
+                                      TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,         TYPE_F64, TYPE_DATE,
+                                      TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES, TYPE_I64 };
+  for (uint32_t i = 0; i < sizeof types / sizeof types[0]; i++)
+    sample_add_column(t, types[i], i && i % 3 != 1 ? COLUMN_NULLABLE : 0);
   sample_add_key(t, 0);
 }
 
@@ -36,11 +39,11 @@ void sample_every_type(SampleTable *t) {
 /* How the values of a column are spread; a number's shape decides which encoding suits it. */
 static uint64_t random_number(uint64_t *random, uint32_t shape, uint32_t row) {
   switch (shape % 5) {
-    case 0: return test_random(random);
-    case 1: return test_random_below(random, 50);
-    case 2: return 1000000 + test_random_below(random, 100) * 60;
-    case 3: return 42;
-    default: return 77 + (uint64_t)row * 3;
+  case 0: return test_random(random);
+  case 1: return test_random_below(random, 50);
+  case 2: return 1000000 + test_random_below(random, 100) * 60;
+  case 3: return 42;
+  default: return 77 + (uint64_t)row * 3;
   }
 }
 
@@ -60,20 +63,20 @@ static Value random_value(SampleTable *t, uint64_t *random, uint32_t c, uint32_t
   Value v = { .type = column->type };
   uint64_t number = random_number(random, c, row);
   switch (column->type) {
-    case TYPE_BOOL: v.i = number & 1; break;
-    case TYPE_I8: v.i = (int8_t)number; break;
-    case TYPE_I16: v.i = (int16_t)number; break;
-    case TYPE_I32:
-    case TYPE_DATE: v.i = (int32_t)number; break;
-    case TYPE_I64:
-    case TYPE_TIMESTAMP: v.i = (int64_t)number; break;
-    case TYPE_U8: v.u = (uint8_t)number; break;
-    case TYPE_U16: v.u = (uint16_t)number; break;
-    case TYPE_U32: v.u = (uint32_t)number; break;
-    case TYPE_U64: v.u = number; break;
-    case TYPE_F32: v.f = (double)(float)((double)(int64_t)number / 8); break;
-    case TYPE_F64: v.f = (double)(int64_t)number / 8; break;
-    default: v.s = random_string(t, random, column, c); break;
+  case TYPE_BOOL: v.i = number & 1; break;
+  case TYPE_I8: v.i = (int8_t)number; break;
+  case TYPE_I16: v.i = (int16_t)number; break;
+  case TYPE_I32:
+  case TYPE_DATE: v.i = (int32_t)number; break;
+  case TYPE_I64:
+  case TYPE_TIMESTAMP: v.i = (int64_t)number; break;
+  case TYPE_U8: v.u = (uint8_t)number; break;
+  case TYPE_U16: v.u = (uint16_t)number; break;
+  case TYPE_U32: v.u = (uint32_t)number; break;
+  case TYPE_U64: v.u = number; break;
+  case TYPE_F32: v.f = (double)(float)((double)(int64_t)number / 8); break;
+  case TYPE_F64: v.f = (double)(int64_t)number / 8; break;
+  default: v.s = random_string(t, random, column, c); break;
   }
   return v;
 }
@@ -121,7 +124,9 @@ void sample_sort(SampleTable *t) {
   qsort(order, t->row_count, sizeof *order, compare_rows);
   uint32_t kept = 0;
   for (uint32_t i = 0; i < t->row_count; i++) {
-    if (kept && !bytes_compare(order[kept - 1].key.data, order[kept - 1].key.length, order[i].key.data, order[i].key.length)) continue;
+    if (kept &&
+        !bytes_compare(order[kept - 1].key.data, order[kept - 1].key.length, order[i].key.data, order[i].key.length))
+      continue;
     order[kept++] = order[i];
   }
   t->keys = arena_allocate(&t->arena, kept * sizeof *t->keys);
@@ -186,7 +191,8 @@ Value sample_value(const SampleTable *t, uint32_t column, uint32_t row) {
 bool sample_same_value(const Value *a, const Value *b) {
   if (a->is_null || b->is_null) return a->is_null && b->is_null;
   if (a->type != b->type) return false;
-  if (type_is_string(a->type)) return a->s.length == b->s.length && (!a->s.length || !memcmp(a->s.data, b->s.data, a->s.length));
+  if (type_is_string(a->type))
+    return a->s.length == b->s.length && (!a->s.length || !memcmp(a->s.data, b->s.data, a->s.length));
   return a->u == b->u; /* floats by their bits */
 }
 
@@ -232,7 +238,8 @@ RunSink sample_sink(SampleStore *store) { return (RunSink){ store, emit }; }
 static Status verify_units(SampleExtent *e, uint64_t offset, size_t length) {
   if (!length) return KVSTORE_OK;
   for (uint64_t unit = offset / UNIT_BYTES; unit <= (offset + length - 1) / UNIT_BYTES; unit++) {
-    if (unit_checksum(e, unit) != e->checksums[unit]) return status_fail(KVSTORE_CORRUPT, "unit %d is damaged", (int)unit);
+    if (unit_checksum(e, unit) != e->checksums[unit])
+      return status_fail(KVSTORE_CORRUPT, "unit %d is damaged", (int)unit);
     atomic_fetch_or_explicit(&e->verified[unit / 64], UINT64_C(1) << (unit % 64), memory_order_release);
   }
   return KVSTORE_OK;
@@ -269,7 +276,9 @@ void sample_set_mode(SampleStore *store, ExtentMode mode) {
   for (uint32_t i = 0; i < store->count; i++) {
     SampleExtent *e = store->extents[i];
     memset((void *)e->verified, 0, sizeof e->verified);
-    store->sources[i] = (Source){ .methods = &methods, .context = store, .length = e->length,
+    store->sources[i] = (Source){ .methods = &methods,
+                                  .context = store,
+                                  .length = e->length,
                                   .base = mode == EXTENTS_CACHED ? NULL : e->bytes,
                                   .verified = mode == EXTENTS_VERIFIED ? e->verified : NULL };
   }

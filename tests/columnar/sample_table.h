@@ -1,4 +1,5 @@
-/* sample_table.h - tables in plain arrays, the oracle of runs; and extents in memory that are read as a store reads them. */
+/* sample_table.h - tables in plain arrays, the oracle of runs; and extents in memory that are read as a store reads
+ * them. */
 #ifndef COLONNADE_TESTS_COLUMNAR_SAMPLE_TABLE_H
 #define COLONNADE_TESTS_COLUMNAR_SAMPLE_TABLE_H
 
@@ -25,8 +26,8 @@ void sample_add_column(SampleTable *table, ColumnType type, uint32_t flags);
 void sample_add_key(SampleTable *table, uint32_t column);
 /* One column of every type, nullable ones among them; the key is column 0, an i64. */
 void sample_every_type(SampleTable *table);
-/* Fills the table with at most `rows` rows of random values with distinct keys, sorted by key. `expiring`: how many in a
- * hundred rows expire. */
+/* Fills the table with at most `rows` rows of random values with distinct keys, sorted by key. `expiring`: how many in
+ * a hundred rows expire. */
 void sample_fill(SampleTable *table, uint32_t rows, uint32_t expiring, uint64_t seed);
 /* Sorts the rows by key, dropping repeated keys: after the caller has changed a key column itself. */
 void sample_sort(SampleTable *table);

@@ -29,7 +29,8 @@ static Status use_scans(ColumnRun *run) {
         status = chunk_hold_block(&hold, b);
         if (status != KVSTORE_OK) break;
         memset(mask, 0x55, sizeof mask);
-        for (uint32_t row = segment_block_rows(s, b); row < BLOCK_ROWS; row++) mask[row / 64] &= ~(UINT64_C(1) << (row % 64));
+        for (uint32_t row = segment_block_rows(s, b); row < BLOCK_ROWS; row++)
+          mask[row / 64] &= ~(UINT64_C(1) << (row % 64));
         codec_aggregate(hold.chunk, b, mask, &state);
       }
       segment_chunk_release(&hold);
@@ -62,10 +63,12 @@ static Status use_rows(ColumnRun *run, const SampleTable *t, Arena *arena, bool 
       if (first + row >= t->row_count) return KVSTORE_OK;
       for (uint32_t c = 0; c < batch.column_count; c++) {
         Value expected = sample_value(t, c, first + row), got = { .is_null = true };
-        if (!batch.columns[c].nulls || !batch.columns[c].nulls[row]) got = value_from_array(t->columns[c].type, batch.columns[c].values, row);
+        if (!batch.columns[c].nulls || !batch.columns[c].nulls[row])
+          got = value_from_array(t->columns[c].type, batch.columns[c].values, row);
         if (!sample_same_value(&got, &expected)) *is_wrong = true;
       }
-      if ((batch.expiry ? batch.expiry[row] : EXPIRY_NEVER) != (t->expiry ? t->expiry[first + row] : EXPIRY_NEVER)) *is_wrong = true;
+      if ((batch.expiry ? batch.expiry[row] : EXPIRY_NEVER) != (t->expiry ? t->expiry[first + row] : EXPIRY_NEVER))
+        *is_wrong = true;
     }
     first += batch.row_count;
   }
@@ -132,7 +135,8 @@ TEST(column_damage, flips_in_a_directory_never_crash) {
   uint8_t *original = memory_copy(store.directory.data, store.directory.length);
   for (uint64_t round = 0; round < rounds; round++) {
     bool is_wrong;
-    for (uint64_t flips = 1 + test_random_below(&random, 3); flips; flips--) flip(store.directory.data, store.directory.length, &random);
+    for (uint64_t flips = 1 + test_random_below(&random, 3); flips; flips--)
+      flip(store.directory.data, store.directory.length, &random);
     refused += use_run(&store, &t, &is_wrong) != KVSTORE_OK;
     memcpy(store.directory.data, original, store.directory.length);
   }
@@ -151,7 +155,8 @@ TEST(column_damage, a_directory_that_names_other_extents_is_refused) {
   sample_write(&foreign, &other, NULL, 300);
   ColumnRun *run;
   RunSources none = { NULL, 0 };
-  CHECK_STATUS(column_run_open(store.directory.data, store.directory.length, &none, &t.schema, NULL, &run), KVSTORE_CORRUPT);
+  CHECK_STATUS(column_run_open(store.directory.data, store.directory.length, &none, &t.schema, NULL, &run),
+               KVSTORE_CORRUPT);
   RunSources swapped = { (Source[]){ store.sources[1], store.sources[0] }, 2 };
   Status status = column_run_open(store.directory.data, store.directory.length, &swapped, &t.schema, NULL, &run);
   if (status == KVSTORE_OK) {
@@ -270,7 +275,8 @@ TEST(column_damage, the_full_check_compares_keys_with_fences_filter_and_range) {
     CHECK_STATUS(check_once(&store, &t), KVSTORE_CORRUPT);
     *low_byte ^= 1;
   }
-  uint8_t *filter = store.extents[0]->bytes + round_up((uint64_t)(first_fence(&store) + 24 - store.extents[0]->bytes), 64);
+  uint8_t *filter =
+    store.extents[0]->bytes + round_up((uint64_t)(first_fence(&store) + 24 - store.extents[0]->bytes), 64);
   uint8_t byte = filter[100];
   CHECK(byte != 0);
   filter[100] = 0;

@@ -58,7 +58,7 @@ typedef struct Inputs {
   DeletedSet *deleted[INPUTS_MAX];
   ColumnMergeInput inputs[INPUTS_MAX];
   size_t count;
-  uint8_t *is_live;  /* of each row of the table */
+  uint8_t *is_live;   /* of each row of the table */
   uint64_t dead_rows; /* over all inputs, copies included */
 } Inputs;
 
@@ -95,9 +95,10 @@ static void write_rows(Inputs *in, size_t run, const uint32_t *rows, uint32_t co
   sample_release(&part);
 }
 
-/* Deals the table's rows to `count` runs. One row in `dead_every` is dead where it lies (0: none); half of those are live
- * in another run, as a row is that was replaced. */
-static void inputs_create(Inputs *in, size_t count, uint32_t stretch, uint32_t dead_every, uint32_t segment_rows, uint64_t seed) {
+/* Deals the table's rows to `count` runs. One row in `dead_every` is dead where it lies (0: none); half of those are
+ * live in another run, as a row is that was replaced. */
+static void inputs_create(Inputs *in, size_t count, uint32_t stretch, uint32_t dead_every, uint32_t segment_rows,
+                          uint64_t seed) {
   uint64_t random = seed;
   uint32_t total = in->t.row_count;
   uint32_t *rows[INPUTS_MAX], counts[INPUTS_MAX] = { 0 };
@@ -125,7 +126,8 @@ static void inputs_create(Inputs *in, size_t count, uint32_t stretch, uint32_t d
     for (uint32_t r = 0; r < counts[i]; r++) {
       if (dead[i][r]) positions[dead_count++] = position_pack(r / segment_rows, r % segment_rows);
     }
-    if (dead_count) CHECK_OK(deleted_set_add_many(NULL, in->runs[i]->segment_count, positions, dead_count, &in->deleted[i]));
+    if (dead_count)
+      CHECK_OK(deleted_set_add_many(NULL, in->runs[i]->segment_count, positions, dead_count, &in->deleted[i]));
     in->inputs[i] = (ColumnMergeInput){ in->runs[i], in->deleted[i] };
     free(positions);
     free(rows[i]);
@@ -152,7 +154,8 @@ static bool goes_on(const Inputs *in, uint32_t row, int64_t expired_before) {
 static void check_row(const Inputs *in, uint32_t row, const ColumnBatch *batch, uint32_t at) {
   for (uint32_t c = 0; c < batch->column_count; c++) {
     Value expected = sample_value(&in->t, c, row), got = { .type = in->t.columns[c].type, .is_null = true };
-    if (!batch->columns[c].nulls || !batch->columns[c].nulls[at]) got = value_from_array(in->t.columns[c].type, batch->columns[c].values, at);
+    if (!batch->columns[c].nulls || !batch->columns[c].nulls[at])
+      got = value_from_array(in->t.columns[c].type, batch->columns[c].values, at);
     CHECK(sample_same_value(&got, &expected));
   }
   CHECK_INT(batch->expiry ? batch->expiry[at] : EXPIRY_NEVER, in->t.expiry ? in->t.expiry[row] : EXPIRY_NEVER);
@@ -195,8 +198,9 @@ static void check_outputs(const Inputs *in, Outputs *outputs, const ColumnMergeR
 static void merge_and_check(Inputs *in, int64_t expired_before, uint32_t segment_rows) {
   Outputs *outputs = calloc(1, sizeof *outputs);
   outputs->cancel_after = UINT32_MAX;
-  ColumnMergeOptions options = { &in->t.schema, expired_before, { .segment_rows = segment_rows }, open_output, close_output,
-                                 cancelled, outputs };
+  ColumnMergeOptions options = { &in->t.schema, expired_before, { .segment_rows = segment_rows },
+                                 open_output,   close_output,   cancelled,
+                                 outputs };
   ColumnMergeResult result;
   CHECK_OK(column_merge(in->inputs, in->count, &options, &result));
   check_outputs(in, outputs, &result, expired_before);
@@ -314,14 +318,18 @@ TEST(column_merge, older_runs_get_the_defaults_of_newer_columns) {
   sample_add_key(&in.t, 0);
   sample_fill(&in.t, 1000, 0, 9);
   inputs_create(&in, 2, 0, 0, 300, 9);
-  Column columns[4] = { in.t.columns[0], { .id = 800, .type = TYPE_U16, .name = "new" },
-                        { .id = 801, .type = TYPE_STRING, .flags = COLUMN_NULLABLE, .name = "text" }, in.t.columns[1] };
-  Value defaults[4] = { { .type = TYPE_I64 }, { .type = TYPE_U16, .u = 7 }, { .type = TYPE_STRING, .is_null = true }, { .type = TYPE_I32 } };
+  Column columns[4] = { in.t.columns[0],
+                        { .id = 800, .type = TYPE_U16, .name = "new" },
+                        { .id = 801, .type = TYPE_STRING, .flags = COLUMN_NULLABLE, .name = "text" },
+                        in.t.columns[1] };
+  Value defaults[4] = {
+    { .type = TYPE_I64 }, { .type = TYPE_U16, .u = 7 }, { .type = TYPE_STRING, .is_null = true }, { .type = TYPE_I32 }
+  };
   Schema newest = { .version = 5, .column_count = 4, .columns = columns, .key_count = 1 };
   for (size_t i = 0; i < 2; i++) {
     column_run_close(in.runs[i]);
-    CHECK_OK(column_run_open(in.stores[i].directory.data, in.stores[i].directory.length, &in.stores[i].run_sources, &newest,
-                             defaults, &in.runs[i]));
+    CHECK_OK(column_run_open(in.stores[i].directory.data, in.stores[i].directory.length, &in.stores[i].run_sources,
+                             &newest, defaults, &in.runs[i]));
     in.inputs[i].run = in.runs[i];
   }
   Outputs *outputs = calloc(1, sizeof *outputs);
@@ -382,7 +390,8 @@ TEST(column_merge, every_failed_allocation_is_survived) {
   for (bool was_reached = true; was_reached; tried++) {
     Outputs *outputs = calloc(1, sizeof *outputs);
     outputs->cancel_after = UINT32_MAX;
-    ColumnMergeOptions options = { &in.t.schema, INT64_MIN, { .segment_rows = 100 }, open_output, close_output, cancelled, outputs };
+    ColumnMergeOptions options = { &in.t.schema, INT64_MIN, { .segment_rows = 100 }, open_output, close_output,
+                                   cancelled,    outputs };
     ColumnMergeResult result;
     failing_memory_install(tried + 1, false);
     Status status = column_merge(in.inputs, 2, &options, &result);

@@ -75,7 +75,8 @@ static void check_zones(ColumnRun *run, const SampleTable *t) {
 
 static void check_finds_key(ColumnRun *run, const SampleTable *t, Bytes key) {
   uint32_t row = sample_lower_bound(t, key), position;
-  bool is_there = row < t->row_count && t->keys[row].length == key.length && !memcmp(t->keys[row].data, key.data, key.length);
+  bool is_there =
+    row < t->row_count && t->keys[row].length == key.length && !memcmp(t->keys[row].data, key.data, key.length);
   Locator locator;
   bool found;
   CHECK_OK(column_run_find(run, key, hash_key(key.data, key.length), &locator, &found));
@@ -92,7 +93,8 @@ static void check_finds_key(ColumnRun *run, const SampleTable *t, Bytes key) {
 /* A key that mostly is not there: that of a row, with one value replaced. */
 static Bytes other_key(const SampleTable *t, uint64_t *random, Buffer *key) {
   buffer_clear(key);
-  uint32_t row = (uint32_t)test_random_below(random, t->row_count), changed = (uint32_t)test_random_below(random, t->schema.key_count);
+  uint32_t row = (uint32_t)test_random_below(random, t->row_count),
+           changed = (uint32_t)test_random_below(random, t->schema.key_count);
   for (uint32_t k = 0; k < t->schema.key_count; k++) {
     Value v = sample_value(t, t->schema.key_columns[k], row);
     uint8_t string[64] = { 0 };
@@ -145,7 +147,8 @@ static void check_finds_many(ColumnRun *run, const SampleTable *t, uint64_t seed
       uint64_t expected = 123456;
       if (i % 10 != 9) {
         uint32_t row = sample_lower_bound(t, keys[i]);
-        bool is_there = row < t->row_count && t->keys[row].length == keys[i].length && !memcmp(t->keys[row].data, keys[i].data, keys[i].length);
+        bool is_there = row < t->row_count && t->keys[row].length == keys[i].length &&
+                        !memcmp(t->keys[row].data, keys[i].data, keys[i].length);
         expected = is_there ? (uint64_t)run->number << 32 | position_of(run, row) : LOCATOR_NONE;
       }
       CHECK_INT(locators[i], expected);
@@ -214,7 +217,8 @@ static void check_unexpired(ColumnRun *run, const SampleTable *t) {
     for (uint32_t segment = 0; segment < run->segment_count; segment++) {
       Segment *s = column_run_segment(run, segment);
       uint64_t live = 0, expected = 0;
-      for (uint32_t row = 0; row < s->row_count; row++) expected += !t->expiry || !expiry_passed(t->expiry[first + row], clocks[i]);
+      for (uint32_t row = 0; row < s->row_count; row++)
+        expected += !t->expiry || !expiry_passed(t->expiry[first + row], clocks[i]);
       if (segment_all_unexpired(s, clocks[i])) {
         live = s->row_count;
       } else if (!segment_all_expired(s, clocks[i])) {
@@ -323,9 +327,9 @@ TEST(column_run, two_hundred_thousand_rows_make_four_segments) {
 }
 
 TEST(column_run, keys_of_every_type_are_found) {
-  static const ColumnType types[] = { TYPE_BOOL, TYPE_I8, TYPE_I16, TYPE_I32, TYPE_I64, TYPE_U8, TYPE_U16, TYPE_U32, TYPE_U64,
-                                      TYPE_F32, TYPE_F64, TYPE_DATE, TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES,
-                                      TYPE_FIXED_BYTES };
+  static const ColumnType types[] = { TYPE_BOOL,      TYPE_I8,     TYPE_I16,   TYPE_I32,        TYPE_I64, TYPE_U8,
+                                      TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,        TYPE_F64, TYPE_DATE,
+                                      TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES };
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
     for (uint32_t key = 0; key < 5; key += 4) { /* the shape of its numbers depends on the column */
       SampleTable t = { 0 };
@@ -340,8 +344,10 @@ TEST(column_run, keys_of_every_type_are_found) {
 }
 
 TEST(column_run, composite_keys_are_found) {
-  static const ColumnType keys[][3] = { { TYPE_STRING, TYPE_I32, TYPE_F64 }, { TYPE_U8, TYPE_U8, TYPE_I64 },
-                                        { TYPE_BYTES, TYPE_STRING, TYPE_BOOL }, { TYPE_DATE, TYPE_FIXED_BYTES, TYPE_U16 } };
+  static const ColumnType keys[][3] = { { TYPE_STRING, TYPE_I32, TYPE_F64 },
+                                        { TYPE_U8, TYPE_U8, TYPE_I64 },
+                                        { TYPE_BYTES, TYPE_STRING, TYPE_BOOL },
+                                        { TYPE_DATE, TYPE_FIXED_BYTES, TYPE_U16 } };
   for (uint32_t i = 0; i < 4; i++) {
     SampleTable t = { 0 };
     sample_add_column(&t, TYPE_F64, COLUMN_NULLABLE);
@@ -548,10 +554,13 @@ TEST(column_run, a_missing_column_reads_as_null_or_its_default) {
   memcpy(c.columns, columns, sizeof columns);
   c.schema.column_count = 4;
   c.schema.key_columns[0] = 3;
-  Value defaults[4] = { { .type = TYPE_F64, .is_null = true }, { .type = TYPE_STRING, .is_null = true },
-                        { .type = TYPE_STRING, .s = { (const uint8_t *)"new", 3 } }, { .type = TYPE_I64 } };
+  Value defaults[4] = { { .type = TYPE_F64, .is_null = true },
+                        { .type = TYPE_STRING, .is_null = true },
+                        { .type = TYPE_STRING, .s = { (const uint8_t *)"new", 3 } },
+                        { .type = TYPE_I64 } };
   ColumnRun *run;
-  CHECK_OK(column_run_open(c.store.directory.data, c.store.directory.length, &c.store.run_sources, &c.schema, defaults, &run));
+  CHECK_OK(
+    column_run_open(c.store.directory.data, c.store.directory.length, &c.store.run_sources, &c.schema, defaults, &run));
   CHECK(!column_run_has(run, 0) && column_run_has(run, 1) && !column_run_has(run, 2) && column_run_has(run, 3));
   Segment *s = column_run_segment(run, 0);
   CHECK(!segment_place(s, 0) && segment_place(s, 1));
@@ -616,7 +625,9 @@ TEST(column_run, runs_overlap_when_their_key_ranges_do) {
   sample_add_key(&t, 0);
   sample_fill(&t, 100, 0, 5);
   static const uint32_t ranges[][2] = { { 0, 10 }, { 10, 10 }, { 5, 10 }, { 0, 100 }, { 50, 1 } };
-  static const bool overlap[5][5] = { { 1, 0, 1, 1, 0 }, { 0, 1, 1, 1, 0 }, { 1, 1, 1, 1, 0 }, { 1, 1, 1, 1, 1 }, { 0, 0, 0, 1, 1 } };
+  static const bool overlap[5][5] = {
+    { 1, 0, 1, 1, 0 }, { 0, 1, 1, 1, 0 }, { 1, 1, 1, 1, 0 }, { 1, 1, 1, 1, 1 }, { 0, 0, 0, 1, 1 }
+  };
   SampleStore stores[5] = { 0 };
   ColumnRun *runs[5];
   for (int i = 0; i < 5; i++) {

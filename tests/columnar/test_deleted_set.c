@@ -137,7 +137,8 @@ TEST(deleted_set, counts_ranges) {
     }
     CHECK_OK(deleted_set_add_many(NULL, 1, positions, count, &set));
     for (int i = 0; i < 200; i++) {
-      uint32_t from = (uint32_t)test_random_below(&random, SEGMENT_ROWS + 1), to = (uint32_t)test_random_below(&random, SEGMENT_ROWS + 1);
+      uint32_t from = (uint32_t)test_random_below(&random, SEGMENT_ROWS + 1),
+               to = (uint32_t)test_random_below(&random, SEGMENT_ROWS + 1);
       uint64_t expected = from < to ? oracle_count(dead, from, to) : 0;
       CHECK_INT(deleted_rows_count_range(set->segments[0], from, to), expected);
     }
@@ -155,8 +156,10 @@ static DeletedSet *varied_set(void) {
   uint64_t random = 3;
   uint32_t *positions = malloc(ROWS * sizeof *positions);
   size_t count = 0;
-  for (uint32_t i = 0; i < 300; i++) positions[count++] = position_pack(0, (uint32_t)test_random_below(&random, SEGMENT_ROWS));
-  for (uint32_t i = 0; i < 9000; i++) positions[count++] = position_pack(2, (uint32_t)test_random_below(&random, 40000));
+  for (uint32_t i = 0; i < 300; i++)
+    positions[count++] = position_pack(0, (uint32_t)test_random_below(&random, SEGMENT_ROWS));
+  for (uint32_t i = 0; i < 9000; i++)
+    positions[count++] = position_pack(2, (uint32_t)test_random_below(&random, 40000));
   for (uint32_t i = 0; i < 2000; i++) positions[count++] = position_pack(3, i * 3);
   for (uint32_t i = 0; i < 777; i++) positions[count++] = position_pack(4, i);
   DeletedSet *set;
