@@ -4,7 +4,7 @@
 #include "base/bitmap.h"
 
 void aggregate_init(AggregateState *state, ColumnType type, uint32_t wanted) {
-  *state = (AggregateState){.type = type, .wanted = wanted, .minimum = INT64_MAX, .maximum = INT64_MIN};
+  *state = (AggregateState){ .type = type, .wanted = wanted, .minimum = INT64_MAX, .maximum = INT64_MIN };
 }
 
 void aggregate_image(AggregateState *s, int64_t minimum, int64_t maximum) {
@@ -14,7 +14,7 @@ void aggregate_image(AggregateState *s, int64_t minimum, int64_t maximum) {
 
 /* A pointer that is NULL means none yet; so an empty string must have one. */
 void aggregate_bytes(AggregateState *s, Bytes value) {
-  static const uint8_t nothing[1] = {0};
+  static const uint8_t nothing[1] = { 0 };
   if (!value.data) value.data = nothing;
   Bytes *low = &s->minimum_bytes, *high = &s->maximum_bytes;
   if (!low->data || bytes_compare(value.data, value.length, low->data, low->length) < 0) *low = value;
@@ -27,12 +27,14 @@ void aggregate_bytes(AggregateState *s, Bytes value) {
 static void add_integers(ColumnType type, const void *values, const uint64_t *mask, AggregateState *s) {
   const SimdKernels *k = simd_kernels();
   unsigned bits = 8u << type_width_index(type);
-  uint64_t sum[2] = {0, 0}, negative[BLOCK_WORDS];
+  uint64_t sum[2] = { 0, 0 }, negative[BLOCK_WORDS];
   k->sum[bits](values, mask, sum);
   __int128 total = (__int128)((unsigned __int128)sum[1] << 64 | sum[0]);
   if (type_is_signed(type)) {
-    if (mask) memcpy(negative, mask, sizeof negative);
-    else memset(negative, 0xff, sizeof negative);
+    if (mask)
+      memcpy(negative, mask, sizeof negative);
+    else
+      memset(negative, 0xff, sizeof negative);
     k->above[bits](values, simd_width_mask(bits - 1), 0, negative);
     total -= ((__int128)1 << bits) * (__int128)k->mask_count(negative, BLOCK_WORDS);
   }
@@ -44,8 +46,10 @@ static void add_ends(ColumnType type, const void *values, const uint64_t *mask, 
   uint64_t low, high;
   if (type_is_float(type)) {
     int64_t images[BLOCK_ROWS];
-    if (type == TYPE_F32) k->image_f32(values, images);
-    else k->image_f64(values, images);
+    if (type == TYPE_F32)
+      k->image_f32(values, images);
+    else
+      k->image_f64(values, images);
     k->extremes[3](images, UINT64_C(1) << 63, mask, &low, &high);
     aggregate_image(s, (int64_t)(low ^ UINT64_C(1) << 63), (int64_t)(high ^ UINT64_C(1) << 63));
     return;
@@ -53,8 +57,10 @@ static void add_ends(ColumnType type, const void *values, const uint64_t *mask, 
   unsigned index = type_width_index(type), bits = 8u << index;
   uint64_t sign = UINT64_C(1) << (bits - 1);
   k->extremes[index](values, type_is_signed(type) ? sign : 0, mask, &low, &high);
-  if (type_is_signed(type)) aggregate_image(s, (int64_t)(low - sign), (int64_t)(high - sign));
-  else aggregate_image(s, (int64_t)(low + type_image_bias(type)), (int64_t)(high + type_image_bias(type)));
+  if (type_is_signed(type))
+    aggregate_image(s, (int64_t)(low - sign), (int64_t)(high - sign));
+  else
+    aggregate_image(s, (int64_t)(low + type_image_bias(type)), (int64_t)(high + type_image_bias(type)));
 }
 
 void aggregate_array_block(ColumnType type, const void *values, uint32_t row_count, const uint64_t *mask, bool full,
@@ -62,9 +68,12 @@ void aggregate_array_block(ColumnType type, const void *values, uint32_t row_cou
   const uint64_t *rows = full && row_count == BLOCK_ROWS ? NULL : mask; /* what lies past the end is not ours */
   const SimdKernels *k = simd_kernels();
   if (s->wanted & AGGREGATE_SUM) {
-    if (type == TYPE_F32) k->sum_f32(values, rows, s->lanes);
-    else if (type == TYPE_F64) k->sum_f64(values, rows, s->lanes);
-    else add_integers(type, values, rows, s);
+    if (type == TYPE_F32)
+      k->sum_f32(values, rows, s->lanes);
+    else if (type == TYPE_F64)
+      k->sum_f64(values, rows, s->lanes);
+    else
+      add_integers(type, values, rows, s);
   }
   if (s->wanted & (AGGREGATE_MIN | AGGREGATE_MAX)) add_ends(type, values, rows, s);
 }
@@ -112,11 +121,14 @@ double float_from_image(int64_t image) {
 }
 
 static Value end_value(const AggregateState *s, int64_t image, Bytes bytes) {
-  Value v = {.type = s->type, .is_null = s->count == 0};
+  Value v = { .type = s->type, .is_null = s->count == 0 };
   if (v.is_null) return v;
-  if (type_is_string(s->type)) v.s = bytes;
-  else if (type_is_float(s->type)) v.f = float_from_image(image);
-  else value_from_image(s->type, image, &v);
+  if (type_is_string(s->type))
+    v.s = bytes;
+  else if (type_is_float(s->type))
+    v.f = float_from_image(image);
+  else
+    value_from_image(s->type, image, &v);
   return v;
 }
 Value aggregate_minimum(const AggregateState *s) { return end_value(s, s->minimum, s->minimum_bytes); }

@@ -34,8 +34,10 @@ void array_filter_range(ColumnType type, const void *values, int64_t low, int64_
     double first, last;
     bool nan;
     float_bounds(low, high, &first, &last, &nan);
-    if (type == TYPE_F64) k->range_f64(values, first, last, nan, flip, mask);
-    else k->range_f32(values, float_at_least(first), float_at_most(last), nan, flip, mask);
+    if (type == TYPE_F64)
+      k->range_f64(values, first, last, nan, flip, mask);
+    else
+      k->range_f32(values, float_at_least(first), float_at_most(last), nan, flip, mask);
     return;
   }
   unsigned bits = 8u << type_width_index(type);
@@ -103,8 +105,8 @@ void array_filter(const Compare *c, const void *values, const uint8_t *nulls, ui
   }
 }
 
-void array_aggregate(ColumnType type, const void *values, const uint8_t *nulls, uint32_t row_count, const uint64_t *mask,
-                     AggregateState *state) {
+void array_aggregate(ColumnType type, const void *values, const uint8_t *nulls, uint32_t row_count,
+                     const uint64_t *mask, AggregateState *state) {
   ASSERT(row_count <= BLOCK_ROWS, "ENC-3");
   uint64_t rows[BLOCK_WORDS];
   array_validity(nulls, row_count, rows);
@@ -120,7 +122,8 @@ void array_aggregate(ColumnType type, const void *values, const uint8_t *nulls, 
     }
   } else {
     Lanes copy;
-    aggregate_array_block(type, whole_block(type, values, row_count, &copy), row_count, rows, count == row_count, state);
+    aggregate_array_block(type, whole_block(type, values, row_count, &copy), row_count, rows, count == row_count,
+                          state);
   }
   state->count += count;
 }

@@ -6,11 +6,12 @@
 
 #include "encodings/codec.h"
 
-/* ANDs the verdict on `row_count` (<= BLOCK_ROWS) entries into mask; bits past them become zero. Reads nothing past them. */
+/* ANDs the verdict on `row_count` (<= BLOCK_ROWS) entries into mask; bits past them become zero. Reads nothing past
+ * them. */
 void array_filter(const Compare *compare, const void *values, const uint8_t *nulls, uint32_t row_count,
                   uint64_t mask[BLOCK_WORDS]);
 /* Adds the entries whose bit is set in `mask` (NULL: all). */
-void array_aggregate(ColumnType type, const void *values, const uint8_t *nulls, uint32_t row_count, const uint64_t *mask,
-                     AggregateState *state);
+void array_aggregate(ColumnType type, const void *values, const uint8_t *nulls, uint32_t row_count,
+                     const uint64_t *mask, AggregateState *state);
 
 #endif

@@ -4,14 +4,15 @@
 #include "encodings/encodings_internal.h"
 
 /* In the order of their random access, cheapest first. */
-static const Codec *const by_access[] = {&codec_constant, &codec_stride, &codec_bits,
-                                         &codec_packed,   &codec_plain,  &codec_dictionary};
+static const Codec *const by_access[] = { &codec_constant, &codec_stride, &codec_bits,
+                                          &codec_packed,   &codec_plain,  &codec_dictionary };
 enum { CODECS = sizeof by_access / sizeof *by_access };
 
 static uint64_t strings_bytes(const ChunkInput *in) {
   uint64_t bytes = 0;
   if (!type_is_string(in->type)) return 0;
-  for (uint32_t i = 0; i < in->row_count; i++) bytes += input_is_null(in, i) ? in->width : ((const Bytes *)in->values)[i].length;
+  for (uint32_t i = 0; i < in->row_count; i++)
+    bytes += input_is_null(in, i) ? in->width : ((const Bytes *)in->values)[i].length;
   return bytes;
 }
 
@@ -25,13 +26,15 @@ uint64_t chunk_encode_bound(const ChunkInput *in) {
 
 uint64_t chunk_encode_scratch(const ChunkInput *in) { return plan_scratch(in); }
 
-/* Distinct values above which a dictionary cannot pay, by what the column takes without one. */
+/* Distinct values above which a dictionary cannot pay. Of strings: when hardly any value comes twice. Of numbers: when
+ * the codes take three quarters of the bits that the column takes without one (see smallest). */
 static uint32_t distinct_worth(const CodecPlan *p) {
   const ChunkInput *in = p->input;
   if (type_is_string(in->type)) return in->row_count / 2 + 1;
   uint64_t other = codec_plain.analyze(p), packed = codec_packed.analyze(p);
   if (packed && packed < other) other = packed;
-  uint64_t most = other >> type_width_index(in->type);
+  uint64_t most = other >> type_width_index(in->type), bits = other * 8 / in->row_count * 3 / 4;
+  if (bits < 16 && most > UINT64_C(1) << bits) most = UINT64_C(1) << bits;
   return most < in->row_count ? (uint32_t)most : in->row_count;
 }
 
@@ -69,25 +72,28 @@ static const Codec *smallest(const CodecPlan *p, const ChooseOptions *o) {
 
 static Status find_codec(const CodecPlan *p, const ChooseOptions *o, const Codec **out) {
   if (p->string_bytes_most > UINT32_MAX - SEGMENT_ROWS) {
-    return status_fail(KVSTORE_LIMIT, "1,024 rows hold %llu bytes of strings", (unsigned long long)p->string_bytes_most);
+    return status_fail(KVSTORE_LIMIT, "1,024 rows hold %llu bytes of strings",
+                       (unsigned long long)p->string_bytes_most);
   }
   *out = o->forced ? codec_by_id(o->forced) : smallest(p, o);
   if (!*out) return status_fail(KVSTORE_ERROR, "there is no encoding %u", o->forced);
   if (!(*out)->analyze(p)) {
-    return status_fail(KVSTORE_ERROR, "encoding %s cannot hold this column of type %s", (*out)->name, type_name(p->input->type));
+    return status_fail(KVSTORE_ERROR, "encoding %s cannot hold this column of type %s", (*out)->name,
+                       type_name(p->input->type));
   }
   return KVSTORE_OK;
 }
 
-Status chunk_encode(const ChunkInput *in, const ChooseOptions *options, uint8_t *out, void *scratch, ChunkResult *result) {
+Status chunk_encode(const ChunkInput *in, const ChooseOptions *options, uint8_t *out, void *scratch,
+                    ChunkResult *result) {
   ASSERT(in->row_count >= 1 && in->row_count <= SEGMENT_ROWS, "ENC-1");
-  const ChooseOptions none = {0}, *o = options ? options : &none;
+  const ChooseOptions none = { 0 }, *o = options ? options : &none;
   CodecPlan plan;
   const Codec *codec = NULL;
   plan_build(&plan, in, scratch);
   build_dictionary(&plan, o, scratch);
   TRY(find_codec(&plan, o, &codec));
-  *result = (ChunkResult){.encoding = codec->id, .stats = plan.stats};
+  *result = (ChunkResult){ .encoding = codec->id, .stats = plan.stats };
   result->length = codec->encode(&plan, out);
   ASSERT_SLOW(result->length == codec->analyze(&plan), "ENC-2");
   return KVSTORE_OK;

@@ -1,7 +1,8 @@
 /* choose.h - which encoding a column of a segment gets, and writing it.
  *
- * One pass gathers statistics (minimum, maximum, nulls, common divisor, constant step, a distinct estimate from a sample);
- * each codec says what it would take; the smallest wins, a codec with cheaper random access when it is within 3 %. */
+ * One pass gathers statistics (minimum, maximum, nulls, common divisor, constant step, a distinct estimate from a
+ * sample); each codec says what it would take; the smallest wins, a codec with cheaper random access when it is within
+ * 3 %. */
 #ifndef COLONNADE_ENCODINGS_CHOOSE_H
 #define COLONNADE_ENCODINGS_CHOOSE_H
 
@@ -13,7 +14,7 @@ typedef struct ChooseOptions {
 } ChooseOptions;
 
 typedef struct ChunkResult {
-  uint64_t length;     /* of the chunk: a multiple of 64, padding included */
+  uint64_t length; /* of the chunk: a multiple of 64, padding included */
   EncodingId encoding;
   ChunkStats stats;
 } ChunkResult;

@@ -57,8 +57,10 @@ const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlock *b) {
 void chunk_validity(const Chunk *chunk, uint32_t block, uint64_t words[BLOCK_WORDS]) {
   ChunkBlock b;
   chunk_block(chunk, block, &b);
-  if (chunk_block_has_validity(&b)) memcpy(words, chunk->bytes + b.offset, BLOCK_WORDS * 8);
-  else bitmap_fill_first(words, BLOCK_WORDS, b.null_count ? 0 : b.row_count);
+  if (chunk_block_has_validity(&b))
+    memcpy(words, chunk->bytes + b.offset, BLOCK_WORDS * 8);
+  else
+    bitmap_fill_first(words, BLOCK_WORDS, b.null_count ? 0 : b.row_count);
 }
 
 /* ---- opening ---- */
@@ -68,10 +70,12 @@ static Status corrupt(const char *what) { return status_fail(KVSTORE_CORRUPT, "d
 static Status check_header(const Chunk *c, uint8_t flags) {
   if (flags & ~CHUNK_HAS_NULLS) return corrupt("unknown flags");
   if (c->null_count > c->row_count || (c->null_count > 0) != c->has_nulls) return corrupt("a wrong null count");
-  if (c->lane != 0 && c->lane != 8 && c->lane != 16 && c->lane != 32 && c->lane != 64) return corrupt("a wrong lane width");
+  if (c->lane != 0 && c->lane != 8 && c->lane != 16 && c->lane != 32 && c->lane != 64)
+    return corrupt("a wrong lane width");
   bool fixed = c->type == TYPE_FIXED_BYTES;
   if (fixed ? c->width == 0 || c->width > FIXED_BYTES_MAX : c->width != 0) return corrupt("a wrong value width");
-  if (c->data_offset % CHUNK_ALIGNMENT || c->data_offset < c->head_length || c->data_offset > c->length - CHUNK_PADDING) {
+  if (c->data_offset % CHUNK_ALIGNMENT || c->data_offset < c->head_length ||
+      c->data_offset > c->length - CHUNK_PADDING) {
     return corrupt("its data lies outside");
   }
   if ((c->minimum > c->maximum) != (c->null_count == c->row_count)) return corrupt("minimum above maximum");
@@ -96,7 +100,8 @@ static Status check_table_entry(const Chunk *c, uint32_t block) {
     return corrupt("a block whose zone leaves that of the chunk");
   }
   if (b.width > 64) return corrupt("packed values of more than 64 bits");
-  if (chunk_block_has_validity(&b) && b.end - b.offset < BLOCK_WORDS * 8) return corrupt("a block without room for validity");
+  if (chunk_block_has_validity(&b) && b.end - b.offset < BLOCK_WORDS * 8)
+    return corrupt("a block without room for validity");
   return KVSTORE_OK;
 }
 
@@ -119,7 +124,7 @@ Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, Col
   uint32_t head = chunk_head_length(row_count), blocks = (row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
   if (length < head + CHUNK_PADDING || length % CHUNK_ALIGNMENT) return corrupt("a wrong length");
   Reader r = reader_over(bytes, CHUNK_HEADER_BYTES);
-  Chunk c = {.bytes = bytes, .length = length, .row_count = row_count, .block_count = blocks, .head_length = head};
+  Chunk c = { .bytes = bytes, .length = length, .row_count = row_count, .block_count = blocks, .head_length = head };
   c.encoding = reader_u8(&r);
   uint8_t stored_type = reader_u8(&r);
   c.type = type;
@@ -161,7 +166,8 @@ static Status check_validity(const Chunk *c, uint32_t block, const ChunkBlock *b
   for (unsigned i = 0; i < BLOCK_WORDS; i++) {
     if (words[i] & ~rows[i]) return corrupt("validity beyond the last row");
   }
-  if (bitmap_count(words, BLOCK_WORDS) != b->row_count - b->null_count) return corrupt("validity against the null count");
+  if (bitmap_count(words, BLOCK_WORDS) != b->row_count - b->null_count)
+    return corrupt("validity against the null count");
   return KVSTORE_OK;
 }
 
@@ -187,7 +193,8 @@ static Status check_zone(const Chunk *c, uint32_t block) {
     if (image < low) low = image;
     if (image > high) high = image;
   }
-  if (b.null_count < b.row_count && (low != b.minimum || high != b.maximum)) return corrupt("a zone that is not its values'");
+  if (b.null_count < b.row_count && (low != b.minimum || high != b.maximum))
+    return corrupt("a zone that is not its values'");
   return KVSTORE_OK;
 }
 
@@ -201,6 +208,7 @@ Status chunk_check(const Chunk *c) {
     if (chunk_block_minimum(c, i) < low) low = chunk_block_minimum(c, i);
     if (chunk_block_maximum(c, i) > high) high = chunk_block_maximum(c, i);
   }
-  if (c->null_count < c->row_count && (low != c->minimum || high != c->maximum)) return corrupt("a zone that is not its blocks'");
+  if (c->null_count < c->row_count && (low != c->minimum || high != c->maximum))
+    return corrupt("a zone that is not its blocks'");
   return KVSTORE_OK;
 }

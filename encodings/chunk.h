@@ -56,24 +56,24 @@ typedef struct Codec Codec;
 /* A view: borrows `bytes`, owns nothing, may be copied and shared by threads. */
 typedef struct Chunk {
   const uint8_t *bytes;
-  uint64_t length;         /* padding included */
+  uint64_t length; /* padding included */
   const Codec *codec;
   ColumnType type;
   uint8_t encoding, lane;
   bool has_nulls;
   uint32_t row_count, null_count, block_count;
-  uint32_t width;          /* bytes of a fixed-bytes value, else 0 */
-  int64_t minimum, maximum;/* images; minimum > maximum when every row is null */
+  uint32_t width;           /* bytes of a fixed-bytes value, else 0 */
+  int64_t minimum, maximum; /* images; minimum > maximum when every row is null */
   int64_t base;
   uint64_t step;
   uint32_t dictionary_count;
   uint32_t head_length, data_offset;
-  const uint8_t *table;    /* the block table, or NULL when there is one block */
+  const uint8_t *table; /* the block table, or NULL when there is one block */
 } Chunk;
 
 /* What is known of one block without reading it. */
 typedef struct ChunkBlock {
-  uint64_t offset, end;     /* from the chunk's start */
+  uint64_t offset, end; /* from the chunk's start */
   int64_t base;
   int64_t minimum, maximum; /* images; minimum > maximum when no row has a value */
   uint32_t null_count, row_count;
@@ -94,8 +94,8 @@ Status chunk_check_shared(const Chunk *chunk) MUST_CHECK;
 /* Block `block` (< block_count): validity against the null count, codes below the dictionary's size, string offsets
  * ascending and inside, UTF-8. The shared part has been checked. */
 Status chunk_check_block(const Chunk *chunk, uint32_t block) MUST_CHECK;
-/* All three steps for a chunk already opened: what `colonnade check` and merges call. Also compares minimum, maximum and
- * null counts with the values. */
+/* All three steps for a chunk already opened: what `colonnade check` and merges call. Also compares minimum, maximum
+ * and null counts with the values. */
 Status chunk_check(const Chunk *chunk) MUST_CHECK;
 
 /* The bytes that hold block `block`: [*offset, *offset + *length) from the chunk's start, *length may be 0. */

@@ -5,7 +5,8 @@
 #include "base/bitmap.h"
 
 uint64_t plan_chunk_bytes(const CodecPlan *p, uint64_t shared_bytes, uint64_t rounded_data_bytes) {
-  uint64_t total = chunk_head_length(p->input->row_count) + round_up(shared_bytes, CHUNK_ALIGNMENT) + rounded_data_bytes;
+  uint64_t total =
+    chunk_head_length(p->input->row_count) + round_up(shared_bytes, CHUNK_ALIGNMENT) + rounded_data_bytes;
   for (uint32_t i = 0; i < p->block_count; i++) total += plan_block_has_validity(p, i) ? BLOCK_WORDS * 8 : 0;
   return total + CHUNK_PADDING;
 }
@@ -15,7 +16,7 @@ uint8_t *chunk_writer_begin(ChunkWriter *w, const CodecPlan *p, EncodingId encod
   uint32_t head = chunk_head_length(p->input->row_count);
   uint64_t data_offset = round_up(head + shared_bytes, CHUNK_ALIGNMENT);
   ASSERT(data_offset <= UINT32_MAX, "ENC-2");
-  *w = (ChunkWriter){.out = out, .plan = p, .at = data_offset};
+  *w = (ChunkWriter){ .out = out, .plan = p, .at = data_offset };
   memset(out, 0, data_offset);
   out[0] = (uint8_t)encoding;
   out[1] = (uint8_t)p->input->type;
@@ -51,7 +52,7 @@ static void write_table_entry(ChunkWriter *w, int64_t base, unsigned width) {
 }
 
 static void write_validity(ChunkWriter *w) {
-  uint64_t words[BLOCK_WORDS] = {0};
+  uint64_t words[BLOCK_WORDS] = { 0 };
   uint32_t first = w->block * BLOCK_ROWS, rows = plan_block_rows(w->plan, w->block);
   for (uint32_t i = 0; i < rows; i++) {
     if (!input_is_null(w->plan->input, first + i)) bit_set(words, i);

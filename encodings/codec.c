@@ -44,15 +44,17 @@ void codec_decode(const Chunk *c, uint32_t block, void *values, uint8_t *nulls) 
 
 void codec_get(const Chunk *c, uint32_t row, Value *out) {
   ASSERT(row < c->row_count, "ENC-3");
-  if (chunk_row_is_null(c, row)) *out = (Value){.type = c->type, .is_null = true};
-  else c->codec->get_one(c, row, out);
+  if (chunk_row_is_null(c, row))
+    *out = (Value){ .type = c->type, .is_null = true };
+  else
+    c->codec->get_one(c, row, out);
 }
 
 /* ---- filters ---- */
 
 void codec_filter_prepare(CodecFilter *f, const Chunk *c, const Compare *compare, void *scratch) {
   ASSERT(compare->type == c->type, "ENC-6");
-  *f = (CodecFilter){.chunk = c, .compare = compare, .kind = compare->kind, .negated = compare->negated};
+  *f = (CodecFilter){ .chunk = c, .compare = compare, .kind = compare->kind, .negated = compare->negated };
   f->low = compare->low;
   f->high = compare->high;
   bool asks_values = f->kind == COMPARE_KIND_RANGE || f->kind == COMPARE_KIND_SET || f->kind == COMPARE_KIND_PREFIX;
@@ -151,10 +153,14 @@ uint32_t codec_filter_positions(const CodecFilter *f, uint32_t block, uint16_t *
 /* The rows of `mask` that exist and are not null, and how many. */
 static uint64_t rows_to_add(const Chunk *c, uint32_t block, const uint64_t *mask, uint64_t rows[BLOCK_WORDS]) {
   uint32_t row_count = chunk_block_rows(c, block);
-  if (chunk_block_null_count(c, block)) chunk_validity(c, block, rows);
-  else bitmap_fill_first(rows, BLOCK_WORDS, row_count);
-  if (mask) mask_and_words(rows, mask);
-  else return row_count - chunk_block_null_count(c, block);
+  if (chunk_block_null_count(c, block))
+    chunk_validity(c, block, rows);
+  else
+    bitmap_fill_first(rows, BLOCK_WORDS, row_count);
+  if (mask)
+    mask_and_words(rows, mask);
+  else
+    return row_count - chunk_block_null_count(c, block);
   return simd_kernels()->mask_count(rows, BLOCK_WORDS);
 }
 

@@ -1,13 +1,13 @@
 /* codec.h - the encodings of a chunk: values to bytes, bytes to values, and questions answered on the bytes.
  *
- * Pure functions: no allocation, no I/O; the caller gives output and scratch, and *_bound says how much. Each encoding is a
- * const struct Codec in its own file; callers use the codec_ functions below, which hold for every encoding.
+ * Pure functions: no allocation, no I/O; the caller gives output and scratch, and *_bound says how much. Each encoding
+ * is a const struct Codec in its own file; callers use the codec_ functions below, which hold for every encoding.
  *
- * Writing: choose.h (chunk_encode). Reading: chunk_open and its checks (chunk.h), then the functions here, none of which
- * can fail: blocks and shared part must have been checked. Every function may be called by many threads at once.
+ * Writing: choose.h (chunk_encode). Reading: chunk_open and its checks (chunk.h), then the functions here, none of
+ * which can fail: blocks and shared part must have been checked. Every function may be called by many threads at once.
  *
- * Masks are in row order: bit i % 64 of word i / 64 is row i of the block; a whole block is BLOCK_WORDS words. Filters AND
- * into a mask and so never set a bit: bits past the last row stay as the caller gave them (zero). */
+ * Masks are in row order: bit i % 64 of word i / 64 is row i of the block; a whole block is BLOCK_WORDS words. Filters
+ * AND into a mask and so never set a bit: bits past the last row stay as the caller gave them (zero). */
 #ifndef COLONNADE_ENCODINGS_CODEC_H
 #define COLONNADE_ENCODINGS_CODEC_H
 
@@ -38,28 +38,28 @@ const char *encoding_name(uint32_t encoding);
 
 /* ---- values ---- */
 
-/* Decodes block `block` into an array of the type's natural width (schema.h) with room for BLOCK_ROWS entries; the entries
- * past the block's rows are undefined. Strings point into the chunk. The value beneath a null is zero (an empty Bytes).
- * `nulls`, unless it is NULL, gets a byte a row (1 = null), room for BLOCK_ROWS. */
+/* Decodes block `block` into an array of the type's natural width (schema.h) with room for BLOCK_ROWS entries; the
+ * entries past the block's rows are undefined. Strings point into the chunk. The value beneath a null is zero (an empty
+ * Bytes). `nulls`, unless it is NULL, gets a byte a row (1 = null), room for BLOCK_ROWS. */
 void codec_decode(const Chunk *chunk, uint32_t block, void *values, uint8_t *nulls);
 
 /* Row `row` of the chunk (< row_count): a cache line or two. Strings point into the chunk. */
 void codec_get(const Chunk *chunk, uint32_t row, Value *out);
 
 /* Codes of a dictionary chunk for one block (room for BLOCK_ROWS; a null row has code 0), and the value of a code
- * (< chunk->dictionary_count). Codes ascend with the values. For group-by. Only when encoding is ENCODING_DICTIONARY. */
+ * (< chunk->dictionary_count). Codes ascend with the values. Only when encoding is ENCODING_DICTIONARY. */
 void codec_codes(const Chunk *chunk, uint32_t block, uint16_t *codes);
 void codec_code_value(const Chunk *chunk, uint32_t code, Value *out);
 
 /* ---- filters ---- */
 
-/* A comparison translated into the domain of one chunk's bytes: codes of its dictionary, packed offsets. Prepare it once
- * per chunk and comparison (about 50 ns; a set or negated prefix on a dictionary reads the dictionary), use it for all its
- * blocks. It borrows chunk, compare and scratch. */
+/* A comparison translated into the domain of one chunk's bytes: codes of its dictionary, packed offsets. Prepare it
+ * once per chunk and comparison (about 50 ns; a set or negated prefix on a dictionary reads the dictionary), use it for
+ * all its blocks. It borrows chunk, compare and scratch. */
 typedef struct CodecFilter {
   const Chunk *chunk;
   const Compare *compare;
-  CompareKind kind;        /* NONE, NOT_NULL, NULL, RANGE or SET */
+  CompareKind kind; /* NONE, NOT_NULL, NULL, RANGE or SET */
   bool negated;
   int64_t low, high;       /* RANGE of images or of codes, both included; strings not in a dictionary: unused */
   const uint64_t *members; /* dictionary and SET: one bit a code; in scratch */
@@ -71,8 +71,8 @@ enum { CODEC_FILTER_SCRATCH = SEGMENT_ROWS / 8 }; /* bytes, aligned to 8 */
  * compare->type is the chunk's type. */
 void codec_filter_prepare(CodecFilter *filter, const Chunk *chunk, const Compare *compare, void *scratch);
 
-/* The zone maps of all blocks: bit b of *maybe is clear when no row of block b matches, bit b of *certain is set when all
- * rows do. Reads no block. *certain is a subset of *maybe. */
+/* The zone maps of all blocks: bit b of *maybe is clear when no row of block b matches, bit b of *certain is set when
+ * all rows do. Reads no block. *certain is a subset of *maybe. */
 void codec_filter_zones(const CodecFilter *filter, uint64_t *maybe, uint64_t *certain);
 
 /* ANDs the verdict on block `block` into its mask. Does not look at zone maps. */
@@ -94,16 +94,16 @@ typedef struct Int128 { /* two's complement, so that headers stay plain C11 */
 
 enum { AGGREGATE_COUNT = 1, AGGREGATE_SUM = 2, AGGREGATE_MIN = 4, AGGREGATE_MAX = 8 };
 
-/* Start with aggregate_init. Partial states of the same column merge in the order of their blocks, or, for all but the sum
- * of floats, in any. Floats are summed in eight lanes by row number modulo 8 (docs/semantics.md), so that masks and
+/* Start with aggregate_init. Partial states of the same column merge in the order of their blocks, or, for all but the
+ * sum of floats, in any. Floats are summed in eight lanes by row number modulo 8 (docs/semantics.md), so that masks and
  * positions, scalar and SIMD, give the same bits. */
 typedef struct AggregateState {
   ColumnType type;
-  uint32_t wanted;          /* AGGREGATE_* */
-  uint64_t count;           /* rows that were selected and are not null */
-  Int128 sum;               /* integers and bool */
-  double lanes[8];          /* floats */
-  int64_t minimum, maximum; /* images, when count > 0; types other than strings */
+  uint32_t wanted;                    /* AGGREGATE_* */
+  uint64_t count;                     /* rows that were selected and are not null */
+  Int128 sum;                         /* integers and bool */
+  double lanes[8];                    /* floats */
+  int64_t minimum, maximum;           /* images, when count > 0; types other than strings */
   Bytes minimum_bytes, maximum_bytes; /* strings: into the chunk; copy before it goes */
 } AggregateState;
 
@@ -127,16 +127,16 @@ Value aggregate_maximum(const AggregateState *state);
 /* One column of one segment, in memory. */
 typedef struct ChunkInput {
   ColumnType type;
-  uint32_t width;         /* of fixed bytes, else 0 */
-  uint32_t row_count;     /* 1 to SEGMENT_ROWS */
-  const void *values;     /* row_count entries of the natural width; strings: Bytes, all UTF-8 when the type says so */
-  const uint8_t *nulls;   /* a byte a row, 1 = null; NULL: none */
+  uint32_t width;       /* of fixed bytes, else 0 */
+  uint32_t row_count;   /* 1 to SEGMENT_ROWS */
+  const void *values;   /* row_count entries of the natural width; strings: Bytes, all UTF-8 when the type says so */
+  const uint8_t *nulls; /* a byte a row, 1 = null; NULL: none */
 } ChunkInput;
 
 typedef struct ChunkStats {
   int64_t minimum, maximum; /* images; minimum > maximum when every row is null */
   uint32_t null_count;
-  uint32_t distinct_count;  /* 0: not known */
+  uint32_t distinct_count; /* 0: not known */
 } ChunkStats;
 
 typedef struct CodecPlan CodecPlan; /* encodings_internal.h: the statistics that analyze and encode share */
@@ -151,9 +151,10 @@ struct Codec {
   void (*decode)(const Chunk *chunk, uint32_t block, void *values); /* nulls are the caller's */
   void (*get_one)(const Chunk *chunk, uint32_t row, Value *out);    /* a row that is not null */
   void (*prepare)(CodecFilter *filter, void *scratch);              /* RANGE, SET, PREFIX into the chunk's domain */
-  void (*filter)(const CodecFilter *filter, uint32_t block, uint64_t mask[BLOCK_WORDS]); /* RANGE, SET; nulls are the caller's */
-  /* Rows of `mask` (all of them not null, at least one): sum, minimum, maximum. `full` says that the mask is all the rows
-   * of the block. NULL: the block is decoded. */
+  /* RANGE and SET; nulls are the caller's */
+  void (*filter)(const CodecFilter *filter, uint32_t block, uint64_t mask[BLOCK_WORDS]);
+  /* Rows of `mask` (all of them not null, at least one): sum, minimum, maximum. `full` says that the mask is all the
+   * rows of the block. */
   void (*aggregate)(const Chunk *chunk, uint32_t block, const uint64_t *mask, bool full, AggregateState *state);
   Status (*check_shared)(const Chunk *chunk);
   Status (*check_block)(const Chunk *chunk, uint32_t block);

@@ -12,7 +12,7 @@ static uint64_t encode(const CodecPlan *p, uint8_t *out) {
   chunk_writer_begin(&w, p, ENCODING_BITS, 0, 0, 0, 0, out);
   const uint8_t *values = p->input->values;
   for (uint32_t b = 0; b < p->block_count; b++) {
-    uint64_t words[BLOCK_WORDS] = {0};
+    uint64_t words[BLOCK_WORDS] = { 0 };
     for (uint32_t i = 0; i < plan_block_rows(p, b); i++) {
       uint32_t row = b * BLOCK_ROWS + i;
       if (values[row] && !input_is_null(p->input, row)) bit_set(words, i);
@@ -38,7 +38,7 @@ static void get_one(const Chunk *c, uint32_t row, Value *out) {
   ChunkBlock b;
   chunk_block(c, row / BLOCK_ROWS, &b);
   uint64_t word = load_u64(chunk_block_data(c, &b) + row % BLOCK_ROWS / 64 * 8);
-  *out = (Value){.type = TYPE_BOOL, .i = (int64_t)(word >> (row % 64) & 1)};
+  *out = (Value){ .type = TYPE_BOOL, .i = (int64_t)(word >> (row % 64) & 1) };
 }
 
 /* A set of one is a range (compare.c), so what is left is "true" or "false", or both. */
@@ -67,7 +67,8 @@ static void aggregate(const Chunk *c, uint32_t block, const uint64_t *mask, bool
 }
 
 static Status check_shared(const Chunk *c) {
-  return c->type == TYPE_BOOL ? KVSTORE_OK : status_fail(KVSTORE_CORRUPT, "damaged column chunk: bits that are no booleans");
+  return c->type == TYPE_BOOL ? KVSTORE_OK
+                              : status_fail(KVSTORE_CORRUPT, "damaged column chunk: bits that are no booleans");
 }
 
 static Status check_block(const Chunk *c, uint32_t block) {
@@ -92,6 +93,15 @@ static Status check_block(const Chunk *c, uint32_t block) {
 }
 
 const Codec codec_bits = {
-  .id = ENCODING_BITS, .name = "bits", .analyze = analyze, .encode = encode, .decode = decode, .get_one = get_one,
-  .prepare = prepare, .filter = filter, .aggregate = aggregate, .check_shared = check_shared, .check_block = check_block,
+  .id = ENCODING_BITS,
+  .name = "bits",
+  .analyze = analyze,
+  .encode = encode,
+  .decode = decode,
+  .get_one = get_one,
+  .prepare = prepare,
+  .filter = filter,
+  .aggregate = aggregate,
+  .check_shared = check_shared,
+  .check_block = check_block,
 };

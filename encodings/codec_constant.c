@@ -1,11 +1,11 @@
-/* codec_constant.c - one value for all rows that are not null. Floats keep their bits in the header's base, strings lie in
- * the shared part. Blocks hold validity or nothing. */
+/* codec_constant.c - one value for all rows that are not null. Floats keep their bits in the header's base, strings lie
+ * in the shared part. Blocks hold validity or nothing. */
 #include "encodings/encodings_internal.h"
 
 #include "base/bitmap.h"
 
 static Bytes constant_bytes(const CodecPlan *p) {
-  Bytes none = {NULL, 0};
+  Bytes none = { NULL, 0 };
   return p->first_row < p->input->row_count ? ((const Bytes *)p->input->values)[p->first_row] : none;
 }
 
@@ -22,8 +22,10 @@ static uint64_t encode(const CodecPlan *p, uint8_t *out) {
   uint64_t base = 0;
   if (!type_is_string(in->type) && p->first_row < in->row_count) {
     unsigned width = 1u << type_width_index(in->type);
-    if (type_is_float(in->type)) base = simd_word((const uint8_t *)in->values + (size_t)p->first_row * width, width);
-    else base = (uint64_t)p->images[p->first_row];
+    if (type_is_float(in->type))
+      base = simd_word((const uint8_t *)in->values + (size_t)p->first_row * width, width);
+    else
+      base = (uint64_t)p->images[p->first_row];
   }
   ChunkWriter w;
   uint8_t *shared = chunk_writer_begin(&w, p, ENCODING_CONSTANT, (int64_t)base, 0, 0, shared_bytes(p), out);
@@ -39,7 +41,7 @@ static uint64_t encode(const CodecPlan *p, uint8_t *out) {
 static void constant_value(const Chunk *c, Value *out) {
   if (type_is_string(c->type)) {
     const uint8_t *shared = c->bytes + c->head_length;
-    *out = (Value){.type = c->type, .s = {shared + 4, load_u32(shared)}};
+    *out = (Value){ .type = c->type, .s = { shared + 4, load_u32(shared) } };
   } else if (type_is_float(c->type)) {
     *out = value_from_array(c->type, &c->base, 0);
   } else {
@@ -61,7 +63,7 @@ static void decode(const Chunk *c, uint32_t block, void *values) {
     return;
   }
   uint64_t bits = (uint64_t)c->base + type_image_bias(c->type); /* the bias is 0 for floats */
-  uint8_t zeros[BLOCK_ROWS] = {0};
+  uint8_t zeros[BLOCK_ROWS] = { 0 };
   simd_kernels()->scale[0][type_width_index(c->type)](zeros, bits, 1, values);
 }
 
@@ -74,7 +76,9 @@ static void prepare(CodecFilter *f, void *scratch) {
                                                                                         : COMPARE_KIND_NONE;
 }
 
-static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) { (void)f, (void)block, (void)mask; }
+static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+  (void)f, (void)block, (void)mask;
+}
 
 static void aggregate(const Chunk *c, uint32_t block, const uint64_t *mask, bool full, AggregateState *state) {
   if (type_is_float(c->type)) { /* the order of additions is part of the contract */
@@ -106,7 +110,8 @@ static Status check_shared(const Chunk *c) {
     const uint8_t *shared = c->bytes + c->head_length;
     if (room < 4 || load_u32(shared) > room - 4) return wrong("a string longer than its chunk");
     constant_value(c, &v);
-    if (c->type == TYPE_FIXED_BYTES && c->null_count < c->row_count && v.s.length != c->width) return wrong("a wrong width");
+    if (c->type == TYPE_FIXED_BYTES && c->null_count < c->row_count && v.s.length != c->width)
+      return wrong("a wrong width");
     if (c->type == TYPE_STRING && !bytes_are_utf8(v.s.data, v.s.length)) return wrong("not UTF-8");
   } else {
     constant_value(c, &v);
@@ -123,7 +128,15 @@ static Status check_block(const Chunk *c, uint32_t block) {
 }
 
 const Codec codec_constant = {
-  .id = ENCODING_CONSTANT, .name = "constant", .analyze = analyze, .encode = encode, .decode = decode,
-  .get_one = get_one, .prepare = prepare, .filter = filter, .aggregate = aggregate, .check_shared = check_shared,
+  .id = ENCODING_CONSTANT,
+  .name = "constant",
+  .analyze = analyze,
+  .encode = encode,
+  .decode = decode,
+  .get_one = get_one,
+  .prepare = prepare,
+  .filter = filter,
+  .aggregate = aggregate,
+  .check_shared = check_shared,
   .check_block = check_block,
 };

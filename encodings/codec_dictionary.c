@@ -1,5 +1,5 @@
-/* codec_dictionary.c - the distinct values of the segment, sorted, and for every row the number of its value, packed as in
- * codec_packed.c with a base and a width per block. A predicate becomes a range or a set of codes.
+/* codec_dictionary.c - the distinct values of the segment, sorted, and for every row the number of its value, packed as
+ * in codec_packed.c with a base and a width per block. A predicate becomes a range or a set of codes.
  *
  *   shared part, by type      numbers        count x natural width
  *                             fixed bytes    count x value width
@@ -13,7 +13,9 @@
 /* ---- the values ---- */
 
 static uint64_t value_bytes(const ChunkInput *in) {
-  return in->type == TYPE_FIXED_BYTES ? in->width : type_is_string(in->type) ? 4 : UINT64_C(1) << type_width_index(in->type);
+  return in->type == TYPE_FIXED_BYTES ? in->width
+         : type_is_string(in->type)   ? 4
+                                      : UINT64_C(1) << type_width_index(in->type);
 }
 static uint64_t shared_bytes(const CodecPlan *p) {
   uint64_t count = p->dictionary_count;
@@ -23,9 +25,9 @@ static uint64_t shared_bytes(const CodecPlan *p) {
 
 static Bytes string_of_code(const Chunk *c, uint32_t code) {
   const uint8_t *shared = c->bytes + c->head_length;
-  if (c->type == TYPE_FIXED_BYTES) return (Bytes){shared + (size_t)code * c->width, c->width};
+  if (c->type == TYPE_FIXED_BYTES) return (Bytes){ shared + (size_t)code * c->width, c->width };
   uint32_t start = load_u32(shared + 4 * (size_t)code), end = load_u32(shared + 4 * (size_t)code + 4);
-  return (Bytes){shared + 4 * ((size_t)c->dictionary_count + 1) + start, end - start};
+  return (Bytes){ shared + 4 * ((size_t)c->dictionary_count + 1) + start, end - start };
 }
 static int64_t image_of_code(const Chunk *c, uint32_t code) {
   if (type_is_string(c->type)) return bytes_image(string_of_code(c, code));
@@ -33,8 +35,10 @@ static int64_t image_of_code(const Chunk *c, uint32_t code) {
 }
 
 void codec_code_value(const Chunk *c, uint32_t code, Value *out) {
-  if (type_is_string(c->type)) *out = (Value){.type = c->type, .s = string_of_code(c, code)};
-  else *out = value_from_array(c->type, c->bytes + c->head_length, code);
+  if (type_is_string(c->type))
+    *out = (Value){ .type = c->type, .s = string_of_code(c, code) };
+  else
+    *out = value_from_array(c->type, c->bytes + c->head_length, code);
 }
 
 /* ---- writing ---- */
@@ -139,16 +143,16 @@ static void decode(const Chunk *c, uint32_t block, void *values) {
     return;
   }
   const uint8_t *shared = c->bytes + c->head_length;
-#define LOOK_UP(T)                                                                           \
-  for (uint32_t i = 0; i < BLOCK_ROWS; i++) {                                                \
-    memcpy((uint8_t *)values + i * sizeof(T), shared + codes[i] * sizeof(T), sizeof(T));     \
-  }                                                                                          \
+#define LOOK_UP(T)                                                                       \
+  for (uint32_t i = 0; i < BLOCK_ROWS; i++) {                                            \
+    memcpy((uint8_t *)values + i * sizeof(T), shared + codes[i] * sizeof(T), sizeof(T)); \
+  }                                                                                      \
   break;
   switch (type_width_index(c->type)) {
-    case 0: LOOK_UP(uint8_t)
-    case 1: LOOK_UP(uint16_t)
-    case 2: LOOK_UP(uint32_t)
-    default: LOOK_UP(uint64_t)
+  case 0: LOOK_UP(uint8_t)
+  case 1: LOOK_UP(uint16_t)
+  case 2: LOOK_UP(uint32_t)
+  default: LOOK_UP(uint64_t)
   }
 #undef LOOK_UP
 }
@@ -176,8 +180,10 @@ static uint32_t codes_below(const Chunk *c, const Bound *bound, bool or_equal) {
   while (low < high) {
     uint32_t middle = low + (high - low) / 2;
     int order = code_order(c, middle, bound);
-    if (order < 0 || (or_equal && order == 0)) low = middle + 1;
-    else high = middle;
+    if (order < 0 || (or_equal && order == 0))
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -188,8 +194,10 @@ static uint32_t prefix_end(const Chunk *c, uint32_t low, Bytes prefix) {
   while (low < high) {
     uint32_t middle = low + (high - low) / 2;
     Bytes b = string_of_code(c, middle);
-    if (b.length >= prefix.length && (prefix.length == 0 || memcmp(b.data, prefix.data, prefix.length) == 0)) low = middle + 1;
-    else high = middle;
+    if (b.length >= prefix.length && (prefix.length == 0 || memcmp(b.data, prefix.data, prefix.length) == 0))
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -215,9 +223,11 @@ static void prepare_set(CodecFilter *f, uint64_t *members) {
   size_t words = bitmap_words(f->chunk->dictionary_count);
   memset(members, 0, (words < 4 ? 4 : words) * sizeof *members); /* kernels load four words whole */
   for (uint32_t i = 0; i < compare->set_count; i++) {
-    Bound bound = {0};
-    if (type_is_string(f->chunk->type)) bound.bytes = compare->strings[i];
-    else bound.image = compare->images[i];
+    Bound bound = { 0 };
+    if (type_is_string(f->chunk->type))
+      bound.bytes = compare->strings[i];
+    else
+      bound.image = compare->images[i];
     uint32_t code = codes_below(f->chunk, &bound, false);
     for (; code < f->chunk->dictionary_count && code_order(f->chunk, code, &bound) == 0; code++) {
       bit_set(members, code);
@@ -237,11 +247,14 @@ static void prepare(CodecFilter *f, void *scratch) {
     prepare_set(f, scratch);
     return;
   }
-  Bound low = {.image = compare->low, .bytes = compare->low_bytes};
-  Bound high = {.image = compare->high, .bytes = compare->high_bytes};
+  Bound low = { .image = compare->low, .bytes = compare->low_bytes };
+  Bound high = { .image = compare->high, .bytes = compare->high_bytes };
   uint32_t first = compare->low_missing ? 0 : codes_below(c, &low, compare->low_excluded);
-  if (compare->kind == COMPARE_KIND_PREFIX) set_code_range(f, first, prefix_end(c, first, compare->low_bytes));
-  else set_code_range(f, first, compare->high_missing ? c->dictionary_count : codes_below(c, &high, !compare->high_excluded));
+  if (compare->kind == COMPARE_KIND_PREFIX)
+    set_code_range(f, first, prefix_end(c, first, compare->low_bytes));
+  else
+    set_code_range(f, first,
+                   compare->high_missing ? c->dictionary_count : codes_below(c, &high, !compare->high_excluded));
 }
 
 static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
@@ -336,7 +349,8 @@ static Status check_shared(const Chunk *c) {
     Bytes b = string_of_code(c, i);
     if (!bytes_are_utf8(b.data, b.length)) return wrong("text that is not UTF-8");
   }
-  if (c->type == TYPE_BOOL && (count > 2 || c->bytes[c->head_length + count - 1] > 1)) return wrong("a boolean above 1");
+  if (c->type == TYPE_BOOL && (count > 2 || c->bytes[c->head_length + count - 1] > 1))
+    return wrong("a boolean above 1");
   return KVSTORE_OK;
 }
 
@@ -353,14 +367,23 @@ static Status check_block(const Chunk *c, uint32_t block) {
     return wrong("a code beyond the last value");
   }
   if (b.null_count == b.row_count) return KVSTORE_OK;
-  if (image_of_code(c, (uint32_t)b.base) < b.minimum || image_of_code(c, (uint32_t)((uint64_t)b.base + high)) > b.maximum) {
+  if (image_of_code(c, (uint32_t)b.base) < b.minimum ||
+      image_of_code(c, (uint32_t)((uint64_t)b.base + high)) > b.maximum) {
     return wrong("a value outside its zone");
   }
   return KVSTORE_OK;
 }
 
 const Codec codec_dictionary = {
-  .id = ENCODING_DICTIONARY, .name = "dictionary", .analyze = analyze, .encode = encode, .decode = decode,
-  .get_one = get_one, .prepare = prepare, .filter = filter, .aggregate = aggregate, .check_shared = check_shared,
+  .id = ENCODING_DICTIONARY,
+  .name = "dictionary",
+  .analyze = analyze,
+  .encode = encode,
+  .decode = decode,
+  .get_one = get_one,
+  .prepare = prepare,
+  .filter = filter,
+  .aggregate = aggregate,
+  .check_shared = check_shared,
   .check_block = check_block,
 };

@@ -1,5 +1,5 @@
-/* codec_packed.c - frame of reference: (image - base) / divisor in as many bits as the block needs, interleaved in lanes
- * (simd.h). Base and width belong to the block, the divisor to the chunk. */
+/* codec_packed.c - frame of reference: (image - base) / divisor in as many bits as the block needs, interleaved in
+ * lanes (simd.h). Base and width belong to the block, the divisor to the chunk. */
 #include "encodings/encodings_internal.h"
 
 #include "base/bitmap.h"
@@ -10,12 +10,12 @@ void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t 
   if (width == 0) return;
   Lanes lanes;
   switch (simd_lane_index(width)) {
-#define FILL(INDEX, T, MEMBER)                                                                              \
-  case INDEX:                                                                                               \
-    for (unsigned i = 0; i < BLOCK_ROWS; i++) {                                                             \
-      uint64_t offset = (uint64_t)images[i] - (uint64_t)base;                                               \
-      lanes.MEMBER[i] = (T)(divisor == 1 ? offset : offset / divisor);                                      \
-    }                                                                                                       \
+#define FILL(INDEX, T, MEMBER)                                         \
+  case INDEX:                                                          \
+    for (unsigned i = 0; i < BLOCK_ROWS; i++) {                        \
+      uint64_t offset = (uint64_t)images[i] - (uint64_t)base;          \
+      lanes.MEMBER[i] = (T)(divisor == 1 ? offset : offset / divisor); \
+    }                                                                  \
     break;
     FILL(0, uint8_t, of8)
     FILL(1, uint16_t, of16)
@@ -133,7 +133,8 @@ static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WOR
     filter_set(f, f->chunk, &b, mask);
     return;
   }
-  packed_filter_range(chunk_block_data(f->chunk, &b), b.width, b.base, f->chunk->step, f->low, f->high, f->negated, mask);
+  packed_filter_range(chunk_block_data(f->chunk, &b), b.width, b.base, f->chunk->step, f->low, f->high, f->negated,
+                      mask);
 }
 
 static void aggregate(const Chunk *c, uint32_t block, const uint64_t *mask, bool full, AggregateState *state) {
@@ -142,7 +143,7 @@ static void aggregate(const Chunk *c, uint32_t block, const uint64_t *mask, bool
   const SimdKernels *k = simd_kernels();
   const uint8_t *data = chunk_block_data(c, &b);
   if (state->wanted & AGGREGATE_SUM) {
-    uint64_t sum[2] = {0, 0}, rows = full ? b.row_count : k->mask_count(mask, BLOCK_WORDS);
+    uint64_t sum[2] = { 0, 0 }, rows = full ? b.row_count : k->mask_count(mask, BLOCK_WORDS);
     if (b.width) k->sum[b.width](data, full ? NULL : mask, sum); /* ENC-5: padding repeats the base, offset 0 */
     __int128 offsets = (__int128)((unsigned __int128)sum[1] << 64 | sum[0]);
     __int128 base = (__int128)b.base + (__int128)(unsigned __int128)type_image_bias(c->type);
@@ -191,6 +192,15 @@ static Status check_block(const Chunk *c, uint32_t block) {
 }
 
 const Codec codec_packed = {
-  .id = ENCODING_PACKED, .name = "packed", .analyze = analyze, .encode = encode, .decode = decode, .get_one = get_one,
-  .prepare = prepare, .filter = filter, .aggregate = aggregate, .check_shared = check_shared, .check_block = check_block,
+  .id = ENCODING_PACKED,
+  .name = "packed",
+  .analyze = analyze,
+  .encode = encode,
+  .decode = decode,
+  .get_one = get_one,
+  .prepare = prepare,
+  .filter = filter,
+  .aggregate = aggregate,
+  .check_shared = check_shared,
+  .check_block = check_block,
 };

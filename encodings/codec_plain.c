@@ -1,5 +1,5 @@
-/* codec_plain.c - values as they are. Fixed widths: whole blocks of 1,024 entries, zeros beneath nulls and past the end.
- * Strings: rows + 1 offsets of 32 bits, then their bytes, one after the other. Fixed bytes: row after row. */
+/* codec_plain.c - values as they are. Fixed widths: whole blocks of 1,024 entries, zeros beneath nulls and past the
+ * end. Strings: rows + 1 offsets of 32 bits, then their bytes, one after the other. Fixed bytes: row after row. */
 #include "encodings/encodings_internal.h"
 
 #include "base/bitmap.h"
@@ -11,11 +11,11 @@ static uint32_t offsets_bytes(uint32_t rows) { return 4 * (rows + 1); }
 /* String `i` of a block whose offsets and bytes are `data`. */
 static Bytes block_string(const uint8_t *data, uint32_t rows, uint32_t i) {
   uint32_t start = load_u32(data + 4 * (size_t)i), end = load_u32(data + 4 * (size_t)i + 4);
-  return (Bytes){data + offsets_bytes(rows) + start, end - start};
+  return (Bytes){ data + offsets_bytes(rows) + start, end - start };
 }
 
 static Bytes block_bytes(const Chunk *c, const uint8_t *data, uint32_t rows, uint32_t i) {
-  if (c->type == TYPE_FIXED_BYTES) return (Bytes){data + (size_t)i * c->width, c->width};
+  if (c->type == TYPE_FIXED_BYTES) return (Bytes){ data + (size_t)i * c->width, c->width };
   return block_string(data, rows, i);
 }
 
@@ -47,8 +47,10 @@ static void write_fixed_bytes(const CodecPlan *p, uint32_t block, uint8_t *data)
   const ChunkInput *in = p->input;
   const Bytes *values = (const Bytes *)in->values + (size_t)block * BLOCK_ROWS;
   for (uint32_t i = 0; i < plan_block_rows(p, block); i++, data += in->width) {
-    if (input_is_null(in, block * BLOCK_ROWS + i)) memset(data, 0, in->width);
-    else memcpy(data, values[i].data, in->width);
+    if (input_is_null(in, block * BLOCK_ROWS + i))
+      memset(data, 0, in->width);
+    else
+      memcpy(data, values[i].data, in->width);
   }
 }
 
@@ -83,9 +85,12 @@ static uint64_t encode(const CodecPlan *p, uint8_t *out) {
   chunk_writer_begin(&w, p, ENCODING_PLAIN, 0, 0, 0, 0, out);
   for (uint32_t b = 0; b < p->block_count; b++) {
     uint8_t *data = chunk_writer_block(&w, 0, 0, block_data_bytes(p, b));
-    if (p->input->type == TYPE_FIXED_BYTES) write_fixed_bytes(p, b, data);
-    else if (type_is_string(p->input->type)) write_strings(p, b, data);
-    else write_numbers(p, b, data);
+    if (p->input->type == TYPE_FIXED_BYTES)
+      write_fixed_bytes(p, b, data);
+    else if (type_is_string(p->input->type))
+      write_strings(p, b, data);
+    else
+      write_numbers(p, b, data);
   }
   return chunk_writer_end(&w);
 }
@@ -111,7 +116,7 @@ static void get_one(const Chunk *c, uint32_t row, Value *out) {
   uint32_t block = row / BLOCK_ROWS, i = row % BLOCK_ROWS;
   const uint8_t *data = data_of(c, block);
   if (type_is_string(c->type)) {
-    *out = (Value){.type = c->type, .s = block_bytes(c, data, chunk_block_rows(c, block), i)};
+    *out = (Value){ .type = c->type, .s = block_bytes(c, data, chunk_block_rows(c, block), i) };
   } else {
     *out = value_from_array(c->type, data, i);
   }
@@ -181,8 +186,8 @@ static Status check_zone(const Chunk *c, uint32_t block, const ChunkBlock *b, co
   chunk_validity(c, block, rows);
   for (uint32_t i = 0; i < b->row_count; i++) {
     if (!bit_get(rows, i)) continue;
-    int64_t image = type_is_string(c->type) ? bytes_image(block_bytes(c, data, b->row_count, i))
-                                            : type_image(c->type, data, i);
+    int64_t image =
+      type_is_string(c->type) ? bytes_image(block_bytes(c, data, b->row_count, i)) : type_image(c->type, data, i);
     if (image < b->minimum || image > b->maximum) return wrong(block, "a value outside its zone");
   }
   return KVSTORE_OK;
@@ -210,6 +215,15 @@ static Status check_block(const Chunk *c, uint32_t block) {
 }
 
 const Codec codec_plain = {
-  .id = ENCODING_PLAIN, .name = "plain", .analyze = analyze, .encode = encode, .decode = decode, .get_one = get_one,
-  .prepare = prepare, .filter = filter, .aggregate = aggregate, .check_shared = check_shared, .check_block = check_block,
+  .id = ENCODING_PLAIN,
+  .name = "plain",
+  .analyze = analyze,
+  .encode = encode,
+  .decode = decode,
+  .get_one = get_one,
+  .prepare = prepare,
+  .filter = filter,
+  .aggregate = aggregate,
+  .check_shared = check_shared,
+  .check_block = check_block,
 };

@@ -1,5 +1,5 @@
-/* codec_stride.c - row i is base + i x step: row ids, sampled clocks. Nothing but the header; predicates are solved for the
- * row numbers. */
+/* codec_stride.c - row i is base + i x step: row ids, sampled clocks. Nothing but the header; predicates are solved for
+ * the row numbers. */
 #include "encodings/encodings_internal.h"
 
 #include "base/bitmap.h"
@@ -22,21 +22,22 @@ static void get_one(const Chunk *c, uint32_t row, Value *out) { value_from_image
 
 static void decode(const Chunk *c, uint32_t block, void *values) {
   uint64_t value = (uint64_t)image_of_row(c, block * BLOCK_ROWS) + type_image_bias(c->type);
-#define FILL(T)                                                                    \
+#define FILL(T)                                                                          \
   for (uint32_t i = 0; i < BLOCK_ROWS; i++) ((T *)values)[i] = (T)(value + i * c->step); \
   break;
   switch (type_width_index(c->type)) {
-    case 0: FILL(uint8_t)
-    case 1: FILL(uint16_t)
-    case 2: FILL(uint32_t)
-    default: FILL(uint64_t)
+  case 0: FILL(uint8_t)
+  case 1: FILL(uint16_t)
+  case 2: FILL(uint32_t)
+  default: FILL(uint64_t)
   }
 #undef FILL
 }
 
 static void prepare(CodecFilter *f, void *scratch) { (void)f, (void)scratch; }
 
-/* The first row whose image is >= bound (ascending) or <= bound (descending), from the chunk's start; may pass its end. */
+/* The first row whose image is >= bound (ascending) or <= bound (descending), from the chunk's start; may pass its end.
+ */
 static __int128 first_row_past(const Chunk *c, __int128 bound) {
   __int128 step = step_of(c), distance = bound - c->base;
   if (step < 0) {
@@ -68,7 +69,7 @@ static void rows_within(const Chunk *c, uint32_t block, int64_t low, int64_t hig
 
 static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
   const Chunk *c = f->chunk;
-  uint64_t found[BLOCK_WORDS] = {0}, before[BLOCK_WORDS];
+  uint64_t found[BLOCK_WORDS] = { 0 }, before[BLOCK_WORDS];
   uint32_t first, end;
   if (f->kind == COMPARE_KIND_RANGE) {
     rows_within(c, block, f->low, f->high, &first, &end);
@@ -76,7 +77,8 @@ static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WOR
     bitmap_fill_first(before, BLOCK_WORDS, first < end ? first : end);
     for (unsigned i = 0; i < BLOCK_WORDS; i++) found[i] &= ~before[i];
   } else {
-    uint32_t member, count = compare_set_slice(f->compare, chunk_block_minimum(c, block), chunk_block_maximum(c, block), &member);
+    uint32_t member,
+      count = compare_set_slice(f->compare, chunk_block_minimum(c, block), chunk_block_maximum(c, block), &member);
     for (uint32_t i = 0; i < count; i++) {
       int64_t image = f->compare->images[member + i];
       rows_within(c, block, image, image, &first, &end);
@@ -132,6 +134,15 @@ static Status check_block(const Chunk *c, uint32_t block) {
 }
 
 const Codec codec_stride = {
-  .id = ENCODING_STRIDE, .name = "stride", .analyze = analyze, .encode = encode, .decode = decode, .get_one = get_one,
-  .prepare = prepare, .filter = filter, .aggregate = aggregate, .check_shared = check_shared, .check_block = check_block,
+  .id = ENCODING_STRIDE,
+  .name = "stride",
+  .analyze = analyze,
+  .encode = encode,
+  .decode = decode,
+  .get_one = get_one,
+  .prepare = prepare,
+  .filter = filter,
+  .aggregate = aggregate,
+  .check_shared = check_shared,
+  .check_block = check_block,
 };

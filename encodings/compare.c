@@ -10,27 +10,50 @@
 /* A number no column reaches: what a constant beyond every domain becomes. */
 #define BEYOND ((__int128)1 << 100)
 
-/* Where a constant lies among the images of a column: the largest image not above it and the smallest not below it. They
- * are equal when the constant is a value of the column's domain (or lies beyond it). */
+/* Where a constant lies among the images of a column: the largest image not above it and the smallest not below it.
+ * They are equal when the constant is a value of the column's domain (or lies beyond it). */
 typedef struct Place {
   __int128 floor, ceiling;
 } Place;
 
-static Place place_at(__int128 image) { return (Place){image, image}; }
+static Place place_at(__int128 image) { return (Place){ image, image }; }
 
 void type_image_bounds(ColumnType type, int64_t *low, int64_t *high) {
   *low = INT64_MIN;
   *high = INT64_MAX;
   switch (type) {
-    case TYPE_BOOL: *low = 0; *high = 1; break;
-    case TYPE_I8: *low = INT8_MIN; *high = INT8_MAX; break;
-    case TYPE_I16: *low = INT16_MIN; *high = INT16_MAX; break;
-    case TYPE_I32: case TYPE_DATE: *low = INT32_MIN; *high = INT32_MAX; break;
-    case TYPE_U8: *low = 0; *high = UINT8_MAX; break;
-    case TYPE_U16: *low = 0; *high = UINT16_MAX; break;
-    case TYPE_U32: *low = 0; *high = UINT32_MAX; break;
-    case TYPE_F32: case TYPE_F64: *low = float_image(-INFINITY); break; /* and up to NaN */
-    default: break;
+  case TYPE_BOOL:
+    *low = 0;
+    *high = 1;
+    break;
+  case TYPE_I8:
+    *low = INT8_MIN;
+    *high = INT8_MAX;
+    break;
+  case TYPE_I16:
+    *low = INT16_MIN;
+    *high = INT16_MAX;
+    break;
+  case TYPE_I32:
+  case TYPE_DATE:
+    *low = INT32_MIN;
+    *high = INT32_MAX;
+    break;
+  case TYPE_U8:
+    *low = 0;
+    *high = UINT8_MAX;
+    break;
+  case TYPE_U16:
+    *low = 0;
+    *high = UINT16_MAX;
+    break;
+  case TYPE_U32:
+    *low = 0;
+    *high = UINT32_MAX;
+    break;
+  case TYPE_F32:
+  case TYPE_F64: *low = float_image(-INFINITY); break; /* and up to NaN */
+  default: break;
   }
 }
 
@@ -54,7 +77,7 @@ static Place place_of_double(double value) {
   if (value < -limit) return place_at(-BEYOND);
   __int128 whole = (__int128)value; /* towards zero */
   if ((double)whole == value) return place_at(whole);
-  return value > 0 ? (Place){whole, whole + 1} : (Place){whole - 1, whole};
+  return value > 0 ? (Place){ whole, whole + 1 } : (Place){ whole - 1, whole };
 }
 
 /* An integer among doubles: the nearest double, and on its wrong side the next one. */
@@ -62,7 +85,7 @@ static Place place_of_integer_among_doubles(__int128 value) {
   double nearest = (double)value;
   __int128 image = float_image(nearest), exact = (__int128)nearest;
   if (exact == value) return place_at(image);
-  return exact < value ? (Place){image, image + 1} : (Place){image - 1, image};
+  return exact < value ? (Place){ image, image + 1 } : (Place){ image - 1, image };
 }
 
 static const int64_t DAY_US = INT64_C(86400000000);
@@ -72,7 +95,7 @@ static Place place_of_time(ColumnType column, const Value *v) {
   if (column == TYPE_TIMESTAMP) return place_at((__int128)v->i * DAY_US);
   int64_t day = v->i / DAY_US, rest = v->i % DAY_US;
   if (rest == 0) return place_at(day);
-  return rest < 0 ? (Place){day - 1, day} : (Place){day, day + 1};
+  return rest < 0 ? (Place){ day - 1, day } : (Place){ day, day + 1 };
 }
 
 static Place place_of(ColumnType column, const Value *v) {
@@ -111,17 +134,18 @@ static void bind_range(Compare *c, __int128 low, __int128 high, bool negated) {
 static void bind_number(Compare *c, CompareOperator op, const Value *v) {
   Place p = place_of(c->type, v);
   switch (op) {
-    case COMPARE_EQUAL: bind_range(c, p.ceiling, p.floor, false); break;
-    case COMPARE_NOT_EQUAL: bind_range(c, p.ceiling, p.floor, true); break;
-    case COMPARE_LESS: bind_range(c, -BEYOND, p.ceiling - 1, false); break;
-    case COMPARE_LESS_EQUAL: bind_range(c, -BEYOND, p.floor, false); break;
-    case COMPARE_GREATER: bind_range(c, p.floor + 1, BEYOND, false); break;
-    default: bind_range(c, p.ceiling, BEYOND, false); break;
+  case COMPARE_EQUAL: bind_range(c, p.ceiling, p.floor, false); break;
+  case COMPARE_NOT_EQUAL: bind_range(c, p.ceiling, p.floor, true); break;
+  case COMPARE_LESS: bind_range(c, -BEYOND, p.ceiling - 1, false); break;
+  case COMPARE_LESS_EQUAL: bind_range(c, -BEYOND, p.floor, false); break;
+  case COMPARE_GREATER: bind_range(c, p.floor + 1, BEYOND, false); break;
+  default: bind_range(c, p.ceiling, BEYOND, false); break;
   }
 }
 
 static void bind_string(Compare *c, CompareOperator op, Bytes b) {
-  bool upper = op == COMPARE_LESS || op == COMPARE_LESS_EQUAL, lower = op == COMPARE_GREATER || op == COMPARE_GREATER_EQUAL;
+  bool upper = op == COMPARE_LESS || op == COMPARE_LESS_EQUAL,
+       lower = op == COMPARE_GREATER || op == COMPARE_GREATER_EQUAL;
   c->kind = op == COMPARE_PREFIX || op == COMPARE_NOT_PREFIX ? COMPARE_KIND_PREFIX : COMPARE_KIND_RANGE;
   c->negated = op == COMPARE_NOT_EQUAL || op == COMPARE_NOT_PREFIX;
   c->low_bytes = c->high_bytes = b;
@@ -132,16 +156,22 @@ static void bind_string(Compare *c, CompareOperator op, Bytes b) {
 }
 
 static void bind_one(Compare *c, CompareOperator op, const Value *v) {
-  if (v->is_null) c->kind = COMPARE_KIND_NONE;
-  else if (type_is_string(c->type)) bind_string(c, op, v->s);
-  else bind_number(c, op, v);
+  if (v->is_null)
+    c->kind = COMPARE_KIND_NONE;
+  else if (type_is_string(c->type))
+    bind_string(c, op, v->s);
+  else
+    bind_number(c, op, v);
 }
 
 static void bind_between(Compare *c, bool negated, const Value *low, const Value *high) {
   if (low->is_null || high->is_null) { /* not (x >= null and x <= b) is true where x > b */
-    if (negated && !high->is_null) bind_one(c, COMPARE_GREATER, high);
-    else if (negated && !low->is_null) bind_one(c, COMPARE_LESS, low);
-    else c->kind = COMPARE_KIND_NONE;
+    if (negated && !high->is_null)
+      bind_one(c, COMPARE_GREATER, high);
+    else if (negated && !low->is_null)
+      bind_one(c, COMPARE_LESS, low);
+    else
+      c->kind = COMPARE_KIND_NONE;
     return;
   }
   if (!type_is_string(c->type)) {
@@ -212,8 +242,10 @@ static void bind_set(Compare *c, bool negated, const Value *values, size_t count
   c->negated = negated;
   c->kind = c->set_count == 1 ? COMPARE_KIND_RANGE : COMPARE_KIND_SET;
   if (c->set_count == 1) {
-    if (type_is_string(c->type)) c->low_bytes = c->high_bytes = c->strings[0];
-    else c->low = c->high = c->images[0];
+    if (type_is_string(c->type))
+      c->low_bytes = c->high_bytes = c->strings[0];
+    else
+      c->low = c->high = c->images[0];
   }
 }
 
@@ -224,9 +256,9 @@ size_t compare_bind_bound(ColumnType type, CompareOperator op, size_t count) {
 
 static Status check_constants(ColumnType type, CompareOperator op, const Value *constants, size_t count) {
   bool is_set = op == COMPARE_IN || op == COMPARE_NOT_IN;
-  size_t wanted = op == COMPARE_IS_NULL || op == COMPARE_IS_NOT_NULL           ? 0
+  size_t wanted = op == COMPARE_IS_NULL || op == COMPARE_IS_NOT_NULL   ? 0
                   : op == COMPARE_BETWEEN || op == COMPARE_NOT_BETWEEN ? 2
-                                                                               : 1;
+                                                                       : 1;
   if (!is_set && count != wanted) {
     return status_fail(KVSTORE_ERROR, "this comparison takes %zu constants, not %zu", wanted, count);
   }
@@ -246,15 +278,15 @@ static Status check_constants(ColumnType type, CompareOperator op, const Value *
 Status compare_bind(ColumnType type, CompareOperator op, const Value *constants, size_t count, void *memory,
                     Compare *out) {
   TRY(check_constants(type, op, constants, count));
-  *out = (Compare){.type = type};
+  *out = (Compare){ .type = type };
   switch (op) {
-    case COMPARE_IS_NULL: out->kind = COMPARE_KIND_NULL; break;
-    case COMPARE_IS_NOT_NULL: out->kind = COMPARE_KIND_NOT_NULL; break;
-    case COMPARE_IN: bind_set(out, false, constants, count, memory); break;
-    case COMPARE_NOT_IN: bind_set(out, true, constants, count, memory); break;
-    case COMPARE_BETWEEN: bind_between(out, false, &constants[0], &constants[1]); break;
-    case COMPARE_NOT_BETWEEN: bind_between(out, true, &constants[0], &constants[1]); break;
-    default: bind_one(out, op, &constants[0]); break;
+  case COMPARE_IS_NULL: out->kind = COMPARE_KIND_NULL; break;
+  case COMPARE_IS_NOT_NULL: out->kind = COMPARE_KIND_NOT_NULL; break;
+  case COMPARE_IN: bind_set(out, false, constants, count, memory); break;
+  case COMPARE_NOT_IN: bind_set(out, true, constants, count, memory); break;
+  case COMPARE_BETWEEN: bind_between(out, false, &constants[0], &constants[1]); break;
+  case COMPARE_NOT_BETWEEN: bind_between(out, true, &constants[0], &constants[1]); break;
+  default: bind_one(out, op, &constants[0]); break;
   }
   return KVSTORE_OK;
 }
@@ -286,18 +318,18 @@ static bool has_prefix(Bytes v, Bytes prefix) {
 
 bool compare_image(const Compare *c, int64_t image) {
   switch (c->kind) {
-    case COMPARE_KIND_RANGE: return (image >= c->low && image <= c->high) != c->negated;
-    case COMPARE_KIND_SET: return set_has_image(c, image) != c->negated;
-    default: return c->kind == COMPARE_KIND_NOT_NULL;
+  case COMPARE_KIND_RANGE: return (image >= c->low && image <= c->high) != c->negated;
+  case COMPARE_KIND_SET: return set_has_image(c, image) != c->negated;
+  default: return c->kind == COMPARE_KIND_NOT_NULL;
   }
 }
 
 bool compare_bytes(const Compare *c, Bytes value) {
   switch (c->kind) {
-    case COMPARE_KIND_RANGE: return range_has_bytes(c, value) != c->negated;
-    case COMPARE_KIND_SET: return set_has_bytes(c, value) != c->negated;
-    case COMPARE_KIND_PREFIX: return has_prefix(value, c->low_bytes) != c->negated;
-    default: return c->kind == COMPARE_KIND_NOT_NULL;
+  case COMPARE_KIND_RANGE: return range_has_bytes(c, value) != c->negated;
+  case COMPARE_KIND_SET: return set_has_bytes(c, value) != c->negated;
+  case COMPARE_KIND_PREFIX: return has_prefix(value, c->low_bytes) != c->negated;
+  default: return c->kind == COMPARE_KIND_NOT_NULL;
   }
 }
 
@@ -315,8 +347,10 @@ static uint32_t lower_bound_image(const Compare *c, int64_t image) {
   uint32_t low = 0, high = c->set_count;
   while (low < high) {
     uint32_t middle = low + (high - low) / 2;
-    if (c->images[middle] < image) low = middle + 1;
-    else high = middle;
+    if (c->images[middle] < image)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -372,15 +406,15 @@ static ZoneVerdict zone_of_prefix(Bytes prefix, int64_t minimum, int64_t maximum
 static ZoneVerdict zone_of_values(const Compare *c, int64_t minimum, int64_t maximum) {
   bool strings = type_is_string(c->type);
   switch (c->kind) {
-    case COMPARE_KIND_NOT_NULL: return ZONE_ALL;
-    case COMPARE_KIND_SET:
-      return strings ? zone_of_string_set(c, minimum, maximum) : zone_of_image_set(c, minimum, maximum);
-    case COMPARE_KIND_PREFIX: return zone_of_prefix(c->low_bytes, minimum, maximum);
-    case COMPARE_KIND_RANGE:
-      if (strings) return zone_of_string_range(c, minimum, maximum);
-      if (maximum < c->low || minimum > c->high) return ZONE_NONE;
-      return minimum >= c->low && maximum <= c->high ? ZONE_ALL : ZONE_SOME;
-    default: return ZONE_NONE;
+  case COMPARE_KIND_NOT_NULL: return ZONE_ALL;
+  case COMPARE_KIND_SET:
+    return strings ? zone_of_string_set(c, minimum, maximum) : zone_of_image_set(c, minimum, maximum);
+  case COMPARE_KIND_PREFIX: return zone_of_prefix(c->low_bytes, minimum, maximum);
+  case COMPARE_KIND_RANGE:
+    if (strings) return zone_of_string_range(c, minimum, maximum);
+    if (maximum < c->low || minimum > c->high) return ZONE_NONE;
+    return minimum >= c->low && maximum <= c->high ? ZONE_ALL : ZONE_SOME;
+  default: return ZONE_NONE;
   }
 }
 

@@ -1,10 +1,10 @@
 /* compare.h - one comparison of one column with constants, mapped into the column's own domain.
  *
- * Comparisons are of mathematical values (docs/semantics.md): i64 with u64, integers with floats, f32 widened to f64. So a
- * constant is mapped once, per operator: x > 2.5 on integers becomes x >= 3, x = 2.5 no row, x < 1e300 every row that is
- * not null. What is left is a range or a set of images (base/schema.h), which are exact for every type but strings; on
- * strings, a range or a set of byte strings. The same object filters encoded blocks (codec.h), column arrays (array.h),
- * zone maps and single values, so that none of them can disagree.
+ * Comparisons are of mathematical values (docs/semantics.md): i64 with u64, integers with floats, f32 widened to f64.
+ * So a constant is mapped once, per operator: x > 2.5 on integers becomes x >= 3, x = 2.5 no row, x < 1e300 every row
+ * that is not null. What is left is a range or a set of images (base/schema.h), which are exact for every type but
+ * strings; on strings, a range or a set of byte strings. The same object filters encoded blocks (codec.h), column
+ * arrays (array.h), zone maps and single values, so that none of them can disagree.
  *
  * Three-valued logic: a null matches nothing but IS_NULL, in its negated forms too. */
 #ifndef COLONNADE_ENCODINGS_COMPARE_H
@@ -19,13 +19,13 @@ typedef enum CompareOperator {
   COMPARE_LESS_EQUAL,
   COMPARE_GREATER,
   COMPARE_GREATER_EQUAL,
-  COMPARE_BETWEEN,     /* two constants, both included */
+  COMPARE_BETWEEN, /* two constants, both included */
   COMPARE_NOT_BETWEEN,
-  COMPARE_IN,          /* any number of constants, in any order */
+  COMPARE_IN, /* any number of constants, in any order */
   COMPARE_NOT_IN,
-  COMPARE_PREFIX,      /* strings: the value begins with the constant */
+  COMPARE_PREFIX, /* strings: the value begins with the constant */
   COMPARE_NOT_PREFIX,
-  COMPARE_IS_NULL,     /* no constant */
+  COMPARE_IS_NULL, /* no constant */
   COMPARE_IS_NOT_NULL,
 } CompareOperator;
 
@@ -40,9 +40,9 @@ typedef enum CompareKind {
 } CompareKind;
 
 typedef struct Compare {
-  ColumnType type;  /* of the column */
+  ColumnType type; /* of the column */
   CompareKind kind;
-  bool negated;     /* RANGE, SET, PREFIX: the rows that are not null and not in it */
+  bool negated; /* RANGE, SET, PREFIX: the rows that are not null and not in it */
   /* RANGE of any type but strings, as images; low <= high */
   int64_t low, high;
   /* RANGE of strings; an end may be missing or excluded. PREFIX: low_bytes. */
@@ -59,12 +59,11 @@ typedef enum ZoneVerdict { ZONE_NONE, ZONE_SOME, ZONE_ALL } ZoneVerdict;
 /* Bytes of memory that compare_bind wants for `count` constants. 0 when it wants none. */
 size_t compare_bind_bound(ColumnType type, CompareOperator op, size_t count);
 
-/* Maps `column op constants` into the column's domain. `memory` (compare_bind_bound bytes, aligned to 16; NULL when that
- * is 0) and the bytes of string constants must live as long as *out.
- *   KVSTORE_TYPE   the constant's type does not compare with the column's. These do: numbers with numbers, dates and
- *                  timestamps with each other, bool with bool, the string types with each other; a null with everything
- *                  (it matches no row).
- *   KVSTORE_ERROR  not as many constants as the operator has */
+/* Maps `column op constants` into the column's domain. `memory` (compare_bind_bound bytes, aligned to 16; NULL when
+ * that is 0) and the bytes of string constants must live as long as *out. KVSTORE_TYPE   the constant's type does not
+ * compare with the column's. These do: numbers with numbers, dates and timestamps with each other, bool with bool, the
+ * string types with each other; a null with everything (it matches no row). KVSTORE_ERROR  not as many constants as the
+ * operator has */
 Status compare_bind(ColumnType type, CompareOperator op, const Value *constants, size_t count, void *memory,
                     Compare *out) MUST_CHECK;
 
@@ -75,9 +74,9 @@ bool compare_value(const Compare *compare, const Value *value);
 bool compare_image(const Compare *compare, int64_t image);
 bool compare_bytes(const Compare *compare, Bytes value);
 
-/* What is certain of `row_count` rows whose values lie in [minimum, maximum] (images; minimum > maximum when every row is
- * null), `null_count` of them null. NONE: no row matches. ALL: every row does. On strings an image is a prefix of eight
- * bytes, so a verdict needs strict inequality. */
+/* What is certain of `row_count` rows whose values lie in [minimum, maximum] (images; minimum > maximum when every row
+ * is null), `null_count` of them null. NONE: no row matches. ALL: every row does. On strings an image is a prefix of
+ * eight bytes, so a verdict needs strict inequality. */
 ZoneVerdict compare_zone(const Compare *compare, int64_t minimum, int64_t maximum, uint32_t null_count,
                          uint32_t row_count);
 

@@ -1,5 +1,5 @@
-/* encodings_internal.h - what the codecs share: the plan of a chunk to be written, the writer of its frame, and the helpers
- * that turn images into natural values. */
+/* encodings_internal.h - what the codecs share: the plan of a chunk to be written, the writer of its frame, and the
+ * helpers that turn images into natural values. */
 #ifndef COLONNADE_ENCODINGS_ENCODINGS_INTERNAL_H
 #define COLONNADE_ENCODINGS_ENCODINGS_INTERNAL_H
 
@@ -22,17 +22,17 @@ struct CodecPlan {
   bool is_constant;           /* the values that are not null are one, bit by bit (or there is none) */
   uint32_t first_row;         /* the first row that is not null; row_count when there is none */
   bool is_stride;
-  int64_t step;               /* of the stride */
-  uint64_t divisor;           /* of all differences of images; at least 1 */
+  int64_t step;     /* of the stride */
+  uint64_t divisor; /* of all differences of images; at least 1 */
   struct {
     int64_t minimum, maximum; /* minimum > maximum when the block has no value */
     uint32_t null_count;
   } blocks[SEGMENT_BLOCKS];
   /* the dictionary, when one was built: distinct_count > 0 */
   uint32_t dictionary_count;
-  uint64_t dictionary_bytes;  /* string types: of the distinct values */
+  uint64_t dictionary_bytes;       /* string types: of the distinct values */
   const uint32_t *dictionary_rows; /* a row that has value i, in the order of the values */
-  const uint16_t *codes;      /* of every row; 0 for a null */
+  const uint16_t *codes;           /* of every row; 0 for a null */
 };
 
 /* Gathers everything but the dictionary. `scratch`: plan_scratch bytes. */
@@ -74,7 +74,9 @@ uint64_t chunk_writer_end(ChunkWriter *w);
 
 /* The data of a block behind its validity words, and where it ends. */
 const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlock *block);
-static inline bool chunk_block_has_validity(const ChunkBlock *b) { return b->null_count && b->null_count < b->row_count; }
+static inline bool chunk_block_has_validity(const ChunkBlock *b) {
+  return b->null_count && b->null_count < b->row_count;
+}
 static inline uint64_t chunk_block_data_length(const ChunkBlock *b) {
   return b->end - b->offset - (chunk_block_has_validity(b) ? BLOCK_WORDS * 8 : 0);
 }
@@ -90,10 +92,16 @@ static inline bool chunk_row_is_null(const Chunk *chunk, uint32_t row) {
 /* log2 of the natural width of a type that is not a string. */
 static inline unsigned type_width_index(ColumnType type) {
   switch (type) {
-    case TYPE_BOOL: case TYPE_I8: case TYPE_U8: return 0;
-    case TYPE_I16: case TYPE_U16: return 1;
-    case TYPE_I32: case TYPE_U32: case TYPE_F32: case TYPE_DATE: return 2;
-    default: return 3;
+  case TYPE_BOOL:
+  case TYPE_I8:
+  case TYPE_U8: return 0;
+  case TYPE_I16:
+  case TYPE_U16: return 1;
+  case TYPE_I32:
+  case TYPE_U32:
+  case TYPE_F32:
+  case TYPE_DATE: return 2;
+  default: return 3;
   }
 }
 static inline bool type_is_packable(ColumnType type) { return !type_is_string(type) && !type_is_float(type); }
@@ -103,7 +111,7 @@ static inline uint64_t type_image_bias(ColumnType type) { return type == TYPE_U6
 void type_image_bounds(ColumnType type, int64_t *low, int64_t *high);
 /* A Value of a type that is not a float or string, from its image. */
 static inline void value_from_image(ColumnType type, int64_t image, Value *out) {
-  *out = (Value){.type = type};
+  *out = (Value){ .type = type };
   out->u = (uint64_t)image + type_image_bias(type);
 }
 /* The doubles that have an image (the canonical NaN for INT64_MAX). */
@@ -143,7 +151,8 @@ static inline void int128_add(Int128 *sum, __int128 value) {
 /* Takes an image into minimum and maximum; call before the count is raised. */
 void aggregate_image(AggregateState *state, int64_t minimum, int64_t maximum);
 void aggregate_bytes(AggregateState *state, Bytes value);
-/* The entries of an array under a mask of at least one row; the count is the caller's. Whole blocks: reads 1,024 entries. */
+/* The entries of an array under a mask of at least one row; the count is the caller's. Whole blocks: reads 1,024
+ * entries. */
 void aggregate_array_block(ColumnType type, const void *values, uint32_t row_count, const uint64_t *mask, bool full,
                            AggregateState *state);
 

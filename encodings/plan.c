@@ -35,15 +35,15 @@ static void fill_images(const ChunkInput *in, int64_t *images) {
     FILL(TYPE_U8, uint8_t)
     FILL(TYPE_U16, uint16_t)
     FILL(TYPE_U32, uint32_t)
-    case TYPE_U64: {
-      const uint64_t *v = in->values;
-      for (uint32_t i = 0; i < in->row_count; i++) images[i] = (int64_t)(v[i] ^ UINT64_C(1) << 63);
-      break;
+  case TYPE_U64: {
+    const uint64_t *v = in->values;
+    for (uint32_t i = 0; i < in->row_count; i++) images[i] = (int64_t)(v[i] ^ UINT64_C(1) << 63);
+    break;
+  }
+  default:
+    for (uint32_t i = 0; i < in->row_count; i++) {
+      images[i] = input_is_null(in, i) ? 0 : type_image(in->type, in->values, i);
     }
-    default:
-      for (uint32_t i = 0; i < in->row_count; i++) {
-        images[i] = input_is_null(in, i) ? 0 : type_image(in->type, in->values, i);
-      }
   }
 #undef FILL
 }
@@ -151,8 +151,8 @@ static void measure_strings(CodecPlan *p) {
 }
 
 void plan_build(CodecPlan *p, const ChunkInput *in, void *scratch) {
-  *p = (CodecPlan){.input = in, .images = scratch, .divisor = 1};
-  p->stats = (ChunkStats){.minimum = INT64_MAX, .maximum = INT64_MIN};
+  *p = (CodecPlan){ .input = in, .images = scratch, .divisor = 1 };
+  p->stats = (ChunkStats){ .minimum = INT64_MAX, .maximum = INT64_MIN };
   p->block_count = (in->row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
   fill_images(in, p->images);
   for (uint32_t b = 0; b < p->block_count; b++) plan_block(p, b);
@@ -162,8 +162,10 @@ void plan_build(CodecPlan *p, const ChunkInput *in, void *scratch) {
     measure_strings(p);
   } else if (type_is_packable(in->type) && !p->is_constant) {
     p->is_stride = find_stride(p);
-    if (!p->is_stride) p->divisor = find_divisor(p);
-    else if (p->step) p->stats.distinct_count = in->row_count;
+    if (!p->is_stride)
+      p->divisor = find_divisor(p);
+    else if (p->step)
+      p->stats.distinct_count = in->row_count;
   }
 }
 
@@ -186,7 +188,8 @@ static uint64_t row_hash(const ChunkInput *in, uint32_t row) {
   return mix(raw_bits(in, row));
 }
 
-/* Order of two rows' values: by image, strings then by bytes, floats then by bits, so that codes ascend with the values. */
+/* Order of two rows' values: by image, strings then by bytes, floats then by bits, so that codes ascend with the
+ * values. */
 static int row_order(const CodecPlan *p, uint32_t a, uint32_t b) {
   if (p->images[a] != p->images[b]) return p->images[a] < p->images[b] ? -1 : 1;
   if (type_is_string(p->input->type)) {
@@ -197,7 +200,8 @@ static int row_order(const CodecPlan *p, uint32_t a, uint32_t b) {
   return (x > y) - (x < y);
 }
 
-/* Merge sort of row numbers: stable speed, no recursion, `spare` is as long as `rows`. The result is in the array returned. */
+/* Merge sort of row numbers: stable speed, no recursion, `spare` is as long as `rows`. The result is in the array
+ * returned. */
 static uint32_t *sort_rows(const CodecPlan *p, uint32_t *rows, uint32_t *spare, uint32_t count) {
   for (uint32_t width = 1; width < count; width *= 2) {
     for (uint32_t start = 0; start < count; start += 2 * width) {
@@ -220,7 +224,7 @@ typedef struct DistinctTable {
   const ChunkInput *input;
   uint32_t *slots; /* number of a distinct value plus one; 0: empty */
   uint64_t slot_mask;
-  uint32_t *rows;  /* a row that has it */
+  uint32_t *rows; /* a row that has it */
   uint32_t count;
 } DistinctTable;
 
@@ -236,7 +240,8 @@ static uint32_t distinct_number(DistinctTable *t, uint32_t row) {
   return t->count - 1;
 }
 
-/* A sample of 1,024 rows with at most 8 repeats comes from a column with some 65,536 values or more (birthday paradox). */
+/* A sample of 1,024 rows with at most 8 repeats comes from a column with some 65,536 values or more (birthday paradox).
+ */
 static bool looks_distinct(DistinctTable *t) {
   enum { SAMPLE = 1024, REPEATS = 8 };
   uint32_t stride = t->input->row_count / SAMPLE, seen = 0;
@@ -259,7 +264,7 @@ void plan_build_dictionary(CodecPlan *p, uint32_t distinct_max, bool sample_firs
   uint32_t *numbers = (uint32_t *)((int64_t *)scratch + rows), *owners = numbers + rows, *spare = owners + rows;
   uint32_t *slots = spare + rows;
   uint16_t *codes = (uint16_t *)(slots + hash_slots(rows));
-  DistinctTable t = {.input = in, .slots = slots, .slot_mask = hash_slots(rows) - 1, .rows = owners};
+  DistinctTable t = { .input = in, .slots = slots, .slot_mask = hash_slots(rows) - 1, .rows = owners };
   memset(slots, 0, (t.slot_mask + 1) * sizeof *slots);
   if (sample_first && looks_distinct(&t)) return;
   for (uint32_t i = 0; i < in->row_count; i++) {

@@ -1,26 +1,26 @@
-/* loops_internal.h - kernels that are plain loops: the compiler vectorises them for the instruction set of the file that
- * includes this. In simd_scalar.c they are the specification. */
+/* loops_internal.h - kernels that are plain loops: the compiler vectorises them for the instruction set of the file
+ * that includes this. In simd_scalar.c they are the specification. */
 #ifndef COLONNADE_SIMD_LOOPS_INTERNAL_H
 #define COLONNADE_SIMD_LOOPS_INTERNAL_H
 
 #include "base/schema.h"
 #include "simd/kernels_internal.h"
 
-/* Row r of every lane goes, as a whole, into words r * width / lane and perhaps the next: the inner loop has no branch. */
-#define PACK_LOOP(BITS)                                                                        \
-  static void pack##BITS(const void *in, unsigned width, void *out) {                          \
-    enum { LANES = SIMD_ROWS / BITS };                                                         \
-    const uint##BITS##_t *from = in;                                                           \
-    uint##BITS##_t *to = out;                                                                  \
-    memset(out, 0, (size_t)128 * width);                                                       \
-    for (unsigned r = 0; r < BITS; r++, from += LANES) {                                       \
-      unsigned at = r * width, shift = at % BITS;                                              \
-      uint##BITS##_t *word = to + (size_t)(at / BITS) * LANES;                                 \
-      for (unsigned i = 0; i < LANES; i++) word[i] |= (uint##BITS##_t)(from[i] << shift);      \
-      if (shift + width > BITS)                                                                \
-        for (unsigned i = 0; i < LANES; i++)                                                   \
-          word[LANES + i] |= (uint##BITS##_t)(from[i] >> (BITS - shift));                      \
-    }                                                                                          \
+/* Row r of every lane goes, as a whole, into words r * width / lane and perhaps the next: the inner loop has no branch.
+ */
+#define PACK_LOOP(BITS)                                                                                      \
+  static void pack##BITS(const void *in, unsigned width, void *out) {                                        \
+    enum { LANES = SIMD_ROWS / BITS };                                                                       \
+    const uint##BITS##_t *from = in;                                                                         \
+    uint##BITS##_t *to = out;                                                                                \
+    memset(out, 0, (size_t)128 * width);                                                                     \
+    for (unsigned r = 0; r < BITS; r++, from += LANES) {                                                     \
+      unsigned at = r * width, shift = at % BITS;                                                            \
+      uint##BITS##_t *word = to + (size_t)(at / BITS) * LANES;                                               \
+      for (unsigned i = 0; i < LANES; i++) word[i] |= (uint##BITS##_t)(from[i] << shift);                    \
+      if (shift + width > BITS)                                                                              \
+        for (unsigned i = 0; i < LANES; i++) word[LANES + i] |= (uint##BITS##_t)(from[i] >> (BITS - shift)); \
+    }                                                                                                        \
   }
 PACK_LOOP(8)
 PACK_LOOP(16)
@@ -28,17 +28,17 @@ PACK_LOOP(32)
 PACK_LOOP(64)
 
 /* In the arithmetic of the output's width: what overflows there is meant to wrap. */
-#define SCALE_LOOP(IN, OUT)                                                                    \
-  static void scale##IN##_##OUT(const void *in, uint64_t base, uint64_t step, void *out) {     \
-    const uint##IN##_t *from = in;                                                             \
-    uint##OUT##_t *to = out;                                                                   \
-    const uint##OUT##_t add = (uint##OUT##_t)base, multiply = (uint##OUT##_t)step;             \
-    if (step == 1) {                                                                           \
+#define SCALE_LOOP(IN, OUT)                                                                           \
+  static void scale##IN##_##OUT(const void *in, uint64_t base, uint64_t step, void *out) {            \
+    const uint##IN##_t *from = in;                                                                    \
+    uint##OUT##_t *to = out;                                                                          \
+    const uint##OUT##_t add = (uint##OUT##_t)base, multiply = (uint##OUT##_t)step;                    \
+    if (step == 1) {                                                                                  \
       for (unsigned i = 0; i < SIMD_ROWS; i++) to[i] = (uint##OUT##_t)((uint##OUT##_t)from[i] + add); \
-    } else {                                                                                   \
-      for (unsigned i = 0; i < SIMD_ROWS; i++)                                                 \
-        to[i] = (uint##OUT##_t)((uint64_t)(uint##OUT##_t)from[i] * multiply + add);            \
-    }                                                                                          \
+    } else {                                                                                          \
+      for (unsigned i = 0; i < SIMD_ROWS; i++)                                                        \
+        to[i] = (uint##OUT##_t)((uint64_t)(uint##OUT##_t)from[i] * multiply + add);                   \
+    }                                                                                                 \
   }
 #define SCALE_LOOPS(IN) SCALE_LOOP(IN, 8) SCALE_LOOP(IN, 16) SCALE_LOOP(IN, 32) SCALE_LOOP(IN, 64)
 SCALE_LOOPS(8)
@@ -62,12 +62,12 @@ static void mask_and(uint64_t *words, const uint64_t *other, size_t word_count) 
   for (size_t i = 0; i < word_count; i++) words[i] &= other[i];
 }
 
-#define LOOP_KERNELS                                                                           \
-  .pack = {pack8, pack16, pack32, pack64},                                                     \
-  .scale = {{scale8_8, scale8_16, scale8_32, scale8_64},                                       \
-            {scale16_8, scale16_16, scale16_32, scale16_64},                                   \
-            {scale32_8, scale32_16, scale32_32, scale32_64},                                   \
-            {scale64_8, scale64_16, scale64_32, scale64_64}},                                  \
+#define LOOP_KERNELS                                              \
+  .pack = { pack8, pack16, pack32, pack64 },                      \
+  .scale = { { scale8_8, scale8_16, scale8_32, scale8_64 },       \
+             { scale16_8, scale16_16, scale16_32, scale16_64 },   \
+             { scale32_8, scale32_16, scale32_32, scale32_64 },   \
+             { scale64_8, scale64_16, scale64_32, scale64_64 } }, \
   .image_f32 = image_f32, .image_f64 = image_f64, .mask_count = mask_count, .mask_and = mask_and
 
 #endif

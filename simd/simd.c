@@ -26,12 +26,12 @@ static bool level_runs_here(SimdLevel level) {
 const SimdKernels *simd_table(SimdLevel level) {
   if (!level_runs_here(level)) return NULL;
   switch (level) {
-    case SIMD_SCALAR: return &simd_scalar_kernels;
-    case SIMD_AVX2: return &simd_avx2_kernels;
+  case SIMD_SCALAR: return &simd_scalar_kernels;
+  case SIMD_AVX2: return &simd_avx2_kernels;
 #if SIMD_HAS_AVX512
-    case SIMD_AVX512: return &simd_avx512_kernels;
+  case SIMD_AVX512: return &simd_avx512_kernels;
 #endif
-    default: return NULL;
+  default: return NULL;
   }
 }
 
@@ -51,6 +51,8 @@ const SimdKernels *simd_choose(void) {
 }
 
 void simd_force(const SimdKernels *table) {
-  if (table) atomic_store_explicit(&simd_active, table, memory_order_release);
-  else simd_choose();
+  if (table)
+    atomic_store_explicit(&simd_active, table, memory_order_release);
+  else
+    simd_choose();
 }

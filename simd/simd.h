@@ -1,18 +1,19 @@
 /* simd.h - the kernels: what each one computes, and the table through which they are called.
  *
- * A kernel works on one whole block of 1,024 rows and cannot fail. The scalar table (simd_scalar.c) is the specification
- * and always there; the others give the same bits (SIMD-1). One table is chosen once, by what the processor has;
- * COLONNADE_KERNELS=scalar|avx2|avx512 in the environment asks for one (the next lower one that runs here is taken).
+ * A kernel works on one whole block of 1,024 rows and cannot fail. The scalar table (simd_scalar.c) is the
+ * specification and always there; the others give the same bits (SIMD-1). One table is chosen once, by what the
+ * processor has; COLONNADE_KERNELS=scalar|avx2|avx512 in the environment asks for one (the next lower one that runs
+ * here is taken).
  *
  * Packed blocks: 1,024 values of `width` bits (0 to 64) lie in interleaved lanes of 8, 16, 32 or 64 bits, the narrowest
- * that holds the width. With L = 1024 / lane lanes, value i belongs to lane i % L and is number i / L there; a lane is a
- * string of bits, least significant first, and word k of all lanes lies at bytes [128 k, 128 k + 128). So a block takes
- * 128 x width bytes, a vector load holds consecutive rows, and decode order is row order. A block whose width equals its
- * lane is a plain array. (FastLanes, Afroozeh and Boncz 2023, without its transposition.)
+ * that holds the width. With L = 1024 / lane lanes, value i belongs to lane i % L and is number i / L there; a lane is
+ * a string of bits, least significant first, and word k of all lanes lies at bytes [128 k, 128 k + 128). So a block
+ * takes 128 x width bytes, a vector load holds consecutive rows, and decode order is row order. A block whose width
+ * equals its lane is a plain array. (FastLanes, Afroozeh and Boncz 2023, without its transposition.)
  *
- * Masks are 16 words in row order. Kernels that take `mask` as an output AND into it. `flip` is 0, or UINT64_MAX to negate
- * the verdict. Pointers to packed blocks and arrays need the alignment of their element, no more; aligned to 64 is faster.
- * Threads: everything here may be called by any thread. */
+ * Masks are 16 words in row order. Kernels that take `mask` as an output AND into it. `flip` is 0, or UINT64_MAX to
+ * negate the verdict. Pointers to packed blocks and arrays need the alignment of their element, no more; aligned to 64
+ * is faster. Threads: everything here may be called by any thread. */
 #ifndef COLONNADE_SIMD_SIMD_H
 #define COLONNADE_SIMD_SIMD_H
 
@@ -47,8 +48,8 @@ typedef struct SimdKernels {
   SimdLevel level;
   const char *name;
 
-  /* ---- packed blocks, by width; entries 8, 16, 32 and 64 serve plain arrays (of signed numbers too: ranges, with low and
-   * span modulo the width) ---- */
+  /* ---- packed blocks, by width; entries 8, 16, 32 and 64 serve plain arrays (of signed numbers too: ranges, with low
+   * and span modulo the width) ---- */
   SimdAbove *above[SIMD_WIDTHS];
   SimdRange *range[SIMD_WIDTHS];
   SimdUnpack *unpack[SIMD_WIDTHS];
@@ -100,19 +101,21 @@ void simd_force(const SimdKernels *table);
 
 /* Counts `blocks` kernel calls through a table (counters kernel_scalar, kernel_avx2, kernel_avx512): once per batch. */
 static inline void simd_count(const SimdKernels *k, uint64_t blocks) {
-  counter_add(k->level == SIMD_AVX512 ? COUNTER_kernel_avx512 : k->level == SIMD_AVX2 ? COUNTER_kernel_avx2
-                                                                                      : COUNTER_kernel_scalar, blocks);
+  counter_add(k->level == SIMD_AVX512 ? COUNTER_kernel_avx512
+              : k->level == SIMD_AVX2 ? COUNTER_kernel_avx2
+                                      : COUNTER_kernel_scalar,
+              blocks);
 }
 
 /* ---- the layout of packed blocks ---- */
 static inline unsigned simd_lane(unsigned width) { return width <= 8 ? 8 : width <= 16 ? 16 : width <= 32 ? 32 : 64; }
 /* Bits that hold every number up to `maximum`. */
-static inline unsigned simd_width(uint64_t maximum) {
-  return maximum ? 64u - (unsigned)__builtin_clzll(maximum) : 0;
-}
+static inline unsigned simd_width(uint64_t maximum) { return maximum ? 64u - (unsigned)__builtin_clzll(maximum) : 0; }
 static inline uint64_t simd_width_mask(unsigned width) { return width >= 64 ? UINT64_MAX : (UINT64_C(1) << width) - 1; }
 /* log2 of the bytes of a lane: the index of the array kernels. */
-static inline unsigned simd_lane_index(unsigned width) { return width <= 8 ? 0 : width <= 16 ? 1 : width <= 32 ? 2 : 3; }
+static inline unsigned simd_lane_index(unsigned width) {
+  return width <= 8 ? 0 : width <= 16 ? 1 : width <= 32 ? 2 : 3;
+}
 
 static inline uint64_t simd_word(const void *p, unsigned bytes) {
   uint8_t byte;
@@ -120,10 +123,10 @@ static inline uint64_t simd_word(const void *p, unsigned bytes) {
   uint32_t four;
   uint64_t eight;
   switch (bytes) {
-    case 1: memcpy(&byte, p, 1); return byte;
-    case 2: memcpy(&two, p, 2); return two;
-    case 4: memcpy(&four, p, 4); return four;
-    default: memcpy(&eight, p, 8); return eight;
+  case 1: memcpy(&byte, p, 1); return byte;
+  case 2: memcpy(&two, p, 2); return two;
+  case 4: memcpy(&four, p, 4); return four;
+  default: memcpy(&eight, p, 8); return eight;
   }
 }
 /* Value i of a packed block: one or two words, 128 bytes apart. */

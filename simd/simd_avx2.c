@@ -6,51 +6,51 @@
 #include "simd/loops_internal.h"
 
 /* ---- the vector of packed_internal.h ---- */
-#define V __m256i
-#define M __m256i
-#define VECTOR 32
-#define GROUPS 4
-#define ZERO _mm256_setzero_si256()
-#define LOAD(p) _mm256_loadu_si256((const void *)(p))
-#define STORE(p, v) _mm256_storeu_si256((void *)(p), v)
-#define AND(a, b) _mm256_and_si256(a, b)
-#define OR(a, b) _mm256_or_si256(a, b)
-#define XOR(a, b) _mm256_xor_si256(a, b)
+#define V               __m256i
+#define M               __m256i
+#define VECTOR          32
+#define GROUPS          4
+#define ZERO            _mm256_setzero_si256()
+#define LOAD(p)         _mm256_loadu_si256((const void *)(p))
+#define STORE(p, v)     _mm256_storeu_si256((void *)(p), v)
+#define AND(a, b)       _mm256_and_si256(a, b)
+#define OR(a, b)        _mm256_or_si256(a, b)
+#define XOR(a, b)       _mm256_xor_si256(a, b)
 #define SELECT(m, a, b) OR(AND(m, a), _mm256_andnot_si256(m, b))
-#define SET8(x) _mm256_set1_epi8((char)(x))
-#define SET16(x) _mm256_set1_epi16((short)(x))
-#define SET32(x) _mm256_set1_epi32((int)(x))
-#define SET64(x) _mm256_set1_epi64x((long long)(x))
-#define SHR8(v, s) _mm256_srli_epi16(v, s)
-#define SHL8(v, s) _mm256_slli_epi16(v, s)
-#define SHR16(v, s) _mm256_srli_epi16(v, s)
-#define SHL16(v, s) _mm256_slli_epi16(v, s)
-#define SHR32(v, s) _mm256_srli_epi32(v, s)
-#define SHL32(v, s) _mm256_slli_epi32(v, s)
-#define SHR64(v, s) _mm256_srli_epi64(v, s)
-#define SHR64_BY(v, s) _mm256_srl_epi64(v, _mm_cvtsi32_si128(s))
-#define SHL64_BY(v, s) _mm256_sll_epi64(v, _mm_cvtsi32_si128(s))
-#define ADD32(a, b) _mm256_add_epi32(a, b)
-#define ADD64(a, b) _mm256_add_epi64(a, b)
-#define SAD8(v) _mm256_sad_epu8(v, ZERO)
+#define SET8(x)         _mm256_set1_epi8((char)(x))
+#define SET16(x)        _mm256_set1_epi16((short)(x))
+#define SET32(x)        _mm256_set1_epi32((int)(x))
+#define SET64(x)        _mm256_set1_epi64x((long long)(x))
+#define SHR8(v, s)      _mm256_srli_epi16(v, s)
+#define SHL8(v, s)      _mm256_slli_epi16(v, s)
+#define SHR16(v, s)     _mm256_srli_epi16(v, s)
+#define SHL16(v, s)     _mm256_slli_epi16(v, s)
+#define SHR32(v, s)     _mm256_srli_epi32(v, s)
+#define SHL32(v, s)     _mm256_slli_epi32(v, s)
+#define SHR64(v, s)     _mm256_srli_epi64(v, s)
+#define SHR64_BY(v, s)  _mm256_srl_epi64(v, _mm_cvtsi32_si128(s))
+#define SHL64_BY(v, s)  _mm256_sll_epi64(v, _mm_cvtsi32_si128(s))
+#define ADD32(a, b)     _mm256_add_epi32(a, b)
+#define ADD64(a, b)     _mm256_add_epi64(a, b)
+#define SAD8(v)         _mm256_sad_epu8(v, ZERO)
 
-#define EQ8(a, b) _mm256_cmpeq_epi8(a, b)
+#define EQ8(a, b)  _mm256_cmpeq_epi8(a, b)
 #define EQ16(a, b) _mm256_cmpeq_epi16(a, b)
 #define EQ32(a, b) _mm256_cmpeq_epi32(a, b)
 #define EQ64(a, b) _mm256_cmpeq_epi64(a, b)
 
 /* There is no unsigned compare: signed ones when the sign bit is free, else after turning the sign bits round. */
-#define SIGNED_GT(B, BITS)                                                                                          \
-  KERNEL V gt##B(V a, V limit, bool small) {                                                                        \
-    const V sign = SET##B(UINT64_C(1) << (B - 1));                                                                  \
-    if (small) return BITS(a, limit);                                                                               \
-    return BITS(XOR(a, sign), XOR(limit, sign));                                                                    \
+#define SIGNED_GT(B, BITS)                         \
+  KERNEL V gt##B(V a, V limit, bool small) {       \
+    const V sign = SET##B(UINT64_C(1) << (B - 1)); \
+    if (small) return BITS(a, limit);              \
+    return BITS(XOR(a, sign), XOR(limit, sign));   \
   }
 SIGNED_GT(8, _mm256_cmpgt_epi8)
 SIGNED_GT(16, _mm256_cmpgt_epi16)
 SIGNED_GT(32, _mm256_cmpgt_epi32)
 SIGNED_GT(64, _mm256_cmpgt_epi64)
-#define GT8 gt8
+#define GT8  gt8
 #define GT16 gt16
 #define GT32 gt32
 #define GT64 gt64
@@ -69,15 +69,15 @@ KERNEL V range_32(V x, V low, V span) {
   return EQ32(_mm256_min_epu32(d, span), d);
 }
 KERNEL V range_64(V x, V low, V span) { return XOR(gt64(_mm256_sub_epi64(x, low), span, false), SET64(UINT64_MAX)); }
-#define RANGE8 range_8
+#define RANGE8  range_8
 #define RANGE16 range_16
 #define RANGE32 range_32
 #define RANGE64 range_64
 
 KERNEL V min64(V a, V b) { return _mm256_blendv_epi8(a, b, gt64(a, b, false)); }
 KERNEL V max64(V a, V b) { return _mm256_blendv_epi8(b, a, gt64(a, b, false)); }
-#define MIN8 _mm256_min_epu8
-#define MAX8 _mm256_max_epu8
+#define MIN8  _mm256_min_epu8
+#define MAX8  _mm256_max_epu8
 #define MIN16 _mm256_min_epu16
 #define MAX16 _mm256_max_epu16
 #define MIN32 _mm256_min_epu32
@@ -98,7 +98,7 @@ KERNEL uint64_t quad_bits(V v) { return (uint64_t)(unsigned)_mm256_movemask_pd(_
 KERNEL uint64_t bits64(const V m[4]) {
   return quad_bits(m[0]) | quad_bits(m[1]) << 4 | quad_bits(m[2]) << 8 | quad_bits(m[3]) << 12;
 }
-#define BITS8 bits8
+#define BITS8  bits8
 #define BITS16 bits16
 #define BITS32 bits32
 #define BITS64 bits64
@@ -122,7 +122,7 @@ KERNEL V keep64(V v, const uint64_t *mask, int r, int g) {
   const V own = _mm256_setr_epi64x(1, 2, 4, 8);
   return AND(v, EQ64(AND(SET64(mask[r / 4] >> (r % 4 * 16 + g * 4)), own), own));
 }
-#define KEEP8 keep8
+#define KEEP8  keep8
 #define KEEP16 keep16
 #define KEEP32 keep32
 #define KEEP64 keep64
@@ -189,12 +189,16 @@ KERNEL void sum_f32_body(const float *in, const bool masked, const uint64_t *mas
   _mm256_storeu_pd(lanes + 4, second);
 }
 static void sum_f64(const double *in, const uint64_t *mask, double lanes[8]) {
-  if (mask) sum_f64_body(in, true, mask, lanes);
-  else sum_f64_body(in, false, NULL, lanes);
+  if (mask)
+    sum_f64_body(in, true, mask, lanes);
+  else
+    sum_f64_body(in, false, NULL, lanes);
 }
 static void sum_f32(const float *in, const uint64_t *mask, double lanes[8]) {
-  if (mask) sum_f32_body(in, true, mask, lanes);
-  else sum_f32_body(in, false, NULL, lanes);
+  if (mask)
+    sum_f32_body(in, true, mask, lanes);
+  else
+    sum_f32_body(in, false, NULL, lanes);
 }
 
 /* ---- codes ---- */
@@ -208,7 +212,8 @@ static void member8(const uint8_t *codes, const uint64_t *set, uint64_t flip, ui
       const V c = LOAD(codes + r * 64 + g * 32);
       const V at = AND(_mm256_srli_epi16(c, 3), low5);
       const V upper = _mm256_cmpgt_epi8(at, fifteen);
-      const V byte = _mm256_blendv_epi8(_mm256_shuffle_epi8(front, at), _mm256_shuffle_epi8(back, AND(at, fifteen)), upper);
+      const V byte =
+        _mm256_blendv_epi8(_mm256_shuffle_epi8(front, at), _mm256_shuffle_epi8(back, AND(at, fifteen)), upper);
       const V bit = _mm256_shuffle_epi8(bit_of, AND(c, seven));
       word |= byte_bits(EQ8(AND(byte, bit), bit)) << (g * 32);
     }

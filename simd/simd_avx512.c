@@ -1,4 +1,5 @@
-/* simd_avx512.c - the kernels with vectors of 512 bits (F, BW, DQ, VL, VBMI, VBMI2, VPOPCNTDQ: Ice Lake, Zen 4 and later). */
+/* simd_avx512.c - the kernels with vectors of 512 bits: F, BW, DQ, VL, VBMI, VBMI2, VPOPCNTDQ (Ice Lake, Zen 4, later).
+ */
 #include "simd/simd.h"
 
 #include <immintrin.h>
@@ -7,60 +8,67 @@
 #include "simd/loops_internal.h"
 
 /* ---- the vector of packed_internal.h; a verdict is a mask register ---- */
-#define V __m512i
-#define M uint64_t
-#define VECTOR 64
-#define GROUPS 2
-#define ZERO _mm512_setzero_si512()
-#define LOAD(p) _mm512_loadu_si512((const void *)(p))
-#define STORE(p, v) _mm512_storeu_si512((void *)(p), v)
-#define AND(a, b) _mm512_and_si512(a, b)
-#define OR(a, b) _mm512_or_si512(a, b)
-#define XOR(a, b) _mm512_xor_si512(a, b)
+#define V               __m512i
+#define M               uint64_t
+#define VECTOR          64
+#define GROUPS          2
+#define ZERO            _mm512_setzero_si512()
+#define LOAD(p)         _mm512_loadu_si512((const void *)(p))
+#define STORE(p, v)     _mm512_storeu_si512((void *)(p), v)
+#define AND(a, b)       _mm512_and_si512(a, b)
+#define OR(a, b)        _mm512_or_si512(a, b)
+#define XOR(a, b)       _mm512_xor_si512(a, b)
 #define SELECT(m, a, b) _mm512_ternarylogic_epi64(m, a, b, 0xca)
-#define SET8(x) _mm512_set1_epi8((char)(x))
-#define SET16(x) _mm512_set1_epi16((short)(x))
-#define SET32(x) _mm512_set1_epi32((int)(x))
-#define SET64(x) _mm512_set1_epi64((long long)(x))
-#define SHR8(v, s) _mm512_srli_epi16(v, (s))
-#define SHL8(v, s) _mm512_slli_epi16(v, (s))
-#define SHR16(v, s) _mm512_srli_epi16(v, (s))
-#define SHL16(v, s) _mm512_slli_epi16(v, (s))
+#define SET8(x)         _mm512_set1_epi8((char)(x))
+#define SET16(x)        _mm512_set1_epi16((short)(x))
+#define SET32(x)        _mm512_set1_epi32((int)(x))
+#define SET64(x)        _mm512_set1_epi64((long long)(x))
+#if defined(SIMD_ROLLED)
+#define SHR16(v, s) _mm512_srl_epi16(v, _mm_cvtsi32_si128(s))
+#define SHL16(v, s) _mm512_sll_epi16(v, _mm_cvtsi32_si128(s))
+#define SHR32(v, s) _mm512_srl_epi32(v, _mm_cvtsi32_si128(s))
+#define SHL32(v, s) _mm512_sll_epi32(v, _mm_cvtsi32_si128(s))
+#else
+#define SHR16(v, s) _mm512_srli_epi16(v, s)
+#define SHL16(v, s) _mm512_slli_epi16(v, s)
 #define SHR32(v, s) _mm512_srli_epi32(v, (unsigned)(s))
 #define SHL32(v, s) _mm512_slli_epi32(v, (unsigned)(s))
-#define SHR64(v, s) _mm512_srli_epi64(v, (unsigned)(s))
+#endif
+#define SHR8           SHR16
+#define SHL8           SHL16
+#define SHR64(v, s)    _mm512_srli_epi64(v, (unsigned)(s))
 #define SHR64_BY(v, s) _mm512_srl_epi64(v, _mm_cvtsi32_si128(s))
 #define SHL64_BY(v, s) _mm512_sll_epi64(v, _mm_cvtsi32_si128(s))
-#define ADD32(a, b) _mm512_add_epi32(a, b)
-#define ADD64(a, b) _mm512_add_epi64(a, b)
-#define SAD8(v) _mm512_sad_epu8(v, ZERO)
+#define ADD32(a, b)    _mm512_add_epi32(a, b)
+#define ADD64(a, b)    _mm512_add_epi64(a, b)
+#define SAD8(v)        _mm512_sad_epu8(v, ZERO)
 
-#define GT8(a, limit, small) (uint64_t)_mm512_cmpgt_epu8_mask(a, limit)
-#define GT16(a, limit, small) (uint64_t)_mm512_cmpgt_epu16_mask(a, limit)
-#define GT32(a, limit, small) (uint64_t)_mm512_cmpgt_epu32_mask(a, limit)
-#define GT64(a, limit, small) (uint64_t)_mm512_cmpgt_epu64_mask(a, limit)
-#define RANGE8(x, low, span) (uint64_t)_mm512_cmple_epu8_mask(_mm512_sub_epi8(x, low), span)
-#define RANGE16(x, low, span) (uint64_t)_mm512_cmple_epu16_mask(_mm512_sub_epi16(x, low), span)
-#define RANGE32(x, low, span) (uint64_t)_mm512_cmple_epu32_mask(_mm512_sub_epi32(x, low), span)
-#define RANGE64(x, low, span) (uint64_t)_mm512_cmple_epu64_mask(_mm512_sub_epi64(x, low), span)
-#define MIN8 _mm512_min_epu8
-#define MAX8 _mm512_max_epu8
-#define MIN16 _mm512_min_epu16
-#define MAX16 _mm512_max_epu16
-#define MIN32 _mm512_min_epu32
-#define MAX32 _mm512_max_epu32
-#define MIN64 _mm512_min_epu64
-#define MAX64 _mm512_max_epu64
+#define GT8(a, limit, small)  (uint64_t) _mm512_cmpgt_epu8_mask(a, limit)
+#define GT16(a, limit, small) (uint64_t) _mm512_cmpgt_epu16_mask(a, limit)
+#define GT32(a, limit, small) (uint64_t) _mm512_cmpgt_epu32_mask(a, limit)
+#define GT64(a, limit, small) (uint64_t) _mm512_cmpgt_epu64_mask(a, limit)
+#define RANGE8(x, low, span)  (uint64_t) _mm512_cmple_epu8_mask(_mm512_sub_epi8(x, low), span)
+#define RANGE16(x, low, span) (uint64_t) _mm512_cmple_epu16_mask(_mm512_sub_epi16(x, low), span)
+#define RANGE32(x, low, span) (uint64_t) _mm512_cmple_epu32_mask(_mm512_sub_epi32(x, low), span)
+#define RANGE64(x, low, span) (uint64_t) _mm512_cmple_epu64_mask(_mm512_sub_epi64(x, low), span)
+#define MIN8                  _mm512_min_epu8
+#define MAX8                  _mm512_max_epu8
+#define MIN16                 _mm512_min_epu16
+#define MAX16                 _mm512_max_epu16
+#define MIN32                 _mm512_min_epu32
+#define MAX32                 _mm512_max_epu32
+#define MIN64                 _mm512_min_epu64
+#define MAX64                 _mm512_max_epu64
 
 #define BITS8(m, half) ((m)[half])
-#define BITS16(m) ((m)[0] | (m)[1] << 32)
-#define BITS32(m) ((m)[0] | (m)[1] << 16)
-#define BITS64(m) ((m)[0] | (m)[1] << 8)
+#define BITS16(m)      ((m)[0] | (m)[1] << 32)
+#define BITS32(m)      ((m)[0] | (m)[1] << 16)
+#define BITS64(m)      ((m)[0] | (m)[1] << 8)
 
-#define KEEP8(v, mask, r, g) _mm512_maskz_mov_epi8((__mmask64)(mask)[2 * (r) + (g)], v)
-#define KEEP16(v, mask, r, g) _mm512_maskz_mov_epi16((__mmask32)((mask)[r] >> ((g) * 32)), v)
-#define KEEP32(v, mask, r, g) _mm512_maskz_mov_epi32((__mmask16)((mask)[(r) / 2] >> ((r) % 2 * 32 + (g) * 16)), v)
-#define KEEP64(v, mask, r, g) _mm512_maskz_mov_epi64((__mmask8)((mask)[(r) / 4] >> ((r) % 4 * 16 + (g) * 8)), v)
+#define KEEP8(v, mask, r, g)  _mm512_maskz_mov_epi8((__mmask64)(mask)[2 * (r) + (g)], v)
+#define KEEP16(v, mask, r, g) _mm512_maskz_mov_epi16((__mmask32)((mask)[r] >> ((g)*32)), v)
+#define KEEP32(v, mask, r, g) _mm512_maskz_mov_epi32((__mmask16)((mask)[(r) / 2] >> ((r) % 2 * 32 + (g)*16)), v)
+#define KEEP64(v, mask, r, g) _mm512_maskz_mov_epi64((__mmask8)((mask)[(r) / 4] >> ((r) % 4 * 16 + (g)*8)), v)
 
 #include "simd/packed_internal.h"
 

@@ -37,46 +37,46 @@ KERNEL void sum(const void *in, unsigned width, const uint64_t *mask, uint64_t t
   }
 }
 
-#define INSTANCE(W, B)                                                                                              \
-  static void above##W(const void *in, uint64_t limit, uint64_t flip, uint64_t *mask) {                             \
-    above(in, W, limit, flip, mask);                                                                                \
-  }                                                                                                                 \
-  static void range##W(const void *in, uint64_t low, uint64_t span, uint64_t flip, uint64_t *mask) {                \
-    range(in, W, low, span, flip, mask);                                                                            \
-  }                                                                                                                 \
-  static void unpack##W(const void *in, void *out) { unpack(in, W, out); }                                          \
+#define INSTANCE(W, B)                                                                               \
+  static void above##W(const void *in, uint64_t limit, uint64_t flip, uint64_t *mask) {              \
+    above(in, W, limit, flip, mask);                                                                 \
+  }                                                                                                  \
+  static void range##W(const void *in, uint64_t low, uint64_t span, uint64_t flip, uint64_t *mask) { \
+    range(in, W, low, span, flip, mask);                                                             \
+  }                                                                                                  \
+  static void unpack##W(const void *in, void *out) { unpack(in, W, out); }                           \
   static void sum##W(const void *in, const uint64_t *mask, uint64_t total[2]) { sum(in, W, mask, total); }
 WIDTHS(INSTANCE)
 
-#define EXTREMES(BITS)                                                                                              \
-  static void extremes##BITS(const void *in, uint64_t flip, const uint64_t *mask, uint64_t *minimum,                \
-                             uint64_t *maximum) {                                                                   \
-    const uint##BITS##_t *values = in;                                                                              \
-    uint64_t low = UINT64_MAX, high = 0;                                                                            \
-    for (unsigned i = 0; i < SIMD_ROWS; i++) {                                                                      \
-      if (!selected(mask, i)) continue;                                                                             \
-      uint64_t value = (uint##BITS##_t)(values[i] ^ (uint##BITS##_t)flip);                                          \
-      if (value < low) low = value;                                                                                 \
-      if (value > high) high = value;                                                                               \
-    }                                                                                                               \
-    *minimum = low;                                                                                                 \
-    *maximum = high;                                                                                                \
+#define EXTREMES(BITS)                                                                               \
+  static void extremes##BITS(const void *in, uint64_t flip, const uint64_t *mask, uint64_t *minimum, \
+                             uint64_t *maximum) {                                                    \
+    const uint##BITS##_t *values = in;                                                               \
+    uint64_t low = UINT64_MAX, high = 0;                                                             \
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {                                                       \
+      if (!selected(mask, i)) continue;                                                              \
+      uint64_t value = (uint##BITS##_t)(values[i] ^ (uint##BITS##_t)flip);                           \
+      if (value < low) low = value;                                                                  \
+      if (value > high) high = value;                                                                \
+    }                                                                                                \
+    *minimum = low;                                                                                  \
+    *maximum = high;                                                                                 \
   }
 EXTREMES(8)
 EXTREMES(16)
 EXTREMES(32)
 EXTREMES(64)
 
-#define FLOATS(T, SUFFIX)                                                                                           \
-  static void range_##SUFFIX(const T *in, T low, T high, bool nan, uint64_t flip, uint64_t *mask) {                 \
-    for (unsigned i = 0; i < SIMD_ROWS; i++) {                                                                      \
-      keep(mask, i, (in[i] >= low && in[i] <= high) || (nan && in[i] != in[i]), flip);                              \
-    }                                                                                                               \
-  }                                                                                                                 \
-  static void sum_##SUFFIX(const T *in, const uint64_t *mask, double lanes[8]) {                                    \
-    for (unsigned i = 0; i < SIMD_ROWS; i++) {                                                                      \
-      if (selected(mask, i)) lanes[i % 8] += (double)in[i];                                                         \
-    }                                                                                                               \
+#define FLOATS(T, SUFFIX)                                                                           \
+  static void range_##SUFFIX(const T *in, T low, T high, bool nan, uint64_t flip, uint64_t *mask) { \
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {                                                      \
+      keep(mask, i, (in[i] >= low && in[i] <= high) || (nan && in[i] != in[i]), flip);              \
+    }                                                                                               \
+  }                                                                                                 \
+  static void sum_##SUFFIX(const T *in, const uint64_t *mask, double lanes[8]) {                    \
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {                                                      \
+      if (selected(mask, i)) lanes[i % 8] += (double)in[i];                                         \
+    }                                                                                               \
   }
 FLOATS(float, f32)
 FLOATS(double, f64)
@@ -95,19 +95,19 @@ static void unexpired(const int64_t *expiry, int64_t now, uint64_t *mask) {
   for (unsigned i = 0; i < SIMD_ROWS; i++) keep(mask, i, expiry[i] > now, 0);
 }
 
-#define ABOVE_ENTRY(W, B) above##W,
-#define RANGE_ENTRY(W, B) range##W,
+#define ABOVE_ENTRY(W, B)  above##W,
+#define RANGE_ENTRY(W, B)  range##W,
 #define UNPACK_ENTRY(W, B) unpack##W,
-#define SUM_ENTRY(W, B) sum##W,
+#define SUM_ENTRY(W, B)    sum##W,
 
 const SimdKernels simd_scalar_kernels = {
   .level = SIMD_SCALAR,
   .name = "scalar",
-  .above = {WIDTHS(ABOVE_ENTRY)},
-  .range = {WIDTHS(RANGE_ENTRY)},
-  .unpack = {WIDTHS(UNPACK_ENTRY)},
-  .sum = {WIDTHS(SUM_ENTRY)},
-  .extremes = {extremes8, extremes16, extremes32, extremes64},
+  .above = { WIDTHS(ABOVE_ENTRY) },
+  .range = { WIDTHS(RANGE_ENTRY) },
+  .unpack = { WIDTHS(UNPACK_ENTRY) },
+  .sum = { WIDTHS(SUM_ENTRY) },
+  .extremes = { extremes8, extremes16, extremes32, extremes64 },
   .range_f32 = range_f32,
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,

@@ -12,15 +12,16 @@
 #include "simd/simd.h"
 #include "tests/support/test.h"
 
-static const ColumnType every_type[] = {TYPE_BOOL, TYPE_I8,  TYPE_I16, TYPE_I32,  TYPE_I64,       TYPE_U8,     TYPE_U16,   TYPE_U32,
-                                        TYPE_U64,  TYPE_F32, TYPE_F64, TYPE_DATE, TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES};
+static const ColumnType every_type[] = { TYPE_BOOL,      TYPE_I8,     TYPE_I16,   TYPE_I32,        TYPE_I64, TYPE_U8,
+                                         TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,        TYPE_F64, TYPE_DATE,
+                                         TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES };
 enum { TYPES = sizeof every_type / sizeof *every_type, FIXED_WIDTH = 11 };
 
 typedef enum Shape {
   SHAPE_CONSTANT,
   SHAPE_STRIDE,
-  SHAPE_SMALL,     /* a small range */
-  SHAPE_FEW,       /* few distinct values, far apart */
+  SHAPE_SMALL, /* a small range */
+  SHAPE_FEW,   /* few distinct values, far apart */
   SHAPE_SORTED,
   SHAPE_MULTIPLES, /* of a common divisor */
   SHAPE_WILD,      /* random bits, ends, odd floats, odd strings */
@@ -35,62 +36,87 @@ typedef struct MadeColumn {
 
 static inline void set_number(ColumnType type, void *values, uint32_t row, uint64_t bits) {
   switch (type) {
-    case TYPE_BOOL: ((uint8_t *)values)[row] = bits & 1; break;
-    case TYPE_I8: case TYPE_U8: ((uint8_t *)values)[row] = (uint8_t)bits; break;
-    case TYPE_I16: case TYPE_U16: ((uint16_t *)values)[row] = (uint16_t)bits; break;
-    case TYPE_I32: case TYPE_U32: case TYPE_DATE: ((uint32_t *)values)[row] = (uint32_t)bits; break;
-    case TYPE_F32: ((float *)values)[row] = (float)(int64_t)bits / 4; break;
-    case TYPE_F64: ((double *)values)[row] = (double)(int64_t)bits / 10; break;
-    default: ((uint64_t *)values)[row] = bits; break;
+  case TYPE_BOOL: ((uint8_t *)values)[row] = bits & 1; break;
+  case TYPE_I8:
+  case TYPE_U8: ((uint8_t *)values)[row] = (uint8_t)bits; break;
+  case TYPE_I16:
+  case TYPE_U16: ((uint16_t *)values)[row] = (uint16_t)bits; break;
+  case TYPE_I32:
+  case TYPE_U32:
+  case TYPE_DATE: ((uint32_t *)values)[row] = (uint32_t)bits; break;
+  case TYPE_F32: ((float *)values)[row] = (float)(int64_t)bits / 4; break;
+  case TYPE_F64: ((double *)values)[row] = (double)(int64_t)bits / 10; break;
+  default: ((uint64_t *)values)[row] = bits; break;
   }
 }
 
 static inline void set_wild_float(ColumnType type, void *values, uint32_t row, uint64_t *rng) {
-  static const uint64_t edges64[] = {0, UINT64_C(1) << 63, UINT64_C(0x7ff0000000000000), UINT64_C(0xfff0000000000000),
-                                     UINT64_C(0x7ff8000000000001), UINT64_C(0xfff8000000abcdef), 1, UINT64_C(0x8000000000000001)};
-  static const uint32_t edges32[] = {0, 0x80000000u, 0x7f800000u, 0xff800000u, 0x7fc00001u, 0xffc0abcdu, 1, 0x80000001u};
+  static const uint64_t edges64[] = { 0,
+                                      UINT64_C(1) << 63,
+                                      UINT64_C(0x7ff0000000000000),
+                                      UINT64_C(0xfff0000000000000),
+                                      UINT64_C(0x7ff8000000000001),
+                                      UINT64_C(0xfff8000000abcdef),
+                                      1,
+                                      UINT64_C(0x8000000000000001) };
+  static const uint32_t edges32[] = {
+    0, 0x80000000u, 0x7f800000u, 0xff800000u, 0x7fc00001u, 0xffc0abcdu, 1, 0x80000001u
+  };
   uint64_t r = test_random(rng);
-  if (type == TYPE_F64) ((uint64_t *)values)[row] = r % 3 ? edges64[r / 3 % 8] : test_random(rng);
-  else ((uint32_t *)values)[row] = r % 3 ? edges32[r / 3 % 8] : (uint32_t)test_random(rng);
+  if (type == TYPE_F64)
+    ((uint64_t *)values)[row] = r % 3 ? edges64[r / 3 % 8] : test_random(rng);
+  else
+    ((uint32_t *)values)[row] = r % 3 ? edges32[r / 3 % 8] : (uint32_t)test_random(rng);
 }
 
 /* A text that says `number`; wild ones are empty, long, share eight bytes, or hold other alphabets. */
 static inline Bytes make_text(MadeColumn *c, uint32_t row, uint64_t number, bool wild) {
-  static const char *const stems[] = {"", "colonnad", "colonnade", "caf\xc3\xa9 ", "\xe5\x88\x97\xe6\x9f\xb1", "\xf0\x9f\x8f\x9b"};
+  static const char *const stems[] = {
+    "", "colonnad", "colonnade", "caf\xc3\xa9 ", "\xe5\x88\x97\xe6\x9f\xb1", "\xf0\x9f\x8f\x9b"
+  };
   char text[96];
   int length;
-  if (c->input.type == TYPE_FIXED_BYTES) length = snprintf(text, sizeof text, "%0*llu", FIXED_WIDTH, (unsigned long long)(number % 99999999999u));
-  else if (!wild) length = snprintf(text, sizeof text, "v%llu", (unsigned long long)number);
-  else if (number % 7 == 0) length = snprintf(text, sizeof text, "%s", stems[number / 7 % 6]);
-  else length = snprintf(text, sizeof text, "%s%0*llx", stems[number % 6], (int)(number % 40), (unsigned long long)number);
+  if (c->input.type == TYPE_FIXED_BYTES)
+    length = snprintf(text, sizeof text, "%0*llu", FIXED_WIDTH, (unsigned long long)(number % 99999999999u));
+  else if (!wild)
+    length = snprintf(text, sizeof text, "v%llu", (unsigned long long)number);
+  else if (number % 7 == 0)
+    length = snprintf(text, sizeof text, "%s", stems[number / 7 % 6]);
+  else
+    length = snprintf(text, sizeof text, "%s%0*llx", stems[number % 6], (int)(number % 40), (unsigned long long)number);
   if (c->input.type == TYPE_FIXED_BYTES) length = FIXED_WIDTH;
   if (wild && c->input.type != TYPE_STRING && length) text[number % (uint64_t)length] = (char)(number >> 8);
   c->texts[row] = malloc((size_t)length + 1);
   memcpy(c->texts[row], text, (size_t)length);
-  return (Bytes){(const uint8_t *)c->texts[row], (size_t)length};
+  return (Bytes){ (const uint8_t *)c->texts[row], (size_t)length };
 }
 
 static inline uint64_t shape_number(Shape shape, uint64_t *rng, uint64_t start, uint64_t step, uint32_t row) {
   switch (shape) {
-    case SHAPE_CONSTANT: return start;
-    case SHAPE_STRIDE: return start + step * row;
-    case SHAPE_SMALL: return start + test_random_below(rng, 50);
-    case SHAPE_FEW: return start + test_random_below(rng, 5) * 77777;
-    case SHAPE_SORTED: return start + row / 7;
-    case SHAPE_MULTIPLES: return start + test_random_below(rng, 900) * 60;
-    default: return test_random(rng) % 5 == 0 ? (test_random(rng) & 1 ? UINT64_MAX : UINT64_C(1) << 63) - test_random_below(rng, 3)
-                                              : test_random(rng) >> test_random_below(rng, 64);
+  case SHAPE_CONSTANT: return start;
+  case SHAPE_STRIDE: return start + step * row;
+  case SHAPE_SMALL: return start + test_random_below(rng, 50);
+  case SHAPE_FEW: return start + test_random_below(rng, 5) * 77777;
+  case SHAPE_SORTED: return start + row / 7;
+  case SHAPE_MULTIPLES: return start + test_random_below(rng, 900) * 60;
+  default:
+    return test_random(rng) % 5 == 0
+             ? (test_random(rng) & 1 ? UINT64_MAX : UINT64_C(1) << 63) - test_random_below(rng, 3)
+             : test_random(rng) >> test_random_below(rng, 64);
   }
 }
 
-static inline void column_make(MadeColumn *c, uint64_t *rng, ColumnType type, Shape shape, uint32_t rows, unsigned null_percent) {
+static inline void column_make(MadeColumn *c, uint64_t *rng, ColumnType type, Shape shape, uint32_t rows,
+                               unsigned null_percent) {
   bool strings = type_is_string(type);
   size_t width = strings ? sizeof(Bytes) : type_array_width(type);
-  *c = (MadeColumn){0};
+  *c = (MadeColumn){ 0 };
   c->values = calloc(rows, width);
   c->nulls = calloc(rows, 1);
   c->texts = calloc(rows, sizeof *c->texts);
-  c->input = (ChunkInput){.type = type, .width = type == TYPE_FIXED_BYTES ? FIXED_WIDTH : 0, .row_count = rows, .values = c->values};
+  c->input = (ChunkInput){
+    .type = type, .width = type == TYPE_FIXED_BYTES ? FIXED_WIDTH : 0, .row_count = rows, .values = c->values
+  };
   c->input.nulls = null_percent ? c->nulls : NULL;
   uint64_t start = test_random(rng) >> (shape == SHAPE_WILD ? 0 : 40), step = 1 + test_random_below(rng, 3);
   if (shape != SHAPE_WILD && test_random(rng) & 1) start = 0 - start;
@@ -99,9 +125,12 @@ static inline void column_make(MadeColumn *c, uint64_t *rng, ColumnType type, Sh
     uint64_t number = shape_number(shape, rng, start, step, i);
     c->nulls[i] = test_random_below(rng, 100) < null_percent;
     if (c->nulls[i]) continue;
-    if (strings) ((Bytes *)c->values)[i] = make_text(c, i, number, shape == SHAPE_WILD);
-    else if (type_is_float(type) && shape == SHAPE_WILD) set_wild_float(type, c->values, i, rng);
-    else set_number(type, c->values, i, number);
+    if (strings)
+      ((Bytes *)c->values)[i] = make_text(c, i, number, shape == SHAPE_WILD);
+    else if (type_is_float(type) && shape == SHAPE_WILD)
+      set_wild_float(type, c->values, i, rng);
+    else
+      set_number(type, c->values, i, number);
   }
 }
 
@@ -113,7 +142,7 @@ static inline void column_free(MadeColumn *c) {
 }
 
 static inline Value column_value(const MadeColumn *c, uint32_t row) {
-  Value null = {.type = c->input.type, .is_null = true};
+  Value null = { .type = c->input.type, .is_null = true };
   return c->nulls[row] ? null : value_from_array(c->input.type, c->values, row);
 }
 
@@ -126,9 +155,10 @@ typedef struct MadeChunk {
 
 /* False when the forced encoding cannot hold the column. */
 static inline bool chunk_make(MadeChunk *m, const MadeColumn *c, uint32_t forced) {
-  ChooseOptions options = {.forced = forced};
+  ChooseOptions options = { .forced = forced };
   uint64_t bound = chunk_encode_bound(&c->input);
-  uint8_t *out = aligned_alloc(64, round_up(bound, 64)), *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&c->input), 64));
+  uint8_t *out = aligned_alloc(64, round_up(bound, 64)),
+          *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&c->input), 64));
   memset(out, 0xa5, bound);
   memset(scratch, 0x5a, chunk_encode_scratch(&c->input));
   Status status = chunk_encode(&c->input, &options, out, scratch, &m->result);
@@ -156,9 +186,9 @@ static inline Value constant_near(const MadeColumn *c, uint64_t *rng) {
   uint64_t r = test_random(rng);
   ColumnType type = c->input.type;
   if (v.is_null || type_is_string(type)) {
-    static const char *const texts[] = {"", "v1", "v2", "colonnade", "colonnad", "caf", "\xf0\x9f\x8f\x9b", "z"};
+    static const char *const texts[] = { "", "v1", "v2", "colonnade", "colonnad", "caf", "\xf0\x9f\x8f\x9b", "z" };
     if (type_is_string(type) && (v.is_null || r % 4 == 0)) {
-      v = (Value){.type = type, .s = {(const uint8_t *)texts[r / 4 % 8], strlen(texts[r / 4 % 8])}};
+      v = (Value){ .type = type, .s = { (const uint8_t *)texts[r / 4 % 8], strlen(texts[r / 4 % 8]) } };
     }
     return v;
   }
@@ -166,15 +196,15 @@ static inline Value constant_near(const MadeColumn *c, uint64_t *rng) {
     if (r % 5 == 0) v.u += r / 5 % 3 - 1;
     if (r % 5 == 1) {
       double f = type >= TYPE_U8 ? (double)v.u : (double)v.i;
-      v = (Value){.type = TYPE_F64, .f = f + (double)(r / 5 % 3) * 0.5};
+      v = (Value){ .type = TYPE_F64, .f = f + (double)(r / 5 % 3) * 0.5 };
     }
-    if (r % 31 == 0) v = (Value){.type = TYPE_I64, .i = INT64_MIN};
-    if (r % 37 == 0) v = (Value){.type = TYPE_U64, .u = UINT64_MAX};
+    if (r % 31 == 0) v = (Value){ .type = TYPE_I64, .i = INT64_MIN };
+    if (r % 37 == 0) v = (Value){ .type = TYPE_U64, .u = UINT64_MAX };
   } else if (type_is_float(type)) {
-    if (r % 5 == 0) v = (Value){.type = TYPE_I64, .i = (int64_t)(r % 1000) - 500};
-    if (r % 11 == 0) v = (Value){.type = TYPE_F64, .f = NAN};
-    if (r % 13 == 0) v = (Value){.type = TYPE_F64, .f = -0.0};
-    if (r % 17 == 0) v = (Value){.type = TYPE_F64, .f = INFINITY};
+    if (r % 5 == 0) v = (Value){ .type = TYPE_I64, .i = (int64_t)(r % 1000) - 500 };
+    if (r % 11 == 0) v = (Value){ .type = TYPE_F64, .f = NAN };
+    if (r % 13 == 0) v = (Value){ .type = TYPE_F64, .f = -0.0 };
+    if (r % 17 == 0) v = (Value){ .type = TYPE_F64, .f = INFINITY };
   }
   return v;
 }
@@ -187,7 +217,8 @@ static inline void compare_make(Compare *compare, const MadeColumn *c, uint64_t 
                  : op == COMPARE_IS_NULL || op == COMPARE_IS_NOT_NULL ? 0
                                                                       : 1;
   for (size_t i = 0; i < count; i++) {
-    do constants[i] = constant_near(c, rng); while (constants[i].is_null && op != COMPARE_EQUAL && c->input.row_count > 50 && test_random(rng) % 16);
+    do constants[i] = constant_near(c, rng);
+    while (constants[i].is_null && op != COMPARE_EQUAL && c->input.row_count > 50 && test_random(rng) % 16);
   }
   if ((op == COMPARE_PREFIX || op == COMPARE_NOT_PREFIX) && !constants[0].is_null && constants[0].s.length > 1) {
     constants[0].s.length = 1 + test_random_below(rng, constants[0].s.length);
@@ -198,7 +229,8 @@ static inline void compare_make(Compare *compare, const MadeColumn *c, uint64_t 
 static inline void random_mask(uint64_t *rng, uint64_t mask[BLOCK_WORDS], uint32_t rows) {
   uint64_t kind = test_random_below(rng, 3);
   bitmap_fill_first(mask, BLOCK_WORDS, rows);
-  for (unsigned i = 0; kind && i < BLOCK_WORDS; i++) mask[i] &= kind == 1 ? test_random(rng) : test_random(rng) & test_random(rng) & test_random(rng);
+  for (unsigned i = 0; kind && i < BLOCK_WORDS; i++)
+    mask[i] &= kind == 1 ? test_random(rng) : test_random(rng) & test_random(rng) & test_random(rng);
 }
 
 static inline const SimdKernels *random_table(uint64_t *rng) {

@@ -14,7 +14,7 @@ static void check_column(const MadeColumn *c, uint64_t *rng) {
   for (unsigned i = 0; i < BLOCK_WORDS; i++) before[i] = mask[i] = test_random(rng) | test_random(rng);
   array_filter(&compare, c->values, c->input.nulls, rows, mask);
   for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
-    Value v = {.is_null = true};
+    Value v = { .is_null = true };
     if (i < rows) v = column_value(c, i);
     CHECK_INT(bit_get(mask, i), i < rows && bit_get(before, i) && compare_value(&compare, &v));
   }

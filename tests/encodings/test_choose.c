@@ -40,7 +40,7 @@ TEST(choose, a_common_divisor_narrows_timestamps) {
   int64_t *values = malloc(ROWS * sizeof *values);
   uint64_t rng = 1;
   for (uint32_t i = 0; i < ROWS; i++) values[i] = 1700000000000000 + (int64_t)test_random_below(&rng, 200) * 60000000;
-  ChunkInput input = {.type = TYPE_TIMESTAMP, .row_count = ROWS, .values = values};
+  ChunkInput input = { .type = TYPE_TIMESTAMP, .row_count = ROWS, .values = values };
   uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
   void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
   ChunkResult r;
@@ -59,7 +59,7 @@ TEST(choose, options_force_and_forbid) {
   uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&column.input), 64));
   void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&column.input), 64));
   ChunkResult r;
-  ChooseOptions options = {.forbidden = 1u << ENCODING_STRIDE};
+  ChooseOptions options = { .forbidden = 1u << ENCODING_STRIDE };
   CHECK_OK(chunk_encode(&column.input, &options, out, scratch, &r));
   CHECK_INT(r.encoding, ENCODING_PACKED);
   options.forbidden = UINT32_MAX;
@@ -82,7 +82,8 @@ TEST(choose, statistics_are_those_of_the_values) {
       MadeChunk m;
       int64_t low = INT64_MAX, high = INT64_MIN;
       uint32_t nulls = 0;
-      column_make(&c, &rng, every_type[type], (Shape)test_random_below(&rng, SHAPES), 1 + (uint32_t)test_random_below(&rng, 2000), 30);
+      column_make(&c, &rng, every_type[type], (Shape)test_random_below(&rng, SHAPES),
+                  1 + (uint32_t)test_random_below(&rng, 2000), 30);
       for (uint32_t i = 0; i < c.input.row_count; i++) {
         if (c.nulls[i]) {
           nulls++;

@@ -49,9 +49,9 @@ static void damage(uint64_t *rng, uint8_t *bytes, uint64_t length) {
   for (uint64_t i = 0; i < flips; i++) {
     uint64_t at = test_random(rng) % 2 ? test_random_below(rng, head) : test_random_below(rng, length);
     switch (test_random_below(rng, 3)) {
-      case 0: bytes[at] ^= (uint8_t)(1u << test_random_below(rng, 8)); break;
-      case 1: bytes[at] = (uint8_t)test_random(rng); break;
-      default: bytes[at] = test_random(rng) & 1 ? 0xff : 0; break;
+    case 0: bytes[at] ^= (uint8_t)(1u << test_random_below(rng, 8)); break;
+    case 1: bytes[at] = (uint8_t)test_random(rng); break;
+    default: bytes[at] = test_random(rng) & 1 ? 0xff : 0; break;
     }
   }
 }
@@ -62,7 +62,8 @@ TEST(chunk, damaged_bytes_are_refused_or_consistent) {
     for (unsigned type = 0; type < TYPES; type++) {
       for (int shape = 0; shape < SHAPES; shape++) {
         MadeColumn column;
-        column_make(&column, &rng, every_type[type], (Shape)shape, 1 + (uint32_t)test_random_below(&rng, 2200), test_random(&rng) & 1 ? 20 : 0);
+        column_make(&column, &rng, every_type[type], (Shape)shape, 1 + (uint32_t)test_random_below(&rng, 2200),
+                    test_random(&rng) & 1 ? 20 : 0);
         for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_DICTIONARY; encoding++) {
           MadeChunk made;
           if (!chunk_make(&made, &column, encoding)) continue;

@@ -1,4 +1,5 @@
-/* Every codec with every type: bits come back, filters agree with compare_value row by row, aggregates with plain loops. */
+/* Every codec with every type: bits come back, filters agree with compare_value row by row, aggregates with plain
+ * loops. */
 #include "encodings/codec.h"
 
 #include "tests/encodings/column_maker.h"
@@ -9,16 +10,22 @@ typedef void ColumnTest(const MadeColumn *column, MadeChunk *chunk, uint64_t *rn
 static unsigned reached[TYPES][ENCODING_DICTIONARY + 1];
 
 static uint32_t random_rows(uint64_t *rng) {
-  static const uint32_t rows[] = {1, 2, 63, 64, 1000, 1023, 1024, 1025, 2048, 3000};
+  static const uint32_t rows[] = { 1, 2, 63, 64, 1000, 1023, 1024, 1025, 2048, 3000 };
   uint64_t r = test_random(rng);
   return r % 40 == 0 ? 65536 : r % 3 == 0 ? 1 + (uint32_t)(r / 64 % 5000) : rows[r / 64 % 10];
 }
 
 static void with_column(unsigned type, uint64_t *rng, ColumnTest *test) {
-  static const unsigned null_percents[] = {0, 0, 10, 97, 100};
+  static const unsigned null_percents[] = { 0, 0, 10, 97, 100 };
   for (int shape = 0; shape < SHAPES; shape++) {
     MadeColumn column;
-    column_make(&column, rng, every_type[type], (Shape)shape, random_rows(rng), null_percents[test_random_below(rng, 5)]);
+    uint32_t rows = random_rows(rng);
+    unsigned nulls = null_percents[test_random_below(rng, 5)];
+    if (shape == SHAPE_STRIDE) { /* there is none with nulls, or of one row */
+      rows += rows == 1;
+      nulls = 0;
+    }
+    column_make(&column, rng, every_type[type], (Shape)shape, rows, nulls);
     for (uint32_t encoding = 0; encoding <= ENCODING_DICTIONARY; encoding++) {
       MadeChunk chunk;
       simd_force(random_table(rng));
@@ -34,7 +41,7 @@ static void with_column(unsigned type, uint64_t *rng, ColumnTest *test) {
 
 static void on_every_column(uint64_t rounds, ColumnTest *test) {
   uint64_t rng = 11;
-  for (uint64_t i = 0; i < test_scaled(rounds); i++) {
+  for (uint64_t i = 0; i < test_scaled(rounds) || i < 2; i++) {
     for (unsigned type = 0; type < TYPES; type++) with_column(type, &rng, test);
   }
   simd_force(NULL);
@@ -45,7 +52,7 @@ static void on_every_column(uint64_t rounds, ColumnTest *test) {
 static void check_same(const MadeColumn *c, const void *decoded, uint32_t i, uint32_t row) {
   ColumnType type = c->input.type;
   if (type_is_string(type)) {
-    Bytes got = ((const Bytes *)decoded)[i], want = c->nulls[row] ? (Bytes){0} : ((const Bytes *)c->values)[row];
+    Bytes got = ((const Bytes *)decoded)[i], want = c->nulls[row] ? (Bytes){ 0 } : ((const Bytes *)c->values)[row];
     CHECK_INT(got.length, want.length);
     if (got.length) CHECK_BYTES(got.data, want.data, got.length);
     return;
@@ -88,7 +95,8 @@ TEST(codec, decode_gives_back_every_bit) {
     CHECK(reached[t][ENCODING_PLAIN] > 0);
     CHECK(reached[t][ENCODING_DICTIONARY] > 0);
     CHECK_INT(reached[t][ENCODING_PACKED] > 0, packable);
-    CHECK_INT(reached[t][ENCODING_STRIDE] > 0, packable && every_type[t] != TYPE_BOOL);
+    if (packable && type_array_width(every_type[t]) >= 4) CHECK(reached[t][ENCODING_STRIDE] > 0); /* short ones wrap */
+    if (!packable || every_type[t] == TYPE_BOOL) CHECK_INT(reached[t][ENCODING_STRIDE], 0);
     CHECK_INT(reached[t][ENCODING_BITS] > 0, every_type[t] == TYPE_BOOL);
   }
 }
@@ -126,8 +134,10 @@ static void check_codes(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
     for (uint32_t i = 0; i < chunk_block_rows(&m->chunk, block); i++) {
       Value want = column_value(c, block * BLOCK_ROWS + i), got;
       codec_code_value(&m->chunk, codes[i], &got);
-      if (want.is_null) CHECK_INT(codes[i], 0);
-      else CHECK_INT(value_compare(&got, &want), 0);
+      if (want.is_null)
+        CHECK_INT(codes[i], 0);
+      else
+        CHECK_INT(value_compare(&got, &want), 0);
     }
   }
 }
@@ -135,7 +145,8 @@ TEST(codec, codes_ascend_with_their_values) { on_every_column(4, check_codes); }
 
 /* ---- filters ---- */
 
-static void check_block_mask(const MadeColumn *c, const Compare *compare, uint32_t block, const uint64_t *before, const uint64_t *after) {
+static void check_block_mask(const MadeColumn *c, const Compare *compare, uint32_t block, const uint64_t *before,
+                             const uint64_t *after) {
   for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
     uint32_t row = block * BLOCK_ROWS + i;
     bool matches = false;
@@ -224,8 +235,10 @@ typedef struct Oracle {
 
 static void oracle_add(Oracle *o, ColumnType type, uint32_t i, Value v) {
   if (v.is_null) return;
-  if (type_is_float(type)) o->lanes[i % 8] += v.f;
-  else if (!type_is_string(type)) o->sum += type >= TYPE_U8 && type <= TYPE_U64 ? (__int128)v.u : (__int128)v.i;
+  if (type_is_float(type))
+    o->lanes[i % 8] += v.f;
+  else if (!type_is_string(type))
+    o->sum += type >= TYPE_U8 && type <= TYPE_U64 ? (__int128)v.u : (__int128)v.i;
   if (o->count == 0 || value_compare(&v, &o->minimum) < 0) o->minimum = v;
   if (o->count == 0 || value_compare(&v, &o->maximum) > 0) o->maximum = v;
   o->count++;
@@ -241,8 +254,10 @@ static void check_state(const AggregateState *s, const Oracle *o) {
     CHECK_INT(s->sum.high, (int64_t)(o->sum >> 64));
   }
   for (unsigned i = 0; i < 8; i++) {
-    if (o->lanes[i] == o->lanes[i]) CHECK_BYTES(&s->lanes[i], &o->lanes[i], 8);
-    else CHECK(s->lanes[i] != s->lanes[i]);
+    if (o->lanes[i] == o->lanes[i])
+      CHECK_BYTES(&s->lanes[i], &o->lanes[i], 8);
+    else
+      CHECK(s->lanes[i] != s->lanes[i]);
   }
   if (!o->count) return;
   CHECK_INT(value_compare(&low, &o->minimum), 0);
@@ -254,7 +269,7 @@ static void check_aggregate(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
   enum { EVERYTHING = AGGREGATE_COUNT | AGGREGATE_SUM | AGGREGATE_MIN | AGGREGATE_MAX };
   for (unsigned round = 0; round < 4; round++) {
     AggregateState all, one_by_one, by_value;
-    Oracle oracle = {0};
+    Oracle oracle = { 0 };
     ColumnType type = c->input.type;
     uint64_t blocks = m->chunk.block_count == 64 ? UINT64_MAX : (UINT64_C(1) << m->chunk.block_count) - 1;
     aggregate_init(&all, type, EVERYTHING);
@@ -262,8 +277,10 @@ static void check_aggregate(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
     aggregate_init(&by_value, type, EVERYTHING);
     for (uint32_t b = 0; b < m->chunk.block_count; b++) {
       uint32_t rows = chunk_block_rows(&m->chunk, b);
-      if (round) random_mask(rng, masks[b], rows);
-      else bitmap_fill_first(masks[b], BLOCK_WORDS, BLOCK_ROWS);
+      if (round)
+        random_mask(rng, masks[b], rows);
+      else
+        bitmap_fill_first(masks[b], BLOCK_WORDS, BLOCK_ROWS);
       codec_aggregate(&m->chunk, b, round ? masks[b] : NULL, &one_by_one);
       for (uint32_t i = 0; i < rows; i++) {
         if (!bit_get(masks[b], i)) continue;
@@ -287,7 +304,7 @@ TEST(codec, aggregates_agree_with_plain_loops) { on_every_column(8, check_aggreg
 
 TEST(codec, aggregates_merge) {
   AggregateState a, b;
-  Value three = {.type = TYPE_I64, .i = 3}, minus = {.type = TYPE_I64, .i = -9}, low, high;
+  Value three = { .type = TYPE_I64, .i = 3 }, minus = { .type = TYPE_I64, .i = -9 }, low, high;
   aggregate_init(&a, TYPE_I64, AGGREGATE_SUM | AGGREGATE_MIN | AGGREGATE_MAX);
   aggregate_init(&b, TYPE_I64, AGGREGATE_SUM | AGGREGATE_MIN | AGGREGATE_MAX);
   aggregate_value(&a, 0, &three);
@@ -307,13 +324,13 @@ TEST(codec, aggregates_merge) {
 /* ---- what ran ---- */
 
 TEST(codec, every_table_runs_and_is_counted) {
-  static const Counter counters[] = {COUNTER_kernel_scalar, COUNTER_kernel_avx2, COUNTER_kernel_avx512};
+  static const Counter counters[] = { COUNTER_kernel_scalar, COUNTER_kernel_avx2, COUNTER_kernel_avx512 };
   uint64_t rng = 3, scratch[CODEC_FILTER_SCRATCH / 8], masks[3][BLOCK_WORDS];
   MadeColumn column;
   MadeChunk chunk;
   Compare compare;
   CodecFilter filter;
-  Value limit = {.type = TYPE_I64, .i = 25};
+  Value limit = { .type = TYPE_I64, .i = 25 };
   column_make(&column, &rng, TYPE_I64, SHAPE_SMALL, 3000, 0);
   CHECK(chunk_make(&chunk, &column, ENCODING_PACKED));
   CHECK_OK(compare_bind(TYPE_I64, COMPARE_LESS, &limit, 1, NULL, &compare));

@@ -1,4 +1,5 @@
-/* Comparisons of mathematical values: bound comparisons against exact arithmetic on pairs of every two numeric types. */
+/* Comparisons of mathematical values: bound comparisons against exact arithmetic on pairs of every two numeric types.
+ */
 #include "encodings/compare.h"
 
 #include <math.h>
@@ -33,29 +34,54 @@ static int order_of_numbers(const Value *a, const Value *b) {
 
 static bool verdict(CompareOperator op, int order) {
   switch (op) {
-    case COMPARE_EQUAL: return order == 0;
-    case COMPARE_NOT_EQUAL: return order != 0;
-    case COMPARE_LESS: return order < 0;
-    case COMPARE_LESS_EQUAL: return order <= 0;
-    case COMPARE_GREATER: return order > 0;
-    default: return order >= 0;
+  case COMPARE_EQUAL: return order == 0;
+  case COMPARE_NOT_EQUAL: return order != 0;
+  case COMPARE_LESS: return order < 0;
+  case COMPARE_LESS_EQUAL: return order <= 0;
+  case COMPARE_GREATER: return order > 0;
+  default: return order >= 0;
   }
 }
 
-static const ColumnType numbers[] = {TYPE_I8, TYPE_I16, TYPE_I32, TYPE_I64, TYPE_U8, TYPE_U16, TYPE_U32, TYPE_U64, TYPE_F32, TYPE_F64};
+static const ColumnType numbers[] = { TYPE_I8,  TYPE_I16, TYPE_I32, TYPE_I64, TYPE_U8,
+                                      TYPE_U16, TYPE_U32, TYPE_U64, TYPE_F32, TYPE_F64 };
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
 /* A number of this type near an edge of some type. */
 static Value number_near_an_edge(uint64_t *rng, ColumnType type) {
-  static const double edges[] = {0, 0.5, -0.5, 127, 128, 255, 256, -128, -129, 32767.5, 65535, 2147483647, 2147483648.0, 4294967295.0,
-                                 9007199254740992.0, 9007199254740994.0, 9223372036854775808.0, -9223372036854775808.0,
-                                 18446744073709551616.0, 1e300, -1e300, 5e-324, INFINITY, -INFINITY, NAN, -0.0, 0.1};
+  static const double edges[] = { 0,
+                                  0.5,
+                                  -0.5,
+                                  127,
+                                  128,
+                                  255,
+                                  256,
+                                  -128,
+                                  -129,
+                                  32767.5,
+                                  65535,
+                                  2147483647,
+                                  2147483648.0,
+                                  4294967295.0,
+                                  9007199254740992.0,
+                                  9007199254740994.0,
+                                  9223372036854775808.0,
+                                  -9223372036854775808.0,
+                                  18446744073709551616.0,
+                                  1e300,
+                                  -1e300,
+                                  5e-324,
+                                  INFINITY,
+                                  -INFINITY,
+                                  NAN,
+                                  -0.0,
+                                  0.1 };
   uint64_t r = test_random(rng);
   double edge = edges[r % (sizeof edges / sizeof *edges)];
   int64_t nudge = (int64_t)(r >> 32) % 3 - 1;
   uint8_t bytes[8];
-  if (type == TYPE_F64) return (Value){.type = type, .f = edge + (r & 1024 ? (double)nudge : 0)};
-  if (type == TYPE_F32) return (Value){.type = type, .f = (double)(float)(edge + (double)nudge)};
+  if (type == TYPE_F64) return (Value){ .type = type, .f = edge + (r & 1024 ? (double)nudge : 0) };
+  if (type == TYPE_F32) return (Value){ .type = type, .f = (double)(float)(edge + (double)nudge) };
   uint64_t whole = edge > -9e18 && edge < 9e18 ? (uint64_t)(int64_t)edge : r & 2048 ? UINT64_C(1) << 63 : UINT64_MAX;
   whole += (uint64_t)nudge;
   memcpy(bytes, &whole, 8);
@@ -107,8 +133,9 @@ static Compare bound(ColumnType type, CompareOperator op, Value constant) {
 }
 
 TEST(compare, constants_outside_the_domain_are_decided_before) {
-  Value half = {.type = TYPE_F64, .f = 2.5}, huge = {.type = TYPE_F64, .f = 1e300}, u = {.type = TYPE_U64, .u = UINT64_MAX};
-  Value nan = {.type = TYPE_F64, .f = NAN}, low = {.type = TYPE_I64, .i = -129};
+  Value half = { .type = TYPE_F64, .f = 2.5 }, huge = { .type = TYPE_F64, .f = 1e300 },
+        u = { .type = TYPE_U64, .u = UINT64_MAX };
+  Value nan = { .type = TYPE_F64, .f = NAN }, low = { .type = TYPE_I64, .i = -129 };
   Compare c = bound(TYPE_I32, COMPARE_GREATER, half);
   CHECK_INT(c.kind, COMPARE_KIND_RANGE);
   CHECK_INT(c.low, 3);
@@ -123,8 +150,9 @@ TEST(compare, constants_outside_the_domain_are_decided_before) {
 }
 
 TEST(compare, zeros_are_equal_and_nans_are_one_value_above_infinity) {
-  Value zero = {.type = TYPE_F64, .f = 0.0}, minus_zero = {.type = TYPE_F64, .f = -0.0}, nan = {.type = TYPE_F64, .f = NAN};
-  Value infinity = {.type = TYPE_F64, .f = INFINITY}, other_nan = {.type = TYPE_F64, .f = -NAN};
+  Value zero = { .type = TYPE_F64, .f = 0.0 }, minus_zero = { .type = TYPE_F64, .f = -0.0 },
+        nan = { .type = TYPE_F64, .f = NAN };
+  Value infinity = { .type = TYPE_F64, .f = INFINITY }, other_nan = { .type = TYPE_F64, .f = -NAN };
   Compare c = bound(TYPE_F64, COMPARE_EQUAL, minus_zero);
   CHECK(compare_value(&c, &zero));
   c = bound(TYPE_F32, COMPARE_EQUAL, nan);
@@ -134,7 +162,8 @@ TEST(compare, zeros_are_equal_and_nans_are_one_value_above_infinity) {
 }
 
 TEST(compare, nulls_match_nothing_but_is_null) {
-  Value null = {.type = TYPE_NONE, .is_null = true}, one = {.type = TYPE_I64, .i = 1}, nine = {.type = TYPE_I64, .i = 9};
+  Value null = { .type = TYPE_NONE, .is_null = true }, one = { .type = TYPE_I64, .i = 1 },
+        nine = { .type = TYPE_I64, .i = 9 };
   Compare c;
   int64_t memory[3];
   for (int op = COMPARE_EQUAL; op <= COMPARE_GREATER_EQUAL; op++) {
@@ -146,7 +175,7 @@ TEST(compare, nulls_match_nothing_but_is_null) {
   CHECK(compare_value(&c, &null) && !compare_value(&c, &one));
   CHECK_OK(compare_bind(TYPE_I64, COMPARE_IS_NOT_NULL, NULL, 0, NULL, &c));
   CHECK(!compare_value(&c, &null) && compare_value(&c, &one));
-  Value list[] = {one, null}, ends[] = {null, one};
+  Value list[] = { one, null }, ends[] = { null, one };
   CHECK_OK(compare_bind(TYPE_I64, COMPARE_IN, list, 2, memory, &c));
   CHECK(compare_value(&c, &one) && !compare_value(&c, &nine));
   CHECK_OK(compare_bind(TYPE_I64, COMPARE_NOT_IN, list, 2, memory, &c));
@@ -159,8 +188,9 @@ TEST(compare, nulls_match_nothing_but_is_null) {
 
 TEST(compare, dates_and_timestamps) {
   const int64_t day = INT64_C(86400000000);
-  Value noon = {.type = TYPE_TIMESTAMP, .i = 3 * day + day / 2}, before = {.type = TYPE_TIMESTAMP, .i = -1};
-  Value third = {.type = TYPE_DATE, .i = 3}, fourth = {.type = TYPE_DATE, .i = 4}, minus = {.type = TYPE_DATE, .i = -1};
+  Value noon = { .type = TYPE_TIMESTAMP, .i = 3 * day + day / 2 }, before = { .type = TYPE_TIMESTAMP, .i = -1 };
+  Value third = { .type = TYPE_DATE, .i = 3 }, fourth = { .type = TYPE_DATE, .i = 4 },
+        minus = { .type = TYPE_DATE, .i = -1 };
   Compare c = bound(TYPE_DATE, COMPARE_GREATER, noon);
   CHECK(compare_value(&c, &fourth) && !compare_value(&c, &third));
   c = bound(TYPE_DATE, COMPARE_LESS_EQUAL, before);
@@ -176,7 +206,7 @@ static Bytes random_text(uint64_t *rng, char *buffer) {
   size_t length = test_random_below(rng, 12);
   for (size_t i = 0; i < length; i++) buffer[i] = i < 7 && test_random(rng) % 8 ? 'a' : (char)test_random_below(rng, 3);
   if (test_random(rng) % 9 == 0) memset(buffer, 0xff, length);
-  return (Bytes){(const uint8_t *)buffer, length};
+  return (Bytes){ (const uint8_t *)buffer, length };
 }
 static bool begins_with(Bytes v, Bytes p) { return v.length >= p.length && memcmp(v.data, p.data, p.length) == 0; }
 
@@ -186,7 +216,7 @@ TEST(compare, strings_compare_by_bytes_and_their_zones_are_sound) {
   for (uint64_t round = 0; round < test_scaled(100000); round++) {
     char buffers[12][12];
     Bytes values[10];
-    Value a = {.type = TYPE_BYTES, .s = random_text(&rng, buffers[10])};
+    Value a = { .type = TYPE_BYTES, .s = random_text(&rng, buffers[10]) };
     CompareOperator op = (CompareOperator)test_random_below(&rng, COMPARE_GREATER_EQUAL + 3);
     if (op > COMPARE_GREATER_EQUAL) op = op == COMPARE_GREATER_EQUAL + 1 ? COMPARE_PREFIX : COMPARE_NOT_PREFIX;
     Compare c = bound(TYPE_BYTES, op, a);
@@ -198,10 +228,11 @@ TEST(compare, strings_compare_by_bytes_and_their_zones_are_sound) {
       int64_t image = bytes_image(values[i]);
       if (image < low) low = image;
       if (image > high) high = image;
-      Value v = {.type = TYPE_BYTES, .s = values[i]};
-      bool want = op == COMPARE_PREFIX       ? begins_with(values[i], a.s)
-                  : op == COMPARE_NOT_PREFIX ? !begins_with(values[i], a.s)
-                                             : verdict(op, bytes_compare(values[i].data, values[i].length, a.s.data, a.s.length));
+      Value v = { .type = TYPE_BYTES, .s = values[i] };
+      bool want = op == COMPARE_PREFIX ? begins_with(values[i], a.s)
+                  : op == COMPARE_NOT_PREFIX
+                    ? !begins_with(values[i], a.s)
+                    : verdict(op, bytes_compare(values[i].data, values[i].length, a.s.data, a.s.length));
       CHECK_INT(compare_value(&c, &v), want);
       matches += want;
     }
@@ -216,7 +247,8 @@ TEST(compare, strings_compare_by_bytes_and_their_zones_are_sound) {
 }
 
 TEST(compare, zones_of_numbers) {
-  Value five = {.type = TYPE_I64, .i = 5}, members[] = {{.type = TYPE_I64, .i = 1}, {.type = TYPE_I64, .i = 2}, {.type = TYPE_I64, .i = 9}};
+  Value five = { .type = TYPE_I64, .i = 5 },
+        members[] = { { .type = TYPE_I64, .i = 1 }, { .type = TYPE_I64, .i = 2 }, { .type = TYPE_I64, .i = 9 } };
   int64_t memory[3];
   Compare c = bound(TYPE_I64, COMPARE_LESS, five), set;
   CHECK_INT(compare_zone(&c, 5, 9, 0, 3), ZONE_NONE);
@@ -239,7 +271,8 @@ TEST(compare, zones_of_numbers) {
 }
 
 TEST(compare, wrong_constants_are_refused) {
-  Value number = {.type = TYPE_I64, .i = 1}, text = {.type = TYPE_STRING, .s = {(const uint8_t *)"x", 1}}, flag = {.type = TYPE_BOOL, .i = 1};
+  Value number = { .type = TYPE_I64, .i = 1 }, text = { .type = TYPE_STRING, .s = { (const uint8_t *)"x", 1 } },
+        flag = { .type = TYPE_BOOL, .i = 1 };
   Compare c;
   CHECK_STATUS(compare_bind(TYPE_STRING, COMPARE_EQUAL, &number, 1, NULL, &c), KVSTORE_TYPE);
   CHECK_STATUS(compare_bind(TYPE_I64, COMPARE_EQUAL, &text, 1, NULL, &c), KVSTORE_TYPE);

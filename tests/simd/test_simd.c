@@ -1,4 +1,5 @@
-/* Every table against plain loops over the values that were packed, and so against the scalar one; every width 0 to 64. */
+/* Every table against plain loops over the values that were packed, and so against the scalar one; every width 0 to 64.
+ */
 #include "simd/simd.h"
 
 #include <math.h>
@@ -21,10 +22,14 @@ static uint64_t lane_get(const Lanes *l, unsigned index, unsigned i) {
   return index == 0 ? l->of8[i] : index == 1 ? l->of16[i] : index == 2 ? l->of32[i] : l->of64[i];
 }
 static void lane_set(Lanes *l, unsigned index, unsigned i, uint64_t value) {
-  if (index == 0) l->of8[i] = (uint8_t)value;
-  else if (index == 1) l->of16[i] = (uint16_t)value;
-  else if (index == 2) l->of32[i] = (uint32_t)value;
-  else l->of64[i] = value;
+  if (index == 0)
+    l->of8[i] = (uint8_t)value;
+  else if (index == 1)
+    l->of16[i] = (uint16_t)value;
+  else if (index == 2)
+    l->of32[i] = (uint32_t)value;
+  else
+    l->of64[i] = value;
 }
 
 /* Values of `width` bits: random, few, at the ends. */
@@ -32,7 +37,10 @@ static void draw(uint64_t *rng, unsigned width, uint64_t values[SIMD_ROWS]) {
   uint64_t mask = simd_width_mask(width), kind = test_random_below(rng, 4);
   for (unsigned i = 0; i < SIMD_ROWS; i++) {
     uint64_t r = test_random(rng);
-    values[i] = kind == 0 ? r & mask : kind == 1 ? (r % 3) & mask : kind == 2 ? (r & 1 ? mask : 0) : (r >> (r % 60)) & mask;
+    values[i] = kind == 0   ? r & mask
+                : kind == 1 ? (r % 3) & mask
+                : kind == 2 ? (r & 1 ? mask : 0)
+                            : (r >> (r % 60)) & mask;
   }
 }
 
@@ -53,8 +61,10 @@ static void pack_bit_by_bit(const uint64_t values[SIMD_ROWS], unsigned width, ui
 static void random_mask(uint64_t *rng, uint64_t mask[SIMD_WORDS]) {
   uint64_t kind = test_random_below(rng, 4);
   for (unsigned i = 0; i < SIMD_WORDS; i++) {
-    mask[i] = kind == 0 ? UINT64_MAX : kind == 1 ? test_random(rng) : kind == 2 ? test_random(rng) & test_random(rng) & test_random(rng)
-                                                                                 : 0;
+    mask[i] = kind == 0   ? UINT64_MAX
+              : kind == 1 ? test_random(rng)
+              : kind == 2 ? test_random(rng) & test_random(rng) & test_random(rng)
+                          : 0;
   }
   if (kind == 3) bit_set(mask, test_random_below(rng, SIMD_ROWS));
 }
@@ -98,7 +108,8 @@ static void check_pack_and_unpack(const SimdKernels *k, uint64_t *rng) {
 }
 TEST(simd, packs_and_unpacks_every_width) { on_every_table(check_pack_and_unpack); }
 
-static void check_verdicts(uint64_t before[SIMD_WORDS], uint64_t after[SIMD_WORDS], const bool verdicts[SIMD_ROWS], bool flip) {
+static void check_verdicts(uint64_t before[SIMD_WORDS], uint64_t after[SIMD_WORDS], const bool verdicts[SIMD_ROWS],
+                           bool flip) {
   for (unsigned i = 0; i < SIMD_ROWS; i++) CHECK_INT(bit_get(after, i), bit_get(before, i) && verdicts[i] != flip);
 }
 
@@ -160,7 +171,7 @@ TEST(simd, ranges_of_signed_arrays_wrap) { on_every_table(check_signed_ranges); 
 static void check_sum(const SimdKernels *k, uint64_t *rng) {
   for (unsigned width = 0; width <= 64; width++) {
     for (uint64_t round = 0; round < 8; round++) {
-      uint64_t values[SIMD_ROWS], mask[SIMD_WORDS], sum[2] = {UINT64_MAX - 5, 3};
+      uint64_t values[SIMD_ROWS], mask[SIMD_WORDS], sum[2] = { UINT64_MAX - 5, 3 };
       uint8_t packed[PACKED_MAX + 8];
       draw(rng, width, values);
       if (round == 1) memset(values, 0xff, sizeof values);
@@ -223,7 +234,7 @@ TEST(simd, scales_between_all_widths) { on_every_table(check_scale); }
 /* ---- floats ---- */
 
 static double odd_double(uint64_t *rng) {
-  static const double edges[] = {0.0, -0.0, 1.0, -1.0, 1e300, -1e300, 5e-324, -5e-324, 2.5};
+  static const double edges[] = { 0.0, -0.0, 1.0, -1.0, 1e300, -1e300, 5e-324, -5e-324, 2.5 };
   uint64_t r = test_random(rng), bits = test_random(rng);
   double value;
   if (r % 8 == 0) return NAN;
@@ -262,7 +273,7 @@ TEST(simd, float_ranges_take_nan_only_when_asked) { on_every_table(check_float_r
 
 static void check_float_sums(const SimdKernels *k, uint64_t *rng) {
   for (unsigned round = 0; round < 20; round++) {
-    double wide[SIMD_ROWS], lanes[8] = {0}, expected[8] = {0};
+    double wide[SIMD_ROWS], lanes[8] = { 0 }, expected[8] = { 0 };
     float narrow[SIMD_ROWS];
     uint64_t mask[SIMD_WORDS];
     for (unsigned i = 0; i < SIMD_ROWS; i++) {
@@ -353,7 +364,7 @@ static void check_rows(const SimdKernels *k, uint64_t *rng) {
 TEST(simd, visibility_and_expiry_of_rows) { on_every_table(check_rows); }
 
 static void check_masks(const SimdKernels *k, uint64_t *rng) {
-  uint64_t words[1030] = {0}, other[1030] = {0};
+  uint64_t words[1030] = { 0 }, other[1030] = { 0 };
   for (unsigned n = 0; n <= 1030; n += n < 40 ? 1 : 110) {
     uint64_t count = 0, both = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -389,7 +400,7 @@ TEST(simd, dispatch_takes_the_best_table_and_obeys_the_environment) {
 }
 
 TEST(simd, each_table_counts_its_calls) {
-  static const Counter counters[] = {COUNTER_kernel_scalar, COUNTER_kernel_avx2, COUNTER_kernel_avx512};
+  static const Counter counters[] = { COUNTER_kernel_scalar, COUNTER_kernel_avx2, COUNTER_kernel_avx512 };
   for (int level = SIMD_SCALAR; level < SIMD_LEVELS; level++) {
     const SimdKernels *k = simd_table((SimdLevel)level);
     if (!k) continue;
