@@ -32,6 +32,7 @@
   X(blocks_certain, "blocks whose zone map says that every row matches")              \
   X(segments_skipped, "segments answered by the directory of their run")              \
   X(blocks_scanned, "blocks whose bytes a kernel read")                               \
+  X(blocks_by_position, "blocks with few rows left, looked at one by one")            \
   X(units_verified, "units whose checksum was compared")                              \
   X(kernel_scalar, "kernel calls through the scalar table")                           \
   X(kernel_avx2, "kernel calls through the AVX2 table")                               \

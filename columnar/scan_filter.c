@@ -6,6 +6,8 @@
  *
  * AND evaluates its children in order of bytes x observed selectivity, each on what the former left. OR evaluates in order
  * of bytes x what they leave over, each on the rows that none before it took (the complement). */
+#include "base/bitmap.h"
+#include "base/counters.h"
 #include "columnar/scan_internal.h"
 #include "encodings/array.h"
 
@@ -176,6 +178,7 @@ static Status leaf_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks
   } else {
     leaf_arrays(scan, column, node, dense, masks);
   }
+  if (few) COUNT_MANY(blocks_by_position, (uint64_t)__builtin_popcountll(few));
   while (few) {
     uint32_t block = take_block(&few);
     leaf_positions(column, node, state, block, (*masks)[block]);
