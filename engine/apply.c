@@ -293,9 +293,9 @@ Status apply_forget(Store *store, uint64_t sequence) {
 
 /* ---- adopted runs ---- */
 
-void adopt_payload_write(const AdoptPayload *p, Buffer *out) {
-  run_entry_encode(p->entry, out);
-  buffer_u64(out, p->next_row_id);
+enum { REPLACED_INLINE_MAX = 4096 };
+
+static void write_replaced(const AdoptPayload *p, Buffer *out) {
   buffer_u32(out, p->run_count);
   for (uint32_t i = 0; i < p->run_count; i++) {
     buffer_u32(out, p->runs[i].number);
@@ -307,6 +307,22 @@ void adopt_payload_write(const AdoptPayload *p, Buffer *out) {
   }
   buffer_varint(out, p->key_count);
   for (size_t i = 0; i < p->key_count; i++) buffer_bytes(out, p->keys[i].data, p->keys[i].length);
+}
+
+Status adopt_payload_write(const AdoptPayload *p, SpaceJob *job, Buffer *out) {
+  Buffer replaced = { 0 };
+  Extent extent = { 0 };
+  write_replaced(p, &replaced);
+  Status status = buffer_status(&replaced);
+  bool own_extent = replaced.length > REPLACED_INLINE_MAX;
+  if (status == KVSTORE_OK && own_extent) status = space_write(job, replaced.data, replaced.length, &extent);
+  run_entry_encode(p->entry, out);
+  buffer_u64(out, p->next_row_id);
+  buffer_u8(out, own_extent);
+  if (own_extent) extent_encode(&extent, out);
+  else buffer_bytes(out, replaced.data, replaced.length);
+  buffer_release(&replaced);
+  return status == KVSTORE_OK ? buffer_status(out) : status;
 }
 
 static const RunLayer *layer_of_run(const Era *era, uint32_t number) {
@@ -393,11 +409,7 @@ static Status adopt_into(Store *store, FamilyState *from, RunHandle *run, Adopte
 /* Positions in runs that a compaction has replaced since are looked up again by the keys of the adopted run (VIS-5). */
 static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena *arena, AdoptedDeletes *out);
 
-static Status read_replaced(Era *era, RunHandle *run, Reader *in, uint64_t sequence, AdoptedDeletes **out) {
-  AdoptedDeletes *a = memory_allocate_zeroed(sizeof *a);
-  if (!a) return status_nomem();
-  atomic_init(&a->references, 1);
-  *out = a;
+static Status read_replaced(Era *era, RunHandle *run, Reader *in, uint64_t sequence, AdoptedDeletes *a) {
   uint32_t count = reader_u32(in);
   bool all_there = true;
   if (in->failed || count > reader_left(in) / 5) return status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
@@ -415,6 +427,39 @@ static Status read_replaced(Era *era, RunHandle *run, Reader *in, uint64_t seque
     a->run_count++;
   }
   return all_there ? KVSTORE_OK : replaced_by_key(era, run, sequence, &a->arena, a);
+}
+
+static Status end_replaced_keys(Store *store, Era *era, Reader *in, uint64_t sequence) {
+  uint64_t keys = reader_varint(in);
+  for (uint64_t i = 0; i < keys; i++) {
+    Bytes key = reader_bytes(in);
+    if (in->failed || !key.length) return status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
+    TRY(end_delta_rows(store, era, key, sequence));
+  }
+  return KVSTORE_OK;
+}
+
+/* What the run replaces, from the record or from the extent that it names. */
+static Status apply_replaced(Store *store, Era *era, RunHandle *run, Reader *in, uint64_t file_size, uint64_t sequence,
+                             AdoptedDeletes **out) {
+  AdoptedDeletes *a = memory_allocate_zeroed(sizeof *a);
+  if (!a) return status_nomem();
+  atomic_init(&a->references, 1);
+  *out = a;
+  uint8_t *own = NULL;
+  Reader list = { 0 };
+  if (reader_u8(in)) {
+    TRY(extent_decode(in, file_size, &a->extent));
+    TRY(extent_read(&store->file, &a->extent, &own));
+    list = reader_over(own, (size_t)a->extent.length);
+  } else {
+    Bytes here = reader_bytes(in);
+    list = reader_over(here.data, here.length);
+  }
+  Status status = read_replaced(era, run, &list, sequence, a);
+  if (status == KVSTORE_OK) status = end_replaced_keys(store, era, &list, sequence);
+  memory_release(own);
+  return status;
 }
 
 static int by_position(const void *a, const void *b) {
@@ -478,13 +523,7 @@ Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) 
     status = status_fail(KVSTORE_CORRUPT, "an adopted run is not of its family's kind");
   if (status == KVSTORE_OK) status = run_handle_open(store, &entry, state->family, &run);
   uint64_t next_row_id = reader_u64(&in);
-  if (status == KVSTORE_OK) status = read_replaced(era, run, &in, sequence, &replaced);
-  uint64_t keys = status == KVSTORE_OK ? reader_varint(&in) : 0;
-  for (uint64_t i = 0; i < keys && status == KVSTORE_OK; i++) {
-    Bytes key = reader_bytes(&in);
-    if (in.failed || !key.length) status = status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
-    else status = end_delta_rows(store, era, key, sequence);
-  }
+  if (status == KVSTORE_OK) status = apply_replaced(store, era, run, &in, stat.size, sequence, &replaced);
   if (status == KVSTORE_OK) status = adopt_into(store, state, run, replaced, sequence);
   if (status == KVSTORE_OK) {
     if (next_row_id > atomic_load_explicit(&state->family->next_row_id, memory_order_relaxed))
@@ -494,6 +533,7 @@ Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) 
     uint64_t next_extent = 0;
     for (uint32_t i = 0; i < entry.extent_count; i++)
       if (entry.extents[i].id >= next_extent) next_extent = entry.extents[i].id + 1;
+    if (replaced->extent.id >= next_extent) next_extent = replaced->extent.id + 1;
     shared_raise(&store->page->next_extent, next_extent);
   }
   run_release(run);

@@ -79,8 +79,6 @@ static uint32_t replaced_finish(Replaced *r) {
 /* Makes the runs durable, then part of the transaction: in memory and in its record. */
 static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, Replaced *replaced, Buffer *record) {
   Transaction *t = &store->transaction;
-  TRY(os_sync(store->file.file));
-  CRASH_POINT(adopt_before_record);
   uint32_t run_count = replaced_finish(replaced);
   Status status = KVSTORE_OK;
   for (uint32_t i = 0; i < runs->count && status == KVSTORE_OK; i++) {
@@ -93,8 +91,9 @@ static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, 
       payload.key_count = replaced->key_count;
       payload.keys = replaced->keys;
     }
-    adopt_payload_write(&payload, &bytes);
-    status = buffer_status(&bytes);
+    status = adopt_payload_write(&payload, &t->space, &bytes);
+    if (status == KVSTORE_OK) status = os_sync(store->file.file);
+    if (i == 0) CRASH_POINT(adopt_before_record);
     mutex_lock(&store->apply_lock);
     t->shape_changed = true;
     if (status == KVSTORE_OK)

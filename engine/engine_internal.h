@@ -90,6 +90,7 @@ typedef struct RunLayer {
 
 typedef struct AdoptedDeletes {
   _Atomic uint32_t references;
+  Extent extent;                  /* where the list lies, when it is too long for the record; length 0: it is in the record */
   uint32_t run_count;
   struct AdoptedDeletesRun {
     uint32_t number;
@@ -392,7 +393,8 @@ typedef struct AdoptPayload {
   const Bytes *keys;
   uint64_t next_row_id;           /* of the family, afterwards; 0: unchanged */
 } AdoptPayload;
-void adopt_payload_write(const AdoptPayload *payload, Buffer *out);
+/* A long list of what the run replaces goes into an extent of its own, through `job`. */
+Status adopt_payload_write(const AdoptPayload *payload, SpaceJob *job, Buffer *out) MUST_CHECK;
 
 /* ---- transaction.c ---- */
 /* The write lock for one statement (autocommit) or the session's open transaction. On success the transaction is store->transaction,

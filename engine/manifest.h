@@ -97,6 +97,9 @@ void manifest_release(Manifest *m);
 Status manifest_encode(const Manifest *m, Buffer *out) MUST_CHECK;
 Status manifest_decode(Bytes bytes, uint64_t file_size, Manifest **out) MUST_CHECK;
 
+/* One extent, as it stands in a manifest: 40 bytes. */
+void extent_encode(const Extent *extent, Buffer *out);
+Status extent_decode(Reader *in, uint64_t file_size, Extent *out) MUST_CHECK;
 /* A run entry alone, as an adopted run's record holds it. The reader allocates from `arena`. */
 void run_entry_encode(const RunEntry *run, Buffer *out);
 Status run_entry_decode(Reader *in, Arena *arena, uint64_t file_size, RunEntry *out) MUST_CHECK;

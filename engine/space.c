@@ -36,6 +36,8 @@ static void add_adopted(UsedRanges *used, const Version *v) {
         if (!era->runs[r].since) continue;
         const RunEntry *entry = &era->runs[r].run->entry;
         for (uint32_t i = 0; i < entry->extent_count; i++) add_extent(used, &entry->extents[i]);
+        const AdoptedDeletes *replaced = era->runs[r].replaced;
+        if (replaced && replaced->extent.length) add_extent(used, &replaced->extent);
       }
     }
   }

@@ -1,0 +1,186 @@
+/* Key-value families through the engine: commits, rollbacks, snapshots, recovery, flush, compaction. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "engine/engine.h"
+#include "tests/support/test.h"
+
+static Bytes text(const char *s) { return (Bytes){ (const uint8_t *)s, strlen(s) }; }
+
+static const char *store_path(void) {
+  static char path[512];
+  snprintf(path, sizeof path, "%s/store", test_directory());
+  return path;
+}
+
+static Session *open_store(StoreOptions options) {
+  Session *s = NULL;
+  CHECK_OK(session_open(store_path(), &options, &s));
+  return s;
+}
+
+static void put(Session *s, const char *key, const char *value) {
+  CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, text(key), text(value), EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+}
+
+static void check_value(Session *s, const char *key, const char *value) {
+  KvValue out = { 0 };
+  if (!value) {
+    CHECK_STATUS(kv_get(s, FAMILY_DEFAULT_ID, text(key), &out), KVSTORE_NOTFOUND);
+    return;
+  }
+  CHECK_OK(kv_get(s, FAMILY_DEFAULT_ID, text(key), &out));
+  CHECK_INT(out.length, strlen(value));
+  CHECK_BYTES(out.data, value, out.length);
+  memory_release(out.data);
+}
+
+static const StoreOptions quiet = { .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .no_background = true,
+                                    .log_bytes = 256 << 10 };
+
+TEST(engine_kv, a_put_is_read_back_deleted_and_survives_a_reopen) {
+  Session *s = open_store(quiet);
+  put(s, "a", "1");
+  put(s, "b", "2");
+  put(s, "a", "3");
+  check_value(s, "a", "3");
+  CHECK_OK(kv_delete(s, FAMILY_DEFAULT_ID, text("b")));
+  CHECK_STATUS(kv_delete(s, FAMILY_DEFAULT_ID, text("b")), KVSTORE_NOTFOUND);
+  check_value(s, "b", NULL);
+  CHECK_OK(session_close(s));
+  s = open_store(quiet);
+  check_value(s, "a", "3");
+  check_value(s, "b", NULL);
+  uint64_t count = 0;
+  CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
+  CHECK_INT(count, 1);
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_kv, a_rollback_takes_everything_back) {
+  Session *s = open_store(quiet);
+  put(s, "a", "1");
+  CHECK_OK(session_begin(s, true));
+  put(s, "a", "2");
+  put(s, "b", "2");
+  check_value(s, "a", "2");
+  uint32_t id = 0;
+  CHECK_OK(family_create(s, "other", FAMILY_KV, NULL, &id));
+  CHECK_OK(kv_put(s, id, text("x"), text("y"), EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+  CHECK_OK(session_rollback(s));
+  check_value(s, "a", "1");
+  check_value(s, "b", NULL);
+  FamilyInfo info;
+  CHECK_STATUS(family_find(s, "other", &info), KVSTORE_NOTFOUND);
+  put(s, "b", "3");
+  check_value(s, "b", "3");
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_kv, a_snapshot_stays_while_others_write_flush_and_compact) {
+  Session *s = open_store(quiet), *reader = NULL;
+  CHECK_OK(session_clone(s, &reader));
+  put(s, "a", "old");
+  CHECK_OK(session_begin(reader, false));
+  put(s, "a", "new");
+  check_value(reader, "a", "old");
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  check_value(reader, "a", "old");
+  check_value(s, "a", "new");
+  CHECK_OK(session_commit(reader));
+  check_value(reader, "a", "new");
+  CHECK_OK(session_close(reader));
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_kv, many_laps_of_the_log_keep_every_key) {
+  Session *s = open_store(quiet);
+  enum { KEYS = 20000 };
+  char key[32], value[128];
+  for (int round = 0; round < 3; round++) {
+    for (int i = 0; i < KEYS; i++) {
+      snprintf(key, sizeof key, "key%08d", (i * 7919) % KEYS);
+      snprintf(value, sizeof value, "value %d of round %d, and some more bytes to fill the log", i, round);
+      put(s, key, value);
+    }
+  }
+  CHECK(counter_get(COUNTER_flushes) > 3);
+  CHECK(counter_get(COUNTER_compactions) > 0);
+  for (int reopened = 0; reopened < 2; reopened++) {
+    for (int i = 0; i < KEYS; i++) {
+      snprintf(key, sizeof key, "key%08d", (i * 7919) % KEYS);
+      snprintf(value, sizeof value, "value %d of round %d, and some more bytes to fill the log", i, 2);
+      check_value(s, key, value);
+    }
+    uint64_t count = 0;
+    CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
+    CHECK_INT(count, KEYS);
+    char *why = NULL;
+    CHECK_OK(session_check(s, &why));
+    CHECK_OK(session_close(s));
+    s = open_store(quiet);
+  }
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_kv, a_store_in_memory_works_by_the_same_code) {
+  Session *s = NULL;
+  CHECK_OK(session_open(NULL, &quiet, &s));
+  put(s, "a", "1");
+  check_value(s, "a", "1");
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  check_value(s, "a", "1");
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_kv, an_iterator_walks_both_ways_over_delta_and_runs) {
+  Session *s = open_store(quiet);
+  char key[16];
+  for (int i = 0; i < 100; i++) {
+    snprintf(key, sizeof key, "k%03d", i);
+    put(s, key, key);
+    if (i == 50) CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  }
+  for (int reverse = 0; reverse < 2; reverse++) {
+    KvIterator *it = NULL;
+    CHECK_OK(kv_iterator_create(s, FAMILY_DEFAULT_ID, text("k0"), reverse, &it));
+    CHECK_OK(kv_iterator_first(it));
+    for (int i = 0; i < 100; i++) {
+      CHECK(!kv_iterator_eof(it));
+      snprintf(key, sizeof key, "k%03d", reverse ? 99 - i : i);
+      CHECK_BYTES(kv_iterator_key(it).data, key, 4);
+      CHECK_OK(kv_iterator_next(it));
+    }
+    CHECK(kv_iterator_eof(it));
+    kv_iterator_destroy(it);
+  }
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_kv, clear_empties_a_family_for_new_snapshots_alone) {
+  Session *s = open_store(quiet), *reader = NULL;
+  CHECK_OK(session_clone(s, &reader));
+  put(s, "a", "1");
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  put(s, "b", "2");
+  CHECK_OK(session_begin(reader, false));
+  CHECK_OK(family_clear(s, FAMILY_DEFAULT_ID));
+  put(s, "c", "3");
+  for (int flushed = 0; flushed < 2; flushed++) {
+    check_value(s, "a", NULL);
+    check_value(s, "b", NULL);
+    check_value(s, "c", "3");
+    check_value(reader, "a", "1");
+    check_value(reader, "b", "2");
+    check_value(reader, "c", NULL);
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  }
+  CHECK_OK(session_close(reader));
+  CHECK_OK(session_close(s));
+  s = open_store(quiet);
+  check_value(s, "a", NULL);
+  check_value(s, "c", "3");
+  CHECK_OK(session_close(s));
+}

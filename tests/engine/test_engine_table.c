@@ -1,0 +1,183 @@
+/* Tables through the engine: exact counts while rows are replaced, deleted and expire. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "engine/engine.h"
+#include "tests/support/test.h"
+
+static const StoreOptions quiet = { .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .no_background = true,
+                                    .log_bytes = 256 << 10 };
+
+static Session *open_store(void) {
+  char path[512];
+  Session *s = NULL;
+  snprintf(path, sizeof path, "%s/store", test_directory());
+  CHECK_OK(session_open(path, &quiet, &s));
+  return s;
+}
+
+static uint32_t make_table(Session *s) {
+  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" }, { 0, TYPE_I32, COLUMN_NULLABLE, 0, (char *)"amount" },
+                       { 0, TYPE_STRING, 0, 0, (char *)"name" } };
+  Schema schema = { .column_count = 3, .columns = columns, .key_count = 1, .key_columns = { 0 } };
+  uint32_t id = 0;
+  CHECK_OK(family_create(s, "t", FAMILY_TABLE, &schema, &id));
+  return id;
+}
+
+static Status upsert(Session *s, uint32_t table, int64_t first, int count, int32_t amount, int mode) {
+  int64_t *ids = memory_allocate((size_t)count * sizeof *ids);
+  int32_t *amounts = memory_allocate((size_t)count * sizeof *amounts);
+  Bytes *names = memory_allocate((size_t)count * sizeof *names);
+  uint8_t *nulls = memory_allocate_zeroed((size_t)count);
+  for (int i = 0; i < count; i++) {
+    ids[i] = first + i;
+    amounts[i] = amount;
+    names[i] = (Bytes){ (const uint8_t *)"somebody", 8 };
+  }
+  ColumnArray columns[] = { { ids, NULL }, { amounts, nulls }, { names, NULL } };
+  ColumnBatch batch = { (uint32_t)count, 3, columns, NULL };
+  Status status = table_write(s, table, &batch, mode, NULL);
+  memory_release(ids);
+  memory_release(amounts);
+  memory_release(names);
+  memory_release(nulls);
+  return status;
+}
+
+/* Count and sum of `amount`, by looking at every row. */
+static void totals(Session *s, uint32_t table, uint64_t *rows, int64_t *sum) {
+  TableSnapshot snapshot;
+  Scan *scan = NULL;
+  CHECK_OK(table_snapshot(s, table, &snapshot));
+  CHECK_OK(scan_create(snapshot.schema, NULL, snapshot.now_ms, &scan));
+  *rows = 0;
+  *sum = 0;
+  for (uint32_t u = 0; u < snapshot.unit_count; u++) {
+    CHECK_OK(scan_unit(scan, &snapshot.units[u]));
+    scan_fill_masks(scan);
+    const ScanSelection *selection = scan_selection(scan);
+    for (uint32_t row = 0; row < snapshot.units[u].row_count; row++) {
+      uint32_t block = row / BLOCK_ROWS;
+      if (!(selection->blocks >> block & 1) || !(selection->masks[block][row % BLOCK_ROWS / 64] >> (row % 64) & 1)) continue;
+      Value value;
+      CHECK_OK(scan_read_value(scan, 1, row, &value));
+      ++*rows;
+      *sum += value.i;
+    }
+  }
+  scan_destroy(scan);
+  table_snapshot_release(&snapshot);
+}
+
+static void check_totals(Session *s, uint32_t table, uint64_t rows, int64_t sum) {
+  uint64_t n;
+  int64_t total;
+  totals(s, table, &n, &total);
+  CHECK_INT(n, rows);
+  CHECK_INT(total, sum);
+}
+
+static Value key_of(int64_t id) { return (Value){ .type = TYPE_I64, .i = id }; }
+
+TEST(engine_table, counts_stay_exact_over_upserts_deletes_and_flushes) {
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  CHECK_OK(upsert(s, t, 0, 1000, 1, TABLE_INSERT));
+  check_totals(s, t, 1000, 1000);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  check_totals(s, t, 1000, 1000);
+  CHECK_OK(upsert(s, t, 500, 1000, 2, TABLE_UPSERT));
+  check_totals(s, t, 1500, 500 + 2000);
+  Value key = key_of(10);
+  CHECK_OK(table_delete(s, t, &key, 1));
+  CHECK_STATUS(table_delete(s, t, &key, 1), KVSTORE_NOTFOUND);
+  check_totals(s, t, 1499, 499 + 2000);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  check_totals(s, t, 1499, 499 + 2000);
+  CHECK_STATUS(upsert(s, t, 600, 1, 7, TABLE_INSERT), KVSTORE_CONSTRAINT);
+  CHECK_OK(upsert(s, t, 10, 1, 7, TABLE_INSERT));
+  check_totals(s, t, 1500, 499 + 2000 + 7);
+  CHECK_OK(session_close(s));
+  s = open_store();
+  FamilyInfo info;
+  CHECK_OK(family_find(s, "t", &info));
+  check_totals(s, info.id, 1500, 499 + 2000 + 7);
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_table, a_rollback_restores_rows_of_delta_and_run) {
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  CHECK_OK(upsert(s, t, 0, 100, 1, TABLE_INSERT));
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_OK(upsert(s, t, 100, 100, 1, TABLE_INSERT));
+  CHECK_OK(session_begin(s, true));
+  CHECK_OK(upsert(s, t, 50, 100, 5, TABLE_UPSERT));
+  check_totals(s, t, 200, 100 + 500);
+  CHECK_OK(session_rollback(s));
+  check_totals(s, t, 200, 200);
+  CHECK_OK(upsert(s, t, 50, 100, 3, TABLE_UPSERT));
+  check_totals(s, t, 200, 100 + 300);
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_table, a_bulk_batch_is_adopted_and_replaces_rows) {
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  CHECK_OK(upsert(s, t, 0, 1000, 1, TABLE_INSERT));
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_OK(upsert(s, t, 1000, 1000, 1, TABLE_INSERT));
+  uint64_t adopted = counter_get(COUNTER_adopted_runs);
+  CHECK_OK(upsert(s, t, 500, 70000, 2, TABLE_UPSERT));
+  CHECK(counter_get(COUNTER_adopted_runs) > adopted);
+  check_totals(s, t, 70500, 500 + 140000);
+  CHECK_OK(upsert(s, t, 600, 10, 3, TABLE_UPSERT));
+  check_totals(s, t, 70500, 500 + 140010);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  check_totals(s, t, 70500, 500 + 140010);
+  CHECK_OK(session_close(s));
+  s = open_store();
+  check_totals(s, t, 70500, 500 + 140010);
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_table, a_transaction_larger_than_the_log_spills_and_stays_atomic) {
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  CHECK_OK(upsert(s, t, 0, 20000, 1, TABLE_INSERT));
+  CHECK_OK(session_begin(s, true));
+  for (int i = 0; i < 20; i++) CHECK_OK(upsert(s, t, 1000 * i, 2000, 2, TABLE_UPSERT));
+  check_totals(s, t, 21000, 2 * 21000);
+  CHECK_OK(session_rollback(s));
+  check_totals(s, t, 20000, 20000);
+  CHECK_OK(session_begin(s, true));
+  for (int i = 0; i < 20; i++) CHECK_OK(upsert(s, t, 1000 * i, 2000, 2, TABLE_UPSERT));
+  CHECK_OK(session_commit(s));
+  check_totals(s, t, 21000, 2 * 21000);
+  CHECK_OK(session_close(s));
+  s = open_store();
+  check_totals(s, t, 21000, 2 * 21000);
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_table, get_and_update_by_key_see_the_newest_row) {
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  CHECK_OK(upsert(s, t, 0, 10, 1, TABLE_INSERT));
+  for (int flushed = 0; flushed < 2; flushed++) {
+    Value key = key_of(5), row[3], amount = { .type = TYPE_I32, .i = 40 + flushed };
+    uint32_t column = 1;
+    Arena arena = { 0 };
+    CHECK_OK(table_update(s, t, &key, 1, &column, &amount, 1, NULL));
+    CHECK_OK(table_get(s, t, &key, 1, &arena, row, 3, NULL));
+    CHECK_INT(row[0].i, 5);
+    CHECK_INT(row[1].i, 40 + flushed);
+    CHECK_BYTES(row[2].s.data, "somebody", 8);
+    arena_release(&arena);
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  }
+  CHECK_OK(session_close(s));
+}
