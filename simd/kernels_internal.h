@@ -17,14 +17,14 @@ extern const SimdKernels simd_avx512_kernels;
 
 #define KERNEL   static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
-/* Loops whose shift counts become constants. Not under sanitizers, where the unrolled code takes minutes to compile:
- * there SIMD_ROLLED is set, and shift counts come from registers. */
+/* Loops whose shift counts become constants. Not under sanitizers and in the portable build, where the unrolled code
+ * takes minutes to compile: there SIMD_ROLLED is set, and shift counts come from registers. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define SIMD_ROLLED 1
 #endif
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(COLONNADE_PORTABLE)
 #define SIMD_ROLLED 1
 #endif
 #if defined(SIMD_ROLLED)
