@@ -1,0 +1,354 @@
+/* kvstore.h - the key-value side of Colonnade: one file, ordered families of keys and values, TTLs, transactions.
+ *
+ * The names, types, constants and codes of the functions with Hungarian parameters are those of the SNKV reference, so
+ * that a program written for it compiles and runs. What is new here takes plain names and sized structs.
+ * Tables on the same handle, in the same transactions: kvtable.h.
+ *
+ *   KVStore *kv = NULL;
+ *   if (kvstore_open("shop.db", &kv, KVSTORE_JOURNAL_WAL) != KVSTORE_OK) { puts(kvstore_errmsg(NULL)); return 1; }
+ *   kvstore_put(kv, "user:1", 6, "Ada", 3);
+ *   kvstore_close(kv);
+ *
+ * Codes      Every function that returns an int returns a code of kvstore_status.h, unless it says otherwise.
+ *            Besides the codes that a declaration names, any function may return KVSTORE_NOMEM, KVSTORE_CORRUPT,
+ *            KVSTORE_IO, and KVSTORE_ERROR for arguments that make no sense (NULL where a pointer is needed, a negative
+ *            length); any writing one KVSTORE_READONLY, KVSTORE_BUSY (another handle's transaction is open, and the
+ *            busy timeout has ended) and KVSTORE_FULL. A call that failed has changed nothing in the store.
+ * Messages   kvstore_errmsg says in a sentence what failed; kvstore_error also says where.
+ * Outputs    A failed call sets its pointer outputs to NULL and its number outputs to 0, if their addresses are valid.
+ * Ownership  Pointers that go in are borrowed for the call. Values, names and messages that come out on the heap are
+ * the caller's, to be given back with kvstore_free (= sqliteFree = snkv_free). Pointers that an iterator gives are the
+ * iterator's. Handles are closed by their own close function. Threads    Every function may be called from any thread
+ * at any time, on one shared handle too, unless it says otherwise. Iterators belong to one thread at a time. A close
+ * waits for the calls that are inside its handle; a call that begins after the close began is the caller's mistake.
+ * Fork       A child opens handles of its own; those that it inherited answer nothing.
+ *
+ * Valid C11 and C++11; needs the C library's stddef.h and stdint.h. */
+#ifndef COLONNADE_KVSTORE_H
+#define COLONNADE_KVSTORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kvstore_status.h"
+
+#ifndef KVSTORE_API
+#if defined(__GNUC__)
+#define KVSTORE_API __attribute__((visibility("default")))
+#else
+#define KVSTORE_API
+#endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- handles ---- */
+typedef struct KVStore KVStore;               /* an open store */
+typedef struct KVColumnFamily KVColumnFamily; /* one family of an open store */
+typedef struct KVIterator KVIterator;         /* a walk over a family, in key order */
+
+/* ---- limits ---- */
+#define KVSTORE_KEY_BYTES_MAX       65536      /* a key has 1 to 65,536 bytes */
+#define KVSTORE_VALUE_BYTES_DEFAULT (10 << 20) /* the longest value, unless the options say otherwise */
+#define KVSTORE_VALUE_BYTES_MAX     (1 << 30)  /* the most that the options may say */
+#define KVSTORE_MAX_COLUMN_FAMILIES 64         /* so many always fit; there is room for 4,096, tables included */
+#define KVSTORE_FAMILY_NAME_MAX     255        /* bytes; names that begin with "__" are reserved */
+
+/* ---- constants ---- */
+/* Where the log lies. The first opener's mode holds until the last close; it may differ at every open.
+ * WAL: in `path-wal`, beside the file. DELETE: inside the file; `path-journal` exists while a transaction writes. */
+#define KVSTORE_JOURNAL_DELETE 0
+#define KVSTORE_JOURNAL_WAL    1
+
+/* When a commit returns, it survives the death of the process at every level. A power cut: */
+#define KVSTORE_SYNC_OFF    0 /* may lose the last commits, never the integrity of the file */
+#define KVSTORE_SYNC_NORMAL 1 /* may lose the last commits, never the integrity of the file; the default */
+#define KVSTORE_SYNC_FULL   2 /* loses nothing: a commit returns when it is on the disk */
+
+#define KVSTORE_CHECKPOINT_PASSIVE  0 /* moves what is committed from the log into the file, waiting for nobody */
+#define KVSTORE_CHECKPOINT_FULL     1 /* waits for a writer, then moves everything */
+#define KVSTORE_CHECKPOINT_RESTART  2 /* the same; the log begins anew */
+#define KVSTORE_CHECKPOINT_TRUNCATE 3 /* the same; the log's file has 0 bytes afterwards */
+
+#define KVSTORE_NO_TTL (-1) /* remaining time of a key that never expires */
+
+/* ---- opening and closing ---- */
+/* Taken literally: a zeroed struct asks for JOURNAL_DELETE and SYNC_OFF. Begin with KVSTORE_CONFIG_DEFAULT. */
+typedef struct KVStoreConfig KVStoreConfig;
+struct KVStoreConfig {
+  int journalMode;    /* KVSTORE_JOURNAL_* */
+  int syncLevel;      /* KVSTORE_SYNC_* */
+  int cacheSize;      /* pages of cache; accepted and unused: files are mapped */
+  int pageSize;       /* bytes; accepted and unused: pages have 4,096 */
+  int readOnly;       /* not 0: reads only; a missing file is an error, and nothing is created */
+  int busyTimeout;    /* milliseconds to wait for another handle's transaction; 0: not at all */
+  int walSizeLimit;   /* checkpoints after so many commits of this handle; 0: when the log asks for it */
+  int allowEncrypted; /* accepted and unused: a sealed store is refused with KVSTORE_AUTH_FAILED */
+  int fullMutex;      /* accepted and unused: a handle is always safe on many threads */
+};
+#define KVSTORE_CONFIG_DEFAULT \
+  { KVSTORE_JOURNAL_WAL, KVSTORE_SYNC_NORMAL, 2000, 4096, 0, 0, 0, 0, 0 }
+
+/* Opens the store at `zFilename`, makes it when it is missing, and recovers it when it was not closed. NULL is a store
+ * in memory, which its last handle takes with it. `pConfig` NULL: the defaults of KVSTORE_CONFIG_DEFAULT.
+ *   KVSTORE_NOTFOUND     read-only, and there is no such file
+ *   KVSTORE_CORRUPT      not a store, or damaged; nothing was written
+ *   KVSTORE_UNSUPPORTED  made by a newer version of the format
+ *   KVSTORE_AUTH_FAILED  a sealed store
+ *   KVSTORE_ERROR        a directory, an impossible configuration, a file that cannot be opened
+ *   KVSTORE_PROTOCOL     the same file is open under another name
+ * On failure *ppKV is NULL and kvstore_errmsg(NULL), on the same thread, says why. */
+KVSTORE_API int kvstore_open_v2(const char *zFilename, KVStore **ppKV, const KVStoreConfig *pConfig);
+/* The same with the defaults and this journal mode. */
+KVSTORE_API int kvstore_open(const char *zFilename, KVStore **ppKV, int journalMode);
+
+/* Everything that can be chosen. A field of 0 or NULL means what KVSTORE_OPTIONS_INIT means by it. */
+typedef struct KVStoreOptions {
+  size_t struct_size;       /* set by KVSTORE_OPTIONS_INIT */
+  int journal_mode;         /* KVSTORE_JOURNAL_* */
+  int sync_level;           /* KVSTORE_SYNC_* */
+  int read_only;            /* not 0: reads only */
+  uint32_t busy_timeout_ms; /* how long to wait for another handle's transaction; 0: not at all */
+  uint32_t value_bytes_max; /* the longest value; 0: KVSTORE_VALUE_BYTES_DEFAULT; at most KVSTORE_VALUE_BYTES_MAX */
+  int background_off;       /* not 0: no thread of the store's own: kvstore_maintain and commits that need room work */
+  uint64_t log_bytes;       /* capacity of the log when it is made: a multiple of 4,096 from 64 KiB; 0: 64 MiB */
+  uint64_t grace_ms;        /* how long an expired row stays before background work reclaims it; 0: a day */
+  uint32_t checkpoint_commits; /* checkpoints after so many commits of this handle; 0: when the log asks for it */
+  int map_off;                 /* not 0: reads through a cache instead of mapping the file */
+  int create_only;             /* not 0: KVSTORE_BUSY when the file is there already */
+  int reserved;                /* 0 */
+} KVStoreOptions;
+#define KVSTORE_OPTIONS_INIT \
+  { sizeof(KVStoreOptions), KVSTORE_JOURNAL_WAL, KVSTORE_SYNC_NORMAL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+/* As kvstore_open_v2, with options (NULL: KVSTORE_OPTIONS_INIT). Where the store is open already in this process, what
+ * concerns the whole store (journal, log, background, map, grace) is as its first opener chose. KVSTORE_UNSUPPORTED:
+ * the struct is longer than this library's and its tail is not zero. */
+KVSTORE_API int kvstore_open_with(const char *path, KVStore **kv, const KVStoreOptions *options);
+
+/* Another handle on the same store, with the same configuration, its own transaction, messages and statistics. O(1);
+ * works for stores in memory. Closed by kvstore_close. */
+KVSTORE_API int kvstore_clone(KVStore *kv, KVStore **other);
+
+/* Rolls back what is open and closes the handle; the last handle settles the log into the file and removes the side
+ * files. Its families, tables, queries and iterators may be closed later; iterators and cursors even go on. A failure
+ * is reported, and the handle is gone all the same: then the next open recovers. NULL is allowed. Closing a handle
+ * twice is the caller's mistake. */
+KVSTORE_API int kvstore_close(KVStore *pKV);
+
+/* ---- messages ---- */
+/* The calling thread's last failure on that handle, in a sentence; with NULL its last failure without a handle (an
+ * open). "no error" when there was none. Keys that are not found are answers, not failures, and leave no message. The
+ * text is the thread's: valid until its next failure on that handle, at least. Remembered for the 8 handles that failed
+ * last. */
+KVSTORE_API const char *kvstore_errmsg(KVStore *pKV);
+
+typedef struct KVStoreError {
+  size_t struct_size; /* set by KVSTORE_ERROR_INIT */
+  int code;           /* KVSTORE_OK when nothing failed */
+  int64_t row;        /* of the caller's data, from 0; -1: none */
+  char text[512];     /* what kvstore_errmsg gives */
+  char column[256];   /* "" when the failure names none */
+  char value[256];    /* the same */
+} KVStoreError;
+#define KVSTORE_ERROR_INIT \
+  { sizeof(KVStoreError), 0, 0, "", "", "" }
+/* Copies the same failure (`kv` may be NULL), with what it names. */
+KVSTORE_API int kvstore_error(KVStore *kv, KVStoreError *error);
+/* The fixed text and the name ("NOTFOUND") of a code; for any thread, never NULL, never freed. */
+KVSTORE_API const char *kvstore_status_text(int code);
+KVSTORE_API const char *kvstore_status_name(int code);
+
+/* ---- keys and values of the default family ---- */
+/* Inserts or replaces. Keys and values are any bytes. An empty value is legal: `nValue` 0, and `pValue` may be NULL. A
+ * key that had a TTL has none afterwards. Without a transaction of its own, the call is one. KVSTORE_ERROR: a key of 0
+ * or more than KVSTORE_KEY_BYTES_MAX bytes, a value over the limit. */
+KVSTORE_API int kvstore_put(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue);
+/* The value, on the heap: give it back with kvstore_free. An empty value is KVSTORE_OK, NULL and 0. KVSTORE_NOTFOUND
+ * when the key is absent or expired. */
+KVSTORE_API int kvstore_get(KVStore *pKV, const void *pKey, int nKey, void **ppValue, int *pnValue);
+/* KVSTORE_NOTFOUND when there was no such key, or it had expired. */
+KVSTORE_API int kvstore_delete(KVStore *pKV, const void *pKey, int nKey);
+/* *pExists is 1 or 0; both are KVSTORE_OK. The value is not read. */
+KVSTORE_API int kvstore_exists(KVStore *pKV, const void *pKey, int nKey, int *pExists);
+
+/* ---- expiry ---- */
+/* Milliseconds since 1970-01-01 UTC. */
+KVSTORE_API int64_t kvstore_now_ms(void);
+/* As put; the key is gone from `expire_ms` on (absolute; 0: never). A time that has passed is legal. */
+KVSTORE_API int kvstore_put_ttl(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue,
+                                int64_t expire_ms);
+/* As get; *pnRemaining (may be NULL) is milliseconds, or KVSTORE_NO_TTL. */
+KVSTORE_API int kvstore_get_ttl(KVStore *pKV, const void *pKey, int nKey, void **ppValue, int *pnValue,
+                                int64_t *pnRemaining);
+/* Milliseconds left; KVSTORE_NO_TTL: never expires; 0: has expired and is still there. KVSTORE_NOTFOUND: no such key.
+ */
+KVSTORE_API int kvstore_ttl_remaining(KVStore *pKV, const void *pKey, int nKey, int64_t *pnRemaining);
+/* Deletes every expired key, in one transaction; *pnDeleted (may be NULL) says how many. */
+KVSTORE_API int kvstore_purge_expired(KVStore *pKV, int *pnDeleted);
+/* Inserts only when the key is absent or expired, atomically. *pInserted (may be NULL) is 1 or 0; both are KVSTORE_OK.
+ */
+KVSTORE_API int kvstore_put_if_absent(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue,
+                                      int64_t expire_ms, int *pInserted);
+
+/* ---- transactions ----
+ * A transaction belongs to the handle: calls of any thread on it are inside. Who wants one of its own clones the
+ * handle. It covers keys, families and tables: all of it or nothing. */
+/* wrflag 1: takes the write lock at once (KVSTORE_BUSY when another handle has it until the busy timeout ends). 0:
+ * freezes what the handle sees until commit or rollback, and blocks nobody; writes in it are KVSTORE_ERROR.
+ * KVSTORE_ERROR when one is open; that one stays. */
+KVSTORE_API int kvstore_begin(KVStore *pKV, int wrflag);
+/* After KVSTORE_OK the transaction survives the death of the process (SYNC_FULL: of the machine). A failed commit has
+ * rolled back. Without a transaction: KVSTORE_OK, and nothing happens. */
+KVSTORE_API int kvstore_commit(KVStore *pKV);
+KVSTORE_API int kvstore_rollback(KVStore *pKV);
+
+/* ---- families ----
+ * A name has 1 to 255 bytes and does not begin with "__"; tables share the names. Creating and dropping belongs to the
+ * open transaction, if there is one. A handle of a dropped family answers KVSTORE_NOTFOUND. */
+/* KVSTORE_ERROR: a bad name, or one that is taken. */
+KVSTORE_API int kvstore_cf_create(KVStore *pKV, const char *zName, KVColumnFamily **ppCF);
+/* KVSTORE_NOTFOUND: no such family. KVSTORE_SCHEMA: the name is a table's (kvtable_open). */
+KVSTORE_API int kvstore_cf_open(KVStore *pKV, const char *zName, KVColumnFamily **ppCF);
+/* The family that the functions without cf_ work on. Always there. */
+KVSTORE_API int kvstore_cf_get_default(KVStore *pKV, KVColumnFamily **ppCF);
+/* Drops a family and all its data. KVSTORE_NOTFOUND; KVSTORE_ERROR: the default family; KVSTORE_SCHEMA: a table. */
+KVSTORE_API int kvstore_cf_drop(KVStore *pKV, const char *zName);
+/* The names in ascending order, without the default family, tables and hidden ones. Give each name and the array back
+ * with kvstore_free. Of no family: KVSTORE_OK, NULL and 0. */
+KVSTORE_API int kvstore_cf_list(KVStore *pKV, char ***pazNames, int *pnCount);
+/* Releases the handle, not the data. NULL is allowed; also after kvstore_close. */
+KVSTORE_API void kvstore_cf_close(KVColumnFamily *pCF);
+
+/* As their namesakes without cf_. */
+KVSTORE_API int kvstore_cf_put(KVColumnFamily *pCF, const void *pKey, int nKey, const void *pValue, int nValue);
+KVSTORE_API int kvstore_cf_get(KVColumnFamily *pCF, const void *pKey, int nKey, void **ppValue, int *pnValue);
+KVSTORE_API int kvstore_cf_delete(KVColumnFamily *pCF, const void *pKey, int nKey);
+KVSTORE_API int kvstore_cf_exists(KVColumnFamily *pCF, const void *pKey, int nKey, int *pExists);
+KVSTORE_API int kvstore_cf_put_ttl(KVColumnFamily *pCF, const void *pKey, int nKey, const void *pValue, int nValue,
+                                   int64_t expire_ms);
+KVSTORE_API int kvstore_cf_get_ttl(KVColumnFamily *pCF, const void *pKey, int nKey, void **ppValue, int *pnValue,
+                                   int64_t *pnRemaining);
+KVSTORE_API int kvstore_cf_ttl_remaining(KVColumnFamily *pCF, const void *pKey, int nKey, int64_t *pnRemaining);
+KVSTORE_API int kvstore_cf_purge_expired(KVColumnFamily *pCF, int *pnDeleted);
+KVSTORE_API int kvstore_cf_put_if_absent(KVColumnFamily *pCF, const void *pKey, int nKey, const void *pValue,
+                                         int nValue, int64_t expire_ms, int *pInserted);
+KVSTORE_API int kvstore_cf_clear(KVColumnFamily *pCF);
+KVSTORE_API int kvstore_cf_count(KVColumnFamily *pCF, int64_t *pnCount);
+
+/* ---- iterators ----
+ * All keys, or those that begin with a prefix, ascending by their bytes (the shorter first); a reverse iterator
+ * descends. An iterator shows the store as it was when it was created; inside a write transaction, as the transaction
+ * saw it then. Expired keys are passed over. It may outlive its handle. One thread at a time.
+ *
+ * A plain iterator stands nowhere until first, last or seek; a prefix iterator stands on its first key at once. Ends
+ * are no errors: ask eof. */
+KVSTORE_API int kvstore_iterator_create(KVStore *pKV, KVIterator **ppIter);
+KVSTORE_API int kvstore_reverse_iterator_create(KVStore *pKV, KVIterator **ppIter);
+/* KVSTORE_ERROR: an empty prefix, or one longer than a key can be. No key with it: KVSTORE_OK, and eof. */
+KVSTORE_API int kvstore_prefix_iterator_create(KVStore *pKV, const void *pPrefix, int nPrefix, KVIterator **ppIter);
+KVSTORE_API int kvstore_reverse_prefix_iterator_create(KVStore *pKV, const void *pPrefix, int nPrefix,
+                                                       KVIterator **ppIter);
+KVSTORE_API int kvstore_cf_iterator_create(KVColumnFamily *pCF, KVIterator **ppIter);
+KVSTORE_API int kvstore_cf_reverse_iterator_create(KVColumnFamily *pCF, KVIterator **ppIter);
+KVSTORE_API int kvstore_cf_prefix_iterator_create(KVColumnFamily *pCF, const void *pPrefix, int nPrefix,
+                                                  KVIterator **ppIter);
+KVSTORE_API int kvstore_cf_reverse_prefix_iterator_create(KVColumnFamily *pCF, const void *pPrefix, int nPrefix,
+                                                          KVIterator **ppIter);
+/* To the first key, and on to the next: of forward iterators. At the end, next stays there. KVSTORE_ERROR: a reverse
+ * one. */
+KVSTORE_API int kvstore_iterator_first(KVIterator *pIter);
+KVSTORE_API int kvstore_iterator_next(KVIterator *pIter);
+/* To the last key, and on to the one before: of reverse iterators. KVSTORE_ERROR: a forward one. */
+KVSTORE_API int kvstore_iterator_last(KVIterator *pIter);
+KVSTORE_API int kvstore_iterator_prev(KVIterator *pIter);
+/* Forward: to the first key >= the given one; reverse: to the last key <= it. Outside the prefix is eof. */
+KVSTORE_API int kvstore_iterator_seek(KVIterator *pIter, const void *pKey, int nKey);
+/* 1 when it stands on no key, else 0. NULL: 1. */
+KVSTORE_API int kvstore_iterator_eof(KVIterator *pIter);
+/* The iterator's bytes: not to be freed, valid until it moves or closes. KVSTORE_ERROR at eof. An empty value is
+ * KVSTORE_OK, NULL and 0. */
+KVSTORE_API int kvstore_iterator_key(KVIterator *pIter, void **ppKey, int *pnKey);
+KVSTORE_API int kvstore_iterator_value(KVIterator *pIter, void **ppValue, int *pnValue);
+/* NULL is allowed; also after kvstore_close. */
+KVSTORE_API void kvstore_iterator_close(KVIterator *pIter);
+
+/* ---- all keys of a family at once ---- */
+/* Deletes every key of the default family, in one transaction, in time that does not depend on their number. Open
+ * iterators keep what they show. */
+KVSTORE_API int kvstore_clear(KVStore *pKV);
+/* Keys, the open transaction's own writes included, and those that have expired but were neither touched nor purged. */
+KVSTORE_API int kvstore_count(KVStore *pKV, int64_t *pnCount);
+
+/* ---- care ---- */
+/* When it returns, everything committed is on the disk, at every sync level. An open transaction stays open. */
+KVSTORE_API int kvstore_sync(KVStore *pKV);
+/* Verifies everything that can be: superblocks, manifest, checksums, every structure. On KVSTORE_CORRUPT *pzErrMsg (may
+ * be NULL) says what, to be given back with kvstore_free; else it is NULL. */
+KVSTORE_API int kvstore_integrity_check(KVStore *pKV, char **pzErrMsg);
+/* Moves what the log holds into the file. `mode`: KVSTORE_CHECKPOINT_*. *pnLog and *pnCkpt (may be NULL) are pages of
+ * 4,096 bytes: in the log before, and settled. KVSTORE_BUSY inside the handle's own write transaction. */
+KVSTORE_API int kvstore_checkpoint(KVStore *pKV, int mode, int *pnLog, int *pnCkpt);
+/* Does the background work there is: flushes, merges of runs, resolving; for stores opened with background_off, and
+ * before a measurement. */
+KVSTORE_API int kvstore_maintain(KVStore *kv);
+
+/* Counted per handle from its open or the last reset, but for nDbPages. */
+typedef struct KVStoreStats {
+  uint64_t nPuts;         /* puts that stored something: put, put_ttl, put_if_absent that inserted */
+  uint64_t nGets;         /* gets that found their key */
+  uint64_t nDeletes;      /* deletes that found their key */
+  uint64_t nIterations;   /* iterators created */
+  uint64_t nErrors;       /* failed calls; a key that is not found is no failure */
+  uint64_t nBytesRead;    /* bytes of the values that gets returned */
+  uint64_t nBytesWritten; /* bytes of the keys and values of the puts */
+  uint64_t nWalCommits;   /* write transactions committed, single puts and deletes included */
+  uint64_t nCheckpoints;  /* checkpoints by this handle */
+  uint64_t nTtlExpired;   /* keys found expired by get, exists and ttl_remaining */
+  uint64_t nTtlPurged;    /* keys removed by purge_expired */
+  uint64_t nDbPages;      /* a gauge: the file's size in pages of 4,096 bytes */
+} KVStoreStats;
+KVSTORE_API int kvstore_stats(KVStore *pKV, KVStoreStats *pStats);
+KVSTORE_API int kvstore_stats_reset(KVStore *pKV);
+
+typedef struct KVStoreInfo {
+  size_t struct_size;      /* set by KVSTORE_INFO_INIT */
+  uint32_t format;         /* number of the file's format */
+  uint32_t reserved;       /* 0 */
+  uint64_t generation;     /* of the manifest: rises with every checkpoint and merge */
+  uint64_t sequence;       /* of the newest commit */
+  uint64_t file_bytes;     /* of `path` */
+  uint64_t log_bytes;      /* capacity of the log */
+  uint64_t log_bytes_used; /* of it, not yet settled in the file */
+  uint64_t extent_bytes;   /* of the file: what the manifest names */
+  uint64_t limbo_bytes;    /* of the file: freed, and still readable by someone */
+  uint64_t family_count;   /* tables and the default family included */
+} KVStoreInfo;
+#define KVSTORE_INFO_INIT \
+  { sizeof(KVStoreInfo), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+/* Facts about the whole store. */
+KVSTORE_API int kvstore_info(KVStore *kv, KVStoreInfo *info);
+
+/* ---- memory ----
+ * The allocator of everything that this library hands out. Any thread. */
+/* `size` zeroed bytes; NULL when there is no memory. */
+KVSTORE_API void *kvstore_malloc(size_t size);
+/* As realloc: NULL leaves `pointer` as it was. */
+KVSTORE_API void *kvstore_realloc(void *pointer, size_t size);
+/* A copy; NULL for NULL, and when there is no memory. */
+KVSTORE_API char *kvstore_strdup(const char *text);
+/* NULL is allowed. */
+KVSTORE_API void kvstore_free(void *pointer);
+
+#define sqliteMalloc(n)     kvstore_malloc((size_t)(n))
+#define sqliteFree(p)       kvstore_free(p)
+#define sqliteRealloc(p, n) kvstore_realloc((p), (size_t)(n))
+#define sqliteStrDup(s)     kvstore_strdup(s)
+#define snkv_malloc(n)      kvstore_malloc((size_t)(n))
+#define snkv_free(p)        kvstore_free(p)
+
+#ifdef __cplusplus
+}
+#endif
+#endif

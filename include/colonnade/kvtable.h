@@ -1,0 +1,369 @@
+/* kvtable.h - the table side of Colonnade: typed columns, rows by key, bulk appends, filters and aggregates.
+ *
+ * A table lives in the same store as the families of kvstore.h, behind the same handle, in the same transactions: a
+ * put, an upsert and a bulk append between kvstore_begin and kvstore_commit happen together or not at all.
+ *
+ *   KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "city", KVTABLE_TYPE_STRING, 0, 0 } };
+ *   const char *key[] = { "id" };
+ *   KVTable *table = NULL;
+ *   kvtable_create(kv, "people", columns, 2, key, 1, &table);
+ *   KVValue row[] = { kvvalue_i64(1), kvvalue_string("Oslo") };
+ *   kvtable_upsert(table, row, 2, 0);
+ *   KVQuery *query = NULL;
+ *   uint64_t count = 0;
+ *   kvquery_create(table, &query);
+ *   kvquery_where(query, "city = 'Oslo' and id < 10", NULL, 0);
+ *   kvquery_count(query, &count);
+ *   kvquery_close(query);
+ *   kvtable_close(table);
+ *
+ * Codes, messages, outputs, ownership and threads are as kvstore.h says. Besides, in any function:
+ *   KVSTORE_SCHEMA      no such column or table; the table is not what the handle was opened for; a schema that cannot
+ * be KVSTORE_TYPE        a value that does not fit its column (kvstore_error names row, column and value)
+ *   KVSTORE_CONSTRAINT  a key that is there already, a null where none may be
+ *   KVSTORE_NOTFOUND    no row with this key; a table that was dropped
+ *   KVSTORE_LIMIT       a limit of the format
+ * A refused row or batch has changed nothing. What a value means: docs/semantics.md. */
+#ifndef COLONNADE_KVTABLE_H
+#define COLONNADE_KVTABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kvstore.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct KVTable KVTable;   /* one table of an open store */
+typedef struct KVRow KVRow;       /* holds the strings of a row that was read */
+typedef struct KVQuery KVQuery;   /* a prepared question */
+typedef struct KVCursor KVCursor; /* rows on their way out */
+
+/* ---- types ---- */
+#define KVTABLE_TYPE_NONE        0 /* an untyped null */
+#define KVTABLE_TYPE_BOOL        1 /* uint8_t in arrays: 0 or 1 */
+#define KVTABLE_TYPE_I8          2
+#define KVTABLE_TYPE_I16         3
+#define KVTABLE_TYPE_I32         4
+#define KVTABLE_TYPE_I64         5
+#define KVTABLE_TYPE_U8          6
+#define KVTABLE_TYPE_U16         7
+#define KVTABLE_TYPE_U32         8
+#define KVTABLE_TYPE_U64         9
+#define KVTABLE_TYPE_F32         10
+#define KVTABLE_TYPE_F64         11
+#define KVTABLE_TYPE_DATE        12 /* days since 1970-01-01; int32_t in arrays */
+#define KVTABLE_TYPE_DECIMAL     13 /* decimal128(38, 0): sums of integers; of no column yet */
+#define KVTABLE_TYPE_TIMESTAMP   18 /* microseconds since 1970-01-01 00:00:00; int64_t in arrays */
+#define KVTABLE_TYPE_STRING      19 /* UTF-8, checked; KVBytes in arrays */
+#define KVTABLE_TYPE_BYTES       20 /* any bytes; KVBytes in arrays */
+#define KVTABLE_TYPE_FIXED_BYTES 21 /* exactly `width` bytes; KVBytes in arrays */
+
+/* Flags of a column */
+#define KVTABLE_NULLABLE 1 /* may be null */
+#define KVTABLE_UTC      2 /* a timestamp is in UTC; without it, naive */
+
+#define KVTABLE_COLUMNS_MAX     1024
+#define KVTABLE_KEY_COLUMNS_MAX 16
+
+typedef struct KVColumnDefinition {
+  const char *name; /* UTF-8, 1 to 255 bytes, unique in its table */
+  int type;         /* KVTABLE_TYPE_* */
+  int flags;        /* KVTABLE_NULLABLE, KVTABLE_UTC */
+  uint32_t width;   /* of fixed bytes: 1 to 4,096; else 0 */
+} KVColumnDefinition;
+
+/* "i64", "timestamp", "fixed_bytes"; "?" for a number that is no type. Never freed. And back: KVTABLE_TYPE_NONE when
+ * there is no such name. */
+KVSTORE_API const char *kvtable_type_name(int type);
+KVSTORE_API int kvtable_type_by_name(const char *name);
+
+/* ---- values ---- */
+typedef struct KVBytes { /* borrowed */
+  const void *data;
+  size_t length;
+} KVBytes;
+
+typedef struct KVValue {
+  int type;    /* KVTABLE_TYPE_* */
+  int is_null; /* not 0: null; `as` is not read */
+  union {
+    int64_t i64;   /* bool, i8 to i64, date, timestamp */
+    uint64_t u64;  /* u8 to u64 */
+    double f64;    /* f32 (widened), f64 */
+    KVBytes bytes; /* string, bytes, fixed bytes */
+    struct {
+      uint64_t low;
+      int64_t high;
+    } decimal; /* decimal: two's complement, 128 bits */
+  } as;
+} KVValue;
+
+/* A value goes into a column of another type when it is exactly one of its values: an i64 of 5 into an i16, an i64 of 5
+ * into an f64; a string into bytes; text never into a number. Otherwise: KVSTORE_TYPE. */
+static inline KVValue kvvalue_of(int type) {
+  KVValue v;
+  v.type = type;
+  v.is_null = 0;
+  v.as.decimal.low = 0;
+  v.as.decimal.high = 0;
+  return v;
+}
+static inline KVValue kvvalue_null(void) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_NONE);
+  v.is_null = 1;
+  return v;
+}
+static inline KVValue kvvalue_bool(int truth) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_BOOL);
+  v.as.i64 = truth != 0;
+  return v;
+}
+static inline KVValue kvvalue_i64(int64_t number) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_I64);
+  v.as.i64 = number;
+  return v;
+}
+static inline KVValue kvvalue_u64(uint64_t number) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_U64);
+  v.as.u64 = number;
+  return v;
+}
+static inline KVValue kvvalue_f64(double number) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_F64);
+  v.as.f64 = number;
+  return v;
+}
+static inline KVValue kvvalue_date(int32_t days) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_DATE);
+  v.as.i64 = days;
+  return v;
+}
+static inline KVValue kvvalue_timestamp(int64_t microseconds) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_TIMESTAMP);
+  v.as.i64 = microseconds;
+  return v;
+}
+/* The characters are borrowed as long as the value is used. */
+static inline KVValue kvvalue_text(const char *data, size_t length) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_STRING);
+  v.as.bytes.data = data;
+  v.as.bytes.length = length;
+  return v;
+}
+static inline KVValue kvvalue_string(const char *text) { /* up to its NUL; NULL is a null */
+  size_t length = 0;
+  if (!text) return kvvalue_null();
+  while (text[length]) length++;
+  return kvvalue_text(text, length);
+}
+static inline KVValue kvvalue_bytes(const void *data, size_t length) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_BYTES);
+  v.as.bytes.data = data;
+  v.as.bytes.length = length;
+  return v;
+}
+
+/* Writes the value as text into `buffer` (`size` bytes, NUL included; cut when too small; may be NULL when `size` is 0)
+ * and returns how many bytes the whole text has without the NUL. Numbers and decimals in digits, f64 so that it reads
+ * back the same, dates as 2013-01-31, timestamps as 2013-01-31 12:34:56, strings as they are, bytes as hexadecimal
+ * digits, bool as true and false, nulls as "null". The same in every locale. */
+KVSTORE_API size_t kvvalue_print(const KVValue *value, char *buffer, size_t size);
+/* A number, bool, date, timestamp or decimal as the nearest double; 0 for anything else. */
+KVSTORE_API double kvvalue_to_f64(const KVValue *value);
+
+/* ---- tables ----
+ * Names are shared with families: 1 to 255 bytes, not beginning with "__". Creating and dropping belongs to the open
+ * transaction, if there is one. */
+/* Creates a table. `key_columns` names the columns of its primary key, in order (not null, at most
+ * KVTABLE_KEY_COLUMNS_MAX); with none (NULL, 0) rows are addressed by a row id: dense in commit order, from 0, never
+ * used again. Everything is copied. KVSTORE_CONSTRAINT: the name is taken. KVSTORE_SCHEMA: columns or key that cannot
+ * be. KVSTORE_ERROR: a bad name. */
+KVSTORE_API int kvtable_create(KVStore *kv, const char *name, const KVColumnDefinition *columns, size_t column_count,
+                               const char *const *key_columns, size_t key_count, KVTable **table);
+/* KVSTORE_NOTFOUND: nothing of this name. KVSTORE_SCHEMA: it is a family (kvstore_cf_open). */
+KVSTORE_API int kvtable_open(KVStore *kv, const char *name, KVTable **table);
+/* Releases the handle, not the data. NULL is allowed; also after kvstore_close. */
+KVSTORE_API void kvtable_close(KVTable *table);
+/* Drops a table and all its rows. KVSTORE_NOTFOUND; KVSTORE_SCHEMA: it is a family. */
+KVSTORE_API int kvtable_drop(KVStore *kv, const char *name);
+/* The names in ascending order; give each and the array back with kvstore_free. Of no table: KVSTORE_OK, NULL and 0. */
+KVSTORE_API int kvtable_list(KVStore *kv, char ***names, size_t *count);
+
+typedef struct KVTableSchema {
+  size_t struct_size;                /* set by KVTABLE_SCHEMA_INIT */
+  const char *name;                  /* of the table */
+  const KVColumnDefinition *columns; /* in order */
+  size_t column_count;
+  const uint32_t *key_columns; /* positions in `columns`, in the key's order */
+  size_t key_count;            /* 0: rows have row ids */
+} KVTableSchema;
+#define KVTABLE_SCHEMA_INIT \
+  { sizeof(KVTableSchema), NULL, NULL, 0, NULL, 0 }
+/* What pointers point to is the table handle's, until it is closed. */
+KVSTORE_API int kvtable_schema(KVTable *table, KVTableSchema *schema);
+
+/* ---- rows ----
+ * `values` has one value for every column, in order. `key` has one value for every key column, in the key's order; for
+ * a table without a primary key, one number: the row id. `expire_ms` is milliseconds since 1970-01-01 UTC from which on
+ * the row is gone; 0: never. */
+/* KVSTORE_CONSTRAINT: the key is there, and has not expired. *row_id (may be NULL) is 0 for a table with a primary key.
+ */
+KVSTORE_API int kvtable_insert(KVTable *table, const KVValue *values, size_t value_count, int64_t expire_ms,
+                               uint64_t *row_id);
+/* Inserts, or replaces the row with this key. In a table without a primary key: inserts. */
+KVSTORE_API int kvtable_upsert(KVTable *table, const KVValue *values, size_t value_count, int64_t expire_ms);
+/* Sets the columns named in `columns` (NULL: the first `count` of the table) of the row with this key; key columns
+ * cannot be set (KVSTORE_SCHEMA). `expire_ms` NULL keeps the row's expiry. KVSTORE_NOTFOUND. */
+KVSTORE_API int kvtable_update(KVTable *table, const KVValue *key, size_t key_count, const char *const *columns,
+                               const KVValue *values, size_t count, const int64_t *expire_ms);
+/* KVSTORE_NOTFOUND. */
+KVSTORE_API int kvtable_delete(KVTable *table, const KVValue *key, size_t key_count);
+/* Reads the row with this key into the caller's `values`, one for every column. Their strings belong to *row, which is
+ * given back by kvtable_row_free. *expire_ms (may be NULL): 0 when it never expires. KVSTORE_NOTFOUND: absent or
+ * expired; then the values are nulls and *row is NULL. */
+KVSTORE_API int kvtable_get(KVTable *table, const KVValue *key, size_t key_count, KVValue *values, size_t value_count,
+                            int64_t *expire_ms, KVRow **row);
+/* NULL is allowed; also after the table and the store are closed. */
+KVSTORE_API void kvtable_row_free(KVRow *row);
+/* Rows that are there and have not expired. */
+KVSTORE_API int kvtable_count(KVTable *table, uint64_t *count);
+/* Deletes every row, in time that does not depend on their number. Row ids go on. */
+KVSTORE_API int kvtable_clear(KVTable *table);
+
+/* ---- many rows at once, as columns ---- */
+#define KVTABLE_INSERT 0 /* KVSTORE_CONSTRAINT when a key is there, or twice among the rows */
+#define KVTABLE_UPSERT 1 /* replaces; of equal keys among the rows the last wins */
+
+#define KVTABLE_FORM_ARRAY    0 /* `values` is an array of the type in memory (above) */
+#define KVTABLE_FORM_OFFSETS  1 /* strings: `values` is bytes, row i is from offsets[i] to offsets[i + 1] */
+#define KVTABLE_FORM_POINTERS 2 /* strings: `values` is an array of const char *, `lengths` their lengths */
+
+typedef struct KVColumnData {
+  int type;                /* KVTABLE_TYPE_* of the column */
+  int form;                /* KVTABLE_FORM_* */
+  const void *values;      /* may be NULL when every row is null */
+  const uint8_t *nulls;    /* a byte a row: not 0 is null; NULL: no row is */
+  const uint64_t *offsets; /* FORM_OFFSETS: row_count + 1, not descending */
+  const size_t *lengths;   /* FORM_POINTERS: row_count; NULL: up to each NUL */
+} KVColumnData;
+
+/* Writes `row_count` rows: one KVColumnData for every column of the table, in order, of exactly its type. All rows or
+ * none (KVSTORE_TYPE, KVSTORE_CONSTRAINT: kvstore_error names the first bad row). `mode`: KVTABLE_INSERT,
+ * KVTABLE_UPSERT. `expire_ms`: one a row, 0 for never; NULL: never, all of them. *first_row_id (may be NULL): of a
+ * table without a primary key; the others follow it. Everything is borrowed for the call. More than 4,294,967,295 rows:
+ * KVSTORE_LIMIT. */
+KVSTORE_API int kvtable_append(KVTable *table, const KVColumnData *columns, size_t column_count, uint64_t row_count,
+                               const int64_t *expire_ms, int mode, uint64_t *first_row_id);
+
+/* ---- questions ----
+ * A query is prepared once and run any number of times; every run sees the latest commit, or, inside a transaction of
+ * the handle, what that sees. One thread at a time; its cursors too. It may be closed before its cursors. */
+KVSTORE_API int kvquery_create(KVTable *table, KVQuery **query);
+/* NULL is allowed; also after the table and the store are closed. */
+KVSTORE_API void kvquery_close(KVQuery *query);
+
+/* The filter: "dep_delay > 60 and carrier = ?", in the grammar of docs/semantics.md, with one value for every ?. Text
+ * and values are copied. NULL or "": every row. Replaces the filter before; on failure that one stays. KVSTORE_ERROR
+ * not the grammar (the message says where), too few or too many values KVSTORE_SCHEMA       an unknown column
+ *   KVSTORE_TYPE         a constant that does not compare with its column
+ *   KVSTORE_UNSUPPORTED  a column beside a column, a pattern that is not a prefix */
+KVSTORE_API int kvquery_where(KVQuery *query, const char *text, const KVValue *parameters, size_t parameter_count);
+
+/* Aggregates over the rows that match; order, limit and selected columns do not concern them. */
+/* How many rows. */
+KVSTORE_API int kvquery_count(KVQuery *query, uint64_t *count);
+/* One result of the rows where the column is not null; a null when there is none. The sum of integers and bools is a
+ * decimal of 128 bits and never overflows; that of floats is an f64, and so is every average; minimum and maximum have
+ * the column's type, and their strings are the query's until its next run or close. KVSTORE_SCHEMA, KVSTORE_TYPE (no
+ * sum of strings). */
+KVSTORE_API int kvquery_sum(KVQuery *query, const char *column, KVValue *result);
+KVSTORE_API int kvquery_min(KVQuery *query, const char *column, KVValue *result);
+KVSTORE_API int kvquery_max(KVQuery *query, const char *column, KVValue *result);
+KVSTORE_API int kvquery_avg(KVQuery *query, const char *column, KVValue *result);
+
+#define KVQUERY_ROWS   0 /* count(*), a u64; `column` is not read */
+#define KVQUERY_VALUES 1 /* count(column): rows where it is not null, a u64 */
+#define KVQUERY_SUM    2
+#define KVQUERY_MIN    3
+#define KVQUERY_MAX    4
+#define KVQUERY_AVG    5
+typedef struct KVAggregate {
+  int kind; /* KVQUERY_* */
+  const char *column;
+} KVAggregate;
+/* Several in one pass over the rows: results[i] belongs to aggregates[i]. At most 1,024. */
+KVSTORE_API int kvquery_aggregate(KVQuery *query, const KVAggregate *aggregates, size_t count, KVValue *results);
+
+/* The columns of the rows, in this order; NULL, 0: all. A column may come twice. */
+KVSTORE_API int kvquery_select(KVQuery *query, const char *const *columns, size_t count);
+/* Leaves out the first `offset` rows and gives at most `limit` (UINT64_MAX: all). */
+KVSTORE_API int kvquery_limit(KVQuery *query, uint64_t offset, uint64_t limit);
+/* Not 0: rows in the order of the table's key; 0: as they lie. */
+KVSTORE_API int kvquery_order_by_key(KVQuery *query, int ordered);
+
+/* The rows that match, as they are now: the cursor keeps its snapshot until it is closed, whatever is written
+ * meanwhile, and may outlive the store's handle. */
+KVSTORE_API int kvquery_open(KVQuery *query, KVCursor **cursor);
+/* On to the next row, at first to the first. KVSTORE_NOTFOUND after the last: no failure, and no message. After any
+ * other code only the close may follow. */
+KVSTORE_API int kvcursor_next(KVCursor *cursor);
+/* A value of the current row; its string is the cursor's until the next step or close. KVSTORE_ERROR: no current row,
+ * or no such column. */
+KVSTORE_API int kvcursor_value(KVCursor *cursor, size_t column, KVValue *value);
+KVSTORE_API size_t kvcursor_column_count(KVCursor *cursor);
+/* The definition of a column of the rows; its name is the cursor's. */
+KVSTORE_API int kvcursor_column(KVCursor *cursor, size_t column, KVColumnDefinition *definition);
+/* On to the next up to 1,024 rows at once: *row_count, and one KVColumnData (FORM_ARRAY) for every column at *columns,
+ * both the cursor's until the next step or close. KVSTORE_NOTFOUND after the last. Rows that kvcursor_next has not yet
+ * shown of the batch it was in come first. */
+KVSTORE_API int kvcursor_next_batch(KVCursor *cursor, uint64_t *row_count, const KVColumnData **columns);
+/* NULL is allowed; also after everything else is closed. */
+KVSTORE_API void kvcursor_close(KVCursor *cursor);
+
+/* What the last run of a query did. blocks == blocks_skipped + blocks_certain + blocks_scanned. */
+typedef struct KVQueryCounters {
+  size_t struct_size;        /* set by KVQUERY_COUNTERS_INIT */
+  uint64_t units;            /* segments of runs, and slabs of newest rows */
+  uint64_t segments_skipped; /* of them, excluded without touching anything of them */
+  uint64_t rows;             /* in all units, dead ones included */
+  uint64_t rows_selected;
+  uint64_t blocks;         /* of 1,024 rows */
+  uint64_t blocks_skipped; /* excluded by their zone map, dead rows or expiry */
+  uint64_t blocks_certain; /* every row matches, known without reading a column of the filter */
+  uint64_t blocks_scanned; /* a column of the filter was read */
+} KVQueryCounters;
+#define KVQUERY_COUNTERS_INIT \
+  { sizeof(KVQueryCounters), 0, 0, 0, 0, 0, 0, 0, 0 }
+/* Of the last aggregate, or the cursor that stepped last (so far). Zeros before any. */
+KVSTORE_API int kvquery_counters(KVQuery *query, KVQueryCounters *counters);
+/* The question as text, and what its last run did; a few lines for a person. Give *text back with kvstore_free. */
+KVSTORE_API int kvquery_explain(KVQuery *query, char **text);
+
+/* ---- what a table takes ---- */
+typedef struct KVColumnUsage {
+  const char *name;
+  int type;
+  uint64_t bytes;        /* in the runs of the file */
+  uint64_t plain_bytes;  /* what the same rows would take as plain arrays */
+  const char *encodings; /* "for16 x12, dictionary x4": chunks of each */
+} KVColumnUsage;
+typedef struct KVTableUsage {
+  size_t struct_size;
+  uint64_t run_count;  /* sorted runs in the file */
+  uint64_t run_rows;   /* their rows, dead ones included */
+  uint64_t run_bytes;  /* their bytes */
+  uint64_t dead_rows;  /* of run_rows */
+  uint64_t delta_rows; /* newest rows, not yet in a run */
+  size_t column_count;
+  const KVColumnUsage *columns;
+} KVTableUsage;
+/* One block of memory with all that it points to: give it back with kvstore_free. */
+KVSTORE_API int kvtable_usage(KVTable *table, KVTableUsage **usage);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
