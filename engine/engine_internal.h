@@ -436,6 +436,8 @@ Status flush_frozen(Store *store, bool *flushed) MUST_CHECK; /* maintenance held
 Status compact_once(Store *store, bool *compacted) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
 void maintenance_give(Store *store);
+/* Flushes what is frozen, and compacts nothing: a close does not wait for that. */
+Status maintenance_flush(Store *store) MUST_CHECK;
 /* Does all that is due. */
 Status maintenance_run(Store *store) MUST_CHECK;
 /* Asks for it: the thread does it, or nobody (no_background: the next call that needs room). */

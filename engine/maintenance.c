@@ -90,6 +90,15 @@ Status maintenance_run(Store *store) {
   return status;
 }
 
+Status maintenance_flush(Store *store) {
+  bool flushed = true;
+  TRY(maintenance_take(store, true));
+  Status status = KVSTORE_OK;
+  while (status == KVSTORE_OK && flushed) status = flush_frozen(store, &flushed);
+  maintenance_give(store);
+  return status;
+}
+
 /* ---- the thread ---- */
 
 static void work(void *context) {

@@ -462,7 +462,7 @@ static Status settle(Store *store) {
   Status status = store_apply(store, shared_load(&store->page->end));
   if (status == KVSTORE_OK && shared_load(&store->page->end) > store->frozen.position) status = boundary_append(store);
   shared_mutex_unlock(&store->page->mutex);
-  return status == KVSTORE_OK && store_has_frozen(store) ? maintenance_run(store) : status;
+  return status == KVSTORE_OK && store_has_frozen(store) ? maintenance_flush(store) : status;
 }
 
 static bool alone(Store *store) {
