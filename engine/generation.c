@@ -148,7 +148,7 @@ static Status carry_locators(const DeltaLayer *from, DeltaLayer *to, const Era *
     const uint64_t *old = atomic_load_explicit(&from->locators->slabs[slab], memory_order_acquire);
     uint64_t *words = memory_allocate(DELTA_SLAB_ROWS * sizeof *words);
     if (!words) return status_nomem();
-    for (uint32_t i = 0; i < count; i++) words[i] = old[i];
+    for (uint32_t i = 0; i < DELTA_SLAB_ROWS; i++) words[i] = i < count ? old[i] : LOCATOR_UNKNOWN;
     atomic_store_explicit(&to->locators->slabs[slab], words, memory_order_release);
     for (uint32_t i = 0; i < count; i++) {
       bool stayed = false;
