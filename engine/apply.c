@@ -37,6 +37,16 @@ Status apply_row(Store *store, Era *era, Bytes key, uint64_t hash, const ColumnA
   return replaced == TABLE_ROW_NONE ? end_frozen_row(store, era, key, hash, sequence) : KVSTORE_OK;
 }
 
+Status apply_rows(Store *store, Era *era, const TableAppend *rows) {
+  uint32_t first, appended;
+  TRY(table_delta_append_batch(era->deltas[0].delta->table, rows, &first, &appended));
+  for (uint32_t i = 0; i < rows->batch->row_count && era->delta_count > 1; i++) {
+    if (rows->replaced[i] == TABLE_ROW_NONE)
+      TRY(end_frozen_row(store, era, rows->keys[i], rows->hashes[i], rows->sequence + i * rows->sequence_step));
+  }
+  return KVSTORE_OK;
+}
+
 Status apply_row_delete(Store *store, Era *era, Bytes key, uint64_t hash, uint64_t sequence) {
   uint32_t replaced;
   TRY(table_delta_delete(era->deltas[0].delta->table, key, hash, sequence, NULL, &replaced));

@@ -372,6 +372,8 @@ Status log_recover(Store *store, uint64_t clean_end, WalRecovery *out) MUST_CHEC
 Status apply_kv(Store *store, Era *era, Bytes key, Bytes value, int64_t expiry, bool tombstone, uint64_t sequence) MUST_CHECK;
 Status apply_row(Store *store, Era *era, Bytes key, uint64_t hash, const ColumnArray *columns, size_t source_row,
                  int64_t expiry, uint64_t sequence) MUST_CHECK;
+/* A batch of rows; rows->replaced has room for each. */
+Status apply_rows(Store *store, Era *era, const TableAppend *rows) MUST_CHECK;
 Status apply_row_delete(Store *store, Era *era, Bytes key, uint64_t hash, uint64_t sequence) MUST_CHECK;
 /* Freezes every delta that has rows: the boundary after `sequence`. Apply lock held. */
 Status apply_boundary(Store *store) MUST_CHECK;

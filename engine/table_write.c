@@ -171,19 +171,39 @@ static Status check_unique(Store *store, Era *era, uint64_t sequence, const Prep
 
 /* ---- writing ---- */
 
-Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from, size_t count) {
-  Store *store = session->store;
-  Transaction *t = &store->transaction;
-  const ColumnBatch *batch = &rows->batch;
-  Status status;
-  mutex_lock(&store->apply_lock);
-  status = transaction_touch(store, era->deltas[0].delta, state->family);
-  for (size_t i = from; i < from + count && status == KVSTORE_OK; i++) {
-    int64_t expiry = batch->expiry ? batch->expiry[i] : EXPIRY_NEVER;
-    status = apply_row(store, era, rows->keys[i], rows->hashes[i], batch->columns, i, expiry, t->next_sequence + (i - from));
+/* Rows [from, from + count) of a batch, as a batch; `columns` has room for its arrays. */
+static ColumnBatch batch_part(const PreparedRows *rows, size_t from, size_t count, ColumnArray *columns) {
+  const ColumnBatch *all = &rows->batch;
+  for (uint32_t c = 0; c < all->column_count; c++) {
+    size_t width = type_array_width(rows->schema->columns[c].type);
+    columns[c].values = (const uint8_t *)all->columns[c].values + from * width;
+    columns[c].nulls = all->columns[c].nulls ? all->columns[c].nulls + from : NULL;
   }
-  mutex_unlock(&store->apply_lock);
-  TRY(status);
+  return (ColumnBatch){ (uint32_t)count, all->column_count, columns, all->expiry ? all->expiry + from : NULL };
+}
+
+static Status append_rows(Store *store, FamilyState *state, Era *era, const PreparedRows *rows, size_t from, size_t count) {
+  Transaction *t = &store->transaction;
+  Arena arena = { 0 };
+  ColumnArray *columns = arena_allocate(&arena, rows->schema->column_count * sizeof *columns);
+  uint32_t *replaced = arena_allocate(&arena, count * sizeof *replaced);
+  Status status = columns && replaced ? KVSTORE_OK : status_nomem();
+  if (status == KVSTORE_OK) {
+    ColumnBatch part = batch_part(rows, from, count, columns);
+    TableAppend append = { &part, rows->keys + from, rows->hashes + from, t->next_sequence, 1, replaced };
+    mutex_lock(&store->apply_lock);
+    status = transaction_touch(store, era->deltas[0].delta, state->family);
+    if (status == KVSTORE_OK) status = apply_rows(store, era, &append);
+    mutex_unlock(&store->apply_lock);
+  }
+  arena_release(&arena);
+  return status;
+}
+
+Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from, size_t count) {
+  Transaction *t = &session->store->transaction;
+  const ColumnBatch *batch = &rows->batch;
+  TRY(append_rows(session->store, state, era, rows, from, count));
   t->next_sequence += count;
   for (size_t i = from; i < from + count; i++) {
     int64_t expiry = batch->expiry ? batch->expiry[i] : EXPIRY_NEVER;
