@@ -215,6 +215,7 @@ struct Store {
   uint64_t device, inode;
   uint8_t store_id[16];
   int journal_mode;
+  bool log_is_spent;              /* recovery found no room for its break: the log is begun anew */
   bool background, reader_only;   /* reader_only: this process cannot write the file */
   uint64_t grace_ms, log_bytes;
 
@@ -412,6 +413,11 @@ Status transaction_keep_row_id(Store *store, Family *family) MUST_CHECK;
 Status write_end(Session *session, Status status) MUST_CHECK;
 /* Remembers the delta's mark at its first touch by the transaction. Apply lock held. */
 Status transaction_touch(Store *store, DeltaHandle *delta, Family *family) MUST_CHECK;
+/* The transaction object for `session` begins at the applied end of the log, and ends without a word. */
+void transaction_start(Store *store, Session *session, bool autocommit);
+void transaction_finish(Store *store);
+/* Takes back all of it. Apply lock held. */
+Status transaction_take_back(Store *store) MUST_CHECK;
 Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t sequence) MUST_CHECK;
 Status log_sync_to(Store *store, uint64_t position) MUST_CHECK;
 

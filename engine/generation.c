@@ -316,6 +316,7 @@ static Status follow_locked(Store *store) {
   const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
   if (current->manifest->generation >= shared_load(&store->page->generation)) return KVSTORE_OK;
   Manifest *manifest = NULL;
+  TRY(log_attach(store));
   TRY(generation_load(store, &manifest));
   Status status = KVSTORE_OK;
   if (store->wal && manifest->log_id == wal_log_id(store->wal) && store->applied.position < manifest->replay.position) {

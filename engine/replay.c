@@ -16,6 +16,10 @@ static Status find_era(Store *store, const Operation *op, int kind, FamilyState 
   return KVSTORE_OK;
 }
 
+static Status touch(Store *store, FamilyState *state, Era *era) {
+  return transaction_touch(store, era->deltas[0].delta, state->family);
+}
+
 static void raise_row_id(Family *family, const RowStage *stage) {
   if (!family->schema.has_row_id) return;
   const uint64_t *ids = stage->values[family->schema.column_count - 1];
@@ -27,6 +31,7 @@ static Status replay_row(Store *store, const Operation *op, uint64_t sequence, A
   FamilyState *state;
   Era *era;
   TRY(find_era(store, op, FAMILY_TABLE, &state, &era));
+  TRY(touch(store, state, era));
   uint64_t hash = hash_key(op->key.data, op->key.length);
   if (op->kind == OPERATION_ROW_DELETE) return apply_row_delete(store, era, op->key, hash, sequence);
   const Schema *schema = &state->family->schema;
@@ -44,6 +49,7 @@ static Status replay_kv(Store *store, const Operation *op, uint64_t sequence) {
   FamilyState *state;
   Era *era;
   TRY(find_era(store, op, FAMILY_KV, &state, &era));
+  TRY(touch(store, state, era));
   return apply_kv(store, era, op->key, op->payload, op->expiry, op->kind == OPERATION_KV_DELETE, sequence);
 }
 
@@ -53,11 +59,18 @@ static Status replay_operation(Store *store, const Operation *op, uint64_t seque
     case OPERATION_KV_DELETE: return replay_kv(store, op, sequence);
     case OPERATION_ROW_UPSERT:
     case OPERATION_ROW_DELETE: return replay_row(store, op, sequence, arena);
+    case OPERATION_FAMILY_CREATE:
+    case OPERATION_FAMILY_DROP:
+    case OPERATION_FAMILY_CLEAR:
+    case OPERATION_ADOPT_RUN: store->transaction.shape_changed = true; break;
+    case OPERATION_SCHEMA_CHANGE: break;
+  }
+  switch (op->kind) {
     case OPERATION_FAMILY_CREATE: return apply_family_create(store, op->family_id, op->payload, sequence);
     case OPERATION_FAMILY_DROP: return apply_family_end(store, op->family_id, true, sequence);
     case OPERATION_FAMILY_CLEAR: return apply_family_end(store, op->family_id, false, sequence);
     case OPERATION_ADOPT_RUN: return apply_adopt(store, op->family_id, op->payload, sequence);
-    case OPERATION_SCHEMA_CHANGE: break;
+    default: break;
   }
   return status_fail(KVSTORE_UNSUPPORTED, "the log holds an operation that this library does not know");
 }
@@ -84,9 +97,23 @@ static Status replay_transaction(Store *store, const WalRecord *record) {
   return status;
 }
 
+/* Whose the transaction object is while records are replayed: what a failure half-way has done is taken back by it. */
+static Session replaying;
+
 /* The cursor has stepped over the record already where a boundary is applied: what freezes is what lies before it. */
 Status store_apply_record(Store *store, const WalRecord *record) {
-  if (record->header.kind == RECORD_TRANSACTION) return replay_transaction(store, record);
+  if (record->header.kind == RECORD_TRANSACTION) {
+    transaction_start(store, &replaying, true);
+    store->transaction.first_sequence = store->transaction.statement.next_sequence = record->header.first_sequence;
+    Status status = replay_transaction(store, record);
+    if (status != KVSTORE_OK) {
+      Failure why = *status_last();
+      Status undone = transaction_take_back(store);
+      status = undone == KVSTORE_OK ? status_fail(status, "%s", why.text) : undone;
+    }
+    transaction_finish(store);
+    return status;
+  }
   if (record->header.kind == RECORD_BOUNDARY) return apply_boundary(store);
   return KVSTORE_OK;
 }
@@ -110,11 +137,8 @@ static Status apply_to(Store *store, uint64_t end) {
 
 Status store_apply(Store *store, uint64_t end) {
   mutex_lock(&store->apply_lock);
-  Status status = KVSTORE_OK;
-  if (store->applied.position < end) {
-    status = log_attach(store);
-    if (status == KVSTORE_OK) status = apply_to(store, end);
-  }
+  Status status = store->wal ? KVSTORE_OK : log_attach(store);
+  if (status == KVSTORE_OK && store->wal) status = apply_to(store, end);
   mutex_unlock(&store->apply_lock);
   return status;
 }

@@ -273,10 +273,40 @@ static Status recover(Store *store) {
   WalRecovery result;
   TRY(log_recover(store, clean ? m->log_end : WAL_END_UNKNOWN, &result));
   if (store->reader_only) return KVSTORE_OK;
-  TRY(wal_append_break(store->wal, &store->applied, start.position, start.position));
+  Status status = wal_append_break(store->wal, &store->applied, start.position, start.position);
+  if (status == KVSTORE_FULL) { /* too many recoveries without a checkpoint: begin_log_anew */
+    store->log_is_spent = true;
+    return KVSTORE_OK;
+  }
+  TRY(status);
   COUNT(recovery_breaks);
   TRY(wal_rewrite_tail(store->wal, start.position, store->applied.position));
   return wal_sync(store->wal);
+}
+
+/* What the log holds goes into the file, and the log goes. Nobody else has the store. */
+static Status begin_log_anew(Store *store) {
+  mutex_lock(&store->apply_lock);
+  Status status = apply_boundary(store);
+  mutex_unlock(&store->apply_lock);
+  if (status == KVSTORE_OK) status = maintenance_flush(store);
+  TRY(status);
+  Superblock next = store->superblock;
+  next.log_id = 0;
+  TRY(superblocks_rewrite(store, &next));
+  wal_close(store->wal);
+  os_close(store->log_file);
+  store->wal = NULL;
+  store->log_file = NULL;
+  store->log_is_spent = false;
+  wal_window_release(&store->window);
+  atomic_store_explicit(&store->log_ready, false, memory_order_release);
+  shared_store(&store->page->log_id, 0);
+  shared_store(&store->page->start, 0);
+  shared_store(&store->page->end, 0);
+  shared_store(&store->page->synced, 0);
+  TRY(discard(store, store->log_path));
+  return open_log_file(store, OS_OPEN_CREATE);
 }
 
 static Status recover_first(Store *store) {
@@ -291,6 +321,7 @@ static Status recover_first(Store *store) {
   else TRY(open_log_file(store, OS_OPEN_CREATE));
   page_from_recovery(store);
   TRY(space_measure(store));
+  if (store->log_is_spent) TRY(begin_log_anew(store));
   TRY(os_sync_directory(store->os, store->path));
   atomic_store_explicit(&store->page->ready, 1, memory_order_release);
   return os_lock(store->file.file, presence_byte, 1, OS_LOCK_SHARED);

@@ -88,7 +88,11 @@ static Status lock_for_writing(Session *session) {
 
 /* ---- the transaction object ---- */
 
-static void transaction_start(Store *store, Session *session, bool autocommit) {
+static struct Savepoint transaction_begin_point(const Transaction *t) {
+  return (struct Savepoint){ record_body_offset(0), 0, 0, 0, t->first_sequence, t->next_family_id_before, false };
+}
+
+void transaction_start(Store *store, Session *session, bool autocommit) {
   Transaction *t = &store->transaction;
   t->autocommit = autocommit;
   t->failed = t->shape_changed = t->spilled = false;
@@ -98,6 +102,7 @@ static void transaction_start(Store *store, Session *session, bool autocommit) {
   t->next_family_id_before = store->next_family_id;
   record_begin(&t->record, false);
   atomic_store_explicit(&t->seen, t->first_sequence - 1, memory_order_release);
+  t->statement = transaction_begin_point(t);
   space_job_init(&t->space, store, false);
   t->owner = session;
 }
@@ -110,7 +115,7 @@ static void statement_start(Store *store) {
 
 enum { RECORD_KEEP_BYTES = 1 << 20 };
 
-static void transaction_finish(Store *store) {
+void transaction_finish(Store *store) {
   Transaction *t = &store->transaction;
   for (size_t i = 0; i < t->touched_count; i++) delta_release(t->touched[i].delta);
   for (size_t i = 0; i < t->undo_count; i++) delta_release(t->undo[i].delta);
@@ -152,11 +157,10 @@ Status transaction_keep_row_id(Store *store, Family *family) {
   return KVSTORE_OK;
 }
 
-/* Takes back everything since a savepoint. */
-static Status roll_back_to(Store *store, const struct Savepoint *to) {
+/* Takes back everything since a savepoint. Apply lock held. */
+static Status roll_back_locked(Store *store, const struct Savepoint *to) {
   Transaction *t = &store->transaction;
   Status status = KVSTORE_OK;
-  mutex_lock(&store->apply_lock);
   while (t->touched_count > to->touched_count) {
     TouchedDelta *d = &t->touched[--t->touched_count];
     if (d->delta->kv) kv_delta_rollback(d->delta->kv, d->mark);
@@ -175,12 +179,18 @@ static Status roll_back_to(Store *store, const struct Savepoint *to) {
   }
   if (t->shape_changed) status = apply_forget(store, to->next_sequence);
   store->next_family_id = to->next_family_id;
-  mutex_unlock(&store->apply_lock);
   t->shape_changed = to->shape_changed;
   t->next_sequence = to->next_sequence;
   t->record.length = to->record_length;
   t->record.failed = false;
   atomic_store_explicit(&t->seen, t->next_sequence - 1, memory_order_release);
+  return status;
+}
+
+static Status roll_back_to(Store *store, const struct Savepoint *to) {
+  mutex_lock(&store->apply_lock);
+  Status status = roll_back_locked(store, to);
+  mutex_unlock(&store->apply_lock);
   return status;
 }
 
@@ -206,9 +216,13 @@ static void statement_keep(Store *store) {
 }
 
 static Status roll_back_all(Store *store) {
-  Transaction *t = &store->transaction;
-  struct Savepoint start = { record_body_offset(0), 0, 0, 0, t->first_sequence, t->next_family_id_before, false };
+  struct Savepoint start = transaction_begin_point(&store->transaction);
   return roll_back_to(store, &start);
+}
+
+Status transaction_take_back(Store *store) {
+  struct Savepoint start = transaction_begin_point(&store->transaction);
+  return roll_back_locked(store, &start);
 }
 
 /* ---- commit ---- */
