@@ -1,5 +1,5 @@
-/* apply.c - operations into memory: the same code for a transaction's own writes, for what other processes wrote, and for
- * recovery. Everything here runs under the apply lock. */
+/* apply.c - operations into memory: the same code for a transaction's own writes, for what other processes wrote, and
+ * for recovery. Everything here runs under the apply lock. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +33,8 @@ static Status end_frozen_row(Store *store, Era *era, Bytes key, uint64_t hash, u
 Status apply_row(Store *store, Era *era, Bytes key, uint64_t hash, const ColumnArray *columns, size_t source_row,
                  int64_t expiry, uint64_t sequence) {
   uint32_t replaced;
-  TRY(table_delta_append(era->deltas[0].delta->table, key, hash, columns, source_row, expiry, sequence, NULL, &replaced));
+  TRY(
+    table_delta_append(era->deltas[0].delta->table, key, hash, columns, source_row, expiry, sequence, NULL, &replaced));
   return replaced == TABLE_ROW_NONE ? end_frozen_row(store, era, key, hash, sequence) : KVSTORE_OK;
 }
 
@@ -67,7 +68,8 @@ static Status era_freeze(const Era *from, const Family *family, uint64_t boundar
   Status status = era_allocate(to, shared.delta_count + 1, 0);
   DeltaHandle *fresh = status == KVSTORE_OK ? delta_handle_create(family) : NULL;
   Locators *locators = fresh && family->kind == FAMILY_TABLE ? locators_create() : NULL;
-  DeadCache *dead = fresh && family->kind == FAMILY_TABLE ? dead_cache_create(from->run_count, from->delta_count + 1) : NULL;
+  DeadCache *dead =
+    fresh && family->kind == FAMILY_TABLE ? dead_cache_create(from->run_count, from->delta_count + 1) : NULL;
   if (!fresh || (family->kind == FAMILY_TABLE && (!locators || !dead))) {
     delta_release(fresh);
     locators_release(locators);
@@ -89,8 +91,10 @@ static Status era_freeze(const Era *from, const Family *family, uint64_t boundar
   memory_release(shared.deltas);
   DeltaHandle *former = from->deltas[0].delta;
   atomic_store_explicit(&former->boundary, boundary, memory_order_release);
-  if (former->kv) kv_delta_freeze(former->kv);
-  else table_delta_freeze(former->table);
+  if (former->kv)
+    kv_delta_freeze(former->kv);
+  else
+    table_delta_freeze(former->table);
   return KVSTORE_OK;
 }
 
@@ -329,8 +333,10 @@ Status adopt_payload_write(const AdoptPayload *p, SpaceJob *job, Buffer *out) {
   run_entry_encode(p->entry, out);
   buffer_u64(out, p->next_row_id);
   buffer_u8(out, own_extent);
-  if (own_extent) extent_encode(&extent, out);
-  else buffer_bytes(out, replaced.data, replaced.length);
+  if (own_extent)
+    extent_encode(&extent, out);
+  else
+    buffer_bytes(out, replaced.data, replaced.length);
   buffer_release(&replaced);
   return status == KVSTORE_OK ? buffer_status(out) : status;
 }
@@ -422,7 +428,8 @@ static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena
 static Status read_replaced(Era *era, RunHandle *run, Reader *in, uint64_t sequence, AdoptedDeletes *a) {
   uint32_t count = reader_u32(in);
   bool all_there = true;
-  if (in->failed || count > reader_left(in) / 5) return status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
+  if (in->failed || count > reader_left(in) / 5)
+    return status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
   a->runs = arena_allocate_zeroed(&a->arena, memory_array_size(count, sizeof *a->runs));
   if (!a->runs) return status_nomem();
   for (uint32_t i = 0; i < count; i++) {
@@ -497,8 +504,8 @@ static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena
       buffer_clear(&key);
       status = column_run_get_key(run->columns, position_pack(s, r), &key);
       if (status == KVSTORE_OK)
-        status = era_find_in_runs(era, (Bytes){ key.data, key.length }, hash_key(key.data, key.length), sequence - 1, 0, &locator,
-                                  &layer);
+        status = era_find_in_runs(era, (Bytes){ key.data, key.length }, hash_key(key.data, key.length), sequence - 1, 0,
+                                  &locator, &layer);
       if (status == KVSTORE_OK && locator != LOCATOR_NONE)
         out->runs[layer].positions[out->runs[layer].count++] = locator_position(locator);
     }

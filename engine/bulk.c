@@ -101,7 +101,8 @@ static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, 
     mutex_unlock(&store->apply_lock);
     if (status == KVSTORE_OK) {
       t->next_sequence++;
-      record_append_payload(record, OPERATION_ADOPT_RUN, state->family->id, (Bytes){ 0 }, (Bytes){ bytes.data, bytes.length });
+      record_append_payload(record, OPERATION_ADOPT_RUN, state->family->id, (Bytes){ 0 },
+                            (Bytes){ bytes.data, bytes.length });
       COUNT(adopted_runs);
     }
     buffer_release(&bytes);
@@ -126,7 +127,9 @@ static int by_key(const void *a, const void *b) {
   return order ? order : (x->row > y->row) - (x->row < y->row);
 }
 
-static bool same_key(const Bytes *a, const Bytes *b) { return bytes_compare(a->data, a->length, b->data, b->length) == 0; }
+static bool same_key(const Bytes *a, const Bytes *b) {
+  return bytes_compare(a->data, a->length, b->data, b->length) == 0;
+}
 
 /* The rows in key order; of equal keys the last one stays, or none may be (inserts). */
 static Status sort_rows(const PreparedRows *rows, int mode, uint32_t **order, uint32_t *count) {
@@ -175,13 +178,16 @@ static Status replaced_by_batch(Store *store, Era *era, const PreparedRows *rows
     if (mode == TABLE_INSERT && found.found && !expiry_passed(found.expiry, now_ms))
       return status_fail_at(KVSTORE_CONSTRAINT, row, NULL, NULL, "row %u: a row with this key is there already", row);
     if (!found.found) continue;
-    if (found.delta) TRY(replace_delta_row(replaced, rows->keys[row]));
-    else TRY(replace_run_row(replaced, found.layer, found.position));
+    if (found.delta)
+      TRY(replace_delta_row(replaced, rows->keys[row]));
+    else
+      TRY(replace_run_row(replaced, found.layer, found.position));
   }
   return KVSTORE_OK;
 }
 
-static Status build_from_batch(Store *store, const PreparedRows *rows, const uint32_t *order, uint32_t count, RunList *runs) {
+static Status build_from_batch(Store *store, const PreparedRows *rows, const uint32_t *order, uint32_t count,
+                               RunList *runs) {
   TableRunBuilder *builder = NULL;
   TRY(table_run_builder_create(store, &store->transaction.space, rows->schema, runs->arena, &builder));
   Status status = KVSTORE_OK;
@@ -239,7 +245,8 @@ static Status spill_kv(Store *store, Era *era, uint64_t sequence, RunList *runs,
     uint64_t hash = hash_key(cursor.key.data, cursor.key.length);
     for (uint32_t i = 1; i < era->delta_count && !older; i++) {
       KvRow at;
-      older = kv_delta_find(era->deltas[i].delta->kv, hash, cursor.key.data, cursor.key.length, sequence, &at) != DELTA_ABSENT;
+      older = kv_delta_find(era->deltas[i].delta->kv, hash, cursor.key.data, cursor.key.length, sequence, &at) !=
+              DELTA_ABSENT;
     }
     if (status == KVSTORE_OK && older) status = replace_delta_row(replaced, cursor.key);
   }
@@ -263,7 +270,8 @@ static Status replaced_by_locators(Era *era, uint32_t from, uint32_t end, Replac
     uint64_t word = words[table_slab_offset(row)];
     if (word == LOCATOR_NONE || table_delta_dead_at(delta, row) == DEAD_ROLLED_BACK) continue;
     for (uint32_t i = 0; i < era->run_count; i++)
-      if (era->runs[i].run->entry.number == locator_unpack(word).run) TRY(replace_run_row(replaced, i, locator_position(word)));
+      if (era->runs[i].run->entry.number == locator_unpack(word).run)
+        TRY(replace_run_row(replaced, i, locator_position(word)));
   }
   return KVSTORE_OK;
 }
@@ -272,13 +280,14 @@ static bool was_in_deltas(const Era *era, Bytes key, uint64_t before) {
   uint64_t hash = hash_key(key.data, key.length);
   for (uint32_t i = 0; i < era->delta_count; i++) {
     uint32_t row;
-    if (table_delta_find(era->deltas[i].delta->table, hash, key.data, key.length, before, &row) == DELTA_FOUND) return true;
+    if (table_delta_find(era->deltas[i].delta->table, hash, key.data, key.length, before, &row) == DELTA_FOUND)
+      return true;
   }
   return false;
 }
 
-static Status spill_table(Store *store, const Family *family, Era *era, uint64_t sequence, RunList *runs, Replaced *replaced,
-                          uint32_t **killed, size_t *killed_count) {
+static Status spill_table(Store *store, const Family *family, Era *era, uint64_t sequence, RunList *runs,
+                          Replaced *replaced, uint32_t **killed, size_t *killed_count) {
   Transaction *t = &store->transaction;
   TableDelta *delta = era->deltas[0].delta->table;
   size_t capacity = 0;
@@ -289,14 +298,16 @@ static Status spill_table(Store *store, const Family *family, Era *era, uint64_t
   Status status = KVSTORE_OK;
   uint32_t first = UINT32_MAX;
   for (size_t i = 0; i < t->touched_count; i++)
-    if (t->touched[i].delta == era->deltas[0].delta && t->touched[i].mark.row_count < first) first = t->touched[i].mark.row_count;
+    if (t->touched[i].delta == era->deltas[0].delta && t->touched[i].mark.row_count < first)
+      first = t->touched[i].mark.row_count;
   table_cursor_open(&cursor, delta, sequence);
   for (bool more = table_cursor_first(&cursor); more && status == KVSTORE_OK; more = table_cursor_next(&cursor)) {
     if (cursor.state != DELTA_FOUND || cursor.row < first) continue;
     status = table_run_builder_add(builder, delta, cursor.row);
     if (status == KVSTORE_OK) status = memory_grow(killed, &capacity, *killed_count + 1, sizeof **killed);
     if (status == KVSTORE_OK) (*killed)[(*killed_count)++] = cursor.row;
-    if (status == KVSTORE_OK && was_in_deltas(era, cursor.key, t->first_sequence - 1)) status = replace_delta_row(replaced, cursor.key);
+    if (status == KVSTORE_OK && was_in_deltas(era, cursor.key, t->first_sequence - 1))
+      status = replace_delta_row(replaced, cursor.key);
   }
   if (status == KVSTORE_OK) status = table_run_builder_finish(builder, runs);
   table_run_builder_destroy(builder);
@@ -320,16 +331,18 @@ static Status spill_family(Session *session, uint32_t id, Buffer *record) {
     status = replaced_start(&replaced, era);
     if (status == KVSTORE_OK)
       status = state->family->kind == FAMILY_KV
-                   ? spill_kv(store, era, pin.sequence, &runs, &replaced, &killed, &killed_count)
-                   : spill_table(store, state->family, era, pin.sequence, &runs, &replaced, &killed, &killed_count);
+                 ? spill_kv(store, era, pin.sequence, &runs, &replaced, &killed, &killed_count)
+                 : spill_table(store, state->family, era, pin.sequence, &runs, &replaced, &killed, &killed_count);
     uint64_t sequence = t->next_sequence;
     if (status == KVSTORE_OK && runs.count) status = adopt_runs(store, state, &runs, &replaced, record);
     if (status == KVSTORE_OK) { /* rollback takes these rows back by their marks */
       mutex_lock(&store->apply_lock);
       DeltaHandle *delta = era->deltas[0].delta;
       for (size_t i = 0; i < killed_count; i++) {
-        if (delta->kv) kv_delta_kill(delta->kv, killed[i], sequence);
-        else table_delta_set_dead(delta->table, killed[i], sequence);
+        if (delta->kv)
+          kv_delta_kill(delta->kv, killed[i], sequence);
+        else
+          table_delta_set_dead(delta->table, killed[i], sequence);
       }
       mutex_unlock(&store->apply_lock);
     }
@@ -344,7 +357,8 @@ static Status spill_family(Session *session, uint32_t id, Buffer *record) {
 
 /* The record keeps what is no row: families, runs adopted before, and deletes. */
 static Status keep_operations(const Buffer *from, Buffer *to) {
-  OperationReader in = operation_reader_over((Bytes){ from->data + record_body_offset(0), from->length - record_body_offset(0) });
+  OperationReader in =
+    operation_reader_over((Bytes){ from->data + record_body_offset(0), from->length - record_body_offset(0) });
   for (;;) {
     Operation op;
     bool more;
@@ -357,7 +371,8 @@ static Status keep_operations(const Buffer *from, Buffer *to) {
 Status transaction_spill(Session *session) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
-  if (LIKELY(t->record.length + RECORD_ALIGNMENT <= wal_record_bytes_max(store->wal) || t->record.failed)) return KVSTORE_OK;
+  if (LIKELY(t->record.length + RECORD_ALIGNMENT <= wal_record_bytes_max(store->wal) || t->record.failed))
+    return KVSTORE_OK;
   Buffer record = { 0 };
   record_begin(&record, false);
   Status status = keep_operations(&t->record, &record);

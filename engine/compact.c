@@ -1,7 +1,7 @@
 /* compact.c - fewer, larger runs (DESIGN 9). kv families: at most three overlapping runs over one level of key-disjoint
- * runs of 16 MiB. Tables: size-tiered, four runs of a tier become one of the next; a run over a third dead is rewritten.
- * Maintenance is held throughout, so no flush changes a run's dead rows meanwhile; what dies in a delta finds its row in
- * the output by key (VIS-5, VIS-7). */
+ * runs of 16 MiB. Tables: size-tiered, four runs of a tier become one of the next; a run over a third dead is
+ * rewritten. Maintenance is held throughout, so no flush changes a run's dead rows meanwhile; what dies in a delta
+ * finds its row in the output by key (VIS-5, VIS-7). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +40,8 @@ static Status merge_kv(Compaction *c, const Era *era, RunList *list) {
   memory_release(layers);
   TRY(status);
   status = merge_cursor_first(&cursor);
-  if (status == KVSTORE_OK) status = rows_to_run(c->store, &cursor, c->job, 1, level_run_bytes, c->expired_before, list);
+  if (status == KVSTORE_OK)
+    status = rows_to_run(c->store, &cursor, c->job, 1, level_run_bytes, c->expired_before, list);
   merge_cursor_close(&cursor);
   return status;
 }
@@ -53,7 +54,9 @@ static uint32_t tier_of(uint64_t rows) {
   return tier;
 }
 
-static uint64_t live_rows(const RunLayer *layer) { return layer->run->entry.row_count - deleted_set_count(layer->deleted); }
+static uint64_t live_rows(const RunLayer *layer) {
+  return layer->run->entry.row_count - deleted_set_count(layer->deleted);
+}
 
 /* Marks the runs that are merged next: the lowest tier with enough of them, else one that is mostly dead. */
 static bool choose_table_inputs(const Era *era, bool *chosen) {
@@ -148,7 +151,8 @@ static Status compact_family(Compaction *c, const FamilyState *state, FamilyEntr
   }
   if (status == KVSTORE_OK) {
     entry->run_count = list.count;
-    entry->runs = arena_copy(&c->draft->arena, list.runs ? list.runs : (RunEntry *)&list, list.count * sizeof *list.runs);
+    entry->runs =
+      arena_copy(&c->draft->arena, list.runs ? list.runs : (RunEntry *)&list, list.count * sizeof *list.runs);
     if (!entry->runs) status = status_nomem();
   }
   run_list_release(&list);
@@ -158,7 +162,8 @@ static Status compact_family(Compaction *c, const FamilyState *state, FamilyEntr
 /* The draft is the current manifest but for one family. */
 static Status draft_with(Compaction *c, const FamilyState *state) {
   const Manifest *from = c->version->manifest;
-  c->draft->families = arena_allocate_zeroed(&c->draft->arena, memory_array_size(from->family_count, sizeof(FamilyEntry)));
+  c->draft->families =
+    arena_allocate_zeroed(&c->draft->arena, memory_array_size(from->family_count, sizeof(FamilyEntry)));
   if (!c->draft->families) return status_nomem();
   for (uint32_t i = 0; i < from->family_count; i++) {
     FamilyEntry *to = &c->draft->families[i];
@@ -168,7 +173,8 @@ static Status draft_with(Compaction *c, const FamilyState *state) {
       TRY(compact_family(c, state, to));
       continue;
     }
-    to->runs = arena_allocate_zeroed(&c->draft->arena, memory_array_size(from->families[i].run_count, sizeof(RunEntry)));
+    to->runs =
+      arena_allocate_zeroed(&c->draft->arena, memory_array_size(from->families[i].run_count, sizeof(RunEntry)));
     if (!to->runs) return status_nomem();
     for (uint32_t r = 0; r < from->families[i].run_count; r++)
       TRY(run_entry_copy(&from->families[i].runs[r], &c->draft->arena, &to->runs[r]));
@@ -183,7 +189,8 @@ static const FamilyState *family_due(const Version *v) {
   for (uint32_t i = 0; i < v->family_count; i++) {
     const FamilyState *state = v->families[i];
     const Era *era = &state->eras[0];
-    if (state->era_count != 1 || era->dropped || has_adopted(era) || !manifest_family(v->manifest, state->family->id)) continue;
+    if (state->era_count != 1 || era->dropped || has_adopted(era) || !manifest_family(v->manifest, state->family->id))
+      continue;
     if (state->family->kind == FAMILY_KV ? kv_is_due(era) : table_is_due(era)) return state;
   }
   return NULL;

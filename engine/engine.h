@@ -5,8 +5,9 @@
  *   Family    a named ordered map in the store: a kv family or a table; named by its id
  *
  * Threads: every function may be called from any thread on any session at any time, except that session_destroy comes
- * last. A transaction belongs to its session: calls of other threads on that session are inside it. Reads take no lock that
- * a writer holds. Every failure leaves a sentence (base/status.h); outputs are untouched unless a function says otherwise. */
+ * last. A transaction belongs to its session: calls of other threads on that session are inside it. Reads take no lock
+ * that a writer holds. Every failure leaves a sentence (base/status.h); outputs are untouched unless a function says
+ * otherwise. */
 #ifndef COLONNADE_ENGINE_ENGINE_H
 #define COLONNADE_ENGINE_ENGINE_H
 
@@ -30,23 +31,23 @@ enum { FAMILY_DEFAULT_ID = 1 };
 enum { CHECKPOINT_PASSIVE = 0, CHECKPOINT_FULL = 1, CHECKPOINT_RESTART = 2, CHECKPOINT_TRUNCATE = 3 };
 
 typedef struct StoreOptions {
-  Os *os;                    /* NULL: os_posix(); with a path of NULL: a memory Os of the store's own */
-  int journal_mode;          /* JOURNAL_*; the first opener's holds until the last close */
-  int sync_level;            /* SYNC_* of this session */
-  bool read_only;            /* this session never writes; a missing file is an error */
-  uint32_t busy_timeout_ms;  /* how long begin and autocommits wait for another transaction; 0: not at all */
-  uint32_t value_bytes_max;  /* 0: VALUE_BYTES_MAX */
-  uint64_t log_bytes;        /* capacity of the ring at its birth; 0: LOG_BYTES_DEFAULT; a multiple of 4096, at least 64 KiB */
-  bool no_background;        /* no thread of the store's own: store_maintain does the work, and commits that need room */
-  bool no_map;               /* read through the block cache instead of mapping */
-  uint64_t grace_ms;         /* how long an expired row stays before background work reclaims it; 0: a day */
-  bool create_only;          /* fail with KVSTORE_BUSY when the file is there */
+  Os *os;                   /* NULL: os_posix(); with a path of NULL: a memory Os of the store's own */
+  int journal_mode;         /* JOURNAL_*; the first opener's holds until the last close */
+  int sync_level;           /* SYNC_* of this session */
+  bool read_only;           /* this session never writes; a missing file is an error */
+  uint32_t busy_timeout_ms; /* how long begin and autocommits wait for another transaction; 0: not at all */
+  uint32_t value_bytes_max; /* 0: VALUE_BYTES_MAX */
+  uint64_t log_bytes; /* capacity of the ring at its birth; 0: LOG_BYTES_DEFAULT; a multiple of 4096, at least 64 KiB */
+  bool no_background; /* no thread of the store's own: store_maintain does the work, and commits that need room */
+  bool no_map;        /* read through the block cache instead of mapping */
+  uint64_t grace_ms;  /* how long an expired row stays before background work reclaims it; 0: a day */
+  bool create_only;   /* fail with KVSTORE_BUSY when the file is there */
 } StoreOptions;
 
-/* Opens the store at `path` (NULL: in memory), makes it when missing (and not read_only), recovers it when its last life
- * ended without a close, and gives a session on it.
- * KVSTORE_CORRUPT, KVSTORE_UNSUPPORTED (a newer format), KVSTORE_NOTFOUND (read_only and missing), KVSTORE_ERROR (a
- * directory), KVSTORE_PROTOCOL (open under another name), KVSTORE_AUTH_FAILED (sealed), KVSTORE_FULL, KVSTORE_IO. *session is NULL on failure. */
+/* Opens the store at `path` (NULL: in memory), makes it when missing (and not read_only), recovers it when its last
+ * life ended without a close, and gives a session on it. KVSTORE_CORRUPT, KVSTORE_UNSUPPORTED (a newer format),
+ * KVSTORE_NOTFOUND (read_only and missing), KVSTORE_ERROR (a directory), KVSTORE_PROTOCOL (open under another name),
+ * KVSTORE_AUTH_FAILED (sealed), KVSTORE_FULL, KVSTORE_IO. *session is NULL on failure. */
 Status session_open(const char *path, const StoreOptions *options, Session **session) MUST_CHECK;
 /* Another session on the same store, with the same options. O(1). */
 Status session_clone(Session *session, Session **other) MUST_CHECK;
@@ -58,8 +59,8 @@ bool session_is_read_only(const Session *session);
 int64_t session_now_ms(Session *session); /* the store's clock: never steps back (VIS-8) */
 
 /* ---- transactions ---- */
-/* write: takes the write lock (KVSTORE_BUSY when the busy timeout ends; KVSTORE_READONLY). Otherwise freezes what the session
- * sees until commit or rollback. KVSTORE_ERROR when one is open. */
+/* write: takes the write lock (KVSTORE_BUSY when the busy timeout ends; KVSTORE_READONLY). Otherwise freezes what the
+ * session sees until commit or rollback. KVSTORE_ERROR when one is open. */
 Status session_begin(Session *session, bool write) MUST_CHECK;
 /* Without an open transaction both do nothing. A failed commit has rolled back. */
 Status session_commit(Session *session) MUST_CHECK;
@@ -70,7 +71,7 @@ int session_transaction(const Session *session);
 /* ---- families ---- */
 typedef struct FamilyInfo {
   uint32_t id;
-  int kind;       /* FAMILY_* */
+  int kind; /* FAMILY_* */
   bool hidden;
   char name[FAMILY_NAME_MAX + 1];
 } FamilyInfo;
@@ -89,17 +90,20 @@ Status family_schema(Session *session, uint32_t id, Schema *out) MUST_CHECK;
 
 /* ---- kv families ---- */
 typedef struct KvValue {
-  void *data;      /* memory_release; NULL when the length is 0 */
+  void *data; /* memory_release; NULL when the length is 0 */
   size_t length;
-  int64_t expiry;  /* EXPIRY_NEVER, or milliseconds since the epoch */
+  int64_t expiry; /* EXPIRY_NEVER, or milliseconds since the epoch */
 } KvValue;
 
 enum { KV_PUT_ALWAYS = 0, KV_PUT_IF_ABSENT = 1 };
-/* KVSTORE_ERROR for a key of 0 or more than 65,536 bytes or a value over the limit. *inserted (may be NULL) with IF_ABSENT. */
-Status kv_put(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode, bool *inserted) MUST_CHECK;
+/* KVSTORE_ERROR for a key of 0 or more than 65,536 bytes or a value over the limit. *inserted (may be NULL) with
+ * IF_ABSENT. */
+Status kv_put(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode,
+              bool *inserted) MUST_CHECK;
 /* KVSTORE_NOTFOUND when it is absent or expired (an expired one is evicted when that needs no waiting). */
 Status kv_get(Session *session, uint32_t family, Bytes key, KvValue *out) MUST_CHECK;
-/* The same without the value; *expired (may be NULL): the row is there, but its time has passed (and KVSTORE_NOTFOUND). */
+/* The same without the value; *expired (may be NULL): the row is there, but its time has passed (and KVSTORE_NOTFOUND).
+ */
 Status kv_exists(Session *session, uint32_t family, Bytes key, int64_t *expiry, bool *expired) MUST_CHECK;
 Status kv_delete(Session *session, uint32_t family, Bytes key) MUST_CHECK; /* KVSTORE_NOTFOUND */
 Status kv_purge_expired(Session *session, uint32_t family, uint64_t *purged) MUST_CHECK;
@@ -111,42 +115,45 @@ typedef struct KvIterator KvIterator;
 /* `prefix` empty: all keys. Positioned nowhere (eof) until first, last or seek. */
 Status kv_iterator_create(Session *session, uint32_t family, Bytes prefix, bool reverse, KvIterator **out) MUST_CHECK;
 void kv_iterator_destroy(KvIterator *iterator);
-Status kv_iterator_first(KvIterator *iterator) MUST_CHECK; /* the first in its direction, within the prefix */
+Status kv_iterator_first(KvIterator *iterator) MUST_CHECK;           /* the first in its direction, within the prefix */
 Status kv_iterator_seek(KvIterator *iterator, Bytes key) MUST_CHECK; /* forward: first >= key; reverse: last <= key */
-Status kv_iterator_next(KvIterator *iterator) MUST_CHECK;  /* in its direction */
+Status kv_iterator_next(KvIterator *iterator) MUST_CHECK;            /* in its direction */
 bool kv_iterator_eof(const KvIterator *iterator);
-Bytes kv_iterator_key(const KvIterator *iterator);         /* valid until the next step or destroy */
+Bytes kv_iterator_key(const KvIterator *iterator);                       /* valid until the next step or destroy */
 Status kv_iterator_value(KvIterator *iterator, Bytes *value) MUST_CHECK; /* the same */
 int64_t kv_iterator_expiry(const KvIterator *iterator);
 
 /* ---- tables ---- */
 enum { TABLE_INSERT = 0, TABLE_UPSERT = 1 };
-/* Rows as columns, in the schema's order without the hidden row id; strings of type string are UTF-8 (checked: KVSTORE_TYPE
- * with row and column). INSERT: KVSTORE_CONSTRAINT when a key is there or twice in the batch; UPSERT: the last of equal keys wins.
- * All or nothing. Large batches become a column run that the transaction's record adopts; small ones are delta rows.
- * *first_row_id (may be NULL): of a table without a primary key; the others follow it. */
-Status table_write(Session *session, uint32_t family, const ColumnBatch *rows, int mode, uint64_t *first_row_id) MUST_CHECK;
-/* The key's values in the order of the key columns. A row of values in schema order (strings owned by `arena`), its expiry. */
+/* Rows as columns, in the schema's order without the hidden row id; strings of type string are UTF-8 (checked:
+ * KVSTORE_TYPE with row and column). INSERT: KVSTORE_CONSTRAINT when a key is there or twice in the batch; UPSERT: the
+ * last of equal keys wins. All or nothing. Large batches become a column run that the transaction's record adopts;
+ * small ones are delta rows. *first_row_id (may be NULL): of a table without a primary key; the others follow it. */
+Status table_write(Session *session, uint32_t family, const ColumnBatch *rows, int mode,
+                   uint64_t *first_row_id) MUST_CHECK;
+/* The key's values in the order of the key columns. A row of values in schema order (strings owned by `arena`), its
+ * expiry. */
 Status table_get(Session *session, uint32_t family, const Value *key, size_t key_count, Arena *arena, Value *row,
                  size_t column_count, int64_t *expiry) MUST_CHECK; /* KVSTORE_NOTFOUND: absent or expired */
 Status table_delete(Session *session, uint32_t family, const Value *key, size_t key_count) MUST_CHECK;
 /* Sets some columns (by position) of the row with this key; the key columns cannot change. `expiry`: NULL keeps it. */
 Status table_update(Session *session, uint32_t family, const Value *key, size_t key_count, const uint32_t *columns,
                     const Value *values, size_t count, const int64_t *expiry) MUST_CHECK;
-/* What a query reads: the table at one snapshot, as units for columnar/scan.h. Valid until released (snapshot->release). */
+/* What a query reads: the table at one snapshot, as units for columnar/scan.h. Valid until released
+ * (snapshot->release). */
 Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) MUST_CHECK;
 
 typedef struct ColumnUsage {
   char name[COLUMN_NAME_MAX + 1];
   ColumnType type;
-  uint64_t bytes;          /* of its chunks in runs */
-  uint64_t plain_bytes;    /* what the same rows would take as plain arrays */
-  char encodings[96];      /* "for16 x12, dictionary x4" */
+  uint64_t bytes;       /* of its chunks in runs */
+  uint64_t plain_bytes; /* what the same rows would take as plain arrays */
+  char encodings[96];   /* "for16 x12, dictionary x4" */
 } ColumnUsage;
 typedef struct FamilyUsage {
   uint64_t run_count, run_rows, run_bytes, dead_rows, delta_rows;
   size_t column_count;
-  ColumnUsage *columns;    /* memory_release; tables only */
+  ColumnUsage *columns; /* memory_release; tables only */
 } FamilyUsage;
 Status family_usage(Session *session, uint32_t family, FamilyUsage *out) MUST_CHECK;
 
@@ -156,7 +163,8 @@ Status session_sync(Session *session) MUST_CHECK; /* everything committed is dur
 Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) MUST_CHECK;
 /* Does what background work there is: flushes what is frozen, compacts what is due, resolves. */
 Status session_maintain(Session *session) MUST_CHECK;
-/* Verifies everything that can be: superblocks, manifest, every unit, every structure. *why (memory_release) on KVSTORE_CORRUPT. */
+/* Verifies everything that can be: superblocks, manifest, every unit, every structure. *why (memory_release) on
+ * KVSTORE_CORRUPT. */
 Status session_check(Session *session, char **why) MUST_CHECK;
 
 typedef struct StoreInfo {

@@ -4,9 +4,10 @@
  *               └─► FamilyState ──► Era ──► layers: active delta, frozen deltas, adopted runs, runs
  *   Session ──► Transaction (the store has at most one that writes)
  *
- * Whatever changes the shape of a version (a family made, dropped or cleared, a delta frozen, a run adopted, a generation
- * published) builds a new Version that shares what stayed, and makes it current; rows are appended to the active deltas of
- * the current version in place. A reader pins a version and takes a sequence: that pair is its snapshot.
+ * Whatever changes the shape of a version (a family made, dropped or cleared, a delta frozen, a run adopted, a
+ * generation published) builds a new Version that shares what stayed, and makes it current; rows are appended to the
+ * active deltas of the current version in place. A reader pins a version and takes a sequence: that pair is its
+ * snapshot.
  *
  * Lock order (LOCK-2): registry, session, write word, maintenance, mutex, allocating, apply, versions, cache. */
 #ifndef COLONNADE_ENGINE_ENGINE_INTERNAL_H
@@ -36,21 +37,21 @@
 typedef struct Family {
   _Atomic uint32_t references;
   uint32_t id;
-  uint32_t kind;                  /* FAMILY_KV or FAMILY_TABLE */
-  uint32_t flags;                 /* FAMILY_HIDDEN */
+  uint32_t kind;  /* FAMILY_KV or FAMILY_TABLE */
+  uint32_t flags; /* FAMILY_HIDDEN */
   char *name;
-  Schema schema;                  /* tables */
-  _Atomic uint64_t next_row_id;   /* changed by the writer alone */
-  uint64_t boundary_row_id;       /* what it was at the last boundary: what a flush writes; under the apply lock */
+  Schema schema;                /* tables */
+  _Atomic uint64_t next_row_id; /* changed by the writer alone */
+  uint64_t boundary_row_id;     /* what it was at the last boundary: what a flush writes; under the apply lock */
   uint32_t next_column_id;
 } Family;
 
 /* One delta. Its boundary is set when it is frozen. */
 typedef struct DeltaHandle {
   _Atomic uint32_t references;
-  KvDelta *kv;                    /* one of the two */
+  KvDelta *kv; /* one of the two */
   TableDelta *table;
-  _Atomic uint64_t boundary;      /* UINT64_MAX while active; then the last sequence that it holds */
+  _Atomic uint64_t boundary; /* UINT64_MAX while active; then the last sequence that it holds */
 } DeltaHandle;
 
 /* One open run. */
@@ -58,9 +59,9 @@ typedef struct RunHandle {
   _Atomic uint32_t references;
   RunEntry entry;
   ExtentSources sources;
-  RowRun *rows;                   /* one of the two */
+  RowRun *rows; /* one of the two */
   ColumnRun *columns;
-  Family *family;                 /* holds the schema that `columns` refers to */
+  Family *family; /* holds the schema that `columns` refers to */
   Arena arena;
 } RunHandle;
 
@@ -68,35 +69,35 @@ typedef struct RunHandle {
  * runs: when these change, each delta gets a new one (VIS-5). Entries below `resolved` are published. */
 typedef struct Locators {
   _Atomic uint32_t references;
-  Mutex lock;                     /* who resolves */
+  Mutex lock; /* who resolves */
   _Atomic uint32_t resolved;
-  _Atomic(uint64_t *) *slabs;     /* of DELTA_SLAB_ROWS words */
+  _Atomic(uint64_t *) *slabs; /* of DELTA_SLAB_ROWS words */
 } Locators;
 enum { LOCATOR_SLABS_MAX = 32768 };
 #define LOCATOR_UNKNOWN (LOCATOR_NONE - 1) /* to be looked up */
 
 typedef struct DeltaLayer {
   DeltaHandle *delta;
-  Locators *locators;             /* tables */
+  Locators *locators; /* tables */
 } DeltaLayer;
 
 typedef struct RunLayer {
   RunHandle *run;
-  DeletedSet *deleted;            /* dead at every snapshot of this generation: the manifest's; NULL: none */
-  uint64_t since;                 /* an adopted run's sequence; 0: a run of the manifest */
+  DeletedSet *deleted; /* dead at every snapshot of this generation: the manifest's; NULL: none */
+  uint64_t since;      /* an adopted run's sequence; 0: a run of the manifest */
   /* What an adopted run replaces in other runs, by run number: rows dead from `since` on. */
   struct AdoptedDeletes *replaced;
 } RunLayer;
 
 typedef struct AdoptedDeletes {
   _Atomic uint32_t references;
-  Extent extent;                  /* where the list lies, when it is too long for the record; length 0: it is in the record */
+  Extent extent; /* where the list lies, when it is too long for the record; length 0: it is in the record */
   uint32_t run_count;
   struct AdoptedDeletesRun {
     uint32_t number;
     size_t count;
-    uint32_t *positions;          /* ascending */
-  } *runs;
+    uint32_t *positions; /* ascending */
+  } * runs;
   Arena arena;
 } AdoptedDeletes;
 
@@ -107,36 +108,36 @@ typedef struct DeadCache {
   bool valid;
   uint64_t sequence;
   uint32_t run_count, delta_count;
-  DeletedSet **sets;              /* by run layer */
-  uint32_t *rows_done;            /* by delta layer: rows below are in the sets */
+  DeletedSet **sets;   /* by run layer */
+  uint32_t *rows_done; /* by delta layer: rows below are in the sets */
 } DeadCache;
 
-/* The layers of a family between two clears. delta[0] is active; the others are frozen, newest first. Runs: adopted ones
- * first, newest first; then the manifest's, newest first; kv level 1 (key-disjoint, in key order) last. */
+/* The layers of a family between two clears. delta[0] is active; the others are frozen, newest first. Runs: adopted
+ * ones first, newest first; then the manifest's, newest first; kv level 1 (key-disjoint, in key order) last. */
 typedef struct Era {
-  uint64_t since;                 /* the sequence that began it; a snapshot below does not see it */
-  bool dropped;                   /* the family ends with this era: it has no layers */
+  uint64_t since; /* the sequence that began it; a snapshot below does not see it */
+  bool dropped;   /* the family ends with this era: it has no layers */
   uint32_t delta_count, run_count;
-  uint32_t disjoint_count;        /* how many of the last runs are key-disjoint (kv) */
+  uint32_t disjoint_count; /* how many of the last runs are key-disjoint (kv) */
   DeltaLayer *deltas;
   RunLayer *runs;
-  DeadCache *dead;                /* tables */
-  RowLevel level;                 /* kv: the key-disjoint runs, as one layer */
+  DeadCache *dead; /* tables */
+  RowLevel level;  /* kv: the key-disjoint runs, as one layer */
 } Era;
 
 typedef struct FamilyState {
   _Atomic uint32_t references;
   Family *family;
-  uint32_t era_count;             /* at least 1, ascending `since` */
+  uint32_t era_count; /* at least 1, ascending `since` */
   Era *eras;
 } FamilyState;
 
 typedef struct Version {
-  _Atomic uint32_t references;    /* of those who hold it longer than a call */
-  struct Version *older;          /* retired versions, newest first; under store->versions_lock */
+  _Atomic uint32_t references; /* of those who hold it longer than a call */
+  struct Version *older;       /* retired versions, newest first; under store->versions_lock */
   Manifest *manifest;
   uint32_t family_count;
-  FamilyState **families;         /* ascending ids */
+  FamilyState **families; /* ascending ids */
 } Version;
 
 /* ---- space ---- */
@@ -146,9 +147,9 @@ typedef struct SpaceJob {
   Store *store;
   Extent *extents;
   size_t extent_count, extent_capacity;
-  uint32_t *reservations;         /* indexes into the page */
+  uint32_t *reservations; /* indexes into the page */
   size_t reservation_count, reservation_capacity;
-  bool owed;                      /* may use what is kept for the flush of acknowledged commits */
+  bool owed; /* may use what is kept for the flush of acknowledged commits */
 } SpaceJob;
 
 /* ---- the writing transaction ---- */
@@ -167,26 +168,26 @@ typedef struct UndoDead {
 } UndoDead;
 
 typedef struct Transaction {
-  Session *owner;                 /* NULL: none is open */
+  Session *owner; /* NULL: none is open */
   bool autocommit;
-  bool failed;                    /* an operation could not be undone alone: commit must roll back */
-  _Atomic uint64_t seen;          /* the last sequence of it that its own session sees */
+  bool failed;           /* an operation could not be undone alone: commit must roll back */
+  _Atomic uint64_t seen; /* the last sequence of it that its own session sees */
   uint64_t first_sequence, next_sequence;
-  Buffer record;                  /* room for the header, then operations */
+  Buffer record; /* room for the header, then operations */
   uint64_t row_operations;
   TouchedDelta *touched;
   size_t touched_count, touched_capacity;
   UndoDead *undo;
   size_t undo_count, undo_capacity;
-  bool spilled;                   /* the record no longer holds what a statement's savepoint needs */
-  bool shape_changed;             /* families, eras or adopted runs with `since` from first_sequence on */
+  bool spilled;       /* the record no longer holds what a statement's savepoint needs */
+  bool shape_changed; /* families, eras or adopted runs with `since` from first_sequence on */
   uint32_t next_family_id_before;
   struct RowIdBefore {
     Family *family;
     uint64_t next_row_id;
-  } *row_ids;
+  } * row_ids;
   size_t row_id_count, row_id_capacity;
-  SpaceJob space;                 /* extents of adopted runs, until the record that names them is in the log */
+  SpaceJob space; /* extents of adopted runs, until the record that names them is in the log */
   /* where the statement began: what a failed statement goes back to */
   struct Savepoint {
     size_t record_length, touched_count, undo_count, row_id_count;
@@ -196,7 +197,7 @@ typedef struct Transaction {
   } statement;
 } Transaction;
 
-typedef struct GenerationPin {    /* a shared file lock that keeps a generation's extents (GEN-2) */
+typedef struct GenerationPin { /* a shared file lock that keeps a generation's extents (GEN-2) */
   uint64_t generation;
   uint32_t references;
   OsFile *file;
@@ -206,49 +207,49 @@ typedef struct GenerationPin {    /* a shared file lock that keeps a generation'
 /* ---- the store ---- */
 
 struct Store {
-  struct Store *next;             /* in the registry */
-  uint32_t sessions;              /* under the registry's lock */
-  _Atomic uint32_t references;    /* of sessions, iterators and views: the memory goes with the last */
+  struct Store *next;          /* in the registry */
+  uint32_t sessions;           /* under the registry's lock */
+  _Atomic uint32_t references; /* of sessions, iterators and views: the memory goes with the last */
   Os *os;
   bool owns_os;
   char *path, *log_path, *page_path; /* in memory: names within its own Os */
   uint64_t device, inode;
   uint8_t store_id[16];
   int journal_mode;
-  bool log_is_spent;              /* recovery found no room for its break: the log is begun anew */
-  bool background, reader_only;   /* reader_only: this process cannot write the file */
+  bool log_is_spent;            /* recovery found no room for its break: the log is begun anew */
+  bool background, reader_only; /* reader_only: this process cannot write the file */
   uint64_t grace_ms, log_bytes;
 
   StoreFile file;
   OsFile *log_file, *page_file;
   SharedPage *page;
-  uint32_t process;               /* 1 to 255 */
+  uint32_t process; /* 1 to 255 */
 
-  Superblock superblock;          /* the newest one; under maintenance */
-  uint32_t superblock_page;       /* where it lies */
+  Superblock superblock;    /* the newest one; under maintenance */
+  uint32_t superblock_page; /* where it lies */
 
-  Mutex apply_lock;               /* guards applied, wal, appending to deltas, next_family_id */
+  Mutex apply_lock; /* guards applied, wal, appending to deltas, next_family_id */
   Wal *wal;
-  _Atomic bool log_ready;         /* wal is open: a look without the lock */
-  WalCursor applied;              /* where the next record begins, as this process has applied the log */
-  WalCursor frozen;               /* behind the last boundary that was applied: what a flush may take in */
-  WalWindow window;               /* read-ahead of the follower */
+  _Atomic bool log_ready; /* wal is open: a look without the lock */
+  WalCursor applied;      /* where the next record begins, as this process has applied the log */
+  WalCursor frozen;       /* behind the last boundary that was applied: what a flush may take in */
+  WalWindow window;       /* read-ahead of the follower */
   uint32_t next_family_id;
   _Atomic uint64_t applied_sequence;
-  Transaction transaction;        /* of the holder of the write word or mutex */
+  Transaction transaction; /* of the holder of the write word or mutex */
   uint32_t transaction_number;
 
-  Mutex versions_lock;            /* guards the list of versions and pins */
+  Mutex versions_lock; /* guards the list of versions and pins */
   _Atomic(Version *) current;
   Version *retired;
   GenerationPin *pins;
 
-  Mutex work_lock;                /* the background thread */
+  Mutex work_lock; /* the background thread */
   Condition work_wanted, work_done;
   Thread worker;
   bool worker_started, worker_stop, work_pending;
   uint64_t work_rounds;
-  Status work_status;             /* of the last round */
+  Status work_status; /* of the last round */
   _Atomic uint32_t next_run_number;
 };
 
@@ -262,17 +263,17 @@ void fate_release(TransactionFate *fate);
 struct Session {
   Store *store;
   StoreOptions options;
-  Mutex lock;                     /* begin, commit, rollback, and writes inside a transaction */
-  _Atomic int transaction;        /* 0, 1 reading, 2 writing */
-  struct TransactionFate *fate;   /* of the open writing transaction */
-  Version *snapshot_version;      /* while reading */
+  Mutex lock;                   /* begin, commit, rollback, and writes inside a transaction */
+  _Atomic int transaction;      /* 0, 1 reading, 2 writing */
+  struct TransactionFate *fate; /* of the open writing transaction */
+  Version *snapshot_version;    /* while reading */
   uint64_t snapshot_sequence;
   GenerationPin *snapshot_pin;
 };
 
 /* A call's pin: a version and what it may see of it. */
 typedef struct ReadPin {
-  SharedSlot *slot;               /* or NULL: then `held` */
+  SharedSlot *slot; /* or NULL: then `held` */
   Version *version;
   bool held;
   uint64_t sequence;
@@ -321,18 +322,20 @@ Status version_hold(Store *store, Version *v, GenerationPin **pin) MUST_CHECK;
 void version_unhold(Store *store, Version *v, GenerationPin *pin);
 
 /* ---- generation.c ---- */
-/* Writes a superblock that differs from the current one in what it says of the log to both pages, each synced. Maintenance held. */
+/* Writes a superblock that differs from the current one in what it says of the log to both pages, each synced.
+ * Maintenance held. */
 Status superblocks_rewrite(Store *store, const Superblock *next) MUST_CHECK;
 /* Reads the newest superblock and manifest. */
 Status generation_load(Store *store, Manifest **out) MUST_CHECK;
-/* Builds the version of a manifest: runs opened (shared with the current version where they stayed), deltas after its boundary
- * kept. Apply lock held. */
+/* Builds the version of a manifest: runs opened (shared with the current version where they stayed), deltas after its
+ * boundary kept. Apply lock held. */
 Status generation_adopt(Store *store, Manifest *manifest) MUST_CHECK;
 /* Takes a newer generation that another process published. */
 Status generation_follow(Store *store) MUST_CHECK;
 /* The same for who holds maintenance; gives maintenance back on a failure. */
 Status generation_follow_if_behind(Store *store) MUST_CHECK;
-/* Writes a manifest and makes it the store's newest generation: GEN-3, LOG-4. Maintenance held. `job` holds the new extents. */
+/* Writes a manifest and makes it the store's newest generation: GEN-3, LOG-4. Maintenance held. `job` holds the new
+ * extents. */
 Status generation_publish(Store *store, Manifest *manifest, SpaceJob *job) MUST_CHECK;
 /* A copy of the current manifest for the next generation: families and runs, without limbo. */
 Status generation_draft(Store *store, const Manifest *from, Manifest **out) MUST_CHECK;
@@ -370,7 +373,8 @@ Status log_create(Store *store) MUST_CHECK;
 /* Replays the log from the manifest's point. */
 Status log_recover(Store *store, uint64_t clean_end, WalRecovery *out) MUST_CHECK;
 /* Rows into the active delta of an era, marking dead what they replace in frozen ones. Apply lock held. */
-Status apply_kv(Store *store, Era *era, Bytes key, Bytes value, int64_t expiry, bool tombstone, uint64_t sequence) MUST_CHECK;
+Status apply_kv(Store *store, Era *era, Bytes key, Bytes value, int64_t expiry, bool tombstone,
+                uint64_t sequence) MUST_CHECK;
 Status apply_row(Store *store, Era *era, Bytes key, uint64_t hash, const ColumnArray *columns, size_t source_row,
                  int64_t expiry, uint64_t sequence) MUST_CHECK;
 /* A batch of rows; rows->replaced has room for each. */
@@ -394,16 +398,17 @@ typedef struct AdoptPayload {
   const struct AdoptedDeletesRun *runs;
   size_t key_count;
   const Bytes *keys;
-  uint64_t next_row_id;           /* of the family, afterwards; 0: unchanged */
+  uint64_t next_row_id; /* of the family, afterwards; 0: unchanged */
 } AdoptPayload;
 /* A long list of what the run replaces goes into an extent of its own, through `job`. */
 Status adopt_payload_write(const AdoptPayload *payload, SpaceJob *job, Buffer *out) MUST_CHECK;
 
 /* ---- transaction.c ---- */
-/* The write lock for one statement (autocommit) or the session's open transaction. On success the transaction is store->transaction,
- * the log is applied to its end, the session's lock is held. */
+/* The write lock for one statement (autocommit) or the session's open transaction. On success the transaction is
+ * store->transaction, the log is applied to its end, the session's lock is held. */
 Status write_begin(Session *session) MUST_CHECK;
-/* Inside a statement: pins the current version and sees all that is committed, synced or not, and the transaction's own. */
+/* Inside a statement: pins the current version and sees all that is committed, synced or not, and the transaction's
+ * own. */
 void write_pin(Session *session, ReadPin *pin);
 /* write_begin without waiting for anything: KVSTORE_BUSY when it would. */
 Status write_try_begin(Session *session) MUST_CHECK;
@@ -422,24 +427,25 @@ Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t
 Status log_sync_to(Store *store, uint64_t position) MUST_CHECK;
 
 /* ---- kv.c, bulk.c ---- */
-Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry, bool tombstone)
-    MUST_CHECK;
+Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry,
+                    bool tombstone) MUST_CHECK;
 /* When the open transaction's record has grown too large for the log: its rows become adopted runs (LOG-8). */
 Status transaction_spill(Session *session) MUST_CHECK;
 
 /* ---- table_state.c ---- */
 /* Looks up the locators of the era's delta rows with a sequence up to `sequence` (all their rows when UINT64_MAX). */
 Status era_resolve(Store *store, Era *era, uint64_t sequence) MUST_CHECK;
-/* The deleted sets of the era's runs at a snapshot, an array by run layer (entries may be NULL); sets_release gives it back. */
+/* The deleted sets of the era's runs at a snapshot, an array by run layer (entries may be NULL); sets_release gives it
+ * back. */
 Status era_deleted(Store *store, Era *era, uint64_t sequence, bool own_transaction, DeletedSet ***sets) MUST_CHECK;
 void deleted_sets_release(DeletedSet **sets, uint32_t count);
-/* The live row of a key in the runs at a snapshot, where the deltas know nothing newer: LOCATOR_NONE when there is none. Only
- * runs adopted after the sequence `after` are asked; 0: all. */
+/* The live row of a key in the runs at a snapshot, where the deltas know nothing newer: LOCATOR_NONE when there is
+ * none. Only runs adopted after the sequence `after` are asked; 0: all. */
 Status era_find_in_runs(Era *era, Bytes key, uint64_t hash, uint64_t sequence, uint64_t after, uint64_t *locator,
                         uint32_t *layer) MUST_CHECK;
 
 /* ---- flush.c, compact.c, maintenance.c ---- */
-Status boundary_append(Store *store) MUST_CHECK; /* mutex held, no transaction has rows */
+Status boundary_append(Store *store) MUST_CHECK;             /* mutex held, no transaction has rows */
 Status flush_frozen(Store *store, bool *flushed) MUST_CHECK; /* maintenance held */
 Status compact_once(Store *store, bool *compacted) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
@@ -456,10 +462,11 @@ Status maintenance_wait_flushed(Store *store) MUST_CHECK;
 bool store_has_frozen(Store *store);
 
 /* ---- session.c ---- */
-/* The layers of a kv era at a snapshot, newest first, in `layers` (room for `capacity`): how many, or 0 and nothing when they are
- * more than that. */
+/* The layers of a kv era at a snapshot, newest first, in `layers` (room for `capacity`): how many, or 0 and nothing
+ * when they are more than that. */
 uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint32_t capacity);
-Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kind, FamilyState **state, Era **era) MUST_CHECK;
+Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kind, FamilyState **state,
+                      Era **era) MUST_CHECK;
 int64_t store_clock(Store *store);
 /* ---- store.c ---- */
 /* The store of a path, with one session counted; another session of it; and the end of one. */

@@ -96,7 +96,8 @@ static Status damaged(const Extent *e, const char *what, uint64_t unit) {
                      (unsigned long long)unit, (unsigned long long)e->id, (unsigned long long)e->offset);
 }
 
-static Status verify_unit(const StoreFile *f, const Extent *e, const uint8_t *table, uint64_t unit, const uint8_t *data) {
+static Status verify_unit(const StoreFile *f, const Extent *e, const uint8_t *table, uint64_t unit,
+                          const uint8_t *data) {
   COUNT(units_verified);
   uint64_t sum = checksum64(data, unit_length(e, unit), unit_seed(f, e, unit));
   return load_u64(table + unit * UNIT_TAG_BYTES) == sum ? KVSTORE_OK : damaged(e, "unit", unit);
@@ -112,8 +113,10 @@ Status extent_read(StoreFile *f, const Extent *e, uint8_t **out) {
     status = damaged(e, "the unit table", 0);
   for (uint64_t u = 0; u < units && status == KVSTORE_OK; u++)
     status = verify_unit(f, e, table, u, bytes + u * UNIT_BYTES);
-  if (status == KVSTORE_OK) *out = bytes;
-  else memory_release(bytes);
+  if (status == KVSTORE_OK)
+    *out = bytes;
+  else
+    memory_release(bytes);
   return status;
 }
 
@@ -134,8 +137,10 @@ static Status load_table(ExtentState *state, const Source *source, const uint8_t
       table = source->base + table_offset(e);
     } else {
       state->own_table = memory_allocate(length);
-      if (!state->own_table) status = status_nomem();
-      else status = os_read_exactly(f->file, e->offset + table_offset(e), state->own_table, length);
+      if (!state->own_table)
+        status = status_nomem();
+      else
+        status = os_read_exactly(f->file, e->offset + table_offset(e), state->own_table, length);
       table = state->own_table;
     }
     if (status == KVSTORE_OK && checksum64(table, length, table_seed(f, e)) != e->checksum)
@@ -173,8 +178,10 @@ static Status block_read(ExtentState *state, uint64_t first, uint64_t last, cons
   Status status = os_read_exactly(state->file->file, e->offset + first * UNIT_BYTES, bytes, length);
   for (uint64_t u = first; u <= last && status == KVSTORE_OK; u++)
     status = verify_unit(state->file, e, table, u, bytes + (u - first) * UNIT_BYTES);
-  if (status == KVSTORE_OK) *out = bytes;
-  else memory_release_aligned(bytes);
+  if (status == KVSTORE_OK)
+    *out = bytes;
+  else
+    memory_release_aligned(bytes);
   return status;
 }
 

@@ -1,10 +1,12 @@
-/* extent.h - extents in the file: written with the checksums of their units, read back verified (FILE-3, FILE-4, FILE-6).
+/* extent.h - extents in the file: written with the checksums of their units, read back verified (FILE-3, FILE-4,
+ * FILE-6).
  *
  *   | data, in units of 16 KiB ...            | 0 | padding | unit table: 40 bytes a unit |
  *   ^ offset, a multiple of 4 KiB             ^ length                                    ^ extent_bytes(length)
  *
- * A unit's entry is its checksum (8 bytes, XXH3 of the unit's data, seeded with store id, extent id and unit number: not with
- * the offset, so that an extent may be moved as bytes) and zeros; a sealed unit's entry is its nonce and tag. */
+ * A unit's entry is its checksum (8 bytes, XXH3 of the unit's data, seeded with store id, extent id and unit number:
+ * not with the offset, so that an extent may be moved as bytes) and zeros; a sealed unit's entry is its nonce and tag.
+ */
 #ifndef COLONNADE_ENGINE_EXTENT_H
 #define COLONNADE_ENGINE_EXTENT_H
 
@@ -23,9 +25,9 @@ enum { STORE_WINDOWS_MAX = 16384 }; /* 16 TiB */
 /* The file of a store, as its extents see it: a window of 1 GiB is mapped once and kept (FILE-6). */
 typedef struct StoreFile {
   OsFile *file;
-  uint64_t seed;           /* of the store id */
+  uint64_t seed; /* of the store id */
   bool no_map;
-  Mutex lock;              /* guards the mapping of windows */
+  Mutex lock; /* guards the mapping of windows */
   _Atomic(uint8_t *) *windows;
 } StoreFile;
 
@@ -41,7 +43,7 @@ Status extent_read(StoreFile *f, const Extent *extent, uint8_t **bytes) MUST_CHE
 /* The extents of one run as sources (os/source.h). Owned by the run's holder; closed after its last reader. */
 typedef struct ExtentSources {
   StoreFile *file;
-  RunSources run;              /* for row_run_open and column_run_open */
+  RunSources run; /* for row_run_open and column_run_open */
   struct ExtentState *states;
 } ExtentSources;
 

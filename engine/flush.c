@@ -1,5 +1,5 @@
-/* flush.c - what was frozen at a boundary becomes runs of the next generation (GEN-3; DESIGN 6, 8). Nothing here holds a lock
- * but maintenance: readers and writers go on. */
+/* flush.c - what was frozen at a boundary becomes runs of the next generation (GEN-3; DESIGN 6, 8). Nothing here holds
+ * a lock but maintenance: readers and writers go on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +29,8 @@ static bool is_frozen(const DeltaLayer *layer, uint64_t boundary) {
 
 /* ---- kv families ---- */
 
-/* How many of the overlapping runs the flush takes in: the newest ones, while they are not larger than what they join. */
+/* How many of the overlapping runs the flush takes in: the newest ones, while they are not larger than what they join.
+ */
 static uint32_t runs_to_take(const Flush *f, const Era *era, uint32_t first_run, uint32_t overlapping) {
   uint64_t bytes = 0;
   uint32_t taken = 0;
@@ -40,8 +41,8 @@ static uint32_t runs_to_take(const Flush *f, const Era *era, uint32_t first_run,
   return taken;
 }
 
-Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max, int64_t expired_before,
-                   RunList *list) {
+Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max,
+                   int64_t expired_before, RunList *list) {
   while (cursor->valid) {
     SpaceSink sink;
     RunSink emit = space_sink(&sink, job);
@@ -81,7 +82,8 @@ static Status flush_kv_rows(Flush *f, const Era *era, uint32_t first_run, uint32
   for (uint32_t i = 0; i < era->delta_count; i++)
     if (is_frozen(&era->deltas[i], f->boundary))
       layers[count++] = (MergeLayer){ era->deltas[i].delta->kv, f->boundary, NULL, NULL };
-  for (uint32_t i = 0; i < taken; i++) layers[count++] = (MergeLayer){ NULL, 0, era->runs[first_run + i].run->rows, NULL };
+  for (uint32_t i = 0; i < taken; i++)
+    layers[count++] = (MergeLayer){ NULL, 0, era->runs[first_run + i].run->rows, NULL };
   MergeOptions options = { 0 };
   options.now_ms = INT64_MIN;
   options.tombstones = !bottom;
@@ -125,7 +127,8 @@ static Status flush_rows(Flush *f, const Era *era, TableRunBuilder *builder) {
   while (count && status == KVSTORE_OK) {
     uint32_t least = 0;
     for (uint32_t i = 1; i < count; i++)
-      if (bytes_compare(cursors[i].key.data, cursors[i].key.length, cursors[least].key.data, cursors[least].key.length) < 0)
+      if (bytes_compare(cursors[i].key.data, cursors[i].key.length, cursors[least].key.data,
+                        cursors[least].key.length) < 0)
         least = i;
     TableCursor *c = &cursors[least];
     if (c->state == DELTA_FOUND) status = table_run_builder_add(builder, c->delta, c->row);
@@ -213,13 +216,15 @@ static Status flush_family(Flush *f, const FamilyState *state) {
   Era *era = era_at(state, f->boundary);
   if (!era || era->dropped) return KVSTORE_OK;
   RunList list = { .arena = &f->draft->arena };
-  Status status = state->family->kind == FAMILY_KV ? flush_kv(f, era, &list) : flush_table(f, state->family, era, &list);
+  Status status =
+    state->family->kind == FAMILY_KV ? flush_kv(f, era, &list) : flush_table(f, state->family, era, &list);
   FamilyEntry *entry = &f->draft->families[f->draft->family_count];
   if (status == KVSTORE_OK) status = manifest_family_of(state->family, &f->draft->arena, entry);
   if (status == KVSTORE_OK) {
     f->draft->family_count++;
     entry->run_count = list.count;
-    entry->runs = arena_copy(&f->draft->arena, list.runs ? list.runs : (RunEntry *)&list, list.count * sizeof *list.runs);
+    entry->runs =
+      arena_copy(&f->draft->arena, list.runs ? list.runs : (RunEntry *)&list, list.count * sizeof *list.runs);
     if (!entry->runs) status = status_nomem();
   }
   run_list_release(&list);

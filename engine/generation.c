@@ -91,7 +91,8 @@ static Status read_deletes(Store *store, const ColumnRun *run, const RunDeletes 
 }
 
 /* The dead rows of a run by its entry; what the run's layer in the current version has read already is shared. */
-static Status deletes_of(Store *store, const RunEntry *entry, const RunHandle *run, const RunLayer *known, DeletedSet **out) {
+static Status deletes_of(Store *store, const RunEntry *entry, const RunHandle *run, const RunLayer *known,
+                         DeletedSet **out) {
   DeletedSet *set = NULL;
   uint32_t from = 0;
   if (known && known->deleted) {
@@ -129,8 +130,8 @@ static const RunLayer *known_layer(const FamilyState *state, uint32_t number) {
 static Status open_run(Store *store, const RunEntry *entry, Family *family, const FamilyState *known, RunLayer *out) {
   const RunLayer *former = known_layer(known, entry->number);
   if (former && former->run->entry.deletes_count == entry->deletes_count &&
-      (!entry->deletes_count ||
-       former->run->entry.deletes[entry->deletes_count - 1].extent.id == entry->deletes[entry->deletes_count - 1].extent.id)) {
+      (!entry->deletes_count || former->run->entry.deletes[entry->deletes_count - 1].extent.id ==
+                                  entry->deletes[entry->deletes_count - 1].extent.id)) {
     out->run = run_retain(former->run);
   } else {
     TRY(run_handle_open(store, entry, family, &out->run));
@@ -144,7 +145,8 @@ static Status carry_locators(const DeltaLayer *from, DeltaLayer *to, const Era *
   if (!to->locators) return status_nomem();
   uint32_t resolved = atomic_load_explicit(&from->locators->resolved, memory_order_acquire);
   for (uint32_t first = 0; first < resolved; first += DELTA_SLAB_ROWS) {
-    uint32_t slab = first / DELTA_SLAB_ROWS, count = resolved - first < DELTA_SLAB_ROWS ? resolved - first : DELTA_SLAB_ROWS;
+    uint32_t slab = first / DELTA_SLAB_ROWS,
+             count = resolved - first < DELTA_SLAB_ROWS ? resolved - first : DELTA_SLAB_ROWS;
     const uint64_t *old = atomic_load_explicit(&from->locators->slabs[slab], memory_order_acquire);
     uint64_t *words = memory_allocate(DELTA_SLAB_ROWS * sizeof *words);
     if (!words) return status_nomem();
@@ -163,8 +165,8 @@ static Status carry_locators(const DeltaLayer *from, DeltaLayer *to, const Era *
 }
 
 /* The base era of a family: the manifest's runs, and of the current state what came after the manifest's boundary. */
-static Status base_era(Store *store, const FamilyEntry *entry, Family *family, const FamilyState *known, uint64_t boundary,
-                       Era *out) {
+static Status base_era(Store *store, const FamilyEntry *entry, Family *family, const FamilyState *known,
+                       uint64_t boundary, Era *out) {
   const Era *old = NULL;
   for (uint32_t i = 0; known && i < known->era_count; i++)
     if (known->eras[i].since <= boundary) old = &known->eras[i];
@@ -224,8 +226,10 @@ static Status family_of_entry(const FamilyEntry *entry, Family **out) {
   f->name = memory_copy_string(entry->name);
   Status status = f->name ? KVSTORE_OK : status_nomem();
   if (status == KVSTORE_OK && entry->schema.column_count) status = schema_copy(&entry->schema, &f->schema);
-  if (status == KVSTORE_OK) *out = f;
-  else family_release(f);
+  if (status == KVSTORE_OK)
+    *out = f;
+  else
+    family_release(f);
   return status;
 }
 
@@ -244,7 +248,8 @@ static uint32_t count_later(const FamilyState *known, uint64_t boundary) {
   return count;
 }
 
-static Status state_of_entry(Store *store, const FamilyEntry *entry, FamilyState *known, uint64_t boundary, FamilyState **out) {
+static Status state_of_entry(Store *store, const FamilyEntry *entry, FamilyState *known, uint64_t boundary,
+                             FamilyState **out) {
   Family *family = known ? family_retain(known->family) : NULL;
   if (!family) TRY(family_of_entry(entry, &family));
   FamilyState *state = family_state_create(family, 1 + count_later(known, boundary));
@@ -406,8 +411,10 @@ static Status fill_limbo(Store *store, const Manifest *from, Manifest *draft) {
     if (generation_pinned(store, from->limbo[i].birth, from->limbo[i].death)) add_limbo(&l, from->limbo[i]);
   if (l.status == KVSTORE_OK) {
     draft->limbo = arena_copy(&draft->arena, l.entries ? l.entries : (LimboEntry *)&l, l.count * sizeof *l.entries);
-    if (draft->limbo) draft->limbo_count = (uint32_t)l.count;
-    else l.status = status_nomem();
+    if (draft->limbo)
+      draft->limbo_count = (uint32_t)l.count;
+    else
+      l.status = status_nomem();
   }
   memory_release(l.kept);
   memory_release(l.entries);

@@ -50,13 +50,16 @@ static Status find_row(Store *store, const Era *era, uint64_t sequence, Bytes ke
   LayerList list;
   TRY(list_layers(era, sequence, &list));
   DeltaState found;
-  Status status = merge_get(list.layers, list.count, hash_key(key.data, key.length), key.data, key.length, INT64_MIN, row,
-                            &found);
+  Status status =
+    merge_get(list.layers, list.count, hash_key(key.data, key.length), key.data, key.length, INT64_MIN, row, &found);
   release_layers(&list);
   TRY(status);
-  if (found != DELTA_FOUND) *state = ROW_ABSENT;
-  else if (row->view.expiry == EXPIRY_NEVER) *state = ROW_LIVE;
-  else *state = expiry_passed(row->view.expiry, store_clock(store)) ? ROW_EXPIRED : ROW_LIVE;
+  if (found != DELTA_FOUND)
+    *state = ROW_ABSENT;
+  else if (row->view.expiry == EXPIRY_NEVER)
+    *state = ROW_LIVE;
+  else
+    *state = expiry_passed(row->view.expiry, store_clock(store)) ? ROW_EXPIRED : ROW_LIVE;
   return KVSTORE_OK;
 }
 
@@ -114,8 +117,10 @@ Status kv_get(Session *session, uint32_t family, Bytes key, KvValue *out) {
   if (status == KVSTORE_OK) {
     MergeRow row;
     status = find_row(session->store, era, pin.sequence, key, &row, &state);
-    if (status == KVSTORE_OK && state == ROW_LIVE) status = copy_value(&row, out);
-    else if (status == KVSTORE_OK) status = absent();
+    if (status == KVSTORE_OK && state == ROW_LIVE)
+      status = copy_value(&row, out);
+    else if (status == KVSTORE_OK)
+      status = absent();
     if (state != ROW_ABSENT) merge_row_release(&row);
   }
   read_unpin(session, &pin);
@@ -151,7 +156,8 @@ Status kv_exists(Session *session, uint32_t family, Bytes key, int64_t *expiry, 
 
 /* ---- writes ---- */
 
-Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry, bool tombstone) {
+Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry,
+                    bool tombstone) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
   uint64_t sequence = t->next_sequence;
@@ -161,12 +167,15 @@ Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, B
   mutex_unlock(&store->apply_lock);
   TRY(status);
   t->next_sequence++;
-  if (tombstone) record_append_delete(&t->record, state->family->id, key);
-  else record_append_put(&t->record, state->family->id, expiry, key, value);
+  if (tombstone)
+    record_append_delete(&t->record, state->family->id, key);
+  else
+    record_append_put(&t->record, state->family->id, expiry, key, value);
   return buffer_status(&t->record);
 }
 
-static Status put_statement(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode, bool *inserted) {
+static Status put_statement(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode,
+                            bool *inserted) {
   ReadPin pin;
   write_pin(session, &pin);
   FamilyState *state;
@@ -226,7 +235,7 @@ struct KvIterator {
   Store *store;
   Version *version;
   GenerationPin *pin;
-  TransactionFate *fate;     /* of the transaction that it was made in; NULL: none */
+  TransactionFate *fate; /* of the transaction that it was made in; NULL: none */
   uint64_t sequence;
   bool reverse;
   MergeCursor cursor;
@@ -298,7 +307,9 @@ static Status still_valid(KvIterator *it) {
   return KVSTORE_OK;
 }
 
-static Status step(KvIterator *it) { return it->reverse ? merge_cursor_prev(&it->cursor) : merge_cursor_next(&it->cursor); }
+static Status step(KvIterator *it) {
+  return it->reverse ? merge_cursor_prev(&it->cursor) : merge_cursor_next(&it->cursor);
+}
 
 /* Expired rows are stepped over. */
 static Status settle(KvIterator *it) {
@@ -328,7 +339,9 @@ Status kv_iterator_next(KvIterator *it) {
 
 bool kv_iterator_eof(const KvIterator *it) { return !it->cursor.valid; }
 Bytes kv_iterator_key(const KvIterator *it) { return it->cursor.valid ? it->cursor.row.view.key : (Bytes){ 0 }; }
-int64_t kv_iterator_expiry(const KvIterator *it) { return it->cursor.valid ? it->cursor.row.view.expiry : EXPIRY_NEVER; }
+int64_t kv_iterator_expiry(const KvIterator *it) {
+  return it->cursor.valid ? it->cursor.row.view.expiry : EXPIRY_NEVER;
+}
 
 Status kv_iterator_value(KvIterator *it, Bytes *value) {
   if (!it->cursor.valid) return status_fail(KVSTORE_ERROR, "the iterator is at its end");
@@ -351,7 +364,8 @@ static Status walk(Session *session, const ReadPin *pin, uint32_t family, Status
   Status status = merge_cursor_open(&cursor, list.layers, list.count, &options);
   release_layers(&list);
   TRY(status);
-  for (status = merge_cursor_first(&cursor); status == KVSTORE_OK && cursor.valid; status = merge_cursor_next(&cursor)) {
+  for (status = merge_cursor_first(&cursor); status == KVSTORE_OK && cursor.valid;
+       status = merge_cursor_next(&cursor)) {
     status = visit(context, &cursor.row);
     if (status != KVSTORE_OK) break;
   }

@@ -90,10 +90,13 @@ Status run_handle_open(Store *store, const RunEntry *entry, Family *family, RunH
   atomic_init(&r->references, 1);
   r->family = family_retain(family);
   Status status = run_entry_copy(entry, &r->arena, &r->entry);
-  if (status == KVSTORE_OK) status = extent_sources_open(&store->file, r->entry.extents, r->entry.extent_count, &r->sources);
+  if (status == KVSTORE_OK)
+    status = extent_sources_open(&store->file, r->entry.extents, r->entry.extent_count, &r->sources);
   if (status == KVSTORE_OK) status = open_structure(r);
-  if (status == KVSTORE_OK) *out = r;
-  else run_release(r);
+  if (status == KVSTORE_OK)
+    *out = r;
+  else
+    run_release(r);
   return status;
 }
 
@@ -200,7 +203,8 @@ Status era_finish(Era *era) {
   if (!era->disjoint_count) return KVSTORE_OK;
   RowRun **runs = memory_allocate(era->disjoint_count * sizeof *runs);
   if (!runs) return status_nomem();
-  for (uint32_t i = 0; i < era->disjoint_count; i++) runs[i] = era->runs[era->run_count - era->disjoint_count + i].run->rows;
+  for (uint32_t i = 0; i < era->disjoint_count; i++)
+    runs[i] = era->runs[era->run_count - era->disjoint_count + i].run->rows;
   Status status = row_level_init(&era->level, runs, era->disjoint_count);
   memory_release((void *)runs);
   return status;

@@ -14,7 +14,8 @@ static const uint64_t life_byte = UINT64_C(1) << 62;
 static bool holder_is_dead(Store *store, uint32_t process) {
   bool held = true;
   uint64_t first;
-  return process != store->process && os_lock_query(store->file.file, life_byte + process, 1, &held, &first) == KVSTORE_OK && !held;
+  return process != store->process &&
+         os_lock_query(store->file.file, life_byte + process, 1, &held, &first) == KVSTORE_OK && !held;
 }
 
 /* Who inherits maintenance from the dead makes durable what they may have written, and adopts it. */
@@ -46,7 +47,8 @@ Status maintenance_take(Store *store, bool wait) {
   for (;;) {
     uint32_t ticket = atomic_load_explicit(&page->maintenance_waiters, memory_order_acquire);
     uint64_t nobody = 0;
-    if (atomic_compare_exchange_strong(&page->maintenance.word, &nobody, mine)) return generation_follow_if_behind(store);
+    if (atomic_compare_exchange_strong(&page->maintenance.word, &nobody, mine))
+      return generation_follow_if_behind(store);
     uint32_t holder = (uint32_t)(nobody >> 32);
     if (holder_is_dead(store, holder)) {
       TRY(inherit(store, nobody));

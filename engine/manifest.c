@@ -170,14 +170,16 @@ static Status decode_family(Reader *in, Arena *arena, uint64_t file_size, Family
   if (!family->runs) return status_nomem();
   for (uint32_t i = 0; i < family->run_count; i++) {
     TRY(run_entry_decode(in, arena, file_size, &family->runs[i]));
-    if ((family->runs[i].kind == RUN_COLUMNS) != (family->kind == 2)) return nonsense("a run is not of its family's kind");
+    if ((family->runs[i].kind == RUN_COLUMNS) != (family->kind == 2))
+      return nonsense("a run is not of its family's kind");
   }
   return KVSTORE_OK;
 }
 
 static Status decode_body(Reader *in, uint64_t file_size, Manifest *m) {
   if (reader_u32(in) != MANIFEST_MAGIC) return nonsense("it does not begin like one");
-  if (reader_u32(in) != 0) return status_fail(KVSTORE_UNSUPPORTED, "the manifest uses features that this library does not know");
+  if (reader_u32(in) != 0)
+    return status_fail(KVSTORE_UNSUPPORTED, "the manifest uses features that this library does not know");
   m->generation = reader_u64(in);
   const uint8_t *id = reader_take(in, sizeof m->store_id);
   if (id) memcpy(m->store_id, id, sizeof m->store_id);
@@ -307,8 +309,10 @@ FamilyEntry *manifest_family(const Manifest *m, uint32_t id) {
   uint32_t low = 0, high = m->family_count;
   while (low < high) {
     uint32_t middle = (low + high) / 2;
-    if (m->families[middle].id < id) low = middle + 1;
-    else high = middle;
+    if (m->families[middle].id < id)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low < m->family_count && m->families[low].id == id ? &m->families[low] : NULL;
 }

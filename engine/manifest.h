@@ -1,7 +1,7 @@
 /* manifest.h - the list of everything that a generation of the store consists of.
  *
- * One manifest is one extent, written whole at each checkpoint and never changed. In memory it is immutable and counted;
- * versions share it. Its bytes: docs/format.md, section "Manifest". */
+ * One manifest is one extent, written whole at each checkpoint and never changed. In memory it is immutable and
+ * counted; versions share it. Its bytes: docs/format.md, section "Manifest". */
 #ifndef COLONNADE_ENGINE_MANIFEST_H
 #define COLONNADE_ENGINE_MANIFEST_H
 
@@ -38,28 +38,28 @@ typedef struct RunDeletes {
 } RunDeletes;
 
 typedef struct RunEntry {
-  uint32_t number;         /* never reused: locators name it */
-  uint32_t kind;           /* RUN_* */
-  uint32_t level;          /* kv: 0 overlapping, 1 key-disjoint; tables: size tier */
+  uint32_t number; /* never reused: locators name it */
+  uint32_t kind;   /* RUN_* */
+  uint32_t level;  /* kv: 0 overlapping, 1 key-disjoint; tables: size tier */
   uint32_t schema_version;
   uint64_t row_count, dead_count;
-  uint64_t data_bytes;     /* of its extents in the file */
-  uint32_t extent_count;   /* the last one is the directory */
+  uint64_t data_bytes;   /* of its extents in the file */
+  uint32_t extent_count; /* the last one is the directory */
   Extent *extents;
   uint32_t deletes_count;
-  RunDeletes *deletes;     /* oldest first */
+  RunDeletes *deletes; /* oldest first */
 } RunEntry;
 
 typedef struct FamilyEntry {
   uint32_t id;
-  uint32_t kind;           /* FAMILY_* */
-  uint32_t flags;          /* FAMILY_HIDDEN */
+  uint32_t kind;  /* FAMILY_* */
+  uint32_t flags; /* FAMILY_HIDDEN */
   char *name;
-  Schema schema;           /* tables; zero for kv */
+  Schema schema; /* tables; zero for kv */
   uint64_t next_row_id;
   uint32_t next_column_id;
   uint32_t run_count;
-  RunEntry *runs;          /* newest first; kv level 1 last, in key order */
+  RunEntry *runs; /* newest first; kv level 1 last, in key order */
 } FamilyEntry;
 
 enum { FAMILY_HIDDEN = 1 };
@@ -73,18 +73,18 @@ typedef struct Manifest {
   _Atomic uint32_t references;
   uint64_t generation;
   uint8_t store_id[16];
-  WalCursor replay;        /* where replay starts: just behind the boundary that this generation holds */
-  uint64_t log_id;         /* of the log that `replay` lies in; when the superblock names another one, that is replayed whole */
-  uint64_t log_end;        /* a clean close: the position where the log ends; else 0 */
+  WalCursor replay; /* where replay starts: just behind the boundary that this generation holds */
+  uint64_t log_id; /* of the log that `replay` lies in; when the superblock names another one, that is replayed whole */
+  uint64_t log_end; /* a clean close: the position where the log ends; else 0 */
   uint32_t next_family_id, next_run_number;
   uint64_t next_extent_id;
-  int64_t clock_ms;        /* the latest reading, so that a clock that stepped back revives nothing */
+  int64_t clock_ms; /* the latest reading, so that a clock that stepped back revives nothing */
   uint32_t family_count;
-  FamilyEntry *families;   /* ascending ids */
+  FamilyEntry *families; /* ascending ids */
   uint32_t limbo_count;
   LimboEntry *limbo;
-  Extent self;             /* where this manifest lies; not in its own bytes */
-  Arena arena;             /* holds all of the above */
+  Extent self; /* where this manifest lies; not in its own bytes */
+  Arena arena; /* holds all of the above */
 } Manifest;
 
 /* An empty manifest with one reference; the caller fills it from its arena. NULL when out of memory. */
@@ -92,8 +92,8 @@ Manifest *manifest_create(void);
 Manifest *manifest_retain(Manifest *m);
 void manifest_release(Manifest *m);
 
-/* The bytes of a manifest, and back: checked against nonsense (counts, kinds, names, offsets beyond `file_size`, extents that
- * overlap). KVSTORE_CORRUPT with a sentence. */
+/* The bytes of a manifest, and back: checked against nonsense (counts, kinds, names, offsets beyond `file_size`,
+ * extents that overlap). KVSTORE_CORRUPT with a sentence. */
 Status manifest_encode(const Manifest *m, Buffer *out) MUST_CHECK;
 Status manifest_decode(Bytes bytes, uint64_t file_size, Manifest **out) MUST_CHECK;
 

@@ -36,7 +36,8 @@ static Status replay_row(Store *store, const Operation *op, uint64_t sequence, A
   if (op->kind == OPERATION_ROW_DELETE) return apply_row_delete(store, era, op->key, hash, sequence);
   const Schema *schema = &state->family->schema;
   if (op->schema_version != schema->version)
-    return status_fail(KVSTORE_CORRUPT, "the log holds a row of schema version %u, which is not there", op->schema_version);
+    return status_fail(KVSTORE_CORRUPT, "the log holds a row of schema version %u, which is not there",
+                       op->schema_version);
   RowStage stage;
   TRY(row_stage_create(&stage, schema, 1, arena));
   TRY(record_row_read_into(op->payload, schema, ROW_CHECK_TEXT, stage.values, stage.nulls, 0));
@@ -55,22 +56,22 @@ static Status replay_kv(Store *store, const Operation *op, uint64_t sequence) {
 
 static Status replay_operation(Store *store, const Operation *op, uint64_t sequence, Arena *arena) {
   switch (op->kind) {
-    case OPERATION_KV_PUT:
-    case OPERATION_KV_DELETE: return replay_kv(store, op, sequence);
-    case OPERATION_ROW_UPSERT:
-    case OPERATION_ROW_DELETE: return replay_row(store, op, sequence, arena);
-    case OPERATION_FAMILY_CREATE:
-    case OPERATION_FAMILY_DROP:
-    case OPERATION_FAMILY_CLEAR:
-    case OPERATION_ADOPT_RUN: store->transaction.shape_changed = true; break;
-    case OPERATION_SCHEMA_CHANGE: break;
+  case OPERATION_KV_PUT:
+  case OPERATION_KV_DELETE: return replay_kv(store, op, sequence);
+  case OPERATION_ROW_UPSERT:
+  case OPERATION_ROW_DELETE: return replay_row(store, op, sequence, arena);
+  case OPERATION_FAMILY_CREATE:
+  case OPERATION_FAMILY_DROP:
+  case OPERATION_FAMILY_CLEAR:
+  case OPERATION_ADOPT_RUN: store->transaction.shape_changed = true; break;
+  case OPERATION_SCHEMA_CHANGE: break;
   }
   switch (op->kind) {
-    case OPERATION_FAMILY_CREATE: return apply_family_create(store, op->family_id, op->payload, sequence);
-    case OPERATION_FAMILY_DROP: return apply_family_end(store, op->family_id, true, sequence);
-    case OPERATION_FAMILY_CLEAR: return apply_family_end(store, op->family_id, false, sequence);
-    case OPERATION_ADOPT_RUN: return apply_adopt(store, op->family_id, op->payload, sequence);
-    default: break;
+  case OPERATION_FAMILY_CREATE: return apply_family_create(store, op->family_id, op->payload, sequence);
+  case OPERATION_FAMILY_DROP: return apply_family_end(store, op->family_id, true, sequence);
+  case OPERATION_FAMILY_CLEAR: return apply_family_end(store, op->family_id, false, sequence);
+  case OPERATION_ADOPT_RUN: return apply_adopt(store, op->family_id, op->payload, sequence);
+  default: break;
   }
   return status_fail(KVSTORE_UNSUPPORTED, "the log holds an operation that this library does not know");
 }

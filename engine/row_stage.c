@@ -26,6 +26,8 @@ Status row_stage_create(RowStage *stage, const Schema *schema, size_t capacity, 
 void row_stage_set(RowStage *stage, uint32_t column, size_t row, const Value *value) {
   size_t width = type_array_width(stage->schema->columns[column].type);
   stage->nulls[column][row] = value->is_null;
-  if (value->is_null) memset((uint8_t *)stage->values[column] + row * width, 0, width);
-  else value_to_array(value, stage->values[column], row);
+  if (value->is_null)
+    memset((uint8_t *)stage->values[column] + row * width, 0, width);
+  else
+    value_to_array(value, stage->values[column], row);
 }

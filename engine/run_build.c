@@ -57,7 +57,8 @@ struct TableRunBuilder {
   bool has_expiry;
 };
 
-Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, Arena *arena, TableRunBuilder **out) {
+Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, Arena *arena,
+                                TableRunBuilder **out) {
   TableRunBuilder *b = memory_allocate_zeroed(sizeof *b);
   if (!b) return status_nomem();
   b->store = store;
@@ -67,8 +68,10 @@ Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schem
   Status status = row_stage_create(&b->stage, schema, GATHER_ROWS, &b->stage_arena);
   b->expiry = arena_allocate(&b->stage_arena, GATHER_ROWS * sizeof *b->expiry);
   if (status == KVSTORE_OK && !b->expiry) status = status_nomem();
-  if (status == KVSTORE_OK) *out = b;
-  else table_run_builder_destroy(b);
+  if (status == KVSTORE_OK)
+    *out = b;
+  else
+    table_run_builder_destroy(b);
   return status;
 }
 
@@ -92,8 +95,8 @@ static Status close_writer(TableRunBuilder *b) {
   RunEntry entry;
   Status status = column_run_writer_finish(b->writer, &directory, &summary);
   if (status == KVSTORE_OK)
-    status = run_entry_make(b->store, &b->sink, RUN_COLUMNS, 0, b->schema->version, summary.row_count, &directory, b->arena,
-                            &entry);
+    status = run_entry_make(b->store, &b->sink, RUN_COLUMNS, 0, b->schema->version, summary.row_count, &directory,
+                            b->arena, &entry);
   if (status == KVSTORE_OK) status = run_list_add(&b->runs, &entry);
   column_run_summary_release(&summary);
   buffer_release(&directory);

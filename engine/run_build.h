@@ -21,14 +21,15 @@ Status run_entry_make(Store *store, SpaceSink *sink, uint32_t kind, uint32_t lev
 
 /* What a merge yields from where it stands, as row runs of about `bytes_max` each; rows whose expiry is less than
  * `expired_before` stay behind. */
-Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max, int64_t expired_before,
-                   RunList *list) MUST_CHECK;
+Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max,
+                   int64_t expired_before, RunList *list) MUST_CHECK;
 /* The manifest's entry of a family, without runs. */
 Status manifest_family_of(const Family *family, Arena *arena, FamilyEntry *out) MUST_CHECK;
 
 /* Rows of one table as column runs: gathered from anywhere in key order, cut into runs as they fill. */
 typedef struct TableRunBuilder TableRunBuilder;
-Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, Arena *arena, TableRunBuilder **out) MUST_CHECK;
+Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, Arena *arena,
+                                TableRunBuilder **out) MUST_CHECK;
 /* Row `row` of a delta; its arrays stay until the next flush of the builder, which the builder does by itself. */
 Status table_run_builder_add(TableRunBuilder *b, const TableDelta *delta, uint32_t row) MUST_CHECK;
 Status table_run_builder_add_row(TableRunBuilder *b, const ColumnArray *columns, size_t row, int64_t expiry) MUST_CHECK;

@@ -78,7 +78,8 @@ Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kin
   *era = *state ? family_state_era(*state, pin->sequence) : NULL;
   if (UNLIKELY(!*era)) return status_fail(KVSTORE_NOTFOUND, "the family has been dropped, or is not there yet");
   if (UNLIKELY((int)(*state)->family->kind != kind))
-    return status_fail(KVSTORE_SCHEMA, "%s is a %s", (*state)->family->name, kind == FAMILY_KV ? "table" : "key-value family");
+    return status_fail(KVSTORE_SCHEMA, "%s is a %s", (*state)->family->name,
+                       kind == FAMILY_KV ? "table" : "key-value family");
   return KVSTORE_OK;
 }
 
@@ -117,7 +118,9 @@ Status family_info(Session *session, uint32_t id, FamilyInfo *out) {
   return there ? KVSTORE_OK : status_fail(KVSTORE_NOTFOUND, "the family has been dropped");
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const FamilyInfo *)a)->name, ((const FamilyInfo *)b)->name); }
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const FamilyInfo *)a)->name, ((const FamilyInfo *)b)->name);
+}
 
 Status family_list(Session *session, FamilyInfo **out, size_t *count) {
   ReadPin pin;
@@ -152,7 +155,8 @@ Status family_schema(Session *session, uint32_t id, Schema *out) {
 
 static Status check_name(const char *name) {
   size_t length = strlen(name);
-  if (length == 0 || length > FAMILY_NAME_MAX) return status_fail(KVSTORE_ERROR, "a name has 1 to %u bytes", FAMILY_NAME_MAX);
+  if (length == 0 || length > FAMILY_NAME_MAX)
+    return status_fail(KVSTORE_ERROR, "a name has 1 to %u bytes", FAMILY_NAME_MAX);
   if (!bytes_are_utf8((const uint8_t *)name, length)) return status_fail(KVSTORE_ERROR, "the name is not UTF-8");
   if (length >= 2 && name[0] == '_' && name[1] == '_')
     return status_fail(KVSTORE_ERROR, "names that begin with __ are reserved");
@@ -162,7 +166,8 @@ static Status check_name(const char *name) {
 /* The caller's columns with ids, and a hidden row id where there is no key. */
 static Status complete_schema(const Schema *given, Schema *out, uint32_t *next_column_id) {
   if (!given->column_count) return status_fail(KVSTORE_SCHEMA, "a table has at least one column");
-  if (given->column_count >= COLUMNS_MAX) return status_fail(KVSTORE_SCHEMA, "a table has at most %u columns", COLUMNS_MAX - 1);
+  if (given->column_count >= COLUMNS_MAX)
+    return status_fail(KVSTORE_SCHEMA, "a table has at most %u columns", COLUMNS_MAX - 1);
   TRY(schema_copy(given, out));
   out->version = 1;
   if (!out->key_count) {
@@ -202,7 +207,8 @@ static Status create_statement(Session *session, const Family *family, uint32_t 
   mutex_unlock(&store->apply_lock);
   if (status == KVSTORE_OK) {
     t->next_sequence++;
-    record_append_payload(&t->record, OPERATION_FAMILY_CREATE, number, (Bytes){ 0 }, (Bytes){ payload.data, payload.length });
+    record_append_payload(&t->record, OPERATION_FAMILY_CREATE, number, (Bytes){ 0 },
+                          (Bytes){ payload.data, payload.length });
     *id = number;
   }
   buffer_release(&payload);
@@ -235,7 +241,8 @@ static Status end_statement(Session *session, uint32_t id, bool drop) {
   mutex_unlock(&store->apply_lock);
   TRY(status);
   t->next_sequence++;
-  record_append_payload(&t->record, drop ? OPERATION_FAMILY_DROP : OPERATION_FAMILY_CLEAR, id, (Bytes){ 0 }, (Bytes){ 0 });
+  record_append_payload(&t->record, drop ? OPERATION_FAMILY_DROP : OPERATION_FAMILY_CLEAR, id, (Bytes){ 0 },
+                        (Bytes){ 0 });
   return KVSTORE_OK;
 }
 
@@ -257,8 +264,10 @@ Status session_maintain(Session *session) { return session->store->wal ? mainten
 
 Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) {
   Store *store = session->store;
-  if (session_transaction(session) == 2) return status_fail(KVSTORE_BUSY, "a checkpoint cannot run inside a write transaction");
-  if (mode < CHECKPOINT_PASSIVE || mode > CHECKPOINT_TRUNCATE) return status_fail(KVSTORE_ERROR, "no such checkpoint mode: %d", mode);
+  if (session_transaction(session) == 2)
+    return status_fail(KVSTORE_BUSY, "a checkpoint cannot run inside a write transaction");
+  if (mode < CHECKPOINT_PASSIVE || mode > CHECKPOINT_TRUNCATE)
+    return status_fail(KVSTORE_ERROR, "no such checkpoint mode: %d", mode);
   if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
   uint64_t before = 0, start = shared_load(&store->page->start);
   if (shared_load(&store->page->log_id)) {
@@ -300,7 +309,10 @@ Status session_info(Session *session, StoreInfo *out) {
 
 /* Chunks by encoding and lane: "for16 x12, dictionary x4". */
 static void name_encodings(const Era *era, uint32_t column, ColumnUsage *out) {
-  struct { uint8_t encoding, lane; uint32_t count; } seen[8];
+  struct {
+    uint8_t encoding, lane;
+    uint32_t count;
+  } seen[8];
   uint32_t kinds = 0;
   for (uint32_t r = 0; r < era->run_count; r++) {
     const ColumnRun *run = era->runs[r].run->columns;
@@ -321,9 +333,9 @@ static void name_encodings(const Era *era, uint32_t column, ColumnUsage *out) {
   size_t at = 0;
   for (uint32_t k = 0; k < kinds && at < sizeof out->encodings; k++) {
     int length = seen[k].lane ? snprintf(out->encodings + at, sizeof out->encodings - at, "%s%s/%u x%u", k ? ", " : "",
-                                          encoding_name(seen[k].encoding), seen[k].lane, seen[k].count)
-                               : snprintf(out->encodings + at, sizeof out->encodings - at, "%s%s x%u", k ? ", " : "",
-                                          encoding_name(seen[k].encoding), seen[k].count);
+                                         encoding_name(seen[k].encoding), seen[k].lane, seen[k].count)
+                              : snprintf(out->encodings + at, sizeof out->encodings - at, "%s%s x%u", k ? ", " : "",
+                                         encoding_name(seen[k].encoding), seen[k].count);
     at += length > 0 ? (size_t)length : sizeof out->encodings;
   }
 }

@@ -7,9 +7,9 @@
  *     8192  16384   256 slots of a cache line: what a call pins
  *    24576   8192   256 reservations of 32 bytes: space that no manifest names yet
  *
- * Nothing in it points anywhere: positions, sequences and numbers only (a slot's `version` means something to its own process
- * alone). It is made by the first process of a store and dies with the last; it is no file format, and the abi tag refuses
- * another build's. */
+ * Nothing in it points anywhere: positions, sequences and numbers only (a slot's `version` means something to its own
+ * process alone). It is made by the first process of a store and dies with the last; it is no file format, and the abi
+ * tag refuses another build's. */
 #ifndef COLONNADE_ENGINE_SHARED_PAGE_H
 #define COLONNADE_ENGINE_SHARED_PAGE_H
 
@@ -28,7 +28,7 @@ enum {
 };
 
 typedef struct SharedSlot {
-  _Atomic uint32_t owner;      /* 0 free, else the number of a process */
+  _Atomic uint32_t owner; /* 0 free, else the number of a process */
   uint32_t unused;
   _Atomic uint64_t generation; /* what the call pins; UINT64_MAX while it has not looked yet */
   _Atomic uint64_t version;    /* of the owner alone */
@@ -49,30 +49,30 @@ typedef struct SharedLine { /* one word with its cache line */
 
 typedef struct SharedPage {
   uint64_t abi;
-  _Atomic uint32_t ready;      /* written last */
+  _Atomic uint32_t ready; /* written last */
   uint32_t unused;
   uint8_t store_id[16];
   uint8_t rest[32];
 
-  SharedLine generation;       /* the last published */
-  SharedLine start;            /* log position below which nothing is needed */
-  SharedLine end;              /* log position where the next record begins */
-  SharedLine synced;           /* log position known durable */
-  SharedLine visible;          /* the last sequence that readers may see */
-  SharedLine clock;            /* the latest reading of the clock, milliseconds */
-  SharedLine write_word;       /* 0, or process number << 32 | transaction */
-  SharedLine maintenance;      /* 0, or process number << 32 | 1 */
-  SharedLine owed;             /* bytes at the end of the file that are kept for the flush of what is logged (FILE-8) */
-  SharedLine used_end;         /* where the last used or reserved extent ends; under allocating */
-  SharedLine file_size;        /* allocated size of the file; under allocating */
-  SharedLine log_id;           /* of the log that the superblocks name; 0: none yet */
-  SharedLine failed;           /* 1: a sync failed, nobody acknowledges a write */
-  SharedLine next_extent;      /* the next extent id of all processes, above every manifest's */
+  SharedLine generation;  /* the last published */
+  SharedLine start;       /* log position below which nothing is needed */
+  SharedLine end;         /* log position where the next record begins */
+  SharedLine synced;      /* log position known durable */
+  SharedLine visible;     /* the last sequence that readers may see */
+  SharedLine clock;       /* the latest reading of the clock, milliseconds */
+  SharedLine write_word;  /* 0, or process number << 32 | transaction */
+  SharedLine maintenance; /* 0, or process number << 32 | 1 */
+  SharedLine owed;        /* bytes at the end of the file that are kept for the flush of what is logged (FILE-8) */
+  SharedLine used_end;    /* where the last used or reserved extent ends; under allocating */
+  SharedLine file_size;   /* allocated size of the file; under allocating */
+  SharedLine log_id;      /* of the log that the superblocks name; 0: none yet */
+  SharedLine failed;      /* 1: a sync failed, nobody acknowledges a write */
+  SharedLine next_extent; /* the next extent id of all processes, above every manifest's */
   _Atomic uint32_t write_waiters; /* futex: changes whenever the write word is given back */
   _Atomic uint32_t maintenance_waiters;
   uint8_t rest2[56];
 
-  SharedMutex mutex;           /* commits; guards write_word, end */
+  SharedMutex mutex; /* commits; guards write_word, end */
   uint8_t rest3[64];
   SharedMutex allocating;
   uint8_t rest4[64];
@@ -109,8 +109,8 @@ static inline void shared_store(SharedLine *line, uint64_t value) {
 /* Raises a word to `value` unless it is higher already. */
 static inline void shared_raise(SharedLine *line, uint64_t value) {
   uint64_t now = atomic_load_explicit(&line->word, memory_order_relaxed);
-  while (now < value && !atomic_compare_exchange_weak_explicit(&line->word, &now, value, memory_order_acq_rel,
-                                                               memory_order_relaxed)) {
+  while (now < value &&
+         !atomic_compare_exchange_weak_explicit(&line->word, &now, value, memory_order_acq_rel, memory_order_relaxed)) {
   }
 }
 

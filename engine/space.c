@@ -1,5 +1,5 @@
-/* space.c - where new extents go. Free is what no manifest, limbo list, reservation or adopted record names (FILE-7): the
- * list of used ranges is made from these each time, so that no stored free list can be wrong. */
+/* space.c - where new extents go. Free is what no manifest, limbo list, reservation or adopted record names (FILE-7):
+ * the list of used ranges is made from these each time, so that no stored free list can be wrong. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +26,9 @@ static void add_range(UsedRanges *used, uint64_t begin, uint64_t length) {
   if (used->status == KVSTORE_OK) used->ranges[used->count++] = (Range){ begin, begin + length };
 }
 
-static void add_extent(void *context, const Extent *extent) { add_range(context, extent->offset, extent_bytes(extent->length)); }
+static void add_extent(void *context, const Extent *extent) {
+  add_range(context, extent->offset, extent_bytes(extent->length));
+}
 
 static void add_adopted(UsedRanges *used, const Version *v) {
   for (uint32_t f = 0; f < v->family_count; f++) {
@@ -110,7 +112,8 @@ static Status reserve(SpaceJob *job, uint64_t offset, uint64_t bytes) {
       return KVSTORE_OK;
     }
   }
-  TRY(memory_grow(&job->reservations, &job->reservation_capacity, job->reservation_count + 1, sizeof *job->reservations));
+  TRY(
+    memory_grow(&job->reservations, &job->reservation_capacity, job->reservation_count + 1, sizeof *job->reservations));
   for (uint32_t i = 0; i < SHARED_RESERVATIONS; i++) {
     if (atomic_load_explicit(&all[i].owner, memory_order_acquire)) continue;
     atomic_store_explicit(&all[i].offset, offset, memory_order_relaxed);
@@ -214,7 +217,6 @@ Status space_measure(Store *store) {
   memory_release(used.ranges);
   return status;
 }
-
 
 Status space_owe(Store *store, uint64_t bytes) {
   SharedPage *page = store->page;

@@ -1,4 +1,5 @@
-/* store.c - the life of a store in this process: open, recover, join, close (PROC-1 to PROC-5, FILE-2, LOG-1, LOG-3). */
+/* store.c - the life of a store in this process: open, recover, join, close (PROC-1 to PROC-5, FILE-2, LOG-1, LOG-3).
+ */
 #include <string.h>
 
 #include "base/counters.h"
@@ -33,8 +34,10 @@ static void store_free(Store *store) {
   memory_release(store->transaction.touched);
   memory_release(store->transaction.undo);
   memory_release(store->transaction.row_ids);
-  if (store->reader_only) memory_release(store->page);
-  else if (store->page) os_unmap(store->page_file, store->page, SHARED_PAGE_BYTES);
+  if (store->reader_only)
+    memory_release(store->page);
+  else if (store->page)
+    os_unmap(store->page_file, store->page, SHARED_PAGE_BYTES);
   os_close(store->page_file);
   os_close(store->log_file);
   store_file_close(&store->file);
@@ -82,8 +85,10 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
   store->log_path = path_with(path, "-wal");
   store->page_path = path_with(path, "-shm");
   if (status == KVSTORE_OK && (!store->path || !store->log_path || !store->page_path)) status = status_nomem();
-  if (status == KVSTORE_OK) *out = store;
-  else store_free(store);
+  if (status == KVSTORE_OK)
+    *out = store;
+  else
+    store_free(store);
   return status;
 }
 
@@ -122,7 +127,9 @@ static WalCursor replay_start(Store *store, const Manifest *m) {
   return m->log_id == wal_log_id(store->wal) ? m->replay : wal_first(store->wal, m->replay.sequence);
 }
 
-static const Manifest *manifest_of(Store *store) { return atomic_load_explicit(&store->current, memory_order_acquire)->manifest; }
+static const Manifest *manifest_of(Store *store) {
+  return atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
+}
 
 static Status open_log(Store *store, uint64_t log_id) {
   TRY(open_log_file(store, store->reader_only ? OS_OPEN_READONLY : 0));
@@ -317,8 +324,10 @@ static Status recover_first(Store *store) {
   shared_store(&store->page->next_extent, 1);
   TRY(take_number(store));
   TRY(load_version(store));
-  if (store->superblock.log_id) TRY(recover(store));
-  else TRY(open_log_file(store, OS_OPEN_CREATE));
+  if (store->superblock.log_id)
+    TRY(recover(store));
+  else
+    TRY(open_log_file(store, OS_OPEN_CREATE));
   page_from_recovery(store);
   TRY(space_measure(store));
   if (store->log_is_spent) TRY(begin_log_anew(store));
@@ -340,7 +349,8 @@ static Status open_first(Store *store) {
 
 static Status open_joining(Store *store) {
   TRY(map_page(store, 0));
-  if (!shared_page_fits(store->page, store->store_id)) return status_fail(KVSTORE_PROTOCOL, "%s is not ready", store->page_path);
+  if (!shared_page_fits(store->page, store->store_id))
+    return status_fail(KVSTORE_PROTOCOL, "%s is not ready", store->page_path);
   TRY(take_number(store));
   TRY(load_version(store));
   mutex_lock(&store->apply_lock);
@@ -354,7 +364,8 @@ static Status wait_for_page(Store *store) {
   Status status;
   while ((status = open_joining(store)) == KVSTORE_PROTOCOL || status == KVSTORE_NOTFOUND) {
     unmap_page(store);
-    if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK) return KVSTORE_BUSY; /* all have gone */
+    if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK)
+      return KVSTORE_BUSY; /* all have gone */
     if (os_monotonic_ns(store->os) > deadline) break;
     _Atomic uint32_t nothing = 0;
     futex_wait(&nothing, 0, 1000000);
@@ -368,7 +379,8 @@ static Status enter(Store *store) {
     uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)JOIN_WAIT_MS * 1000000;
     Status status;
     while ((status = os_lock(store->file.file, presence_byte, 1, OS_LOCK_SHARED)) == KVSTORE_BUSY) {
-      if (os_monotonic_ns(store->os) > deadline) return status_fail(KVSTORE_BUSY, "another process is opening the store");
+      if (os_monotonic_ns(store->os) > deadline)
+        return status_fail(KVSTORE_BUSY, "another process is opening the store");
       _Atomic uint32_t nothing = 0;
       futex_wait(&nothing, 0, 1000000);
     }
@@ -377,7 +389,8 @@ static Status enter(Store *store) {
     if (status == KVSTORE_BUSY) return open_first(store);
     if (status != KVSTORE_PROTOCOL && status != KVSTORE_NOTFOUND) return status;
   }
-  return status_fail(KVSTORE_PROTOCOL, "%s is open under another name, or by another build of the library", store->path);
+  return status_fail(KVSTORE_PROTOCOL, "%s is open under another name, or by another build of the library",
+                     store->path);
 }
 
 /* ---- a reader without rights (PROC-4) ---- */
@@ -407,7 +420,8 @@ static Status open_file(Store *store, const StoreOptions *options, OsFile **file
   TRY(status);
   OsStat stat;
   status = os_stat_file(*file, &stat);
-  if (status == KVSTORE_OK && !stat.is_regular) status = status_fail(KVSTORE_ERROR, "%s is not a regular file", store->path);
+  if (status == KVSTORE_OK && !stat.is_regular)
+    status = status_fail(KVSTORE_ERROR, "%s is not a regular file", store->path);
   store->device = stat.device;
   store->inode = stat.inode;
   return status;

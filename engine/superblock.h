@@ -44,11 +44,11 @@ typedef struct Superblock {
 
 typedef enum SuperblockState {
   SUPERBLOCK_VALID,
-  SUPERBLOCK_NEW,     /* an empty file, or a creation cut off (FILE-2) */
+  SUPERBLOCK_NEW, /* an empty file, or a creation cut off (FILE-2) */
 } SuperblockState;
 
-/* Reads both pages and takes the valid one with the higher generation; *page says which. KVSTORE_CORRUPT when neither is
- * valid in a file that is no cut-off creation, KVSTORE_UNSUPPORTED for a newer format or an unknown feature. */
+/* Reads both pages and takes the valid one with the higher generation; *page says which. KVSTORE_CORRUPT when neither
+ * is valid in a file that is no cut-off creation, KVSTORE_UNSUPPORTED for a newer format or an unknown feature. */
 Status superblock_read(OsFile *file, Superblock *out, uint32_t *page, SuperblockState *state) MUST_CHECK;
 /* Writes one page, without a sync. */
 Status superblock_write(OsFile *file, const Superblock *superblock, uint32_t page) MUST_CHECK;

@@ -46,8 +46,10 @@ static Status read_delta_row(const Schema *schema, const FoundRow *found, Arena 
   uint32_t at = table_slab_offset(found->row);
   for (uint32_t c = 0; c < schema->column_count; c++) {
     const ColumnArray *column = &slab.columns[c];
-    if (column->nulls && column->nulls[at]) row[c] = (Value){ .type = schema->columns[c].type, .is_null = true };
-    else row[c] = value_from_array(schema->columns[c].type, column->values, at);
+    if (column->nulls && column->nulls[at])
+      row[c] = (Value){ .type = schema->columns[c].type, .is_null = true };
+    else
+      row[c] = value_from_array(schema->columns[c].type, column->values, at);
     TRY(copy_string(arena, &row[c]));
   }
   return KVSTORE_OK;
@@ -74,14 +76,15 @@ static Status read_found(const Era *era, const Schema *schema, const FoundRow *f
 
 static Status encode_key(const Schema *schema, const Value *key, size_t key_count, Buffer *out) {
   if (key_count != schema->key_count)
-    return status_fail(KVSTORE_ERROR, "%zu key values given: the table's key has %u columns", key_count, schema->key_count);
+    return status_fail(KVSTORE_ERROR, "%zu key values given: the table's key has %u columns", key_count,
+                       schema->key_count);
   for (uint32_t i = 0; i < schema->key_count; i++) {
     const Column *column = &schema->columns[schema->key_columns[i]];
     if (key[i].is_null)
       return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "a key column cannot be null");
     if (key[i].type != column->type)
-      return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "key column %s is of type %s, not %s", column->name,
-                            type_name(column->type), type_name(key[i].type));
+      return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "key column %s is of type %s, not %s",
+                            column->name, type_name(column->type), type_name(key[i].type));
     if (column->type == TYPE_FIXED_BYTES && key[i].s.length != column->width)
       return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "key column %s takes exactly %u bytes",
                             column->name, column->width);
@@ -181,8 +184,8 @@ Status table_delete(Session *session, uint32_t family, const Value *key, size_t 
   return live ? KVSTORE_OK : no_row();
 }
 
-static Status update_row(KeyStatement *s, const uint32_t *columns, const Value *values, size_t count, const int64_t *expiry,
-                         Arena *arena) {
+static Status update_row(KeyStatement *s, const uint32_t *columns, const Value *values, size_t count,
+                         const int64_t *expiry, Arena *arena) {
   const Schema *schema = &s->state->family->schema;
   Value *row = arena_allocate(arena, schema->column_count * sizeof *row);
   if (!row) return status_nomem();

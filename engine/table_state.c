@@ -15,8 +15,10 @@ static bool contains(const uint32_t *positions, size_t count, uint32_t position)
   size_t low = 0, high = count;
   while (low < high) {
     size_t middle = (low + high) / 2;
-    if (positions[middle] < position) low = middle + 1;
-    else high = middle;
+    if (positions[middle] < position)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low < count && positions[low] == position;
 }
@@ -83,8 +85,10 @@ static bool adopted_between(const Era *era, uint64_t after, uint64_t sequence) {
   return false;
 }
 
-/* Whether the row that this one replaced lies in a delta: then that row's locator, or its run's flush, speaks for it. */
-static bool replaced_in_delta(const Era *era, uint32_t layer, uint32_t row, Bytes key, uint64_t hash, uint64_t sequence) {
+/* Whether the row that this one replaced lies in a delta: then that row's locator, or its run's flush, speaks for it.
+ */
+static bool replaced_in_delta(const Era *era, uint32_t layer, uint32_t row, Bytes key, uint64_t hash,
+                              uint64_t sequence) {
   const TableDelta *delta = era->deltas[layer].delta->table;
   uint32_t older = table_delta_older(delta, row);
   if (older != TABLE_ROW_NONE) {
@@ -134,7 +138,8 @@ static Status resolve_batch(Era *era, uint32_t layer, ResolveBatch *b) {
 static Status resolve_rows(Era *era, uint32_t layer, uint64_t sequence, ResolveBatch *b) {
   Locators *l = era->deltas[layer].locators;
   const TableDelta *delta = era->deltas[layer].delta->table;
-  uint32_t from = atomic_load_explicit(&l->resolved, memory_order_relaxed), end = table_delta_row_count(delta), row = from;
+  uint32_t from = atomic_load_explicit(&l->resolved, memory_order_relaxed), end = table_delta_row_count(delta),
+           row = from;
   b->count = 0;
   for (; row < end; row++) {
     uint64_t at = table_delta_sequence(delta, row), *words;
@@ -166,7 +171,8 @@ Status era_resolve(Store *store, Era *era, uint64_t sequence) {
   Status status = KVSTORE_OK;
   for (uint32_t i = era->delta_count; i-- > 0 && status == KVSTORE_OK;) {
     Locators *l = era->deltas[i].locators;
-    if (atomic_load_explicit(&l->resolved, memory_order_acquire) >= table_delta_row_count(era->deltas[i].delta->table)) continue;
+    if (atomic_load_explicit(&l->resolved, memory_order_acquire) >= table_delta_row_count(era->deltas[i].delta->table))
+      continue;
     if (!batch && !(batch = memory_allocate(sizeof *batch))) return status_nomem();
     mutex_lock(&l->lock);
     status = resolve_rows(era, i, sequence, batch);
@@ -189,10 +195,10 @@ typedef struct Positions {
 
 typedef struct DeadWork {
   const Era *era;
-  RunNumber *numbers; /* by number */
+  RunNumber *numbers;   /* by number */
   Positions *positions; /* by run layer */
-  uint32_t *rows_done; /* by delta layer */
-  DeletedSet **sets;   /* by run layer; each a reference */
+  uint32_t *rows_done;  /* by delta layer */
+  DeletedSet **sets;    /* by run layer; each a reference */
 } DeadWork;
 
 static int by_number(const void *a, const void *b) {
@@ -305,8 +311,10 @@ Status era_deleted(Store *store, Era *era, uint64_t sequence, bool own_transacti
     mutex_unlock(&cache->lock);
   }
   work_release(&w);
-  if (status == KVSTORE_OK) *sets = w.sets;
-  else deleted_sets_release(w.sets, w.sets ? era->run_count : 0);
+  if (status == KVSTORE_OK)
+    *sets = w.sets;
+  else
+    deleted_sets_release(w.sets, w.sets ? era->run_count : 0);
   return status;
 }
 

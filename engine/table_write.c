@@ -13,11 +13,13 @@ enum { WRITE_CHUNK = 4096 }; /* rows between two looks at the size of the record
 
 static Status fail_value(int code, const Column *column, uint64_t row, const char *what) {
   if (row == UINT64_MAX) return status_fail_at(code, row, column->name, NULL, "column %s: %s", column->name, what);
-  return status_fail_at(code, row, column->name, NULL, "row %llu, column %s: %s", (unsigned long long)row, column->name, what);
+  return status_fail_at(code, row, column->name, NULL, "row %llu, column %s: %s", (unsigned long long)row, column->name,
+                        what);
 }
 
 static Status check_bytes(const Column *column, Bytes value, uint64_t row) {
-  if (value.length > VALUE_BYTES_CEILING) return fail_value(KVSTORE_LIMIT, column, row, "the value is longer than 1 GiB");
+  if (value.length > VALUE_BYTES_CEILING)
+    return fail_value(KVSTORE_LIMIT, column, row, "the value is longer than 1 GiB");
   if (column->type == TYPE_STRING && !bytes_are_utf8(value.data, value.length))
     return fail_value(KVSTORE_TYPE, column, row, "the text is not UTF-8");
   if (column->type == TYPE_FIXED_BYTES && value.length != column->width)
@@ -40,7 +42,8 @@ static Status check_column(const Column *column, const ColumnArray *array, uint3
   if (column->type == TYPE_BOOL) {
     const uint8_t *values = array->values;
     for (uint32_t i = 0; i < rows; i++)
-      if (values[i] > 1 && !(array->nulls && array->nulls[i])) return fail_value(KVSTORE_TYPE, column, i, "a bool is 0 or 1");
+      if (values[i] > 1 && !(array->nulls && array->nulls[i]))
+        return fail_value(KVSTORE_TYPE, column, i, "a bool is 0 or 1");
   }
   if (!type_is_string(column->type)) return KVSTORE_OK;
   const Bytes *values = array->values;
@@ -60,7 +63,8 @@ static Status check_batch(const Schema *schema, const ColumnBatch *rows) {
 /* ---- preparing ---- */
 
 /* Values beneath nulls are zero, and columns that are not nullable carry no null bytes: what deltas and runs expect. */
-static Status clean_column(const Column *column, const ColumnArray *from, uint32_t rows, Arena *arena, ColumnArray *to) {
+static Status clean_column(const Column *column, const ColumnArray *from, uint32_t rows, Arena *arena,
+                           ColumnArray *to) {
   bool nullable = column->flags & COLUMN_NULLABLE;
   *to = (ColumnArray){ from->values, nullable ? from->nulls : NULL };
   if (!to->nulls) {
@@ -79,8 +83,8 @@ static Status clean_column(const Column *column, const ColumnArray *from, uint32
   return KVSTORE_OK;
 }
 
-static Status prepare_columns(Store *store, FamilyState *state, const ColumnBatch *rows, Arena *arena, PreparedRows *out,
-                              uint64_t *first_row_id) {
+static Status prepare_columns(Store *store, FamilyState *state, const ColumnBatch *rows, Arena *arena,
+                              PreparedRows *out, uint64_t *first_row_id) {
   const Schema *schema = &state->family->schema;
   ColumnArray *columns = arena_allocate_zeroed(arena, schema->column_count * sizeof *columns);
   if (!columns) return status_nomem();
@@ -132,7 +136,8 @@ static Status prepare_keys(Arena *arena, PreparedRows *out) {
 /* ---- inserts: no key may be there, or twice in the batch ---- */
 
 static Status duplicate_key(uint32_t row, const char *where) {
-  return status_fail_at(KVSTORE_CONSTRAINT, row, NULL, NULL, "row %u: a row with this key is there already%s", row, where);
+  return status_fail_at(KVSTORE_CONSTRAINT, row, NULL, NULL, "row %u: a row with this key is there already%s", row,
+                        where);
 }
 
 /* Open addressing over row numbers: finds a second row of one key. */
@@ -182,7 +187,8 @@ static ColumnBatch batch_part(const PreparedRows *rows, size_t from, size_t coun
   return (ColumnBatch){ (uint32_t)count, all->column_count, columns, all->expiry ? all->expiry + from : NULL };
 }
 
-static Status append_rows(Store *store, FamilyState *state, Era *era, const PreparedRows *rows, size_t from, size_t count) {
+static Status append_rows(Store *store, FamilyState *state, Era *era, const PreparedRows *rows, size_t from,
+                          size_t count) {
   Transaction *t = &store->transaction;
   Arena arena = { 0 };
   ColumnArray *columns = arena_allocate(&arena, rows->schema->column_count * sizeof *columns);
@@ -212,8 +218,8 @@ Status write_rows(Session *session, FamilyState *state, Era *era, const Prepared
   return buffer_status(&t->record);
 }
 
-static Status write_statement(Session *session, uint32_t family, const ColumnBatch *rows, int mode, uint64_t *first_row_id,
-                              Arena *arena) {
+static Status write_statement(Session *session, uint32_t family, const ColumnBatch *rows, int mode,
+                              uint64_t *first_row_id, Arena *arena) {
   Store *store = session->store;
   ReadPin pin;
   FamilyState *state;
@@ -227,7 +233,8 @@ static Status write_statement(Session *session, uint32_t family, const ColumnBat
   if (status == KVSTORE_OK && rows->row_count >= DELTA_SLAB_ROWS) {
     status = bulk_rows(session, state, era, &prepared, mode);
   } else if (status == KVSTORE_OK) {
-    if (mode == TABLE_INSERT && !prepared.schema->has_row_id) status = check_unique(store, era, pin.sequence, &prepared);
+    if (mode == TABLE_INSERT && !prepared.schema->has_row_id)
+      status = check_unique(store, era, pin.sequence, &prepared);
     for (size_t at = 0; at < rows->row_count && status == KVSTORE_OK; at += WRITE_CHUNK) {
       size_t count = rows->row_count - at < WRITE_CHUNK ? rows->row_count - at : WRITE_CHUNK;
       status = write_rows(session, state, era, &prepared, at, count);
@@ -248,7 +255,8 @@ static void resolve_after_commit(Session *session, uint32_t family) {
     uint32_t rows = table_delta_row_count(era->deltas[0].delta->table);
     uint32_t resolved = atomic_load_explicit(&era->deltas[0].locators->resolved, memory_order_acquire);
     /* what fails here is tried again by the next reader, who reports it */
-    if (rows > resolved + UNRESOLVED_MAX && era_resolve(session->store, era, pin.sequence) != KVSTORE_OK) status_clear();
+    if (rows > resolved + UNRESOLVED_MAX && era_resolve(session->store, era, pin.sequence) != KVSTORE_OK)
+      status_clear();
   }
   read_unpin(session, &pin);
 }

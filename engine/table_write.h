@@ -25,7 +25,8 @@ Status find_table_row(Era *era, uint64_t sequence, Bytes key, FoundRow *out) MUS
 /* Null, type, width and text of one value against its column; `row` is for the message (UINT64_MAX: none). */
 Status check_value(const Column *column, const Value *value, uint64_t row) MUST_CHECK;
 /* Rows [from, from + count) into the active delta and the transaction's record, inside a statement. */
-Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from, size_t count) MUST_CHECK;
+Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from,
+                  size_t count) MUST_CHECK;
 /* All of them as a run that the transaction adopts (bulk.c). */
 Status bulk_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, int mode) MUST_CHECK;
 

@@ -1,7 +1,7 @@
 /* transaction.c - the write lock, statements, commit and rollback (LOG-5, LOG-7, LOCK-1, VIS-3).
  *
- * A statement of its own (autocommit) holds just the shared mutex. An explicit transaction takes the write word under the
- * mutex and lets the mutex go, so that it may begin on one thread and end on another. */
+ * A statement of its own (autocommit) holds just the shared mutex. An explicit transaction takes the write word under
+ * the mutex and lets the mutex go, so that it may begin on one thread and end on another. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -109,7 +109,7 @@ void transaction_start(Store *store, Session *session, bool autocommit) {
 
 static void statement_start(Store *store) {
   Transaction *t = &store->transaction;
-  t->statement = (struct Savepoint){ t->record.length, t->touched_count,     t->undo_count,   t->row_id_count,
+  t->statement = (struct Savepoint){ t->record.length, t->touched_count,      t->undo_count,   t->row_id_count,
                                      t->next_sequence, store->next_family_id, t->shape_changed };
 }
 
@@ -139,8 +139,10 @@ Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t
   Transaction *t = &store->transaction;
   Status status = memory_grow(&t->undo, &t->undo_capacity, t->undo_count + 1, sizeof *t->undo);
   if (status != KVSTORE_OK) { /* what cannot be remembered is taken back at once */
-    if (delta->kv) kv_delta_revive(delta->kv, row, sequence);
-    else table_delta_revive(delta->table, row, sequence);
+    if (delta->kv)
+      kv_delta_revive(delta->kv, row, sequence);
+    else
+      table_delta_revive(delta->table, row, sequence);
     return status;
   }
   t->undo[t->undo_count++] = (UndoDead){ delta_retain(delta), row, sequence };
@@ -153,7 +155,7 @@ Status transaction_keep_row_id(Store *store, Family *family) {
     if (t->row_ids[i].family == family) return KVSTORE_OK;
   TRY(memory_grow(&t->row_ids, &t->row_id_capacity, t->row_id_count + 1, sizeof *t->row_ids));
   t->row_ids[t->row_id_count++] =
-      (struct RowIdBefore){ family, atomic_load_explicit(&family->next_row_id, memory_order_relaxed) };
+    (struct RowIdBefore){ family, atomic_load_explicit(&family->next_row_id, memory_order_relaxed) };
   return KVSTORE_OK;
 }
 
@@ -163,14 +165,18 @@ static Status roll_back_locked(Store *store, const struct Savepoint *to) {
   Status status = KVSTORE_OK;
   while (t->touched_count > to->touched_count) {
     TouchedDelta *d = &t->touched[--t->touched_count];
-    if (d->delta->kv) kv_delta_rollback(d->delta->kv, d->mark);
-    else table_delta_rollback(d->delta->table, d->mark);
+    if (d->delta->kv)
+      kv_delta_rollback(d->delta->kv, d->mark);
+    else
+      table_delta_rollback(d->delta->table, d->mark);
     delta_release(d->delta);
   }
   while (t->undo_count > to->undo_count) {
     UndoDead *u = &t->undo[--t->undo_count];
-    if (u->delta->kv) kv_delta_revive(u->delta->kv, u->row, u->sequence);
-    else table_delta_revive(u->delta->table, u->row, u->sequence);
+    if (u->delta->kv)
+      kv_delta_revive(u->delta->kv, u->row, u->sequence);
+    else
+      table_delta_revive(u->delta->table, u->row, u->sequence);
     delta_release(u->delta);
   }
   while (t->row_id_count > to->row_id_count) {
@@ -200,15 +206,19 @@ static void statement_keep(Store *store) {
   size_t kept = t->statement.touched_count;
   for (size_t i = kept; i < t->touched_count; i++) {
     bool known = false;
-    for (size_t j = 0; j < t->statement.touched_count && !known; j++) known = t->touched[j].delta == t->touched[i].delta;
-    if (known) delta_release(t->touched[i].delta);
-    else t->touched[kept++] = t->touched[i];
+    for (size_t j = 0; j < t->statement.touched_count && !known; j++)
+      known = t->touched[j].delta == t->touched[i].delta;
+    if (known)
+      delta_release(t->touched[i].delta);
+    else
+      t->touched[kept++] = t->touched[i];
   }
   t->touched_count = kept;
   kept = t->statement.row_id_count;
   for (size_t i = kept; i < t->row_id_count; i++) {
     bool known = false;
-    for (size_t j = 0; j < t->statement.row_id_count && !known; j++) known = t->row_ids[j].family == t->row_ids[i].family;
+    for (size_t j = 0; j < t->statement.row_id_count && !known; j++)
+      known = t->row_ids[j].family == t->row_ids[i].family;
     if (!known) t->row_ids[kept++] = t->row_ids[i];
   }
   t->row_id_count = kept;
@@ -294,8 +304,10 @@ Status log_sync_to(Store *store, uint64_t position) {
   } else {
     uint64_t end = shared_load(&page->end);
     status = wal_sync(store->wal);
-    if (status == KVSTORE_OK) shared_raise(&page->synced, end);
-    else shared_store(&page->failed, 1);
+    if (status == KVSTORE_OK)
+      shared_raise(&page->synced, end);
+    else
+      shared_store(&page->failed, 1);
   }
   shared_mutex_unlock(&page->sync_mutex);
   return status;
@@ -401,8 +413,10 @@ Status write_end(Session *session, Status status) {
     statement_keep(store);
   } else {
     struct Savepoint to = t->statement;
-    if (t->spilled && !t->autocommit) t->failed = true; /* only the whole transaction can be taken back */
-    else if (roll_back_to(store, &to) != KVSTORE_OK) t->failed = true;
+    if (t->spilled && !t->autocommit)
+      t->failed = true; /* only the whole transaction can be taken back */
+    else if (roll_back_to(store, &to) != KVSTORE_OK)
+      t->failed = true;
   }
   if (t->autocommit) {
     if (status == KVSTORE_OK) {
@@ -457,7 +471,8 @@ Status session_begin(Session *session, bool write) {
   Status status;
   if (atomic_load_explicit(&session->transaction, memory_order_relaxed))
     status = status_fail(KVSTORE_ERROR, "a transaction is open already");
-  else status = write ? begin_writing(session) : begin_reading(session);
+  else
+    status = write ? begin_writing(session) : begin_reading(session);
   mutex_unlock(&session->lock);
   return status;
 }
@@ -504,7 +519,9 @@ static Status end_transaction(Session *session, bool commit) {
 
 Status session_commit(Session *session) { return end_transaction(session, true); }
 Status session_rollback(Session *session) { return end_transaction(session, false); }
-int session_transaction(const Session *session) { return atomic_load_explicit(&session->transaction, memory_order_acquire); }
+int session_transaction(const Session *session) {
+  return atomic_load_explicit(&session->transaction, memory_order_acquire);
+}
 
 Status session_sync(Session *session) {
   Store *store = session->store;

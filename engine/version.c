@@ -11,8 +11,10 @@ FamilyState *version_family(const Version *v, uint32_t id) {
   uint32_t low = 0, high = v->family_count;
   while (low < high) {
     uint32_t middle = (low + high) / 2;
-    if (v->families[middle]->family->id < id) low = middle + 1;
-    else high = middle;
+    if (v->families[middle]->family->id < id)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low < v->family_count && v->families[low]->family->id == id ? v->families[low] : NULL;
 }
@@ -68,7 +70,8 @@ static bool slot_names(Store *store, const Version *v) {
   return false;
 }
 
-/* Retired versions that nothing refers to any more; called with versions_lock held, gives back a list to free without it. */
+/* Retired versions that nothing refers to any more; called with versions_lock held, gives back a list to free without
+ * it. */
 static Version *collect_unused(Store *store) {
   Version *unused = NULL, **link = &store->retired;
   atomic_thread_fence(memory_order_seq_cst);
@@ -165,7 +168,8 @@ Status read_pin(Session *session, ReadPin *pin) {
   }
   for (;;) {
     Version *v = pin_current(store, pin);
-    if (UNLIKELY(atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst) != v->manifest->generation)) {
+    if (UNLIKELY(atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst) !=
+                 v->manifest->generation)) {
       unpin(store, pin);
       TRY(generation_follow(store));
       continue;

@@ -56,7 +56,8 @@ static Status fill_units(View *view, uint64_t sequence) {
   if (!slabs) return status_nomem();
   size_t count = 0;
   for (uint32_t i = 0; i < era->run_count; i++) count += era->runs[i].run->columns->segment_count;
-  for (uint32_t i = 0; i < era->delta_count; i++) count += slabs[i] = table_delta_slab_count(era->deltas[i].delta->table);
+  for (uint32_t i = 0; i < era->delta_count; i++)
+    count += slabs[i] = table_delta_slab_count(era->deltas[i].delta->table);
   view->units = memory_allocate_zeroed(memory_array_size(count, sizeof(ScanUnit)));
   if (view->units) {
     for (uint32_t i = era->run_count; i-- > 0;) /* the oldest first: about the order of insertion */
@@ -88,7 +89,8 @@ Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) {
     status = era_deleted(view->store, view->era, pin.sequence, session_transaction(session) == 2, &view->sets);
   if (status == KVSTORE_OK) status = fill_units(view, pin.sequence);
   if (status == KVSTORE_OK) {
-    *out = (TableSnapshot){ &state->family->schema, view->units, view->unit_count, store_clock(view->store), view, view_release };
+    *out = (TableSnapshot){ &state->family->schema,   view->units, view->unit_count,
+                            store_clock(view->store), view,        view_release };
   }
   read_unpin(session, &pin);
   if (status != KVSTORE_OK) view_release(view);

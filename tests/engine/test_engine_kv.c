@@ -37,8 +37,9 @@ static void check_value(Session *s, const char *key, const char *value) {
   memory_release(out.data);
 }
 
-static const StoreOptions quiet = { .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .no_background = true,
-                                    .log_bytes = 256 << 10 };
+static const StoreOptions quiet = {
+  .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .no_background = true, .log_bytes = 256 << 10
+};
 
 TEST(engine_kv, a_put_is_read_back_deleted_and_survives_a_reopen) {
   Session *s = open_store(quiet);

@@ -7,8 +7,9 @@
 #include "engine/engine.h"
 #include "tests/support/test.h"
 
-static const StoreOptions quiet = { .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .no_background = true,
-                                    .log_bytes = 256 << 10 };
+static const StoreOptions quiet = {
+  .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .no_background = true, .log_bytes = 256 << 10
+};
 
 static Session *open_store(void) {
   char path[512];
@@ -19,7 +20,8 @@ static Session *open_store(void) {
 }
 
 static uint32_t make_table(Session *s) {
-  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" }, { 0, TYPE_I32, COLUMN_NULLABLE, 0, (char *)"amount" },
+  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" },
+                       { 0, TYPE_I32, COLUMN_NULLABLE, 0, (char *)"amount" },
                        { 0, TYPE_STRING, 0, 0, (char *)"name" } };
   Schema schema = { .column_count = 3, .columns = columns, .key_count = 1, .key_columns = { 0 } };
   uint32_t id = 0;
@@ -61,7 +63,8 @@ static void totals(Session *s, uint32_t table, uint64_t *rows, int64_t *sum) {
     const ScanSelection *selection = scan_selection(scan);
     for (uint32_t row = 0; row < snapshot.units[u].row_count; row++) {
       uint32_t block = row / BLOCK_ROWS;
-      if (!(selection->blocks >> block & 1) || !(selection->masks[block][row % BLOCK_ROWS / 64] >> (row % 64) & 1)) continue;
+      if (!(selection->blocks >> block & 1) || !(selection->masks[block][row % BLOCK_ROWS / 64] >> (row % 64) & 1))
+        continue;
       Value value;
       CHECK_OK(scan_read_value(scan, 1, row, &value));
       ++*rows;
