@@ -102,8 +102,14 @@ static Status bind_compare(Binder *b, const PredicateTerm *term, bool negate, co
     return status_fail(KVSTORE_SCHEMA, "there is no column number %u: the table has %u", term->column,
                        b->schema->column_count);
   }
+  CompareOperator op = negate ? opposite(term->op) : term->op;
+  if (op == COMPARE_NOT_IN && term->count == 0) op = COMPARE_IS_NOT_NULL;
+  if (op == COMPARE_IN && term->count == 0) {
+    *out = &node_none;
+    return KVSTORE_OK;
+  }
   Compare compare;
-  TRY(bind_constants(b, term, negate ? opposite(term->op) : term->op, &compare));
+  TRY(bind_constants(b, term, op, &compare));
   bool nullable = b->schema->columns[term->column].flags & COLUMN_NULLABLE;
   if (compare.kind == COMPARE_KIND_NONE || (compare.kind == COMPARE_KIND_NULL && !nullable)) {
     *out = &node_none;
