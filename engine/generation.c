@@ -459,15 +459,11 @@ static Status write_superblock(Store *store, const Manifest *m) {
   return KVSTORE_OK;
 }
 
-Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
+/* From the superblock's write on, the new generation may be what the next opener finds: nothing that it names may be
+ * overwritten, whatever fails. So a failure here ends all writing until every process has closed the store, and the
+ * job's reservations stay. */
+static Status make_newest(Store *store, Manifest *draft) {
   SharedPage *page = store->page;
-  const Manifest *from = atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
-  name_birth(draft);
-  TRY(fill_limbo(store, from, draft));
-  draft->next_extent_id = shared_load(&page->next_extent) + 2; /* the manifest's own, too */
-  TRY(write_manifest(draft, job));
-  CRASH_POINT(manifest_before_sync);
-  TRY(os_sync(store->file.file));
   TRY(write_superblock(store, draft));
   CRASH_POINT(generation_before_oldest);
   if (store->wal) TRY(wal_raise_oldest(store->wal, draft->generation));
@@ -481,5 +477,24 @@ Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
     atomic_store_explicit(&page->generation.word, draft->generation, memory_order_seq_cst);
   }
   mutex_unlock(&store->apply_lock);
+  return status;
+}
+
+Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
+  SharedPage *page = store->page;
+  const Manifest *from = atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
+  if (shared_load(&page->failed))
+    return status_fail(KVSTORE_IO, "a write failed: nothing more is written until every process has closed the store");
+  name_birth(draft);
+  TRY(fill_limbo(store, from, draft));
+  draft->next_extent_id = shared_load(&page->next_extent) + 2; /* the manifest's own, too */
+  TRY(write_manifest(draft, job));
+  CRASH_POINT(manifest_before_sync);
+  TRY(os_sync(store->file.file));
+  Status status = make_newest(store, draft);
+  if (status != KVSTORE_OK) {
+    shared_store(&page->failed, 1);
+    job->reservation_count = 0;
+  }
   return status;
 }
