@@ -161,7 +161,10 @@ static Status make_log(Store *store) {
   Status status = os_sync_directory(store->os, store->log_path);
   Superblock next = store->superblock;
   next.log_id = wal_log_id(wal);
-  if (status == KVSTORE_OK) status = superblocks_rewrite(store, &next);
+  if (status == KVSTORE_OK) {
+    status = superblocks_rewrite(store, &next);
+    if (status != KVSTORE_OK) shared_store(&page->failed, 1); /* one of them may name this log: it must stay as it is */
+  }
   if (status != KVSTORE_OK) {
     wal_close(wal);
     return status;
@@ -186,6 +189,8 @@ Status log_create(Store *store) {
     mutex_lock(&store->apply_lock);
     status = log_attach(store);
     mutex_unlock(&store->apply_lock);
+  } else if (shared_load(&store->page->failed)) {
+    status = status_fail(KVSTORE_IO, "a write has failed: nothing is written until every process has closed the store");
   } else {
     status = make_log(store);
   }
@@ -501,6 +506,8 @@ void store_share(Store *store) {
 
 /* Everything that is in the log goes into the file. */
 static Status settle(Store *store) {
+  if (shared_load(&store->page->failed))
+    return status_fail(KVSTORE_IO, "a write has failed: what the log holds stays in the log");
   if (!store->wal) return KVSTORE_OK;
   bool died;
   TRY(shared_mutex_lock(&store->page->mutex, &died));
