@@ -1,7 +1,7 @@
 /* aggregates.c - aggregates over the selected rows of units.
  *
- * A column asked for by several requests has one total. Of each unit a state of its own is made and then merged, so that
- * the bits of a float sum depend on the order of units alone, not on who visited them. */
+ * A column asked for by several requests has one total. Of each unit a state of its own is made and then merged, so
+ * that the bits of a float sum depend on the order of units alone, not on who visited them. */
 #include "columnar/aggregates.h"
 
 #include "base/memory.h"
@@ -10,9 +10,9 @@
 
 typedef struct ColumnTotal {
   uint32_t column;
-  bool is_exact;           /* the count is wanted for itself, not just to tell nothing from something */
+  bool is_exact; /* the count is wanted for itself, not just to tell nothing from something */
   AggregateState state;
-  Buffer least, greatest;  /* own the strings that state.minimum_bytes and maximum_bytes point to */
+  Buffer least, greatest; /* own the strings that state.minimum_bytes and maximum_bytes point to */
 } ColumnTotal;
 
 struct Aggregates {
@@ -36,18 +36,19 @@ Status aggregate_request_check(const Schema *schema, const AggregateRequest *req
   }
   const Column *column = &schema->columns[request->column];
   if ((request->kind == AGGREGATE_TOTAL || request->kind == AGGREGATE_MEAN) && !has_sum(column->type)) {
-    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "column %s is %s, which has no %s", column->name,
-                          type_name(column->type), request->kind == AGGREGATE_MEAN ? "average" : "sum");
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "column %s is %s, which has no %s",
+                          column->name, type_name(column->type), request->kind == AGGREGATE_MEAN ? "average" : "sum");
   }
   return KVSTORE_OK;
 }
 
 static uint32_t request_wants(AggregateKind kind) {
   switch (kind) {
-    case AGGREGATE_TOTAL: case AGGREGATE_MEAN: return AGGREGATE_COUNT | AGGREGATE_SUM;
-    case AGGREGATE_LEAST: return AGGREGATE_COUNT | AGGREGATE_MIN;
-    case AGGREGATE_GREATEST: return AGGREGATE_COUNT | AGGREGATE_MAX;
-    default: return AGGREGATE_COUNT;
+  case AGGREGATE_TOTAL:
+  case AGGREGATE_MEAN: return AGGREGATE_COUNT | AGGREGATE_SUM;
+  case AGGREGATE_LEAST: return AGGREGATE_COUNT | AGGREGATE_MIN;
+  case AGGREGATE_GREATEST: return AGGREGATE_COUNT | AGGREGATE_MAX;
+  default: return AGGREGATE_COUNT;
   }
 }
 
@@ -118,7 +119,8 @@ static void add_zone(AggregateState *state, int64_t minimum, int64_t maximum, ui
 static bool is_settled(const ColumnTotal *total, int64_t minimum, int64_t maximum) {
   const AggregateState *s = &total->state;
   if (total->is_exact || (s->wanted & AGGREGATE_SUM) || type_is_string(s->type) || s->count == 0) return false;
-  return (!(s->wanted & AGGREGATE_MIN) || minimum >= s->minimum) && (!(s->wanted & AGGREGATE_MAX) || maximum <= s->maximum);
+  return (!(s->wanted & AGGREGATE_MIN) || minimum >= s->minimum) &&
+         (!(s->wanted & AGGREGATE_MAX) || maximum <= s->maximum);
 }
 
 /* Takes the blocks that zone maps answer for out of *blocks. */
@@ -256,10 +258,10 @@ AggregateResult aggregates_result(const Aggregates *a, size_t index) {
   if (request->kind == AGGREGATE_VALUES) return result_count(state->count);
   if (state->count == 0) return (AggregateResult){ .is_null = true, .value = { .is_null = true } };
   switch (request->kind) {
-    case AGGREGATE_TOTAL: return result_sum(state);
-    case AGGREGATE_MEAN: return result_mean(state);
-    case AGGREGATE_LEAST: return (AggregateResult){ .value = aggregate_minimum(state) };
-    default: return (AggregateResult){ .value = aggregate_maximum(state) };
+  case AGGREGATE_TOTAL: return result_sum(state);
+  case AGGREGATE_MEAN: return result_mean(state);
+  case AGGREGATE_LEAST: return (AggregateResult){ .value = aggregate_minimum(state) };
+  default: return (AggregateResult){ .value = aggregate_maximum(state) };
   }
 }
 

@@ -1,7 +1,7 @@
 /* aggregates.h - count, sum, minimum, maximum and average over the selected rows of a table.
  *
- * Several at once share what they read: a column is visited once a unit, whatever is asked of it. Counts, minima and maxima
- * of blocks that are wholly selected come from their zone maps. Meaning and rounding: docs/semantics.md. */
+ * Several at once share what they read: a column is visited once a unit, whatever is asked of it. Counts, minima and
+ * maxima of blocks that are wholly selected come from their zone maps. Meaning and rounding: docs/semantics.md. */
 #ifndef COLONNADE_COLUMNAR_AGGREGATES_H
 #define COLONNADE_COLUMNAR_AGGREGATES_H
 
@@ -15,12 +15,12 @@
 #include "encodings/codec.h"
 
 typedef enum AggregateKind {
-  AGGREGATE_ROWS,    /* count(*) */
-  AGGREGATE_VALUES,  /* count(column): rows where it is not null */
-  AGGREGATE_TOTAL,   /* sum(column) */
-  AGGREGATE_LEAST,   /* min(column) */
-  AGGREGATE_GREATEST,/* max(column) */
-  AGGREGATE_MEAN,    /* avg(column) */
+  AGGREGATE_ROWS,     /* count(*) */
+  AGGREGATE_VALUES,   /* count(column): rows where it is not null */
+  AGGREGATE_TOTAL,    /* sum(column) */
+  AGGREGATE_LEAST,    /* min(column) */
+  AGGREGATE_GREATEST, /* max(column) */
+  AGGREGATE_MEAN,     /* avg(column) */
 } AggregateKind;
 
 typedef struct AggregateRequest {
@@ -28,8 +28,8 @@ typedef struct AggregateRequest {
   uint32_t column; /* position in the schema; not for AGGREGATE_ROWS */
 } AggregateRequest;
 
-/* Counts are u64; the sum of integers and bool is `integer` (is_integer set, `value` unused); the sum of floats and every
- * average is f64; least and greatest have the column's type, strings valid as long as the Aggregates. */
+/* Counts are u64; the sum of integers and bool is `integer` (is_integer set, `value` unused); the sum of floats and
+ * every average is f64; least and greatest have the column's type, strings valid as long as the Aggregates. */
 typedef struct AggregateResult {
   bool is_null;
   bool is_integer;
@@ -39,16 +39,16 @@ typedef struct AggregateResult {
 
 typedef struct Aggregates Aggregates;
 
-/* KVSTORE_TYPE: the sum or average of something that has none (names the column). KVSTORE_SCHEMA: a position that the schema
- * does not have. */
+/* KVSTORE_TYPE: the sum or average of something that has none (names the column). KVSTORE_SCHEMA: a position that the
+ * schema does not have. */
 Status aggregate_request_check(const Schema *schema, const AggregateRequest *request) MUST_CHECK;
 
 /* `requests` are copied, `schema` is borrowed. Fails as aggregate_request_check does. */
 Status aggregates_create(const Schema *schema, const AggregateRequest *requests, size_t count,
                          Aggregates **aggregates) MUST_CHECK;
 void aggregates_destroy(Aggregates *aggregates); /* NULL is allowed */
-/* Adds the rows that `scan` selected of its unit. Units in the order of the snapshot give float sums their bits. After a
- * failure only aggregates_destroy may follow. */
+/* Adds the rows that `scan` selected of its unit. Units in the order of the snapshot give float sums their bits. After
+ * a failure only aggregates_destroy may follow. */
 Status aggregates_add(Aggregates *aggregates, Scan *scan) MUST_CHECK;
 /* The result of request `index`, of all units added so far. */
 AggregateResult aggregates_result(const Aggregates *aggregates, size_t index);

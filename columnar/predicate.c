@@ -1,7 +1,7 @@
 /* predicate.c - binding a filter to a schema, and asking it about one row.
  *
- * One pass down pushes NOT to the leaves (De Morgan, and the opposite of each comparison), and on the way up folds what is
- * constant. What a comparison with a null means is compare_bind's affair. */
+ * One pass down pushes NOT to the leaves (De Morgan, and the opposite of each comparison), and on the way up folds what
+ * is constant. What a comparison with a null means is compare_bind's affair. */
 #include "columnar/predicate.h"
 
 #include "base/memory.h"
@@ -32,20 +32,20 @@ static Status new_node(Binder *b, PredicateKind kind, PredicateNode **out) {
 
 static CompareOperator opposite(CompareOperator op) {
   switch (op) {
-    case COMPARE_EQUAL: return COMPARE_NOT_EQUAL;
-    case COMPARE_NOT_EQUAL: return COMPARE_EQUAL;
-    case COMPARE_LESS: return COMPARE_GREATER_EQUAL;
-    case COMPARE_LESS_EQUAL: return COMPARE_GREATER;
-    case COMPARE_GREATER: return COMPARE_LESS_EQUAL;
-    case COMPARE_GREATER_EQUAL: return COMPARE_LESS;
-    case COMPARE_BETWEEN: return COMPARE_NOT_BETWEEN;
-    case COMPARE_NOT_BETWEEN: return COMPARE_BETWEEN;
-    case COMPARE_IN: return COMPARE_NOT_IN;
-    case COMPARE_NOT_IN: return COMPARE_IN;
-    case COMPARE_PREFIX: return COMPARE_NOT_PREFIX;
-    case COMPARE_NOT_PREFIX: return COMPARE_PREFIX;
-    case COMPARE_IS_NULL: return COMPARE_IS_NOT_NULL;
-    case COMPARE_IS_NOT_NULL: return COMPARE_IS_NULL;
+  case COMPARE_EQUAL: return COMPARE_NOT_EQUAL;
+  case COMPARE_NOT_EQUAL: return COMPARE_EQUAL;
+  case COMPARE_LESS: return COMPARE_GREATER_EQUAL;
+  case COMPARE_LESS_EQUAL: return COMPARE_GREATER;
+  case COMPARE_GREATER: return COMPARE_LESS_EQUAL;
+  case COMPARE_GREATER_EQUAL: return COMPARE_LESS;
+  case COMPARE_BETWEEN: return COMPARE_NOT_BETWEEN;
+  case COMPARE_NOT_BETWEEN: return COMPARE_BETWEEN;
+  case COMPARE_IN: return COMPARE_NOT_IN;
+  case COMPARE_NOT_IN: return COMPARE_IN;
+  case COMPARE_PREFIX: return COMPARE_NOT_PREFIX;
+  case COMPARE_NOT_PREFIX: return COMPARE_PREFIX;
+  case COMPARE_IS_NULL: return COMPARE_IS_NOT_NULL;
+  case COMPARE_IS_NOT_NULL: return COMPARE_IS_NULL;
   }
   return op;
 }
@@ -138,7 +138,8 @@ enum { MERGE_RANGES_MAX = 64 }; /* children among which a range of the same colu
 
 /* x >= 1 and x <= 5 is one range: one pass over the bytes. True when `node` went into one of the children;
  * *nothing when the ranges do not meet. */
-static bool merge_range(PredicateNode *parent, const PredicateNode **children, const PredicateNode *node, bool *nothing) {
+static bool merge_range(PredicateNode *parent, const PredicateNode **children, const PredicateNode *node,
+                        bool *nothing) {
   if (parent->kind != PREDICATE_AND || !is_range(node)) return false;
   for (uint32_t i = 0; i < parent->child_count && i < MERGE_RANGES_MAX; i++) {
     if (!is_range(children[i]) || children[i]->column != node->column) continue;
@@ -155,7 +156,8 @@ static bool merge_range(PredicateNode *parent, const PredicateNode **children, c
 static bool add_child(PredicateNode *parent, const PredicateNode **children, const PredicateNode *node) {
   bool nothing = false;
   if (node->kind == parent->kind) {
-    for (uint32_t i = 0; i < node->child_count && !nothing; i++) nothing = add_child(parent, children, node->children[i]);
+    for (uint32_t i = 0; i < node->child_count && !nothing; i++)
+      nothing = add_child(parent, children, node->children[i]);
     return nothing;
   }
   if (!merge_range(parent, children, node, &nothing)) children[parent->child_count++] = node;
@@ -164,7 +166,8 @@ static bool add_child(PredicateNode *parent, const PredicateNode **children, con
 
 static Status bind_list(Binder *b, const PredicateTerm *term, bool negate, uint32_t depth, const PredicateNode **out) {
   bool conjunction = (term->kind == TERM_AND) != negate;
-  const PredicateNode *neutral = conjunction ? &node_all : &node_none, *absorbing = conjunction ? &node_none : &node_all;
+  const PredicateNode *neutral = conjunction ? &node_all : &node_none,
+                      *absorbing = conjunction ? &node_none : &node_all;
   const PredicateNode **bound = NULL, **children = NULL;
   bool absorbed = false;
   size_t room = 0;
@@ -196,14 +199,15 @@ static Status bind_term(Binder *b, const PredicateTerm *term, bool negate, uint3
     return status_fail(KVSTORE_LIMIT, "a filter nests at most %u levels", (unsigned)PREDICATE_DEPTH_MAX);
   }
   switch (term->kind) {
-    case TERM_TRUE: *out = negate ? &node_none : &node_all; return KVSTORE_OK;
-    case TERM_FALSE: *out = negate ? &node_all : &node_none; return KVSTORE_OK;
-    case TERM_UNKNOWN: *out = &node_none; return KVSTORE_OK;
-    case TERM_COMPARE: return bind_compare(b, term, negate, out);
-    case TERM_AND: case TERM_OR: return bind_list(b, term, negate, depth, out);
-    case TERM_NOT:
-      if (term->count != 1) return status_fail(KVSTORE_ERROR, "NOT takes one term");
-      return bind_term(b, term->terms[0], !negate, depth + 1, out);
+  case TERM_TRUE: *out = negate ? &node_none : &node_all; return KVSTORE_OK;
+  case TERM_FALSE: *out = negate ? &node_all : &node_none; return KVSTORE_OK;
+  case TERM_UNKNOWN: *out = &node_none; return KVSTORE_OK;
+  case TERM_COMPARE: return bind_compare(b, term, negate, out);
+  case TERM_AND:
+  case TERM_OR: return bind_list(b, term, negate, depth, out);
+  case TERM_NOT:
+    if (term->count != 1) return status_fail(KVSTORE_ERROR, "NOT takes one term");
+    return bind_term(b, term->terms[0], !negate, depth + 1, out);
   }
   return status_fail(KVSTORE_ERROR, "a filter with a part of no known kind (%d)", (int)term->kind);
 }
@@ -233,19 +237,19 @@ Status predicate_bind(const Schema *schema, const PredicateTerm *term, Arena *ar
 
 static bool node_row(const PredicateNode *node, const Value *row) {
   switch (node->kind) {
-    case PREDICATE_NONE: return false;
-    case PREDICATE_ALL: return true;
-    case PREDICATE_LEAF: return compare_value(&node->compare, &row[node->column]);
-    case PREDICATE_AND:
-      for (uint32_t i = 0; i < node->child_count; i++) {
-        if (!node_row(node->children[i], row)) return false;
-      }
-      return true;
-    case PREDICATE_OR:
-      for (uint32_t i = 0; i < node->child_count; i++) {
-        if (node_row(node->children[i], row)) return true;
-      }
-      return false;
+  case PREDICATE_NONE: return false;
+  case PREDICATE_ALL: return true;
+  case PREDICATE_LEAF: return compare_value(&node->compare, &row[node->column]);
+  case PREDICATE_AND:
+    for (uint32_t i = 0; i < node->child_count; i++) {
+      if (!node_row(node->children[i], row)) return false;
+    }
+    return true;
+  case PREDICATE_OR:
+    for (uint32_t i = 0; i < node->child_count; i++) {
+      if (node_row(node->children[i], row)) return true;
+    }
+    return false;
   }
   return false;
 }

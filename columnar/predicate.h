@@ -1,10 +1,10 @@
 /* predicate.h - a filter bound to a schema: comparisons of columns with constants, joined by AND and OR.
  *
- * The same object filters the encoded blocks of a run, the plain arrays of a delta (both in scan.h) and one row of values
- * (predicate_row), each through the same Compare, so that runs, deltas and keyed reads cannot disagree (COL-P1).
+ * The same object filters the encoded blocks of a run, the plain arrays of a delta (both in scan.h) and one row of
+ * values (predicate_row), each through the same Compare, so that runs, deltas and keyed reads cannot disagree (COL-10).
  *
- * Three-valued logic (docs/semantics.md): NOT is pushed down to the comparisons when a filter is bound, so that at every node
- * "selected" means "is true"; unknown and false look alike from there on. */
+ * Three-valued logic (docs/semantics.md): NOT is pushed down to the comparisons when a filter is bound, so that at
+ * every node "selected" means "is true"; unknown and false look alike from there on. */
 #ifndef COLONNADE_COLUMNAR_PREDICATE_H
 #define COLONNADE_COLUMNAR_PREDICATE_H
 
@@ -28,19 +28,19 @@ typedef enum PredicateTermKind {
   TERM_FALSE,
   TERM_UNKNOWN, /* null as a truth value */
   TERM_COMPARE,
-  TERM_AND,     /* of no terms: true */
-  TERM_OR,      /* of no terms: false */
-  TERM_NOT,     /* of one term */
+  TERM_AND, /* of no terms: true */
+  TERM_OR,  /* of no terms: false */
+  TERM_NOT, /* of one term */
 } PredicateTermKind;
 
 typedef struct PredicateTerm PredicateTerm;
 struct PredicateTerm {
   PredicateTermKind kind;
-  CompareOperator op;         /* COMPARE: column op constants */
-  uint32_t column;            /* its position in the schema */
+  CompareOperator op; /* COMPARE: column op constants */
+  uint32_t column;    /* its position in the schema */
   const Value *constants;
   const PredicateTerm *const *terms; /* AND, OR, NOT */
-  uint32_t count;             /* of constants or of terms */
+  uint32_t count;                    /* of constants or of terms */
 };
 
 /* ---- what it becomes ---- */
@@ -48,8 +48,8 @@ typedef enum PredicateKind {
   PREDICATE_NONE, /* no row */
   PREDICATE_ALL,  /* every row */
   PREDICATE_LEAF,
-  PREDICATE_AND,  /* two children or more, none of them NONE, ALL or AND */
-  PREDICATE_OR,   /* two children or more, none of them NONE, ALL or OR */
+  PREDICATE_AND, /* two children or more, none of them NONE, ALL or AND */
+  PREDICATE_OR,  /* two children or more, none of them NONE, ALL or OR */
 } PredicateKind;
 
 typedef struct PredicateNode PredicateNode;
@@ -69,15 +69,15 @@ typedef struct Predicate {
   uint32_t or_depth; /* ORs above each other: how many scratch masks an evaluation needs */
 } Predicate;
 
-/* Binds a filter to a schema; everything, copies of string constants included, goes into `arena`. Nulls as constants, NOT,
- * constant parts and several ranges of one column are worked in, so that what is left is small.
- *   KVSTORE_SCHEMA  a column position that the schema does not have
- *   KVSTORE_TYPE    a constant that does not compare with its column; names the column
- *   KVSTORE_ERROR   not as many constants as the operator has
- *   KVSTORE_LIMIT   deeper than PREDICATE_DEPTH_MAX, or more nodes than PREDICATE_NODES_MAX */
+/* Binds a filter to a schema; everything, copies of string constants included, goes into `arena`. Nulls as constants,
+ * NOT, constant parts and several ranges of one column are worked in, so that what is left is small. KVSTORE_SCHEMA  a
+ * column position that the schema does not have KVSTORE_TYPE    a constant that does not compare with its column; names
+ * the column KVSTORE_ERROR   not as many constants as the operator has KVSTORE_LIMIT   deeper than PREDICATE_DEPTH_MAX,
+ * or more nodes than PREDICATE_NODES_MAX */
 Status predicate_bind(const Schema *schema, const PredicateTerm *term, Arena *arena, Predicate *out) MUST_CHECK;
 
-/* Whether a constant of one type may stand beside a column of the other (docs/semantics.md). TYPE_NONE (a null): always. */
+/* Whether a constant of one type may stand beside a column of the other (docs/semantics.md). TYPE_NONE (a null):
+ * always. */
 bool predicate_types_compare(ColumnType column, ColumnType constant);
 
 /* Whether the filter is true of one row: `row` has a value of its type (or null) for every column of the schema. */

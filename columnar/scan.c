@@ -106,7 +106,8 @@ static void segment_deleted(Scan *scan, const DeletedRows *rows, Course *course)
   sort_blocks(scan, course->blocks, course);
 }
 
-/* VIS-9: visible_block is the reader of dead_at; whole blocks go through its vector form, except under ThreadSanitizer. */
+/* VIS-9: visible_block is the reader of dead_at; whole blocks go through its vector form, except under ThreadSanitizer.
+ */
 static void arrays_visible(const Scan *scan, const ScanUnit *unit, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
   size_t first = (size_t)block * BLOCK_ROWS;
   uint32_t rows = block_rows(scan, block);
@@ -147,7 +148,7 @@ static void arrays_live(Scan *scan, const ScanUnit *unit, Course *course) {
 
 static void clear_others(Scan *scan, uint64_t blocks) {
   for (uint64_t left = first_blocks(scan->selection.block_count) & ~blocks; left;) {
-    memset((*scan->masks)[take_block(&left)], 0, sizeof (*scan->masks)[0]);
+    memset((*scan->masks)[take_block(&left)], 0, sizeof(*scan->masks)[0]);
   }
 }
 
@@ -193,7 +194,8 @@ static void conclude(Scan *scan, const Course *course, uint64_t certain) {
 }
 
 static void count_blocks(Scan *scan, uint64_t certain, uint64_t scanned) {
-  uint32_t certain_count = (uint32_t)__builtin_popcountll(certain), scanned_count = (uint32_t)__builtin_popcountll(scanned);
+  uint32_t certain_count = (uint32_t)__builtin_popcountll(certain),
+           scanned_count = (uint32_t)__builtin_popcountll(scanned);
   uint32_t skipped_count = scan->selection.block_count - certain_count - scanned_count;
   scan->counters.blocks += scan->selection.block_count;
   scan->counters.blocks_skipped += skipped_count;
@@ -254,7 +256,7 @@ static Status select_rows(Scan *scan, ZoneVerdict verdict) {
 
 Status scan_unit(Scan *scan, const ScanUnit *unit) {
   scan_close_columns(scan);
-  ASSERT(unit->row_count <= SEGMENT_ROWS, "COL-S1");
+  ASSERT(unit->row_count <= SEGMENT_ROWS, "COL-11");
   ScanSelection *selection = &scan->selection;
   selection->unit = unit;
   selection->block_count = (unit->row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;

@@ -1,7 +1,8 @@
 /* scan.h - which rows of a table are selected: live at a snapshot, not expired, and true of a filter.
  *
- * A table at a snapshot is an array of units: segments of column runs, and slabs of deltas as plain arrays. A Scan takes one
- * unit after the other and leaves a mask of selected rows; aggregates (aggregates.h) and row batches read columns under it.
+ * A table at a snapshot is an array of units: segments of column runs, and slabs of deltas as plain arrays. A Scan
+ * takes one unit after the other and leaves a mask of selected rows; aggregates (aggregates.h) and row batches read
+ * columns under it.
  *
  *   zones of the segment    excluded: nothing of it is touched
  *   zones of its blocks     excluded blocks are not read, certain ones need no reading
@@ -33,7 +34,8 @@ typedef enum ScanUnitKind { SCAN_UNIT_SEGMENT, SCAN_UNIT_ARRAYS } ScanUnitKind;
 /* At most SEGMENT_ROWS rows. Row numbers below are within the unit. Everything is borrowed. */
 typedef struct ScanUnit {
   ScanUnitKind kind;
-  uint32_t row_count; /* of the segment; ARRAYS: the rows that may be looked at (published before the snapshot was taken) */
+  uint32_t
+    row_count; /* of the segment; ARRAYS: the rows that may be looked at (published before the snapshot was taken) */
 
   /* SEGMENT: the run was opened with the snapshot's schema. Segments of one run ascend and stand together. */
   ColumnRun *run;
@@ -41,11 +43,11 @@ typedef struct ScanUnit {
   const DeletedSet *deleted; /* of the run, at the snapshot; NULL: nothing is dead */
 
   /* ARRAYS: entry i belongs to row i; entries from row_count on are never read. Rows are in no order. */
-  const ColumnArray *columns;      /* one a column of the schema; values NULL: the column is not there (defaults) */
-  const Value *defaults;           /* what such columns read as, by position; NULL: null */
-  const uint64_t *sequence;        /* with dead_at: visible when sequence <= snapshot < dead_at. NULL, both: all are */
+  const ColumnArray *columns; /* one a column of the schema; values NULL: the column is not there (defaults) */
+  const Value *defaults;      /* what such columns read as, by position; NULL: null */
+  const uint64_t *sequence;   /* with dead_at: visible when sequence <= snapshot < dead_at. NULL, both: all are */
   const _Atomic uint64_t *dead_at;
-  const int64_t *expiry;           /* milliseconds since the epoch, or EXPIRY_NEVER; NULL: never, all of them */
+  const int64_t *expiry; /* milliseconds since the epoch, or EXPIRY_NEVER; NULL: never, all of them */
   uint64_t snapshot;
 } ScanUnit;
 
@@ -53,7 +55,7 @@ typedef struct TableSnapshot {
   const Schema *schema;
   const ScanUnit *units;
   uint32_t unit_count;
-  int64_t now_ms;      /* the statement's clock (VIS-8) */
+  int64_t now_ms; /* the statement's clock (VIS-8) */
   void *owner;
   void (*release)(void *owner); /* gives it all back; NULL: nothing to give back */
 } TableSnapshot;
@@ -93,8 +95,9 @@ typedef struct ScanSelection {
 Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms, Scan **scan) MUST_CHECK;
 void scan_destroy(Scan *scan); /* NULL is allowed */
 
-/* Selects the rows of a unit. What was read of the unit before goes: pointers to its strings end here (those into arrays
- * live as long as the unit). After a failure (KVSTORE_CORRUPT, KVSTORE_IO, KVSTORE_NOMEM) nothing is selected. */
+/* Selects the rows of a unit. What was read of the unit before goes: pointers to its strings end here (those into
+ * arrays live as long as the unit). After a failure (KVSTORE_CORRUPT, KVSTORE_IO, KVSTORE_NOMEM) nothing is selected.
+ */
 Status scan_unit(Scan *scan, const ScanUnit *unit) MUST_CHECK;
 const ScanSelection *scan_selection(const Scan *scan);
 /* Writes the masks of whole blocks too, so that masks[b] is right for every b in `blocks`. */
@@ -102,8 +105,8 @@ void scan_fill_masks(Scan *scan);
 const ScanCounters *scan_counters(const Scan *scan);
 
 /* Columns of the current unit; selected or not. Strings are valid until the next scan_unit or scan_destroy. */
-/* Block `block` into an array of the natural width and a byte a row (1 = null), with room for BLOCK_ROWS each; entries past
- * the block's rows are undefined. */
+/* Block `block` into an array of the natural width and a byte a row (1 = null), with room for BLOCK_ROWS each; entries
+ * past the block's rows are undefined. */
 Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values, uint8_t *nulls) MUST_CHECK;
 /* One value: for few rows. */
 Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) MUST_CHECK;

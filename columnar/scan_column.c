@@ -1,4 +1,5 @@
-/* scan_column.c - the columns of a unit as a scan sees them: encoded chunks, plain arrays, or one constant for all rows. */
+/* scan_column.c - the columns of a unit as a scan sees them: encoded chunks, plain arrays, or one constant for all
+ * rows. */
 #include "base/memory.h"
 #include "columnar/scan_internal.h"
 

@@ -1,11 +1,11 @@
 /* scan_filter.c - a filter over one unit: first by zones, then block by block into the masks.
  *
  * Three passes, each over the tree. scan_filter_unit asks the directory of the run, scan_filter_zones the tables of the
- * chunks that are left, scan_filter_blocks the bytes. Every node remembers which blocks may and which surely match, so that
- * each block is read by the predicates that can still change its mask, and by no others.
+ * chunks that are left, scan_filter_blocks the bytes. Every node remembers which blocks may and which surely match, so
+ * that each block is read by the predicates that can still change its mask, and by no others.
  *
- * AND evaluates its children in order of bytes x observed selectivity, each on what the former left. OR evaluates in order
- * of bytes x what they leave over, each on the rows that none before it took (the complement). */
+ * AND evaluates its children in order of bytes x observed selectivity, each on what the former left. OR evaluates in
+ * order of bytes x what they leave over, each on the rows that none before it took (the complement). */
 #include "base/bitmap.h"
 #include "base/counters.h"
 #include "columnar/scan_internal.h"
@@ -283,9 +283,9 @@ static Status node_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks
   blocks &= state->maybe & ~state->certain;
   if (blocks == 0) return KVSTORE_OK;
   switch (node->kind) {
-    case PREDICATE_AND: return and_blocks(scan, node, blocks, full, masks, scratch);
-    case PREDICATE_OR: return or_blocks(scan, node, blocks, full, masks, scratch);
-    default: return leaf_blocks(scan, node, blocks, full, masks);
+  case PREDICATE_AND: return and_blocks(scan, node, blocks, full, masks, scratch);
+  case PREDICATE_OR: return or_blocks(scan, node, blocks, full, masks, scratch);
+  default: return leaf_blocks(scan, node, blocks, full, masks);
   }
 }
 

@@ -10,7 +10,12 @@
 /* One word of mask bits a block row: masks of a whole unit. */
 typedef uint64_t UnitMasks[SEGMENT_BLOCKS][BLOCK_WORDS];
 
-typedef enum ScanColumnKind { SCAN_COLUMN_CLOSED, SCAN_COLUMN_CHUNK, SCAN_COLUMN_ARRAY, SCAN_COLUMN_CONSTANT } ScanColumnKind;
+typedef enum ScanColumnKind {
+  SCAN_COLUMN_CLOSED,
+  SCAN_COLUMN_CHUNK,
+  SCAN_COLUMN_ARRAY,
+  SCAN_COLUMN_CONSTANT
+} ScanColumnKind;
 
 /* A column of the current unit. */
 typedef struct ScanColumn {
@@ -29,13 +34,13 @@ typedef struct ScanColumn {
 
 /* What a scan keeps of a node of the filter. */
 typedef struct NodeState {
-  ZoneVerdict verdict;      /* on the current unit, from the directory alone */
-  uint64_t maybe, certain;  /* its blocks, from their zone maps */
-  bool is_prepared;         /* LEAF over a chunk: `filter` is ready */
+  ZoneVerdict verdict;     /* on the current unit, from the directory alone */
+  uint64_t maybe, certain; /* its blocks, from their zone maps */
+  bool is_prepared;        /* LEAF over a chunk: `filter` is ready */
   CodecFilter filter;
-  void *scratch;            /* of the filter */
-  uint32_t *order;          /* AND, OR: its children as they are evaluated */
-  double bytes_per_row;     /* what a row of its columns takes in the current unit */
+  void *scratch;              /* of the filter */
+  uint32_t *order;            /* AND, OR: its children as they are evaluated */
+  double bytes_per_row;       /* what a row of its columns takes in the current unit */
   uint64_t rows_in, rows_out; /* observed, over all units */
 } NodeState;
 
@@ -46,13 +51,13 @@ struct Scan {
   const SimdKernels *kernels;
   Arena arena;
   NodeState *nodes;
-  ScanColumn **columns;   /* by position; NULL until first touched */
+  ScanColumn **columns; /* by position; NULL until first touched */
   uint32_t *open_columns;
   uint32_t open_count;
   ChunkHold expiry;
   bool expiry_is_open;
-  UnitMasks *masks;       /* of the selection */
-  UnitMasks *scratch;     /* two for each OR above the other */
+  UnitMasks *masks;   /* of the selection */
+  UnitMasks *scratch; /* two for each OR above the other */
   ScanSelection selection;
   ScanCounters counters;
 };

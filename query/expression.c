@@ -14,10 +14,16 @@ static Expression *new_expression(Arena *arena, ExpressionKind kind) {
 
 size_t test_operands_least(ExpressionTest test) {
   switch (test) {
-    case TEST_BETWEEN: case TEST_NOT_BETWEEN: return 2;
-    case TEST_IN: case TEST_NOT_IN: return 0;
-    case TEST_IS_NULL: case TEST_IS_NOT_NULL: case TEST_IS_NAN: case TEST_IS_NOT_NAN: case TEST_IS_TRUE: return 0;
-    default: return 1;
+  case TEST_BETWEEN:
+  case TEST_NOT_BETWEEN: return 2;
+  case TEST_IN:
+  case TEST_NOT_IN: return 0;
+  case TEST_IS_NULL:
+  case TEST_IS_NOT_NULL:
+  case TEST_IS_NAN:
+  case TEST_IS_NOT_NAN:
+  case TEST_IS_TRUE: return 0;
+  default: return 1;
   }
 }
 

@@ -1,7 +1,8 @@
 /* expression.h - a filter as its author wrote it: columns by name, literals, parameters. Grammar: docs/semantics.md.
  *
- * Made by functions or from text, printed back as canonical text (print, parse, print gives the same text), and bound to a
- * schema, which makes a Predicate (columnar/predicate.h). An expression is constant once made; it lives in its arena. */
+ * Made by functions or from text, printed back as canonical text (print, parse, print gives the same text), and bound
+ * to a schema, which makes a Predicate (columnar/predicate.h). An expression is constant once made; it lives in its
+ * arena. */
 #ifndef COLONNADE_QUERY_EXPRESSION_H
 #define COLONNADE_QUERY_EXPRESSION_H
 
@@ -59,12 +60,12 @@ typedef struct ExpressionOperand {
 typedef struct Expression Expression;
 struct Expression {
   ExpressionKind kind;
-  ExpressionTest test;                /* TEST */
-  uint32_t depth;                     /* 1 and the deepest below */
-  Bytes column;                       /* TEST */
-  const ExpressionOperand *operands;  /* TEST */
-  const Expression *const *children;  /* AND, OR, NOT */
-  uint32_t count;                     /* of operands or children */
+  ExpressionTest test;               /* TEST */
+  uint32_t depth;                    /* 1 and the deepest below */
+  Bytes column;                      /* TEST */
+  const ExpressionOperand *operands; /* TEST */
+  const Expression *const *children; /* AND, OR, NOT */
+  uint32_t count;                    /* of operands or children */
 };
 
 /* ---- by functions. What they are given is copied into the arena, but for other expressions. ---- */
@@ -72,8 +73,8 @@ Status expression_constant(Arena *arena, ExpressionKind kind, const Expression *
 /* KVSTORE_ERROR when the test does not take `count` operands. */
 Status expression_test(Arena *arena, Bytes column, ExpressionTest test, const ExpressionOperand *operands, size_t count,
                        const Expression **out) MUST_CHECK;
-/* `kind` AND or OR: of one child the child itself, of none true or false. NOT: of exactly one. KVSTORE_LIMIT when deeper
- * than EXPRESSION_DEPTH_MAX. */
+/* `kind` AND or OR: of one child the child itself, of none true or false. NOT: of exactly one. KVSTORE_LIMIT when
+ * deeper than EXPRESSION_DEPTH_MAX. */
 Status expression_join(Arena *arena, ExpressionKind kind, const Expression *const *children, size_t count,
                        const Expression **out) MUST_CHECK;
 
@@ -91,11 +92,11 @@ void expression_print(const Expression *expression, const Value *parameters, siz
 /* Binds to a schema. Exactly the parameters of the expression must be given; the predicate goes into `arena` and keeps
  * nothing of the expression. Hidden columns have no name here.
  *   KVSTORE_SCHEMA       no such column (named in the failure, with the nearest that there is)
- *   KVSTORE_TYPE         a constant that does not compare with its column, or is no date (column and value in the failure)
- *   KVSTORE_UNSUPPORTED  a pattern that is not a prefix
- *   KVSTORE_ERROR        a parameter without a value, or a value without a parameter */
-Status expression_bind(const Expression *expression, const Schema *schema, const Value *parameters, size_t parameter_count,
-                       Arena *arena, Predicate *out) MUST_CHECK;
+ *   KVSTORE_TYPE         a constant that does not compare with its column, or is no date (column and value in the
+ * failure) KVSTORE_UNSUPPORTED  a pattern that is not a prefix KVSTORE_ERROR        a parameter without a value, or a
+ * value without a parameter */
+Status expression_bind(const Expression *expression, const Schema *schema, const Value *parameters,
+                       size_t parameter_count, Arena *arena, Predicate *out) MUST_CHECK;
 
 /* The position of a visible column. KVSTORE_SCHEMA names it and suggests the nearest. */
 Status expression_column(const Schema *schema, const char *name, size_t length, uint32_t *position) MUST_CHECK;

@@ -1,5 +1,5 @@
-/* expression_bind.c - an expression and a schema make a predicate: names become positions, patterns become prefixes, strings
- * beside dates become dates, and every wrong literal is named with its column. */
+/* expression_bind.c - an expression and a schema make a predicate: names become positions, patterns become prefixes,
+ * strings beside dates become dates, and every wrong literal is named with its column. */
 #include <math.h>
 
 #include "base/memory.h"
@@ -67,7 +67,8 @@ Status expression_column(const Schema *schema, const char *name, size_t length, 
   text[shown] = '\0';
   const char *nearest = nearest_name(schema, (Bytes){ (const uint8_t *)name, length });
   if (!nearest) return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, text, NULL, "there is no column %s", text);
-  return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, text, NULL, "there is no column %s; the nearest is %s", text, nearest);
+  return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, text, NULL, "there is no column %s; the nearest is %s", text,
+                        nearest);
 }
 
 /* ---- values ---- */
@@ -124,12 +125,14 @@ static Status bind_values(Binder *b, const Expression *e, const Column *column, 
 /* ---- tests ---- */
 
 static const CompareOperator operators[] = {
-  [TEST_EQUAL] = COMPARE_EQUAL, [TEST_NOT_EQUAL] = COMPARE_NOT_EQUAL, [TEST_LESS] = COMPARE_LESS,
-  [TEST_LESS_EQUAL] = COMPARE_LESS_EQUAL, [TEST_GREATER] = COMPARE_GREATER,
-  [TEST_GREATER_EQUAL] = COMPARE_GREATER_EQUAL, [TEST_BETWEEN] = COMPARE_BETWEEN,
-  [TEST_NOT_BETWEEN] = COMPARE_NOT_BETWEEN, [TEST_IN] = COMPARE_IN, [TEST_NOT_IN] = COMPARE_NOT_IN,
-  [TEST_LIKE] = COMPARE_PREFIX, [TEST_NOT_LIKE] = COMPARE_NOT_PREFIX, [TEST_IS_NULL] = COMPARE_IS_NULL,
-  [TEST_IS_NOT_NULL] = COMPARE_IS_NOT_NULL, [TEST_IS_NAN] = COMPARE_EQUAL, [TEST_IS_NOT_NAN] = COMPARE_NOT_EQUAL,
+  [TEST_EQUAL] = COMPARE_EQUAL,     [TEST_NOT_EQUAL] = COMPARE_NOT_EQUAL,
+  [TEST_LESS] = COMPARE_LESS,       [TEST_LESS_EQUAL] = COMPARE_LESS_EQUAL,
+  [TEST_GREATER] = COMPARE_GREATER, [TEST_GREATER_EQUAL] = COMPARE_GREATER_EQUAL,
+  [TEST_BETWEEN] = COMPARE_BETWEEN, [TEST_NOT_BETWEEN] = COMPARE_NOT_BETWEEN,
+  [TEST_IN] = COMPARE_IN,           [TEST_NOT_IN] = COMPARE_NOT_IN,
+  [TEST_LIKE] = COMPARE_PREFIX,     [TEST_NOT_LIKE] = COMPARE_NOT_PREFIX,
+  [TEST_IS_NULL] = COMPARE_IS_NULL, [TEST_IS_NOT_NULL] = COMPARE_IS_NOT_NULL,
+  [TEST_IS_NAN] = COMPARE_EQUAL,    [TEST_IS_NOT_NAN] = COMPARE_NOT_EQUAL,
   [TEST_IS_TRUE] = COMPARE_EQUAL,
 };
 
@@ -140,7 +143,8 @@ static Status bind_pattern(const Column *column, PredicateTerm *term, Value *pat
   const uint8_t *percent = s->length ? memchr(s->data, '%', s->length) : NULL;
   bool negated = term->op == COMPARE_NOT_PREFIX;
   if ((percent && percent + 1 != s->data + s->length) || (s->length && memchr(s->data, '_', s->length))) {
-    return fail_value(KVSTORE_UNSUPPORTED, column, pattern, "is not supported: a pattern is a prefix and one % at its end");
+    return fail_value(KVSTORE_UNSUPPORTED, column, pattern,
+                      "is not supported: a pattern is a prefix and one % at its end");
   }
   if (!percent) {
     term->op = negated ? COMPARE_NOT_EQUAL : COMPARE_EQUAL;
@@ -160,8 +164,9 @@ static Status bind_word(const Expression *e, const Column *column, Value *value)
   if (e->test == TEST_IS_TRUE) {
     *value = (Value){ .type = TYPE_BOOL, .i = 1 };
     if (column->type == TYPE_BOOL) return KVSTORE_OK;
-    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "column %s is %s: by itself it says neither true nor false",
-                          column->name, type_name(column->type));
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL,
+                          "column %s is %s: by itself it says neither true nor false", column->name,
+                          type_name(column->type));
   }
   *value = (Value){ .type = TYPE_F64, .f = NAN };
   if (type_is_float(column->type)) return KVSTORE_OK;
@@ -198,13 +203,13 @@ static Status bind(Binder *b, const Expression *e, const PredicateTerm **out) {
   if (!term) return status_nomem();
   *out = term;
   switch (e->kind) {
-    case EXPRESSION_TRUE: term->kind = TERM_TRUE; return KVSTORE_OK;
-    case EXPRESSION_FALSE: term->kind = TERM_FALSE; return KVSTORE_OK;
-    case EXPRESSION_UNKNOWN: term->kind = TERM_UNKNOWN; return KVSTORE_OK;
-    case EXPRESSION_TEST: return bind_test(b, e, term);
-    case EXPRESSION_AND: term->kind = TERM_AND; break;
-    case EXPRESSION_OR: term->kind = TERM_OR; break;
-    case EXPRESSION_NOT: term->kind = TERM_NOT; break;
+  case EXPRESSION_TRUE: term->kind = TERM_TRUE; return KVSTORE_OK;
+  case EXPRESSION_FALSE: term->kind = TERM_FALSE; return KVSTORE_OK;
+  case EXPRESSION_UNKNOWN: term->kind = TERM_UNKNOWN; return KVSTORE_OK;
+  case EXPRESSION_TEST: return bind_test(b, e, term);
+  case EXPRESSION_AND: term->kind = TERM_AND; break;
+  case EXPRESSION_OR: term->kind = TERM_OR; break;
+  case EXPRESSION_NOT: term->kind = TERM_NOT; break;
   }
   const PredicateTerm **terms = arena_allocate(b->arena, memory_array_size(e->count, sizeof *terms));
   if (!terms) return status_nomem();
@@ -214,8 +219,8 @@ static Status bind(Binder *b, const Expression *e, const PredicateTerm **out) {
   return KVSTORE_OK;
 }
 
-Status expression_bind(const Expression *expression, const Schema *schema, const Value *parameters, size_t parameter_count,
-                       Arena *arena, Predicate *out) {
+Status expression_bind(const Expression *expression, const Schema *schema, const Value *parameters,
+                       size_t parameter_count, Arena *arena, Predicate *out) {
   Binder b = { .schema = schema, .parameters = parameters, .parameter_count = parameter_count, .arena = arena };
   const PredicateTerm *term;
   TRY(bind(&b, expression, &term));

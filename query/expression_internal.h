@@ -6,7 +6,7 @@
 
 typedef enum Token {
   TOKEN_END,
-  TOKEN_NAME,        /* a column, bare or quoted */
+  TOKEN_NAME, /* a column, bare or quoted */
   TOKEN_NUMBER,
   TOKEN_STRING,
   TOKEN_HEX,
@@ -14,9 +14,9 @@ typedef enum Token {
   TOKEN_OPEN,
   TOKEN_CLOSE,
   TOKEN_COMMA,
-  TOKEN_MINUS,       /* before infinity */
+  TOKEN_MINUS, /* before infinity */
   TOKEN_COMPARISON,
-  TOKEN_AND,         /* from here on: words */
+  TOKEN_AND, /* from here on: words */
   TOKEN_OR,
   TOKEN_NOT,
   TOKEN_BETWEEN,
@@ -34,12 +34,12 @@ typedef enum Token {
 typedef struct Lexer {
   const char *text;
   size_t length;
-  size_t at;             /* behind the token */
-  size_t start;          /* where it begins */
+  size_t at;    /* behind the token */
+  size_t start; /* where it begins */
   Token token;
-  bool is_quoted;        /* NAME: written in double quotes */
+  bool is_quoted; /* NAME: written in double quotes */
   ExpressionTest comparison;
-  const char *body;      /* NAME, NUMBER: its characters; STRING, HEX: between the quotes, quotes still doubled */
+  const char *body; /* NAME, NUMBER: its characters; STRING, HEX: between the quotes, quotes still doubled */
   size_t body_length;
 } Lexer;
 

@@ -7,14 +7,16 @@ static const struct {
   const char *text;
   Token token;
 } words[] = {
-  { "and", TOKEN_AND }, { "or", TOKEN_OR }, { "not", TOKEN_NOT }, { "between", TOKEN_BETWEEN }, { "in", TOKEN_IN },
-  { "like", TOKEN_LIKE }, { "is", TOKEN_IS }, { "null", TOKEN_NULL }, { "true", TOKEN_TRUE }, { "false", TOKEN_FALSE },
-  { "nan", TOKEN_NAN }, { "infinity", TOKEN_INFINITY },
+  { "and", TOKEN_AND },   { "or", TOKEN_OR },       { "not", TOKEN_NOT }, { "between", TOKEN_BETWEEN },
+  { "in", TOKEN_IN },     { "like", TOKEN_LIKE },   { "is", TOKEN_IS },   { "null", TOKEN_NULL },
+  { "true", TOKEN_TRUE }, { "false", TOKEN_FALSE }, { "nan", TOKEN_NAN }, { "infinity", TOKEN_INFINITY },
 };
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (uint8_t)c >= 128; }
+static bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (uint8_t)c >= 128;
+}
 static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
 
 /* The character `ahead` of the cursor, NUL behind the end. */
@@ -46,10 +48,10 @@ bool lexer_name_needs_quotes(const uint8_t *name, size_t length) {
 
 static const char *token_noun(Token token) {
   switch (token) {
-    case TOKEN_END: return "the end of the text";
-    case TOKEN_NUMBER: return "the number ";
-    case TOKEN_NAME: return "the name ";
-    default: return "";
+  case TOKEN_END: return "the end of the text";
+  case TOKEN_NUMBER: return "the number ";
+  case TOKEN_NAME: return "the name ";
+  default: return "";
   }
 }
 
@@ -139,22 +141,22 @@ static Status take_word(Lexer *l) {
 static Status take_symbol(Lexer *l) {
   char c = peek(l, 0), next = peek(l, 1);
   switch (c) {
-    case '(': return take(l, TOKEN_OPEN, 1);
-    case ')': return take(l, TOKEN_CLOSE, 1);
-    case ',': return take(l, TOKEN_COMMA, 1);
-    case '?': return take(l, TOKEN_PARAMETER, 1);
-    case '=': return take_comparison(l, TEST_EQUAL, next == '=' ? 2 : 1);
-    case '<':
-      if (next == '>') return take_comparison(l, TEST_NOT_EQUAL, 2);
-      return next == '=' ? take_comparison(l, TEST_LESS_EQUAL, 2) : take_comparison(l, TEST_LESS, 1);
-    case '>': return next == '=' ? take_comparison(l, TEST_GREATER_EQUAL, 2) : take_comparison(l, TEST_GREATER, 1);
-    case '!':
-      if (next == '=') return take_comparison(l, TEST_NOT_EQUAL, 2);
-      break;
-    case '-':
-      if (is_letter(next)) return take(l, TOKEN_MINUS, 1);
-      break;
-    default: break;
+  case '(': return take(l, TOKEN_OPEN, 1);
+  case ')': return take(l, TOKEN_CLOSE, 1);
+  case ',': return take(l, TOKEN_COMMA, 1);
+  case '?': return take(l, TOKEN_PARAMETER, 1);
+  case '=': return take_comparison(l, TEST_EQUAL, next == '=' ? 2 : 1);
+  case '<':
+    if (next == '>') return take_comparison(l, TEST_NOT_EQUAL, 2);
+    return next == '=' ? take_comparison(l, TEST_LESS_EQUAL, 2) : take_comparison(l, TEST_LESS, 1);
+  case '>': return next == '=' ? take_comparison(l, TEST_GREATER_EQUAL, 2) : take_comparison(l, TEST_GREATER, 1);
+  case '!':
+    if (next == '=') return take_comparison(l, TEST_NOT_EQUAL, 2);
+    break;
+  case '-':
+    if (is_letter(next)) return take(l, TOKEN_MINUS, 1);
+    break;
+  default: break;
   }
   if (c > ' ' && c < 127) {
     return status_fail(KVSTORE_ERROR, "the filter at position %zu: %c means nothing here", l->start + 1, c);

@@ -1,4 +1,5 @@
-/* expression_parse.c - the text of a filter as an expression: recursive descent, one function a rule of docs/semantics.md. */
+/* expression_parse.c - the text of a filter as an expression: recursive descent, one function a rule of
+ * docs/semantics.md. */
 #include <math.h>
 
 #include "base/memory.h"
@@ -36,9 +37,17 @@ static Status expect(Parser *p, Token token, const char *text) {
 
 static bool begins_literal(const Lexer *l) {
   switch (l->token) {
-    case TOKEN_NUMBER: case TOKEN_STRING: case TOKEN_HEX: case TOKEN_PARAMETER: case TOKEN_NULL: case TOKEN_TRUE:
-    case TOKEN_FALSE: case TOKEN_NAN: case TOKEN_INFINITY: case TOKEN_MINUS: return true;
-    default: return false;
+  case TOKEN_NUMBER:
+  case TOKEN_STRING:
+  case TOKEN_HEX:
+  case TOKEN_PARAMETER:
+  case TOKEN_NULL:
+  case TOKEN_TRUE:
+  case TOKEN_FALSE:
+  case TOKEN_NAN:
+  case TOKEN_INFINITY:
+  case TOKEN_MINUS: return true;
+  default: return false;
   }
 }
 
@@ -72,15 +81,15 @@ static Status parse_literal(Parser *p, ExpressionOperand *out) {
   Value *value = &out->value;
   *out = (ExpressionOperand){ .is_parameter = p->lexer.token == TOKEN_PARAMETER };
   switch (p->lexer.token) {
-    case TOKEN_PARAMETER: out->parameter = p->parameter_count++; break;
-    case TOKEN_NUMBER: TRY(literal_number(p->lexer.body, p->lexer.body_length, value)); break;
-    case TOKEN_STRING: TRY(string_operand(p, value)); break;
-    case TOKEN_HEX: TRY(hex_operand(p, value)); break;
-    case TOKEN_NULL: *value = (Value){ .is_null = true }; break;
-    case TOKEN_TRUE: *value = (Value){ .type = TYPE_BOOL, .i = 1 }; break;
-    case TOKEN_FALSE: *value = (Value){ .type = TYPE_BOOL, .i = 0 }; break;
-    case TOKEN_NAN: *value = (Value){ .type = TYPE_F64, .f = NAN }; break;
-    default: TRY(infinity_operand(p, value)); break;
+  case TOKEN_PARAMETER: out->parameter = p->parameter_count++; break;
+  case TOKEN_NUMBER: TRY(literal_number(p->lexer.body, p->lexer.body_length, value)); break;
+  case TOKEN_STRING: TRY(string_operand(p, value)); break;
+  case TOKEN_HEX: TRY(hex_operand(p, value)); break;
+  case TOKEN_NULL: *value = (Value){ .is_null = true }; break;
+  case TOKEN_TRUE: *value = (Value){ .type = TYPE_BOOL, .i = 1 }; break;
+  case TOKEN_FALSE: *value = (Value){ .type = TYPE_BOOL, .i = 0 }; break;
+  case TOKEN_NAN: *value = (Value){ .type = TYPE_F64, .f = NAN }; break;
+  default: TRY(infinity_operand(p, value)); break;
   }
   return lexer_next(&p->lexer);
 }
@@ -93,7 +102,8 @@ static bool is_word(const Lexer *l, const char *word) {
   return true;
 }
 
-/* `date` and `timestamp` are no reserved words: they begin a literal only before a string. `word` is the token before. */
+/* `date` and `timestamp` are no reserved words: they begin a literal only before a string. `word` is the token before.
+ */
 static Status parse_time(Parser *p, bool is_date, ExpressionOperand *out) {
   const Lexer *l = &p->lexer;
   *out = (ExpressionOperand){ 0 };
@@ -171,7 +181,8 @@ static Status parse_is(Parser *p, Bytes column, const Expression **out) {
   bool negated = p->lexer.token == TOKEN_NOT;
   if (negated) TRY(lexer_next(&p->lexer));
   bool is_nan = p->lexer.token == TOKEN_NAN;
-  if (!is_nan && p->lexer.token != TOKEN_NULL) return lexer_fail(&p->lexer, negated ? "null or nan" : "null, nan or not");
+  if (!is_nan && p->lexer.token != TOKEN_NULL)
+    return lexer_fail(&p->lexer, negated ? "null or nan" : "null, nan or not");
   TRY(lexer_next(&p->lexer));
   ExpressionTest test = is_nan ? TEST_IS_NAN : TEST_IS_NULL;
   return expression_test(p->arena, column, negated ? test + 1 : test, NULL, 0, out);
@@ -184,10 +195,10 @@ static Status parse_test(Parser *p, Bytes column, const Expression **out) {
   bool negated = p->lexer.token == TOKEN_NOT;
   if (negated) TRY(lexer_next(&p->lexer));
   switch (p->lexer.token) {
-    case TOKEN_BETWEEN: return parse_between(p, column, negated, out);
-    case TOKEN_IN: return parse_in(p, column, negated, out);
-    case TOKEN_LIKE: return parse_one(p, column, negated ? TEST_NOT_LIKE : TEST_LIKE, out);
-    default: break;
+  case TOKEN_BETWEEN: return parse_between(p, column, negated, out);
+  case TOKEN_IN: return parse_in(p, column, negated, out);
+  case TOKEN_LIKE: return parse_one(p, column, negated ? TEST_NOT_LIKE : TEST_LIKE, out);
+  default: break;
   }
   if (negated) return lexer_fail(&p->lexer, "between, in or like");
   return expression_test(p->arena, column, TEST_IS_TRUE, NULL, 0, out);
@@ -195,11 +206,11 @@ static Status parse_test(Parser *p, Bytes column, const Expression **out) {
 
 static ExpressionTest mirrored(ExpressionTest test) {
   switch (test) {
-    case TEST_LESS: return TEST_GREATER;
-    case TEST_LESS_EQUAL: return TEST_GREATER_EQUAL;
-    case TEST_GREATER: return TEST_LESS;
-    case TEST_GREATER_EQUAL: return TEST_LESS_EQUAL;
-    default: return test;
+  case TEST_LESS: return TEST_GREATER;
+  case TEST_LESS_EQUAL: return TEST_GREATER_EQUAL;
+  case TEST_GREATER: return TEST_LESS;
+  case TEST_GREATER_EQUAL: return TEST_LESS_EQUAL;
+  default: return test;
   }
 }
 
@@ -210,10 +221,10 @@ static Status parse_literal_test(Parser *p, const Expression **out) {
   TRY(parse_operand(p, &operand));
   if (p->lexer.token != TOKEN_COMPARISON) {
     switch (first.token) {
-      case TOKEN_TRUE: return expression_constant(p->arena, EXPRESSION_TRUE, out);
-      case TOKEN_FALSE: return expression_constant(p->arena, EXPRESSION_FALSE, out);
-      case TOKEN_NULL: return expression_constant(p->arena, EXPRESSION_UNKNOWN, out);
-      default: return lexer_fail(&p->lexer, "a comparison with a column");
+    case TOKEN_TRUE: return expression_constant(p->arena, EXPRESSION_TRUE, out);
+    case TOKEN_FALSE: return expression_constant(p->arena, EXPRESSION_FALSE, out);
+    case TOKEN_NULL: return expression_constant(p->arena, EXPRESSION_UNKNOWN, out);
+    default: return lexer_fail(&p->lexer, "a comparison with a column");
     }
   }
   ExpressionTest test = mirrored(p->lexer.comparison);
@@ -289,7 +300,8 @@ static Status parse_filter(Parser *p, const Expression **out) {
   return parse_chain(p, parse_and_chain, TOKEN_OR, EXPRESSION_OR, out);
 }
 
-Status expression_parse(Arena *arena, const char *text, size_t length, const Expression **out, uint32_t *parameter_count) {
+Status expression_parse(Arena *arena, const char *text, size_t length, const Expression **out,
+                        uint32_t *parameter_count) {
   if (length > EXPRESSION_TEXT_MAX) {
     return status_fail(KVSTORE_LIMIT, "a filter's text has at most %d bytes, not %zu", EXPRESSION_TEXT_MAX, length);
   }

@@ -9,11 +9,15 @@ typedef struct Printer {
 } Printer;
 
 static const char *const test_words[] = {
-  [TEST_EQUAL] = " = ", [TEST_NOT_EQUAL] = " <> ", [TEST_LESS] = " < ", [TEST_LESS_EQUAL] = " <= ",
-  [TEST_GREATER] = " > ", [TEST_GREATER_EQUAL] = " >= ", [TEST_BETWEEN] = " between ",
-  [TEST_NOT_BETWEEN] = " not between ", [TEST_IN] = " in (", [TEST_NOT_IN] = " not in (", [TEST_LIKE] = " like ",
-  [TEST_NOT_LIKE] = " not like ", [TEST_IS_NULL] = " is null", [TEST_IS_NOT_NULL] = " is not null",
-  [TEST_IS_NAN] = " is nan", [TEST_IS_NOT_NAN] = " is not nan", [TEST_IS_TRUE] = "",
+  [TEST_EQUAL] = " = ",         [TEST_NOT_EQUAL] = " <> ",
+  [TEST_LESS] = " < ",          [TEST_LESS_EQUAL] = " <= ",
+  [TEST_GREATER] = " > ",       [TEST_GREATER_EQUAL] = " >= ",
+  [TEST_BETWEEN] = " between ", [TEST_NOT_BETWEEN] = " not between ",
+  [TEST_IN] = " in (",          [TEST_NOT_IN] = " not in (",
+  [TEST_LIKE] = " like ",       [TEST_NOT_LIKE] = " not like ",
+  [TEST_IS_NULL] = " is null",  [TEST_IS_NOT_NULL] = " is not null",
+  [TEST_IS_NAN] = " is nan",    [TEST_IS_NOT_NAN] = " is not nan",
+  [TEST_IS_TRUE] = "",
 };
 
 static void print_operand(const Printer *p, const ExpressionOperand *operand) {
@@ -50,11 +54,11 @@ static bool needs_parentheses(const Expression *parent, const Expression *child)
 
 static void print(const Printer *p, const Expression *e) {
   switch (e->kind) {
-    case EXPRESSION_TRUE: buffer_text(p->out, "true"); return;
-    case EXPRESSION_FALSE: buffer_text(p->out, "false"); return;
-    case EXPRESSION_UNKNOWN: buffer_text(p->out, "null"); return;
-    case EXPRESSION_TEST: print_test(p, e); return;
-    default: break;
+  case EXPRESSION_TRUE: buffer_text(p->out, "true"); return;
+  case EXPRESSION_FALSE: buffer_text(p->out, "false"); return;
+  case EXPRESSION_UNKNOWN: buffer_text(p->out, "null"); return;
+  case EXPRESSION_TEST: print_test(p, e); return;
+  default: break;
   }
   for (uint32_t i = 0; i < e->count; i++) {
     bool enclosed = needs_parentheses(e, e->children[i]);

@@ -10,7 +10,7 @@
 #include "base/memory.h"
 
 #define MICROSECONDS_PER_SECOND INT64_C(1000000)
-#define MICROSECONDS_PER_DAY (INT64_C(86400) * MICROSECONDS_PER_SECOND)
+#define MICROSECONDS_PER_DAY    (INT64_C(86400) * MICROSECONDS_PER_SECOND)
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -83,7 +83,8 @@ Status literal_number(const char *text, size_t length, Value *out) {
   double number = strtod(digits, NULL);
   if (digits != local) memory_release(digits);
   bool is_integer = true;
-  for (size_t i = 0; i < length; i++) is_integer = is_integer && (is_digit(text[i]) || text[i] == '-' || text[i] == '+');
+  for (size_t i = 0; i < length; i++)
+    is_integer = is_integer && (is_digit(text[i]) || text[i] == '-' || text[i] == '+');
   /* Below i64, but rounded up to its minimum: stay below. (Above u64 nothing rounds down past 2^64.) */
   if (is_integer && number == -0x1p63) number = nextafter(number, -INFINITY);
   *out = (Value){ .type = TYPE_F64, .f = number };
@@ -217,7 +218,8 @@ bool literal_timestamp(const char *text, size_t length, Value *out) {
   if (c.at != c.end) return false;
   /* Counted from the day after, so that the days just above the minimum do not overflow on the way. */
   int64_t day = days < 0 ? days + 1 : days, rest = days < 0 ? microseconds - MICROSECONDS_PER_DAY : microseconds;
-  if (__builtin_mul_overflow(day, MICROSECONDS_PER_DAY, &total) || __builtin_add_overflow(total, rest, &total)) return false;
+  if (__builtin_mul_overflow(day, MICROSECONDS_PER_DAY, &total) || __builtin_add_overflow(total, rest, &total))
+    return false;
   *out = (Value){ .type = TYPE_TIMESTAMP, .i = total };
   return true;
 }
@@ -227,7 +229,10 @@ static void print_date(int64_t days, Buffer *out) {
   int64_t year, month, day;
   date_of(days, &year, &month, &day);
   bool is_plain = year >= 0 && year <= 9999;
-  snprintf(text, sizeof text, "%s%04lld-%02d-%02d", is_plain ? "" : year < 0 ? "-" : "+",
+  snprintf(text, sizeof text, "%s%04lld-%02d-%02d",
+           is_plain   ? ""
+           : year < 0 ? "-"
+                      : "+",
            (long long)(year < 0 ? -year : year), (int)month, (int)day);
   buffer_text(out, text);
 }

@@ -1,6 +1,7 @@
 /* literal.h - constants as text: numbers, dates, timestamps, bytes; read and printed the same in every locale.
  *
- * What is printed reads back as the same value (docs/semantics.md). Nothing here keeps or allocates memory but the Buffer. */
+ * What is printed reads back as the same value (docs/semantics.md). Nothing here keeps or allocates memory but the
+ * Buffer. */
 #ifndef COLONNADE_QUERY_LITERAL_H
 #define COLONNADE_QUERY_LITERAL_H
 
@@ -11,9 +12,9 @@
 #include "base/bytes.h"
 #include "base/schema.h"
 
-/* A number: [+-] digits [. digits] [e [+-] digits], the whole of `length` bytes, already known to look like one. Without
- * point and exponent it is i64, else u64, where it fits; everything else is the nearest f64, and an integer that fits
- * neither never becomes an f64 inside their range. KVSTORE_NOMEM for very long ones only. */
+/* A number: [+-] digits [. digits] [e [+-] digits], the whole of `length` bytes, already known to look like one.
+ * Without point and exponent it is i64, else u64, where it fits; everything else is the nearest f64, and an integer
+ * that fits neither never becomes an f64 inside their range. KVSTORE_NOMEM for very long ones only. */
 Status literal_number(const char *text, size_t length, Value *out) MUST_CHECK;
 
 /* [+-]YYYY-MM-DD: four digits of a year, or a sign and four to seven. False when it is none, or no such day. */

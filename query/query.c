@@ -135,7 +135,7 @@ static void explain_rows(const Query *q, Buffer *out) {
 static void explain_aggregates(const Query *q, Buffer *out) {
   static const char *const words[] = {
     [AGGREGATE_ROWS] = "count(*)", [AGGREGATE_VALUES] = "count(", [AGGREGATE_TOTAL] = "sum(",
-    [AGGREGATE_LEAST] = "min(", [AGGREGATE_GREATEST] = "max(", [AGGREGATE_MEAN] = "avg(",
+    [AGGREGATE_LEAST] = "min(",    [AGGREGATE_GREATEST] = "max(", [AGGREGATE_MEAN] = "avg(",
   };
   buffer_text(out, "aggregates: ");
   for (size_t i = 0; i < q->aggregate_count; i++) {
@@ -154,8 +154,9 @@ static void explain_counters(const ScanCounters *c, Buffer *out) {
            "rows: %llu in %llu units, %llu selected\nsegments skipped: %llu\n"
            "blocks: %llu, of them %llu skipped, %llu certain, %llu scanned\n",
            (unsigned long long)c->rows, (unsigned long long)c->units, (unsigned long long)c->rows_selected,
-           (unsigned long long)c->segments_skipped, (unsigned long long)c->blocks, (unsigned long long)c->blocks_skipped,
-           (unsigned long long)c->blocks_certain, (unsigned long long)c->blocks_scanned);
+           (unsigned long long)c->segments_skipped, (unsigned long long)c->blocks,
+           (unsigned long long)c->blocks_skipped, (unsigned long long)c->blocks_certain,
+           (unsigned long long)c->blocks_scanned);
   buffer_text(out, text);
 }
 
@@ -220,7 +221,8 @@ Status query_run(const Query *q, const TableSnapshot *snapshot, Arena *strings, 
   Scan *scan = NULL;
   TRY(query_check_schema(q, snapshot->schema));
   Status status = scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, &scan);
-  if (status == KVSTORE_OK) status = aggregates_create(snapshot->schema, q->aggregates, q->aggregate_count, &aggregates);
+  if (status == KVSTORE_OK)
+    status = aggregates_create(snapshot->schema, q->aggregates, q->aggregate_count, &aggregates);
   if (status == KVSTORE_OK) status = add_units(scan, snapshot, aggregates);
   if (status == KVSTORE_OK) status = copy_results(aggregates, q->aggregate_count, strings, results);
   if (status == KVSTORE_OK && counters) *counters = *scan_counters(scan);

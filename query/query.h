@@ -1,7 +1,7 @@
 /* query.h - a question about one table: a filter, and either aggregates or rows.
  *
- * A Query is made once for a schema (names are looked up, the filter is bound) and then run over any number of snapshots of
- * the table. Results are pulled: aggregates at once, rows in batches of columns.
+ * A Query is made once for a schema (names are looked up, the filter is bound) and then run over any number of
+ * snapshots of the table. Results are pulled: aggregates at once, rows in batches of columns.
  *
  * Threads: a Query may be run by many threads at once as long as nobody changes it. A cursor belongs to one thread at a
  * time. */
@@ -36,7 +36,8 @@ void query_destroy(Query *query); /* NULL is allowed; no cursor may be open */
 
 /* The filter, from its text (see expression_parse and expression_bind for what can fail; then the query is unchanged).
  * Parameters are copied. Replaces the filter before. */
-Status query_where(Query *query, const char *text, size_t length, const Value *parameters, size_t parameter_count) MUST_CHECK;
+Status query_where(Query *query, const char *text, size_t length, const Value *parameters,
+                   size_t parameter_count) MUST_CHECK;
 /* The same from an expression; it is copied as its canonical text. */
 Status query_where_expression(Query *query, const Expression *expression, const Value *parameters,
                               size_t parameter_count) MUST_CHECK;
@@ -54,26 +55,28 @@ size_t query_column_count(const Query *query); /* of a batch */
 const Column *query_column(const Query *query, size_t index);
 
 /* ---- what was asked, as text ---- */
-/* Appends a few lines: filter, columns or aggregates, order and limit; then, unless `counters` is NULL, what was done. */
+/* Appends a few lines: filter, columns or aggregates, order and limit; then, unless `counters` is NULL, what was done.
+ */
 void query_explain(const Query *query, const ScanCounters *counters, Buffer *out);
 
 /* ---- running ----
  * The snapshot's schema must be the query's: KVSTORE_SCHEMA when the table has changed since. */
 
-/* All aggregates of the query: results[i] belongs to the i-th query_aggregate. Strings go into `strings`. `snapshot` stays
- * the caller's. `counters` may be NULL. */
+/* All aggregates of the query: results[i] belongs to the i-th query_aggregate. Strings go into `strings`. `snapshot`
+ * stays the caller's. `counters` may be NULL. */
 Status query_run(const Query *query, const TableSnapshot *snapshot, Arena *strings, AggregateResult *results,
                  ScanCounters *counters) MUST_CHECK;
 
 typedef struct QueryBatch {
-  uint32_t row_count;          /* 0: there are no more */
+  uint32_t row_count; /* 0: there are no more */
   uint32_t column_count;
-  const ColumnArray *columns;  /* nulls is NULL where no row is null */
+  const ColumnArray *columns; /* nulls is NULL where no row is null */
 } QueryBatch;
 
 /* Rows. The cursor takes the snapshot over when it is made, and gives it back at its close. */
 Status query_open(const Query *query, TableSnapshot *snapshot, QueryCursor **cursor) MUST_CHECK;
-/* The next batch; arrays and strings are valid until the next call or the close. After a failure only the close follows. */
+/* The next batch; arrays and strings are valid until the next call or the close. After a failure only the close
+ * follows. */
 Status query_next(QueryCursor *cursor, QueryBatch *batch) MUST_CHECK;
 ScanCounters query_counters(const QueryCursor *cursor);
 void query_close(QueryCursor *cursor); /* NULL is allowed */

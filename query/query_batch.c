@@ -1,4 +1,5 @@
-/* query_batch.c - selected rows as arrays: whole blocks decoded in place, others taken out of a decoded block, few by value. */
+/* query_batch.c - selected rows as arrays: whole blocks decoded in place, others taken out of a decoded block, few by
+ * value. */
 #include "base/memory.h"
 #include "query/query_internal.h"
 
@@ -41,20 +42,21 @@ static void put_value(BatchColumn *c, uint32_t at, const Value *value) {
 
 /* to[i] = from[rows[i]], a loop a width. */
 static void gather(size_t width, const void *from, const uint16_t *rows, uint32_t count, void *to) {
-#define GATHER(T)                                                                        \
-  for (uint32_t i = 0; i < count; i++) ((T *)to)[i] = ((const T *)from)[rows[i]];        \
+#define GATHER(T)                                                                 \
+  for (uint32_t i = 0; i < count; i++) ((T *)to)[i] = ((const T *)from)[rows[i]]; \
   break
   switch (width) {
-    case 1: GATHER(uint8_t);
-    case 2: GATHER(uint16_t);
-    case 4: GATHER(uint32_t);
-    case 8: GATHER(uint64_t);
-    default: GATHER(Bytes);
+  case 1: GATHER(uint8_t);
+  case 2: GATHER(uint16_t);
+  case 4: GATHER(uint32_t);
+  case 8: GATHER(uint64_t);
+  default: GATHER(Bytes);
   }
 #undef GATHER
 }
 
-static Status append_few(BatchColumn *c, uint32_t at, Scan *scan, uint32_t block, const uint16_t *rows, uint32_t count) {
+static Status append_few(BatchColumn *c, uint32_t at, Scan *scan, uint32_t block, const uint16_t *rows,
+                         uint32_t count) {
   for (uint32_t i = 0; i < count; i++) {
     Value value;
     TRY(scan_read_value(scan, c->column, block * BLOCK_ROWS + rows[i], &value));

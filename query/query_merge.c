@@ -1,8 +1,8 @@
 /* query_merge.c - the selected rows of all units in the order of their keys.
  *
- * A stream is a run (its segments in order) or a slab of a delta (its selected rows, sorted). Streams wait in a heap by the
- * key of their next row; a run that was not begun waits under its first key, so that key-disjoint runs are opened one after
- * the other. A key is live in one stream at most (protocol VIS-6). */
+ * A stream is a run (its segments in order) or a slab of a delta (its selected rows, sorted). Streams wait in a heap by
+ * the key of their next row; a run that was not begun waits under its first key, so that key-disjoint runs are opened
+ * one after the other. A key is live in one stream at most (protocol VIS-6). */
 #include <stdlib.h>
 
 #include "base/bitmap.h"
@@ -16,14 +16,14 @@ typedef struct MergeRow {
 } MergeRow;
 
 typedef struct MergeStream {
-  const ScanUnit *units;  /* the segments of a run, or one slab */
+  const ScanUnit *units; /* the segments of a run, or one slab */
   uint32_t unit_count, next_unit;
-  Scan *scan;             /* made when the stream is begun */
-  uint64_t blocks;        /* of the current unit, still to come */
-  MergeRow *rows;         /* the window: rows of one block, or of a whole slab */
+  Scan *scan;      /* made when the stream is begun */
+  uint64_t blocks; /* of the current unit, still to come */
+  MergeRow *rows;  /* the window: rows of one block, or of a whole slab */
   size_t row_capacity, row_count, at;
-  Buffer keys;            /* what the window's keys point into */
-  Bytes key;              /* of the next row, or a bound below it */
+  Buffer keys; /* what the window's keys point into */
+  Bytes key;   /* of the next row, or a bound below it */
 } MergeStream;
 
 struct Merge {
@@ -32,12 +32,12 @@ struct Merge {
   int64_t now_ms;
   MergeStream *streams;
   uint32_t stream_count;
-  MergeStream **heap;     /* least key first */
+  MergeStream **heap; /* least key first */
   uint32_t heap_count;
-  bool is_given;          /* the first stream's row was given: step it on at the next call */
-  Arena arena;            /* of the arrays below */
-  ColumnArray *columns;   /* one a column of the schema; the key's are filled in */
-  ScanCounters done;      /* of streams that have ended */
+  bool is_given;        /* the first stream's row was given: step it on at the next call */
+  Arena arena;          /* of the arrays below */
+  ColumnArray *columns; /* one a column of the schema; the key's are filled in */
+  ScanCounters done;    /* of streams that have ended */
 };
 
 /* ---- streams ---- */

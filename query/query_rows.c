@@ -6,16 +6,16 @@
 struct QueryCursor {
   const Query *query;
   TableSnapshot snapshot;
-  Arena arena;            /* of the batch */
+  Arena arena; /* of the batch */
   Batch batch;
-  uint64_t skip, left;    /* of the selected rows: still to leave out, still to give */
+  uint64_t skip, left; /* of the selected rows: still to leave out, still to give */
   /* as the rows lie */
   Scan *scan;
   uint32_t next_unit;
-  uint64_t blocks;        /* of the current unit, still to come */
+  uint64_t blocks; /* of the current unit, still to come */
   /* by key */
   Merge *merge;
-  Arena strings;          /* of the current batch */
+  Arena strings; /* of the current batch */
 };
 
 static Status cursor_prepare(QueryCursor *c) {
@@ -57,7 +57,9 @@ void query_close(QueryCursor *c) {
   table_snapshot_release(&snapshot);
 }
 
-ScanCounters query_counters(const QueryCursor *c) { return c->merge ? merge_counters(c->merge) : *scan_counters(c->scan); }
+ScanCounters query_counters(const QueryCursor *c) {
+  return c->merge ? merge_counters(c->merge) : *scan_counters(c->scan);
+}
 
 /* ---- as the rows lie ---- */
 

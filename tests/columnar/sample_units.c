@@ -9,39 +9,58 @@
 /* ---- rows ---- */
 
 static double wild_double(uint64_t *random) {
-  static const double values[] = { 0.0, -0.0, NAN, -NAN, INFINITY, -INFINITY, 0x1p-1074, -0x1p-1074, 1.5, -2.5,
-                                   0x1.fffffffffffffp1023, 9007199254740992.0, -0x1p63, 0x1p64, 0.1, 3.0 };
+  static const double values[] = { 0.0,
+                                   -0.0,
+                                   NAN,
+                                   -NAN,
+                                   INFINITY,
+                                   -INFINITY,
+                                   0x1p-1074,
+                                   -0x1p-1074,
+                                   1.5,
+                                   -2.5,
+                                   0x1.fffffffffffffp1023,
+                                   9007199254740992.0,
+                                   -0x1p63,
+                                   0x1p64,
+                                   0.1,
+                                   3.0 };
   return values[test_random_below(random, sizeof values / sizeof *values)];
 }
 
 static Value wild_value(Arena *arena, const Column *column, uint64_t *random) {
-  static const int64_t integers[] = { INT64_MIN, INT64_MAX, INT32_MIN, INT32_MAX, -1, 0, 1, 127, -128, 255, 65535, 2, 3,
-                                      INT64_C(9007199254740993), INT64_MIN + 1 };
+  static const int64_t integers[] = { INT64_MIN,    INT64_MAX, INT32_MIN, INT32_MAX, -1, 0, 1,
+                                      127,          -128,      255,       65535,     2,  3, INT64_C(9007199254740993),
+                                      INT64_MIN + 1 };
   Value v = { .type = column->type };
   uint64_t number = (uint64_t)integers[test_random_below(random, sizeof integers / sizeof *integers)];
   switch (column->type) {
-    case TYPE_BOOL: v.i = number & 1; break;
-    case TYPE_I8: v.i = (int8_t)number; break;
-    case TYPE_I16: v.i = (int16_t)number; break;
-    case TYPE_I32: case TYPE_DATE: v.i = (int32_t)number; break;
-    case TYPE_U8: v.u = (uint8_t)number; break;
-    case TYPE_U16: v.u = (uint16_t)number; break;
-    case TYPE_U32: v.u = (uint32_t)number; break;
-    case TYPE_F32: v.f = (double)(float)wild_double(random); break;
-    case TYPE_F64: v.f = wild_double(random); break;
-    case TYPE_STRING: case TYPE_BYTES: {
-      static const char *const strings[] = { "", "a", "ab", "abcdefgh", "abcdefghi", "abcdefghj", "\xC3\xA9t\xC3\xA9", "b" };
-      const char *text = strings[test_random_below(random, 8)];
-      v.s = (Bytes){ (const uint8_t *)text, strlen(text) };
-      break;
-    }
-    case TYPE_FIXED_BYTES: {
-      uint8_t *bytes = arena_allocate_zeroed(arena, column->width);
-      bytes[column->width - 1] = (uint8_t)test_random_below(random, 3);
-      v.s = (Bytes){ bytes, column->width };
-      break;
-    }
-    default: v.u = number; break;
+  case TYPE_BOOL: v.i = number & 1; break;
+  case TYPE_I8: v.i = (int8_t)number; break;
+  case TYPE_I16: v.i = (int16_t)number; break;
+  case TYPE_I32:
+  case TYPE_DATE: v.i = (int32_t)number; break;
+  case TYPE_U8: v.u = (uint8_t)number; break;
+  case TYPE_U16: v.u = (uint16_t)number; break;
+  case TYPE_U32: v.u = (uint32_t)number; break;
+  case TYPE_F32: v.f = (double)(float)wild_double(random); break;
+  case TYPE_F64: v.f = wild_double(random); break;
+  case TYPE_STRING:
+  case TYPE_BYTES: {
+    static const char *const strings[] = {
+      "", "a", "ab", "abcdefgh", "abcdefghi", "abcdefghj", "\xC3\xA9t\xC3\xA9", "b"
+    };
+    const char *text = strings[test_random_below(random, 8)];
+    v.s = (Bytes){ (const uint8_t *)text, strlen(text) };
+    break;
+  }
+  case TYPE_FIXED_BYTES: {
+    uint8_t *bytes = arena_allocate_zeroed(arena, column->width);
+    bytes[column->width - 1] = (uint8_t)test_random_below(random, 3);
+    v.s = (Bytes){ bytes, column->width };
+    break;
+  }
+  default: v.u = number; break;
   }
   return v;
 }
@@ -67,8 +86,8 @@ static void add_later_columns(Schema *schema, uint32_t flags) {
   static const ColumnType types[SAMPLE_ADDED_COLUMNS] = { TYPE_I32, TYPE_STRING, TYPE_F64 };
   static char *const names[SAMPLE_ADDED_COLUMNS] = { "later_i32", "later_string", "later_f64" };
   for (uint32_t i = 0; i < SAMPLE_ADDED_COLUMNS; i++) {
-    schema->columns[schema->column_count] = (Column){ .id = 500 + i, .type = types[i], .name = names[i],
-                                                      .flags = i == 2 ? COLUMN_NULLABLE : flags };
+    schema->columns[schema->column_count] =
+      (Column){ .id = 500 + i, .type = types[i], .name = names[i], .flags = i == 2 ? COLUMN_NULLABLE : flags };
     schema->column_count++;
   }
 }
@@ -137,7 +156,11 @@ static void kill_rows(SampleUnits *u, uint32_t table, uint32_t first_unit, uint3
   for (uint32_t n = first_unit; n < u->unit_count; n++) {
     uint32_t kind = (uint32_t)test_random_below(random, 6);
     for (uint32_t row = 0; row < u->units[n].row_count; row++) {
-      uint32_t chance = kind == 0 ? 0 : kind == 1 ? 100 : kind == 2 ? 1 : row / BLOCK_ROWS % 2 ? percent : 100 * (row / BLOCK_ROWS % 4 == 2);
+      uint32_t chance = kind == 0              ? 0
+                        : kind == 1            ? 100
+                        : kind == 2            ? 1
+                        : row / BLOCK_ROWS % 2 ? percent
+                                               : 100 * (row / BLOCK_ROWS % 4 == 2);
       if (test_random_below(random, 100) >= chance) continue;
       positions[count++] = position_pack(u->units[n].segment, row);
       u->live[n][row] = false;
@@ -152,7 +175,8 @@ static void add_run(SampleUnits *u, const SampleUnitsOptions *o, uint64_t *rando
   uint32_t table = u->table_count, first_unit = u->unit_count;
   make_table(u, o->run_rows, o->expiring_percent, o->old_runs && table % 2 == 0, random);
   SampleTable *t = &u->tables[table];
-  if (o->expiring_percent && test_random_below(random, 2)) { /* whole blocks that expire together, in the past or the future */
+  if (o->expiring_percent &&
+      test_random_below(random, 2)) { /* whole blocks that expire together, in the past or the future */
     for (uint32_t row = 0; row < t->row_count; row++) {
       uint32_t kind = row / BLOCK_ROWS % 4;
       if (kind == 1) t->expiry[row] = u->now_ms - 1 - row;
@@ -178,7 +202,8 @@ static void shuffle(SampleTable *t, uint64_t *random) {
     uint32_t a = i - 1, b = (uint32_t)test_random_below(random, i);
     for (uint32_t c = 0; c < t->schema.column_count; c++) {
       size_t width = type_array_width(t->columns[c].type);
-      uint8_t *values = (uint8_t *)(uintptr_t)t->arrays[c].values, *nulls = (uint8_t *)(uintptr_t)t->arrays[c].nulls, kept[16];
+      uint8_t *values = (uint8_t *)(uintptr_t)t->arrays[c].values, *nulls = (uint8_t *)(uintptr_t)t->arrays[c].nulls,
+              kept[16];
       memcpy(kept, values + a * width, width);
       memcpy(values + a * width, values + b * width, width);
       memcpy(values + b * width, kept, width);
@@ -216,8 +241,11 @@ static void add_slab(SampleUnits *u, const SampleUnitsOptions *o, uint64_t *rand
   shuffle(t, random);
   ColumnArray *arrays = arena_allocate_zeroed(&u->arena, u->schema.column_count * sizeof *arrays);
   memcpy(arrays, t->arrays, t->schema.column_count * sizeof *arrays);
-  u->units[n] = (ScanUnit){ .kind = SCAN_UNIT_ARRAYS, .row_count = t->row_count, .columns = arrays,
-                            .defaults = u->defaults, .snapshot = u->snapshot };
+  u->units[n] = (ScanUnit){ .kind = SCAN_UNIT_ARRAYS,
+                            .row_count = t->row_count,
+                            .columns = arrays,
+                            .defaults = u->defaults,
+                            .snapshot = u->snapshot };
   u->unit_table[n] = table;
   u->live[n] = new_live(u, t->row_count);
   if (o->dead_percent) make_versions(u, n, o->dead_percent, random);
@@ -277,9 +305,14 @@ static Value random_constant(Arena *arena, const SampleUnits *u, uint32_t column
   if (v.is_null || test_random_below(random, 5) == 0) v = wild_value(arena, c, random);
   uint64_t kind = test_random_below(random, 6);
   if (is_number(c->type)) {
-    Column other = { .type = kind == 0 ? TYPE_F64 : kind == 1 ? TYPE_I64 : kind == 2 ? TYPE_U64 : kind == 3 ? TYPE_F32 : c->type };
+    Column other = { .type = kind == 0   ? TYPE_F64
+                             : kind == 1 ? TYPE_I64
+                             : kind == 2 ? TYPE_U64
+                             : kind == 3 ? TYPE_F32
+                                         : c->type };
     if (other.type != c->type && test_random_below(random, 2)) return wild_value(arena, &other, random);
-    if (kind == 0 && !type_is_float(c->type)) return (Value){ .type = TYPE_F64, .f = (double)v.i + 0.5 * (double)test_random_below(random, 2) };
+    if (kind == 0 && !type_is_float(c->type))
+      return (Value){ .type = TYPE_F64, .f = (double)v.i + 0.5 * (double)test_random_below(random, 2) };
     if (kind == 1 && type_is_integer(c->type) && c->type != TYPE_U64) v.type = TYPE_I64;
   } else if (c->type == TYPE_DATE && kind < 2 && v.i > -100000000 && v.i < 100000000) {
     return (Value){ .type = TYPE_TIMESTAMP, .i = v.i * INT64_C(86400000000) + (int64_t)kind };
@@ -294,10 +327,13 @@ static Value random_constant(Arena *arena, const SampleUnits *u, uint32_t column
 
 static uint32_t operator_constants(CompareOperator op, uint64_t *random) {
   switch (op) {
-    case COMPARE_IS_NULL: case COMPARE_IS_NOT_NULL: return 0;
-    case COMPARE_BETWEEN: case COMPARE_NOT_BETWEEN: return 2;
-    case COMPARE_IN: case COMPARE_NOT_IN: return (uint32_t)test_random_below(random, 6);
-    default: return 1;
+  case COMPARE_IS_NULL:
+  case COMPARE_IS_NOT_NULL: return 0;
+  case COMPARE_BETWEEN:
+  case COMPARE_NOT_BETWEEN: return 2;
+  case COMPARE_IN:
+  case COMPARE_NOT_IN: return (uint32_t)test_random_below(random, 6);
+  default: return 1;
   }
 }
 
@@ -306,7 +342,8 @@ static void random_leaf(Arena *arena, const SampleUnits *u, PredicateTerm *term,
   term->column = (uint32_t)test_random_below(random, u->schema.column_count);
   do {
     term->op = (CompareOperator)test_random_below(random, COMPARE_IS_NOT_NULL + 1);
-  } while ((term->op == COMPARE_PREFIX || term->op == COMPARE_NOT_PREFIX) && !type_is_string(u->columns[term->column].type));
+  } while ((term->op == COMPARE_PREFIX || term->op == COMPARE_NOT_PREFIX) &&
+           !type_is_string(u->columns[term->column].type));
   term->count = operator_constants(term->op, random);
   Value *constants = arena_allocate(arena, (term->count + 1) * sizeof *constants);
   for (uint32_t i = 0; i < term->count; i++) constants[i] = random_constant(arena, u, term->column, random);
@@ -361,60 +398,64 @@ static int both(int a, int b) { return a < b ? a : b; }
 
 static int test_truth(CompareOperator op, const Value *x, const Value *c) {
   if (x->is_null || c->is_null) return 1;
-  if (op == COMPARE_PREFIX) return truth(x->s.length >= c->s.length && (!c->s.length || !memcmp(x->s.data, c->s.data, c->s.length)));
+  if (op == COMPARE_PREFIX)
+    return truth(x->s.length >= c->s.length && (!c->s.length || !memcmp(x->s.data, c->s.data, c->s.length)));
   int order = sample_order(x, c);
   switch (op) {
-    case COMPARE_EQUAL: return truth(order == 0);
-    case COMPARE_NOT_EQUAL: return truth(order != 0);
-    case COMPARE_LESS: return truth(order < 0);
-    case COMPARE_LESS_EQUAL: return truth(order <= 0);
-    case COMPARE_GREATER: return truth(order > 0);
-    default: return truth(order >= 0);
+  case COMPARE_EQUAL: return truth(order == 0);
+  case COMPARE_NOT_EQUAL: return truth(order != 0);
+  case COMPARE_LESS: return truth(order < 0);
+  case COMPARE_LESS_EQUAL: return truth(order <= 0);
+  case COMPARE_GREATER: return truth(order > 0);
+  default: return truth(order >= 0);
   }
 }
 
 static int compare_truth(const PredicateTerm *t, const Value *x) {
   int result = 0;
   switch (t->op) {
-    case COMPARE_IS_NULL: return truth(x->is_null);
-    case COMPARE_IS_NOT_NULL: return truth(!x->is_null);
-    case COMPARE_BETWEEN: case COMPARE_NOT_BETWEEN:
-      result = both(test_truth(COMPARE_GREATER_EQUAL, x, &t->constants[0]), test_truth(COMPARE_LESS_EQUAL, x, &t->constants[1]));
-      return t->op == COMPARE_BETWEEN ? result : 2 - result;
-    case COMPARE_IN: case COMPARE_NOT_IN:
-      if (x->is_null && t->count == 0) result = 1; /* docs/semantics.md: not in () is every row that is not null */
-      for (uint32_t i = 0; i < t->count; i++) {
-        int one = test_truth(COMPARE_EQUAL, x, &t->constants[i]);
-        if (one > result) result = one;
-      }
-      return t->op == COMPARE_IN ? result : 2 - result;
-    case COMPARE_NOT_PREFIX: return 2 - test_truth(COMPARE_PREFIX, x, &t->constants[0]);
-    default: return test_truth(t->op, x, &t->constants[0]);
+  case COMPARE_IS_NULL: return truth(x->is_null);
+  case COMPARE_IS_NOT_NULL: return truth(!x->is_null);
+  case COMPARE_BETWEEN:
+  case COMPARE_NOT_BETWEEN:
+    result =
+      both(test_truth(COMPARE_GREATER_EQUAL, x, &t->constants[0]), test_truth(COMPARE_LESS_EQUAL, x, &t->constants[1]));
+    return t->op == COMPARE_BETWEEN ? result : 2 - result;
+  case COMPARE_IN:
+  case COMPARE_NOT_IN:
+    if (x->is_null && t->count == 0) result = 1; /* docs/semantics.md: not in () is every row that is not null */
+    for (uint32_t i = 0; i < t->count; i++) {
+      int one = test_truth(COMPARE_EQUAL, x, &t->constants[i]);
+      if (one > result) result = one;
+    }
+    return t->op == COMPARE_IN ? result : 2 - result;
+  case COMPARE_NOT_PREFIX: return 2 - test_truth(COMPARE_PREFIX, x, &t->constants[0]);
+  default: return test_truth(t->op, x, &t->constants[0]);
   }
 }
 
 int sample_filter_truth(const PredicateTerm *t, const SampleUnits *u, uint32_t unit, uint32_t row) {
   int result;
   switch (t->kind) {
-    case TERM_TRUE: return 2;
-    case TERM_FALSE: return 0;
-    case TERM_UNKNOWN: return 1;
-    case TERM_COMPARE: {
-      Value x = sample_units_value(u, unit, t->column, row);
-      return compare_truth(t, &x);
+  case TERM_TRUE: return 2;
+  case TERM_FALSE: return 0;
+  case TERM_UNKNOWN: return 1;
+  case TERM_COMPARE: {
+    Value x = sample_units_value(u, unit, t->column, row);
+    return compare_truth(t, &x);
+  }
+  case TERM_NOT: return 2 - sample_filter_truth(t->terms[0], u, unit, row);
+  case TERM_AND:
+    result = 2;
+    for (uint32_t i = 0; i < t->count; i++) result = both(result, sample_filter_truth(t->terms[i], u, unit, row));
+    return result;
+  default:
+    result = 0;
+    for (uint32_t i = 0; i < t->count; i++) {
+      int one = sample_filter_truth(t->terms[i], u, unit, row);
+      if (one > result) result = one;
     }
-    case TERM_NOT: return 2 - sample_filter_truth(t->terms[0], u, unit, row);
-    case TERM_AND:
-      result = 2;
-      for (uint32_t i = 0; i < t->count; i++) result = both(result, sample_filter_truth(t->terms[i], u, unit, row));
-      return result;
-    default:
-      result = 0;
-      for (uint32_t i = 0; i < t->count; i++) {
-        int one = sample_filter_truth(t->terms[i], u, unit, row);
-        if (one > result) result = one;
-      }
-      return result;
+    return result;
   }
 }
 

@@ -1,5 +1,5 @@
-/* sample_units.h - a table at a snapshot as hand-made units, random filters over it, and a plain answer to both: row by row,
- * with an evaluation of its own that shares nothing with encodings/compare.h. */
+/* sample_units.h - a table at a snapshot as hand-made units, random filters over it, and a plain answer to both: row by
+ * row, with an evaluation of its own that shares nothing with encodings/compare.h. */
 #ifndef COLONNADE_TESTS_COLUMNAR_SAMPLE_UNITS_H
 #define COLONNADE_TESTS_COLUMNAR_SAMPLE_UNITS_H
 
@@ -12,7 +12,7 @@ typedef struct SampleUnitsOptions {
   uint32_t runs, run_rows, segment_rows; /* segment_rows 0: whole segments */
   uint32_t slabs, slab_rows;
   uint32_t dead_percent, expiring_percent;
-  bool old_runs;                         /* every other run lacks the columns that were added later */
+  bool old_runs; /* every other run lacks the columns that were added later */
   ExtentMode mode;
   uint64_t seed;
 } SampleUnitsOptions;

@@ -16,7 +16,9 @@ static void row_values(const SampleUnits *u, uint32_t unit, uint32_t row, Value 
 
 TEST(predicate, one_row_obeys_three_valued_logic) {
   SampleUnits u;
-  SampleUnitsOptions options = { .runs = 1, .run_rows = 300, .slabs = 1, .slab_rows = 300, .old_runs = true, .seed = 11 };
+  SampleUnitsOptions options = {
+    .runs = 1, .run_rows = 300, .slabs = 1, .slab_rows = 300, .old_runs = true, .seed = 11
+  };
   sample_units_create(&u, &options);
   Arena arena = { 0 };
   uint64_t random = 5, selected = 0, asked = 0;
@@ -57,7 +59,9 @@ static void fixture_close(Fixture *f) {
   arena_release(&f->arena);
   sample_release(&f->table);
 }
-static Status bind(Fixture *f, PredicateTerm term) { return predicate_bind(&f->table.schema, &term, &f->arena, &f->predicate); }
+static Status bind(Fixture *f, PredicateTerm term) {
+  return predicate_bind(&f->table.schema, &term, &f->arena, &f->predicate);
+}
 static PredicateTerm compare(uint32_t column, CompareOperator op, const Value *constants, uint32_t count) {
   return (PredicateTerm){ .kind = TERM_COMPARE, .column = column, .op = op, .constants = constants, .count = count };
 }
@@ -66,8 +70,8 @@ TEST(predicate, constant_parts_are_folded) {
   Fixture f;
   fixture_open(&f);
   Value five = integer(5);
-  PredicateTerm leaf = compare(PLAIN_I32, COMPARE_LESS, &five, 1), yes = { .kind = TERM_TRUE }, no = { .kind = TERM_FALSE },
-                unknown = { .kind = TERM_UNKNOWN };
+  PredicateTerm leaf = compare(PLAIN_I32, COMPARE_LESS, &five, 1), yes = { .kind = TERM_TRUE },
+                no = { .kind = TERM_FALSE }, unknown = { .kind = TERM_UNKNOWN };
   const PredicateTerm *with_no[] = { &leaf, &no }, *with_yes[] = { &yes, &leaf }, *with_unknown[] = { &unknown, &leaf };
   CHECK_OK(bind(&f, (PredicateTerm){ .kind = TERM_AND, .terms = with_no, .count = 2 }));
   CHECK_INT(f.predicate.root->kind, PREDICATE_NONE);
@@ -105,7 +109,8 @@ TEST(predicate, ranges_of_one_column_become_one) {
   Fixture f;
   fixture_open(&f);
   Value one = integer(1), five = integer(5), name = text("x");
-  PredicateTerm low = compare(PLAIN_I32, COMPARE_GREATER_EQUAL, &one, 1), high = compare(PLAIN_I32, COMPARE_LESS_EQUAL, &five, 1),
+  PredicateTerm low = compare(PLAIN_I32, COMPARE_GREATER_EQUAL, &one, 1),
+                high = compare(PLAIN_I32, COMPARE_LESS_EQUAL, &five, 1),
                 other = compare(A_STRING, COMPARE_EQUAL, &name, 1), below = compare(PLAIN_I32, COMPARE_LESS, &one, 1);
   const PredicateTerm *inner[] = { &other, &high };
   PredicateTerm nested = { .kind = TERM_AND, .terms = inner, .count = 2 };
@@ -136,7 +141,8 @@ TEST(predicate, ors_are_counted_by_their_depth) {
   CHECK_INT(f.predicate.or_depth, 2);
   PredicateTerm not_outer = { .kind = TERM_OR, .terms = outer_terms, .count = 2 };
   const PredicateTerm *negated[] = { &not_outer };
-  CHECK_OK(bind(&f, (PredicateTerm){ .kind = TERM_NOT, .terms = negated, .count = 1 })); /* (not a and not b or not b) and not a */
+  CHECK_OK(bind(
+    &f, (PredicateTerm){ .kind = TERM_NOT, .terms = negated, .count = 1 })); /* (not a and not b or not b) and not a */
   CHECK_INT(f.predicate.root->kind, PREDICATE_AND);
   CHECK_INT(f.predicate.or_depth, 1);
   bool used[SAMPLE_COLUMNS_MAX] = { false };

@@ -152,8 +152,9 @@ static void check_scan(const SampleUnits *u, const PredicateTerm *term, Arena *a
   Aggregates *all, *ends;
   uint32_t column = (uint32_t)test_random_below(random, u->schema.column_count);
   ColumnType type = u->columns[column].type;
-  AggregateRequest requests[] = { { AGGREGATE_ROWS, 0 }, { AGGREGATE_VALUES, column }, { AGGREGATE_LEAST, column },
-                                  { AGGREGATE_GREATEST, column }, { AGGREGATE_TOTAL, column }, { AGGREGATE_MEAN, column } };
+  AggregateRequest requests[] = { { AGGREGATE_ROWS, 0 },       { AGGREGATE_VALUES, column },
+                                  { AGGREGATE_LEAST, column }, { AGGREGATE_GREATEST, column },
+                                  { AGGREGATE_TOTAL, column }, { AGGREGATE_MEAN, column } };
   if (term) CHECK_OK(predicate_bind(&u->schema, term, arena, &predicate));
   CHECK_OK(scan_create(&u->schema, term ? &predicate : NULL, u->now_ms, &scan));
   CHECK_OK(aggregates_create(&u->schema, requests, has_sum(type) ? 6 : 4, &all));
@@ -211,7 +212,11 @@ TEST(scan, segments_answer_as_their_rows_do) {
 
 TEST(scan, dead_and_expired_rows_are_left_out) {
   for (uint64_t seed = 1; seed <= 4; seed++) {
-    SampleUnitsOptions o = { .runs = 2, .run_rows = 9000, .segment_rows = 4500, .dead_percent = 30, .seed = seed,
+    SampleUnitsOptions o = { .runs = 2,
+                             .run_rows = 9000,
+                             .segment_rows = 4500,
+                             .dead_percent = 30,
+                             .seed = seed,
                              .expiring_percent = seed % 2 ? 40 : 0 };
     campaign(&o, test_scaled(40));
   }
@@ -219,23 +224,39 @@ TEST(scan, dead_and_expired_rows_are_left_out) {
 
 TEST(scan, slabs_answer_as_their_rows_do) {
   for (uint64_t seed = 1; seed <= 4; seed++) {
-    SampleUnitsOptions o = { .slabs = 2, .slab_rows = seed == 4 ? 1024 : 3000, .dead_percent = seed % 2 ? 30 : 0,
-                             .expiring_percent = seed > 2 ? 30 : 0, .old_runs = true, .seed = seed };
+    SampleUnitsOptions o = { .slabs = 2,
+                             .slab_rows = seed == 4 ? 1024 : 3000,
+                             .dead_percent = seed % 2 ? 30 : 0,
+                             .expiring_percent = seed > 2 ? 30 : 0,
+                             .old_runs = true,
+                             .seed = seed };
     campaign(&o, test_scaled(60));
   }
 }
 
 TEST(scan, runs_slabs_and_columns_added_later_agree) {
   for (uint64_t seed = 1; seed <= 4; seed++) {
-    SampleUnitsOptions o = { .runs = 3, .run_rows = 4000, .segment_rows = 2100, .slabs = 1, .slab_rows = 1500, .old_runs = true,
-                             .dead_percent = 10, .expiring_percent = 10, .mode = (ExtentMode)(seed % 3), .seed = seed };
+    SampleUnitsOptions o = { .runs = 3,
+                             .run_rows = 4000,
+                             .segment_rows = 2100,
+                             .slabs = 1,
+                             .slab_rows = 1500,
+                             .old_runs = true,
+                             .dead_percent = 10,
+                             .expiring_percent = 10,
+                             .mode = (ExtentMode)(seed % 3),
+                             .seed = seed };
     campaign(&o, test_scaled(40));
   }
 }
 
 TEST(scan, whole_segments_and_single_rows) {
-  SampleUnitsOptions whole = { .runs = 1, .run_rows = 140000, .slabs = 1, .slab_rows = 1, .dead_percent = 1, .seed = 7 };
-  SampleUnitsOptions single = { .runs = 3, .run_rows = 1, .slabs = 1, .slab_rows = 1, .expiring_percent = 50, .seed = 8 };
+  SampleUnitsOptions whole = {
+    .runs = 1, .run_rows = 140000, .slabs = 1, .slab_rows = 1, .dead_percent = 1, .seed = 7
+  };
+  SampleUnitsOptions single = {
+    .runs = 3, .run_rows = 1, .slabs = 1, .slab_rows = 1, .expiring_percent = 50, .seed = 8
+  };
   campaign(&whole, test_scaled(4));
   campaign(&single, test_scaled(100));
   CHECK(counter_get(COUNTER_blocks_skipped) > 0);
@@ -296,8 +317,9 @@ static void sorted_damage(Sorted *s) {
 
 static Value integer(int64_t i) { return (Value){ .type = TYPE_I64, .i = i }; }
 
-static Status run_count(Sorted *s, CompareOperator op, const Value *constants, uint32_t count, const AggregateRequest *requests,
-                        size_t request_count, AggregateResult *results, ScanCounters *counters) {
+static Status run_count(Sorted *s, CompareOperator op, const Value *constants, uint32_t count,
+                        const AggregateRequest *requests, size_t request_count, AggregateResult *results,
+                        ScanCounters *counters) {
   PredicateTerm term = { .kind = TERM_COMPARE, .column = 0, .op = op, .constants = constants, .count = count };
   Predicate predicate;
   Scan *scan;
@@ -320,7 +342,8 @@ static Status run_count(Sorted *s, CompareOperator op, const Value *constants, u
 
 static const AggregateRequest count_only[] = { { AGGREGATE_ROWS, 0 } };
 static const AggregateRequest from_directory[] = {
-  { AGGREGATE_ROWS, 0 }, { AGGREGATE_LEAST, 1 }, { AGGREGATE_GREATEST, 1 }, { AGGREGATE_VALUES, 3 }, { AGGREGATE_VALUES, 2 },
+  { AGGREGATE_ROWS, 0 },   { AGGREGATE_LEAST, 1 },  { AGGREGATE_GREATEST, 1 },
+  { AGGREGATE_VALUES, 3 }, { AGGREGATE_VALUES, 2 },
 };
 
 TEST(scan, an_excluded_table_is_not_touched) {
@@ -436,7 +459,9 @@ TEST(scan, few_rows_are_looked_at_by_position) {
   sorted_open(&s, EXTENTS_TRUSTED);
   Value range[] = { integer(100), integer(110) }, number = { .type = TYPE_F64, .f = -26 };
   PredicateTerm few = { .kind = TERM_COMPARE, .column = 0, .op = COMPARE_BETWEEN, .constants = range, .count = 2 },
-                then = { .kind = TERM_COMPARE, .column = 1, .op = COMPARE_GREATER_EQUAL, .constants = &number, .count = 1 };
+                then = {
+                  .kind = TERM_COMPARE, .column = 1, .op = COMPARE_GREATER_EQUAL, .constants = &number, .count = 1
+                };
   const PredicateTerm *terms[] = { &then, &few };
   PredicateTerm both = { .kind = TERM_AND, .terms = terms, .count = 2 };
   Predicate predicate;
@@ -457,7 +482,8 @@ TEST(scan, few_rows_are_looked_at_by_position) {
 TEST(aggregates, mistakes_are_named) {
   Sorted s;
   Aggregates *a;
-  AggregateRequest string_sum = { AGGREGATE_TOTAL, 2 }, string_mean = { AGGREGATE_MEAN, 2 }, unknown = { AGGREGATE_LEAST, 44 };
+  AggregateRequest string_sum = { AGGREGATE_TOTAL, 2 }, string_mean = { AGGREGATE_MEAN, 2 },
+                   unknown = { AGGREGATE_LEAST, 44 };
   sorted_open(&s, EXTENTS_TRUSTED);
   CHECK_STATUS(aggregates_create(&s.table.schema, &string_sum, 1, &a), KVSTORE_TYPE);
   CHECK_STR(status_last()->column, s.table.columns[2].name);
@@ -471,8 +497,8 @@ TEST(aggregates, of_no_rows_are_null_and_counts_are_zero) {
   Column column = { .id = 1, .type = TYPE_F64, .name = "x" };
   schema.columns = &column;
   schema.column_count = 1;
-  AggregateRequest requests[] = { { AGGREGATE_ROWS, 0 }, { AGGREGATE_VALUES, 0 }, { AGGREGATE_TOTAL, 0 }, { AGGREGATE_MEAN, 0 },
-                                  { AGGREGATE_LEAST, 0 }, { AGGREGATE_GREATEST, 0 } };
+  AggregateRequest requests[] = { { AGGREGATE_ROWS, 0 }, { AGGREGATE_VALUES, 0 }, { AGGREGATE_TOTAL, 0 },
+                                  { AGGREGATE_MEAN, 0 }, { AGGREGATE_LEAST, 0 },  { AGGREGATE_GREATEST, 0 } };
   Aggregates *a;
   CHECK_OK(aggregates_create(&schema, requests, 6, &a));
   for (size_t i = 0; i < 6; i++) {
@@ -484,7 +510,11 @@ TEST(aggregates, of_no_rows_are_null_and_counts_are_zero) {
 }
 
 TEST(aggregates, wide_sums_are_printed_and_rounded_right) {
-  static const struct { Int128 value; const char *text; double number; } cases[] = {
+  static const struct {
+    Int128 value;
+    const char *text;
+    double number;
+  } cases[] = {
     { { 0, 0 }, "0", 0 },
     { { UINT64_MAX, -1 }, "-1", -1 },
     { { 0, 1 }, "18446744073709551616", 0x1p64 },
@@ -506,7 +536,9 @@ static Status scan_everything(const SampleUnits *u, const PredicateTerm *term) {
   Predicate predicate;
   Scan *scan = NULL;
   Aggregates *a = NULL;
-  AggregateRequest requests[] = { { AGGREGATE_LEAST, 13 }, { AGGREGATE_GREATEST, 14 }, { AGGREGATE_TOTAL, 4 }, { AGGREGATE_MEAN, 17 } };
+  AggregateRequest requests[] = {
+    { AGGREGATE_LEAST, 13 }, { AGGREGATE_GREATEST, 14 }, { AGGREGATE_TOTAL, 4 }, { AGGREGATE_MEAN, 17 }
+  };
   Status status = predicate_bind(&u->schema, term, &arena, &predicate);
   if (status == KVSTORE_OK) status = scan_create(&u->schema, &predicate, u->now_ms, &scan);
   if (status == KVSTORE_OK) status = aggregates_create(&u->schema, requests, 4, &a);
@@ -521,8 +553,15 @@ static Status scan_everything(const SampleUnits *u, const PredicateTerm *term) {
 }
 
 TEST(scan, survives_every_failed_allocation) {
-  SampleUnitsOptions o = { .runs = 2, .run_rows = 3000, .segment_rows = 1500, .slabs = 1, .slab_rows = 500, .old_runs = true,
-                           .dead_percent = 10, .expiring_percent = 10, .seed = 21 };
+  SampleUnitsOptions o = { .runs = 2,
+                           .run_rows = 3000,
+                           .segment_rows = 1500,
+                           .slabs = 1,
+                           .slab_rows = 500,
+                           .old_runs = true,
+                           .dead_percent = 10,
+                           .expiring_percent = 10,
+                           .seed = 21 };
   uint64_t random = 4;
   SampleUnits u;
   Arena terms = { 0 };

@@ -1,4 +1,5 @@
-/* fuzz_parse.c - any text is either a filter, which prints as a text that reads back as itself, or an error with a sentence. */
+/* fuzz_parse.c - any text is either a filter, which prints as a text that reads back as itself, or an error with a
+ * sentence. */
 #include <stdlib.h>
 
 #include "query/expression.h"
@@ -9,7 +10,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   Arena arena = { 0 };
   const Expression *expression, *again;
   Buffer text = { 0 }, second = { 0 };
-  Column columns[] = { { 1, TYPE_I64, 0, 0, "a" }, { 2, TYPE_STRING, COLUMN_NULLABLE, 0, "b" }, { 3, TYPE_F64, 0, 0, "c" },
+  Column columns[] = { { 1, TYPE_I64, 0, 0, "a" },
+                       { 2, TYPE_STRING, COLUMN_NULLABLE, 0, "b" },
+                       { 3, TYPE_F64, 0, 0, "c" },
                        { 4, TYPE_TIMESTAMP, 0, 0, "d" } };
   Schema schema = { .column_count = 4, .columns = columns };
   if (expression_parse(&arena, (const char *)data, size, &expression, NULL) == KVSTORE_OK) {

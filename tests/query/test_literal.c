@@ -87,8 +87,17 @@ TEST(literal, days_count_as_the_calendar_does) {
       int days = lengths[month - 1] + (month == 2 && leap);
       for (int day = 1; day <= days; day++, day_number++) {
         if (day != 1 && day != days) continue;
-        char text[11] = { (char)('0' + year / 1000), (char)('0' + year / 100 % 10), (char)('0' + year / 10 % 10), (char)('0' + year % 10),
-                          '-', (char)('0' + month / 10), (char)('0' + month % 10), '-', (char)('0' + day / 10), (char)('0' + day % 10), 0 };
+        char text[11] = { (char)('0' + year / 1000),
+                          (char)('0' + year / 100 % 10),
+                          (char)('0' + year / 10 % 10),
+                          (char)('0' + year % 10),
+                          '-',
+                          (char)('0' + month / 10),
+                          (char)('0' + month % 10),
+                          '-',
+                          (char)('0' + day / 10),
+                          (char)('0' + day % 10),
+                          0 };
         Value v;
         CHECK(literal_date(text, 10, &v));
         CHECK_INT(v.i, day_number);
@@ -102,14 +111,34 @@ TEST(literal, days_count_as_the_calendar_does) {
 }
 
 TEST(literal, times_are_read_and_nonsense_is_not) {
-  static const struct { const char *text; int64_t expected; } good[] = {
-    { "1970-01-01 00:00:00", 0 }, { "1970-01-01", 0 }, { "1970-01-02T00:00", INT64_C(86400000000) },
-    { "1969-12-31 23:59:59.999999", -1 }, { "2001-02-03 04:05:06.7", INT64_C(981173106700000) },
+  static const struct {
+    const char *text;
+    int64_t expected;
+  } good[] = {
+    { "1970-01-01 00:00:00", 0 },
+    { "1970-01-01", 0 },
+    { "1970-01-02T00:00", INT64_C(86400000000) },
+    { "1969-12-31 23:59:59.999999", -1 },
+    { "2001-02-03 04:05:06.7", INT64_C(981173106700000) },
     { "1970-01-01 00:00:00.000001", 1 },
   };
-  static const char *const bad[] = { "", "1970", "1970-1-01", "1970-01-01 ", "1970-01-01 24:00", "1970-01-01 00:60", "1970-01-01 00:00:60",
-                                     "1970-01-01 00:00:00.", "1970-01-01 00:00:00.1234567", "1970-01-01 00:00:00Z", "70-01-01",
-                                     "12345-01-01", "1970-13-01", "1970-00-10", "1970-01-00", "2001-02-29", "+300000-01-01" };
+  static const char *const bad[] = { "",
+                                     "1970",
+                                     "1970-1-01",
+                                     "1970-01-01 ",
+                                     "1970-01-01 24:00",
+                                     "1970-01-01 00:60",
+                                     "1970-01-01 00:00:60",
+                                     "1970-01-01 00:00:00.",
+                                     "1970-01-01 00:00:00.1234567",
+                                     "1970-01-01 00:00:00Z",
+                                     "70-01-01",
+                                     "12345-01-01",
+                                     "1970-13-01",
+                                     "1970-00-10",
+                                     "1970-01-00",
+                                     "2001-02-29",
+                                     "+300000-01-01" };
   Value v;
   for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
     CHECK(literal_timestamp(good[i].text, strlen(good[i].text), &v));

@@ -13,10 +13,12 @@
 
 static ExpressionTest test_of(CompareOperator op) {
   static const ExpressionTest tests[] = {
-    [COMPARE_EQUAL] = TEST_EQUAL, [COMPARE_NOT_EQUAL] = TEST_NOT_EQUAL, [COMPARE_LESS] = TEST_LESS,
-    [COMPARE_LESS_EQUAL] = TEST_LESS_EQUAL, [COMPARE_GREATER] = TEST_GREATER, [COMPARE_GREATER_EQUAL] = TEST_GREATER_EQUAL,
-    [COMPARE_BETWEEN] = TEST_BETWEEN, [COMPARE_NOT_BETWEEN] = TEST_NOT_BETWEEN, [COMPARE_IN] = TEST_IN,
-    [COMPARE_NOT_IN] = TEST_NOT_IN, [COMPARE_PREFIX] = TEST_LIKE, [COMPARE_NOT_PREFIX] = TEST_NOT_LIKE,
+    [COMPARE_EQUAL] = TEST_EQUAL,     [COMPARE_NOT_EQUAL] = TEST_NOT_EQUAL,
+    [COMPARE_LESS] = TEST_LESS,       [COMPARE_LESS_EQUAL] = TEST_LESS_EQUAL,
+    [COMPARE_GREATER] = TEST_GREATER, [COMPARE_GREATER_EQUAL] = TEST_GREATER_EQUAL,
+    [COMPARE_BETWEEN] = TEST_BETWEEN, [COMPARE_NOT_BETWEEN] = TEST_NOT_BETWEEN,
+    [COMPARE_IN] = TEST_IN,           [COMPARE_NOT_IN] = TEST_NOT_IN,
+    [COMPARE_PREFIX] = TEST_LIKE,     [COMPARE_NOT_PREFIX] = TEST_NOT_LIKE,
     [COMPARE_IS_NULL] = TEST_IS_NULL, [COMPARE_IS_NOT_NULL] = TEST_IS_NOT_NULL,
   };
   return tests[op];
@@ -39,8 +41,9 @@ static bool as_pattern(Arena *arena, Value *v) {
 static const Expression *as_expression(Arena *arena, const SampleUnits *u, const PredicateTerm *t) {
   const Expression *out, *children[8];
   ExpressionOperand operands[8] = { { 0 } };
-  static const ExpressionKind constants[] = { [TERM_TRUE] = EXPRESSION_TRUE, [TERM_FALSE] = EXPRESSION_FALSE,
-                                              [TERM_UNKNOWN] = EXPRESSION_UNKNOWN };
+  static const ExpressionKind constants[] = {
+    [TERM_TRUE] = EXPRESSION_TRUE, [TERM_FALSE] = EXPRESSION_FALSE, [TERM_UNKNOWN] = EXPRESSION_UNKNOWN
+  };
   if (t->kind <= TERM_UNKNOWN) {
     CHECK_OK(expression_constant(arena, constants[t->kind], &out));
     return out;
@@ -73,7 +76,8 @@ static int by_key(const void *a, const void *b) {
   return bytes_compare(x->key.data, x->key.length, y->key.data, y->key.length);
 }
 
-static PlainRow *plain_rows(Arena *arena, const SampleUnits *u, const PredicateTerm *term, bool ordered, size_t *count) {
+static PlainRow *plain_rows(Arena *arena, const SampleUnits *u, const PredicateTerm *term, bool ordered,
+                            size_t *count) {
   size_t most = 1;
   for (uint32_t unit = 0; unit < u->unit_count; unit++) most += u->units[unit].row_count;
   PlainRow *rows = arena_allocate(arena, most * sizeof *rows);
@@ -115,7 +119,8 @@ static void check_batch(const SampleUnits *u, const Query *q, const QueryBatch *
   }
 }
 
-static void check_rows(const SampleUnits *u, const Query *q, const PlainRow *rows, size_t count, uint64_t offset, uint64_t limit) {
+static void check_rows(const SampleUnits *u, const Query *q, const PlainRow *rows, size_t count, uint64_t offset,
+                       uint64_t limit) {
   TableSnapshot snapshot = sample_units_snapshot(u);
   QueryCursor *cursor;
   QueryBatch batch;
@@ -197,9 +202,16 @@ static void campaign(const SampleUnitsOptions *options, uint64_t queries) {
 
 TEST(query, rows_of_runs_and_slabs) {
   for (uint64_t seed = 1; seed <= 6; seed++) {
-    SampleUnitsOptions o = { .runs = (uint32_t)(seed % 4), .run_rows = 4500, .segment_rows = 2500, .slabs = seed % 4 < 2 ? 2 : 1,
-                             .slab_rows = 1700, .old_runs = seed > 3, .dead_percent = seed % 2 ? 20 : 0,
-                             .expiring_percent = seed % 3 ? 20 : 0, .mode = (ExtentMode)(seed % 3), .seed = seed };
+    SampleUnitsOptions o = { .runs = (uint32_t)(seed % 4),
+                             .run_rows = 4500,
+                             .segment_rows = 2500,
+                             .slabs = seed % 4 < 2 ? 2 : 1,
+                             .slab_rows = 1700,
+                             .old_runs = seed > 3,
+                             .dead_percent = seed % 2 ? 20 : 0,
+                             .expiring_percent = seed % 3 ? 20 : 0,
+                             .mode = (ExtentMode)(seed % 3),
+                             .seed = seed };
     campaign(&o, test_scaled(25));
   }
 }
@@ -227,14 +239,15 @@ TEST(query, a_limit_by_key_leaves_later_runs_alone) {
   QueryBatch batch;
   sample_units_create(&u, &o);
   for (uint32_t t = 0; t < 3; t++) { /* rewrite each run with keys of a range of its own */
-    for (uint32_t row = 0; row < 3000; row++) ((int64_t *)(uintptr_t)u.tables[t].arrays[0].values)[row] = (2 - t) * 10000 + row;
+    for (uint32_t row = 0; row < 3000; row++)
+      ((int64_t *)(uintptr_t)u.tables[t].arrays[0].values)[row] = (2 - t) * 10000 + row;
     sample_sort(&u.tables[t]);
     column_run_close(u.runs[t]);
     sample_store_release(u.stores[t]);
     ColumnRunOptions options = { .segment_rows = 1500 };
     sample_write(u.stores[t], &u.tables[t], &options, 3000);
-    CHECK_OK(column_run_open(u.stores[t]->directory.data, u.stores[t]->directory.length, &u.stores[t]->run_sources, &u.schema,
-                             u.defaults, &u.runs[t]));
+    CHECK_OK(column_run_open(u.stores[t]->directory.data, u.stores[t]->directory.length, &u.stores[t]->run_sources,
+                             &u.schema, u.defaults, &u.runs[t]));
     u.units[2 * t].run = u.units[2 * t + 1].run = u.runs[t];
   }
   TableSnapshot snapshot = sample_units_snapshot(&u);
@@ -302,7 +315,9 @@ TEST(query, explain_says_what_was_asked_and_done) {
   query_limit(q, 3, 7);
   query_explain(q, NULL, &out);
   buffer_u8(&out, '\0');
-  CHECK_STR((const char *)out.data, "filter: c4_i32 > 5 and c13_string <> 'x'\ncolumns: c0_i64, c13_string\norder: by key\noffset: 3\nlimit: 7\n");
+  CHECK_STR(
+    (const char *)out.data,
+    "filter: c4_i32 > 5 and c13_string <> 'x'\ncolumns: c0_i64, c13_string\norder: by key\noffset: 3\nlimit: 7\n");
   buffer_clear(&out);
   const char *nothing = "c0_i64 is null";
   CHECK_OK(query_where(q, nothing, strlen(nothing), NULL, 0));
@@ -311,8 +326,9 @@ TEST(query, explain_says_what_was_asked_and_done) {
   CHECK_OK(query_run(q, &snapshot, &strings, results, &counters));
   query_explain(q, &counters, &out);
   buffer_u8(&out, '\0');
-  CHECK_STR((const char *)out.data, "filter: c0_i64 is null\naggregates: count(*), avg(c4_i32)\nrows: 3000 in 2 units, 0 selected\n"
-                                    "segments skipped: 2\nblocks: 4, of them 4 skipped, 0 certain, 0 scanned\n");
+  CHECK_STR((const char *)out.data,
+            "filter: c0_i64 is null\naggregates: count(*), avg(c4_i32)\nrows: 3000 in 2 units, 0 selected\n"
+            "segments skipped: 2\nblocks: 4, of them 4 skipped, 0 certain, 0 scanned\n");
   buffer_release(&out);
   arena_release(&strings);
   query_destroy(q);
@@ -368,7 +384,9 @@ static Status whole_query(const SampleUnits *u, bool ordered, uint64_t *rows) {
 
 TEST(query, survives_every_failed_allocation) {
   for (int ordered = 0; ordered < 2; ordered++) {
-    SampleUnitsOptions o = { .runs = 2, .run_rows = 2000, .segment_rows = 1100, .slabs = 1, .slab_rows = 300, .seed = 9 };
+    SampleUnitsOptions o = {
+      .runs = 2, .run_rows = 2000, .segment_rows = 1100, .slabs = 1, .slab_rows = 300, .seed = 9
+    };
     SampleUnits u;
     uint64_t expected, rows;
     sample_units_create(&u, &o);
