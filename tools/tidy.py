@@ -186,8 +186,8 @@ def check_quoted_include(tree, path, line, name):
         return
     if folder not in allowed_folders(path):
         tree.breach(path, line, "layer", f'"{name}": {path.parent} may not include {folder}')
-    elif folder == "tests" and target.parts[1] not in ("support", test_folder_of(path)):
-        tree.breach(path, line, "layer", f'"{name}": tests share tests/support alone')
+    elif folder == "tests" and target.parts[1] not in ("support", test_folder_of(path), *LAYERS.get(test_folder_of(path), [])):
+        tree.breach(path, line, "layer", f'"{name}": tests share tests/support, and what lies beside the folders below')
     private = name.endswith("_internal.h") and folder_of(path) != folder
     if private and not (folder_of(path) == "tests" and test_folder_of(path) == folder):
         tree.breach(path, line, "internal", f'"{name}": is private to {folder}')
