@@ -109,6 +109,7 @@ void transaction_start(Store *store, Session *session, bool autocommit) {
 
 static void statement_start(Store *store) {
   Transaction *t = &store->transaction;
+  t->spilled = false;
   t->statement = (struct Savepoint){ t->record.length, t->touched_count,      t->undo_count,   t->row_id_count,
                                      t->next_sequence, store->next_family_id, t->shape_changed };
 }
