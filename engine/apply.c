@@ -268,6 +268,7 @@ static Status state_before(const FamilyState *from, uint64_t sequence, FamilySta
     cut.delta_count = 0;
     cut.deltas = NULL;
     cut.dead = NULL;
+    cut.level = (RowLevel){ 0 };
     cut.run_count = gone;
     cut.runs = memory_copy(last->runs, gone * sizeof *last->runs);
     DeadCache *dead = dead_cache_create(last->run_count - gone, last->delta_count);
@@ -528,6 +529,7 @@ Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) 
   if (!state || state->eras[state->era_count - 1].dropped)
     return status_fail(KVSTORE_CORRUPT, "a run is adopted by family %u, which is not there", id);
   Era *era = &state->eras[state->era_count - 1];
+  Family *family = family_retain(state->family); /* a published version may end the state that it replaces */
   Reader in = reader_over(payload.data, payload.length);
   Arena arena = { 0 };
   RunEntry entry;
@@ -536,15 +538,15 @@ Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) 
   OsStat stat;
   Status status = os_stat_file(store->file.file, &stat);
   if (status == KVSTORE_OK) status = run_entry_decode(&in, &arena, stat.size, &entry);
-  if (status == KVSTORE_OK && (entry.kind == RUN_COLUMNS) != (state->family->kind == FAMILY_TABLE))
+  if (status == KVSTORE_OK && (entry.kind == RUN_COLUMNS) != (family->kind == FAMILY_TABLE))
     status = status_fail(KVSTORE_CORRUPT, "an adopted run is not of its family's kind");
-  if (status == KVSTORE_OK) status = run_handle_open(store, &entry, state->family, &run);
+  if (status == KVSTORE_OK) status = run_handle_open(store, &entry, family, &run);
   uint64_t next_row_id = reader_u64(&in);
   if (status == KVSTORE_OK) status = apply_replaced(store, era, run, &in, stat.size, sequence, &replaced);
   if (status == KVSTORE_OK) status = adopt_into(store, state, run, replaced, sequence);
   if (status == KVSTORE_OK) {
-    if (next_row_id > atomic_load_explicit(&state->family->next_row_id, memory_order_relaxed))
-      atomic_store_explicit(&state->family->next_row_id, next_row_id, memory_order_relaxed);
+    if (next_row_id > atomic_load_explicit(&family->next_row_id, memory_order_relaxed))
+      atomic_store_explicit(&family->next_row_id, next_row_id, memory_order_relaxed);
     uint32_t number = atomic_load_explicit(&store->next_run_number, memory_order_relaxed);
     if (entry.number >= number) atomic_store_explicit(&store->next_run_number, entry.number + 1, memory_order_relaxed);
     uint64_t next_extent = 0;
@@ -555,6 +557,7 @@ Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) 
   }
   run_release(run);
   adopted_deletes_release(replaced);
+  family_release(family);
   arena_release(&arena);
   return status;
 }
