@@ -337,6 +337,8 @@ Status generation_follow_if_behind(Store *store) MUST_CHECK;
 /* Writes a manifest and makes it the store's newest generation: GEN-3, LOG-4. Maintenance held. `job` holds the new
  * extents. */
 Status generation_publish(Store *store, Manifest *manifest, SpaceJob *job) MUST_CHECK;
+/* Tells the other processes of it: in the page, the log's start before the generation. */
+void generation_show(Store *store, const Manifest *manifest);
 /* A copy of the current manifest for the next generation: families and runs, without limbo. */
 Status generation_draft(Store *store, const Manifest *from, Manifest **out) MUST_CHECK;
 

@@ -398,7 +398,7 @@ static void add_limbo(Limbo *l, LimboEntry entry) {
 static void free_unless_kept(void *context, const Extent *extent) {
   Limbo *l = context;
   if (l->status != KVSTORE_OK) return;
-  if (bsearch(&extent->offset, l->kept, l->kept_count, sizeof *l->kept, by_value)) return;
+  if (l->kept_count && bsearch(&extent->offset, l->kept, l->kept_count, sizeof *l->kept, by_value)) return;
   add_limbo(l, (LimboEntry){ extent->offset, extent_bytes(extent->length), extent->birth, l->draft->generation });
 }
 
@@ -472,12 +472,19 @@ static Status make_newest(Store *store, Manifest *draft) {
   mutex_lock(&store->apply_lock);
   Status status = generation_adopt(store, draft);
   if (status == KVSTORE_OK) {
-    shared_raise(&page->synced, draft->replay.position);
-    shared_raise(&page->start, draft->replay.position);
-    atomic_store_explicit(&page->generation.word, draft->generation, memory_order_seq_cst);
+    generation_show(store, draft);
   }
   mutex_unlock(&store->apply_lock);
   return status;
+}
+
+void generation_show(Store *store, const Manifest *manifest) {
+  SharedPage *page = store->page;
+  if (manifest->log_id == shared_load(&page->log_id)) { /* else its positions are those of a log that is gone */
+    shared_raise(&page->synced, manifest->replay.position);
+    shared_raise(&page->start, manifest->replay.position);
+  }
+  atomic_store_explicit(&page->generation.word, manifest->generation, memory_order_seq_cst);
 }
 
 Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {

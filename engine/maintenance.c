@@ -30,10 +30,7 @@ static Status inherit(Store *store, uint64_t word) {
     shared_raise(&page->visible, newest->replay.sequence - 1);
     mutex_lock(&store->apply_lock);
     status = generation_adopt(store, newest);
-    if (status == KVSTORE_OK) {
-      shared_raise(&page->start, newest->replay.position);
-      atomic_store_explicit(&page->generation.word, newest->generation, memory_order_seq_cst);
-    }
+    if (status == KVSTORE_OK) generation_show(store, newest);
     mutex_unlock(&store->apply_lock);
   }
   manifest_release(newest);
