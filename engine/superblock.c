@@ -47,16 +47,13 @@ static bool decode(const uint8_t *in, uint32_t page, Superblock *s) {
   return true;
 }
 
-/* A creation cut off: at most two pages, and each of them zeros or our magic (FILE-2). */
+/* A creation cut off: at most two pages that begin with zeros or our magic (FILE-2). What follows may be any part of what was
+ * being written: a torn write keeps some sectors and loses others. */
 static bool is_cut_off(const uint8_t *pages, size_t length, uint64_t file_size) {
+  static const uint8_t zeros[sizeof magic];
   if (file_size > SUPERBLOCK_COUNT * PAGE_BYTES) return false;
-  for (size_t at = 0; at < length; at += PAGE_BYTES) {
-    size_t left = length - at < PAGE_BYTES ? length - at : PAGE_BYTES;
-    bool ours = memcmp(pages + at, magic, left < 8 ? left : 8) == 0, zeros = true;
-    for (size_t i = 0; i < left && zeros; i++) zeros = pages[at + i] == 0;
-    if (!ours && !zeros) return false;
-  }
-  return true;
+  size_t begins = length < sizeof magic ? length : sizeof magic;
+  return memcmp(pages, magic, begins) == 0 || memcmp(pages, zeros, begins) == 0;
 }
 
 Status superblock_read(OsFile *file, Superblock *out, uint32_t *page, SuperblockState *state) {
