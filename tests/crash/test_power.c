@@ -1,0 +1,352 @@
+/* Power cuts on the simulated disk: whatever the disk loses, the store comes back as some prefix of its committed
+ * transactions, with every one that was promised to be durable.
+ *
+ * One seed is one disk and a few lives on it. A life opens the store, checks it against the oracle, and works until the
+ * power goes at a call that the seed chose, be it in a commit, a flush, a compaction, a close, or the recovery from the
+ * cut before. COLONNADE_CRASH_SEED=n runs one seed alone and tells what it does. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/counters.h"
+#include "tests/crash/workload.h"
+#include "tests/support/simdisk.h"
+#include "tests/support/test.h"
+
+enum { STATES_MAX = 128, WRITERS = 2, WHY_BYTES = 1024 };
+
+typedef struct Run {
+  uint64_t seed, random;
+  SimDisk *disk;
+  Session *writers[WRITERS], *reader;
+  int sync_levels[WRITERS];
+  Workload work;
+  Oracle *states;          /* what each commit since the last known durable one left; the last is the newest */
+  size_t count, durable;   /* states[durable] and later ones may be found after a cut */
+  size_t snapshot;         /* what the reader's snapshot shows; SIZE_MAX: it has none */
+  bool trace;
+  char why[WHY_BYTES];
+} Run;
+
+static const char *const path = "/disk/store";
+
+/* ---- verdicts: false means that the store was wrong, and why[] says how ---- */
+
+static bool fault(Run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool fault(Run *r, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(r->why, sizeof r->why, format, arguments);
+  va_end(arguments);
+  return false;
+}
+
+static void tell(const Run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void tell(const Run *r, const char *format, ...) {
+  if (!r->trace) return;
+  va_list arguments;
+  va_start(arguments, format);
+  fprintf(stderr, "%8" PRIu64 "  ", simdisk_calls(r->disk));
+  vfprintf(stderr, format, arguments);
+  fputc('\n', stderr);
+  va_end(arguments);
+}
+
+static bool power_is_off(const Run *r) { return simdisk_power_is_off(r->disk); }
+static uint64_t below(Run *r, uint64_t bound) { return test_random_below(&r->random, bound); }
+static Oracle *newest(Run *r) { return &r->states[r->count - 1]; }
+
+/* A call failed: no wonder without power. */
+static bool failed(Run *r, const char *what, Status status) {
+  if (power_is_off(r)) return true;
+  return fault(r, "%s: %s: %s", what, status_name(status), status_last()->text);
+}
+
+/* ---- what is known ---- */
+
+static void forget_former_states(Run *r, size_t found) {
+  r->states[0] = r->states[found];
+  r->count = 1;
+  r->durable = 0;
+}
+
+static void push_state(Run *r, const Oracle *state) {
+  if (r->count == STATES_MAX) { /* the oldest that may be found stays; lives are made short enough */
+    fprintf(stderr, "seed %" PRIu64 ": a life has too many transactions\n", r->seed);
+    abort();
+  }
+  r->states[r->count++] = *state;
+}
+
+static void all_is_durable(Run *r) { r->durable = r->count - 1; }
+
+/* ---- comparing ---- */
+
+static bool same_as_newest(Run *r, Session *session, size_t state, const char *when) {
+  Oracle found;
+  char why[200];
+  Status status = oracle_read(session, &found);
+  if (status != KVSTORE_OK) return failed(r, when, status);
+  if (oracle_equal(&found, &r->states[state], r->work.now_ms, why, sizeof why)) return true;
+  return fault(r, "%s: %s", when, why);
+}
+
+static bool check_integrity(Run *r, Session *session) {
+  char *why = NULL;
+  Status status = session_check(session, &why);
+  return status == KVSTORE_OK || failed(r, "the integrity check", status);
+}
+
+/* After a cut: which of the states that may be there is it? */
+static bool find_state(Run *r) {
+  Oracle found;
+  char why[200] = "";
+  Status status = oracle_read(r->writers[0], &found);
+  if (status != KVSTORE_OK) return failed(r, "reading after a cut", status);
+  for (size_t i = r->count; i-- > r->durable;) {
+    if (!oracle_equal(&found, &r->states[i], r->work.now_ms, i + 1 == r->count ? why : NULL, sizeof why)) continue;
+    tell(r, "recovered state %zu of %zu to %zu", i, r->durable, r->count - 1);
+    forget_former_states(r, i);
+    return true;
+  }
+  for (size_t i = r->durable; i-- > 0;)
+    if (oracle_equal(&found, &r->states[i], r->work.now_ms, NULL, 0))
+      return fault(r, "%zu durable transactions are lost (of %zu)", r->durable - i, r->count);
+  return fault(r, "after a cut the store is at no commit; beside the newest one: %s", why);
+}
+
+/* ---- opening and closing ---- */
+
+static StoreOptions random_options(Run *r) {
+  StoreOptions o = { .os = simdisk_os(r->disk), .journal_mode = JOURNAL_WAL, .no_background = true, .log_bytes = 64 << 10 };
+  o.sync_level = (int)below(r, 3);
+  o.no_map = below(r, 4) == 0;
+  o.grace_ms = below(r, 2) ? 1 : 0;
+  return o;
+}
+
+static bool open_all(Run *r) {
+  StoreOptions options = random_options(r);
+  r->snapshot = SIZE_MAX;
+  for (int i = 0; i < WRITERS; i++) {
+    options.sync_level = r->sync_levels[i] = (int)below(r, 3);
+    Status status = session_open(path, &options, &r->writers[i]);
+    if (status != KVSTORE_OK) return failed(r, "open", status);
+  }
+  Status status = session_clone(r->writers[0], &r->reader);
+  return status == KVSTORE_OK || failed(r, "clone", status);
+}
+
+static bool close_one(Run *r, Session **session) {
+  Session *s = *session;
+  *session = NULL;
+  if (!s) return true;
+  Status status = session_close(s);
+  return status == KVSTORE_OK || failed(r, "close", status);
+}
+
+static bool close_all(Run *r) {
+  bool reader = close_one(r, &r->reader), first = close_one(r, &r->writers[0]), second = close_one(r, &r->writers[1]);
+  if (!(reader && first && second)) return false;
+  if (!power_is_off(r)) all_is_durable(r);
+  return true;
+}
+
+static bool reopen(Run *r) {
+  tell(r, "close and reopen");
+  if (!close_all(r)) return false;
+  if (power_is_off(r)) return true;
+  if (!open_all(r)) return false;
+  if (power_is_off(r)) return true;
+  return same_as_newest(r, r->writers[0], r->count - 1, "after a close");
+}
+
+/* ---- one step of a life ---- */
+
+static bool transact(Run *r) {
+  WorkTransaction t;
+  Oracle after;
+  Status status;
+  int writer = (int)below(r, WRITERS);
+  workload_next(&r->work, newest(r), &t, &after);
+  for (uint32_t i = 0; r->trace && i < t.count; i++) {
+    char text[128];
+    oracle_describe(&t.ops[i], text, sizeof text);
+    tell(r, "%s %s", t.autocommit ? "autocommit" : t.rollback ? "to be rolled back" : "in transaction", text);
+  }
+  WorkOutcome outcome = workload_run(r->writers[writer], &t, newest(r), r->work.now_ms, &status);
+  if (outcome == WORK_WRONG) return fault(r, "a statement answered %s: %s", status_name(status), status_last()->text);
+  if (outcome == WORK_REFUSED) return failed(r, "a statement", status);
+  bool changes = memcmp(newest(r), &after, sizeof after) != 0; /* a transaction without changes promises nothing */
+  if (changes) push_state(r, &after);
+  if (outcome == WORK_IN_DOUBT) return failed(r, "a commit", status);
+  if (changes && r->sync_levels[writer] == SYNC_FULL) all_is_durable(r);
+  tell(r, "state %zu, durable %zu", r->count - 1, r->durable);
+  return true;
+}
+
+static bool checkpoint(Run *r) {
+  tell(r, "checkpoint");
+  Status status = session_checkpoint(r->writers[0], (int)below(r, 4), NULL, NULL);
+  if (status != KVSTORE_OK) return failed(r, "a checkpoint", status);
+  all_is_durable(r);
+  return true;
+}
+
+static bool maintain(Run *r) {
+  tell(r, "maintain");
+  Status status = session_maintain(r->writers[1]);
+  return status == KVSTORE_OK || failed(r, "maintenance", status);
+}
+
+static bool synchronise(Run *r) {
+  tell(r, "sync");
+  Status status = session_sync(r->writers[below(r, WRITERS)]);
+  if (status != KVSTORE_OK) return failed(r, "a sync", status);
+  all_is_durable(r);
+  return true;
+}
+
+static bool use_snapshot(Run *r) {
+  Status status;
+  if (r->snapshot == SIZE_MAX) {
+    status = session_begin(r->reader, false);
+    if (status != KVSTORE_OK) return failed(r, "a snapshot", status);
+    r->snapshot = r->count - 1;
+    tell(r, "a snapshot is taken");
+    return true;
+  }
+  if (!same_as_newest(r, r->reader, r->snapshot, "an old snapshot")) return false;
+  r->snapshot = SIZE_MAX;
+  status = session_commit(r->reader);
+  return status == KVSTORE_OK || failed(r, "the end of a snapshot", status);
+}
+
+/* A snapshot is compared at one clock: it goes before the clock does. */
+static bool advance_clock(Run *r) {
+  if (r->snapshot != SIZE_MAX && !use_snapshot(r)) return false;
+  int64_t ms = 1 + (int64_t)below(r, 4000);
+  simdisk_advance(r->disk, ms);
+  r->work.now_ms += ms;
+  return true;
+}
+
+static bool step(Run *r) {
+  uint64_t what = below(r, 100);
+  if (what < 72) return transact(r);
+  if (what < 78) return checkpoint(r);
+  if (what < 81) return maintain(r);
+  if (what < 84) return synchronise(r);
+  if (what < 86) return reopen(r);
+  if (what < 89) return same_as_newest(r, r->writers[below(r, WRITERS)], r->count - 1, "reading");
+  if (what < 95) return use_snapshot(r);
+  if (what < 99) return advance_clock(r);
+  return check_integrity(r, r->reader);
+}
+
+/* ---- lives ---- */
+
+static bool live(Run *r) {
+  uint64_t calls = simdisk_calls(r->disk), cut_in_recovery = below(r, 4) == 0;
+  if (cut_in_recovery) simdisk_crash_at(r->disk, calls + 1 + below(r, 12));
+  if (!open_all(r)) return false;
+  if (!power_is_off(r) && !find_state(r)) return false;
+  if (!power_is_off(r) && !check_integrity(r, r->writers[0])) return false;
+  if (power_is_off(r)) return true;
+  uint64_t room = below(r, 5) == 0 ? 400 : 60;
+  simdisk_crash_at(r->disk, simdisk_calls(r->disk) + 1 + below(r, room));
+  for (size_t steps = 10 + below(r, STATES_MAX - 20); steps && !power_is_off(r); steps--)
+    if (!step(r)) return false;
+  if (!power_is_off(r) && below(r, 2) == 0) return close_all(r);
+  return true;
+}
+
+static bool cut(Run *r) {
+  tell(r, "the power is cut");
+  bool off = power_is_off(r);
+  if (!off) simdisk_crash_at(r->disk, simdisk_calls(r->disk) + 1);
+  /* The program that had the store open is gone; here it still has to give its memory back. */
+  Session *sessions[] = { r->reader, r->writers[0], r->writers[1] };
+  r->reader = r->writers[0] = r->writers[1] = NULL;
+  for (int i = 0; i < 3; i++) {
+    if (!sessions[i]) continue;
+    Status ignored = session_close(sessions[i]);
+    (void)ignored;
+  }
+  Status status = simdisk_crash(r->disk, test_random(&r->random));
+  simdisk_crash_at(r->disk, 0);
+  return status == KVSTORE_OK || fault(r, "the disk: %s", status_last()->text);
+}
+
+static bool run_lives(Run *r) {
+  for (uint64_t lives = 2 + below(r, 4); lives; lives--) {
+    if (!live(r)) return false;
+    if (!cut(r)) return false;
+  }
+  simdisk_crash_at(r->disk, 0);
+  if (!open_all(r) || !find_state(r) || !check_integrity(r, r->writers[1]) || !close_all(r)) return false;
+  if (!open_all(r) || !same_as_newest(r, r->writers[0], 0, "at the end")) return false;
+  return close_all(r);
+}
+
+typedef void (*Plant)(SimDisk *disk);
+
+static bool run_seed(uint64_t seed, Plant plant, bool trace, char why[WHY_BYTES]) {
+  Run *r = calloc(1, sizeof *r);
+  CHECK(r != NULL);
+  r->seed = r->random = seed;
+  r->trace = trace;
+  r->states = calloc(STATES_MAX, sizeof *r->states);
+  CHECK(r->states != NULL);
+  CHECK_OK(simdisk_create(seed, &r->disk));
+  if (trace) simdisk_trace(r->disk, stderr);
+  if (plant) plant(r->disk);
+  oracle_init(&r->states[0]);
+  r->count = 1;
+  r->snapshot = SIZE_MAX;
+  r->work = (Workload){ .random = seed ^ UINT64_C(0x9e3779b97f4a7c15),
+                        .next_stamp = 1,
+                        .now_ms = os_now_ms(simdisk_os(r->disk)),
+                        .short_lives = true,
+                        .bulk_one_in = below(r, 16) == 0 ? 10 : 0,
+                        .large_one_in = below(r, 2) ? 20 : 0 };
+  bool right = run_lives(r);
+  memcpy(why, r->why, sizeof r->why);
+  if (!right) cut(r);
+  simdisk_destroy(r->disk);
+  free(r->states);
+  free(r);
+  return right;
+}
+
+TEST(power, every_cut_leaves_a_prefix_of_the_commits_with_all_durable_ones) {
+  const char *one = getenv("COLONNADE_CRASH_SEED");
+  char why[WHY_BYTES];
+  uint64_t first = one ? strtoull(one, NULL, 10) : 1, count = one ? 1 : test_scaled(2000), wrong = 0;
+  for (uint64_t seed = first; seed < first + count && wrong < 10; seed++) {
+    if (run_seed(seed, NULL, one != NULL, why)) continue;
+    fprintf(stderr, "seed %" PRIu64 ": %s\n", seed, why);
+    wrong++;
+  }
+  CHECK_INT(wrong, 0);
+}
+
+/* ---- a harness that cannot fail proves nothing ---- */
+
+static void lie_about_the_log(SimDisk *disk) { simdisk_ignore_syncs_of(disk, "-wal"); }
+static void lie_about_the_file(SimDisk *disk) { simdisk_ignore_syncs_of(disk, "/store"); }
+static void lie_about_the_directory(SimDisk *disk) { simdisk_ignore_directory_syncs(disk, true); }
+
+static void check_that_it_is_found(Plant plant) {
+  char why[WHY_BYTES] = "";
+  uint64_t seed = 1;
+  while (seed <= 300 && run_seed(seed, plant, false, why)) seed++;
+  if (seed <= 300) fprintf(stderr, "found by seed %" PRIu64 ": %s\n", seed, why);
+  CHECK(seed <= 300);
+}
+
+TEST(power, a_sync_of_the_log_left_out_is_found) { check_that_it_is_found(lie_about_the_log); }
+TEST(power, a_sync_of_the_file_left_out_is_found) { check_that_it_is_found(lie_about_the_file); }
+TEST(power, a_sync_of_the_directory_left_out_is_found) { check_that_it_is_found(lie_about_the_directory); }
