@@ -100,7 +100,8 @@ static uint32_t image_lower_bound(const Chunk *chunk, uint32_t low, uint32_t hig
   for (uint32_t probes = 0; above - below > 1; probes++) {
     uint32_t probe = below + (above - below) / 2;
     if (probes < INTERPOLATIONS_MAX) {
-      double part = ((double)image - (double)minimum) / ((double)maximum - (double)minimum);
+      /* exact differences: far from zero, two images may be one double */
+      double part = (double)((uint64_t)image - (uint64_t)minimum) / (double)((uint64_t)maximum - (uint64_t)minimum);
       probe = below + (uint32_t)(part * (double)(above - below) + 0.5);
       if (probe <= below) probe = below + 1;
       if (probe >= above) probe = above - 1;
