@@ -404,7 +404,7 @@ Status kv_purge_expired(Session *session, uint32_t family, uint64_t *purged) {
   write_pin(session, &pin);
   Status status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK) status = walk(session, &pin, family, collect_expired, &keys);
-  Reader in = reader_over(keys.data, keys.length);
+  Reader in = keys.length ? reader_over(keys.data, keys.length) : (Reader){ 0 };
   while (status == KVSTORE_OK && reader_left(&in)) {
     status = kv_write_row(session, state, era, reader_bytes(&in), (Bytes){ 0 }, EXPIRY_NEVER, true);
     count++;
