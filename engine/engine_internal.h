@@ -311,6 +311,9 @@ void version_set_family(Version *v, FamilyState *state); /* adds or replaces, in
 void version_release(Version *v);
 /* Makes `v` current (takes the reference); the former one is retired and freed when nobody uses it. */
 void version_publish(Store *store, Version *v);
+/* Keeps the current version's memory, without a pin on its generation: for who holds maintenance. */
+Version *version_keep(Store *store);
+void version_let_go(Store *store, Version *v);
 void versions_reclaim(Store *store);
 void versions_destroy(Store *store);
 

@@ -402,11 +402,28 @@ static void free_unless_kept(void *context, const Extent *extent) {
   add_limbo(l, (LimboEntry){ extent->offset, extent_bytes(extent->length), extent->birth, l->draft->generation });
 }
 
-static Status fill_limbo(Store *store, const Manifest *from, Manifest *draft) {
+/* Runs that were adopted up to the draft's boundary and did not make it into the draft: merged away, or their era is over.
+ * No manifest ever named them, yet snapshots read them. */
+static void free_adopted(Limbo *l, const Version *from) {
+  uint64_t boundary = l->draft->replay.sequence - 1;
+  for (uint32_t f = 0; f < from->family_count; f++) {
+    for (uint32_t e = 0; e < from->families[f]->era_count; e++) {
+      const Era *era = &from->families[f]->eras[e];
+      for (uint32_t r = 0; r < era->run_count && era->runs[r].since; r++) {
+        const RunEntry *run = &era->runs[r].run->entry;
+        for (uint32_t i = 0; i < run->extent_count && era->runs[r].since <= boundary; i++) free_unless_kept(l, &run->extents[i]);
+      }
+    }
+  }
+}
+
+static Status fill_limbo(Store *store, const Version *version, Manifest *draft) {
+  const Manifest *from = version->manifest;
   Limbo l = { .store = store, .draft = draft };
   manifest_each_extent(draft, keep_offset, &l);
   if (l.status == KVSTORE_OK && l.kept_count) qsort(l.kept, l.kept_count, sizeof *l.kept, by_value);
   manifest_each_extent(from, free_unless_kept, &l);
+  free_adopted(&l, version);
   for (uint32_t i = 0; i < from->limbo_count; i++)
     if (generation_pinned(store, from->limbo[i].birth, from->limbo[i].death)) add_limbo(&l, from->limbo[i]);
   if (l.status == KVSTORE_OK) {
@@ -419,18 +436,6 @@ static Status fill_limbo(Store *store, const Manifest *from, Manifest *draft) {
   memory_release(l.kept);
   memory_release(l.entries);
   return l.status;
-}
-
-static void name_birth(Manifest *draft) {
-  for (uint32_t f = 0; f < draft->family_count; f++) {
-    for (uint32_t r = 0; r < draft->families[f].run_count; r++) {
-      RunEntry *run = &draft->families[f].runs[r];
-      for (uint32_t i = 0; i < run->extent_count; i++)
-        if (!run->extents[i].birth) run->extents[i].birth = draft->generation;
-      for (uint32_t i = 0; i < run->deletes_count; i++)
-        if (!run->deletes[i].extent.birth) run->deletes[i].extent.birth = draft->generation;
-    }
-  }
 }
 
 static Status write_manifest(Manifest *draft, SpaceJob *job) {
@@ -489,11 +494,12 @@ void generation_show(Store *store, const Manifest *manifest) {
 
 Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
   SharedPage *page = store->page;
-  const Manifest *from = atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
   if (shared_load(&page->failed))
     return status_fail(KVSTORE_IO, "a write failed: nothing more is written until every process has closed the store");
-  name_birth(draft);
-  TRY(fill_limbo(store, from, draft));
+  Version *from = version_keep(store);
+  Status limbo = fill_limbo(store, from, draft);
+  version_let_go(store, from);
+  TRY(limbo);
   draft->next_extent_id = shared_load(&page->next_extent) + 2; /* the manifest's own, too */
   TRY(write_manifest(draft, job));
   CRASH_POINT(manifest_before_sync);

@@ -21,7 +21,7 @@ typedef struct Extent {
   uint64_t offset;   /* in the file */
   uint64_t length;   /* of the data */
   uint64_t checksum; /* of the unit table */
-  uint64_t birth;    /* the generation that first named it */
+  uint64_t birth;    /* the generation in which it was written: an adopted run is read before a manifest names it */
 } Extent;
 
 /* What an extent of `length` data bytes takes in the file: data, its padding, 40 bytes a unit, whole pages. */

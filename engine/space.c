@@ -162,6 +162,7 @@ Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *o
   Store *store = job->store;
   Extent extent = { 0 };
   extent.length = length;
+  extent.birth = shared_load(&store->page->generation); /* whoever may read it has pinned this one or a later one */
   extent.id = atomic_fetch_add_explicit(&store->page->next_extent.word, 1, memory_order_relaxed);
   TRY(memory_grow(&job->extents, &job->extent_capacity, job->extent_count + 1, sizeof *job->extents));
   TRY(allocate(job, extent_bytes(length), &extent.offset));

@@ -123,6 +123,21 @@ void versions_destroy(Store *store) {
   }
 }
 
+Version *version_keep(Store *store) {
+  mutex_lock(&store->versions_lock);
+  Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
+  atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
+  mutex_unlock(&store->versions_lock);
+  return v;
+}
+
+void version_let_go(Store *store, Version *v) {
+  mutex_lock(&store->versions_lock);
+  atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel);
+  mutex_unlock(&store->versions_lock);
+  versions_reclaim(store);
+}
+
 /* ---- pins ---- */
 
 static Version *pin_current(Store *store, ReadPin *pin) {
