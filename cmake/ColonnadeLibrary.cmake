@@ -19,7 +19,7 @@ list(APPEND libraries m)
 list(REMOVE_DUPLICATES libraries)
 
 # Public functions begin with these; what is hidden by visibility stays hidden, and C++ templates go too.
-set(COLONNADE_PUBLIC_PREFIXES kvstore_ kvtable_ kvquery_ kvexpr_)
+set(COLONNADE_PUBLIC_PREFIXES kvstore_ kvtable_ kvquery_ kvexpr_ kvvalue_ kvcursor_)
 list(JOIN COLONNADE_PUBLIC_PREFIXES "*; " globals)
 file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/libcolonnade.map" CONTENT "{ global: @globals@*; local: *; };\n" @ONLY)
 set(language C)

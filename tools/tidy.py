@@ -27,7 +27,7 @@ LAYERS = {
     "vector": ["base", "os", "simd", "encodings"],
     "engine": ["base", "os", "simd", "encodings", "wal", "crypto", "rowstore", "columnar", "vector"],
     "query": ["base", "os", "simd", "encodings", "wal", "crypto", "rowstore", "columnar", "vector", "engine"],
-    "kvapi": ["base", "engine", "query"],
+    "kvapi": ["base", "os", "engine", "query"],
 }
 PUBLIC = "include/colonnade"
 SEES_PUBLIC_HEADERS = {"query", "kvapi"}

@@ -65,7 +65,7 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 #define KVTABLE_NULLABLE 1 /* may be null */
 #define KVTABLE_UTC      2 /* a timestamp is in UTC; without it, naive */
 
-#define KVTABLE_COLUMNS_MAX     1024
+#define KVTABLE_COLUMNS_MAX     1023
 #define KVTABLE_KEY_COLUMNS_MAX 16
 
 typedef struct KVColumnDefinition {

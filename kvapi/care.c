@@ -1,0 +1,120 @@
+/* care.c - what keeps a store well, and what it says of itself. */
+#include <limits.h>
+
+#include "base/memory.h"
+#include "kvapi/handle.h"
+
+_Static_assert(KVSTORE_CHECKPOINT_PASSIVE == (int)CHECKPOINT_PASSIVE &&
+                 KVSTORE_CHECKPOINT_FULL == (int)CHECKPOINT_FULL &&
+                 KVSTORE_CHECKPOINT_RESTART == (int)CHECKPOINT_RESTART &&
+                 KVSTORE_CHECKPOINT_TRUNCATE == (int)CHECKPOINT_TRUNCATE,
+               "one number");
+
+/* The clock of the machine; a store's own never steps back behind what it has seen (VIS-8). */
+int64_t kvstore_now_ms(void) { return os_now_ms(os_posix()); }
+
+int kvstore_sync(KVStore *pKV) {
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  return handle_leave(pKV, session_sync(pKV->session));
+}
+
+int kvstore_maintain(KVStore *kv) {
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  return handle_leave(kv, session_maintain(kv->session));
+}
+
+int kvstore_integrity_check(KVStore *pKV, char **pzErrMsg) {
+  if (pzErrMsg) *pzErrMsg = NULL;
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  return handle_leave(pKV, session_check(pKV->session, pzErrMsg));
+}
+
+static int pages_of(uint64_t bytes) {
+  uint64_t pages = bytes / PAGE_BYTES + (bytes % PAGE_BYTES != 0);
+  return pages > INT_MAX ? INT_MAX : (int)pages;
+}
+
+int kvstore_checkpoint(KVStore *pKV, int mode, int *pnLog, int *pnCkpt) {
+  uint64_t log_bytes = 0, settled_bytes = 0;
+  if (pnLog) *pnLog = 0;
+  if (pnCkpt) *pnCkpt = 0;
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  status = session_checkpoint(pKV->session, mode, &log_bytes, &settled_bytes);
+  if (status == KVSTORE_OK) {
+    if (pnLog) *pnLog = pages_of(log_bytes);
+    if (pnCkpt) *pnCkpt = pages_of(settled_bytes);
+    handle_tally(pKV, TALLY_CHECKPOINTS, 1);
+  }
+  return handle_leave(pKV, status);
+}
+
+/* ---- telling ---- */
+
+static uint64_t sum_of(KVStore *kv, Tally which) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < HANDLE_STRIPES; i++)
+    sum += atomic_load_explicit(&kv->stripes[i].tallies[which], memory_order_relaxed);
+  return sum;
+}
+
+static Status fill_stats(KVStore *kv, KVStoreStats *stats) {
+  StoreInfo info;
+  if (!stats) return bad_argument("the place for the statistics is NULL");
+  *stats = (KVStoreStats){ 0 };
+  TRY(session_info(kv->session, &info));
+  *stats = (KVStoreStats){ .nPuts = sum_of(kv, TALLY_PUTS),
+                           .nGets = sum_of(kv, TALLY_GETS),
+                           .nDeletes = sum_of(kv, TALLY_DELETES),
+                           .nIterations = sum_of(kv, TALLY_ITERATIONS),
+                           .nErrors = sum_of(kv, TALLY_ERRORS),
+                           .nBytesRead = sum_of(kv, TALLY_BYTES_READ),
+                           .nBytesWritten = sum_of(kv, TALLY_BYTES_WRITTEN),
+                           .nWalCommits = sum_of(kv, TALLY_COMMITS),
+                           .nCheckpoints = sum_of(kv, TALLY_CHECKPOINTS),
+                           .nTtlExpired = sum_of(kv, TALLY_TTL_EXPIRED),
+                           .nTtlPurged = sum_of(kv, TALLY_TTL_PURGED),
+                           .nDbPages = info.file_bytes / PAGE_BYTES };
+  return KVSTORE_OK;
+}
+
+int kvstore_stats(KVStore *pKV, KVStoreStats *pStats) {
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  return handle_leave(pKV, fill_stats(pKV, pStats));
+}
+
+int kvstore_stats_reset(KVStore *pKV) {
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  for (size_t i = 0; i < HANDLE_STRIPES; i++)
+    for (int t = 0; t < TALLY_COUNT; t++) atomic_store_explicit(&pKV->stripes[i].tallies[t], 0, memory_order_relaxed);
+  return handle_leave(pKV, KVSTORE_OK);
+}
+
+static Status fill_info(KVStore *kv, KVStoreInfo *out) {
+  StoreInfo info;
+  if (!out) return bad_argument("the place for the facts is NULL");
+  if (out->struct_size != sizeof *out) return bad_argument("struct_size is not set: begin with KVSTORE_INFO_INIT");
+  *out = (KVStoreInfo)KVSTORE_INFO_INIT;
+  TRY(session_info(kv->session, &info));
+  out->format = info.format;
+  out->generation = info.generation;
+  out->sequence = info.sequence;
+  out->file_bytes = info.file_bytes;
+  out->log_bytes = info.log_bytes;
+  out->log_bytes_used = info.log_bytes_used;
+  out->extent_bytes = info.extent_bytes;
+  out->limbo_bytes = info.limbo_bytes;
+  out->family_count = info.family_count;
+  return KVSTORE_OK;
+}
+
+int kvstore_info(KVStore *kv, KVStoreInfo *info) {
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  return handle_leave(kv, fill_info(kv, info));
+}

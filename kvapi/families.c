@@ -1,0 +1,168 @@
+/* families.c - families by name, transactions, and the care of a store. */
+#include <limits.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kvapi/handle.h"
+#include "kvapi/names.h"
+
+/* ---- transactions ---- */
+
+int kvstore_begin(KVStore *pKV, int wrflag) {
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  return handle_leave(pKV, session_begin(pKV->session, wrflag != 0));
+}
+
+int kvstore_commit(KVStore *pKV) {
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  bool writing = session_transaction(pKV->session) == 2;
+  status = session_commit(pKV->session);
+  if (writing) births_settle(pKV, status != KVSTORE_OK);
+  if (writing && status == KVSTORE_OK) handle_committed(pKV);
+  return handle_leave(pKV, status);
+}
+
+int kvstore_rollback(KVStore *pKV) {
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  bool writing = session_transaction(pKV->session) == 2;
+  status = session_rollback(pKV->session);
+  if (writing) births_settle(pKV, true);
+  return handle_leave(pKV, status);
+}
+
+/* ---- names ---- */
+
+Status name_argument(const char *name) {
+  if (!name) return bad_argument("the name is NULL");
+  size_t length = strlen(name);
+  if (length == 0 || length > FAMILY_NAME_MAX)
+    return status_fail(KVSTORE_ERROR, "a name of %zu bytes: names have 1 to %u", length, FAMILY_NAME_MAX);
+  if (length >= 2 && name[0] == '_' && name[1] == '_')
+    return status_fail(KVSTORE_ERROR, "%s: names that begin with __ are reserved", name);
+  return KVSTORE_OK;
+}
+
+Status name_find(KVStore *kv, const char *name, int kind, uint32_t *family) {
+  FamilyInfo info;
+  TRY(name_argument(name));
+  TRY(family_find(kv->session, name, &info));
+  if (info.kind != kind)
+    return status_fail(KVSTORE_SCHEMA, "%s is a %s", name, info.kind == FAMILY_TABLE ? "table" : "key-value family");
+  *family = info.id;
+  return KVSTORE_OK;
+}
+
+Status name_list(KVStore *kv, int kind, char ***names, size_t *count) {
+  FamilyInfo *families = NULL;
+  size_t family_count = 0, n = 0;
+  TRY(family_list(kv->session, &families, &family_count));
+  char **list = memory_allocate_zeroed(memory_array_size(family_count, sizeof *list));
+  Status status = list ? KVSTORE_OK : status_nomem();
+  for (size_t i = 0; i < family_count && status == KVSTORE_OK; i++) {
+    if (families[i].hidden || families[i].kind != kind || families[i].id == FAMILY_DEFAULT_ID) continue;
+    list[n] = memory_copy_string(families[i].name);
+    if (!list[n++]) status = status_nomem();
+  }
+  memory_release(families);
+  if (status == KVSTORE_OK && n) {
+    *names = list;
+    *count = n;
+    return KVSTORE_OK;
+  }
+  for (size_t i = 0; i < n; i++) memory_release(list[i]);
+  memory_release(list);
+  return status;
+}
+
+/* ---- families ---- */
+
+static Status family_handle(KVStore *kv, uint32_t family, Birth *birth, KVColumnFamily **out) {
+  KVColumnFamily *cf = memory_allocate_zeroed(sizeof *cf);
+  if (!cf) {
+    birth_release(birth);
+    return status_nomem();
+  }
+  cf->magic = MAGIC_FAMILY;
+  cf->family = family;
+  cf->kv = kv;
+  cf->birth = birth;
+  handle_retain(kv);
+  *out = cf;
+  return KVSTORE_OK;
+}
+
+static Status create_family(KVStore *kv, const char *name, KVColumnFamily **out) {
+  uint32_t family = 0;
+  Birth *birth = NULL;
+  if (!out) return bad_argument("the place for the family is NULL");
+  TRY(name_argument(name));
+  Status status = family_create(kv->session, name, FAMILY_KV, NULL, &family);
+  if (status == KVSTORE_CONSTRAINT)
+    return status_context(KVSTORE_ERROR, "cannot create the family"); /* as the contract */
+  TRY(status);
+  handle_wrote(kv);
+  TRY(birth_note(kv, family, &birth));
+  return family_handle(kv, family, birth, out);
+}
+
+int kvstore_cf_create(KVStore *pKV, const char *zName, KVColumnFamily **ppCF) {
+  if (ppCF) *ppCF = NULL;
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  return handle_leave(pKV, create_family(pKV, zName, ppCF));
+}
+
+static Status open_family(KVStore *kv, const char *name, KVColumnFamily **out) {
+  uint32_t family = 0;
+  if (!out) return bad_argument("the place for the family is NULL");
+  TRY(name_find(kv, name, FAMILY_KV, &family));
+  return family_handle(kv, family, birth_find(kv, family), out);
+}
+
+int kvstore_cf_open(KVStore *pKV, const char *zName, KVColumnFamily **ppCF) {
+  if (ppCF) *ppCF = NULL;
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  return handle_leave(pKV, open_family(pKV, zName, ppCF));
+}
+
+int kvstore_cf_get_default(KVStore *pKV, KVColumnFamily **ppCF) {
+  if (ppCF) *ppCF = NULL;
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  if (!ppCF) return handle_leave(pKV, bad_argument("the place for the family is NULL"));
+  return handle_leave(pKV, family_handle(pKV, FAMILY_DEFAULT_ID, NULL, ppCF));
+}
+
+int kvstore_cf_drop(KVStore *pKV, const char *zName) {
+  Status status = handle_enter(pKV);
+  uint32_t family = 0;
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  status = name_find(pKV, zName, FAMILY_KV, &family);
+  if (status == KVSTORE_OK) status = family_drop(pKV->session, family);
+  if (status == KVSTORE_OK) handle_wrote(pKV);
+  return handle_leave(pKV, status);
+}
+
+int kvstore_cf_list(KVStore *pKV, char ***pazNames, int *pnCount) {
+  if (pazNames) *pazNames = NULL;
+  if (pnCount) *pnCount = 0;
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  if (!pazNames || !pnCount) return handle_leave(pKV, bad_argument("the place for the names is NULL"));
+  size_t count = 0;
+  status = name_list(pKV, FAMILY_KV, pazNames, &count);
+  *pnCount = (int)count; /* at most FAMILIES_MAX */
+  return handle_leave(pKV, status);
+}
+
+void kvstore_cf_close(KVColumnFamily *pCF) {
+  if (!pCF || pCF->magic != MAGIC_FAMILY) return;
+  pCF->magic = MAGIC_DEAD;
+  birth_release(pCF->birth);
+  handle_release(pCF->kv);
+  memory_release(pCF);
+}

@@ -1,0 +1,178 @@
+/* handle.c - the life of a handle, and how a close waits for the calls inside.
+ *
+ * A call adds one to its stripe's `inside` and takes it away at its end. A close adds STRIPE_CLOSING to every stripe:
+ * who comes later sees it and turns back; who leaves sees it, and then takes itself out and wakes the close under the
+ * lock. So a leaver never looks at a handle that may be gone: the last look of the close is under the lock too. */
+#include "kvapi/handle.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "kvapi/message.h"
+
+static _Atomic uint64_t handles_made;
+
+KVStore *handle_create(Session *session, uint32_t checkpoint_commits) {
+  KVStore *kv = memory_allocate_aligned(STRIPE_ALIGNMENT, sizeof *kv);
+  if (!kv) return NULL;
+  memset(kv, 0, sizeof *kv);
+  kv->magic = MAGIC_STORE;
+  kv->number = atomic_fetch_add_explicit(&handles_made, 1, memory_order_relaxed) + 1;
+  kv->session = session;
+  kv->checkpoint_commits = checkpoint_commits;
+  atomic_store_explicit(&kv->references, 1, memory_order_relaxed);
+  mutex_init(&kv->lock);
+  condition_init(&kv->left);
+  return kv;
+}
+
+void handle_retain(KVStore *kv) { atomic_fetch_add_explicit(&kv->references, 1, memory_order_relaxed); }
+
+void handle_release(KVStore *kv) {
+  if (!kv || atomic_fetch_sub_explicit(&kv->references, 1, memory_order_acq_rel) != 1) return;
+  ASSERT(!kv->session, "API-1");
+  mutex_destroy(&kv->lock);
+  condition_destroy(&kv->left);
+  kv->magic = MAGIC_DEAD;
+  memory_release_aligned(kv);
+}
+
+static bool someone_inside(KVStore *kv) {
+  for (size_t i = 0; i < HANDLE_STRIPES; i++) {
+    uint64_t inside = atomic_load_explicit(&kv->stripes[i].inside, memory_order_acquire);
+    if (inside & (STRIPE_CLOSING - 1)) return true;
+  }
+  return false;
+}
+
+Status handle_close(KVStore *kv) {
+  for (size_t i = 0; i < HANDLE_STRIPES; i++) {
+    uint64_t before = atomic_fetch_or_explicit(&kv->stripes[i].inside, STRIPE_CLOSING, memory_order_acq_rel);
+    if (i == 0 && before & STRIPE_CLOSING) return status_fail(KVSTORE_ERROR, "the store is closed already");
+  }
+  mutex_lock(&kv->lock);
+  while (someone_inside(kv)) condition_wait(&kv->left, &kv->lock);
+  mutex_unlock(&kv->lock);
+  births_settle(kv, session_transaction(kv->session) == 2);
+  Session *session = kv->session;
+  kv->session = NULL;
+  return session_close(session);
+}
+
+static void step_out(KVStore *kv) {
+  _Atomic uint64_t *inside = &handle_stripe(kv)->inside;
+  uint64_t before = atomic_load_explicit(inside, memory_order_relaxed);
+  while (LIKELY(!(before & STRIPE_CLOSING))) {
+    if (atomic_compare_exchange_weak_explicit(inside, &before, before - 1, memory_order_release, memory_order_relaxed))
+      return;
+  }
+  mutex_lock(&kv->lock);
+  atomic_fetch_sub_explicit(inside, 1, memory_order_release);
+  condition_broadcast(&kv->left);
+  mutex_unlock(&kv->lock);
+}
+
+Status handle_enter(KVStore *kv) {
+  if (UNLIKELY(!handle_is_store(kv)))
+    return status_fail(KVSTORE_ERROR, kv ? "this is no open store" : "the store is NULL");
+  uint64_t before = atomic_fetch_add_explicit(&handle_stripe(kv)->inside, 1, memory_order_acquire);
+  if (LIKELY(!(before & STRIPE_CLOSING))) return KVSTORE_OK;
+  step_out(kv);
+  return status_fail(KVSTORE_ERROR, "the store is closed");
+}
+
+int handle_refuse(KVStore *kv, Status status) {
+  message_keep(handle_is_store(kv) ? kv->number : MESSAGE_NO_HANDLE, status);
+  return status;
+}
+
+static int leave(KVStore *kv, Status status, bool message) {
+  if (UNLIKELY(status != KVSTORE_OK)) {
+    if (message) message_keep(kv->number, status);
+    if (status != KVSTORE_NOTFOUND) handle_tally(kv, TALLY_ERRORS, 1);
+  }
+  step_out(kv);
+  return status;
+}
+
+int handle_leave(KVStore *kv, Status status) { return leave(kv, status, true); }
+int handle_leave_lookup(KVStore *kv, Status status) { return leave(kv, status, status != KVSTORE_NOTFOUND); }
+
+void handle_committed(KVStore *kv) {
+  handle_tally(kv, TALLY_COMMITS, 1);
+  if (LIKELY(!kv->checkpoint_commits)) return;
+  uint64_t before = atomic_fetch_add_explicit(&kv->commits_since, 1, memory_order_relaxed);
+  if (before + 1 < kv->checkpoint_commits) return;
+  atomic_store_explicit(&kv->commits_since, 0, memory_order_relaxed);
+  /* The commit stands whatever becomes of this: the next count, or the log itself, asks again. */
+  if (session_checkpoint(kv->session, CHECKPOINT_PASSIVE, NULL, NULL) == KVSTORE_OK)
+    handle_tally(kv, TALLY_CHECKPOINTS, 1);
+}
+
+void handle_wrote(KVStore *kv) {
+  if (!session_transaction(kv->session)) handle_committed(kv);
+}
+
+/* ---- births ---- */
+
+Status birth_note(KVStore *kv, uint32_t family, Birth **birth) {
+  *birth = NULL;
+  if (session_transaction(kv->session) != 2) return KVSTORE_OK;
+  Birth *made = memory_allocate(sizeof *made);
+  if (!made) return status_nomem();
+  atomic_init(&made->references, 2);
+  atomic_init(&made->undone, false);
+  made->family = family;
+  mutex_lock(&kv->lock);
+  made->next = kv->births;
+  kv->births = made;
+  mutex_unlock(&kv->lock);
+  *birth = made;
+  return KVSTORE_OK;
+}
+
+Birth *birth_find(KVStore *kv, uint32_t family) {
+  mutex_lock(&kv->lock);
+  Birth *birth = kv->births;
+  while (birth && birth->family != family) birth = birth->next;
+  if (birth) atomic_fetch_add_explicit(&birth->references, 1, memory_order_relaxed);
+  mutex_unlock(&kv->lock);
+  return birth;
+}
+
+void birth_release(Birth *birth) {
+  if (birth && atomic_fetch_sub_explicit(&birth->references, 1, memory_order_acq_rel) == 1) memory_release(birth);
+}
+
+void births_settle(KVStore *kv, bool undone) {
+  mutex_lock(&kv->lock);
+  Birth *birth = kv->births;
+  kv->births = NULL;
+  mutex_unlock(&kv->lock);
+  while (birth) {
+    Birth *next = birth->next;
+    if (undone) atomic_store_explicit(&birth->undone, true, memory_order_release);
+    birth_release(birth);
+    birth = next;
+  }
+}
+
+/* ---- arguments ---- */
+
+Status bad_argument(const char *what) { return status_fail(KVSTORE_ERROR, "%s", what); }
+
+Status bytes_argument(const void *data, int length, const char *what, Bytes *out) {
+  if (UNLIKELY(length < 0)) return status_fail(KVSTORE_ERROR, "the %s has a negative length: %d", what, length);
+  if (UNLIKELY(!data && length))
+    return status_fail(KVSTORE_ERROR, "the %s is NULL, but its length is %d", what, length);
+  *out = (Bytes){ data, (size_t)length };
+  return KVSTORE_OK;
+}
+
+Status expiry_argument(int64_t expire_ms, int64_t *expiry) {
+  if (UNLIKELY(expire_ms < 0))
+    return status_fail(KVSTORE_ERROR, "an expiry before 1970: %lld (0 is never)", (long long)expire_ms);
+  *expiry = expire_ms ? expire_ms : EXPIRY_NEVER;
+  return KVSTORE_OK;
+}

@@ -1,0 +1,132 @@
+/* handle.h - what a KVStore is: a session, who is inside, what was counted, and the handles that hang on it.
+ *
+ * Life: open or clone -> any number of calls -> close. Families, tables, iterators, queries and cursors hold a
+ * reference, so that closing them after the store is harmless, and calls on them then are refused.
+ *
+ * Threads: calls say handle_enter and handle_leave; a close waits until nobody is inside (API-2). Counters lie in
+ * stripes, a thread to a stripe as far as they go round, so that threads that share a handle do not share a cache line.
+ */
+#ifndef COLONNADE_KVAPI_HANDLE_H
+#define COLONNADE_KVAPI_HANDLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "colonnade/kvstore.h"
+#include "engine/engine.h"
+#include "os/thread.h"
+
+/* The counters of KVStoreStats, in its order, without the gauge. */
+typedef enum Tally {
+  TALLY_PUTS,
+  TALLY_GETS,
+  TALLY_DELETES,
+  TALLY_ITERATIONS,
+  TALLY_ERRORS,
+  TALLY_BYTES_READ,
+  TALLY_BYTES_WRITTEN,
+  TALLY_COMMITS,
+  TALLY_CHECKPOINTS,
+  TALLY_TTL_EXPIRED,
+  TALLY_TTL_PURGED,
+  TALLY_COUNT
+} Tally;
+
+enum { HANDLE_STRIPES = 16, STRIPE_ALIGNMENT = 128 };
+
+typedef struct Stripe {
+  _Alignas(STRIPE_ALIGNMENT) _Atomic uint64_t inside; /* calls in progress; with STRIPE_CLOSING: no more */
+  _Atomic uint64_t tallies[TALLY_COUNT];
+} Stripe;
+#define STRIPE_CLOSING (UINT64_C(1) << 32)
+
+/* What tells one kind of handle from another, and from freed memory as far as that can be told. */
+enum {
+  MAGIC_STORE = 0x4b565331,
+  MAGIC_FAMILY,
+  MAGIC_ITERATOR,
+  MAGIC_TABLE,
+  MAGIC_QUERY,
+  MAGIC_CURSOR,
+  MAGIC_ROW,
+  MAGIC_DEAD = 0x64656164,
+};
+
+/* A family or table that a transaction of the handle created: whoever holds a handle to it learns of the rollback. (Its
+ * id may be given again then.) */
+typedef struct Birth {
+  _Atomic uint32_t references;
+  _Atomic bool undone;
+  uint32_t family;
+  struct Birth *next; /* of the open transaction's; under the handle's lock */
+} Birth;
+
+struct KVStore {
+  uint32_t magic;
+  uint64_t number; /* for messages; never given twice */
+  Session *session;
+  uint32_t checkpoint_commits;    /* 0: never by the count */
+  _Atomic uint64_t commits_since; /* the last checkpoint by the count */
+  _Atomic uint32_t references;
+  Mutex lock; /* guards births; what a close waits on */
+  Condition left;
+  Birth *births;
+  Stripe stripes[HANDLE_STRIPES];
+};
+
+struct KVColumnFamily {
+  uint32_t magic;
+  uint32_t family;
+  KVStore *kv;
+  Birth *birth; /* NULL: committed when it was opened */
+};
+
+/* A handle around a session, which it takes over; NULL when there is no memory. */
+KVStore *handle_create(Session *session, uint32_t checkpoint_commits);
+void handle_retain(KVStore *kv);
+void handle_release(KVStore *kv); /* NULL is allowed */
+/* Keeps new calls out, waits for those inside, closes the session. */
+Status handle_close(KVStore *kv);
+
+/* Begins a call: KVSTORE_ERROR when `kv` is none, or closed. Then every way out is handle_leave. */
+Status handle_enter(KVStore *kv) MUST_CHECK;
+/* Ends it: remembers the failure and counts it. Returns `status`. */
+int handle_leave(KVStore *kv, Status status);
+/* The same where KVSTORE_NOTFOUND is an answer, and leaves no message. */
+int handle_leave_lookup(KVStore *kv, Status status);
+/* A call that never got in: remembers the failure where it can. */
+int handle_refuse(KVStore *kv, Status status);
+
+static inline bool handle_is_store(const KVStore *kv) { return kv && kv->magic == MAGIC_STORE; }
+static inline Stripe *handle_stripe(KVStore *kv) { return &kv->stripes[thread_number() % HANDLE_STRIPES]; }
+static inline void handle_tally(KVStore *kv, Tally which, uint64_t n) {
+  atomic_fetch_add_explicit(&handle_stripe(kv)->tallies[which], n, memory_order_relaxed);
+}
+/* Counts a write of the session that was a transaction by itself, and checkpoints when the count says so. */
+void handle_wrote(KVStore *kv);
+/* Counts a commit. */
+void handle_committed(KVStore *kv);
+
+/* ---- births ---- */
+/* Notes a family that the open transaction created; *birth is NULL without one. */
+Status birth_note(KVStore *kv, uint32_t family, Birth **birth) MUST_CHECK;
+/* The birth of a family, when the open transaction created it; else NULL. */
+Birth *birth_find(KVStore *kv, uint32_t family);
+void birth_release(Birth *birth); /* NULL is allowed */
+/* The transaction has ended. */
+void births_settle(KVStore *kv, bool undone);
+static inline Status birth_check(const Birth *birth) {
+  if (LIKELY(!birth || !atomic_load_explicit(&birth->undone, memory_order_acquire))) return KVSTORE_OK;
+  return status_fail(KVSTORE_NOTFOUND, "the transaction that created it has been rolled back");
+}
+
+/* ---- arguments ---- */
+Status bad_argument(const char *what) MUST_CHECK; /* KVSTORE_ERROR: "what" */
+/* Bytes of a pointer and an int: not negative, not NULL when there are some. `what` names them in the message. */
+Status bytes_argument(const void *data, int length, const char *what, Bytes *out) MUST_CHECK;
+/* An expiry as the engine has it: 0 is never; a negative one is refused. */
+Status expiry_argument(int64_t expire_ms, int64_t *expiry) MUST_CHECK;
+
+#endif

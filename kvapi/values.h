@@ -1,0 +1,29 @@
+/* values.h - KVValue and KVColumnData on the one side, Value and ColumnArray (base/schema.h) on the other. */
+#ifndef COLONNADE_KVAPI_VALUES_H
+#define COLONNADE_KVAPI_VALUES_H
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "base/schema.h"
+#include "colonnade/kvtable.h"
+
+/* A value for this column, of exactly its type: a number that the column holds exactly, a string type for another, else
+ * the type itself. KVSTORE_TYPE names column and value. Whether a null may be there is the engine's question. Strings
+ * stay borrowed. */
+Status value_for_column(const KVValue *given, const Column *column, Value *out) MUST_CHECK;
+/* A value as a parameter of a filter, which compares numbers of any type. `index` is for the message. */
+Status value_for_filter(const KVValue *given, size_t index, Value *out) MUST_CHECK;
+/* The way back; strings stay borrowed. */
+KVValue value_to_caller(const Value *value);
+
+/* A caller's column as the engine's arrays, of `row_count` (at least 1) rows: what has to be made comes from the arena,
+ * the rest stays borrowed. KVSTORE_TYPE, KVSTORE_ERROR name column and row. */
+Status column_from_caller(const KVColumnData *given, const Column *column, uint32_t row_count, Arena *arena,
+                          ColumnArray *out) MUST_CHECK;
+/* Entry `from` and what follows of an engine's array as a caller's column. */
+KVColumnData column_to_caller(const ColumnArray *array, ColumnType type, uint32_t from);
+/* A column's definition; the name stays borrowed. */
+KVColumnDefinition definition_of(const Column *column);
+
+#endif
