@@ -1,0 +1,511 @@
+#include "tests/model/model_run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "tests/model/model_check.h"
+#include "tests/support/test.h"
+
+enum { SNAPSHOTS_MAX = 10, BATCH_ROWS_MAX = 3000, BULK_ROWS = 66000, NAMES = 14, LIFE_OPERATIONS = 2500, CUT_LIFE_OPERATIONS = 500 };
+
+/* Something that must go on showing one step. */
+typedef struct Held {
+  enum { HELD_NOTHING, HELD_READING, HELD_TABLE, HELD_ITERATOR } kind;
+  uint64_t step;
+  int64_t now;           /* the clock of views and iterators; reading sessions read it each time */
+  uint32_t slot;
+  bool reverse, inside;  /* made inside the open transaction */
+  Session *reader;
+  TableSnapshot table;
+  KvIterator *iterator;
+} Held;
+
+typedef struct Run {
+  const ModelWorld *world;
+  uint64_t random;
+  Model model;
+  ModelCheck check;
+  StoreOptions options;
+  Session *session, *other;
+  bool failed_inside;      /* a statement of the open transaction failed */
+  uint64_t operations;
+  Held held[SNAPSHOTS_MAX];
+} Run;
+
+static uint64_t below(Run *r, uint64_t bound) { return test_random_below(&r->random, bound); }
+static bool one_in(Run *r, uint64_t bound) { return below(r, bound) == 0; }
+static int64_t now_of(Run *r) { return session_now_ms(r->session); }
+/* What a session outside the transaction sees. */
+static uint64_t committed(const Run *r) { return r->model.in_transaction ? r->model.begin_step : r->model.step; }
+
+static ModelFamily *slot_family(Run *r, uint32_t slot) { return &r->model.families[slot]; }
+
+static int64_t some_expiry(Run *r) {
+  if (!one_in(r, 4)) return EXPIRY_NEVER;
+  return now_of(r) + (int64_t)below(r, 4000) - 20;
+}
+
+static uint32_t some_key(Run *r, uint32_t slot) {
+  const ModelFamily *f = slot_family(r, slot);
+  if (f->shape == SHAPE_TABLE_NO_KEY) return f->low + (uint32_t)below(r, f->key_count - f->low + 2);
+  if (one_in(r, 2)) return (uint32_t)below(r, 40); /* some keys are written over and over */
+  return (uint32_t)below(r, f->key_count);
+}
+
+static ModelVersion some_version(Run *r) {
+  return (ModelVersion){ .expiry = some_expiry(r), .number = (uint32_t)test_random(&r->random),
+                         .text = (uint32_t)test_random(&r->random) };
+}
+
+/* ---- key-value families ---- */
+
+/* A session that reads an expired row may take it away. */
+static void look(Run *r, Session *s, uint32_t slot, uint32_t key, uint64_t step) {
+  uint64_t evicted = counter_get(COUNTER_evictions);
+  check_key(&r->check, s, slot, key, step, now_of(r));
+  if (counter_get(COUNTER_evictions) > evicted) model_delete(&r->model, slot, key);
+}
+
+static void put(Run *r, uint32_t slot) {
+  ModelFamily *f = slot_family(r, slot);
+  uint32_t key = some_key(r, slot);
+  ModelVersion v = some_version(r);
+  bool inserted = false, if_absent = one_in(r, 5);
+  const ModelVersion *there = check_live(&r->check, slot, key, r->model.step, now_of(r));
+  CHECK_OK(kv_put(r->session, f->id, shape_kv_key(f->shape, key), shape_kv_value(v.number), v.expiry,
+                  if_absent ? KV_PUT_IF_ABSENT : KV_PUT_ALWAYS, &inserted));
+  if (if_absent) CHECK_INT(inserted, there == NULL);
+  if (!if_absent || inserted) model_write(&r->model, slot, key, v);
+  look(r, r->session, slot, key, r->model.step);
+}
+
+static void delete_key(Run *r, uint32_t slot) {
+  ModelFamily *f = slot_family(r, slot);
+  uint32_t key = some_key(r, slot);
+  const ModelVersion *live = check_live(&r->check, slot, key, r->model.step, now_of(r));
+  Status status = kv_delete(r->session, f->id, shape_kv_key(f->shape, key));
+  CHECK_STATUS(status, live ? KVSTORE_OK : KVSTORE_NOTFOUND);
+  if (model_row(&r->model, slot, key, r->model.step)) model_delete(&r->model, slot, key);
+}
+
+static void purge(Run *r, uint32_t slot) {
+  ModelFamily *f = slot_family(r, slot);
+  uint64_t expired = 0, purged = 0;
+  int64_t now = now_of(r);
+  for (uint32_t key = 0; key < f->key_count; key++) {
+    const ModelVersion *v = model_row(&r->model, slot, key, r->model.step);
+    if (!v || v->expiry > now) continue;
+    model_delete(&r->model, slot, key);
+    expired++;
+  }
+  CHECK_OK(kv_purge_expired(r->session, f->id, &purged));
+  if (r->check.reclaims) CHECK(purged <= expired);
+  else CHECK_INT(purged, expired);
+}
+
+/* ---- tables ---- */
+
+typedef struct Rows {
+  uint32_t count;
+  uint32_t *keys;
+  ModelVersion *versions;
+  Arena arena;
+  ColumnArray columns[MODEL_COLUMNS_MAX];
+  int64_t *expiry;
+  ColumnBatch batch;
+} Rows;
+
+static void rows_make(Run *r, uint32_t slot, uint32_t count, Rows *rows) {
+  const ModelFamily *f = slot_family(r, slot);
+  Schema schema = shape_schema(f->shape);
+  memset(rows, 0, sizeof *rows);
+  rows->count = count;
+  rows->keys = arena_allocate(&rows->arena, count * sizeof *rows->keys);
+  rows->versions = arena_allocate(&rows->arena, count * sizeof *rows->versions);
+  rows->expiry = arena_allocate(&rows->arena, count * sizeof *rows->expiry);
+  void *values[MODEL_COLUMNS_MAX];
+  uint8_t *nulls[MODEL_COLUMNS_MAX];
+  for (uint32_t c = 0; c < schema.column_count; c++) {
+    values[c] = arena_allocate_zeroed(&rows->arena, count * type_array_width(schema.columns[c].type));
+    nulls[c] = arena_allocate_zeroed(&rows->arena, count);
+    rows->columns[c] = (ColumnArray){ values[c], schema.columns[c].flags & COLUMN_NULLABLE ? nulls[c] : NULL };
+  }
+  bool expires = one_in(r, 3), in_order = one_in(r, 2);
+  uint32_t first = some_key(r, slot);
+  for (uint32_t i = 0; i < count; i++) {
+    Value row[MODEL_COLUMNS_MAX];
+    rows->versions[i] = some_version(r);
+    if (!expires) rows->versions[i].expiry = EXPIRY_NEVER;
+    rows->expiry[i] = rows->versions[i].expiry;
+    if (f->shape == SHAPE_TABLE_NO_KEY) rows->keys[i] = f->key_count + i;
+    else rows->keys[i] = in_order ? (first + i) % MODEL_KEYS : some_key(r, slot);
+    size_t columns = shape_row(f->shape, rows->keys[i], &rows->versions[i], &rows->arena, row);
+    for (size_t c = 0; c < columns; c++) {
+      if (row[c].is_null) nulls[c][i] = 1;
+      else value_to_array(&row[c], values[c], i);
+    }
+  }
+  rows->batch = (ColumnBatch){ count, schema.column_count, rows->columns, expires ? rows->expiry : NULL };
+}
+
+static bool batch_may_be_inserted(Run *r, uint32_t slot, const Rows *rows) {
+  int64_t now = now_of(r);
+  bool fits = true;
+  uint8_t *seen = calloc(MODEL_KEYS, 1);
+  for (uint32_t i = 0; i < rows->count && fits; i++) {
+    fits = !seen[rows->keys[i]] && !check_live(&r->check, slot, rows->keys[i], r->model.step, now);
+    seen[rows->keys[i]] = 1;
+  }
+  free(seen);
+  return fits;
+}
+
+static void write_batch(Run *r, uint32_t slot, uint32_t count) {
+  ModelFamily *f = slot_family(r, slot);
+  Rows rows;
+  rows_make(r, slot, count, &rows);
+  bool no_key = f->shape == SHAPE_TABLE_NO_KEY;
+  int mode = one_in(r, 4) ? TABLE_INSERT : TABLE_UPSERT;
+  uint64_t first = 0;
+  bool fits = no_key || mode == TABLE_UPSERT || batch_may_be_inserted(r, slot, &rows);
+  Status status = table_write(r->session, f->id, &rows.batch, mode, &first);
+  CHECK_STATUS(status, fits ? KVSTORE_OK : KVSTORE_CONSTRAINT);
+  if (no_key) CHECK_INT(first, rows.keys[0]);
+  for (uint32_t i = 0; i < count && fits; i++) model_write(&r->model, slot, rows.keys[i], rows.versions[i]);
+  r->failed_inside |= !fits;
+  look(r, r->session, slot, rows.keys[below(r, count)], r->model.step);
+  arena_release(&rows.arena);
+}
+
+static void update_row(Run *r, uint32_t slot) {
+  ModelFamily *f = slot_family(r, slot);
+  uint32_t key = some_key(r, slot);
+  const ModelVersion *live = check_live(&r->check, slot, key, r->model.step, now_of(r));
+  ModelVersion next = some_version(r);
+  Arena arena = { 0 };
+  Value name[2], row[MODEL_COLUMNS_MAX];
+  /* the seed of the number makes the ratio too, that of the text the flag: these are set together */
+  bool text_alone = live && one_in(r, 2);
+  if (text_alone) next.number = live->number;
+  shape_row(f->shape, key, &next, &arena, row);
+  uint32_t number = shape_number_column(f->shape);
+  uint32_t set[4];
+  Value to[4];
+  size_t count = 0;
+  for (uint32_t c = number; c < number + 4; c++) {
+    bool is_text = c == number + 1 || c == number + 3;
+    if (text_alone && !is_text) continue;
+    set[count] = c;
+    to[count++] = row[c];
+  }
+  bool keep_expiry = one_in(r, 2);
+  size_t parts = shape_key_values(f->shape, key, &arena, name);
+  Status status = table_update(r->session, f->id, name, parts, set, to, count, keep_expiry ? NULL : &next.expiry);
+  CHECK_STATUS(status, live ? KVSTORE_OK : KVSTORE_NOTFOUND);
+  if (live) {
+    if (keep_expiry) next.expiry = live->expiry;
+    model_write(&r->model, slot, key, next);
+    look(r, r->session, slot, key, r->model.step);
+  }
+  arena_release(&arena);
+}
+
+static void delete_row(Run *r, uint32_t slot) {
+  ModelFamily *f = slot_family(r, slot);
+  uint32_t key = some_key(r, slot);
+  const ModelVersion *live = check_live(&r->check, slot, key, r->model.step, now_of(r));
+  Arena arena = { 0 };
+  Value name[2];
+  size_t parts = shape_key_values(f->shape, key, &arena, name);
+  CHECK_STATUS(table_delete(r->session, f->id, name, parts), live ? KVSTORE_OK : KVSTORE_NOTFOUND);
+  if (model_row(&r->model, slot, key, r->model.step)) model_delete(&r->model, slot, key);
+  arena_release(&arena);
+}
+
+/* ---- families ---- */
+
+static void create_family(Run *r) {
+  ModelShape shape = (ModelShape)below(r, SHAPES);
+  char name[32];
+  if (model_count(&r->model) == MODEL_FAMILIES) return;
+  snprintf(name, sizeof name, "family %llu", (unsigned long long)below(r, NAMES));
+  bool taken = model_named(&r->model, name, r->model.step) != MODEL_NO_FAMILY;
+  Schema schema = shape_schema(shape);
+  uint32_t id = 0;
+  Status status = family_create(r->session, name, shape_is_table(shape) ? FAMILY_TABLE : FAMILY_KV,
+                                shape_is_table(shape) ? &schema : NULL, &id);
+  CHECK_STATUS(status, taken ? KVSTORE_CONSTRAINT : KVSTORE_OK);
+  r->failed_inside |= taken;
+  if (!taken) model_add_family(&r->model, shape, id, name);
+}
+
+static void drop_family(Run *r) {
+  uint32_t slot = model_pick(&r->model, &r->random, 0);
+  ModelFamily *f = slot_family(r, slot);
+  if (f->id == FAMILY_DEFAULT_ID) return;
+  CHECK_OK(family_drop(r->session, f->id));
+  model_drop_family(&r->model, slot);
+}
+
+static void clear_family(Run *r) {
+  uint32_t slot = model_pick(&r->model, &r->random, 0);
+  CHECK_OK(family_clear(r->session, slot_family(r, slot)->id));
+  model_clear_family(&r->model, slot);
+}
+
+/* ---- what is held ---- */
+
+static void release(Held *h) {
+  switch (h->kind) {
+    case HELD_NOTHING: break;
+    case HELD_READING:
+      CHECK_OK(session_commit(h->reader));
+      CHECK_OK(session_close(h->reader));
+      break;
+    case HELD_TABLE: table_snapshot_release(&h->table); break;
+    case HELD_ITERATOR: kv_iterator_destroy(h->iterator); break;
+  }
+  *h = (Held){ 0 };
+}
+
+static void compare(Run *r, Held *h) {
+  int64_t now = h->kind == HELD_READING ? session_now_ms(h->reader) : h->now;
+  switch (h->kind) {
+    case HELD_NOTHING: break;
+    case HELD_READING:
+      if (one_in(r, 4)) {
+        check_store(&r->check, h->reader, h->step, now);
+      } else {
+        uint32_t slot = (uint32_t)below(r, MODEL_FAMILIES);
+        if (!model_has_family(&r->model, slot, h->step)) break;
+        check_family(&r->check, h->reader, slot, h->step, now);
+        for (int i = 0; i < 5; i++) check_key(&r->check, h->reader, slot, some_key(r, slot), h->step, now);
+      }
+      break;
+    case HELD_TABLE: check_table_snapshot(&r->check, &h->table, h->slot, h->step); break;
+    case HELD_ITERATOR:
+      if (one_in(r, 2)) check_iterator_seek(&r->check, h->iterator, h->reverse, h->slot, some_key(r, h->slot), h->step, now);
+      else check_iterator(&r->check, h->iterator, h->reverse, h->slot, h->step, now);
+      break;
+  }
+}
+
+static void forget(Run *r) {
+  uint64_t needed = committed(r);
+  for (int i = 0; i < SNAPSHOTS_MAX; i++)
+    if (r->held[i].kind && r->held[i].step < needed) needed = r->held[i].step;
+  model_forget(&r->model, needed);
+}
+
+static void hold(Run *r) {
+  Held *h = &r->held[below(r, SNAPSHOTS_MAX)];
+  compare(r, h);
+  release(h);
+  forget(r);
+  Held made = { .step = r->model.step, .now = now_of(r), .inside = r->model.in_transaction, .reverse = one_in(r, 2) };
+  switch (below(r, 3)) {
+    case 0:
+      made.kind = HELD_READING;
+      made.step = committed(r);
+      made.inside = false;
+      CHECK_OK(session_clone(r->session, &made.reader));
+      CHECK_OK(session_begin(made.reader, false));
+      break;
+    case 1:
+      made.kind = HELD_TABLE;
+      made.slot = model_pick(&r->model, &r->random, FAMILY_TABLE);
+      if (made.slot == MODEL_NO_FAMILY) return;
+      CHECK_OK(table_snapshot(r->session, slot_family(r, made.slot)->id, &made.table));
+      break;
+    default:
+      made.kind = HELD_ITERATOR;
+      made.slot = model_pick(&r->model, &r->random, FAMILY_KV);
+      CHECK_OK(kv_iterator_create(r->session, slot_family(r, made.slot)->id, (Bytes){ 0 }, made.reverse, &made.iterator));
+      break;
+  }
+  *h = made;
+  compare(r, h);
+}
+
+static void let_go(Run *r) {
+  for (int i = 0; i < SNAPSHOTS_MAX; i++) release(&r->held[i]);
+}
+
+/* ---- transactions ---- */
+
+static void rolled_back(Run *r) {
+  for (int i = 0; i < SNAPSHOTS_MAX; i++) {
+    Held *h = &r->held[i];
+    if (!h->kind || !h->inside) continue;
+    if (h->kind == HELD_ITERATOR) CHECK_STATUS(kv_iterator_first(h->iterator), KVSTORE_ERROR);
+    release(h);
+  }
+  model_rollback(&r->model);
+}
+
+static void end_transaction(Run *r) {
+  if (one_in(r, 3)) {
+    CHECK_OK(session_rollback(r->session));
+    rolled_back(r);
+  } else {
+    CHECK_OK(session_commit(r->session));
+    for (int i = 0; i < SNAPSHOTS_MAX; i++) r->held[i].inside = false;
+    model_commit(&r->model);
+  }
+  forget(r);
+}
+
+static void begin_transaction(Run *r) {
+  CHECK_OK(session_begin(r->session, true));
+  model_begin(&r->model);
+  r->failed_inside = false;
+  CHECK_STATUS(session_begin(r->session, true), KVSTORE_ERROR);
+  CHECK_STATUS(session_begin(r->other, true), KVSTORE_BUSY);
+}
+
+/* ---- lives ---- */
+
+static void open_store(Run *r) {
+  CHECK_OK(session_open(r->world->path, &r->options, &r->session));
+  CHECK_OK(session_clone(r->session, &r->other));
+}
+
+static void check_everything(Run *r) {
+  check_store(&r->check, r->session, r->model.step, now_of(r));
+  char *why = NULL;
+  CHECK_OK(session_check(r->session, &why));
+}
+
+static void close_and_open(Run *r) {
+  if (r->model.in_transaction) {
+    model_rollback(&r->model);
+    let_go(r);
+  } else if (one_in(r, 2)) {
+    let_go(r);
+  } else { /* readers keep the store; views and iterators outlive it */
+    for (int i = 0; i < SNAPSHOTS_MAX; i++)
+      if (one_in(r, 2)) release(&r->held[i]);
+  }
+  bool others = false;
+  for (int i = 0; i < SNAPSHOTS_MAX; i++) others |= r->held[i].kind != HELD_NOTHING;
+  CHECK_OK(session_close(r->other));
+  CHECK_OK(session_close(r->session));
+  for (int i = 0; i < SNAPSHOTS_MAX; i++) compare(r, &r->held[i]);
+  if (!others) forget(r);
+  open_store(r);
+  check_everything(r);
+}
+
+static void cut_power(Run *r) {
+  r->world->cut(r->world->context, test_random(&r->random));
+  if (r->model.in_transaction) model_rollback(&r->model);
+  let_go(r);
+  Status ignored = session_close(r->other);
+  ignored = session_close(r->session);
+  (void)ignored;
+  forget(r);
+  open_store(r);
+  check_everything(r);
+}
+
+static void end_life(Run *r) {
+  if (r->world->cut && !one_in(r, 3)) cut_power(r);
+  else close_and_open(r);
+}
+
+/* ---- one operation ---- */
+
+static void write_some(Run *r) {
+  uint32_t slot = model_pick(&r->model, &r->random, 0);
+  bool table = shape_is_table(slot_family(r, slot)->shape);
+  uint64_t which = below(r, 10);
+  if (table) {
+    if (which < 3) write_batch(r, slot, 1);
+    else if (which < 5) write_batch(r, slot, 1 + (uint32_t)below(r, 12));
+    else if (which < 8) update_row(r, slot);
+    else delete_row(r, slot);
+  } else {
+    if (which < 7) put(r, slot);
+    else delete_key(r, slot);
+  }
+}
+
+static void large_batch(Run *r) {
+  uint32_t slot = model_pick(&r->model, &r->random, FAMILY_TABLE);
+  if (slot == MODEL_NO_FAMILY) return;
+  write_batch(r, slot, one_in(r, 40) ? BULK_ROWS : 1 + (uint32_t)below(r, BATCH_ROWS_MAX));
+}
+
+static void settle(Run *r) {
+  if (one_in(r, 2)) {
+    CHECK_OK(session_maintain(r->session));
+  } else {
+    Status status = session_checkpoint(r->session, (int)below(r, 4), NULL, NULL);
+    CHECK_STATUS(status, r->model.in_transaction ? KVSTORE_BUSY : KVSTORE_OK);
+  }
+}
+
+static void look_around(Run *r) {
+  uint32_t slot = model_pick(&r->model, &r->random, 0);
+  if (one_in(r, 2)) {
+    look(r, r->session, slot, some_key(r, slot), r->model.step);
+  } else if (model_has_family(&r->model, slot, committed(r))) {
+    look(r, r->other, slot, some_key(r, slot), committed(r));
+  }
+}
+
+static void operation(Run *r) {
+  uint64_t which = below(r, 1000);
+  if (which < 600) write_some(r);
+  else if (which < 800) look_around(r);
+  else if (which < 815) large_batch(r);
+  else if (which < 825) hold(r);
+  else if (which < 840) compare(r, &r->held[below(r, SNAPSHOTS_MAX)]);
+  else if (which < 843) create_family(r);
+  else if (which < 845) drop_family(r);
+  else if (which < 847) clear_family(r);
+  else if (which < 856) settle(r);
+  else if (which < 866) r->world->advance(r->world->context, (int64_t)below(r, 1500));
+  else if (which < 870) {
+    uint32_t slot = model_pick(&r->model, &r->random, FAMILY_KV);
+    purge(r, slot);
+  } else if (which < 873) {
+    uint32_t slot = model_pick(&r->model, &r->random, 0);
+    check_family(&r->check, r->session, slot, r->model.step, now_of(r));
+  } else if (r->model.in_transaction ? which < 910 : which < 890) {
+    if (r->model.in_transaction) end_transaction(r);
+    else begin_transaction(r);
+  } else {
+    write_some(r);
+  }
+  if (one_in(r, 64)) forget(r);
+  if (one_in(r, r->world->cut ? CUT_LIFE_OPERATIONS : LIFE_OPERATIONS)) end_life(r);
+}
+
+void model_run(const ModelWorld *world, uint64_t seed, uint64_t operations) {
+  Run *r = calloc(1, sizeof *r);
+  CHECK(r);
+  printf("seed %llu, %llu operations\n", (unsigned long long)seed, (unsigned long long)operations);
+  fflush(stdout);
+  r->world = world;
+  r->random = seed;
+  r->check.model = &r->model;
+  r->check.reclaims = one_in(r, 3);
+  r->options = (StoreOptions){ .os = world->os, .journal_mode = JOURNAL_WAL, .sync_level = world->cut ? SYNC_FULL : SYNC_NORMAL,
+                               .log_bytes = (UINT64_C(64) << 10) << below(r, 3), .no_background = true,
+                               .grace_ms = r->check.reclaims ? 1 : UINT64_C(1) << 40 };
+  model_create(&r->model);
+  model_add_family(&r->model, one_in(r, 2) ? SHAPE_KV_TEXT : SHAPE_KV_MIXED, FAMILY_DEFAULT_ID, "default");
+  open_store(r);
+  for (; r->operations < operations; r->operations++) operation(r);
+  if (r->model.in_transaction) end_transaction(r);
+  check_everything(r);
+  let_go(r);
+  CHECK_OK(session_close(r->other));
+  CHECK_OK(session_close(r->session));
+  model_destroy(&r->model);
+  free(r);
+}
