@@ -100,7 +100,8 @@ enum { KV_PUT_ALWAYS = 0, KV_PUT_IF_ABSENT = 1 };
  * IF_ABSENT. */
 Status kv_put(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode,
               bool *inserted) MUST_CHECK;
-/* KVSTORE_NOTFOUND when it is absent or expired (an expired one is evicted when that needs no waiting). */
+/* KVSTORE_NOTFOUND when it is absent or expired (an expired one is evicted when that needs no waiting, and out->expiry
+ * says when it expired; otherwise *out is untouched then). */
 Status kv_get(Session *session, uint32_t family, Bytes key, KvValue *out) MUST_CHECK;
 /* The same without the value; *expired (may be NULL): the row is there, but its time has passed (and KVSTORE_NOTFOUND).
  */

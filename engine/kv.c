@@ -121,6 +121,7 @@ Status kv_get(Session *session, uint32_t family, Bytes key, KvValue *out) {
       status = copy_value(&row, out);
     else if (status == KVSTORE_OK)
       status = absent();
+    if (state == ROW_EXPIRED) out->expiry = row.view.expiry;
     if (state != ROW_ABSENT) merge_row_release(&row);
   }
   read_unpin(session, &pin);
