@@ -68,6 +68,12 @@ SOURCE_SUFFIXES = C_SUFFIXES | {".py", ".sh", ".cmake"}
 REQUIRED = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/format.md", "docs/semantics.md",
             "docs/tour.md"]
 
+# Documents whose names in backticks must be there: functions (words joined by _) and paths (words joined by /).
+DOCUMENTS_WITH_FUNCTIONS = ["docs/tour.md"]
+DOCUMENTS_WITH_PATHS = ["README.md", "CONTRIBUTING.md", "docs/tour.md"]
+FUNCTION_NAME = re.compile(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?:\(\))?`")
+PATH_NAME = re.compile(r"`((?!build/)[\w.-]+(?:/[\w.-]+)*/?)`")
+
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 STRINGS_AND_COMMENTS = re.compile(
     r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', flags=re.DOTALL)
@@ -302,7 +308,31 @@ def check_documents(tree):
         tree.breach("docs/decisions", 1, "document", "holds no decision")
 
 
-CHECKS = [check_includes, check_calls, check_one_cpp_file, check_names, check_text, check_readmes, check_documents]
+def named_in(tree, name, pattern):
+    path = pathlib.PurePosixPath(name)
+    if path in tree.files:
+        for match in pattern.finditer(tree.text(path)):
+            yield path, line_of(tree.text(path), match.start()), match.group(1)
+
+
+def check_named(tree):
+    """What a document names in backticks exists, so that a renamed function or a moved file is mended there too."""
+    functions = set()
+    for path in tree.sources(C_SUFFIXES):
+        functions.update(re.findall(r"\b([a-z]\w*)\s*\(", blanked(tree.text(path))))
+    for name in DOCUMENTS_WITH_FUNCTIONS:
+        for path, line, function in named_in(tree, name, FUNCTION_NAME):
+            if function not in functions:
+                tree.breach(path, line, "function-name", f"`{function}`: no function has this name")
+    places = {place.as_posix() for path in tree.files for place in (path, *path.parents)}
+    for name in DOCUMENTS_WITH_PATHS:
+        for path, line, place in named_in(tree, name, PATH_NAME):
+            if "/" in place and place.rstrip("/") not in places:
+                tree.breach(path, line, "path-name", f"`{place}`: there is no such file or folder")
+
+
+CHECKS = [check_includes, check_calls, check_one_cpp_file, check_names, check_text,
+          check_readmes, check_documents, check_named]
 
 
 def main(arguments):

@@ -153,6 +153,12 @@ class Tidy(unittest.TestCase):
                 self.breaks(f"{name}:1: document:", files={name: None})
         self.breaks("docs/decisions:1: document:", files={"docs/decisions/0001-one-file.md": None})
 
+    def test_what_the_documents_name_exists(self):
+        tour = "docs/tour.md:2: function-name:"
+        self.breaks(tour, files={"docs/tour.md": "`sync_it`, then `take_it`, which\n`sync_them` follows.\n",
+                                 "os/take.h": "int take_it(void);\n", "os/README.md": "`file.c`, `take.h`\n"})
+        self.breaks("README.md:1: path-name:", files={"README.md": "See `docs/tour.md`, `tests/wal` and `docs/map.md`.\n"})
+
     def test_c_plus_plus_lives_in_one_file(self):
         self.added("wal/odd.cpp", "int odd;\n", "wal/odd.cpp:1: c-plus-plus:")
 
