@@ -523,6 +523,30 @@ static void adopted_deletes_release(AdoptedDeletes *a) {
   memory_release(a);
 }
 
+static bool names_gone_run(const Era *era, const AdoptedDeletes *a) {
+  for (uint32_t i = 0; i < a->run_count; i++)
+    if (!layer_of_run(era, a->runs[i].number)) return true;
+  return false;
+}
+
+Status era_renew_adopted(Era *era) {
+  uint32_t adopted = 0;
+  while (adopted < era->run_count && era->runs[adopted].since) adopted++;
+  while (adopted-- > 0) { /* the oldest first: what it replaces is dead to those after it */
+    RunLayer *layer = &era->runs[adopted];
+    if (!layer->run->columns || !layer->replaced || !names_gone_run(era, layer->replaced)) continue;
+    AdoptedDeletes *fresh = memory_allocate_zeroed(sizeof *fresh);
+    if (!fresh) return status_nomem();
+    atomic_init(&fresh->references, 1);
+    fresh->extent = layer->replaced->extent;
+    Status status = replaced_by_key(era, layer->run, layer->since, &fresh->arena, fresh);
+    adopted_deletes_release(status == KVSTORE_OK ? layer->replaced : fresh);
+    TRY(status);
+    layer->replaced = fresh;
+  }
+  return KVSTORE_OK;
+}
+
 Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) {
   const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
   FamilyState *state = version_family(current, id);

@@ -208,6 +208,7 @@ static Status base_era(Store *store, const FamilyEntry *entry, Family *family, c
     out->dead = dead_cache_create(out->run_count, out->delta_count);
     if (!out->dead) status = status_nomem();
   }
+  if (status == KVSTORE_OK) status = era_renew_adopted(out);
   if (status == KVSTORE_OK) status = era_finish(out);
   if (status != KVSTORE_OK) era_release(out);
   return status;
@@ -476,9 +477,7 @@ static Status make_newest(Store *store, Manifest *draft) {
   shared_raise(&page->visible, draft->replay.sequence - 1);
   mutex_lock(&store->apply_lock);
   Status status = generation_adopt(store, draft);
-  if (status == KVSTORE_OK) {
-    generation_show(store, draft);
-  }
+  if (status == KVSTORE_OK) generation_show(store, draft);
   mutex_unlock(&store->apply_lock);
   return status;
 }
