@@ -143,7 +143,7 @@ void test_check_str_(const char *file, int line, const char *expression, const c
 }
 
 static void show_bytes(const uint8_t *bytes, size_t length, char *out) {
-  for (size_t i = 0; i < length && i < BYTES_SHOWN; i++) out += sprintf(out, "%02x ", bytes[i]);
+  for (size_t i = 0; i < length && i < BYTES_SHOWN; i++, out += 3) snprintf(out, 4, "%02x ", bytes[i]);
   *out = 0;
 }
 
