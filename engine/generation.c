@@ -341,7 +341,6 @@ Status generation_follow(Store *store) {
   mutex_lock(&store->apply_lock);
   Status status = follow_locked(store);
   mutex_unlock(&store->apply_lock);
-  thread_yield();
   return status;
 }
 

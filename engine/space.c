@@ -50,24 +50,36 @@ static int by_begin(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Every range that may not be written, in order. The allocating mutex is held and the log is applied to its end. */
-static Status used_ranges(Store *store, UsedRanges *used) {
-  const Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
-  add_range(used, 0, SUPERBLOCK_COUNT * PAGE_BYTES);
-  if (store->superblock.ring_offset)
-    add_range(used, store->superblock.ring_offset, round_up(store->superblock.ring_capacity, PAGE_BYTES) + PAGE_BYTES);
+static void add_reservations(UsedRanges *used, SharedPage *page) {
+  SharedReservation *reservations = shared_reservations(page);
+  for (int i = 0; i < SHARED_RESERVATIONS; i++) {
+    if (!atomic_load_explicit(&reservations[i].owner, memory_order_acquire)) continue;
+    add_range(used, atomic_load_explicit(&reservations[i].offset, memory_order_acquire),
+              atomic_load_explicit(&reservations[i].length, memory_order_acquire));
+  }
+}
+
+static void add_version(UsedRanges *used, Store *store, const Version *v) {
   manifest_each_extent(v->manifest, add_extent, used);
   for (uint32_t i = 0; i < v->manifest->limbo_count; i++) {
     const LimboEntry *l = &v->manifest->limbo[i];
     if (generation_pinned(store, l->birth, l->death)) add_range(used, l->offset, l->bytes);
   }
   add_adopted(used, v);
-  SharedReservation *reservations = shared_reservations(store->page);
-  for (int i = 0; i < SHARED_RESERVATIONS; i++) {
-    if (!atomic_load_explicit(&reservations[i].owner, memory_order_acquire)) continue;
-    add_range(used, atomic_load_explicit(&reservations[i].offset, memory_order_acquire),
-              atomic_load_explicit(&reservations[i].length, memory_order_acquire));
-  }
+}
+
+/* Every range that may not be written, in order. The allocating mutex is held. Reservations are read first: whoever gives
+ * one up has made its extents part of a published generation or of the log before, and these are looked at after. */
+static Status used_ranges(Store *store, UsedRanges *used) {
+  add_range(used, 0, SUPERBLOCK_COUNT * PAGE_BYTES);
+  if (store->superblock.ring_offset)
+    add_range(used, store->superblock.ring_offset, round_up(store->superblock.ring_capacity, PAGE_BYTES) + PAGE_BYTES);
+  add_reservations(used, store->page);
+  TRY(generation_follow(store));
+  TRY(store_apply(store, shared_load(&store->page->end)));
+  Version *v = version_keep(store);
+  add_version(used, store, v);
+  version_let_go(store, v);
   if (used->status == KVSTORE_OK) qsort(used->ranges, used->count, sizeof *used->ranges, by_begin);
   return used->status;
 }
@@ -146,8 +158,7 @@ static Status allocate(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
   Store *store = job->store;
   bool died;
   TRY(shared_mutex_lock(&store->page->allocating, &died));
-  Status status = store_apply(store, shared_load(&store->page->end));
-  if (status == KVSTORE_OK) status = allocate_locked(job, bytes, offset);
+  Status status = allocate_locked(job, bytes, offset);
   shared_mutex_unlock(&store->page->allocating);
   return status;
 }

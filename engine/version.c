@@ -187,6 +187,7 @@ Status read_pin(Session *session, ReadPin *pin) {
                  v->manifest->generation)) {
       unpin(store, pin);
       TRY(generation_follow(store));
+      thread_yield(); /* to who publishes, between its version and the page */
       continue;
     }
     pin->sequence = shared_load(&store->page->visible);
