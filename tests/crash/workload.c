@@ -35,6 +35,7 @@ static void random_op(Workload *w, const Oracle *o, OracleOp *op) {
   if (many && w->bulk_one_in && test_random_below(&w->random, w->bulk_one_in) == 0) {
     op->kind = ORACLE_BULK;
     op->item = 0;
+    op->expiry = EXPIRY_NEVER; /* the oracle keeps one stamp for most of it */
   }
 }
 
