@@ -1,0 +1,356 @@
+/* Queries: filters, aggregates, rows and counters, against a plain array of the same rows. */
+#include "tests/api/api_support.h"
+
+enum { ROWS = 5000 };
+
+typedef struct Flight {
+  int64_t id;
+  int16_t delay;
+  const char *carrier;
+  double distance;
+  int has_delay;
+} Flight;
+
+static Flight flights[ROWS];
+static const char *const carriers[] = { "AA", "DL", "UA", "WN" };
+
+static void make_flights(void) {
+  uint64_t seed = 11;
+  for (int i = 0; i < ROWS; i++)
+    flights[i] = (Flight){ i, (int16_t)((int)test_random_below(&seed, 200) - 50), carriers[test_random_below(&seed, 4)],
+                           (double)test_random_below(&seed, 3000) / 4, test_random_below(&seed, 10) != 0 };
+}
+
+static KVTable *create_flights(KVStore *kv) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "delay", KVTABLE_TYPE_I16, KVTABLE_NULLABLE, 0 },
+                                         { "carrier", KVTABLE_TYPE_STRING, 0, 0 },
+                                         { "distance", KVTABLE_TYPE_F64, 0, 0 } };
+  const char *key[] = { "id" };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, "flights", columns, 4, key, 1, &table));
+  static int64_t ids[ROWS];
+  static int16_t delays[ROWS];
+  static const char *names[ROWS];
+  static double distances[ROWS];
+  static uint8_t nulls[ROWS];
+  make_flights();
+  for (int i = 0; i < ROWS; i++) {
+    const Flight *f = &flights[(i * 7) % ROWS];
+    ids[i] = f->id;
+    delays[i] = f->delay;
+    names[i] = f->carrier;
+    distances[i] = f->distance;
+    nulls[i] = !f->has_delay;
+  }
+  const KVColumnData data[] = { { KVTABLE_TYPE_I64, 0, ids, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_I16, 0, delays, nulls, NULL, NULL },
+                                { KVTABLE_TYPE_STRING, KVTABLE_FORM_POINTERS, names, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_F64, 0, distances, NULL, NULL, NULL } };
+  CHECK_OK(kvtable_append(table, data, 4, ROWS, NULL, KVTABLE_INSERT, NULL));
+  return table;
+}
+
+static int late_united(const Flight *f) { return f->has_delay && f->delay > 60 && strcmp(f->carrier, "UA") == 0; }
+
+static void check_aggregates(KVTable *table) {
+  uint64_t count = 0, expected = 0, values = 0;
+  int64_t sum = 0, least = INT64_MAX, most = INT64_MIN;
+  for (int i = 0; i < ROWS; i++) {
+    if (!late_united(&flights[i])) continue;
+    expected++;
+    sum += flights[i].delay;
+    least = flights[i].delay < least ? flights[i].delay : least;
+    most = flights[i].delay > most ? flights[i].delay : most;
+  }
+  for (int i = 0; i < ROWS; i++) values += flights[i].has_delay != 0;
+  KVQuery *query = NULL;
+  const KVValue parameters[] = { kvvalue_i64(60), kvvalue_string("UA") };
+  KVValue result, results[6];
+  char digits[48];
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "delay > ? and carrier = ?", parameters, 2));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, expected);
+  CHECK_OK(kvquery_sum(query, "delay", &result));
+  CHECK_INT(result.type, KVTABLE_TYPE_DECIMAL);
+  CHECK_INT((int64_t)result.as.decimal.low, sum);
+  CHECK_INT(result.as.decimal.high, sum < 0 ? -1 : 0);
+  char wanted[48];
+  (void)snprintf(wanted, sizeof wanted, "%lld", (long long)sum);
+  CHECK_INT(kvvalue_print(&result, digits, sizeof digits), strlen(wanted));
+  CHECK_STR(digits, wanted);
+  CHECK_OK(kvquery_min(query, "delay", &result));
+  CHECK_INT(result.as.i64, least);
+  CHECK_INT(result.type, KVTABLE_TYPE_I16);
+  CHECK_OK(kvquery_max(query, "delay", &result));
+  CHECK_INT(result.as.i64, most);
+  CHECK_OK(kvquery_avg(query, "delay", &result));
+  CHECK(result.as.f64 == (double)sum / (double)expected);
+  CHECK_OK(kvquery_min(query, "carrier", &result));
+  CHECK_BYTES(result.as.bytes.data, "UA", 2);
+  const KVAggregate asks[] = { { KVQUERY_ROWS, NULL },     { KVQUERY_VALUES, "delay" },  { KVQUERY_SUM, "delay" },
+                               { KVQUERY_MIN, "carrier" }, { KVQUERY_MAX, "carrier" }, { KVQUERY_AVG, "delay" } };
+  CHECK_OK(kvquery_where(query, NULL, NULL, 0));
+  for (int again = 0; again < 2; again++) {
+    CHECK_OK(kvquery_aggregate(query, asks, 6, results));
+    CHECK_INT(results[0].as.u64, ROWS);
+    CHECK_INT(results[1].as.u64, values);
+    CHECK_BYTES(results[3].as.bytes.data, "AA", 2);
+    CHECK_BYTES(results[4].as.bytes.data, "WN", 2);
+    CHECK(kvvalue_to_f64(&results[2]) == results[5].as.f64 * (double)values);
+  }
+  CHECK_OK(kvquery_where(query, "id < 0", NULL, 0));
+  CHECK_OK(kvquery_aggregate(query, asks, 6, results));
+  CHECK_INT(results[0].as.u64, 0);
+  for (int i = 2; i < 6; i++) CHECK(results[i].is_null);
+  kvquery_close(query);
+}
+
+TEST(kvquery, aggregates_are_those_of_the_array_in_the_delta_and_in_runs) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  check_aggregates(table);
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  check_aggregates(table);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- rows ---- */
+
+TEST(kvquery, rows_come_one_by_one_and_in_batches_in_the_order_of_the_key) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  const char *columns[] = { "carrier", "id" };
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "delay > 60 and carrier = 'UA'", NULL, 0));
+  CHECK_OK(kvquery_select(query, columns, 2));
+  CHECK_OK(kvquery_order_by_key(query, 1));
+  CHECK_OK(kvquery_open(query, &cursor));
+  CHECK_INT(kvcursor_column_count(cursor), 2);
+  KVColumnDefinition definition;
+  CHECK_OK(kvcursor_column(cursor, 1, &definition));
+  CHECK_STR(definition.name, "id");
+  CHECK_STATUS(kvcursor_column(cursor, 2, &definition), KVSTORE_ERROR);
+  KVValue value;
+  CHECK_STATUS(kvcursor_value(cursor, 0, &value), KVSTORE_ERROR); /* no row yet */
+  for (int i = 0; i < ROWS; i++) {
+    if (!late_united(&flights[i])) continue;
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvcursor_value(cursor, 1, &value));
+    CHECK_INT(value.as.i64, flights[i].id);
+    CHECK_OK(kvcursor_value(cursor, 0, &value));
+    CHECK_BYTES(value.as.bytes.data, "UA", 2);
+    CHECK_STATUS(kvcursor_value(cursor, 2, &value), KVSTORE_ERROR);
+  }
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+  kvcursor_close(cursor);
+  CHECK_OK(kvquery_where(query, "", NULL, 0));
+  CHECK_OK(kvquery_select(query, NULL, 0));
+  CHECK_OK(kvquery_open(query, &cursor));
+  kvquery_close(query); /* the cursor goes on */
+  const KVColumnData *data = NULL;
+  uint64_t rows = 0, seen = 0;
+  for (; seen < 3; seen++) CHECK_OK(kvcursor_next(cursor)); /* what is left of the batch comes first */
+  while (kvcursor_next_batch(cursor, &rows, &data) == KVSTORE_OK) {
+    for (uint64_t r = 0; r < rows; r++, seen++) {
+      const KVBytes *carrier = &((const KVBytes *)data[2].values)[r];
+      CHECK_INT(((const int64_t *)data[0].values)[r], flights[seen].id);
+      CHECK_INT(data[1].nulls && data[1].nulls[r], !flights[seen].has_delay);
+      if (flights[seen].has_delay) CHECK_INT(((const int16_t *)data[1].values)[r], flights[seen].delay);
+      CHECK_BYTES(carrier->data, flights[seen].carrier, 2);
+      CHECK(((const double *)data[3].values)[r] == flights[seen].distance);
+    }
+  }
+  CHECK_INT(seen, ROWS);
+  CHECK_INT(rows, 0);
+  kvcursor_close(cursor);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery, a_limit_leaves_out_and_stops) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  KVValue value;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_order_by_key(query, 1));
+  CHECK_OK(kvquery_limit(query, 1500, 3));
+  CHECK_OK(kvquery_open(query, &cursor));
+  for (int i = 0; i < 3; i++) {
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvcursor_value(cursor, 0, &value));
+    CHECK_INT(value.as.i64, 1500 + i);
+  }
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+  kvcursor_close(cursor);
+  uint64_t count = 0;
+  CHECK_OK(kvquery_count(query, &count)); /* a limit does not concern counts */
+  CHECK_INT(count, ROWS);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- snapshots ---- */
+
+TEST(kvquery, a_query_runs_on_what_is_there_and_a_cursor_keeps_what_was) {
+  KVStore *kv = open_store(), *other = NULL;
+  KVTable *table = create_people(kv), *seen = NULL;
+  KVQuery *query = NULL, *outside = NULL;
+  KVCursor *cursor = NULL;
+  uint64_t count = 0;
+  CHECK_OK(kvstore_clone(kv, &other));
+  CHECK_OK(kvtable_open(other, "people", &seen));
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_create(seen, &outside));
+  CHECK_OK(kvquery_where(query, "height > 1", NULL, 0));
+  for (int i = 0; i < 10; i++) CHECK_OK(upsert_person(table, i, "x", i < 5 ? 0.5 : 1.5));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 5);
+  CHECK_OK(kvquery_open(query, &cursor));
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 0; i < 5; i++) CHECK_OK(upsert_person(table, i, "y", 1.7));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 10); /* inside the transaction */
+  CHECK_OK(kvquery_count(outside, &count));
+  CHECK_INT(count, 10);
+  CHECK_OK(kvquery_where(outside, "name = 'y'", NULL, 0));
+  CHECK_OK(kvquery_count(outside, &count));
+  CHECK_INT(count, 0); /* not seen outside */
+  CHECK_OK(kvstore_commit(kv));
+  CHECK_OK(kvquery_count(outside, &count));
+  CHECK_INT(count, 5);
+  CHECK_OK(kvquery_where(query, "name = 'nobody'", NULL, 0)); /* the open cursor keeps its filter too */
+  CHECK_OK(kvtable_clear(table));
+  CHECK_OK(kvstore_close(kv));
+  int rows = 0;
+  while (kvcursor_next(cursor) == KVSTORE_OK) rows++;
+  CHECK_INT(rows, 5);
+  CHECK_STATUS(kvquery_count(query, &count), KVSTORE_ERROR); /* its store is closed */
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvquery_close(outside);
+  kvtable_close(table);
+  kvtable_close(seen);
+  CHECK_OK(kvstore_close(other));
+}
+
+TEST(kvquery, counters_say_which_blocks_were_read_and_explain_puts_it_in_words) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  KVQuery *query = NULL;
+  KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
+  uint64_t count = 0;
+  char *text = NULL;
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_counters(query, &counters));
+  CHECK_INT(counters.blocks, 0);
+  CHECK_OK(kvquery_where(query, "id < 1500", NULL, 0));
+  CHECK_OK(kvquery_explain(query, &text)); /* before any run: the question alone */
+  CHECK(strstr(text, "id < 1500") != NULL);
+  kvstore_free(text);
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 1500);
+  CHECK_OK(kvquery_counters(query, &counters));
+  CHECK_INT(counters.blocks, (ROWS + 1023) / 1024); /* sorted by id: one block certain, one scanned, others skipped */
+  CHECK_INT(counters.blocks_certain, 1);
+  CHECK_INT(counters.blocks_scanned, 1);
+  CHECK_INT(counters.blocks_skipped, 3);
+  CHECK_INT(counters.rows, ROWS);
+  CHECK_INT(counters.rows_selected, 1500);
+  CHECK_OK(kvquery_explain(query, &text));
+  CHECK(strstr(text, "3 skipped") != NULL);
+  kvstore_free(text);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- what is refused ---- */
+
+TEST(kvquery, wrong_questions_are_refused_and_the_filter_before_stays) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  KVValue result, bad = kvvalue_of(77), five = kvvalue_i64(5);
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  uint64_t count = 0;
+  const char *unknown[] = { "id", "altitude" };
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "id < 10", NULL, 0));
+  CHECK_STATUS(kvquery_where(query, "id <", NULL, 0), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_where(query, "altitude > 3", NULL, 0), KVSTORE_SCHEMA);
+  CHECK_OK(kvstore_error(kv, &error));
+  CHECK_STR(error.column, "altitude");
+  CHECK_STATUS(kvquery_where(query, "delay > 'abc'", NULL, 0), KVSTORE_TYPE);
+  CHECK_STATUS(kvquery_where(query, "id < delay", NULL, 0), KVSTORE_UNSUPPORTED);
+  CHECK_STATUS(kvquery_where(query, "carrier like '%A'", NULL, 0), KVSTORE_UNSUPPORTED);
+  CHECK_STATUS(kvquery_where(query, "id < ?", NULL, 0), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_where(query, "id < 1", &five, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_where(query, NULL, &five, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_where(query, "id < ?", &bad, 1), KVSTORE_TYPE);
+  CHECK_STATUS(kvquery_select(query, unknown, 2), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvquery_sum(query, "carrier", &result), KVSTORE_TYPE);
+  CHECK_STATUS(kvquery_sum(query, "altitude", &result), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvquery_sum(query, NULL, &result), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_sum(query, "delay", NULL), KVSTORE_ERROR);
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 10);
+  CHECK_OK(kvquery_open(query, &cursor));
+  CHECK_INT(kvcursor_column_count(cursor), 4);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery, values_are_printed_the_same_everywhere) {
+  struct {
+    KVValue value;
+    const char *text;
+  } cases[] = {
+    { kvvalue_null(), "null" },
+    { kvvalue_bool(1), "true" },
+    { kvvalue_i64(INT64_MIN), "-9223372036854775808" },
+    { kvvalue_u64(UINT64_MAX), "18446744073709551615" },
+    { kvvalue_f64(0.1), "0.1" },
+    { kvvalue_date(0), "1970-01-01" },
+    { kvvalue_date(15736), "2013-01-31" },
+    { kvvalue_timestamp(INT64_C(15736) * 86400 * 1000000 + INT64_C(45296) * 1000000), "2013-01-31 12:34:56" },
+    { kvvalue_string("it's"), "it's" },
+    { kvvalue_string(""), "" },
+    { kvvalue_string(NULL), "null" },
+    { kvvalue_bytes("\x00\xff", 2), "00ff" },
+  };
+  char text[64];
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    CHECK_INT(kvvalue_print(&cases[i].value, text, sizeof text), strlen(cases[i].text));
+    CHECK_STR(text, cases[i].text);
+    CHECK_INT(kvvalue_print(&cases[i].value, NULL, 0), strlen(cases[i].text));
+  }
+  KVValue huge = kvvalue_of(KVTABLE_TYPE_DECIMAL); /* 2^64 */
+  huge.as.decimal.high = 1;
+  CHECK_INT(kvvalue_print(&huge, text, sizeof text), 20);
+  CHECK_STR(text, "18446744073709551616");
+  CHECK(kvvalue_to_f64(&huge) == 18446744073709551616.0);
+  huge.as.decimal.high = -1; /* -2^64 */
+  CHECK_INT(kvvalue_print(&huge, text, 5), 21);
+  CHECK_STR(text, "-184");
+  KVValue number = kvvalue_u64(3), none = kvvalue_string("3");
+  CHECK(kvvalue_to_f64(&number) == 3 && kvvalue_to_f64(&none) == 0);
+  CHECK_STR(kvtable_type_name(KVTABLE_TYPE_TIMESTAMP), "timestamp");
+  CHECK_STR(kvtable_type_name(KVTABLE_TYPE_DECIMAL), "decimal");
+  CHECK_STR(kvtable_type_name(-4), "?");
+  CHECK_INT(kvtable_type_by_name("fixed_bytes"), KVTABLE_TYPE_FIXED_BYTES);
+  CHECK_INT(kvtable_type_by_name("integer"), KVTABLE_TYPE_NONE);
+  CHECK_INT(kvtable_type_by_name(NULL), KVTABLE_TYPE_NONE);
+}
