@@ -1,0 +1,94 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bench/kv/kv_engine.h"
+#include "colonnade/kvstore.h"
+
+static const char *engine_version(void) { return "0.0.1"; }
+static const char *engine_settings(void) {
+  return "log of 64 MiB, KVSTORE_SYNC_OFF or KVSTORE_SYNC_FULL, one background thread; a value read is a copy on the "
+         "heap";
+}
+static KVStore *last_handle;
+static const char *engine_error(void) { return kvstore_errmsg(last_handle); }
+
+static int failed(KVStore *kv, int code) {
+  if (code == KVSTORE_OK) return 0;
+  last_handle = kv;
+  return -1;
+}
+
+static void *engine_open(const char *directory, int synced) {
+  char path[4096];
+  KVStore *kv = NULL;
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.sync_level = synced ? KVSTORE_SYNC_FULL : KVSTORE_SYNC_OFF;
+  options.busy_timeout_ms = 20000;
+  snprintf(path, sizeof path, "%s/pairs.colonnade", directory);
+  if (failed(NULL, kvstore_open_with(path, &kv, &options))) return NULL;
+  return kv;
+}
+
+static int engine_close(void *opened) { return failed(NULL, kvstore_close(opened)); }
+
+static void *engine_attach(void *opened) {
+  KVStore *other = NULL;
+  return failed(opened, kvstore_clone(opened, &other)) ? NULL : other;
+}
+static void engine_detach(void *attached) { kvstore_close(attached); }
+
+static int engine_begin(void *attached, int writing) { return failed(attached, kvstore_begin(attached, writing)); }
+static int engine_commit(void *attached) { return failed(attached, kvstore_commit(attached)); }
+
+static int engine_put(void *attached, const void *key, const void *value) {
+  return failed(attached, kvstore_put(attached, key, KV_KEY_BYTES, value, KV_VALUE_BYTES));
+}
+
+static int engine_get(void *attached, const void *key, uint64_t *sum) {
+  void *value = NULL;
+  int length = 0;
+  int code = kvstore_get(attached, key, KV_KEY_BYTES, &value, &length);
+  if (code == KVSTORE_NOTFOUND) return 0;
+  if (failed(attached, code)) return -1;
+  kv_fold(sum, value, (size_t)length);
+  kvstore_free(value);
+  return 1;
+}
+
+static int iterator_create(KVStore *kv, const void *from, size_t prefix_length, int reverse, KVIterator **iterator) {
+  int code;
+  if (prefix_length) return kvstore_prefix_iterator_create(kv, from, (int)prefix_length, iterator);
+  if (reverse) {
+    code = kvstore_reverse_iterator_create(kv, iterator);
+    return code ? code : kvstore_iterator_last(*iterator);
+  }
+  code = kvstore_iterator_create(kv, iterator);
+  if (code) return code;
+  return from ? kvstore_iterator_seek(*iterator, from, KV_KEY_BYTES) : kvstore_iterator_first(*iterator);
+}
+
+static int64_t engine_scan(void *attached, const void *from, size_t prefix_length, int64_t limit, int reverse,
+                           uint64_t *sum) {
+  KVIterator *iterator = NULL;
+  int64_t count = 0;
+  int code = iterator_create(attached, from, prefix_length, reverse, &iterator);
+  while (code == KVSTORE_OK && count < limit && !kvstore_iterator_eof(iterator)) {
+    void *key = NULL, *value = NULL;
+    int key_length = 0, value_length = 0;
+    code = kvstore_iterator_key(iterator, &key, &key_length);
+    if (code == KVSTORE_OK) code = kvstore_iterator_value(iterator, &value, &value_length);
+    if (code != KVSTORE_OK) break;
+    kv_fold(sum, key, (size_t)key_length);
+    kv_fold(sum, value, (size_t)value_length);
+    count++;
+    code = reverse ? kvstore_iterator_prev(iterator) : kvstore_iterator_next(iterator);
+  }
+  kvstore_iterator_close(iterator);
+  return failed(attached, code) ? -1 : count;
+}
+
+static int engine_settle(void *opened) { return failed(opened, kvstore_maintain(opened)); }
+
+const KvEngine kv_engine = { "colonnade",  engine_version, engine_settings, engine_error, engine_open,
+                             engine_close, engine_attach,  engine_detach,   engine_begin, engine_commit,
+                             engine_put,   engine_get,     engine_scan,     engine_settle };

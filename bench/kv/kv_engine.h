@@ -1,0 +1,55 @@
+/* kv_engine.h - the small table of functions behind which each key-value engine stands.
+ *
+ * One program holds one engine: kv_main.c with one of kv_colonnade.c, kv_lmdb.c, kv_sqlite.c, so that no engine's
+ * library is loaded in another's process. */
+#ifndef BENCH_KV_KV_ENGINE_H
+#define BENCH_KV_KV_ENGINE_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define KV_KEY_BYTES   16
+#define KV_VALUE_BYTES 100
+
+typedef struct KvEngine {
+  const char *name;
+  const char *(*version)(void);
+  const char *(*settings)(void); /* one line: what was chosen where there was a choice */
+  const char *(*error)(void);    /* the last failure, in words */
+  /* Opens or makes the store in a directory. synced: a commit returns when it is on the disk; else it survives the
+   * death of the process, not a power cut. NULL: failed. */
+  void *(*open)(const char *directory, int synced);
+  int (*close)(void *store);
+  /* A session belongs to one thread. */
+  void *(*attach)(void *store);
+  void (*detach)(void *session);
+  /* Without begin each call is a transaction of its own, and each read sees the latest commit. 0: done. */
+  int (*begin)(void *session, int writing);
+  int (*commit)(void *session);
+  int (*put)(void *session, const void *key, const void *value); /* KV_KEY_BYTES, KV_VALUE_BYTES */
+  /* 1 found and its value folded, 0 absent, -1 failed */
+  int (*get)(void *session, const void *key, uint64_t *sum);
+  /* Folds the keys and values of up to `limit` pairs: from `from` on (NULL: from the end where the walk begins), in
+   * either direction (reverse: from the last; `from` is NULL), those that begin with the first `prefix_length` bytes of
+   * `from` (0: all). How many, or -1. */
+  int64_t (*scan)(void *session, const void *from, size_t prefix_length, int64_t limit, int reverse, uint64_t *sum);
+  /* Waits until nothing is left to do in the background. */
+  int (*settle)(void *store);
+} KvEngine;
+
+extern const KvEngine kv_engine;
+
+/* Every byte that an engine gives is read: a sum of its words, so that the order of threads does not matter. */
+static inline void kv_fold(uint64_t *sum, const void *bytes, size_t length) {
+  const unsigned char *at = bytes;
+  uint64_t total = length, word = 0;
+  for (; length >= 8; at += 8, length -= 8) {
+    memcpy(&word, at, 8);
+    total += word;
+  }
+  word = 0;
+  if (length) memcpy(&word, at, length);
+  *sum += total + word;
+}
+
+#endif
