@@ -112,8 +112,13 @@ static void print_double(double number, Buffer *out) {
     if (is_digit(*at)) digits[count++] = *at;
   }
   if (number < 0 || (number == 0 && signbit(number))) buffer_u8(out, '-');
-  buffer_append(out, digits, 1);
   long exponent = strtol(at + 1, NULL, 10);
+  if (exponent < 0 && exponent >= -5) { /* 1.25e-2 as 0.0125 */
+    buffer_append(out, "0.0000", (size_t)(1 - exponent));
+    buffer_append(out, digits, count);
+    return;
+  }
+  buffer_append(out, digits, 1);
   if (exponent >= 0 && exponent < 16) { /* 1.25e2 as 125.0 */
     for (long i = 1; i <= exponent; i++) buffer_u8(out, (uint8_t)(i < (long)count ? digits[i] : '0'));
     buffer_u8(out, '.');

@@ -56,7 +56,9 @@ TEST(literal, decimals_are_the_nearest_double_in_every_locale) {
 }
 
 TEST(literal, doubles_print_shortest_and_read_back) {
-  check_print((Value){ .type = TYPE_F64, .f = 0.1 }, "1e-1");
+  check_print((Value){ .type = TYPE_F64, .f = 0.1 }, "0.1");
+  check_print((Value){ .type = TYPE_F64, .f = -0.0000125 }, "-0.0000125");
+  check_print((Value){ .type = TYPE_F64, .f = 0.00000125 }, "1.25e-6");
   check_print((Value){ .type = TYPE_F64, .f = 100 }, "100.0");
   check_print((Value){ .type = TYPE_F64, .f = -0.0 }, "-0.0");
   check_print((Value){ .type = TYPE_F64, .f = 1e300 }, "1e300");
