@@ -72,6 +72,7 @@ REQUIRED = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/for
 DOCUMENTS_WITH_FUNCTIONS = ["docs/tour.md"]
 DOCUMENTS_WITH_PATHS = ["README.md", "CONTRIBUTING.md", "docs/tour.md"]
 FUNCTION_NAME = re.compile(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?:\(\))?`")
+QUOTE = re.compile(r"^<!-- (\S+) -->\n+```\w*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 PATH_NAME = re.compile(r"`((?!build/)[\w.-]+(?:/[\w.-]+)*/?)`")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
@@ -192,7 +193,8 @@ def check_quoted_include(tree, path, line, name):
         return
     if folder not in allowed_folders(path):
         tree.breach(path, line, "layer", f'"{name}": {path.parent} may not include {folder}')
-    elif folder == "tests" and target.parts[1] not in ("support", test_folder_of(path), *LAYERS.get(test_folder_of(path), [])):
+    elif folder == "tests" and target.parts[1] not in (
+            "support", test_folder_of(path), *LAYERS.get(test_folder_of(path), [])):
         tree.breach(path, line, "layer", f'"{name}": tests share tests/support, and what lies beside the folders below')
     private = name.endswith("_internal.h") and folder_of(path) != folder
     if private and not (folder_of(path) == "tests" and test_folder_of(path) == folder):
@@ -308,6 +310,15 @@ def check_documents(tree):
         tree.breach("docs/decisions", 1, "document", "holds no decision")
 
 
+def check_quotes(tree):
+    """A block of code behind `<!-- path -->` is that file, whole: what the README shows is what a test compiles."""
+    for path in tree.sources({".md"}):
+        for match in QUOTE.finditer(tree.text(path)):
+            source, code = pathlib.PurePosixPath(match.group(1)), match.group(2)
+            if source not in tree.files or tree.text(source) != code:
+                tree.breach(path, line_of(tree.text(path), match.start()), "quote", f"this is not {source}")
+
+
 def named_in(tree, name, pattern):
     path = pathlib.PurePosixPath(name)
     if path in tree.files:
@@ -332,7 +343,7 @@ def check_named(tree):
 
 
 CHECKS = [check_includes, check_calls, check_one_cpp_file, check_names, check_text,
-          check_readmes, check_documents, check_named]
+          check_readmes, check_documents, check_named, check_quotes]
 
 
 def main(arguments):

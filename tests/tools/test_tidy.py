@@ -157,7 +157,16 @@ class Tidy(unittest.TestCase):
         tour = "docs/tour.md:2: function-name:"
         self.breaks(tour, files={"docs/tour.md": "`sync_it`, then `take_it`, which\n`sync_them` follows.\n",
                                  "os/take.h": "int take_it(void);\n", "os/README.md": "`file.c`, `take.h`\n"})
-        self.breaks("README.md:1: path-name:", files={"README.md": "See `docs/tour.md`, `tests/wal` and `docs/map.md`.\n"})
+        self.breaks("README.md:1: path-name:", files={"README.md": "See `docs/tour.md`, `docs/map.md`.\n"})
+
+    def test_a_quoted_file_is_that_file(self):
+        main = CLEAN["cli/main.c"]
+        for quoted in (main.replace("hello", "hullo"), "", main + "\n"):
+            text = f"Begin:\n\n<!-- cli/main.c -->\n```c\n{quoted}```\n"
+            self.breaks("README.md:3: quote:", files={"README.md": text})
+        self.breaks("README.md:3: quote:", files={"README.md": text.replace("main.c", "none.c")})
+        code, lines = tidy({**CLEAN, "README.md": f"<!-- cli/main.c -->\n```c\n{main}```\n"})
+        self.assertEqual(code, 0, lines)
 
     def test_c_plus_plus_lives_in_one_file(self):
         self.added("wal/odd.cpp", "int odd;\n", "wal/odd.cpp:1: c-plus-plus:")
