@@ -1,0 +1,336 @@
+/* cli_import.c - a CSV file into a table: one pass that finds the types, one that writes the rows, one transaction. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/cli_batch.h"
+#include "cli/cli_json.h"
+#include "cli/cli_progress.h"
+#include "cli/cli_survey.h"
+#include "cli/cli_value.h"
+
+#define NO_FIELD SIZE_MAX
+
+typedef struct Import {
+  Cli *cli;
+  const char *table_name;
+  int mode; /* KVTABLE_INSERT, KVTABLE_UPSERT */
+  Survey survey;
+  Progress progress;
+  KVTable *table;
+  KVColumnDefinition *columns; /* of the table */
+  size_t column_count;
+  size_t *fields; /* per column: which field of a row, or NO_FIELD */
+  Batch batch;
+  uint64_t batch_row; /* number in the file of the first row that waits in the batch */
+  double began;
+} Import;
+
+/* ---- what the options say ---- */
+
+static int read_character(const Arguments *arguments, const char *name, char *character) {
+  const char *text = arguments_text(arguments, name);
+  if (!text) return 0;
+  if (strcmp(text, "tab") == 0 || strcmp(text, "\\t") == 0) text = "\t";
+  if (strlen(text) != 1 || *text == '\n' || *text == '\r') return cli_fail("--%s takes one character, or tab", name);
+  *character = *text;
+  return 0;
+}
+
+static void read_nulls(const Arguments *arguments, Survey *survey) {
+  static char empty[] = "", not_available[] = "NA";
+  survey->nulls = cli_allocate(arguments->use_count + 2, sizeof *survey->nulls);
+  for (size_t i = 0; i < arguments->use_count; i++)
+    if (strcmp(arguments->uses[i].option->name, "null") == 0)
+      survey->nulls[survey->null_count++] = (char *)(uintptr_t)arguments->uses[i].value;
+  if (survey->null_count) return;
+  survey->nulls[survey->null_count++] = empty;
+  survey->nulls[survey->null_count++] = not_available;
+}
+
+static size_t find_name(char *const *names, size_t count, const char *name) {
+  for (size_t i = 0; i < count; i++)
+    if (strcmp(names[i], name) == 0) return i;
+  return NO_FIELD;
+}
+
+/* One `column=type` of --types. */
+static int read_type(Import *import, char *text) {
+  char *equal = strrchr(text, '=');
+  if (!equal) return cli_fail("--types %s: write column=type, for example flight=i32", text);
+  *equal = '\0';
+  size_t column = find_name(import->survey.names, import->survey.column_count, text);
+  if (column == NO_FIELD) return cli_fail("--types: %s has no column %s", import->survey.path, text);
+  KVColumnDefinition *definition = &import->columns[column];
+  char *width = strchr(equal + 1, ':');
+  if (width) *width++ = '\0';
+  int type = kvtable_type_by_name(equal + 1);
+  int fits = type != KVTABLE_TYPE_NONE && type != KVTABLE_TYPE_DECIMAL && !width == (type != KVTABLE_TYPE_FIXED_BYTES);
+  if (!fits) {
+    return cli_fail("--types: there is no type %s; those there are: bool, i8 to i64, u8 to u64, f32, f64, date, "
+                    "timestamp, string, bytes, fixed_bytes:WIDTH",
+                    equal + 1);
+  }
+  definition->type = type;
+  definition->width = width ? (uint32_t)strtoul(width, NULL, 10) : 0;
+  const Inference *seen = &import->survey.columns[column];
+  definition->flags = type == KVTABLE_TYPE_TIMESTAMP && seen->utc && !seen->naive ? KVTABLE_UTC : 0;
+  return 0;
+}
+
+/* ---- the table ---- */
+
+/* Its columns are those of the file. */
+static int plan_new_table(Import *import, const Arguments *arguments) {
+  const Survey *survey = &import->survey;
+  import->column_count = survey->column_count;
+  import->columns = cli_allocate(survey->column_count, sizeof *import->columns);
+  import->fields = cli_allocate(survey->column_count, sizeof *import->fields);
+  for (size_t i = 0; i < survey->column_count; i++) {
+    import->fields[i] = i;
+    import->columns[i].name = survey->names[i];
+    import->columns[i].type = infer_type(&survey->columns[i], &import->columns[i].flags);
+  }
+  size_t count;
+  char **types = arguments_list(arguments, "types", &count);
+  int result = 0;
+  for (size_t i = 0; i < count && !result; i++) result = read_type(import, types[i]);
+  free(types);
+  for (size_t i = 0; i < survey->column_count; i++) import->columns[i].flags |= KVTABLE_NULLABLE;
+  return result;
+}
+
+static int create_table(Import *import, const Arguments *arguments) {
+  size_t key_count;
+  char **key = arguments_list(arguments, "key", &key_count);
+  int result = 0;
+  for (size_t i = 0; i < key_count && !result; i++) {
+    size_t column = find_name(import->survey.names, import->survey.column_count, key[i]);
+    if (column == NO_FIELD) {
+      result = cli_fail("--key: %s has no column %s", import->survey.path, key[i]);
+    } else {
+      import->columns[column].flags &= ~KVTABLE_NULLABLE;
+    }
+  }
+  if (!result) {
+    int code = kvtable_create(import->cli->store, import->table_name, import->columns, import->column_count,
+                              (const char *const *)key, key_count, &import->table);
+    if (code == KVSTORE_CONSTRAINT) {
+      result = cli_fail("there is something named %s already; --append or --upsert adds to it, or choose another name",
+                        import->table_name);
+    } else if (code != KVSTORE_OK) {
+      result = cli_fail_store(import->cli, code, import->table_name);
+    }
+  }
+  free(key);
+  return result;
+}
+
+/* Columns are found by the names in the header, or by position when there is none. */
+static int plan_present_table(Import *import, const Arguments *arguments) {
+  if (arguments_has(arguments, "key") || arguments_has(arguments, "types"))
+    return cli_fail("--key and --types belong to a new table; %s has its own", import->table_name);
+  int result = cli_open_table(import->cli, import->table_name, &import->table);
+  if (result) return result;
+  KVTableSchema schema = KVTABLE_SCHEMA_INIT;
+  int code = kvtable_schema(import->table, &schema);
+  if (code != KVSTORE_OK) return cli_fail_store(import->cli, code, import->table_name);
+  const Survey *survey = &import->survey;
+  import->column_count = schema.column_count;
+  import->columns = cli_allocate(schema.column_count, sizeof *import->columns);
+  import->fields = cli_allocate(schema.column_count, sizeof *import->fields);
+  memcpy(import->columns, schema.columns, schema.column_count * sizeof *schema.columns);
+  size_t matched = 0;
+  for (size_t i = 0; i < schema.column_count; i++) {
+    size_t field = survey->has_header ? find_name(survey->names, survey->column_count, schema.columns[i].name) : i;
+    import->fields[i] = field < survey->column_count ? field : NO_FIELD;
+    matched += import->fields[i] != NO_FIELD;
+    if (import->fields[i] == NO_FIELD && !(schema.columns[i].flags & KVTABLE_NULLABLE))
+      return cli_fail("%s has no column %s, which %s needs", survey->path, schema.columns[i].name, import->table_name);
+  }
+  if (matched < survey->column_count)
+    return cli_fail("%s has %zu columns, but only %zu of them are columns of %s; colonnade info shows those",
+                    survey->path, survey->column_count, matched, import->table_name);
+  return 0;
+}
+
+/* ---- the rows ---- */
+
+static int append_batch(Import *import) {
+  if (!import->batch.row_count) return 0;
+  int code = kvtable_append(import->table, batch_data(&import->batch), import->column_count, import->batch.row_count,
+                            NULL, import->mode, NULL);
+  if (code != KVSTORE_OK) {
+    KVStoreError error = KVSTORE_ERROR_INIT;
+    if (kvstore_error(import->cli->store, &error) != KVSTORE_OK || error.row < 0)
+      return cli_fail_store(import->cli, code, import->table_name);
+    uint64_t row = import->batch_row + (uint64_t)error.row;
+    return csv_fail(import->survey.path, row, row, error.column[0] ? error.column : NULL,
+                    code == KVSTORE_CONSTRAINT && import->mode == KVTABLE_INSERT
+                      ? "a row with this key is there already; --upsert replaces it"
+                      : error.text);
+  }
+  import->batch_row += import->batch.row_count;
+  batch_clear(&import->batch);
+  return 0;
+}
+
+static int fail_value(const Import *import, const CsvRow *row, size_t column, const char *refusal) {
+  const CsvField *field = &row->fields[import->fields[column]];
+  Text message = TEXT_EMPTY;
+  size_t shown = field->length;
+  if (shown > 40) /* cut, but not inside a character */
+    for (shown = 40; shown > 36 && ((unsigned char)field->data[shown] & 0xc0) == 0x80;) shown--;
+  text_add_string(&message, "\"");
+  text_add_readable(&message, field->data, shown);
+  text_add_string(&message, shown < field->length ? "...\" " : "\" ");
+  text_add_string(&message, refusal);
+  int result = csv_fail(import->survey.path, row->number, row->line, import->columns[column].name, message.data);
+  text_free(&message);
+  return result;
+}
+
+static int set_column(Import *import, const CsvRow *row, size_t column) {
+  const KVColumnDefinition *definition = &import->columns[column];
+  KVValue value = kvvalue_null();
+  if (import->fields[column] != NO_FIELD) {
+    const CsvField *field = &row->fields[import->fields[column]];
+    int is_text = definition->type == KVTABLE_TYPE_STRING || definition->type == KVTABLE_TYPE_BYTES ||
+                  definition->type == KVTABLE_TYPE_FIXED_BYTES;
+    int is_null = survey_is_null(&import->survey, field) || (!field->length && !field->bare && !is_text);
+    if (is_null && !(definition->flags & KVTABLE_NULLABLE))
+      return csv_fail(import->survey.path, row->number, row->line, definition->name,
+                      "a value is missing, but rows are found by this column");
+    const char *refusal = is_null ? NULL : value_read(definition, field->data, field->length, &value);
+    if (refusal) return fail_value(import, row, column, refusal);
+  }
+  batch_set(&import->batch, column, &value);
+  return 0;
+}
+
+static int load_row(void *context, const CsvRow *row) {
+  Import *import = context;
+  if (row->number == 1 && import->survey.has_header) return 0;
+  int result = survey_check_width(&import->survey, row);
+  for (size_t i = 0; i < import->column_count && !result; i++) result = set_column(import, row, i);
+  if (result) return result;
+  batch_next_row(&import->batch);
+  return batch_is_full(&import->batch) ? append_batch(import) : 0;
+}
+
+static void show_survey(void *context, uint64_t bytes, uint64_t of) {
+  Import *import = context;
+  progress_show(&import->progress, of ? 0.3 * (double)bytes / (double)of : 0);
+}
+
+static void show_load(void *context, uint64_t bytes, uint64_t of) {
+  Import *import = context;
+  progress_show(&import->progress, of ? 0.3 + 0.7 * (double)bytes / (double)of : 0.3);
+}
+
+static int load_rows(Import *import) {
+  batch_begin(&import->batch, import->columns, import->column_count);
+  import->batch_row = import->survey.has_header ? 2 : 1;
+  CsvSink sink = { import, load_row, show_load };
+  int result = csv_read_file(import->survey.path, &import->survey.form, &sink);
+  return result ? result : append_batch(import);
+}
+
+/* Everything that changes the store, in one transaction. */
+static int write_table(Import *import, const Arguments *arguments, int present) {
+  int code = kvstore_begin(import->cli->store, 1);
+  if (code != KVSTORE_OK) return cli_fail_store(import->cli, code, "the import cannot begin");
+  int result = present ? 0 : create_table(import, arguments);
+  if (!result) result = load_rows(import);
+  if (result) {
+    kvstore_rollback(import->cli->store);
+    return result;
+  }
+  code = kvstore_commit(import->cli->store);
+  return code == KVSTORE_OK ? 0 : cli_fail_store(import->cli, code, "the import was not committed");
+}
+
+static void report(const Import *import) {
+  double seconds = cli_seconds() - import->began;
+  double rate = seconds > 0 ? (double)import->survey.row_count / seconds : 0;
+  if (import->cli->json) {
+    Json json = { .file = stdout };
+    json_open_object(&json, NULL);
+    json_string(&json, "table", import->table_name);
+    json_u64(&json, "rows", import->survey.row_count);
+    json_u64(&json, "columns", import->survey.column_count);
+    json_decimal(&json, "seconds", seconds);
+    json_u64(&json, "rows_per_second", (uint64_t)rate);
+    json_close(&json);
+    return;
+  }
+  Text text = TEXT_EMPTY;
+  text_add_count(&text, import->survey.row_count);
+  text_add_string(&text, " rows of ");
+  text_add_count(&text, import->survey.column_count);
+  printf("%s: %s columns in %.2f s", import->table_name, text.data, seconds);
+  text.length = 0;
+  text_add_count(&text, (uint64_t)rate);
+  printf(", %s rows/s\n", text.data);
+  text_free(&text);
+}
+
+static int run_import(Cli *cli, const Arguments *arguments) {
+  Import import = { .cli = cli, .table_name = arguments_text(arguments, "table"), .began = cli_seconds() };
+  if (!import.table_name) return cli_fail("import needs the table's name: --table NAME");
+  int upsert = arguments_has(arguments, "upsert");
+  int present = upsert || arguments_has(arguments, "append");
+  import.mode = upsert ? KVTABLE_UPSERT : KVTABLE_INSERT;
+  import.survey.path = arguments->words[0];
+  import.survey.form = (CsvForm){ ',', '"' };
+  import.survey.has_header = !arguments_has(arguments, "no-header");
+  import.survey.progress = show_survey;
+  read_nulls(arguments, &import.survey);
+  int result = read_character(arguments, "delimiter", &import.survey.form.delimiter);
+  if (!result) result = read_character(arguments, "quote", &import.survey.form.quote);
+  progress_begin(&import.progress, import.table_name);
+  if (!result) result = survey_file(&import.survey, &import);
+  if (!result) result = cli_open(cli, present ? CLI_OPEN_WRITE : CLI_OPEN_CREATE);
+  if (!result) result = present ? plan_present_table(&import, arguments) : plan_new_table(&import, arguments);
+  if (!result) result = write_table(&import, arguments, present);
+  progress_end(&import.progress);
+  if (!result) report(&import);
+  batch_end(&import.batch);
+  kvtable_close(import.table);
+  survey_free(&import.survey);
+  free(import.survey.nulls);
+  free(import.columns);
+  free(import.fields);
+  return result;
+}
+
+static const OptionSpec import_options[] = {
+  { "table", "NAME", "the table to make (needed)" },
+  { "key", "COL[,COL]", "columns that together name a row; without, rows have numbers" },
+  { "types", "COL=TYPE[,...]",
+    "types that should not be guessed: bool i8..i64 u8..u64 f32 f64 date timestamp string bytes"
+    " fixed_bytes:WIDTH" },
+  { "append", NULL, "add to a table that is there; a key that is there already refuses the file" },
+  { "upsert", NULL, "add to a table that is there; rows with the same key are replaced" },
+  { "null", "TEXT", "stands for a missing value; may come several times (default: nothing, and NA)" },
+  { "delimiter", "CHAR", "between fields (default: a comma)" },
+  { "quote", "CHAR", "around fields (default: \")" },
+  { "no-header", NULL, "row 1 is data; the columns are called column_1, column_2 and so on" },
+  { NULL, NULL, NULL },
+};
+const Command command_import = {
+  .name = "import",
+  .words = "FILE.csv --table NAME",
+  .summary = "make a table from a CSV file",
+  .description =
+    "Reads the file twice: once to find the type of each column, once to write the rows. All of it happens in "
+    "one transaction: a file with a wrong value, named by row and column, leaves the store as it was. Types "
+    "that are guessed are bool, i64, u64, f64, date, timestamp and string; postcodes such as 01234 stay text.",
+  .example = "colonnade --db air.db import flights.csv --table flights --key time_hour,carrier,flight",
+  .options = import_options,
+  .words_min = 1,
+  .words_max = 1,
+  .run = run_import,
+};

@@ -1,0 +1,304 @@
+/* cli_query.c - questions to a table: rows that match a filter, or aggregates over them. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/cli_grid.h"
+#include "cli/cli_json.h"
+#include "cli/cli_value.h"
+
+/* ---- what the run did ---- */
+
+typedef struct Run {
+  KVQuery *query;
+  double seconds;
+  KVQueryCounters counters;
+} Run;
+
+static int read_counters(Cli *cli, Run *run) {
+  run->counters = (KVQueryCounters)KVQUERY_COUNTERS_INIT;
+  int code = kvquery_counters(run->query, &run->counters);
+  return code == KVSTORE_OK ? CLI_DONE : cli_fail_store(cli, code, NULL);
+}
+
+static void json_run(Json *json, const Run *run) {
+  json_decimal(json, "elapsed_ms", run->seconds * 1000);
+  json_u64(json, "blocks", run->counters.blocks);
+  json_u64(json, "blocks_skipped", run->counters.blocks_skipped);
+  json_u64(json, "blocks_certain", run->counters.blocks_certain);
+  json_u64(json, "blocks_scanned", run->counters.blocks_scanned);
+}
+
+static int explain(Cli *cli, const Run *run, Json *json) {
+  char *text = NULL;
+  int code = kvquery_explain(run->query, &text);
+  if (code != KVSTORE_OK) return cli_fail_store(cli, code, NULL);
+  if (json) {
+    json_string(json, "explain", text);
+  } else {
+    printf("\n%s", text);
+    size_t length = strlen(text);
+    if (length && text[length - 1] != '\n') putchar('\n');
+    printf("time: %.3f ms\n", run->seconds * 1000);
+  }
+  kvstore_free(text);
+  return CLI_DONE;
+}
+
+/* ---- aggregates ---- */
+
+typedef struct AggregateName {
+  const char *option;
+  int kind;
+} AggregateName;
+static const AggregateName aggregate_names[] = {
+  { "count", KVQUERY_ROWS }, { "sum", KVQUERY_SUM }, { "min", KVQUERY_MIN },
+  { "max", KVQUERY_MAX },    { "avg", KVQUERY_AVG },
+};
+
+static const AggregateName *aggregate_of(const char *option) {
+  for (size_t i = 0; i < sizeof aggregate_names / sizeof aggregate_names[0]; i++)
+    if (strcmp(aggregate_names[i].option, option) == 0) return &aggregate_names[i];
+  return NULL;
+}
+
+/* In the order of the command line, each once; *labels gets `sum(distance)` and the like, separated by NULs. */
+static size_t collect_aggregates(const Arguments *arguments, KVAggregate *aggregates, Text *labels, size_t *label_at) {
+  size_t count = 0;
+  for (size_t i = 0; i < arguments->use_count; i++) {
+    const OptionUse *use = &arguments->uses[i];
+    const AggregateName *name = aggregate_of(use->option->name);
+    if (!name) continue;
+    int known = 0;
+    for (size_t j = 0; j < count && !known; j++)
+      known = aggregates[j].kind == name->kind && (!use->value || strcmp(aggregates[j].column, use->value) == 0);
+    if (known) continue;
+    label_at[count] = labels->length;
+    text_add_string(labels, name->option);
+    text_add_string(labels, "(");
+    text_add_string(labels, use->value ? use->value : "*");
+    text_add(labels, ")", 2);
+    aggregates[count++] = (KVAggregate){ name->kind, use->value };
+  }
+  return count;
+}
+
+static int print_aggregates_json(Cli *cli, const Run *run, const KVValue *results, const Text *labels,
+                                 const size_t *label_at, size_t count, int explained) {
+  Json json = { .file = stdout };
+  json_open_object(&json, NULL);
+  json_open_object(&json, "results");
+  for (size_t i = 0; i < count; i++) json_value(&json, labels->data + label_at[i], &results[i]);
+  json_close(&json);
+  json_run(&json, run);
+  int result = explained ? explain(cli, run, &json) : CLI_DONE;
+  json_close(&json);
+  return result;
+}
+
+/* One answer stands alone; several have their names beside them. */
+static void print_aggregates_text(const KVValue *results, const Text *labels, const size_t *label_at, size_t count,
+                                  int aligned) {
+  static const unsigned char to_the_right[] = { 0, 1 };
+  Grid grid;
+  Text cell = TEXT_EMPTY;
+  grid_begin(&grid, stdout, NULL, count > 1 ? to_the_right : NULL, count > 1 ? 2 : 1, aligned);
+  for (size_t i = 0; i < count; i++) {
+    if (count > 1) grid_string(&grid, labels->data + label_at[i]);
+    cell.length = 0;
+    value_add(&cell, &results[i]);
+    grid_cell(&grid, cell.data, cell.length);
+  }
+  grid_end(&grid);
+  text_free(&cell);
+}
+
+static int run_aggregates(Cli *cli, Run *run, const Arguments *arguments) {
+  KVAggregate *aggregates = cli_allocate(arguments->use_count, sizeof *aggregates);
+  KVValue *results = cli_allocate(arguments->use_count, sizeof *results);
+  size_t *label_at = cli_allocate(arguments->use_count, sizeof *label_at);
+  Text labels = TEXT_EMPTY;
+  size_t count = collect_aggregates(arguments, aggregates, &labels, label_at);
+  double began = cli_seconds();
+  int code = kvquery_aggregate(run->query, aggregates, count, results);
+  run->seconds = cli_seconds() - began;
+  int result = code == KVSTORE_OK ? read_counters(cli, run) : cli_fail_store(cli, code, NULL);
+  int explained = arguments_has(arguments, "explain");
+  if (!result && cli->json) {
+    result = print_aggregates_json(cli, run, results, &labels, label_at, count, explained);
+  } else if (!result) {
+    print_aggregates_text(results, &labels, label_at, count, cli->aligned);
+    if (explained) result = explain(cli, run, NULL);
+  }
+  text_free(&labels);
+  free(label_at);
+  free(results);
+  free(aggregates);
+  return result;
+}
+
+/* ---- rows ---- */
+
+typedef struct RowOutput {
+  size_t column_count;
+  const char **names;
+  unsigned char *to_the_right;
+  int use_json;
+  Json json;
+  Grid grid;
+  Text cell;
+  uint64_t row_count;
+} RowOutput;
+
+static int row_output_begin(RowOutput *output, const Cli *cli, KVCursor *cursor) {
+  memset(output, 0, sizeof *output);
+  output->column_count = kvcursor_column_count(cursor);
+  output->names = cli_allocate(output->column_count, sizeof *output->names);
+  output->to_the_right = cli_allocate(output->column_count, 1);
+  for (size_t i = 0; i < output->column_count; i++) {
+    KVColumnDefinition definition;
+    int code = kvcursor_column(cursor, i, &definition);
+    if (code != KVSTORE_OK) return code;
+    output->names[i] = definition.name;
+    output->to_the_right[i] = (unsigned char)value_is_number(definition.type);
+  }
+  output->use_json = cli->json;
+  output->json.file = stdout;
+  if (output->use_json) {
+    json_open_object(&output->json, NULL);
+    json_open_array(&output->json, "rows");
+  } else {
+    grid_begin(&output->grid, stdout, output->names, output->to_the_right, output->column_count, cli->aligned);
+  }
+  return KVSTORE_OK;
+}
+
+static int row_output_row(RowOutput *output, KVCursor *cursor) {
+  int code = KVSTORE_OK;
+  if (output->use_json) json_open_object(&output->json, NULL);
+  for (size_t i = 0; i < output->column_count && code == KVSTORE_OK; i++) {
+    KVValue value;
+    code = kvcursor_value(cursor, i, &value);
+    if (code != KVSTORE_OK) value = kvvalue_null();
+    if (output->use_json) {
+      json_value(&output->json, output->names[i], &value);
+    } else {
+      output->cell.length = 0;
+      value_add(&output->cell, &value);
+      grid_cell(&output->grid, output->cell.data, output->cell.length);
+    }
+  }
+  if (output->use_json) json_close(&output->json);
+  output->row_count++;
+  return code;
+}
+
+static void row_output_free(RowOutput *output) {
+  free(output->names);
+  free(output->to_the_right);
+  text_free(&output->cell);
+}
+
+static int print_rows(Cli *cli, Run *run, KVCursor *cursor, double began, int explained) {
+  RowOutput output;
+  int code = row_output_begin(&output, cli, cursor);
+  while (code == KVSTORE_OK) {
+    code = kvcursor_next(cursor);
+    if (code == KVSTORE_OK) code = row_output_row(&output, cursor);
+  }
+  run->seconds = cli_seconds() - began;
+  int result = code == KVSTORE_NOTFOUND ? read_counters(cli, run) : cli_fail_store(cli, code, "the rows end here");
+  if (output.use_json) {
+    json_close(&output.json);
+    json_u64(&output.json, "row_count", output.row_count);
+    json_run(&output.json, run);
+    if (!result && explained) result = explain(cli, run, &output.json);
+    json_close(&output.json);
+  } else {
+    grid_end(&output.grid);
+    if (!result && explained) result = explain(cli, run, NULL);
+  }
+  row_output_free(&output);
+  return result;
+}
+
+static int run_rows(Cli *cli, Run *run, const Arguments *arguments) {
+  uint64_t limit = UINT64_MAX;
+  uint64_t offset = 0;
+  if (arguments_number(arguments, "limit", 0, UINT64_MAX, &limit)) return CLI_FAILED;
+  if (arguments_number(arguments, "offset", 0, UINT64_MAX, &offset)) return CLI_FAILED;
+  size_t count;
+  char **columns = arguments_list(arguments, "select", &count);
+  int code = kvquery_select(run->query, (const char *const *)columns, count);
+  free(columns);
+  if (code == KVSTORE_OK) code = kvquery_limit(run->query, offset, limit);
+  if (code == KVSTORE_OK) code = kvquery_order_by_key(run->query, arguments_has(arguments, "order-by-key"));
+  double began = cli_seconds();
+  KVCursor *cursor = NULL;
+  if (code == KVSTORE_OK) code = kvquery_open(run->query, &cursor);
+  int result = code == KVSTORE_OK ? print_rows(cli, run, cursor, began, arguments_has(arguments, "explain"))
+                                  : cli_fail_store(cli, code, NULL);
+  kvcursor_close(cursor);
+  return result;
+}
+
+/* ---- the command ---- */
+
+static int has_aggregates(const Arguments *arguments) {
+  for (size_t i = 0; i < arguments->use_count; i++)
+    if (aggregate_of(arguments->uses[i].option->name)) return 1;
+  return 0;
+}
+
+static int run_query(Cli *cli, const Arguments *arguments) {
+  int aggregated = has_aggregates(arguments);
+  if (aggregated && (arguments_has(arguments, "select") || arguments_has(arguments, "limit")))
+    return cli_fail(
+      "--select and --limit concern rows, and --count, --sum, --min, --max, --avg all that match: ask for "
+      "one or the other");
+  KVTable *table = NULL;
+  Run run = { 0 };
+  int result = cli_open(cli, CLI_OPEN_READ);
+  if (!result) result = cli_open_table(cli, arguments->words[0], &table);
+  if (!result) {
+    int code = kvquery_create(table, &run.query);
+    if (code == KVSTORE_OK) code = kvquery_where(run.query, arguments_text(arguments, "where"), NULL, 0);
+    if (code != KVSTORE_OK) result = cli_fail_store(cli, code, NULL);
+  }
+  if (!result) result = aggregated ? run_aggregates(cli, &run, arguments) : run_rows(cli, &run, arguments);
+  kvquery_close(run.query);
+  kvtable_close(table);
+  return result;
+}
+
+static const OptionSpec query_options[] = {
+  { "where", "TEXT", "the filter: and, or, not; = <> < <= > >=, between, in, like 'abc%', is null" },
+  { "count", NULL, "how many rows match" },
+  { "sum", "COL", "the sum of a column; all of these may be asked at once and several times" },
+  { "min", "COL", "its least value" },
+  { "max", "COL", "its greatest value" },
+  { "avg", "COL", "its average" },
+  { "select", "COL[,COL]", "the columns of the rows (default: all)" },
+  { "limit", "N", "at most so many rows" },
+  { "offset", "N", "without the first so many rows" },
+  { "order-by-key", NULL, "rows in the order of the table's key (default: as they lie)" },
+  { "explain", NULL, "how the question was understood, what was read, what was skipped, how long it took" },
+  { NULL, NULL, NULL },
+};
+const Command command_query = {
+  .name = "query",
+  .words = "TABLE",
+  .summary = "filter a table: rows, counts, sums",
+  .description =
+    "Prints the rows that match, or, with --count, --sum, --min, --max and --avg, one answer over all of them. "
+    "Texts stand in single quotes, dates are written date '2013-07-04', and a column whose name is not one "
+    "word stands in double quotes. Missing values match nothing but is null.",
+  .example =
+    "colonnade --db air.db query flights --where \"dep_delay > 60 and carrier = 'UA'\" --count --avg dep_delay",
+  .options = query_options,
+  .words_min = 1,
+  .words_max = 1,
+  .run = run_query,
+};

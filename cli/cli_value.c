@@ -1,0 +1,232 @@
+#include "cli/cli_value.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- numbers ---- */
+
+ScannedInteger scan_integer(const char *text, size_t length, int *negative, uint64_t *magnitude) {
+  size_t at = length && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+  if (at == length) return SCANNED_NO_INTEGER;
+  uint64_t number = 0;
+  int too_long = 0;
+  for (; at < length; at++) {
+    unsigned digit = (unsigned)(unsigned char)text[at] - '0';
+    if (digit > 9) return SCANNED_NO_INTEGER;
+    too_long |= number > (UINT64_MAX - digit) / 10;
+    number = number * 10 + digit;
+  }
+  *negative = text[0] == '-';
+  *magnitude = number;
+  return too_long ? SCANNED_INTEGER_TOO_LONG : SCANNED_INTEGER;
+}
+
+static size_t skip_digits(const char *text, size_t length, size_t at) {
+  while (at < length && text[at] >= '0' && text[at] <= '9') at++;
+  return at;
+}
+
+static int same_word(const char *text, size_t length, const char *word) {
+  for (size_t i = 0; i < length; i++) {
+    char c = text[i];
+    if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
+    if (c != word[i]) return 0; /* the word's NUL ends a longer text */
+  }
+  return word[length] == '\0';
+}
+
+ScannedFloat scan_float(const char *text, size_t length) {
+  size_t sign = length && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+  size_t whole_end = skip_digits(text, length, sign);
+  size_t digits = whole_end - sign;
+  size_t at = whole_end;
+  if (at < length && text[at] == '.') {
+    at = skip_digits(text, length, whole_end + 1);
+    digits += at - whole_end - 1;
+  }
+  if (!digits) {
+    const char *word = text + sign;
+    size_t left = length - sign;
+    int special = same_word(word, left, "nan") || same_word(word, left, "inf") || same_word(word, left, "infinity");
+    return special ? SCANNED_FLOAT_SPECIAL : SCANNED_NO_FLOAT;
+  }
+  if (at < length && (text[at] == 'e' || text[at] == 'E')) {
+    size_t exponent = at + 1;
+    if (exponent < length && (text[exponent] == '-' || text[exponent] == '+')) exponent++;
+    at = skip_digits(text, length, exponent);
+    if (at == exponent) return SCANNED_NO_FLOAT;
+  }
+  return at == length ? SCANNED_FLOAT : SCANNED_NO_FLOAT;
+}
+
+int scan_bool(const char *text, size_t length, int *truth) {
+  *truth = same_word(text, length, "true");
+  return *truth || same_word(text, length, "false");
+}
+
+/* ---- time ---- */
+
+/* Exactly `count` digits. */
+static int fixed_digits(const char *text, size_t count, int *number) {
+  *number = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (text[i] < '0' || text[i] > '9') return 0;
+    *number = *number * 10 + (text[i] - '0');
+  }
+  return 1;
+}
+
+/* Days since 1970-01-01 of a date in the proleptic Gregorian calendar: years begin in March, so that the leap day comes
+ * last; an era has 400 years and 146,097 days (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms"). */
+static int32_t days_of(int year, int month, int day) {
+  if (month <= 2) year--;
+  int era = (year >= 0 ? year : year - 399) / 400;
+  int year_of_era = year - era * 400;
+  int day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+  return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
+}
+
+static int days_in_month(int year, int month) {
+  static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+  int leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+  return days[month - 1] + (month == 2 && leap);
+}
+
+int scan_date(const char *text, size_t length, int32_t *days) {
+  int year, month, day;
+  if (length != 10 || text[4] != '-' || text[7] != '-') return 0;
+  if (!fixed_digits(text, 4, &year) || !fixed_digits(text + 5, 2, &month) || !fixed_digits(text + 8, 2, &day)) return 0;
+  if (month < 1 || month > 12 || day < 1 || day > days_in_month(year, month)) return 0;
+  *days = days_of(year, month, day);
+  return 1;
+}
+
+int scan_timestamp(const char *text, size_t length, int64_t *microseconds, int *utc) {
+  int32_t days;
+  if (length < 10 || !scan_date(text, 10, &days)) return 0;
+  *utc = length > 10 && text[length - 1] == 'Z';
+  if (*utc) length--;
+  *microseconds = days * INT64_C(86400000000);
+  if (length == 10) return 1;
+  int hour, minute, second = 0;
+  if (length < 16 || (text[10] != ' ' && text[10] != 'T') || text[13] != ':') return 0;
+  if (!fixed_digits(text + 11, 2, &hour) || !fixed_digits(text + 14, 2, &minute)) return 0;
+  size_t at = 16;
+  if (at < length) {
+    if (length < 19 || text[16] != ':' || !fixed_digits(text + 17, 2, &second)) return 0;
+    at = 19;
+  }
+  int fraction = 0;
+  if (at < length) {
+    if (text[at++] != '.' || at == length || length - at > 6) return 0;
+    for (int place = 0; place < 6; place++) {
+      int digit = 0;
+      if (at < length && !fixed_digits(text + at++, 1, &digit)) return 0;
+      fraction = fraction * 10 + digit;
+    }
+  }
+  if (hour > 23 || minute > 59 || second > 59) return 0;
+  *microseconds += ((hour * 60 + minute) * 60 + second) * INT64_C(1000000) + fraction;
+  return 1;
+}
+
+/* ---- a column's value ---- */
+
+typedef struct IntegerRange {
+  uint64_t below; /* the magnitude of the least */
+  uint64_t above; /* the greatest */
+  const char *refusal;
+} IntegerRange;
+
+static IntegerRange range_of(int type) {
+  switch (type) {
+  case KVTABLE_TYPE_I8: return (IntegerRange){ 128, INT8_MAX, "is no i8 (-128 to 127)" };
+  case KVTABLE_TYPE_I16: return (IntegerRange){ 32768, INT16_MAX, "is no i16 (-32768 to 32767)" };
+  case KVTABLE_TYPE_I32: return (IntegerRange){ 2147483648, INT32_MAX, "is no i32 (a whole number of 32 bits)" };
+  case KVTABLE_TYPE_I64: return (IntegerRange){ UINT64_C(1) << 63, INT64_MAX, "is no i64 (a whole number)" };
+  case KVTABLE_TYPE_U8: return (IntegerRange){ 0, UINT8_MAX, "is no u8 (0 to 255)" };
+  case KVTABLE_TYPE_U16: return (IntegerRange){ 0, UINT16_MAX, "is no u16 (0 to 65535)" };
+  case KVTABLE_TYPE_U32: return (IntegerRange){ 0, UINT32_MAX, "is no u32 (a whole number of 32 bits, not negative)" };
+  default: return (IntegerRange){ 0, UINT64_MAX, "is no u64 (a whole number, not negative)" };
+  }
+}
+
+static int is_unsigned(int type) { return type >= KVTABLE_TYPE_U8 && type <= KVTABLE_TYPE_U64; }
+
+static const char *read_integer(int type, const char *text, size_t length, KVValue *value) {
+  IntegerRange range = range_of(type);
+  int negative;
+  uint64_t magnitude;
+  if (scan_integer(text, length, &negative, &magnitude) != SCANNED_INTEGER) return range.refusal;
+  if (magnitude > (negative ? range.below : range.above)) return range.refusal;
+  *value = kvvalue_of(type);
+  if (is_unsigned(type)) {
+    value->as.u64 = magnitude;
+  } else if (negative && magnitude) {
+    value->as.i64 = -(int64_t)(magnitude - 1) - 1;
+  } else {
+    value->as.i64 = (int64_t)magnitude;
+  }
+  return NULL;
+}
+
+static const char *read_float(int type, const char *text, size_t length, KVValue *value) {
+  if (scan_float(text, length) == SCANNED_NO_FLOAT) return "is no number";
+  *value = kvvalue_of(type);
+  value->as.f64 = type == KVTABLE_TYPE_F32 ? (double)strtof(text, NULL) : strtod(text, NULL);
+  return NULL;
+}
+
+static const char *read_text(const KVColumnDefinition *column, const char *text, size_t length, KVValue *value) {
+  if (column->type == KVTABLE_TYPE_STRING && !text_is_utf8(text, length))
+    return "is not UTF-8 text; a column of type bytes takes it";
+  if (column->type == KVTABLE_TYPE_FIXED_BYTES && length != column->width)
+    return "has not the column's length in bytes";
+  *value = kvvalue_of(column->type);
+  value->as.bytes.data = text;
+  value->as.bytes.length = length;
+  return NULL;
+}
+
+const char *value_read(const KVColumnDefinition *column, const char *text, size_t length, KVValue *value) {
+  int truth;
+  int utc;
+  int32_t days;
+  int64_t microseconds;
+  switch (column->type) {
+  case KVTABLE_TYPE_BOOL:
+    if (!scan_bool(text, length, &truth)) return "is neither true nor false";
+    *value = kvvalue_bool(truth);
+    return NULL;
+  case KVTABLE_TYPE_DATE:
+    if (!scan_date(text, length, &days)) return "is no date (2013-01-31)";
+    *value = kvvalue_date(days);
+    return NULL;
+  case KVTABLE_TYPE_TIMESTAMP:
+    if (!scan_timestamp(text, length, &microseconds, &utc)) return "is no timestamp (2013-01-31 12:34:56)";
+    *value = kvvalue_timestamp(microseconds);
+    return NULL;
+  case KVTABLE_TYPE_F32:
+  case KVTABLE_TYPE_F64: return read_float(column->type, text, length, value);
+  case KVTABLE_TYPE_STRING:
+  case KVTABLE_TYPE_BYTES:
+  case KVTABLE_TYPE_FIXED_BYTES: return read_text(column, text, length, value);
+  default: return read_integer(column->type, text, length, value);
+  }
+}
+
+void value_add(Text *text, const KVValue *value) {
+  int bytes =
+    value->type == KVTABLE_TYPE_STRING || value->type == KVTABLE_TYPE_BYTES || value->type == KVTABLE_TYPE_FIXED_BYTES;
+  if (bytes && !value->is_null) {
+    text_add_readable(text, value->as.bytes.data, value->as.bytes.length);
+    return;
+  }
+  char buffer[64];
+  size_t length = kvvalue_print(value, buffer, sizeof buffer);
+  text_add(text, buffer, length < sizeof buffer ? length : sizeof buffer - 1);
+}
+
+int value_is_number(int type) {
+  return (type >= KVTABLE_TYPE_I8 && type <= KVTABLE_TYPE_F64) || type == KVTABLE_TYPE_DECIMAL;
+}
