@@ -271,11 +271,16 @@ Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint6
   if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
   uint64_t before = 0, start = shared_load(&store->page->start);
   if (shared_load(&store->page->log_id)) {
-    TRY(write_begin(session));
-    Status status = KVSTORE_OK;
     before = shared_load(&store->page->end) - start;
-    if (shared_load(&store->page->end) > store->frozen.position) status = boundary_append(store);
-    TRY(write_end(session, status));
+    /* passive: what a writer keeps open stays in the log, and what is frozen already is settled all the same */
+    Status status = mode == CHECKPOINT_PASSIVE ? write_try_begin(session) : write_begin(session);
+    if (status == KVSTORE_OK) {
+      before = shared_load(&store->page->end) - start;
+      if (shared_load(&store->page->end) > store->frozen.position) status = boundary_append(store);
+      TRY(write_end(session, status));
+    } else if (mode != CHECKPOINT_PASSIVE || status != KVSTORE_BUSY) {
+      return status;
+    }
     TRY(maintenance_run(store));
   }
   if (log_bytes) *log_bytes = before;
