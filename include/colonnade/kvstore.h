@@ -67,10 +67,10 @@ typedef struct KVIterator KVIterator;         /* a walk over a family, in key or
 #define KVSTORE_SYNC_NORMAL 1 /* may lose the last commits, never the integrity of the file; the default */
 #define KVSTORE_SYNC_FULL   2 /* loses nothing: a commit returns when it is on the disk */
 
-#define KVSTORE_CHECKPOINT_PASSIVE  0 /* moves what is committed from the log into the file, waiting for nobody */
-#define KVSTORE_CHECKPOINT_FULL     1 /* waits for a writer, then moves everything */
-#define KVSTORE_CHECKPOINT_RESTART  2 /* the same; the log begins anew */
-#define KVSTORE_CHECKPOINT_TRUNCATE 3 /* the same; the log's file has 0 bytes afterwards */
+#define KVSTORE_CHECKPOINT_PASSIVE  0 /* moves what it can from the log into the file, waiting for nobody */
+#define KVSTORE_CHECKPOINT_FULL     1 /* waits for a writer (KVSTORE_BUSY at the timeout), then moves everything */
+#define KVSTORE_CHECKPOINT_RESTART  2 /* the same: the log is a ring, and is written over from where it stands */
+#define KVSTORE_CHECKPOINT_TRUNCATE 3 /* the same; the log's file keeps its size until the last close */
 
 #define KVSTORE_NO_TTL (-1) /* remaining time of a key that never expires */
 

@@ -101,8 +101,9 @@ typedef struct KVValue {
   } as;
 } KVValue;
 
-/* A value goes into a column of another type when it is exactly one of its values: an i64 of 5 into an i16, an i64 of 5
- * into an f64; a string into bytes; text never into a number. Otherwise: KVSTORE_TYPE. */
+/* A number goes into a column of another number type that holds it exactly (an i64 of 5 into i16, u8 or f64; 2.0 into
+ * an i32; not 0.1 into an f32), a string type into another (text is checked). Everything else goes into its own type
+ * only. What does not fit is KVSTORE_TYPE: nothing is rounded or cut. */
 static inline KVValue kvvalue_of(int type) {
   KVValue v;
   v.type = type;

@@ -52,8 +52,10 @@ static inline void check_text(KVStore *kv, const char *key, const char *value) {
   int status = kvstore_get(kv, key, (int)strlen(key), &data, &length);
   CHECK_STATUS(status, value ? KVSTORE_OK : KVSTORE_NOTFOUND);
   CHECK_INT(length, value ? strlen(value) : 0);
-  if (!value || !*value) CHECK(data == NULL);
-  else CHECK_BYTES(data, value, (size_t)length);
+  if (!value || !*value)
+    CHECK(data == NULL);
+  else
+    CHECK_BYTES(data, value, (size_t)length);
   sqliteFree(data);
 }
 

@@ -89,8 +89,8 @@ static void check_aggregates(KVTable *table) {
   CHECK(result.as.f64 == (double)sum / (double)expected);
   CHECK_OK(kvquery_min(query, "carrier", &result));
   CHECK_BYTES(result.as.bytes.data, "UA", 2);
-  const KVAggregate asks[] = { { KVQUERY_ROWS, NULL },     { KVQUERY_VALUES, "delay" },  { KVQUERY_SUM, "delay" },
-                               { KVQUERY_MIN, "carrier" }, { KVQUERY_MAX, "carrier" }, { KVQUERY_AVG, "delay" } };
+  const KVAggregate asks[] = { { KVQUERY_ROWS, NULL },     { KVQUERY_VALUES, "delay" }, { KVQUERY_SUM, "delay" },
+                               { KVQUERY_MIN, "carrier" }, { KVQUERY_MAX, "carrier" },  { KVQUERY_AVG, "delay" } };
   CHECK_OK(kvquery_where(query, NULL, NULL, 0));
   for (int again = 0; again < 2; again++) {
     CHECK_OK(kvquery_aggregate(query, asks, 6, results));

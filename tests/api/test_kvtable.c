@@ -6,8 +6,10 @@
 TEST(kvtable, a_schema_comes_back_as_it_was_given) {
   KVStore *kv = open_store();
   const KVColumnDefinition columns[] = {
-    { "flag", KVTABLE_TYPE_BOOL, KVTABLE_NULLABLE, 0 }, { "at", KVTABLE_TYPE_TIMESTAMP, KVTABLE_UTC, 0 },
-    { "hash", KVTABLE_TYPE_FIXED_BYTES, 0, 16 },        { "size", KVTABLE_TYPE_U32, KVTABLE_NULLABLE, 0 },
+    { "flag", KVTABLE_TYPE_BOOL, KVTABLE_NULLABLE, 0 },
+    { "at", KVTABLE_TYPE_TIMESTAMP, KVTABLE_UTC, 0 },
+    { "hash", KVTABLE_TYPE_FIXED_BYTES, 0, 16 },
+    { "size", KVTABLE_TYPE_U32, KVTABLE_NULLABLE, 0 },
   };
   const char *key[] = { "hash", "at" };
   KVTable *table = NULL;

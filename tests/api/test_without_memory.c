@@ -1,0 +1,153 @@
+/* Every allocation of every kind of call fails once: the answer is KVSTORE_NOMEM, and the store is as before. */
+#include "tests/api/api_support.h"
+#include "tests/support/failing_memory.h"
+
+/* What a scenario does; it gives back a code, and cleans up after itself whatever that is. */
+typedef int (*Scenario)(KVStore *kv, KVTable *table);
+
+static int scenario_put(KVStore *kv, KVTable *table) {
+  (void)table;
+  return kvstore_put(kv, "new", 3, "value", 5);
+}
+
+static int scenario_get(KVStore *kv, KVTable *table) {
+  void *data = NULL;
+  int length;
+  (void)table;
+  int status = kvstore_get(kv, "old", 3, &data, &length);
+  kvstore_free(data);
+  return status;
+}
+
+static int scenario_iterate(KVStore *kv, KVTable *table) {
+  KVIterator *it = NULL;
+  (void)table;
+  int status = kvstore_prefix_iterator_create(kv, "o", 1, &it);
+  while (status == KVSTORE_OK && !kvstore_iterator_eof(it)) status = kvstore_iterator_next(it);
+  kvstore_iterator_close(it);
+  return status;
+}
+
+static int scenario_family(KVStore *kv, KVTable *table) {
+  KVColumnFamily *cf = NULL;
+  char **names = NULL;
+  int count = 0;
+  (void)table;
+  int status = kvstore_cf_open(kv, "family", &cf);
+  if (status == KVSTORE_OK) status = kvstore_cf_list(kv, &names, &count);
+  for (int i = 0; i < count; i++) kvstore_free(names[i]);
+  kvstore_free(names);
+  kvstore_cf_close(cf);
+  return status;
+}
+
+static int scenario_upsert(KVStore *kv, KVTable *table) {
+  (void)kv;
+  return upsert_person(table, 50, "new", 2);
+}
+
+static int scenario_append(KVStore *kv, KVTable *table) {
+  const int64_t ids[] = { 60, 61 };
+  const char *names[] = { "a", "b" };
+  const uint8_t nulls[] = { 2, 2 };
+  const double heights[] = { 1, 2 };
+  const KVColumnData data[] = { { KVTABLE_TYPE_I64, 0, ids, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_STRING, KVTABLE_FORM_POINTERS, names, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_F64, 0, heights, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_DATE, 0, NULL, nulls, NULL, NULL } };
+  (void)kv;
+  return kvtable_append(table, data, 4, 2, NULL, KVTABLE_INSERT, NULL);
+}
+
+static int scenario_row(KVStore *kv, KVTable *table) {
+  KVValue key = kvvalue_i64(1), row[4], height = kvvalue_f64(9);
+  KVRow *held = NULL;
+  const char *columns[] = { "height" };
+  (void)kv;
+  int status = kvtable_get(table, &key, 1, row, 4, NULL, &held);
+  kvtable_row_free(held);
+  if (status == KVSTORE_OK) status = kvtable_update(table, &key, 1, columns, &height, 1, NULL);
+  return status;
+}
+
+static int scenario_query(KVStore *kv, KVTable *table) {
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  KVValue name = kvvalue_string("Ada"), result;
+  char *text = NULL;
+  const char *columns[] = { "name" };
+  (void)kv;
+  int status = kvquery_create(table, &query);
+  if (status == KVSTORE_OK) status = kvquery_where(query, "name = ? or height > 0", &name, 1);
+  if (status == KVSTORE_OK) status = kvquery_select(query, columns, 1);
+  if (status == KVSTORE_OK) status = kvquery_max(query, "name", &result);
+  if (status == KVSTORE_OK) status = kvquery_open(query, &cursor);
+  while (status == KVSTORE_OK) status = kvcursor_next(cursor);
+  if (status == KVSTORE_NOTFOUND) status = kvquery_explain(query, &text);
+  kvstore_free(text);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  return status;
+}
+
+static int scenario_open(KVStore *kv, KVTable *table) {
+  KVStore *other = NULL;
+  KVTable *again = NULL;
+  (void)table;
+  int status = kvstore_clone(kv, &other);
+  if (status == KVSTORE_OK) status = kvtable_open(other, "people", &again);
+  kvtable_close(again);
+  int closed = kvstore_close(other);
+  return status == KVSTORE_OK ? closed : status;
+}
+
+/* The state that must not change but by what succeeds: counts of both sides. */
+static void check_state(KVStore *kv, KVTable *table, int64_t keys, uint64_t rows) {
+  CHECK_INT(count_of(kv), keys);
+  CHECK_INT(rows_of(table), rows);
+  check_text(kv, "old", "value");
+}
+
+static void run(Scenario scenario, int64_t new_keys, uint64_t new_rows) {
+  KVStore *kv = NULL;
+  KVTable *table = NULL;
+  KVColumnFamily *cf = NULL;
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.background_off = 1; /* so that no other thread takes the failure */
+  options.log_bytes = 1 << 20;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  CHECK_OK(kvstore_cf_create(kv, "family", &cf));
+  kvstore_cf_close(cf);
+  put_text(kv, "old", "value");
+  table = create_people(kv);
+  CHECK_OK(upsert_person(table, 1, "Ada", 1.7));
+  uint64_t fail_at = 1;
+  for (;; fail_at++) {
+    failing_memory_install(fail_at, false);
+    int status = scenario(kv, table);
+    uint64_t failures = failing_memory_failures();
+    failing_memory_remove();
+    if (!failures) {
+      CHECK_OK(status);
+      break;
+    }
+    if (status == KVSTORE_OK) continue; /* it did without: background work, a cache */
+    CHECK_STATUS(status, KVSTORE_NOMEM);
+    check_state(kv, table, 1, 1);
+    CHECK(fail_at < 10000);
+  }
+  check_state(kv, table, 1 + new_keys, 1 + new_rows);
+  CHECK_OK(kvstore_integrity_check(kv, NULL));
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(without_memory, a_put) { run(scenario_put, 1, 0); }
+TEST(without_memory, a_get) { run(scenario_get, 0, 0); }
+TEST(without_memory, an_iteration) { run(scenario_iterate, 0, 0); }
+TEST(without_memory, families) { run(scenario_family, 0, 0); }
+TEST(without_memory, an_upsert) { run(scenario_upsert, 0, 1); }
+TEST(without_memory, an_append) { run(scenario_append, 0, 2); }
+TEST(without_memory, a_row) { run(scenario_row, 0, 0); }
+TEST(without_memory, a_query) { run(scenario_query, 0, 0); }
+TEST(without_memory, a_clone) { run(scenario_open, 0, 0); }
