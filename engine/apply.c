@@ -364,9 +364,11 @@ static Status read_positions(const Era *era, uint32_t number, Bytes list, Arena 
   return out->positions || !out->count ? KVSTORE_OK : status_nomem();
 }
 
-/* The rows of deltas that the run replaces die with it; a reader who finds such a row goes on to the runs (VIS-6). */
-static Status end_delta_rows(Store *store, Era *era, Bytes key, uint64_t sequence) {
+/* The rows of deltas that the run replaces die with it; a reader who finds such a row goes on to the runs (VIS-6). *known is
+ * false when no delta has the key: a flush has taken its row into a run since. */
+static Status end_delta_rows(Store *store, Era *era, Bytes key, uint64_t sequence, bool *known) {
   uint64_t hash = hash_key(key.data, key.length);
+  *known = false;
   for (uint32_t i = 0; i < era->delta_count; i++) {
     DeltaHandle *delta = era->deltas[i].delta;
     uint32_t row = 0;
@@ -380,6 +382,7 @@ static Status end_delta_rows(Store *store, Era *era, Bytes key, uint64_t sequenc
       found = state != DELTA_ABSENT;
       if (state == DELTA_FOUND) killed = table_delta_set_dead(delta->table, row, sequence);
     }
+    *known |= found;
     if (killed && store->transaction.owner) TRY(transaction_undo(store, delta, row, sequence));
     if (found && !delta->kv) return KVSTORE_OK;
   }
@@ -423,10 +426,8 @@ static Status adopt_into(Store *store, FamilyState *from, RunHandle *run, Adopte
   return publish_with(store, to);
 }
 
-/* Positions in runs that a compaction has replaced since are looked up again by the keys of the adopted run (VIS-5). */
-static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena *arena, AdoptedDeletes *out);
-
-static Status read_replaced(Era *era, RunHandle *run, Reader *in, uint64_t sequence, AdoptedDeletes *a) {
+/* What the record says of other runs; *complete is false when one of them is gone. */
+static Status read_replaced(Era *era, Reader *in, AdoptedDeletes *a, bool *complete) {
   uint32_t count = reader_u32(in);
   bool all_there = true;
   if (in->failed || count > reader_left(in) / 5)
@@ -444,40 +445,20 @@ static Status read_replaced(Era *era, RunHandle *run, Reader *in, uint64_t seque
     TRY(read_positions(era, number, list, &a->arena, &a->runs[a->run_count]));
     a->run_count++;
   }
-  return all_there ? KVSTORE_OK : replaced_by_key(era, run, sequence, &a->arena, a);
-}
-
-static Status end_replaced_keys(Store *store, Era *era, Reader *in, uint64_t sequence) {
-  uint64_t keys = reader_varint(in);
-  for (uint64_t i = 0; i < keys; i++) {
-    Bytes key = reader_bytes(in);
-    if (in->failed || !key.length) return status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
-    TRY(end_delta_rows(store, era, key, sequence));
-  }
+  *complete = all_there;
   return KVSTORE_OK;
 }
 
-/* What the run replaces, from the record or from the extent that it names. */
-static Status apply_replaced(Store *store, Era *era, RunHandle *run, Reader *in, uint64_t file_size, uint64_t sequence,
-                             AdoptedDeletes **out) {
-  AdoptedDeletes *a = memory_allocate_zeroed(sizeof *a);
-  if (!a) return status_nomem();
-  atomic_init(&a->references, 1);
-  *out = a;
-  uint8_t *own = NULL;
-  Reader list = { 0 };
-  if (reader_u8(in)) {
-    TRY(extent_decode(in, file_size, &a->extent));
-    TRY(extent_read(&store->file, &a->extent, &own));
-    list = reader_over(own, (size_t)a->extent.length);
-  } else {
-    Bytes here = reader_bytes(in);
-    list = reader_over(here.data, here.length);
+static Status end_replaced_keys(Store *store, Era *era, Reader *in, uint64_t sequence, bool *complete) {
+  uint64_t keys = reader_varint(in);
+  for (uint64_t i = 0; i < keys; i++) {
+    Bytes key = reader_bytes(in);
+    bool known;
+    if (in->failed || !key.length) return status_fail(KVSTORE_CORRUPT, "an adopted run's record is cut short");
+    TRY(end_delta_rows(store, era, key, sequence, &known));
+    *complete &= known;
   }
-  Status status = read_replaced(era, run, &list, sequence, a);
-  if (status == KVSTORE_OK) status = end_replaced_keys(store, era, &list, sequence);
-  memory_release(own);
-  return status;
+  return KVSTORE_OK;
 }
 
 static int by_position(const void *a, const void *b) {
@@ -485,6 +466,7 @@ static int by_position(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+/* What the run replaces in the runs of an era, by its keys. */
 static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena *arena, AdoptedDeletes *out) {
   out->run_count = 0;
   out->runs = arena_allocate_zeroed(arena, memory_array_size(era->run_count, sizeof *out->runs));
@@ -517,6 +499,32 @@ static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena
   return status;
 }
 
+/* What the run replaces, from the record or from the extent that it names. Where runs or delta rows that it names have become
+ * parts of other runs since, its keys are looked up again (VIS-5). */
+static Status apply_replaced(Store *store, Era *era, RunHandle *run, Reader *in, uint64_t file_size, uint64_t sequence,
+                             AdoptedDeletes **out) {
+  AdoptedDeletes *a = memory_allocate_zeroed(sizeof *a);
+  if (!a) return status_nomem();
+  atomic_init(&a->references, 1);
+  *out = a;
+  uint8_t *own = NULL;
+  Reader list = { 0 };
+  if (reader_u8(in)) {
+    TRY(extent_decode(in, file_size, &a->extent));
+    TRY(extent_read(&store->file, &a->extent, &own));
+    list = reader_over(own, (size_t)a->extent.length);
+  } else {
+    Bytes here = reader_bytes(in);
+    list = reader_over(here.data, here.length);
+  }
+  bool complete = true;
+  Status status = read_replaced(era, &list, a, &complete);
+  if (status == KVSTORE_OK) status = end_replaced_keys(store, era, &list, sequence, &complete);
+  if (status == KVSTORE_OK && !complete && run->columns) status = replaced_by_key(era, run, sequence, &a->arena, a);
+  memory_release(own);
+  return status;
+}
+
 static void adopted_deletes_release(AdoptedDeletes *a) {
   if (!a || atomic_fetch_sub_explicit(&a->references, 1, memory_order_acq_rel) != 1) return;
   arena_release(&a->arena);
@@ -529,12 +537,13 @@ static bool names_gone_run(const Era *era, const AdoptedDeletes *a) {
   return false;
 }
 
-Status era_renew_adopted(Era *era) {
+Status era_renew_adopted(Era *era, bool flushed) {
   uint32_t adopted = 0;
   while (adopted < era->run_count && era->runs[adopted].since) adopted++;
   while (adopted-- > 0) { /* the oldest first: what it replaces is dead to those after it */
     RunLayer *layer = &era->runs[adopted];
-    if (!layer->run->columns || !layer->replaced || !names_gone_run(era, layer->replaced)) continue;
+    if (!layer->run->columns || !layer->replaced || !(flushed || names_gone_run(era, layer->replaced)))
+      continue;
     AdoptedDeletes *fresh = memory_allocate_zeroed(sizeof *fresh);
     if (!fresh) return status_nomem();
     atomic_init(&fresh->references, 1);

@@ -390,9 +390,9 @@ Status apply_boundary(Store *store) MUST_CHECK;
 Status apply_family_create(Store *store, uint32_t id, Bytes payload, uint64_t sequence) MUST_CHECK;
 Status apply_family_end(Store *store, uint32_t id, bool drop, uint64_t sequence) MUST_CHECK;
 Status apply_adopt(Store *store, uint32_t family, Bytes payload, uint64_t sequence) MUST_CHECK;
-/* After the runs of an era changed: lists of what adopted runs replace that name runs which are gone are made anew, by the
- * adopted keys (VIS-5). */
-Status era_renew_adopted(Era *era) MUST_CHECK;
+/* After the runs of an era changed: what its adopted runs replace is looked up again by their keys, where a list names a run
+ * that is gone, or (`flushed`) may have named rows of a delta that is a run now (VIS-5). */
+Status era_renew_adopted(Era *era, bool flushed) MUST_CHECK;
 /* Takes back every change of shape from `sequence` on. */
 Status apply_forget(Store *store, uint64_t sequence) MUST_CHECK;
 /* The payloads of the opaque operations (docs/format.md). */

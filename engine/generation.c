@@ -208,7 +208,7 @@ static Status base_era(Store *store, const FamilyEntry *entry, Family *family, c
     out->dead = dead_cache_create(out->run_count, out->delta_count);
     if (!out->dead) status = status_nomem();
   }
-  if (status == KVSTORE_OK) status = era_renew_adopted(out);
+  if (status == KVSTORE_OK) status = era_renew_adopted(out, old && old->delta_count > kept);
   if (status == KVSTORE_OK) status = era_finish(out);
   if (status != KVSTORE_OK) era_release(out);
   return status;
