@@ -364,34 +364,46 @@ static Status open_joining(Store *store) {
   return status == KVSTORE_OK ? store_apply(store, shared_load(&store->page->end)) : status;
 }
 
-static Status wait_for_page(Store *store) {
-  uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)JOIN_WAIT_MS * 1000000;
+static void wait_a_millisecond(void) {
+  _Atomic uint32_t nothing = 0;
+  futex_wait(&nothing, 0, 1000000);
+}
+
+static uint64_t join_deadline(Store *store) { return os_monotonic_ns(store->os) + (uint64_t)JOIN_WAIT_MS * 1000000; }
+
+static Status lock_presence(OsFile *file, OsLock kind) { return os_lock(file, presence_byte, 1, kind); }
+
+/* *alone: the others have gone, and this process has the exclusive lock now. */
+static Status wait_for_page(Store *store, bool *now_alone) {
+  uint64_t deadline = join_deadline(store);
   Status status;
+  *now_alone = false;
   while ((status = open_joining(store)) == KVSTORE_PROTOCOL || status == KVSTORE_NOTFOUND) {
     unmap_page(store);
-    if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK)
-      return KVSTORE_BUSY; /* all have gone */
+    Status locked = lock_presence(store->file.file, OS_LOCK_EXCLUSIVE);
+    *now_alone = locked == KVSTORE_OK;
+    if (locked != KVSTORE_BUSY) return locked;
     if (os_monotonic_ns(store->os) > deadline) break;
-    _Atomic uint32_t nothing = 0;
-    futex_wait(&nothing, 0, 1000000);
+    wait_a_millisecond();
   }
   return status;
 }
 
 static Status enter(Store *store) {
   for (int round = 0; round < JOIN_ROUNDS; round++) {
-    if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK) return open_first(store);
-    uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)JOIN_WAIT_MS * 1000000;
-    Status status;
-    while ((status = os_lock(store->file.file, presence_byte, 1, OS_LOCK_SHARED)) == KVSTORE_BUSY) {
+    Status status = lock_presence(store->file.file, OS_LOCK_EXCLUSIVE);
+    if (status == KVSTORE_OK) return open_first(store);
+    if (status != KVSTORE_BUSY) return status;
+    uint64_t deadline = join_deadline(store);
+    while ((status = lock_presence(store->file.file, OS_LOCK_SHARED)) == KVSTORE_BUSY) {
       if (os_monotonic_ns(store->os) > deadline)
         return status_fail(KVSTORE_BUSY, "another process is opening the store");
-      _Atomic uint32_t nothing = 0;
-      futex_wait(&nothing, 0, 1000000);
+      wait_a_millisecond();
     }
     TRY(status);
-    status = wait_for_page(store);
-    if (status == KVSTORE_BUSY) return open_first(store);
+    bool now_alone;
+    status = wait_for_page(store, &now_alone);
+    if (now_alone) return open_first(store);
     if (status != KVSTORE_PROTOCOL && status != KVSTORE_NOTFOUND) return status;
   }
   return status_fail(KVSTORE_PROTOCOL, "%s is open under another name, or by another build of the library",
@@ -441,13 +453,22 @@ static Status read_or_create(Store *store, OsFile *file, const StoreOptions *opt
   return superblock_read(file, &store->superblock, &store->superblock_page, &state);
 }
 
+/* The locks are taken before the file is read for good; a creation is made under the exclusive one. Who does not get it finds
+ * the store of the others, or waits while they make it. */
+static Status read_locked(Store *store, OsFile *file, const StoreOptions *options) {
+  uint64_t deadline = join_deadline(store);
+  for (;;) {
+    Status locked = store->reader_only ? KVSTORE_BUSY : lock_presence(file, OS_LOCK_EXCLUSIVE);
+    if (locked == KVSTORE_OK) return read_or_create(store, file, options);
+    if (locked != KVSTORE_BUSY) return locked;
+    Status status = read_or_create(store, file, &(StoreOptions){ .read_only = true });
+    if (status != KVSTORE_CORRUPT || store->reader_only || os_monotonic_ns(store->os) > deadline) return status;
+    wait_a_millisecond();
+  }
+}
+
 static Status open_alone(Store *store, OsFile *file, const StoreOptions *options) {
-  Status status = KVSTORE_OK;
-  /* The locks are taken before the file is read for good; a creation is made under the exclusive one. */
-  if (!store->reader_only && os_lock(file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK)
-    status = read_or_create(store, file, options);
-  else
-    status = read_or_create(store, file, &(StoreOptions){ .read_only = true });
+  Status status = read_locked(store, file, options);
   if (status == KVSTORE_OK) status = store_file_open(&store->file, file, store->superblock.store_id, options->no_map);
   if (status != KVSTORE_OK) {
     os_close(file);
