@@ -73,6 +73,8 @@ DOCUMENTS_WITH_FUNCTIONS = ["docs/tour.md"]
 DOCUMENTS_WITH_PATHS = ["README.md", "CONTRIBUTING.md", "docs/tour.md"]
 FUNCTION_NAME = re.compile(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?:\(\))?`")
 QUOTE = re.compile(r"^<!-- (\S+) -->\n+```\w*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+RULE_DEFINED = re.compile(r"^[ */]*-? *(?:\*\*)?([A-Z]+(?:-[A-Z]+)*-\d+)(?:\*\*|:)", flags=re.MULTILINE)
+RULE_CITED = re.compile(r"\b([A-Z]+(?:-[A-Z]+)*)-\d+\b")
 PATH_NAME = re.compile(r"`((?!build/)[\w.-]+(?:/[\w.-]+)*/?)`")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
@@ -319,6 +321,19 @@ def check_quotes(tree):
                 tree.breach(path, line_of(tree.text(path), match.start()), "quote", f"this is not {source}")
 
 
+def check_rules(tree):
+    """A rule that is cited by its number is defined in a document: `- **VIS-3** ...`."""
+    defined = set()
+    for path in tree.sources({".md", ".h"}):
+        defined.update(RULE_DEFINED.findall(tree.text(path)))
+    families = {rule.rpartition("-")[0] for rule in defined}
+    for path in tree.sources(C_SUFFIXES | {".md"}):
+        for match in RULE_CITED.finditer(tree.text(path)):
+            if match.group(1) in families and match.group() not in defined:
+                line = line_of(tree.text(path), match.start())
+                tree.breach(path, line, "rule", f"{match.group()} is defined nowhere")
+
+
 def named_in(tree, name, pattern):
     path = pathlib.PurePosixPath(name)
     if path in tree.files:
@@ -343,7 +358,8 @@ def check_named(tree):
 
 
 CHECKS = [check_includes, check_calls, check_one_cpp_file, check_names, check_text,
-          check_readmes, check_documents, check_named, check_quotes]
+          check_readmes, check_documents, check_named, check_quotes,
+          check_rules]
 
 
 def main(arguments):

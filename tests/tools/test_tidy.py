@@ -159,6 +159,11 @@ class Tidy(unittest.TestCase):
                                  "os/take.h": "int take_it(void);\n", "os/README.md": "`file.c`, `take.h`\n"})
         self.breaks("README.md:1: path-name:", files={"README.md": "See `docs/tour.md`, `docs/map.md`.\n"})
 
+    def test_cited_rules_are_defined(self):
+        readme = CLEAN["wal/README.md"] + "- **LOG-1** One record a transaction.\n"
+        code = CLEAN["wal/wal.c"] + "/* LOG-1, AVX-512 */\n/* LOG-2 */\n"
+        self.breaks("wal/wal.c:5: rule:", files={"wal/README.md": readme, "wal/wal.c": code})
+
     def test_a_quoted_file_is_that_file(self):
         main = CLEAN["cli/main.c"]
         for quoted in (main.replace("hello", "hullo"), "", main + "\n"):
