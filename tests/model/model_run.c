@@ -30,7 +30,7 @@ typedef struct Run {
   ModelCheck check;
   StoreOptions options;
   Session *session, *other;
-  bool failed_inside;      /* a statement of the open transaction failed */
+  uint64_t written_meanwhile;
   uint64_t operations;
   Held held[SNAPSHOTS_MAX];
 } Run;
@@ -175,7 +175,6 @@ static void write_batch(Run *r, uint32_t slot, uint32_t count) {
   CHECK_STATUS(status, fits ? KVSTORE_OK : KVSTORE_CONSTRAINT);
   if (no_key) CHECK_INT(first, rows.keys[0]);
   for (uint32_t i = 0; i < count && fits; i++) model_write(&r->model, slot, rows.keys[i], rows.versions[i]);
-  r->failed_inside |= !fits;
   look(r, r->session, slot, rows.keys[below(r, count)], r->model.step);
   arena_release(&rows.arena);
 }
@@ -238,7 +237,6 @@ static void create_family(Run *r) {
   Status status = family_create(r->session, name, shape_is_table(shape) ? FAMILY_TABLE : FAMILY_KV,
                                 shape_is_table(shape) ? &schema : NULL, &id);
   CHECK_STATUS(status, taken ? KVSTORE_CONSTRAINT : KVSTORE_OK);
-  r->failed_inside |= taken;
   if (!taken) model_add_family(&r->model, shape, id, name);
 }
 
@@ -361,7 +359,6 @@ static void end_transaction(Run *r) {
 static void begin_transaction(Run *r) {
   CHECK_OK(session_begin(r->session, true));
   model_begin(&r->model);
-  r->failed_inside = false;
   CHECK_STATUS(session_begin(r->session, true), KVSTORE_ERROR);
   CHECK_STATUS(session_begin(r->other, true), KVSTORE_BUSY);
 }
@@ -439,13 +436,58 @@ static void large_batch(Run *r) {
   write_batch(r, slot, one_in(r, 40) ? BULK_ROWS : 1 + (uint32_t)below(r, BATCH_ROWS_MAX));
 }
 
-static void settle(Run *r) {
+static void settle_quietly(Run *r) {
   if (one_in(r, 2)) {
     CHECK_OK(session_maintain(r->session));
   } else {
+    bool busy = r->model.in_transaction;
     Status status = session_checkpoint(r->session, (int)below(r, 4), NULL, NULL);
-    CHECK_STATUS(status, r->model.in_transaction ? KVSTORE_BUSY : KVSTORE_OK);
+    CHECK_STATUS(status, busy ? KVSTORE_BUSY : KVSTORE_OK);
   }
+}
+
+/* Others write while maintenance is at work: the hook is called in the middle of a flush or a compaction. */
+static Run *maintained;
+
+/* Who finds the log full waits for maintenance, and here that would be for itself. */
+static bool may_write_meanwhile(Run *r) {
+  StoreInfo info;
+  CHECK_OK(session_info(r->session, &info));
+  uint64_t record = info.log_bytes / 4 + (256 << 10);
+  if (record > info.log_bytes / 2) record = info.log_bytes / 2;
+  return r->model.in_transaction || info.log_bytes_used == 0 || info.log_bytes_used + 2 * record + 16384 <= info.log_bytes;
+}
+
+static void write_meanwhile(Counter at, uint64_t hits) {
+  (void)hits;
+  Run *r = maintained;
+  if (at != COUNTER_crash_flush_before_sync && at != COUNTER_crash_compaction_before_publish &&
+      at != COUNTER_crash_superblock_before_write)
+    return;
+  maintained = NULL; /* what is written here may reach such a point itself */
+  counter_hook_set(NULL);
+  for (uint64_t left = 1 + below(r, 6); left && may_write_meanwhile(r); left--) {
+    r->written_meanwhile++;
+    uint64_t which = below(r, 12);
+    if (which == 0) clear_family(r);
+    else if (which == 1) drop_family(r);
+    else if (which == 2) create_family(r);
+    else if (which < 5) large_batch(r);
+    else write_some(r);
+  }
+  if (r->model.in_transaction && one_in(r, 4)) end_transaction(r);
+  maintained = r;
+  counter_hook_set(write_meanwhile);
+}
+
+static void settle(Run *r) {
+  bool meanwhile = one_in(r, 2);
+  if (meanwhile) {
+    maintained = r;
+    counter_hook_set(write_meanwhile);
+  }
+  settle_quietly(r);
+  if (meanwhile) counter_hook_set(NULL);
 }
 
 static void look_around(Run *r) {
@@ -485,7 +527,7 @@ static void operation(Run *r) {
   if (one_in(r, r->world->cut ? CUT_LIFE_OPERATIONS : LIFE_OPERATIONS)) end_life(r);
 }
 
-void model_run(const ModelWorld *world, uint64_t seed, uint64_t operations) {
+uint64_t model_run(const ModelWorld *world, uint64_t seed, uint64_t operations) {
   Run *r = calloc(1, sizeof *r);
   CHECK(r);
   printf("seed %llu, %llu operations\n", (unsigned long long)seed, (unsigned long long)operations);
@@ -494,8 +536,11 @@ void model_run(const ModelWorld *world, uint64_t seed, uint64_t operations) {
   r->random = seed;
   r->check.model = &r->model;
   r->check.reclaims = one_in(r, 3);
-  r->options = (StoreOptions){ .os = world->os, .journal_mode = JOURNAL_WAL, .sync_level = world->cut ? SYNC_FULL : SYNC_NORMAL,
-                               .log_bytes = (UINT64_C(64) << 10) << below(r, 3), .no_background = true,
+  r->options = (StoreOptions){ .os = world->os,
+                               .journal_mode = JOURNAL_WAL,
+                               .sync_level = world->cut ? SYNC_FULL : SYNC_NORMAL,
+                               .log_bytes = one_in(r, 3) ? UINT64_C(3) << 20 : (UINT64_C(64) << 10) << below(r, 2),
+                               .no_background = true,
                                .grace_ms = r->check.reclaims ? 1 : UINT64_C(1) << 40 };
   model_create(&r->model);
   model_add_family(&r->model, one_in(r, 2) ? SHAPE_KV_TEXT : SHAPE_KV_MIXED, FAMILY_DEFAULT_ID, "default");
@@ -506,6 +551,8 @@ void model_run(const ModelWorld *world, uint64_t seed, uint64_t operations) {
   let_go(r);
   CHECK_OK(session_close(r->other));
   CHECK_OK(session_close(r->session));
+  uint64_t written_meanwhile = r->written_meanwhile;
   model_destroy(&r->model);
   free(r);
+  return written_meanwhile;
 }

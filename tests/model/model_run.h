@@ -14,7 +14,8 @@ typedef struct ModelWorld {
   void *context;
 } ModelWorld;
 
-/* Runs `operations` from a seed; prints the seed, and stops the test at the first difference. */
-void model_run(const ModelWorld *world, uint64_t seed, uint64_t operations);
+/* Runs `operations` from a seed; prints the seed, and stops the test at the first difference. Returns how many writes came
+ * in the middle of a flush or a compaction. */
+uint64_t model_run(const ModelWorld *world, uint64_t seed, uint64_t operations);
 
 #endif
