@@ -243,6 +243,7 @@ struct Store {
   _Atomic(Version *) current;
   Version *retired;
   GenerationPin *pins;
+  OsFile *spare_pin_file; /* a descriptor of a former pin, without its lock: opening one costs four times a lock */
 
   Mutex work_lock; /* the background thread */
   Condition work_wanted, work_done;

@@ -121,6 +121,7 @@ void versions_destroy(Store *store) {
     version_free(store->retired);
     store->retired = next;
   }
+  os_close(store->spare_pin_file);
 }
 
 Version *version_keep(Store *store) {
@@ -225,7 +226,9 @@ static Status generation_lock(Store *store, uint64_t generation, GenerationPin *
   }
   GenerationPin *p = memory_allocate_zeroed(sizeof *p);
   if (!p) return status_nomem();
-  Status status = os_reopen(store->file.file, OS_OPEN_READONLY, &p->file);
+  p->file = store->spare_pin_file;
+  store->spare_pin_file = NULL;
+  Status status = p->file ? KVSTORE_OK : os_reopen(store->file.file, OS_OPEN_READONLY, &p->file);
   if (status == KVSTORE_OK) status = os_lock(p->file, pin_byte + generation, 1, OS_LOCK_SHARED);
   if (status != KVSTORE_OK) {
     os_close(p->file);
@@ -246,7 +249,10 @@ static void generation_unlock(Store *store, GenerationPin *pin) {
     *link = pin->next;
     break;
   }
-  os_close(pin->file); /* its lock goes with it */
+  if (!store->spare_pin_file && os_lock(pin->file, pin_byte + pin->generation, 1, OS_UNLOCK) == KVSTORE_OK)
+    store->spare_pin_file = pin->file;
+  else
+    os_close(pin->file); /* its lock goes with it */
   memory_release(pin);
 }
 
