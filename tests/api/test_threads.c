@@ -158,6 +158,28 @@ TEST(threads, many_put_through_one_handle_and_each_has_its_own_message) {
   CHECK_OK(kvstore_close(kv));
 }
 
+static void *put_one(void *context) {
+  put_text(context, "other thread", "1");
+  return NULL;
+}
+
+TEST(threads, a_transaction_belongs_to_its_handle_whichever_thread_calls) {
+  KVStore *kv = open_store(), *other = NULL;
+  pthread_t thread;
+  CHECK_OK(kvstore_clone(kv, &other));
+  for (int commit = 0; commit < 2; commit++) {
+    CHECK_OK(kvstore_begin(kv, 1));
+    CHECK_INT(pthread_create(&thread, NULL, put_one, kv), 0);
+    CHECK_INT(pthread_join(thread, NULL), 0);
+    check_text(kv, "other thread", "1");
+    check_text(other, "other thread", NULL);
+    CHECK_OK(commit ? kvstore_commit(kv) : kvstore_rollback(kv));
+    check_text(other, "other thread", commit ? "1" : NULL);
+  }
+  CHECK_OK(kvstore_close(kv));
+  CHECK_OK(kvstore_close(other));
+}
+
 /* ---- a close beside calls ---- */
 
 /* The family keeps the handle's memory, so that calls that come too late are refused rather than lost. */
