@@ -206,7 +206,8 @@ KVSTORE_API int kvstore_rollback(KVStore *pKV);
 
 /* ---- families ----
  * A name has 1 to 255 bytes and does not begin with "__"; tables share the names. Creating and dropping belongs to the
- * open transaction, if there is one. A handle of a dropped family answers KVSTORE_NOTFOUND. */
+ * open transaction, if there is one. A handle of a dropped family answers KVSTORE_NOTFOUND
+ * (kvstore_cf_exists: 0). */
 /* KVSTORE_ERROR: a bad name, or one that is taken. */
 KVSTORE_API int kvstore_cf_create(KVStore *pKV, const char *zName, KVColumnFamily **ppCF);
 /* KVSTORE_NOTFOUND: no such family. KVSTORE_SCHEMA: the name is a table's (kvtable_open). */
