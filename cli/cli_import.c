@@ -309,9 +309,7 @@ static int run_import(Cli *cli, const Arguments *arguments) {
 static const OptionSpec import_options[] = {
   { "table", "NAME", "the table to make (needed)" },
   { "key", "COL[,COL]", "columns that together name a row; without, rows have numbers" },
-  { "types", "COL=TYPE[,...]",
-    "types that should not be guessed: bool i8..i64 u8..u64 f32 f64 date timestamp string bytes"
-    " fixed_bytes:WIDTH" },
+  { "types", "COL=TYPE[,...]", "types that should not be guessed, as flight=i32" },
   { "append", NULL, "add to a table that is there; a key that is there already refuses the file" },
   { "upsert", NULL, "add to a table that is there; rows with the same key are replaced" },
   { "null", "TEXT", "stands for a missing value; may come several times (default: nothing, and NA)" },
@@ -327,7 +325,8 @@ const Command command_import = {
   .description =
     "Reads the file twice: once to find the type of each column, once to write the rows. All of it happens in "
     "one transaction: a file with a wrong value, named by row and column, leaves the store as it was. Types "
-    "that are guessed are bool, i64, u64, f64, date, timestamp and string; postcodes such as 01234 stay text.",
+    "that are guessed are bool, i64, u64, f64, date, timestamp and string; postcodes such as 01234 stay text. "
+    "--types takes these too: i8 i16 i32, u8 u16 u32, f32, bytes, fixed_bytes:WIDTH.",
   .example = "colonnade --db air.db import flights.csv --table flights --key time_hour,carrier,flight",
   .options = import_options,
   .words_min = 1,

@@ -43,7 +43,10 @@ static unsigned kinds_of(Inference *inference, const char *text, size_t length) 
     inference->finite |= scanned == SCANNED_FLOAT;
     return KIND_F64;
   }
-  if (scan_date(text, length, &days)) return KIND_DATE | KIND_TIMESTAMP;
+  if (scan_date(text, length, &days)) {
+    inference->naive = 1;
+    return KIND_DATE | KIND_TIMESTAMP;
+  }
   if (scan_timestamp(text, length, &microseconds, &utc)) {
     if (utc) inference->utc = 1;
     if (!utc) inference->naive = 1;

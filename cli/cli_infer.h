@@ -9,7 +9,7 @@ typedef struct Inference { /* begin with zeros */
   int seen;                /* a value was there */
   int finite;              /* a float in digits was there */
   int utc;                 /* a timestamp with a Z */
-  int naive;               /* a timestamp without */
+  int naive;               /* a timestamp without, or a date */
 } Inference;
 
 /* Takes one more value into account; nulls are not given. */

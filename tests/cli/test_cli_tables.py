@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""Tables from the command line, against SQLite over the same rows: queries, single rows, info, tables, drop."""
+
+import random
+import sqlite3
+import subprocess
+
+import cli_program
+from cli_program import CliTest
+
+COLUMNS = ["id", "city", "amount", "rate", "day"]
+
+
+class Tables(CliTest):
+    def setUp(self):
+        super().setUp()
+        source = random.Random(11)
+        self.data = [(i, source.choice(["Oslo", "Bergen", "Tromsø", None]), source.choice([None, *range(-50, 50)]),
+                      source.choice([None, 0.25, -1.5, 1e10, 3.0]), f"2024-{source.randrange(1, 13):02}-15")
+                     for i in range(3000)]
+        self.sqlite = sqlite3.connect(":memory:")
+        self.addCleanup(self.sqlite.close)
+        self.sqlite.execute("create table t (id integer primary key, city text, amount integer, rate real, day text)")
+        self.sqlite.executemany("insert into t values (?, ?, ?, ?, ?)", self.data)
+        lines = [",".join(COLUMNS)] + [",".join("" if v is None else str(v) for v in row) for row in self.data]
+        self.run_tool("import", self.write("t.csv", "\n".join(lines) + "\n"), "--table", "t", "--key", "id")
+
+    def sql(self, text):
+        return [tuple(row) for row in self.sqlite.execute(text).fetchall()]
+
+    def same_rows(self):
+        rows = self.json("query", "t", "--order-by-key")["rows"]
+        self.assertEqual([tuple(row.values()) for row in rows], self.sql("select * from t order by id"))
+
+    # ---- questions ----
+
+    def test_answers_are_those_of_sqlite(self):
+        for where in ["amount > 10", "amount > 10 and city = 'Oslo'", "city in ('Oslo', 'Tromsø') or rate < 0",
+                      "not (amount between -5 and 5)", "city is null", "city is not null and rate >= 3",
+                      "city like 'Ber%'", "id < 100 and day > '2024-06-01'", "amount = 1000", "rate = 10000000000"]:
+            answer = self.json("query", "t", "--where", where, "--count", "--sum", "amount", "--min", "amount", "--max",
+                               "amount", "--avg", "amount", "--min", "city", "--max", "city", "--max", "day")
+            expected = self.sql("select count(*), sum(amount), min(amount), max(amount), avg(amount), min(city), "
+                                f"max(city), max(day) from t where {where}")[0]
+            self.assertEqual(list(answer["results"]), ["count(*)", "sum(amount)", "min(amount)", "max(amount)",
+                                                       "avg(amount)", "min(city)", "max(city)", "max(day)"])
+            for value, expect in zip(answer["results"].values(), expected):
+                if isinstance(expect, float):
+                    self.assertAlmostEqual(value, expect, delta=1e-9, msg=where)
+                else:
+                    self.assertEqual(value, expect, where)
+            self.assertEqual(answer["blocks"], answer["blocks_skipped"] + answer["blocks_certain"] +
+                             answer["blocks_scanned"])
+            rows = self.json("query", "t", "--where", where, "--select", "day,id", "--order-by-key")
+            self.assertEqual([tuple(row.values()) for row in rows["rows"]],
+                             self.sql(f"select day, id from t where {where} order by id"))
+            self.assertEqual(rows["row_count"], len(rows["rows"]))
+        self.same_rows()
+
+    def test_limits_and_offsets_cut_the_rows(self):
+        for limit, offset in ((0, 0), (5, 0), (5, 7), (10, 2995), (10, 5000)):
+            rows = self.json("query", "t", "--order-by-key", "--select", "id", "--limit", limit, "--offset", offset)
+            self.assertEqual([row["id"] for row in rows["rows"]], list(range(3000))[offset:offset + limit])
+
+    def test_text_has_tabs_for_programs_and_columns_for_people(self):
+        options = ["--select", "id,city,amount", "--where", "id < 3", "--order-by-key"]
+        expected = [[str(row[0]), row[1] or "null", "null" if row[2] is None else str(row[2])] for row in self.data[:3]]
+        lines = self.text("query", "t", *options).splitlines()
+        self.assertEqual([line.split("\t") for line in lines], [["id", "city", "amount"], *expected])
+        lines = self.text("--format", "aligned", "query", "t", *options).splitlines()
+        self.assertEqual([line.split() for line in lines[:1] + lines[2:]], [["id", "city", "amount"], *expected])
+        self.assertEqual(len({len(line) for line in lines}), 1)
+        self.assertEqual(self.text("query", "t", "--count"), "3000\n")
+        self.assertEqual(self.text("query", "t", "--count", "--sum", "id"),
+                         f"count(*)\t3000\nsum(id)\t{3000 * 2999 // 2}\n")
+
+    def test_explain_says_what_was_read(self):
+        text = self.text("query", "t", "--where", "id < 5", "--count", "--explain")
+        self.assertTrue(text.startswith("5\n"))
+        for part in ("id < 5", "blocks", "time: "):
+            self.assertIn(part, text)
+        self.assertIn("id < 5", self.json("query", "t", "--where", "id < 5", "--count", "--explain")["explain"])
+        self.assertIn("blocks", self.text("query", "t", "--limit", "1", "--explain"))
+
+    def test_wrong_questions_are_told(self):
+        for options, saying in [(["--where", "amount >"], "position 9"), (["--where", "town = 'Oslo'"], "town"),
+                                (["--where", "amount > 'abc'"], "amount"), (["--where", "city like '%o'"], "%o"),
+                                (["--where", "amount > id"], "another column"), (["--sum", "city"], "city"),
+                                (["--sum", "x"], "x"),
+                                (["--select", "id,x"], "x"), (["--count", "--limit", "3"], "--limit"),
+                                (["--where", "day = '2024-13-01'"], "2024-13-01")]:
+            out = self.refuses("query", "t", *options, saying=saying)
+            self.assertEqual(out, b"")
+        self.refuses("query", "nowhere", "--count", code=2, saying="there is no table nowhere")
+        self.same_rows()
+
+    # ---- rows ----
+
+    def test_rows_change_by_key(self):
+        self.assertEqual(self.json("get-row", "t", "id=17"), dict(zip(COLUMNS, self.data[17])))
+        self.run_tool("upsert", "t", "id=17", "city=Bodø", "rate=0.5")
+        self.sqlite.execute("replace into t values (17, 'Bodø', null, 0.5, null)")
+        self.run_tool("upsert", "t", "id=5000", "day=2030-01-01", "city=")
+        self.sqlite.execute("insert into t values (5000, '', null, null, '2030-01-01')")
+        self.run_tool("update", "t", "id=18", "amount=-7", "city=-", "--null", "-")
+        self.sqlite.execute("update t set amount = -7, city = null where id = 18")
+        self.run_tool("insert", "t", "id=-1", "amount=1")
+        self.sqlite.execute("insert into t values (-1, null, 1, null, null)")
+        self.assertEqual(self.json("delete-row", "t", "id=19"), {"deleted": True})
+        self.sqlite.execute("delete from t where id = 19")
+        self.same_rows()
+        self.assertEqual(self.json("tables"), [{"table": "t", "rows": 3001, "columns": 5, "key": ["id"]}])
+        self.assertEqual(self.text("get-row", "t", "id=17"), "id\t17\ncity\tBodø\namount\tnull\nrate\t0.5\nday\tnull\n")
+
+    def test_what_cannot_be_written_changes_nothing(self):
+        for words, code, saying in [
+            (["get-row", "t", "id=9999"], 2, "no row with this key"), (["delete-row", "t", "id=9999"], 2, "no row"),
+            (["update", "t", "id=9999", "amount=1"], 2, "no row"), (["update", "t", "id=1"], 1, "what changes"),
+            (["insert", "t", "id=1"], 1, ""), (["upsert", "t", "city=Oslo"], 1, "id"),
+            (["get-row", "t", "city=Oslo"], 1, "column id belongs to the key"),
+            (["upsert", "t", "id=x"], 1, '"x" is no i64'),
+            (["upsert", "t", "id=1", "town=x"], 1, "no column town"), (["upsert", "t", "id=1", "id=2"], 1, "twice"),
+            (["upsert", "t", "id"], 1, "column=value"), (["upsert", "t", "id=1", "day=tomorrow"], 1, "is no date"),
+            (["upsert", "nowhere", "id=1"], 2, "no table nowhere"), (["drop", "nowhere"], 2, "no table nowhere"),
+        ]:
+            self.refuses(*words, code=code, saying=saying)
+        self.same_rows()
+
+    def test_rows_without_a_key_have_numbers(self):
+        self.run_tool("import", self.write("n.csv", "name\na\nb\nc\n"), "--table", "n")
+        self.assertEqual(self.json("get-row", "n", "row_id=1"), {"name": "b"})
+        self.run_tool("update", "n", "row_id=1", "name=B")
+        self.run_tool("delete-row", "n", "row_id=0")
+        self.run_tool("insert", "n", "name=d")
+        self.assertEqual([row["name"] for row in self.json("query", "n", "--order-by-key")["rows"]], ["B", "c", "d"])
+        self.assertEqual(self.json("get-row", "n", "row_id=3"), {"name": "d"})
+        self.refuses("get-row", "n", "row_id=0", code=2, saying="no row")
+        self.refuses("delete-row", "n", "name=d", saying="row_id=")
+
+    def test_a_row_with_a_time_to_live(self):
+        self.run_tool("upsert", "t", "id=1", "--ttl", "1")
+        self.run_tool("upsert", "t", "id=2", "--ttl", "100000")
+        self.assertIn("expires in 99", self.text("get-row", "t", "id=2"))
+        while self.json("query", "t", "--count")["results"]["count(*)"] != 2999:
+            pass  # ctest's time limit ends it
+        self.refuses("get-row", "t", "id=1", code=2, saying="no row")
+
+    # ---- about the store ----
+
+    def test_info_adds_up(self):
+        info = self.json("info")
+        self.assertEqual(info["file_bytes"], self.store.stat().st_size)
+        self.assertEqual([table["table"] for table in info["tables"]], ["t"])
+        table = self.json("info", "t")
+        self.assertEqual(table["rows"], 3000)
+        self.assertEqual(table["run_rows"] - table["dead_rows"] + table["delta_rows"], 3000)
+        self.assertEqual([column["column"] for column in table["columns"]], COLUMNS)
+        self.assertLessEqual(sum(column["bytes"] for column in table["columns"]), table["run_bytes"])
+        for column in table["columns"]:
+            self.assertGreater(column["bytes"], 0)
+            self.assertAlmostEqual(column["ratio"], column["plain_bytes"] / column["bytes"], delta=0.001)
+            self.assertTrue(column["encodings"])
+        text = self.text("info")
+        for part in ("table t: 3,000 rows, found by id", "column\ttype\tbytes", "families of keys: default"):
+            self.assertIn(part, text)
+        self.refuses("info", "nowhere", code=2, saying="no table nowhere")
+
+    def test_a_dropped_table_is_gone(self):
+        self.run_tool("drop", "t")
+        self.assertEqual(self.json("tables"), [])
+        self.assertEqual(self.text("tables"), "table\trows\tcolumns\tkey\n")
+        self.refuses("query", "t", code=2, saying="no table t")
+        self.assertEqual(self.text("check"), "ok\n")
+
+    def test_text_that_is_not_utf8_is_refused(self):
+        words = [word if isinstance(word, bytes) else word.encode() for word in
+                 [*self.words("upsert", "t", "id=1"), b"city=\xff"]]
+        done = subprocess.run(words, capture_output=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"is not UTF-8", done.stderr)
+        self.same_rows()
+
+
+if __name__ == "__main__":
+    cli_program.main()
