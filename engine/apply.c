@@ -193,7 +193,6 @@ static Status era_begin(const Family *family, uint64_t since, Era *era) {
     era->dead = dead_cache_create(0, 1);
   }
   if (era->deltas[0].delta && (!table || (era->deltas[0].locators && era->dead))) return KVSTORE_OK;
-  if (!era->deltas[0].delta) era->delta_count = 0;
   era_release(era);
   return status_nomem();
 }

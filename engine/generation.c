@@ -201,7 +201,7 @@ static Status base_era(Store *store, const FamilyEntry *entry, Family *family, c
     out->deltas[0].delta = delta_handle_create(family);
     if (family->kind == FAMILY_TABLE) out->deltas[0].locators = locators_create();
     if (!out->deltas[0].delta || (family->kind == FAMILY_TABLE && !out->deltas[0].locators)) status = status_nomem();
-    kept = out->deltas[0].delta != NULL;
+    kept = 1;
   }
   out->delta_count = kept;
   if (status == KVSTORE_OK && family->kind == FAMILY_TABLE) {
