@@ -19,6 +19,7 @@ typedef struct Import {
   int mode; /* KVTABLE_INSERT, KVTABLE_UPSERT */
   Survey survey;
   Progress progress;
+  const char *key_taken; /* what is said of a row whose key is there */
   KVTable *table;
   KVColumnDefinition *columns; /* of the table */
   size_t column_count;
@@ -168,9 +169,7 @@ static int append_batch(Import *import) {
       return cli_fail_store(import->cli, code, import->table_name);
     uint64_t row = import->batch_row + (uint64_t)error.row;
     return csv_fail(import->survey.path, row, row, error.column[0] ? error.column : NULL,
-                    code == KVSTORE_CONSTRAINT && import->mode == KVTABLE_INSERT
-                      ? "a row with this key is there already; --upsert replaces it"
-                      : error.text);
+                    code == KVSTORE_CONSTRAINT ? import->key_taken : error.text);
   }
   import->batch_row += import->batch.row_count;
   batch_clear(&import->batch);
@@ -270,7 +269,8 @@ static void report(const Import *import) {
   text_add_count(&text, import->survey.row_count);
   text_add_string(&text, " rows of ");
   text_add_count(&text, import->survey.column_count);
-  printf("%s: %s columns in %.2f s", import->table_name, text.data, seconds);
+  printf("%s: %s column%s in %.2f s", import->table_name, text.data, import->survey.column_count == 1 ? "" : "s",
+         seconds);
   text.length = 0;
   text_add_count(&text, (uint64_t)rate);
   printf(", %s rows/s\n", text.data);
@@ -283,6 +283,8 @@ static int run_import(Cli *cli, const Arguments *arguments) {
   int upsert = arguments_has(arguments, "upsert");
   int present = upsert || arguments_has(arguments, "append");
   import.mode = upsert ? KVTABLE_UPSERT : KVTABLE_INSERT;
+  import.key_taken = present ? "a row with this key is there already; --upsert replaces it"
+                             : "an earlier row has the same key; --key takes columns that together are unique";
   import.survey.path = arguments->words[0];
   import.survey.form = (CsvForm){ ',', '"' };
   import.survey.has_header = !arguments_has(arguments, "no-header");

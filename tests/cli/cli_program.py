@@ -1,7 +1,9 @@
 """Runs the command line tool as a user does. Each test has a directory and a store of its own."""
 
 import json
+import os
 import pathlib
+import pty
 import re
 import subprocess
 import sys
@@ -45,6 +47,24 @@ class CliTest(unittest.TestCase):
         for part in [saying] if isinstance(saying, str) else saying:
             self.assertIn(part, self.errors)
         return out
+
+    def on_a_terminal(self, *arguments):
+        """What a terminal shows of a command that ends well, with \\n for line ends."""
+        ours, its = pty.openpty()
+        with subprocess.Popen(self.words(*arguments), stdin=its, stdout=its, stderr=its) as process:
+            os.close(its)
+            shown = b""
+            while True:
+                try:
+                    piece = os.read(ours, 65536)
+                except OSError:  # the other end is closed
+                    break
+                if not piece:
+                    break
+                shown += piece
+        os.close(ours)
+        self.assertEqual(process.returncode, 0, shown)
+        return shown.decode("utf-8").replace("\r\n", "\n")
 
     def write(self, name, content):
         path = self.directory / name

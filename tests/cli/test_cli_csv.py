@@ -140,6 +140,14 @@ class Imports(CliTest):
         self.refuses("import", self.write("more.csv", "k\n1\n"), "--table", "nowhere", "--append", code=2,
                      saying="there is no table nowhere")
 
+    def test_a_terminal_gets_a_bar_and_aligned_columns(self):
+        path = self.write("file.csv", "a,long name\n1,x\n22,yy\n")
+        shown = self.on_a_terminal("import", path, "--table", "t")
+        self.assertRegex(shown, r"t \[[#.]{40}\] +\d+%")
+        self.assertIn("t: 2 rows of 2 columns in ", shown)
+        self.assertEqual(self.on_a_terminal("query", "t").split("\n"),
+                         [" a  long name", "--  ---------", " 1  x", "22  yy", ""])
+
     # ---- what is refused ----
 
     def assert_refused(self, content, *options, saying):
@@ -174,7 +182,7 @@ class Imports(CliTest):
         self.assert_refused("\n\n\n", saying="is empty")
         self.assert_refused("a,b,a\n1,2,3\n", saying=["row 1, column a", "columns 1 and 3 have the same name"])
         self.assert_refused("a,b\n1,2\n", "--key", "c", saying="no column c")
-        self.assert_refused("k,v\n1,a\n2,b\n1,c\n", "--key", "k", saying=["row", "key"])
+        self.assert_refused("k,v\n1,a\n2,b\n1,c\n", "--key", "k", saying=["row 4", "an earlier row has the same key"])
         self.assert_refused("k,v\n1,a\n,b\n", "--key", "k", saying=["row 3, column k", "missing"])
 
     def test_bytes_columns_take_what_is_no_text(self):

@@ -103,8 +103,8 @@ class Demo(unittest.TestCase):
             if source.random() < 0.2:
                 where = f"not ({where})"
             words = [PROGRAM, "--db", self.directory / "kept/demo.db", "--format", "json", "query", "flights",
-                     "--where", where, "--count", "--sum", "distance", "--min", "arr_delay", "--max", "air_time", "--avg",
-                     "dep_delay", "--min", "tailnum", "--max", "time_hour"]
+                     "--where", where, "--count", "--sum", "distance", "--min", "arr_delay", "--max", "air_time",
+                     "--avg", "dep_delay", "--min", "tailnum", "--max", "time_hour"]
             done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True)
             self.same(json.loads(done.stdout)["results"], where)
 
