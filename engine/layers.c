@@ -81,7 +81,11 @@ static Status open_structure(RunHandle *r) {
     if (status == KVSTORE_OK) r->columns->number = r->entry.number;
   }
   source_release(last, &pin);
-  return status;
+  TRY(status);
+  uint64_t rows = r->rows ? row_run_summary(r->rows)->row_count : r->columns->row_count;
+  if (rows != r->entry.row_count)
+    return status_fail(KVSTORE_CORRUPT, "run %u does not hold the rows that the manifest says", r->entry.number);
+  return KVSTORE_OK;
 }
 
 Status run_handle_open(Store *store, const RunEntry *entry, Family *family, RunHandle **out) {

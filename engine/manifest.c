@@ -157,7 +157,8 @@ static Status decode_family(Reader *in, Arena *arena, uint64_t file_size, Family
   family->next_row_id = reader_u64(in);
   Bytes name = reader_bytes(in);
   bool has_schema = reader_u8(in) != 0;
-  if (in->failed || !name.length || name.length > FAMILY_NAME_MAX || !bytes_are_utf8(name.data, name.length))
+  if (in->failed || !name.length || name.length > FAMILY_NAME_MAX || !bytes_are_utf8(name.data, name.length) ||
+      memchr(name.data, 0, name.length))
     return nonsense("a family has no proper name");
   if (family->kind != 1 && family->kind != 2) return nonsense("a family has an unknown kind");
   if (has_schema != (family->kind == 2)) return nonsense("a family's schema does not fit its kind");

@@ -1,7 +1,6 @@
 /* replay.c - records of the log into memory: following other processes, and recovery. */
 #include <string.h>
 
-#include "base/counters.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
@@ -119,19 +118,34 @@ Status store_apply_record(Store *store, const WalRecord *record) {
   return KVSTORE_OK;
 }
 
+static Status apply_next(Store *store, uint64_t end) {
+  WalRecord record;
+  WalCursor at = store->applied;
+  TRY(wal_read(store->wal, &at, end, &store->window, &record));
+  WalCursor before = store->applied;
+  store->applied = at;
+  Status status = store_apply_record(store, &record);
+  if (status != KVSTORE_OK) {
+    store->applied = before;
+    return status;
+  }
+  atomic_store_explicit(&store->applied_sequence, at.sequence - 1, memory_order_release);
+  return KVSTORE_OK;
+}
+
+/* What lies below the log's start may be overwritten while it is read: whoever finds that it has passed takes the manifest
+ * that holds those records instead (LOG-6). */
 static Status apply_to(Store *store, uint64_t end) {
   while (store->applied.position < end) {
-    WalRecord record;
-    WalCursor at = store->applied;
-    TRY(wal_read(store->wal, &at, end, &store->window, &record));
     WalCursor before = store->applied;
-    store->applied = at;
-    Status status = store_apply_record(store, &record);
-    if (status != KVSTORE_OK) {
-      store->applied = before;
-      return status;
+    Status status = apply_next(store, end);
+    if (UNLIKELY(shared_load(&store->page->start) > before.position)) {
+      if (status == KVSTORE_OK) continue; /* the record was whole */
+      status = generation_follow_newest(store);
+      if (status == KVSTORE_OK && store->applied.position <= before.position)
+        status = status_fail(KVSTORE_CORRUPT, "the log begins behind what the newest manifest holds");
     }
-    atomic_store_explicit(&store->applied_sequence, at.sequence - 1, memory_order_release);
+    TRY(status);
   }
   return KVSTORE_OK;
 }
@@ -160,7 +174,6 @@ Status log_recover(Store *store, uint64_t clean_end, WalRecovery *out) {
   if (status == KVSTORE_OK) {
     store->applied = out->tail;
     atomic_store_explicit(&store->applied_sequence, out->tail.sequence - 1, memory_order_release);
-    COUNT(recoveries);
   }
   mutex_unlock(&store->apply_lock);
   return status;

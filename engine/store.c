@@ -132,7 +132,11 @@ static const Manifest *manifest_of(Store *store) {
 }
 
 static Status open_log(Store *store, uint64_t log_id) {
-  TRY(open_log_file(store, store->reader_only ? OS_OPEN_READONLY : 0));
+  Status opened = open_log_file(store, store->reader_only ? OS_OPEN_READONLY : 0);
+  if (opened == KVSTORE_NOTFOUND)
+    return status_fail(KVSTORE_CORRUPT, "the store's log %s is missing, and with it what was committed last",
+                       store->log_path);
+  TRY(opened);
   Wal *wal = NULL;
   TRY(wal_open(store->log_file, 0, &wal));
   if (wal_log_id(wal) != log_id) {
@@ -291,7 +295,6 @@ static Status recover(Store *store) {
     return KVSTORE_OK;
   }
   TRY(status);
-  COUNT(recovery_breaks);
   TRY(wal_rewrite_tail(store->wal, start.position, store->applied.position));
   return wal_sync(store->wal);
 }
@@ -413,12 +416,22 @@ static Status enter(Store *store) {
 /* ---- a reader without rights (PROC-4) ---- */
 
 static Status open_reader(Store *store) {
+  GenerationPin *pin; /* for the store's whole life: what a writer frees meanwhile is not used again */
   store->page = memory_allocate_zeroed(SHARED_PAGE_BYTES);
   if (!store->page) return status_nomem();
   TRY(shared_page_init(store->page, store->store_id));
   store->process = 1;
   shared_store(&store->page->next_extent, 1);
-  TRY(load_version(store));
+  for (bool moved = true; moved;) {
+    TRY(load_version(store));
+    Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
+    TRY(version_hold(store, v, &pin));
+    Superblock newest;
+    uint32_t page;
+    SuperblockState state;
+    TRY(superblock_read(store->file.file, &newest, &page, &state));
+    moved = newest.generation != v->manifest->generation; /* then the pin may have come too late: once more */
+  }
   if (store->superblock.log_id) TRY(recover(store));
   page_from_recovery(store);
   return KVSTORE_OK;
@@ -444,10 +457,19 @@ static Status open_file(Store *store, const StoreOptions *options, OsFile **file
   return status;
 }
 
+/* What this library cannot do with a store that says it needs it. */
+static Status check_features(const Superblock *s) {
+  for (size_t i = 0; i < sizeof s->sealing; i++)
+    if (s->sealing[i]) return status_fail(KVSTORE_AUTH_FAILED, "the store is encrypted: it needs a password");
+  if (s->ring_offset || s->ring_capacity)
+    return status_fail(KVSTORE_UNSUPPORTED, "the store keeps its log inside its file, which this library cannot read");
+  return KVSTORE_OK;
+}
+
 static Status read_or_create(Store *store, OsFile *file, const StoreOptions *options) {
   SuperblockState state;
   TRY(superblock_read(file, &store->superblock, &store->superblock_page, &state));
-  if (state == SUPERBLOCK_VALID) return KVSTORE_OK;
+  if (state == SUPERBLOCK_VALID) return check_features(&store->superblock);
   if (options->read_only) return status_fail(KVSTORE_CORRUPT, "%s holds no store yet", store->path);
   TRY(create_file(store, file));
   return superblock_read(file, &store->superblock, &store->superblock_page, &state);
