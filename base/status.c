@@ -54,6 +54,16 @@ Status status_fail(Status code, const char *format, ...) {
   return code;
 }
 
+Status status_set(Status code, const char *text) {
+  size_t length = strlen(text);
+  if (length >= sizeof last.text) return status_fail(code, "%s", text);
+  last.code = code;
+  last.row = UINT64_MAX;
+  memmove(last.text, text, length + 1);
+  last.column[0] = last.value[0] = 0;
+  return code;
+}
+
 Status status_fail_at(Status code, uint64_t row, const char *column, const char *value, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);

@@ -46,6 +46,8 @@ typedef struct Failure {
 
 /* Records a sentence for the calling thread and returns `code`. Forgets row, column and value of the failure before. */
 Status status_fail(Status code, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The same with a sentence as it stands: for answers that are asked for often, such as "no such key". */
+Status status_set(Status code, const char *text);
 /* The same, naming where in the caller's data: `row` (UINT64_MAX: none), `column` and `value` (NULL: none). */
 Status status_fail_at(Status code, uint64_t row, const char *column, const char *value, const char *format, ...)
   PRINTF_LIKE(5, 6);

@@ -62,7 +62,7 @@ bool shared_slots_pin(SharedPage *page, uint64_t birth, uint64_t death) {
   for (int i = 0; i < SHARED_SLOTS; i++) {
     if (!atomic_load_explicit(&slots[i].owner, memory_order_acquire)) continue;
     uint64_t generation = atomic_load_explicit(&slots[i].generation, memory_order_acquire);
-    if (generation == UINT64_MAX || (generation >= birth && generation < death)) return true;
+    if (generation >= birth && generation < death) return true;
   }
   return false;
 }

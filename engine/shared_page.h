@@ -30,7 +30,7 @@ enum {
 typedef struct SharedSlot {
   _Atomic uint32_t owner; /* 0 free, else the number of a process */
   uint32_t unused;
-  _Atomic uint64_t generation; /* what the call pins; UINT64_MAX while it has not looked yet */
+  _Atomic uint64_t generation; /* what the call pins */
   _Atomic uint64_t version;    /* of the owner alone */
   uint8_t rest[40];
 } SharedSlot;
@@ -99,7 +99,7 @@ static inline void shared_slot_give(SharedSlot *slot) {
   atomic_store_explicit(&slot->version, 0, memory_order_release);
   atomic_store_explicit(&slot->owner, 0, memory_order_release);
 }
-/* Is any generation in [birth, death) pinned by a slot? A slot that has not looked yet counts as every generation. */
+/* Is any generation in [birth, death) pinned by a slot? */
 bool shared_slots_pin(SharedPage *page, uint64_t birth, uint64_t death);
 
 static inline uint64_t shared_load(SharedLine *line) { return atomic_load_explicit(&line->word, memory_order_acquire); }

@@ -18,6 +18,18 @@ TEST(status, fail_records_and_returns) {
   CHECK_STR(status_last()->text, "page 7 of x.db");
 }
 
+TEST(status, set_takes_a_sentence_as_it_stands_and_forgets_where_the_former_was) {
+  CHECK_INT(status_fail_at(KVSTORE_TYPE, 7, "column", "value", "former"), KVSTORE_TYPE);
+  CHECK_INT(status_set(KVSTORE_NOTFOUND, "100 %s"), KVSTORE_NOTFOUND);
+  CHECK_INT(status_last()->code, KVSTORE_NOTFOUND);
+  CHECK_STR(status_last()->text, "100 %s");
+  CHECK_STR(status_last()->column, "");
+  CHECK_STR(status_last()->value, "");
+  CHECK(status_last()->row == UINT64_MAX);
+  CHECK_INT(status_set(KVSTORE_BUSY, status_last()->text), KVSTORE_BUSY);
+  CHECK_STR(status_last()->text, "100 %s");
+}
+
 TEST(status, a_later_failure_forgets_where_the_former_was) {
   CHECK_INT(status_fail_at(KVSTORE_TYPE, 12, "age", "old", "not a number"), KVSTORE_TYPE);
   CHECK_INT(status_last()->row, 12);
