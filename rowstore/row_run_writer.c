@@ -202,8 +202,9 @@ static void count_row(RowRunSummary *s, Bytes key, Bytes value, int64_t expiry, 
 }
 
 static Status append_row(RowRunWriter *w, Bytes key, Bytes value, int64_t expiry, uint32_t flags, size_t total) {
-  uint8_t *row = buffer_extend(&w->piece, total), *at = row + ROW_HEADER_BYTES;
+  uint8_t *row = buffer_extend(&w->piece, total);
   if (!row) return buffer_status(&w->piece);
+  uint8_t *at = row + ROW_HEADER_BYTES;
   store_u16(row, (uint16_t)(key.length - 1));
   store_u16(row + 2, (uint16_t)flags);
   store_u32(row + 4, (uint32_t)value.length);
