@@ -318,7 +318,7 @@ static Status spill_family(Session *session, uint32_t id, Buffer *record) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
   ReadPin pin;
-  write_pin(session, &pin);
+  TRY(write_pin(session, &pin));
   FamilyState *state = version_family(pin.version, id);
   Era *era = state ? family_state_era(state, pin.sequence) : NULL;
   Arena arena = { 0 };

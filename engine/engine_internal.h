@@ -334,6 +334,9 @@ Status generation_load(Store *store, Manifest **out) MUST_CHECK;
 /* Builds the version of a manifest: runs opened (shared with the current version where they stayed), deltas after its
  * boundary kept. Apply lock held. */
 Status generation_adopt(Store *store, Manifest *manifest) MUST_CHECK;
+/* Takes what the file holds, whatever the page says of it yet; when the log that this process would need is gone, in place
+ * of all that it knows. Apply lock held. */
+Status generation_follow_newest(Store *store) MUST_CHECK;
 /* Takes a newer generation that another process published. */
 Status generation_follow(Store *store) MUST_CHECK;
 /* The same for who holds maintenance; gives maintenance back on a failure. */
@@ -418,7 +421,7 @@ Status adopt_payload_write(const AdoptPayload *payload, SpaceJob *job, Buffer *o
 Status write_begin(Session *session) MUST_CHECK;
 /* Inside a statement: pins the current version and sees all that is committed, synced or not, and the transaction's
  * own. */
-void write_pin(Session *session, ReadPin *pin);
+Status write_pin(Session *session, ReadPin *pin) MUST_CHECK;
 /* write_begin without waiting for anything: KVSTORE_BUSY when it would. */
 Status write_try_begin(Session *session) MUST_CHECK;
 /* Remembers a family's next row id, to be taken back. */

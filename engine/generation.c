@@ -285,9 +285,8 @@ static Status state_without_entry(FamilyState *known, uint64_t boundary, FamilyS
   return KVSTORE_OK;
 }
 
-Status generation_adopt(Store *store, Manifest *manifest) {
-  Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
-  if (current && current->manifest->generation >= manifest->generation) return KVSTORE_OK;
+/* `current`: what this process knows beside the manifest; NULL: nothing that would still hold. */
+static Status adopt(Store *store, Manifest *manifest, const Version *current) {
   uint64_t boundary = manifest->replay.sequence - 1;
   Version *next = version_copy(NULL, manifest->family_count + (current ? current->family_count : 0));
   if (!next) return status_nomem();
@@ -316,25 +315,70 @@ Status generation_adopt(Store *store, Manifest *manifest) {
   return KVSTORE_OK;
 }
 
+Status generation_adopt(Store *store, Manifest *manifest) {
+  Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  if (current && current->manifest->generation >= manifest->generation) return KVSTORE_OK;
+  return adopt(store, manifest, current);
+}
+
 /* ---- following another process ---- */
+
+/* This process has not applied what the manifest's runs hold: they take the place of all that it knows. */
+static Status start_over(Store *store, Manifest *manifest) {
+  WalCursor applied = store->applied, frozen = store->frozen;
+  store->applied = store->frozen = manifest->replay;
+  Status status = adopt(store, manifest, NULL);
+  if (status == KVSTORE_OK) {
+    atomic_store_explicit(&store->applied_sequence, manifest->replay.sequence - 1, memory_order_release);
+  } else {
+    store->applied = applied;
+    store->frozen = frozen;
+  }
+  return status;
+}
+
+static Status follow_to(Store *store, Manifest *manifest) {
+  bool behind = store->wal && manifest->log_id == wal_log_id(store->wal) && store->applied.position < manifest->replay.position;
+  return behind ? start_over(store, manifest) : generation_adopt(store, manifest);
+}
+
+static Status newest_generation(Store *store, uint64_t *out) {
+  Superblock superblock;
+  uint32_t page;
+  SuperblockState state;
+  TRY(superblock_read(store->file.file, &superblock, &page, &state));
+  *out = superblock.generation;
+  return KVSTORE_OK;
+}
+
+/* What is being loaded must not be given away meanwhile: its generation is pinned, then looked at again (GEN-1). */
+static Status follow_pinning(Store *store, SharedSlot *slot) {
+  for (;;) {
+    uint64_t generation, now;
+    TRY(newest_generation(store, &generation));
+    if (slot) atomic_store_explicit(&slot->generation, generation, memory_order_seq_cst);
+    Manifest *manifest = NULL;
+    Status status = generation_load(store, &manifest);
+    if (status == KVSTORE_OK) status = follow_to(store, manifest);
+    bool same = status == KVSTORE_OK && manifest->generation == generation;
+    manifest_release(manifest);
+    if (same) return KVSTORE_OK;
+    TRY(newest_generation(store, &now));
+    if (now == generation) return status;
+  }
+}
+
+Status generation_follow_newest(Store *store) {
+  TRY(log_attach(store));
+  SharedSlot *slot = shared_slot_take(store->page, store->process);
+  Status status = follow_pinning(store, slot);
+  if (slot) shared_slot_give(slot);
+  return status;
+}
 
 static Status follow_locked(Store *store) {
   const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
-  if (current->manifest->generation >= shared_load(&store->page->generation)) return KVSTORE_OK;
-  Manifest *manifest = NULL;
-  TRY(log_attach(store));
-  TRY(generation_load(store, &manifest));
-  Status status = KVSTORE_OK;
-  if (store->wal && manifest->log_id == wal_log_id(store->wal) && store->applied.position < manifest->replay.position) {
-    /* Too slow: what this process has not applied is in the manifest's runs. */
-    status = apply_forget(store, 0);
-    store->applied = manifest->replay;
-    store->frozen = manifest->replay;
-    atomic_store_explicit(&store->applied_sequence, manifest->replay.sequence - 1, memory_order_release);
-  }
-  if (status == KVSTORE_OK) status = generation_adopt(store, manifest);
-  manifest_release(manifest);
-  return status;
+  return current->manifest->generation < shared_load(&store->page->generation) ? generation_follow_newest(store) : KVSTORE_OK;
 }
 
 Status generation_follow(Store *store) {

@@ -73,10 +73,10 @@ static void evict(Session *session, uint32_t family, Bytes key) {
   Store *store = session->store;
   if (session_transaction(session) == 1 || write_try_begin(session) != KVSTORE_OK) return;
   ReadPin pin;
-  write_pin(session, &pin);
   FamilyState *state;
   Era *era;
-  Status status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
+  Status status = write_pin(session, &pin);
+  if (status == KVSTORE_OK) status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK) {
     MergeRow row;
     RowState found;
@@ -104,7 +104,7 @@ static Status copy_value(MergeRow *row, KvValue *out) {
   return KVSTORE_OK;
 }
 
-static Status absent(void) { return status_fail(KVSTORE_NOTFOUND, "no such key"); }
+static Status absent(void) { return status_set(KVSTORE_NOTFOUND, "no such key"); }
 
 Status kv_get(Session *session, uint32_t family, Bytes key, KvValue *out) {
   TRY(check_key(key));
@@ -178,11 +178,11 @@ Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, B
 static Status put_statement(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode,
                             bool *inserted) {
   ReadPin pin;
-  write_pin(session, &pin);
   FamilyState *state;
   Era *era;
   RowState found = ROW_ABSENT;
-  Status status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
+  Status status = write_pin(session, &pin);
+  if (status == KVSTORE_OK) status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK && mode == KV_PUT_IF_ABSENT) {
     MergeRow row;
     status = find_row(session->store, era, pin.sequence, key, &row, &found);
@@ -212,11 +212,11 @@ Status kv_delete(Session *session, uint32_t family, Bytes key) {
   TRY(check_key(key));
   TRY(write_begin(session));
   ReadPin pin;
-  write_pin(session, &pin);
   FamilyState *state;
   Era *era;
   RowState found = ROW_ABSENT;
-  Status status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
+  Status status = write_pin(session, &pin);
+  if (status == KVSTORE_OK) status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK) {
     MergeRow row;
     status = find_row(session->store, era, pin.sequence, key, &row, &found);
@@ -402,8 +402,8 @@ Status kv_purge_expired(Session *session, uint32_t family, uint64_t *purged) {
   uint64_t count = 0;
   FamilyState *state;
   Era *era;
-  write_pin(session, &pin);
-  Status status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
+  Status status = write_pin(session, &pin);
+  if (status == KVSTORE_OK) status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK) status = walk(session, &pin, family, collect_expired, &keys);
   Reader in = keys.length ? reader_over(keys.data, keys.length) : (Reader){ 0 };
   while (status == KVSTORE_OK && reader_left(&in)) {

@@ -189,7 +189,7 @@ static Status create_statement(Session *session, const Family *family, uint32_t 
   Store *store = session->store;
   Transaction *t = &store->transaction;
   ReadPin pin;
-  write_pin(session, &pin);
+  TRY(write_pin(session, &pin));
   bool taken = family_named(&pin, family->name) != NULL;
   bool full = pin.version->family_count >= FAMILIES_MAX;
   read_unpin(session, &pin);
@@ -230,7 +230,7 @@ static Status end_statement(Session *session, uint32_t id, bool drop) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
   ReadPin pin;
-  write_pin(session, &pin);
+  TRY(write_pin(session, &pin));
   FamilyState *state = version_family(pin.version, id);
   bool there = state && family_state_era(state, pin.sequence);
   read_unpin(session, &pin);

@@ -96,7 +96,7 @@ static Status encode_key(const Schema *schema, const Value *key, size_t key_coun
   return KVSTORE_OK;
 }
 
-static Status no_row(void) { return status_fail(KVSTORE_NOTFOUND, "no row has this key"); }
+static Status no_row(void) { return status_set(KVSTORE_NOTFOUND, "no row has this key"); }
 
 Status table_get(Session *session, uint32_t family, const Value *key, size_t key_count, Arena *arena, Value *row,
                  size_t column_count, int64_t *expiry) {
@@ -143,7 +143,7 @@ typedef struct KeyStatement {
 static Status key_statement(KeyStatement *s, Session *session, uint32_t family, const Value *key, size_t key_count) {
   memset(s, 0, sizeof *s);
   s->session = session;
-  write_pin(session, &s->pin);
+  TRY(write_pin(session, &s->pin));
   TRY(session_family(session, &s->pin, family, FAMILY_TABLE, &s->state, &s->era));
   TRY(encode_key(&s->state->family->schema, key, key_count, &s->key));
   return find_table_row(s->era, s->pin.sequence, (Bytes){ s->key.data, s->key.length }, &s->found);

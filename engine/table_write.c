@@ -225,7 +225,7 @@ static Status write_statement(Session *session, uint32_t family, const ColumnBat
   FamilyState *state;
   Era *era;
   PreparedRows prepared;
-  write_pin(session, &pin);
+  TRY(write_pin(session, &pin));
   Status status = session_family(session, &pin, family, FAMILY_TABLE, &state, &era);
   if (status == KVSTORE_OK) status = check_batch(&state->family->schema, rows);
   if (status == KVSTORE_OK) status = prepare_columns(store, state, rows, arena, &prepared, first_row_id);

@@ -63,8 +63,8 @@ void version_release(Version *v) {
 static bool slot_names(Store *store, const Version *v) {
   SharedSlot *slots = shared_slots(store->page);
   for (int i = 0; i < SHARED_SLOTS; i++) {
-    if (atomic_load_explicit(&slots[i].owner, memory_order_acquire) == store->process &&
-        atomic_load_explicit(&slots[i].version, memory_order_acquire) == (uint64_t)(uintptr_t)v)
+    if (atomic_load_explicit(&slots[i].version, memory_order_seq_cst) == (uint64_t)(uintptr_t)v &&
+        atomic_load_explicit(&slots[i].owner, memory_order_acquire) == store->process)
       return true;
   }
   return false;
@@ -74,7 +74,6 @@ static bool slot_names(Store *store, const Version *v) {
  * it. */
 static Version *collect_unused(Store *store) {
   Version *unused = NULL, **link = &store->retired;
-  atomic_thread_fence(memory_order_seq_cst);
   while (*link) {
     Version *v = *link;
     if (atomic_load_explicit(&v->references, memory_order_acquire) == 0 && !slot_names(store, v)) {
@@ -153,10 +152,9 @@ static Version *pin_current(Store *store, ReadPin *pin) {
   }
   for (;;) {
     Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
-    atomic_store_explicit(&pin->slot->version, (uint64_t)(uintptr_t)v, memory_order_relaxed);
-    atomic_store_explicit(&pin->slot->generation, v ? UINT64_MAX : 0, memory_order_seq_cst);
+    atomic_store_explicit(&pin->slot->version, (uint64_t)(uintptr_t)v, memory_order_seq_cst);
     if (atomic_load_explicit(&store->current, memory_order_seq_cst) != v) continue;
-    /* v cannot be freed now; every generation is pinned until its own is known */
+    /* v cannot be freed now. Its generation is pinned once the caller has found it unchanged after this store. */
     atomic_store_explicit(&pin->slot->generation, v->manifest->generation, memory_order_seq_cst);
     pin->version = v;
     return v;
@@ -207,10 +205,18 @@ Status read_pin(Session *session, ReadPin *pin) {
   }
 }
 
-void write_pin(Session *session, ReadPin *pin) {
+Status write_pin(Session *session, ReadPin *pin) {
+  Store *store = session->store;
   memset(pin, 0, sizeof *pin);
-  pin_current(session->store, pin);
-  pin->sequence = session->store->transaction.next_sequence - 1;
+  for (;;) {
+    const Version *v = pin_current(store, pin);
+    /* A generation that the page has left behind is pinned too late (GEN-1). */
+    if (LIKELY(v->manifest->generation >= atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst))) break;
+    unpin(store, pin);
+    TRY(generation_follow(store));
+  }
+  pin->sequence = store->transaction.next_sequence - 1;
+  return KVSTORE_OK;
 }
 
 void read_unpin(Session *session, ReadPin *pin) { unpin(session->store, pin); }
