@@ -1,0 +1,294 @@
+/* Bytes that are not what was written: every prefix of a log, and flipped bits of a store and of its log. What opens reads
+ * as the oracle says; everything else is a code and a sentence. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/crash/workload.h"
+#include "tests/support/simdisk.h"
+#include "tests/support/test.h"
+
+enum { STATES_MAX = 64 };
+
+typedef struct Image {
+  uint8_t *bytes;
+  size_t length;
+} Image;
+
+typedef struct Bench {
+  SimDisk *disk;
+  Session *session;
+  Workload work;
+  Oracle states[STATES_MAX];
+  size_t count;
+  bool no_map;
+  uint64_t verdicts;
+} Bench;
+
+static const char store_path[] = "/disk/store", log_path[] = "/disk/store-wal";
+
+static StoreOptions options_of(const Bench *b) {
+  return (StoreOptions){ .os = simdisk_os(b->disk), .journal_mode = JOURNAL_WAL, .sync_level = SYNC_FULL,
+                         .no_background = true, .log_bytes = 64 << 10, .no_map = b->no_map };
+}
+
+static Bench *bench_create(uint64_t seed) {
+  Bench *b = calloc(1, sizeof *b);
+  CHECK(b != NULL);
+  CHECK_OK(simdisk_create(seed, &b->disk));
+  b->work = (Workload){ .random = seed, .next_stamp = 1 };
+  oracle_init(&b->states[0]);
+  b->count = 1;
+  StoreOptions options = options_of(b);
+  CHECK_OK(session_open(store_path, &options, &b->session));
+  return b;
+}
+
+static void bench_destroy(Bench *b) {
+  simdisk_destroy(b->disk);
+  free(b);
+}
+
+/* One transaction that changes something; only the newest state is kept when `remember` is false. */
+static void transact(Bench *b, bool remember) {
+  WorkTransaction t;
+  Oracle after;
+  Status status;
+  for (;;) {
+    const Oracle *before = &b->states[b->count - 1];
+    workload_next(&b->work, before, &t, &after);
+    CHECK_INT(workload_run(b->session, &t, before, 0, &status), WORK_DONE);
+    if (memcmp(before, &after, sizeof after) != 0) break;
+  }
+  if (remember) CHECK(b->count < STATES_MAX);
+  b->states[remember ? b->count++ : b->count - 1] = after;
+}
+
+static Image image_of(Bench *b, const char *path) {
+  Image image = { 0 };
+  image.bytes = simdisk_read_file(b->disk, path, &image.length);
+  CHECK(image.bytes != NULL);
+  return image;
+}
+
+/* The process is gone, its files are as the images say. */
+static void put_images(Bench *b, const Image *store, const Image *log) {
+  simdisk_write_file(b->disk, store_path, store->bytes, store->length);
+  if (log) simdisk_write_file(b->disk, log_path, log->bytes, log->length);
+  else simdisk_remove_file(b->disk, log_path);
+}
+
+static void abandon(Bench *b) {
+  simdisk_crash_at(b->disk, simdisk_calls(b->disk) + 1);
+  Status ignored = session_close(b->session);
+  (void)ignored;
+  b->session = NULL;
+  CHECK_OK(simdisk_crash(b->disk, 1));
+  simdisk_crash_at(b->disk, 0);
+}
+
+/* ---- the verdict on what is on the disk ---- */
+
+enum { REFUSED = -1, WRONG = -2 };
+
+static bool says_why(Status status) { return status_last()->code == status && status_last()->text[0] && status != KVSTORE_NOMEM; }
+
+/* Which of the states the store opens to, or that it refuses with a sentence. */
+static int verdict(Bench *b) {
+  Oracle found;
+  int state = WRONG;
+  StoreOptions options = options_of(b);
+  status_clear();
+  Status status = session_open(store_path, &options, &b->session);
+  if (status != KVSTORE_OK) return says_why(status) ? REFUSED : WRONG;
+  status = oracle_read(b->session, &found);
+  if (status != KVSTORE_OK) {
+    state = says_why(status) ? REFUSED : WRONG;
+  } else {
+    for (size_t i = 0; i < b->count && state == WRONG; i++)
+      if (oracle_equal(&found, &b->states[i], 0, NULL, 0)) state = (int)i;
+  }
+  status = session_check(b->session, NULL);
+  if (status != KVSTORE_OK && !says_why(status)) state = WRONG;
+  if (b->verdicts++ % 8) { /* most are left as they are: a close writes a lot */
+    abandon(b);
+    return state;
+  }
+  status = session_close(b->session); /* what is damaged may not be closed cleanly: the session is gone all the same */
+  if (status != KVSTORE_OK && !says_why(status)) state = WRONG;
+  b->session = NULL;
+  return state;
+}
+
+/* ---- prefixes of a log ---- */
+
+typedef enum Rest { REST_ENDS, REST_ZEROS, REST_FORMER } Rest;
+
+static Image prefix_of(const Image *log, const Image *former, size_t length, Rest rest) {
+  Image out = { malloc(log->length), rest == REST_ENDS ? length : log->length };
+  CHECK(out.bytes != NULL);
+  memcpy(out.bytes, log->bytes, length);
+  if (rest == REST_ZEROS) memset(out.bytes + length, 0, log->length - length);
+  if (rest == REST_FORMER) memcpy(out.bytes + length, former->bytes + length, log->length - length);
+  return out;
+}
+
+/* A log in its second lap or later: what lies behind its end is the lap before. */
+static void fill_laps(Bench *b) {
+  uint64_t random = 7;
+  for (int i = 0; i < 400; i++) {
+    transact(b, false);
+    if (test_random_below(&random, 20) == 0) CHECK_OK(session_checkpoint(b->session, CHECKPOINT_FULL, NULL, NULL));
+  }
+}
+
+typedef struct Tail { /* a log before and after some commits, which lie between `first` and `end` of its file */
+  Image store, former, log;
+  size_t first, end;
+} Tail;
+
+static void tail_release(Tail *t) {
+  free(t->store.bytes);
+  free(t->former.bytes);
+  free(t->log.bytes);
+}
+
+static void make_tail(Bench *b, Tail *t) {
+  b->states[0] = b->states[b->count - 1];
+  b->count = 1;
+  CHECK_OK(session_checkpoint(b->session, CHECKPOINT_FULL, NULL, NULL));
+  t->store = image_of(b, store_path);
+  t->former = image_of(b, log_path);
+  for (int i = 0; i < 12; i++) transact(b, true);
+  t->log = image_of(b, log_path);
+  CHECK_INT(t->former.length, t->log.length);
+  for (t->first = 4096; t->former.bytes[t->first] == t->log.bytes[t->first];) t->first++;
+  for (t->end = t->log.length; t->former.bytes[t->end - 1] == t->log.bytes[t->end - 1];) t->end--;
+  t->end = (t->end + 15) & ~(size_t)15; /* whole records: the padding of the last may be as it was */
+}
+
+static void check_prefixes(Rest rest) {
+  Bench *b = bench_create(3);
+  Tail t;
+  fill_laps(b);
+  make_tail(b, &t);
+  while (t.end - t.first > 32 << 10) { /* it went over the end of the ring: its prefixes are not those of the file */
+    tail_release(&t);
+    make_tail(b, &t);
+  }
+  abandon(b);
+  size_t step = test_scale() >= 1 ? 1 : 7;
+  int last = 0, refused = 0;
+  for (size_t length = 0; length <= t.end; length += length < t.first && length % 4096 ? 61 : step) {
+    Image cut = prefix_of(&t.log, &t.former, length, rest);
+    put_images(b, &t.store, &cut);
+    int state = verdict(b);
+    free(cut.bytes);
+    bool right = state == REFUSED ? length < t.first : state >= last;
+    if (!right) fprintf(stderr, "the first %zu bytes: %d after %d: %s\n", length, state, last, status_last()->text);
+    CHECK(right);
+    if (state != REFUSED) last = state;
+    refused += state == REFUSED;
+  }
+  put_images(b, &t.store, &t.log);
+  CHECK_INT(verdict(b), b->count - 1);
+  if (step == 1) CHECK_INT(last, b->count - 1);
+  fprintf(stderr, "%zu bytes of log from %zu on, %d prefixes refused\n", t.end - t.first, t.first, refused);
+  tail_release(&t);
+  bench_destroy(b);
+}
+
+TEST(damage, every_prefix_of_a_log_at_the_end_of_its_file_is_a_prefix_of_its_commits) { check_prefixes(REST_ENDS); }
+TEST(damage, every_prefix_of_a_log_before_zeros_is_a_prefix_of_its_commits) { check_prefixes(REST_ZEROS); }
+TEST(damage, every_prefix_of_a_log_before_the_former_lap_is_a_prefix_of_its_commits) { check_prefixes(REST_FORMER); }
+
+/* ---- flipped bits ---- */
+
+/* A small store with something of everything: rows in runs, dead ones, and a log when `with_log`. */
+static Bench *small_store(bool with_log) {
+  static const OracleOp ops[] = {
+    { ORACLE_CREATE, ORACLE_TABLE, 0, 0, 1, EXPIRY_NEVER },  { ORACLE_CREATE, 1, 0, 0, 2, EXPIRY_NEVER },
+    { ORACLE_PUT, 0, 1, 1, 3, EXPIRY_NEVER },                { ORACLE_PUT, 1, 2, 1, 4, INT64_C(4102444800000) },
+    { ORACLE_UPSERT, ORACLE_TABLE, 0, 9, 6, EXPIRY_NEVER },
+  };
+  static const OracleOp more[] = {
+    { ORACLE_UPSERT, ORACLE_TABLE, 5, 2, 7, EXPIRY_NEVER },  { ORACLE_DELETE, ORACLE_TABLE, 1, 1, 8, EXPIRY_NEVER },
+    { ORACLE_PUT, 0, 3, 1, 9, EXPIRY_NEVER },
+  };
+  Bench *b = bench_create(5);
+  for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+    CHECK_OK(oracle_run(b->session, &ops[i]));
+    CHECK_OK(oracle_apply(&b->states[0], &ops[i], 0));
+  }
+  if (with_log) CHECK_OK(session_checkpoint(b->session, CHECKPOINT_FULL, NULL, NULL));
+  for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
+    b->states[b->count] = b->states[b->count - 1];
+    CHECK_OK(oracle_run(b->session, &more[i]));
+    CHECK_OK(oracle_apply(&b->states[b->count++], &more[i], 0));
+  }
+  if (!with_log) {
+    b->states[0] = b->states[b->count - 1];
+    b->count = 1;
+  }
+  return b;
+}
+
+/* Flips bits of `which` (one of the two images), one at a time: all in the long form, else one in so many. `least` is the
+ * oldest state that may come of it. */
+static void flip(Bench *b, Image *store, Image *log, Image *which, size_t used, size_t least, uint64_t flips) {
+  uint64_t bits = (uint64_t)used * 8, step = 1 + bits / test_scaled(flips), random = 11, equal = 0, refused = 0;
+  for (uint64_t bit = test_random_below(&random, step); bit < bits; bit += step) {
+    b->no_map = test_random_below(&random, 2);
+    which->bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+    put_images(b, store, log);
+    int state = verdict(b);
+    which->bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+    bool right = state == REFUSED || state >= (int)least;
+    if (!right)
+      fprintf(stderr, "bit %" PRIu64 " of byte %" PRIu64 " flipped: %d: %s\n", bit % 8, bit / 8, state, status_last()->text);
+    CHECK(right);
+    refused += state == REFUSED;
+    equal += state != REFUSED;
+  }
+  fprintf(stderr, "%" PRIu64 " flips in %zu bytes (one bit in %" PRIu64 "): %" PRIu64 " refused, %" PRIu64 " without effect\n",
+          equal + refused, used, step, refused, equal);
+  CHECK(refused > 0);
+  put_images(b, store, log);
+  CHECK_INT(verdict(b), b->count - 1);
+}
+
+TEST(damage, a_flipped_bit_of_a_closed_store_is_harmless_or_reported) {
+  Bench *b = small_store(false);
+  CHECK_OK(session_close(b->session));
+  Image store = image_of(b, store_path);
+  CHECK(store.length <= 64 << 10);
+  flip(b, &store, NULL, &store, store.length, 0, 120000);
+  free(store.bytes);
+  bench_destroy(b);
+}
+
+/* The store's file cannot change what the log says: every commit is there, or an error. */
+TEST(damage, a_flipped_bit_of_a_store_with_its_log_is_harmless_or_reported) {
+  Bench *b = small_store(true);
+  Image store = image_of(b, store_path), log = image_of(b, log_path);
+  abandon(b);
+  size_t used = store.length < 64 << 10 ? store.length : 64 << 10;
+  flip(b, &store, &log, &store, used, b->count - 1, 60000);
+  free(store.bytes);
+  free(log.bytes);
+  bench_destroy(b);
+}
+
+/* A flip in the last record of a log cannot be told from a write that was cut: one commit may go, and no more. */
+TEST(damage, a_flipped_bit_of_a_log_is_harmless_or_reported_or_takes_the_last_commit) {
+  Bench *b = small_store(true);
+  Image store = image_of(b, store_path), log = image_of(b, log_path);
+  abandon(b);
+  size_t used = log.length;
+  while (used && !log.bytes[used - 1]) used--;
+  flip(b, &store, &log, &log, used, b->count - 2, 50000);
+  free(store.bytes);
+  free(log.bytes);
+  bench_destroy(b);
+}
