@@ -133,8 +133,8 @@ static int run_put(Cli *cli, const Arguments *arguments) {
   if (arguments_number(arguments, "ttl", 1, TTL_SECONDS_MAX, &ttl_seconds)) return CLI_FAILED;
   if (from_input ? arguments->word_count != 0 : arguments->word_count != 2)
     return cli_fail("put takes a key and a value, or --stdin and neither");
-  const char *key = from_input ? NULL : arguments->words[0];
-  if (key && not_a_key(key, strlen(key))) return CLI_FAILED;
+  const char *key = from_input ? "" : arguments->words[0];
+  if (!from_input && not_a_key(key, strlen(key))) return CLI_FAILED;
   KVColumnFamily *family;
   int result = open_family(cli, arguments, CLI_OPEN_CREATE, &family);
   if (!result && from_input) {
@@ -291,8 +291,8 @@ static void scan_output_cell(ScanOutput *output, const char *name, const void *d
 }
 
 static int scan_output_row(ScanOutput *output, KVIterator *iterator) {
-  void *key, *value;
-  int key_length, value_length;
+  void *key, *value = NULL;
+  int key_length, value_length = 0;
   int code = kvstore_iterator_key(iterator, &key, &key_length);
   if (code == KVSTORE_OK && output->with_values) code = kvstore_iterator_value(iterator, &value, &value_length);
   if (code != KVSTORE_OK) return code;

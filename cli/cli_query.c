@@ -71,16 +71,17 @@ static size_t collect_aggregates(const Arguments *arguments, KVAggregate *aggreg
     const OptionUse *use = &arguments->uses[i];
     const AggregateName *name = aggregate_of(use->option->name);
     if (!name) continue;
+    const char *column = use->value ? use->value : "*";
     int known = 0;
     for (size_t j = 0; j < count && !known; j++)
-      known = aggregates[j].kind == name->kind && (!use->value || strcmp(aggregates[j].column, use->value) == 0);
+      known = aggregates[j].kind == name->kind && strcmp(aggregates[j].column, column) == 0;
     if (known) continue;
     label_at[count] = labels->length;
     text_add_string(labels, name->option);
     text_add_string(labels, "(");
-    text_add_string(labels, use->value ? use->value : "*");
+    text_add_string(labels, column);
     text_add(labels, ")", 2);
-    aggregates[count++] = (KVAggregate){ name->kind, use->value };
+    aggregates[count++] = (KVAggregate){ name->kind, column };
   }
   return count;
 }
