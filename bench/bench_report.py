@@ -84,8 +84,8 @@ def markdown(facts, records):
     after = ", ".join(f"{value:.1f}" for value in facts["load_average_after"])
     lines = ["# Benchmark results", "",
              f"{facts['date']}, commit {facts['commit']}. {facts['processor']}, {facts['cores']} cores, "
-             f"{facts['memory']}, {facts['system']}, {facts['file_system']}. Load average before {load}, after {after}. "
-             f"Medians of {facts['rounds']} interleaved rounds; ± is half the range where it is over 10 %. "
+             f"{facts['memory']}, {facts['system']}, {facts['file_system']}. Load average before {load}, after "
+             f"{after}. Medians of {facts['rounds']} interleaved rounds; ± is half the range where it is over 10 %. "
              "Ratios above 1: Colonnade is faster, or smaller. Syncs: counted, one median for each engine in the order "
              "of the columns.", ""]
     for engine, greeting in facts["engines"].items():

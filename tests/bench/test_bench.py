@@ -1,0 +1,71 @@
+"""The benchmarks at their smallest size, with whatever engines are built: test_bench.py BUILD_DIRECTORY"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+import bench_report  # noqa: E402
+
+BUILD = sys.argv.pop(1)
+
+
+def record(engine, value, answer="aa", better="higher", number=0):
+    return {"suite": "kv", "size": 10, "round": number, "engine": engine, "row": "read", "unit": "ops/s",
+            "better": better, "value": value, "answer": answer, "syncs": 0}
+
+
+class Report(unittest.TestCase):
+    def test_engines_that_read_different_things_are_named(self):
+        same = [record("colonnade", 1), record("lmdb", 2)]
+        self.assertEqual(bench_report.disagreements(same), [])
+        found = bench_report.disagreements([record("colonnade", 1), record("lmdb", 2, answer="bb")])
+        self.assertEqual(len(found), 1)
+        self.assertIn("read", found[0])
+
+    def test_ratios_above_one_are_better_for_rates_and_for_times(self):
+        self.assertEqual(bench_report.ratio(20, 10, "higher"), "2.00")
+        self.assertEqual(bench_report.ratio(10, 20, "lower"), "2.00")
+
+    def test_the_median_is_quoted_with_its_spread(self):
+        text, middle = bench_report.cell([record("lmdb", value, number=i) for i, value in enumerate((100, 110, 400))])
+        self.assertEqual(middle, 110)
+        self.assertEqual(text, "110 ±136%")
+
+
+class Runner(unittest.TestCase):
+    def run_suite(self, *arguments):
+        with tempfile.TemporaryDirectory() as directory:
+            command = [sys.executable, ROOT / "bench" / "run", *arguments, "--rounds", "1", "--build", BUILD,
+                       "--directory", directory, "--output", directory, "--name", "small"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            lines = (pathlib.Path(directory) / "small.jsonl").read_text(encoding="utf-8").splitlines()
+            self.assertTrue((pathlib.Path(directory) / "small.md").exists())
+        facts, *records = map(json.loads, lines)
+        self.assertEqual(facts["failed"], {})
+        return facts, records
+
+    def test_every_kv_workload_gives_a_figure_and_engines_agree(self):
+        facts, records = self.run_suite("kv", "--keys", "10000")
+        self.assertIn("colonnade", facts["engines"])
+        ours = {found["row"]: found for found in records if found["engine"] == "colonnade"}
+        self.assertEqual(len(ours), 25)
+        self.assertTrue(all(found["value"] > 0 for found in ours.values()))
+        for found in records:  # a synced put that never syncs would be a lie
+            if found["workload"] == "put_synced":
+                self.assertGreaterEqual(found["syncs"], 10000 // 250 - 1, found["engine"])
+
+    def test_every_columns_workload_gives_a_figure_and_engines_agree(self):
+        facts, records = self.run_suite("columns", "--rows", "10000")
+        self.assertIn("colonnade", facts["engines"])
+        ours = {found["row"] for found in records if found["engine"] == "colonnade"}
+        self.assertEqual(len(ours), 15)
+
+
+if __name__ == "__main__":
+    unittest.main()
