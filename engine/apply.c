@@ -363,8 +363,8 @@ static Status read_positions(const Era *era, uint32_t number, Bytes list, Arena 
   return out->positions || !out->count ? KVSTORE_OK : status_nomem();
 }
 
-/* The rows of deltas that the run replaces die with it; a reader who finds such a row goes on to the runs (VIS-6). *known is
- * false when no delta has the key: a flush has taken its row into a run since. */
+/* The rows of deltas that the run replaces die with it; a reader who finds such a row goes on to the runs (VIS-6).
+ * *known is false when no delta has the key: a flush has taken its row into a run since. */
 static Status end_delta_rows(Store *store, Era *era, Bytes key, uint64_t sequence, bool *known) {
   uint64_t hash = hash_key(key.data, key.length);
   *known = false;
@@ -498,8 +498,8 @@ static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena
   return status;
 }
 
-/* What the run replaces, from the record or from the extent that it names. Where runs or delta rows that it names have become
- * parts of other runs since, its keys are looked up again (VIS-5). */
+/* What the run replaces, from the record or from the extent that it names. Where runs or delta rows that it names have
+ * become parts of other runs since, its keys are looked up again (VIS-5). */
 static Status apply_replaced(Store *store, Era *era, RunHandle *run, Reader *in, uint64_t file_size, uint64_t sequence,
                              AdoptedDeletes **out) {
   AdoptedDeletes *a = memory_allocate_zeroed(sizeof *a);
@@ -541,8 +541,7 @@ Status era_renew_adopted(Era *era, bool flushed) {
   while (adopted < era->run_count && era->runs[adopted].since) adopted++;
   while (adopted-- > 0) { /* the oldest first: what it replaces is dead to those after it */
     RunLayer *layer = &era->runs[adopted];
-    if (!layer->run->columns || !layer->replaced || !(flushed || names_gone_run(era, layer->replaced)))
-      continue;
+    if (!layer->run->columns || !layer->replaced || !(flushed || names_gone_run(era, layer->replaced))) continue;
     AdoptedDeletes *fresh = memory_allocate_zeroed(sizeof *fresh);
     if (!fresh) return status_nomem();
     atomic_init(&fresh->references, 1);

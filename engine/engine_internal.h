@@ -334,8 +334,8 @@ Status generation_load(Store *store, Manifest **out) MUST_CHECK;
 /* Builds the version of a manifest: runs opened (shared with the current version where they stayed), deltas after its
  * boundary kept. Apply lock held. */
 Status generation_adopt(Store *store, Manifest *manifest) MUST_CHECK;
-/* Takes what the file holds, whatever the page says of it yet; when the log that this process would need is gone, in place
- * of all that it knows. Apply lock held. */
+/* Takes what the file holds, whatever the page says of it yet; when the log that this process would need is gone, in
+ * place of all that it knows. Apply lock held. */
 Status generation_follow_newest(Store *store) MUST_CHECK;
 /* Takes a newer generation that another process published. */
 Status generation_follow(Store *store) MUST_CHECK;
@@ -394,8 +394,8 @@ Status apply_boundary(Store *store) MUST_CHECK;
 Status apply_family_create(Store *store, uint32_t id, Bytes payload, uint64_t sequence) MUST_CHECK;
 Status apply_family_end(Store *store, uint32_t id, bool drop, uint64_t sequence) MUST_CHECK;
 Status apply_adopt(Store *store, uint32_t family, Bytes payload, uint64_t sequence) MUST_CHECK;
-/* After the runs of an era changed: what its adopted runs replace is looked up again by their keys, where a list names a run
- * that is gone, or (`flushed`) may have named rows of a delta that is a run now (VIS-5). */
+/* After the runs of an era changed: what its adopted runs replace is looked up again by their keys, where a list names
+ * a run that is gone, or (`flushed`) may have named rows of a delta that is a run now (VIS-5). */
 Status era_renew_adopted(Era *era, bool flushed) MUST_CHECK;
 /* Takes back every change of shape from `sequence` on. */
 Status apply_forget(Store *store, uint64_t sequence) MUST_CHECK;

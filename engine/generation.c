@@ -338,7 +338,8 @@ static Status start_over(Store *store, Manifest *manifest) {
 }
 
 static Status follow_to(Store *store, Manifest *manifest) {
-  bool behind = store->wal && manifest->log_id == wal_log_id(store->wal) && store->applied.position < manifest->replay.position;
+  bool behind =
+    store->wal && manifest->log_id == wal_log_id(store->wal) && store->applied.position < manifest->replay.position;
   return behind ? start_over(store, manifest) : generation_adopt(store, manifest);
 }
 
@@ -378,7 +379,8 @@ Status generation_follow_newest(Store *store) {
 
 static Status follow_locked(Store *store) {
   const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
-  return current->manifest->generation < shared_load(&store->page->generation) ? generation_follow_newest(store) : KVSTORE_OK;
+  return current->manifest->generation < shared_load(&store->page->generation) ? generation_follow_newest(store)
+                                                                               : KVSTORE_OK;
 }
 
 Status generation_follow(Store *store) {
@@ -446,8 +448,8 @@ static void free_unless_kept(void *context, const Extent *extent) {
   add_limbo(l, (LimboEntry){ extent->offset, extent_bytes(extent->length), extent->birth, l->draft->generation });
 }
 
-/* Runs that were adopted up to the draft's boundary and did not make it into the draft: merged away, or their era is over.
- * No manifest ever named them, yet snapshots read them. */
+/* Runs that were adopted up to the draft's boundary and did not make it into the draft: merged away, or their era is
+ * over. No manifest ever named them, yet snapshots read them. */
 static void free_adopted(Limbo *l, const Version *from) {
   uint64_t boundary = l->draft->replay.sequence - 1;
   for (uint32_t f = 0; f < from->family_count; f++) {
@@ -455,7 +457,8 @@ static void free_adopted(Limbo *l, const Version *from) {
       const Era *era = &from->families[f]->eras[e];
       for (uint32_t r = 0; r < era->run_count && era->runs[r].since; r++) {
         const RunEntry *run = &era->runs[r].run->entry;
-        for (uint32_t i = 0; i < run->extent_count && era->runs[r].since <= boundary; i++) free_unless_kept(l, &run->extents[i]);
+        for (uint32_t i = 0; i < run->extent_count && era->runs[r].since <= boundary; i++)
+          free_unless_kept(l, &run->extents[i]);
       }
     }
   }

@@ -133,8 +133,8 @@ static Status apply_next(Store *store, uint64_t end) {
   return KVSTORE_OK;
 }
 
-/* What lies below the log's start may be overwritten while it is read: whoever finds that it has passed takes the manifest
- * that holds those records instead (LOG-6). */
+/* What lies below the log's start may be overwritten while it is read: whoever finds that it has passed takes the
+ * manifest that holds those records instead (LOG-6). */
 static Status apply_to(Store *store, uint64_t end) {
   while (store->applied.position < end) {
     WalCursor before = store->applied;

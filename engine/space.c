@@ -68,8 +68,9 @@ static void add_version(UsedRanges *used, Store *store, const Version *v) {
   add_adopted(used, v);
 }
 
-/* Every range that may not be written, in order. The allocating mutex is held. Reservations are read first: whoever gives
- * one up has made its extents part of a published generation or of the log before, and these are looked at after. */
+/* Every range that may not be written, in order. The allocating mutex is held. Reservations are read first: whoever
+ * gives one up has made its extents part of a published generation or of the log before, and these are looked at after.
+ */
 static Status used_ranges(Store *store, UsedRanges *used) {
   add_range(used, 0, SUPERBLOCK_COUNT * PAGE_BYTES);
   if (store->superblock.ring_offset)

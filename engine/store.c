@@ -475,8 +475,8 @@ static Status read_or_create(Store *store, OsFile *file, const StoreOptions *opt
   return superblock_read(file, &store->superblock, &store->superblock_page, &state);
 }
 
-/* The locks are taken before the file is read for good; a creation is made under the exclusive one. Who does not get it finds
- * the store of the others, or waits while they make it. */
+/* The locks are taken before the file is read for good; a creation is made under the exclusive one. Who does not get it
+ * finds the store of the others, or waits while they make it. */
 static Status read_locked(Store *store, OsFile *file, const StoreOptions *options) {
   uint64_t deadline = join_deadline(store);
   for (;;) {

@@ -47,8 +47,8 @@ static bool decode(const uint8_t *in, uint32_t page, Superblock *s) {
   return true;
 }
 
-/* A creation cut off: at most two pages that begin with zeros or our magic (FILE-2). What follows may be any part of what was
- * being written: a torn write keeps some sectors and loses others. */
+/* A creation cut off: at most two pages that begin with zeros or our magic (FILE-2). What follows may be any part of
+ * what was being written: a torn write keeps some sectors and loses others. */
 static bool is_cut_off(const uint8_t *pages, size_t length, uint64_t file_size) {
   static const uint8_t zeros[sizeof magic];
   if (file_size > SUPERBLOCK_COUNT * PAGE_BYTES) return false;

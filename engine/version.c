@@ -211,7 +211,8 @@ Status write_pin(Session *session, ReadPin *pin) {
   for (;;) {
     const Version *v = pin_current(store, pin);
     /* A generation that the page has left behind is pinned too late (GEN-1). */
-    if (LIKELY(v->manifest->generation >= atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst))) break;
+    if (LIKELY(v->manifest->generation >= atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst)))
+      break;
     unpin(store, pin);
     TRY(generation_follow(store));
   }

@@ -75,8 +75,8 @@ static uint8_t *append_head(Buffer *record, const Operation *op, size_t payload_
   bool has_expiry = op->expiry != EXPIRY_NEVER;
   uint8_t *at = start;
   *at++ = (uint8_t)op->kind;
-  *at++ = (uint8_t)((has_expiry ? OPERATION_HAS_EXPIRY : 0) |
-                    (op->has_schema_version ? OPERATION_HAS_SCHEMA_VERSION : 0));
+  *at++ =
+    (uint8_t)((has_expiry ? OPERATION_HAS_EXPIRY : 0) | (op->has_schema_version ? OPERATION_HAS_SCHEMA_VERSION : 0));
   at = varint_put(at, op->family_id);
   if (op->has_schema_version) at = varint_put(at, op->schema_version);
   if (has_expiry) {
@@ -107,15 +107,23 @@ void record_append_delete(Buffer *record, uint32_t family_id, Bytes key) {
 
 void record_append_row(Buffer *record, uint32_t family_id, int64_t expiry, Bytes key, const Schema *schema,
                        const ColumnArray *columns, size_t row) {
-  Operation op = { .kind = OPERATION_ROW_UPSERT, .family_id = family_id, .has_schema_version = true,
-                   .schema_version = schema->version, .expiry = expiry, .key = key };
+  Operation op = { .kind = OPERATION_ROW_UPSERT,
+                   .family_id = family_id,
+                   .has_schema_version = true,
+                   .schema_version = schema->version,
+                   .expiry = expiry,
+                   .key = key };
   uint8_t *at = append_head(record, &op, record_row_size(schema, columns, row));
   if (at) row_put(at, schema, columns, row);
 }
 
 void record_append_row_delete(Buffer *record, uint32_t family_id, uint32_t schema_version, Bytes key) {
-  Operation op = { .kind = OPERATION_ROW_DELETE, .family_id = family_id, .has_schema_version = true,
-                   .schema_version = schema_version, .expiry = EXPIRY_NEVER, .key = key };
+  Operation op = { .kind = OPERATION_ROW_DELETE,
+                   .family_id = family_id,
+                   .has_schema_version = true,
+                   .schema_version = schema_version,
+                   .expiry = EXPIRY_NEVER,
+                   .key = key };
   record_append_operation(record, &op);
 }
 
@@ -156,9 +164,12 @@ Status operation_next(OperationReader *reader, Operation *out, bool *more) {
   if (UNLIKELY(in->failed)) return status_fail(KVSTORE_CORRUPT, "a log record ends within an operation");
 
   const char *fault = NULL;
-  if (flags & ~(unsigned)(OPERATION_HAS_EXPIRY | OPERATION_HAS_SCHEMA_VERSION)) fault = "unknown flags";
-  else if (family_id > UINT32_MAX || schema_version > UINT32_MAX) fault = "a number out of range";
-  else fault = operation_fault(out, flags & OPERATION_HAS_EXPIRY);
+  if (flags & ~(unsigned)(OPERATION_HAS_EXPIRY | OPERATION_HAS_SCHEMA_VERSION))
+    fault = "unknown flags";
+  else if (family_id > UINT32_MAX || schema_version > UINT32_MAX)
+    fault = "a number out of range";
+  else
+    fault = operation_fault(out, flags & OPERATION_HAS_EXPIRY);
   if (UNLIKELY(fault != NULL)) {
     in->failed = true;
     return status_fail(KVSTORE_CORRUPT, "a log record holds an operation with %s", fault);

@@ -61,16 +61,16 @@
 
 enum {
   RECORD_HEADER_BYTES = 56,
-  RECORD_SEAL_BYTES = 40,   /* nonce and tag */
+  RECORD_SEAL_BYTES = 40, /* nonce and tag */
   RECORD_ALIGNMENT = 16,
-  RECORD_BREAK_BYTES = 80,  /* a whole break: header, 16 random bytes, padding */
+  RECORD_BREAK_BYTES = 80, /* a whole break: header, 16 random bytes, padding */
 };
 
 typedef enum RecordKind { /* on disk */
-  RECORD_TRANSACTION = 1,
-  RECORD_BOUNDARY = 2,
-  RECORD_FILLER = 3,
-  RECORD_BREAK = 4,
+                          RECORD_TRANSACTION = 1,
+                          RECORD_BOUNDARY = 2,
+                          RECORD_FILLER = 3,
+                          RECORD_BREAK = 4,
 } RecordKind;
 
 enum { RECORD_SEALED = 1 }; /* flags of a record, on disk */
@@ -105,15 +105,15 @@ static inline size_t record_body_offset(unsigned flags) {
 }
 
 typedef enum OperationKind { /* on disk */
-  OPERATION_KV_PUT = 1,
-  OPERATION_KV_DELETE = 2,
-  OPERATION_ROW_UPSERT = 3,
-  OPERATION_ROW_DELETE = 4,
-  OPERATION_FAMILY_CREATE = 5,
-  OPERATION_FAMILY_DROP = 6,
-  OPERATION_FAMILY_CLEAR = 7,
-  OPERATION_ADOPT_RUN = 8,
-  OPERATION_SCHEMA_CHANGE = 9,
+                             OPERATION_KV_PUT = 1,
+                             OPERATION_KV_DELETE = 2,
+                             OPERATION_ROW_UPSERT = 3,
+                             OPERATION_ROW_DELETE = 4,
+                             OPERATION_FAMILY_CREATE = 5,
+                             OPERATION_FAMILY_DROP = 6,
+                             OPERATION_FAMILY_CLEAR = 7,
+                             OPERATION_ADOPT_RUN = 8,
+                             OPERATION_SCHEMA_CHANGE = 9,
 } OperationKind;
 
 enum { OPERATION_HAS_EXPIRY = 1, OPERATION_HAS_SCHEMA_VERSION = 2 }; /* flags of an operation, on disk */

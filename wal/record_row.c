@@ -112,7 +112,8 @@ static Status row_next(RowParts *parts, const Schema *schema, uint32_t c, unsign
   if (*is_null && !(column->flags & COLUMN_NULLABLE)) fault = "is null and may not be";
   if (is_variable(column)) {
     if (!*is_null) *value = bytes_take(&parts->strings);
-    if (parts->strings.failed) fault = "ends beyond the row";
+    if (parts->strings.failed)
+      fault = "ends beyond the row";
     else if (flags & ROW_CHECK_TEXT && column->type == TYPE_STRING && !bytes_are_utf8(value->data, value->length)) {
       fault = "is not UTF-8";
     }
@@ -165,8 +166,10 @@ static void store_into(const Column *column, Bytes bytes, bool is_null, void *ar
   }
   size_t width = type_array_width(column->type);
   uint8_t *entry = (uint8_t *)array + row * width;
-  if (is_null) memset(entry, 0, width);
-  else memcpy(entry, bytes.data, width);
+  if (is_null)
+    memset(entry, 0, width);
+  else
+    memcpy(entry, bytes.data, width);
 }
 
 Status record_row_read_into(Bytes payload, const Schema *schema, unsigned flags, void *const *columns,

@@ -88,9 +88,7 @@ static Status write_zeros(OsFile *file, uint64_t offset, uint64_t length) {
 }
 
 static Status random_log_id(Os *os, uint64_t *log_id) {
-  do {
-    TRY(os_random(os, log_id, sizeof *log_id));
-  } while (*log_id == 0); /* 0 is a superblock's word for no log */
+  do { TRY(os_random(os, log_id, sizeof *log_id)); } while (*log_id == 0); /* 0 is a superblock's word for no log */
   return KVSTORE_OK;
 }
 

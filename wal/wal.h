@@ -38,13 +38,13 @@
 #include "os/os.h"
 #include "wal/record.h"
 
-#define WAL_HEADER_BYTES 4096u
-#define WAL_RESERVE_BYTES 4096u              /* of the ring, kept free for boundary, filler and break */
-#define WAL_BOUNDARY_BYTES_MAX 1024u         /* it and its filler fit the reserve, and 20 breaks beside them */
-#define WAL_CAPACITY_MIN (16u << 10)
-#define WAL_CAPACITY_MAX (UINT64_C(8) << 30) /* lengths of records are u32 */
-#define WAL_ZERO_AHEAD_BYTES (1u << 20)      /* how far the first lap is zeroed ahead */
-#define WAL_END_UNKNOWN UINT64_MAX
+#define WAL_HEADER_BYTES       4096u
+#define WAL_RESERVE_BYTES      4096u /* of the ring, kept free for boundary, filler and break */
+#define WAL_BOUNDARY_BYTES_MAX 1024u /* it and its filler fit the reserve, and 20 breaks beside them */
+#define WAL_CAPACITY_MIN       (16u << 10)
+#define WAL_CAPACITY_MAX       (UINT64_C(8) << 30) /* lengths of records are u32 */
+#define WAL_ZERO_AHEAD_BYTES   (1u << 20)          /* how far the first lap is zeroed ahead */
+#define WAL_END_UNKNOWN        UINT64_MAX
 
 typedef struct Wal Wal; /* process-private; borrows the file */
 
@@ -165,7 +165,7 @@ typedef struct WalRecovery {
  * WAL_END_UNKNOWN. Without it, a later record that verifies by itself and names a synced position beyond the stop is
  * KVSTORE_CORRUPT: what was known durable is not there. Records have been applied by then: the caller throws its
  * state away. On an error *out is untouched. */
-Status wal_recover(const Wal *wal, WalCursor from, uint64_t clean_end, WalApply apply, void *context, WalRecovery *out)
-    MUST_CHECK;
+Status wal_recover(const Wal *wal, WalCursor from, uint64_t clean_end, WalApply apply, void *context,
+                   WalRecovery *out) MUST_CHECK;
 
 #endif

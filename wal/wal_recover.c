@@ -6,8 +6,8 @@
 
 /* ---- replay ---- */
 
-static Status replay(const Wal *wal, uint64_t end, WalWindow *window, WalApply apply, void *context,
-                     WalRecovery *state, const char **fault) {
+static Status replay(const Wal *wal, uint64_t end, WalWindow *window, WalApply apply, void *context, WalRecovery *state,
+                     const char **fault) {
   *fault = NULL;
   while (state->tail.position < end) {
     WalRecord record;

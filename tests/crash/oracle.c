@@ -89,8 +89,10 @@ static Status append_heap(Oracle *o, const OracleOp *op) {
 static Status apply_row(Oracle *o, const OracleOp *op, int64_t now_ms) {
   OracleRow *row = &o->table[op->item];
   if (!row_live(row, now_ms)) return KVSTORE_NOTFOUND;
-  if (op->kind == ORACLE_UPDATE) row->amount = op->stamp;
-  else *row = (OracleRow){ 0 };
+  if (op->kind == ORACLE_UPDATE)
+    row->amount = op->stamp;
+  else
+    *row = (OracleRow){ 0 };
   return KVSTORE_OK;
 }
 
@@ -277,7 +279,8 @@ static Status read_kv(Session *session, uint32_t id, uint32_t family, Oracle *ou
   const char *name = target_names[family];
   TRY(iterate_kv(session, id, name, false, out->kv[family]));
   TRY(iterate_kv(session, id, name, true, backwards));
-  if (memcmp(backwards, out->kv[family], sizeof backwards) != 0) return wrong("what reads differently backwards", name, 0);
+  if (memcmp(backwards, out->kv[family], sizeof backwards) != 0)
+    return wrong("what reads differently backwards", name, 0);
   return get_kv(session, id, name, out->kv[family]);
 }
 
@@ -309,7 +312,8 @@ static Status stamp_of_row(TableReader *r, uint32_t row, OracleRow *out) {
     return wrong("a name that nobody wrote", "table", stamp);
   int32_t amount = r->amounts[row];
   uint32_t from = r->nulls[row] ? 0 : (uint32_t)amount / 3;
-  if (!r->nulls[row] && (amount_of(from) != amount || amount_is_null(from))) return wrong("an amount that nobody wrote", "table", stamp);
+  if (!r->nulls[row] && (amount_of(from) != amount || amount_is_null(from)))
+    return wrong("an amount that nobody wrote", "table", stamp);
   *out = (OracleRow){ stamp, from, EXPIRY_NEVER };
   return KVSTORE_OK;
 }
@@ -357,8 +361,7 @@ static Status scan_table(Session *session, uint32_t id, TableReader *r, BlockRea
     scan_fill_masks(r->scan);
     const ScanSelection *selection = scan_selection(r->scan);
     for (uint32_t b = 0; b < selection->block_count && status == KVSTORE_OK; b++)
-      if (selection->blocks >> b & 1)
-        status = read(r, b, selection->masks[b], scan_block_rows(&snapshot.units[u], b));
+      if (selection->blocks >> b & 1) status = read(r, b, selection->masks[b], scan_block_rows(&snapshot.units[u], b));
   }
   scan_destroy(r->scan);
   r->scan = NULL;
@@ -376,8 +379,9 @@ static Status get_rows(Session *session, uint32_t id, OracleRow *rows) {
     if (status == KVSTORE_OK) {
       char text[NAME_BYTES];
       Bytes made = name_bytes(rows[item].name, text);
-      bool same = rows[item].name && row[2].s.length == made.length && memcmp(row[2].s.data, made.data, made.length) == 0 &&
-                  row[1].is_null == !rows[item].amount && (row[1].is_null || row[1].i == amount_of(rows[item].amount));
+      bool same = rows[item].name && row[2].s.length == made.length &&
+                  memcmp(row[2].s.data, made.data, made.length) == 0 && row[1].is_null == !rows[item].amount &&
+                  (row[1].is_null || row[1].i == amount_of(rows[item].amount));
       rows[item].expiry = expiry;
       if (!same) status = wrong("a row that reads differently by scan and by key", "table", item);
     } else if (status == KVSTORE_NOTFOUND) {
@@ -449,5 +453,6 @@ bool oracle_equal(const Oracle *a, const Oracle *b, int64_t now_ms, char *why, s
 void oracle_describe(const OracleOp *op, char *text, size_t size) {
   static const char *const kinds[] = { "create", "drop",   "clear",  "put",    "put if absent",
                                        "delete", "insert", "upsert", "update", "bulk" };
-  snprintf(text, size, "%s %s %u+%u stamp %u", kinds[op->kind], target_names[op->target], op->item, op->count, op->stamp);
+  snprintf(text, size, "%s %s %u+%u stamp %u", kinds[op->kind], target_names[op->target], op->item, op->count,
+           op->stamp);
 }

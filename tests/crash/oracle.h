@@ -1,13 +1,12 @@
-/* oracle.h - what a store must hold, kept without the store: a few families and tables small enough to be compared whole
- * after every crash, the operations that change them, and the same operations done on a session.
+/* oracle.h - what a store must hold, kept without the store: a few families and tables small enough to be compared
+ * whole after every crash, the operations that change them, and the same operations done on a session.
  *
  *   kv[0]      the default family; kv[1..] families that are made, cleared and dropped
- *   table      keyed by `id`; ids below ORACLE_IDS one by one, those up to ORACLE_BULK_ROWS as one number, since only bulk
- *              appends write them
- *   heap       a table without a key: how many rows, and the sum of a hash of them
+ *   table      keyed by `id`; ids below ORACLE_IDS one by one, those up to ORACLE_BULK_ROWS as one number, since only
+ * bulk appends write them heap       a table without a key: how many rows, and the sum of a hash of them
  *
- * Every value and row is made from its stamp, a number that no two operations share, so that whatever is read back names
- * the operation that wrote it. */
+ * Every value and row is made from its stamp, a number that no two operations share, so that whatever is read back
+ * names the operation that wrote it. */
 #ifndef COLONNADE_TESTS_CRASH_ORACLE_H
 #define COLONNADE_TESTS_CRASH_ORACLE_H
 
@@ -21,7 +20,7 @@ enum {
   ORACLE_FAMILIES = 4,
   ORACLE_KEYS = 40,
   ORACLE_IDS = 64,
-  ORACLE_BULK_ROWS = 66000, /* above what is appended row by row */
+  ORACLE_BULK_ROWS = 66000,       /* above what is appended row by row */
   ORACLE_TABLE = ORACLE_FAMILIES, /* targets of an operation, behind the families */
   ORACLE_HEAP,
   ORACLE_TARGETS,

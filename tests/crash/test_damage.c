@@ -1,5 +1,5 @@
-/* Bytes that are not what was written: every prefix of a log, and flipped bits of a store and of its log. What opens reads
- * as the oracle says; everything else is a code and a sentence. */
+/* Bytes that are not what was written: every prefix of a log, and flipped bits of a store and of its log. What opens
+ * reads as the oracle says; everything else is a code and a sentence. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +29,12 @@ typedef struct Bench {
 static const char store_path[] = "/disk/store", log_path[] = "/disk/store-wal";
 
 static StoreOptions options_of(const Bench *b) {
-  return (StoreOptions){ .os = simdisk_os(b->disk), .journal_mode = JOURNAL_WAL, .sync_level = SYNC_FULL,
-                         .no_background = true, .log_bytes = 64 << 10, .no_map = b->no_map };
+  return (StoreOptions){ .os = simdisk_os(b->disk),
+                         .journal_mode = JOURNAL_WAL,
+                         .sync_level = SYNC_FULL,
+                         .no_background = true,
+                         .log_bytes = 64 << 10,
+                         .no_map = b->no_map };
 }
 
 static Bench *bench_create(uint64_t seed) {
@@ -75,8 +79,10 @@ static Image image_of(Bench *b, const char *path) {
 /* The process is gone, its files are as the images say. */
 static void put_images(Bench *b, const Image *store, const Image *log) {
   simdisk_write_file(b->disk, store_path, store->bytes, store->length);
-  if (log) simdisk_write_file(b->disk, log_path, log->bytes, log->length);
-  else simdisk_remove_file(b->disk, log_path);
+  if (log)
+    simdisk_write_file(b->disk, log_path, log->bytes, log->length);
+  else
+    simdisk_remove_file(b->disk, log_path);
 }
 
 static void abandon(Bench *b) {
@@ -92,7 +98,9 @@ static void abandon(Bench *b) {
 
 enum { REFUSED = -1, WRONG = -2 };
 
-static bool says_why(Status status) { return status_last()->code == status && status_last()->text[0] && status != KVSTORE_NOMEM; }
+static bool says_why(Status status) {
+  return status_last()->code == status && status_last()->text[0] && status != KVSTORE_NOMEM;
+}
 
 /* Which of the states the store opens to, or that it refuses with a sentence. */
 static int verdict(Bench *b) {
@@ -208,12 +216,15 @@ TEST(damage, every_prefix_of_a_log_before_the_former_lap_is_a_prefix_of_its_comm
 /* A small store with something of everything: rows in runs, dead ones, and a log when `with_log`. */
 static Bench *small_store(bool with_log) {
   static const OracleOp ops[] = {
-    { ORACLE_CREATE, ORACLE_TABLE, 0, 0, 1, EXPIRY_NEVER },  { ORACLE_CREATE, 1, 0, 0, 2, EXPIRY_NEVER },
-    { ORACLE_PUT, 0, 1, 1, 3, EXPIRY_NEVER },                { ORACLE_PUT, 1, 2, 1, 4, INT64_C(4102444800000) },
+    { ORACLE_CREATE, ORACLE_TABLE, 0, 0, 1, EXPIRY_NEVER },
+    { ORACLE_CREATE, 1, 0, 0, 2, EXPIRY_NEVER },
+    { ORACLE_PUT, 0, 1, 1, 3, EXPIRY_NEVER },
+    { ORACLE_PUT, 1, 2, 1, 4, INT64_C(4102444800000) },
     { ORACLE_UPSERT, ORACLE_TABLE, 0, 9, 6, EXPIRY_NEVER },
   };
   static const OracleOp more[] = {
-    { ORACLE_UPSERT, ORACLE_TABLE, 5, 2, 7, EXPIRY_NEVER },  { ORACLE_DELETE, ORACLE_TABLE, 1, 1, 8, EXPIRY_NEVER },
+    { ORACLE_UPSERT, ORACLE_TABLE, 5, 2, 7, EXPIRY_NEVER },
+    { ORACLE_DELETE, ORACLE_TABLE, 1, 1, 8, EXPIRY_NEVER },
     { ORACLE_PUT, 0, 3, 1, 9, EXPIRY_NEVER },
   };
   Bench *b = bench_create(5);
@@ -234,8 +245,8 @@ static Bench *small_store(bool with_log) {
   return b;
 }
 
-/* Flips bits of `which` (one of the two images), one at a time: all in the long form, else one in so many. `least` is the
- * oldest state that may come of it. */
+/* Flips bits of `which` (one of the two images), one at a time: all in the long form, else one in so many. `least` is
+ * the oldest state that may come of it. */
 static void flip(Bench *b, Image *store, Image *log, Image *which, size_t used, size_t least, uint64_t flips) {
   uint64_t bits = (uint64_t)used * 8, step = 1 + bits / test_scaled(flips), random = 11, equal = 0, refused = 0;
   for (uint64_t bit = test_random_below(&random, step); bit < bits; bit += step) {
@@ -246,12 +257,14 @@ static void flip(Bench *b, Image *store, Image *log, Image *which, size_t used, 
     which->bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
     bool right = state == REFUSED || state >= (int)least;
     if (!right)
-      fprintf(stderr, "bit %" PRIu64 " of byte %" PRIu64 " flipped: %d: %s\n", bit % 8, bit / 8, state, status_last()->text);
+      fprintf(stderr, "bit %" PRIu64 " of byte %" PRIu64 " flipped: %d: %s\n", bit % 8, bit / 8, state,
+              status_last()->text);
     CHECK(right);
     refused += state == REFUSED;
     equal += state != REFUSED;
   }
-  fprintf(stderr, "%" PRIu64 " flips in %zu bytes (one bit in %" PRIu64 "): %" PRIu64 " refused, %" PRIu64 " without effect\n",
+  fprintf(stderr,
+          "%" PRIu64 " flips in %zu bytes (one bit in %" PRIu64 "): %" PRIu64 " refused, %" PRIu64 " without effect\n",
           equal + refused, used, step, refused, equal);
   CHECK(refused > 0);
   put_images(b, store, log);

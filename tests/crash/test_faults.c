@@ -1,5 +1,5 @@
-/* Every call to the system and every allocation of a scripted life fails once: what was asked for has been done or has not,
- * the caller is told, and the store goes on, closes, opens again and is whole.
+/* Every call to the system and every allocation of a scripted life fails once: what was asked for has been done or has
+ * not, the caller is told, and the store goes on, closes, opens again and is whole.
  *
  * The script runs on files in memory, with the n-th call failed, for every n until a run ends without reaching it. */
 #include <inttypes.h>
@@ -15,15 +15,29 @@
 
 /* ---- the script ---- */
 
-typedef enum StepKind { STEP_BEGIN, STEP_OP, STEP_COMMIT, STEP_ROLLBACK, STEP_CHECKPOINT, STEP_MAINTAIN, STEP_SYNC, STEP_READ, STEP_REOPEN } StepKind;
+typedef enum StepKind {
+  STEP_BEGIN,
+  STEP_OP,
+  STEP_COMMIT,
+  STEP_ROLLBACK,
+  STEP_CHECKPOINT,
+  STEP_MAINTAIN,
+  STEP_SYNC,
+  STEP_READ,
+  STEP_REOPEN
+} StepKind;
 
 typedef struct Step {
   StepKind kind;
   OracleOp op;
 } Step;
 
-#define OP(what, where, first, many, mark) \
-  { STEP_OP, { .kind = (what), .target = (where), .item = (first), .count = (many), .stamp = (mark), .expiry = EXPIRY_NEVER } }
+#define OP(what, where, first, many, mark)                                                                         \
+  {                                                                                                                \
+    STEP_OP, {                                                                                                     \
+      .kind = (what), .target = (where), .item = (first), .count = (many), .stamp = (mark), .expiry = EXPIRY_NEVER \
+    }                                                                                                              \
+  }
 
 static const Step script[] = {
   OP(ORACLE_CREATE, ORACLE_TABLE, 0, 0, 0),
@@ -78,16 +92,22 @@ typedef struct Fault {
   FaultOs *os;
 } Fault;
 
-static bool fault_hit(const Fault *f) { return f->memory ? failing_memory_failures() > 0 : fault_os_failures(f->os) > 0; }
+static bool fault_hit(const Fault *f) {
+  return f->memory ? failing_memory_failures() > 0 : fault_os_failures(f->os) > 0;
+}
 
 static void fault_arm(const Fault *f) {
-  if (f->memory) failing_memory_install(f->n, false);
-  else fault_os_arm(f->os, FAULT_ANY, f->n, f->how, false);
+  if (f->memory)
+    failing_memory_install(f->n, false);
+  else
+    fault_os_arm(f->os, FAULT_ANY, f->n, f->how, false);
 }
 
 static void fault_disarm(const Fault *f) {
-  if (f->memory) failing_memory_remove();
-  else fault_os_disarm(f->os);
+  if (f->memory)
+    failing_memory_remove();
+  else
+    fault_os_disarm(f->os);
 }
 
 /* ---- a run ---- */
@@ -103,14 +123,17 @@ typedef struct Run {
 
 static void check_run(const Run *r, bool right, const char *what) {
   if (right) return;
-  fprintf(stderr, "%s %" PRIu64 " (how %d), step %zu: %s; last: %s: %s\n", r->fault.memory ? "allocation" : "call", r->fault.n,
-          (int)r->fault.how, r->step, what, status_name(status_last()->code), status_last()->text);
+  fprintf(stderr, "%s %" PRIu64 " (how %d), step %zu: %s; last: %s: %s\n", r->fault.memory ? "allocation" : "call",
+          r->fault.n, (int)r->fault.how, r->step, what, status_name(status_last()->code), status_last()->text);
   CHECK(right);
 }
 
 static Status open_store(Run *r) {
-  StoreOptions options = { .os = fault_os(r->fault.os), .journal_mode = JOURNAL_WAL, .sync_level = SYNC_FULL,
-                           .no_background = true, .log_bytes = 64 << 10 };
+  StoreOptions options = { .os = fault_os(r->fault.os),
+                           .journal_mode = JOURNAL_WAL,
+                           .sync_level = SYNC_FULL,
+                           .no_background = true,
+                           .log_bytes = 64 << 10 };
   return session_open("/memory/store", &options, &r->session);
 }
 
@@ -123,15 +146,15 @@ static Status close_store(Run *r) {
 static Status do_step(Run *r, const Step *step) {
   Oracle found;
   switch (step->kind) {
-    case STEP_BEGIN: return session_begin(r->session, true);
-    case STEP_OP: return oracle_run(r->session, &step->op);
-    case STEP_COMMIT: return session_commit(r->session);
-    case STEP_ROLLBACK: return session_rollback(r->session);
-    case STEP_CHECKPOINT: return session_checkpoint(r->session, CHECKPOINT_FULL, NULL, NULL);
-    case STEP_MAINTAIN: return session_maintain(r->session);
-    case STEP_SYNC: return session_sync(r->session);
-    case STEP_READ: return oracle_read(r->session, &found);
-    case STEP_REOPEN: break;
+  case STEP_BEGIN: return session_begin(r->session, true);
+  case STEP_OP: return oracle_run(r->session, &step->op);
+  case STEP_COMMIT: return session_commit(r->session);
+  case STEP_ROLLBACK: return session_rollback(r->session);
+  case STEP_CHECKPOINT: return session_checkpoint(r->session, CHECKPOINT_FULL, NULL, NULL);
+  case STEP_MAINTAIN: return session_maintain(r->session);
+  case STEP_SYNC: return session_sync(r->session);
+  case STEP_READ: return oracle_read(r->session, &found);
+  case STEP_REOPEN: break;
   }
   Status status = close_store(r);
   return status == KVSTORE_OK ? open_store(r) : status;
@@ -208,8 +231,10 @@ static bool run_script(Run *r) {
     follow_step(r, failed);
   }
   fault_disarm(&r->fault);
-  if (!hit) check_run(r, status == KVSTORE_OK, "a failure without a fault");
-  else check_after_failure(r, failed, status);
+  if (!hit)
+    check_run(r, status == KVSTORE_OK, "a failure without a fault");
+  else
+    check_after_failure(r, failed, status);
   check_run(r, close_store(r) == KVSTORE_OK, "the last close");
   return hit;
 }

@@ -1,6 +1,6 @@
-/* SIGKILL: a child process works on a store in a real directory and tells each acknowledged transaction through a pipe; it
- * is killed at a random moment, or at a named crash point. The next child, which knows nothing but the file, must find what
- * was acknowledged, at every sync level, and at most the one transaction that was on its way.
+/* SIGKILL: a child process works on a store in a real directory and tells each acknowledged transaction through a pipe;
+ * it is killed at a random moment, or at a named crash point. The next child, which knows nothing but the file, must
+ * find what was acknowledged, at every sync level, and at most the one transaction that was on its way.
  *
  * The parent never opens a store. It follows by making the same random transactions (workload.h) for as many as were
  * acknowledged. A child is forked and not executed anew: it has no store, no thread and no lock of a former life. */
@@ -27,8 +27,8 @@ typedef enum SaidKind { SAID_VERIFIED = 1, SAID_DONE, SAID_POINT, SAID_WRONG } S
 
 typedef struct Said { /* below PIPE_BUF: written whole or not at all */
   SaidKind kind;
-  uint32_t number;    /* VERIFIED: which candidate; DONE: transactions acknowledged so far */
-  char text[248];     /* WRONG: how */
+  uint32_t number; /* VERIFIED: which candidate; DONE: transactions acknowledged so far */
+  char text[248];  /* WRONG: how */
 } Said;
 
 static int said_to;
@@ -106,9 +106,12 @@ static uint32_t verify_or_say(const Life *life, Session *session) {
 static Session *disturb(const Life *life, Session *session, uint64_t *random) {
   uint64_t what = test_random_below(random, 100);
   Status status = KVSTORE_OK;
-  if (what < 8) status = session_checkpoint(session, CHECKPOINT_FULL, NULL, NULL);
-  else if (what < 11) status = session_maintain(session);
-  else if (what < 13) status = session_sync(session);
+  if (what < 8)
+    status = session_checkpoint(session, CHECKPOINT_FULL, NULL, NULL);
+  else if (what < 11)
+    status = session_maintain(session);
+  else if (what < 13)
+    status = session_sync(session);
   else if (what < 15) {
     status = session_close(session);
     session = open_or_say(life, random);
@@ -174,7 +177,8 @@ static void choose_point(Campaign *c) {
   if (test_random_below(&c->random, 2)) return;
   for (int i = 1; i < count; i++)
     if (c->point_kills[points[i]] < c->point_kills[points[least]]) least = i;
-  armed_point = (int)points[test_random_below(&c->random, 2) ? (uint64_t)least : test_random_below(&c->random, (uint64_t)count)];
+  armed_point =
+    (int)points[test_random_below(&c->random, 2) ? (uint64_t)least : test_random_below(&c->random, (uint64_t)count)];
   armed_hit = test_random_below(&c->random, 2) ? 1 : 1 + test_random_below(&c->random, 8);
 }
 
@@ -247,7 +251,8 @@ static void one_life(Campaign *c) {
   close(ends[0]);
   CHECK_INT(waitpid(child, &how, 0), child);
   bool killed = WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL;
-  if (!killed && !(WIFEXITED(how) && WEXITSTATUS(how) == 0)) fprintf(stderr, "life %" PRIu64 " ended with %x\n", life.seed, how);
+  if (!killed && !(WIFEXITED(how) && WEXITSTATUS(how) == 0))
+    fprintf(stderr, "life %" PRIu64 " ended with %x\n", life.seed, how);
   CHECK(killed || (WIFEXITED(how) && WEXITSTATUS(how) == 0));
   c->kills += killed;
   c->verified += e.verified;
@@ -255,7 +260,8 @@ static void one_life(Campaign *c) {
   follow(c, life.seed, &e);
 }
 
-/* What a process leaves to the system outlives it on any file system; one in memory makes room for more lives a second. */
+/* What a process leaves to the system outlives it on any file system; one in memory makes room for more lives a second.
+ */
 static const char *directory_in_memory(void) {
   if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 0);
   return test_directory();
@@ -279,8 +285,8 @@ TEST(kill, nothing_acknowledged_is_lost_by_a_process_killed_at_any_moment) {
     all_hit = true;
     for (int i = 0; i < count; i++) all_hit = all_hit && c->point_kills[points[i]];
   }
-  fprintf(stderr, "%" PRIu64 " kills in %" PRIu64 " lives, %" PRIu64 " of them verified what they found\n", c->kills, c->lives,
-          c->verified);
+  fprintf(stderr, "%" PRIu64 " kills in %" PRIu64 " lives, %" PRIu64 " of them verified what they found\n", c->kills,
+          c->lives, c->verified);
   for (int i = 0; i < count; i++) {
     fprintf(stderr, "  %5" PRIu64 " at %s\n", c->point_kills[points[i]], counter_name(points[i]));
     CHECK(c->point_kills[points[i]] > 0);

@@ -23,9 +23,9 @@ typedef struct Run {
   Session *writers[WRITERS], *reader;
   int sync_levels[WRITERS];
   Workload work;
-  Oracle *states;          /* what each commit since the last known durable one left; the last is the newest */
-  size_t count, durable;   /* states[durable] and later ones may be found after a cut */
-  size_t snapshot;         /* what the reader's snapshot shows; SIZE_MAX: it has none */
+  Oracle *states;        /* what each commit since the last known durable one left; the last is the newest */
+  size_t count, durable; /* states[durable] and later ones may be found after a cut */
+  size_t snapshot;       /* what the reader's snapshot shows; SIZE_MAX: it has none */
   bool trace;
   char why[WHY_BYTES];
 } Run;
@@ -120,7 +120,9 @@ static bool find_state(Run *r) {
 /* ---- opening and closing ---- */
 
 static StoreOptions random_options(Run *r) {
-  StoreOptions o = { .os = simdisk_os(r->disk), .journal_mode = JOURNAL_WAL, .no_background = true, .log_bytes = 64 << 10 };
+  StoreOptions o = {
+    .os = simdisk_os(r->disk), .journal_mode = JOURNAL_WAL, .no_background = true, .log_bytes = 64 << 10
+  };
   o.sync_level = (int)below(r, 3);
   o.no_map = below(r, 4) == 0;
   o.grace_ms = below(r, 2) ? 1 : 0;

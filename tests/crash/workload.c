@@ -58,8 +58,10 @@ void workload_next(Workload *w, const Oracle *before, WorkTransaction *out, Orac
   out->rollback = !out->autocommit && test_random_below(&w->random, 6) == 0;
   out->count = out->autocommit ? 1 : large ? WORK_OPS_MAX : 1 + (uint32_t)test_random_below(&w->random, 8);
   for (uint32_t i = 0; i < out->count; i++) {
-    if (large) large_op(w, after, &out->ops[i]);
-    else random_op(w, after, &out->ops[i]);
+    if (large)
+      large_op(w, after, &out->ops[i]);
+    else
+      random_op(w, after, &out->ops[i]);
     (void)oracle_apply(after, &out->ops[i], w->now_ms);
   }
   if (out->rollback) *after = *before;
@@ -75,7 +77,8 @@ static WorkOutcome run_statement(Session *session, const OracleOp *op, Oracle *s
   return answer ? WORK_WRONG : WORK_REFUSED;
 }
 
-WorkOutcome workload_run(Session *session, const WorkTransaction *t, const Oracle *before, int64_t now_ms, Status *status) {
+WorkOutcome workload_run(Session *session, const WorkTransaction *t, const Oracle *before, int64_t now_ms,
+                         Status *status) {
   Oracle state = *before;
   if (t->autocommit) {
     WorkOutcome outcome = run_statement(session, &t->ops[0], &state, now_ms, status);

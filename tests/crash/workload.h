@@ -1,5 +1,6 @@
-/* workload.h - random transactions, made from an oracle alone: the same seed over the same oracle gives the same operations,
- * whatever the store does with them. So who knows where a killed process began can say where it may have ended. */
+/* workload.h - random transactions, made from an oracle alone: the same seed over the same oracle gives the same
+ * operations, whatever the store does with them. So who knows where a killed process began can say where it may have
+ * ended. */
 #ifndef COLONNADE_TESTS_CRASH_WORKLOAD_H
 #define COLONNADE_TESTS_CRASH_WORKLOAD_H
 
@@ -9,11 +10,11 @@ enum { WORK_OPS_MAX = 48 };
 
 typedef struct Workload {
   uint64_t random;
-  uint32_t next_stamp;    /* rises from operation to operation */
-  int64_t now_ms;         /* the store's clock */
-  bool short_lives;       /* expiries of seconds: the clock must be the test's own */
-  uint32_t bulk_one_in;   /* one operation in so many is a bulk append; 0: none */
-  uint32_t large_one_in;  /* one transaction in so many is too large for a log of 64 KiB; 0: none */
+  uint32_t next_stamp;   /* rises from operation to operation */
+  int64_t now_ms;        /* the store's clock */
+  bool short_lives;      /* expiries of seconds: the clock must be the test's own */
+  uint32_t bulk_one_in;  /* one operation in so many is a bulk append; 0: none */
+  uint32_t large_one_in; /* one transaction in so many is too large for a log of 64 KiB; 0: none */
 } Workload;
 
 typedef struct WorkTransaction {
@@ -23,7 +24,8 @@ typedef struct WorkTransaction {
   bool rollback;   /* at the end, instead of a commit */
 } WorkTransaction;
 
-/* Makes the next transaction, and in *after what the store holds when it is committed (or rolled back, when it says so). */
+/* Makes the next transaction, and in *after what the store holds when it is committed (or rolled back, when it says
+ * so). */
 void workload_next(Workload *w, const Oracle *before, WorkTransaction *out, Oracle *after);
 
 typedef enum WorkOutcome {
@@ -33,8 +35,9 @@ typedef enum WorkOutcome {
   WORK_WRONG,    /* an answer was wrong: a statement succeeded that must not, or the other way round */
 } WorkOutcome;
 
-/* Does it on a session. *status is of the call that failed; `before` and the workload's clock say what each statement must
- * answer. */
-WorkOutcome workload_run(Session *session, const WorkTransaction *t, const Oracle *before, int64_t now_ms, Status *status);
+/* Does it on a session. *status is of the call that failed; `before` and the workload's clock say what each statement
+ * must answer. */
+WorkOutcome workload_run(Session *session, const WorkTransaction *t, const Oracle *before, int64_t now_ms,
+                         Status *status);
 
 #endif

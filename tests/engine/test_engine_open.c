@@ -21,7 +21,9 @@ static const char *in_directory(const char *name) {
 }
 
 static StoreOptions options(void) {
-  return (StoreOptions){ .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .no_background = true, .log_bytes = 64 << 10 };
+  return (StoreOptions){
+    .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .no_background = true, .log_bytes = 64 << 10
+  };
 }
 
 static Status open_with(const char *name, bool read_only, Session **s) {

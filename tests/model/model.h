@@ -14,7 +14,7 @@
 #include "engine/engine.h"
 
 enum { MODEL_FAMILIES = 24, MODEL_KEYS = 2500 };
-#define MODEL_STEP_MAX UINT64_MAX
+#define MODEL_STEP_MAX  UINT64_MAX
 #define MODEL_NO_FAMILY UINT32_MAX
 
 typedef enum ModelShape {
@@ -41,12 +41,12 @@ typedef struct ModelFamily {
   uint32_t id;
   ModelShape shape;
   char name[32];
-  uint64_t created, dropped;  /* steps */
-  uint32_t key_count;         /* keys that may have versions; of tables without a key it grows */
-  uint32_t capacity, low;     /* below low nothing has versions */
-  uint32_t rows_at_begin;     /* key_count when the transaction began */
-  ModelVersion **keys;        /* by key number: newest version */
-  uint32_t *order;            /* key numbers in the order of their keys; NULL: ascending */
+  uint64_t created, dropped; /* steps */
+  uint32_t key_count;        /* keys that may have versions; of tables without a key it grows */
+  uint32_t capacity, low;    /* below low nothing has versions */
+  uint32_t rows_at_begin;    /* key_count when the transaction began */
+  ModelVersion **keys;       /* by key number: newest version */
+  uint32_t *order;           /* key numbers in the order of their keys; NULL: ascending */
 } ModelFamily;
 
 typedef struct ModelChange {
@@ -56,7 +56,7 @@ typedef struct ModelChange {
 typedef struct Model {
   ModelFamily families[MODEL_FAMILIES];
   uint64_t step;
-  uint64_t needed;            /* the oldest step that a snapshot may ask for */
+  uint64_t needed; /* the oldest step that a snapshot may ask for */
   bool in_transaction;
   uint64_t begin_step;
   ModelChange *journal;

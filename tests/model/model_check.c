@@ -61,8 +61,10 @@ static void check_table_key(const ModelCheck *c, Session *s, uint32_t slot, uint
 }
 
 void check_key(const ModelCheck *c, Session *s, uint32_t slot, uint32_t key, uint64_t step, int64_t now) {
-  if (shape_is_table(family(c, slot)->shape)) check_table_key(c, s, slot, key, step, now);
-  else check_kv_key(c, s, slot, key, step, now);
+  if (shape_is_table(family(c, slot)->shape))
+    check_table_key(c, s, slot, key, step, now);
+  else
+    check_kv_key(c, s, slot, key, step, now);
 }
 
 /* ---- kv families ---- */
@@ -116,8 +118,10 @@ static void check_kv_family(const ModelCheck *c, Session *s, uint32_t slot, uint
     live += check_live(c, slot, key, step, now) != NULL;
   }
   CHECK_OK(kv_count(s, f->id, &count));
-  if (c->reclaims) CHECK(count >= live && count <= there);
-  else CHECK_INT(count, there);
+  if (c->reclaims)
+    CHECK(count >= live && count <= there);
+  else
+    CHECK_INT(count, there);
   for (int reverse = 0; reverse < 2; reverse++) {
     KvIterator *it;
     CHECK_OK(kv_iterator_create(s, f->id, (Bytes){ 0 }, reverse, &it));
@@ -240,8 +244,10 @@ void check_family(const ModelCheck *c, Session *s, uint32_t slot, uint64_t step,
   CHECK_OK(family_find(s, f->name, &info));
   CHECK_INT(info.id, f->id);
   CHECK_INT(info.kind, shape_is_table(f->shape) ? FAMILY_TABLE : FAMILY_KV);
-  if (shape_is_table(f->shape)) check_table(c, s, slot, step, now);
-  else check_kv_family(c, s, slot, step, now);
+  if (shape_is_table(f->shape))
+    check_table(c, s, slot, step, now);
+  else
+    check_kv_family(c, s, slot, step, now);
 }
 
 void check_store(const ModelCheck *c, Session *s, uint64_t step, int64_t now) {

@@ -9,15 +9,22 @@
 #include "tests/model/model_check.h"
 #include "tests/support/test.h"
 
-enum { SNAPSHOTS_MAX = 10, BATCH_ROWS_MAX = 3000, BULK_ROWS = 66000, NAMES = 14, LIFE_OPERATIONS = 2500, CUT_LIFE_OPERATIONS = 500 };
+enum {
+  SNAPSHOTS_MAX = 10,
+  BATCH_ROWS_MAX = 3000,
+  BULK_ROWS = 66000,
+  NAMES = 14,
+  LIFE_OPERATIONS = 2500,
+  CUT_LIFE_OPERATIONS = 500
+};
 
 /* Something that must go on showing one step. */
 typedef struct Held {
   enum { HELD_NOTHING, HELD_READING, HELD_TABLE, HELD_ITERATOR } kind;
   uint64_t step;
-  int64_t now;           /* the clock of views and iterators; reading sessions read it each time */
+  int64_t now; /* the clock of views and iterators; reading sessions read it each time */
   uint32_t slot;
-  bool reverse, inside;  /* made inside the open transaction */
+  bool reverse, inside; /* made inside the open transaction */
   Session *reader;
   TableSnapshot table;
   KvIterator *iterator;
@@ -56,7 +63,8 @@ static uint32_t some_key(Run *r, uint32_t slot) {
 }
 
 static ModelVersion some_version(Run *r) {
-  return (ModelVersion){ .expiry = some_expiry(r), .number = (uint32_t)test_random(&r->random),
+  return (ModelVersion){ .expiry = some_expiry(r),
+                         .number = (uint32_t)test_random(&r->random),
                          .text = (uint32_t)test_random(&r->random) };
 }
 
@@ -102,8 +110,10 @@ static void purge(Run *r, uint32_t slot) {
     expired++;
   }
   CHECK_OK(kv_purge_expired(r->session, f->id, &purged));
-  if (r->check.reclaims) CHECK(purged <= expired);
-  else CHECK_INT(purged, expired);
+  if (r->check.reclaims)
+    CHECK(purged <= expired);
+  else
+    CHECK_INT(purged, expired);
 }
 
 /* ---- tables ---- */
@@ -140,12 +150,16 @@ static void rows_make(Run *r, uint32_t slot, uint32_t count, Rows *rows) {
     rows->versions[i] = some_version(r);
     if (!expires) rows->versions[i].expiry = EXPIRY_NEVER;
     rows->expiry[i] = rows->versions[i].expiry;
-    if (f->shape == SHAPE_TABLE_NO_KEY) rows->keys[i] = f->key_count + i;
-    else rows->keys[i] = in_order ? (first + i) % MODEL_KEYS : some_key(r, slot);
+    if (f->shape == SHAPE_TABLE_NO_KEY)
+      rows->keys[i] = f->key_count + i;
+    else
+      rows->keys[i] = in_order ? (first + i) % MODEL_KEYS : some_key(r, slot);
     size_t columns = shape_row(f->shape, rows->keys[i], &rows->versions[i], &rows->arena, row);
     for (size_t c = 0; c < columns; c++) {
-      if (row[c].is_null) nulls[c][i] = 1;
-      else value_to_array(&row[c], values[c], i);
+      if (row[c].is_null)
+        nulls[c][i] = 1;
+      else
+        value_to_array(&row[c], values[c], i);
     }
   }
   rows->batch = (ColumnBatch){ count, schema.column_count, rows->columns, expires ? rows->expiry : NULL };
@@ -258,13 +272,13 @@ static void clear_family(Run *r) {
 
 static void release(Held *h) {
   switch (h->kind) {
-    case HELD_NOTHING: break;
-    case HELD_READING:
-      CHECK_OK(session_commit(h->reader));
-      CHECK_OK(session_close(h->reader));
-      break;
-    case HELD_TABLE: table_snapshot_release(&h->table); break;
-    case HELD_ITERATOR: kv_iterator_destroy(h->iterator); break;
+  case HELD_NOTHING: break;
+  case HELD_READING:
+    CHECK_OK(session_commit(h->reader));
+    CHECK_OK(session_close(h->reader));
+    break;
+  case HELD_TABLE: table_snapshot_release(&h->table); break;
+  case HELD_ITERATOR: kv_iterator_destroy(h->iterator); break;
   }
   *h = (Held){ 0 };
 }
@@ -272,22 +286,24 @@ static void release(Held *h) {
 static void compare(Run *r, Held *h) {
   int64_t now = h->kind == HELD_READING ? session_now_ms(h->reader) : h->now;
   switch (h->kind) {
-    case HELD_NOTHING: break;
-    case HELD_READING:
-      if (one_in(r, 4)) {
-        check_store(&r->check, h->reader, h->step, now);
-      } else {
-        uint32_t slot = (uint32_t)below(r, MODEL_FAMILIES);
-        if (!model_has_family(&r->model, slot, h->step)) break;
-        check_family(&r->check, h->reader, slot, h->step, now);
-        for (int i = 0; i < 5; i++) check_key(&r->check, h->reader, slot, some_key(r, slot), h->step, now);
-      }
-      break;
-    case HELD_TABLE: check_table_snapshot(&r->check, &h->table, h->slot, h->step); break;
-    case HELD_ITERATOR:
-      if (one_in(r, 2)) check_iterator_seek(&r->check, h->iterator, h->reverse, h->slot, some_key(r, h->slot), h->step, now);
-      else check_iterator(&r->check, h->iterator, h->reverse, h->slot, h->step, now);
-      break;
+  case HELD_NOTHING: break;
+  case HELD_READING:
+    if (one_in(r, 4)) {
+      check_store(&r->check, h->reader, h->step, now);
+    } else {
+      uint32_t slot = (uint32_t)below(r, MODEL_FAMILIES);
+      if (!model_has_family(&r->model, slot, h->step)) break;
+      check_family(&r->check, h->reader, slot, h->step, now);
+      for (int i = 0; i < 5; i++) check_key(&r->check, h->reader, slot, some_key(r, slot), h->step, now);
+    }
+    break;
+  case HELD_TABLE: check_table_snapshot(&r->check, &h->table, h->slot, h->step); break;
+  case HELD_ITERATOR:
+    if (one_in(r, 2))
+      check_iterator_seek(&r->check, h->iterator, h->reverse, h->slot, some_key(r, h->slot), h->step, now);
+    else
+      check_iterator(&r->check, h->iterator, h->reverse, h->slot, h->step, now);
+    break;
   }
 }
 
@@ -305,24 +321,24 @@ static void hold(Run *r) {
   forget(r);
   Held made = { .step = r->model.step, .now = now_of(r), .inside = r->model.in_transaction, .reverse = one_in(r, 2) };
   switch (below(r, 3)) {
-    case 0:
-      made.kind = HELD_READING;
-      made.step = committed(r);
-      made.inside = false;
-      CHECK_OK(session_clone(r->session, &made.reader));
-      CHECK_OK(session_begin(made.reader, false));
-      break;
-    case 1:
-      made.kind = HELD_TABLE;
-      made.slot = model_pick(&r->model, &r->random, FAMILY_TABLE);
-      if (made.slot == MODEL_NO_FAMILY) return;
-      CHECK_OK(table_snapshot(r->session, slot_family(r, made.slot)->id, &made.table));
-      break;
-    default:
-      made.kind = HELD_ITERATOR;
-      made.slot = model_pick(&r->model, &r->random, FAMILY_KV);
-      CHECK_OK(kv_iterator_create(r->session, slot_family(r, made.slot)->id, (Bytes){ 0 }, made.reverse, &made.iterator));
-      break;
+  case 0:
+    made.kind = HELD_READING;
+    made.step = committed(r);
+    made.inside = false;
+    CHECK_OK(session_clone(r->session, &made.reader));
+    CHECK_OK(session_begin(made.reader, false));
+    break;
+  case 1:
+    made.kind = HELD_TABLE;
+    made.slot = model_pick(&r->model, &r->random, FAMILY_TABLE);
+    if (made.slot == MODEL_NO_FAMILY) return;
+    CHECK_OK(table_snapshot(r->session, slot_family(r, made.slot)->id, &made.table));
+    break;
+  default:
+    made.kind = HELD_ITERATOR;
+    made.slot = model_pick(&r->model, &r->random, FAMILY_KV);
+    CHECK_OK(kv_iterator_create(r->session, slot_family(r, made.slot)->id, (Bytes){ 0 }, made.reverse, &made.iterator));
+    break;
   }
   *h = made;
   compare(r, h);
@@ -409,8 +425,10 @@ static void cut_power(Run *r) {
 }
 
 static void end_life(Run *r) {
-  if (r->world->cut && !one_in(r, 3)) cut_power(r);
-  else close_and_open(r);
+  if (r->world->cut && !one_in(r, 3))
+    cut_power(r);
+  else
+    close_and_open(r);
 }
 
 /* ---- one operation ---- */
@@ -420,13 +438,19 @@ static void write_some(Run *r) {
   bool table = shape_is_table(slot_family(r, slot)->shape);
   uint64_t which = below(r, 10);
   if (table) {
-    if (which < 3) write_batch(r, slot, 1);
-    else if (which < 5) write_batch(r, slot, 1 + (uint32_t)below(r, 12));
-    else if (which < 8) update_row(r, slot);
-    else delete_row(r, slot);
+    if (which < 3)
+      write_batch(r, slot, 1);
+    else if (which < 5)
+      write_batch(r, slot, 1 + (uint32_t)below(r, 12));
+    else if (which < 8)
+      update_row(r, slot);
+    else
+      delete_row(r, slot);
   } else {
-    if (which < 7) put(r, slot);
-    else delete_key(r, slot);
+    if (which < 7)
+      put(r, slot);
+    else
+      delete_key(r, slot);
   }
 }
 
@@ -455,7 +479,8 @@ static bool may_write_meanwhile(Run *r) {
   CHECK_OK(session_info(r->session, &info));
   uint64_t record = info.log_bytes / 4 + (256 << 10);
   if (record > info.log_bytes / 2) record = info.log_bytes / 2;
-  return r->model.in_transaction || info.log_bytes_used == 0 || info.log_bytes_used + 2 * record + 16384 <= info.log_bytes;
+  return r->model.in_transaction || info.log_bytes_used == 0 ||
+         info.log_bytes_used + 2 * record + 16384 <= info.log_bytes;
 }
 
 static void write_meanwhile(Counter at, uint64_t hits) {
@@ -469,11 +494,16 @@ static void write_meanwhile(Counter at, uint64_t hits) {
   for (uint64_t left = 1 + below(r, 6); left && may_write_meanwhile(r); left--) {
     r->written_meanwhile++;
     uint64_t which = below(r, 12);
-    if (which == 0) clear_family(r);
-    else if (which == 1) drop_family(r);
-    else if (which == 2) create_family(r);
-    else if (which < 5) large_batch(r);
-    else write_some(r);
+    if (which == 0)
+      clear_family(r);
+    else if (which == 1)
+      drop_family(r);
+    else if (which == 2)
+      create_family(r);
+    else if (which < 5)
+      large_batch(r);
+    else
+      write_some(r);
   }
   if (r->model.in_transaction && one_in(r, 4)) end_transaction(r);
   maintained = r;
@@ -501,16 +531,26 @@ static void look_around(Run *r) {
 
 static void operation(Run *r) {
   uint64_t which = below(r, 1000);
-  if (which < 600) write_some(r);
-  else if (which < 800) look_around(r);
-  else if (which < 815) large_batch(r);
-  else if (which < 825) hold(r);
-  else if (which < 840) compare(r, &r->held[below(r, SNAPSHOTS_MAX)]);
-  else if (which < 843) create_family(r);
-  else if (which < 845) drop_family(r);
-  else if (which < 847) clear_family(r);
-  else if (which < 856) settle(r);
-  else if (which < 866) r->world->advance(r->world->context, (int64_t)below(r, 1500));
+  if (which < 600)
+    write_some(r);
+  else if (which < 800)
+    look_around(r);
+  else if (which < 815)
+    large_batch(r);
+  else if (which < 825)
+    hold(r);
+  else if (which < 840)
+    compare(r, &r->held[below(r, SNAPSHOTS_MAX)]);
+  else if (which < 843)
+    create_family(r);
+  else if (which < 845)
+    drop_family(r);
+  else if (which < 847)
+    clear_family(r);
+  else if (which < 856)
+    settle(r);
+  else if (which < 866)
+    r->world->advance(r->world->context, (int64_t)below(r, 1500));
   else if (which < 870) {
     uint32_t slot = model_pick(&r->model, &r->random, FAMILY_KV);
     purge(r, slot);
@@ -518,8 +558,10 @@ static void operation(Run *r) {
     uint32_t slot = model_pick(&r->model, &r->random, 0);
     check_family(&r->check, r->session, slot, r->model.step, now_of(r));
   } else if (r->model.in_transaction ? which < 910 : which < 890) {
-    if (r->model.in_transaction) end_transaction(r);
-    else begin_transaction(r);
+    if (r->model.in_transaction)
+      end_transaction(r);
+    else
+      begin_transaction(r);
   } else {
     write_some(r);
   }

@@ -1,4 +1,5 @@
-/* model_run.h - lives of a store beside a model: random operations, snapshots held across them, reopening, power cuts. */
+/* model_run.h - lives of a store beside a model: random operations, snapshots held across them, reopening, power cuts.
+ */
 #ifndef COLONNADE_TESTS_MODEL_MODEL_RUN_H
 #define COLONNADE_TESTS_MODEL_MODEL_RUN_H
 
@@ -14,8 +15,8 @@ typedef struct ModelWorld {
   void *context;
 } ModelWorld;
 
-/* Runs `operations` from a seed; prints the seed, and stops the test at the first difference. Returns how many writes came
- * in the middle of a flush or a compaction. */
+/* Runs `operations` from a seed; prints the seed, and stops the test at the first difference. Returns how many writes
+ * came in the middle of a flush or a compaction. */
 uint64_t model_run(const ModelWorld *world, uint64_t seed, uint64_t operations);
 
 #endif

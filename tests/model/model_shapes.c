@@ -26,10 +26,10 @@ Bytes shape_kv_key(ModelShape shape, uint32_t key) {
 
 static size_t value_length(uint64_t r) {
   switch (r % 64) {
-    case 0: return 0;
-    case 1: return (size_t)(r >> 8) % 3000;
-    case 2: return (r >> 8) % 16 ? 100 : (size_t)(r >> 16) % MODEL_VALUE_MAX;
-    default: return (size_t)(r >> 8) % 60;
+  case 0: return 0;
+  case 1: return (size_t)(r >> 8) % 3000;
+  case 2: return (r >> 8) % 16 ? 100 : (size_t)(r >> 16) % MODEL_VALUE_MAX;
+  default: return (size_t)(r >> 8) % 60;
   }
 }
 
@@ -53,25 +53,30 @@ static Value text_value(Arena *arena, const char *text, size_t length) {
 static Value key_text(ModelShape shape, uint32_t key, Arena *arena) {
   char text[64];
   int length;
-  if (shape == SHAPE_TABLE_PAIR) length = snprintf(text, sizeof text, "%.*s%u", (int)(key % 7), "abcdefg", key % 50);
-  else if (key % 11 == 0) length = snprintf(text, sizeof text, "\xc3\xa9%c%u", 0, key);
-  else length = snprintf(text, sizeof text, "row/%u/%.*s%u", key % 97, (int)(key % 13), "a long tail....", key);
+  if (shape == SHAPE_TABLE_PAIR)
+    length = snprintf(text, sizeof text, "%.*s%u", (int)(key % 7), "abcdefg", key % 50);
+  else if (key % 11 == 0)
+    length = snprintf(text, sizeof text, "\xc3\xa9%c%u", 0, key);
+  else
+    length = snprintf(text, sizeof text, "row/%u/%.*s%u", key % 97, (int)(key % 13), "a long tail....", key);
   return text_value(arena, text, (size_t)length);
 }
 
 size_t shape_key_values(ModelShape shape, uint32_t key, Arena *arena, Value *out) {
   switch (shape) {
-    case SHAPE_TABLE_NUMBER: out[0] = (Value){ .type = TYPE_I64, .i = (int64_t)key * 3 - 4000 }; return 1;
-    case SHAPE_TABLE_TEXT: out[0] = key_text(shape, key, arena); return 1;
-    case SHAPE_TABLE_PAIR:
-      out[0] = (Value){ .type = TYPE_I32, .i = (int64_t)(key / 50) - 20 };
-      out[1] = key_text(shape, key, arena);
-      return 2;
-    default: out[0] = (Value){ .type = TYPE_U64, .u = key }; return 1;
+  case SHAPE_TABLE_NUMBER: out[0] = (Value){ .type = TYPE_I64, .i = (int64_t)key * 3 - 4000 }; return 1;
+  case SHAPE_TABLE_TEXT: out[0] = key_text(shape, key, arena); return 1;
+  case SHAPE_TABLE_PAIR:
+    out[0] = (Value){ .type = TYPE_I32, .i = (int64_t)(key / 50) - 20 };
+    out[1] = key_text(shape, key, arena);
+    return 2;
+  default: out[0] = (Value){ .type = TYPE_U64, .u = key }; return 1;
   }
 }
 
-static size_t key_columns(ModelShape shape) { return shape == SHAPE_TABLE_NO_KEY ? 0 : shape == SHAPE_TABLE_PAIR ? 2 : 1; }
+static size_t key_columns(ModelShape shape) {
+  return shape == SHAPE_TABLE_NO_KEY ? 0 : shape == SHAPE_TABLE_PAIR ? 2 : 1;
+}
 uint32_t shape_number_column(ModelShape shape) { return (uint32_t)key_columns(shape); }
 uint32_t shape_text_column(ModelShape shape) { return (uint32_t)key_columns(shape) + 1; }
 

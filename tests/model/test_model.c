@@ -19,7 +19,9 @@ typedef struct ClockOs {
 } ClockOs;
 
 static Os *under(Os *os) { return ((ClockOs *)os)->under; }
-static Status clock_open(Os *os, const char *path, int flags, OsFile **file) { return os_open(under(os), path, flags, file); }
+static Status clock_open(Os *os, const char *path, int flags, OsFile **file) {
+  return os_open(under(os), path, flags, file);
+}
 static Status clock_stat(Os *os, const char *path, OsStat *out) { return os_stat(under(os), path, out); }
 static Status clock_unlink(Os *os, const char *path) { return os_unlink(under(os), path); }
 static Status clock_rename(Os *os, const char *from, const char *to) { return os_rename(under(os), from, to); }
@@ -27,13 +29,21 @@ static Status clock_sync_directory(Os *os, const char *path) { return os_sync_di
 static int64_t clock_now(Os *os) { return ((ClockOs *)os)->now; }
 static uint64_t clock_monotonic(Os *os) { return os_monotonic_ns(under(os)); }
 static Status clock_random(Os *os, void *bytes, size_t length) { return os_random(under(os), bytes, length); }
-static void clock_unmap(OsFile *file, void *address, uint64_t length) { os_posix()->methods->unmap(file, address, length); }
+static void clock_unmap(OsFile *file, void *address, uint64_t length) {
+  os_posix()->methods->unmap(file, address, length);
+}
 
 static void clock_init(ClockOs *clock, Os *os) {
   *clock = (ClockOs){ .under = os, .now = INT64_C(1700000000000) };
-  clock->methods = (OsMethods){ .open = clock_open, .stat = clock_stat, .unlink = clock_unlink, .rename = clock_rename,
-                                .sync_directory = clock_sync_directory, .now_ms = clock_now, .monotonic_ns = clock_monotonic,
-                                .random = clock_random, .unmap = clock_unmap };
+  clock->methods = (OsMethods){ .open = clock_open,
+                                .stat = clock_stat,
+                                .unlink = clock_unlink,
+                                .rename = clock_rename,
+                                .sync_directory = clock_sync_directory,
+                                .now_ms = clock_now,
+                                .monotonic_ns = clock_monotonic,
+                                .random = clock_random,
+                                .unmap = clock_unmap };
   clock->os.methods = &clock->methods;
 }
 
@@ -49,7 +59,8 @@ static uint64_t from_environment(const char *name, uint64_t otherwise) {
 }
 
 /* `operations` at scale 1, spread over runs; each has a seed of its own. */
-static uint64_t campaign(ModelWorld (*open_world)(uint64_t), void (*close_world)(ModelWorld *), uint64_t seed, uint64_t operations) {
+static uint64_t campaign(ModelWorld (*open_world)(uint64_t), void (*close_world)(ModelWorld *), uint64_t seed,
+                         uint64_t operations) {
   enum { RUN_OPERATIONS = 20000 };
   uint64_t written_meanwhile = 0, only = from_environment("COLONNADE_MODEL_SEED", 0);
   uint64_t left = only ? from_environment("COLONNADE_MODEL_OPERATIONS", RUN_OPERATIONS) : test_scaled(operations);
@@ -64,8 +75,8 @@ static uint64_t campaign(ModelWorld (*open_world)(uint64_t), void (*close_world)
 }
 
 /* What must have happened beside the operations themselves. */
-static const Counter reached[] = { COUNTER_flushes, COUNTER_compactions, COUNTER_adopted_runs, COUNTER_resolved_keys,
-                                   COUNTER_log_self_checkpoints, COUNTER_evictions };
+static const Counter reached[] = { COUNTER_flushes,       COUNTER_compactions,          COUNTER_adopted_runs,
+                                   COUNTER_resolved_keys, COUNTER_log_self_checkpoints, COUNTER_evictions };
 
 static void check_reached(void) {
   for (size_t i = 0; i < sizeof reached / sizeof *reached; i++) {
@@ -103,14 +114,13 @@ static ModelWorld file_world(uint64_t seed) {
 
 static void close_file_world(ModelWorld *world) { free(world->context); }
 
-TEST(model, random_operations_on_files_agree_with_the_model) {
-  campaign(file_world, close_file_world, 1001, 20000);
-}
+TEST(model, random_operations_on_files_agree_with_the_model) { campaign(file_world, close_file_world, 1001, 20000); }
 
 static ModelWorld disk_world(uint64_t seed) {
   SimDisk *disk;
   CHECK_OK(simdisk_create(seed, &disk));
-  return (ModelWorld){ .os = simdisk_os(disk), .path = "store", .advance = disk_advance, .cut = disk_cut, .context = disk };
+  return (
+    ModelWorld){ .os = simdisk_os(disk), .path = "store", .advance = disk_advance, .cut = disk_cut, .context = disk };
 }
 
 static void close_disk_world(ModelWorld *world) { simdisk_destroy(world->context); }

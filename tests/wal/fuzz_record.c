@@ -13,7 +13,10 @@ static void must(bool condition) {
 
 /* What was read, written again, is what was read from. */
 static void row_again(const Schema *schema, Bytes payload, const Value *values) {
-  union { uint64_t number; Bytes bytes; } entries[ROW_COLUMNS];
+  union {
+    uint64_t number;
+    Bytes bytes;
+  } entries[ROW_COLUMNS];
   uint8_t nulls[ROW_COLUMNS];
   ColumnArray arrays[ROW_COLUMNS];
   for (size_t c = 0; c < ROW_COLUMNS; c++) {

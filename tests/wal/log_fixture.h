@@ -12,12 +12,12 @@
 /* One record as it was appended. */
 typedef struct Written {
   RecordKind kind;
-  uint64_t position;   /* where it begins */
+  uint64_t position; /* where it begins */
   uint64_t length;
   uint64_t synced;
   uint64_t first_sequence;
   uint32_t sequence_count;
-  WalCursor before;    /* the cursor at which it was appended (its filler lies between) */
+  WalCursor before; /* the cursor at which it was appended (its filler lies between) */
   WalCursor after;
   uint8_t *operations; /* a copy */
   size_t operations_length;
@@ -86,19 +86,28 @@ static inline Status log_append_bytes(Log *log, RecordKind kind, uint32_t operat
   record_pad(&record);
   CHECK_OK(buffer_status(&record));
   Written *w = log_room_for_one(log);
-  *w = (Written){ .kind = kind, .length = record.length, .synced = log->synced, .before = log->tail,
-                  .first_sequence = log->tail.sequence, .sequence_count = operations,
+  *w = (Written){ .kind = kind,
+                  .length = record.length,
+                  .synced = log->synced,
+                  .before = log->tail,
+                  .first_sequence = log->tail.sequence,
+                  .sequence_count = operations,
                   .position = wal_place(log->wal, log->tail.position, record.length),
-                  .operations = malloc(length + 1), .operations_length = length };
+                  .operations = malloc(length + 1),
+                  .operations_length = length };
   if (length) memcpy(w->operations, bytes, length);
   WalAppend how = { .kind = kind, .sequence_count = operations, .start = log->start, .synced = log->synced };
   uint64_t position = w->position;
   Status status = wal_append(log->wal, &log->tail, &record, &how, &position);
   w->after = log->tail;
-  if (status == KVSTORE_OK) CHECK_INT(position, w->position);
-  else CHECK_INT(log->tail.position, w->before.position);
-  if (status == KVSTORE_OK || log->keep_failed) log->count++;
-  else free(w->operations);
+  if (status == KVSTORE_OK)
+    CHECK_INT(position, w->position);
+  else
+    CHECK_INT(log->tail.position, w->before.position);
+  if (status == KVSTORE_OK || log->keep_failed)
+    log->count++;
+  else
+    free(w->operations);
   buffer_release(&record);
   return status;
 }
@@ -115,8 +124,8 @@ static inline Status log_append(Log *log, RecordKind kind, uint32_t operations, 
     uint64_t key = test_random(&log->seed);
     record_append_put(&record, 7, EXPIRY_NEVER, (Bytes){ (uint8_t *)&key, 1 + key % 8 }, (Bytes){ noise, length });
   }
-  Status status = log_append_bytes(log, kind, operations, record.data + RECORD_HEADER_BYTES,
-                                   record.length - RECORD_HEADER_BYTES);
+  Status status =
+    log_append_bytes(log, kind, operations, record.data + RECORD_HEADER_BYTES, record.length - RECORD_HEADER_BYTES);
   buffer_release(&record);
   return status;
 }

@@ -11,16 +11,20 @@ static Bytes text(const char *s) { return (Bytes){ (const uint8_t *)s, strlen(s)
 /* ---- header ---- */
 
 TEST(record, header_has_the_documented_layout) {
-  RecordHeader header = { .length = 0x50, .kind = RECORD_BOUNDARY, .flags = 0, .padding = 9,
-                          .position = 0x1112131415161718, .first_sequence = 0x2122232425262728,
+  RecordHeader header = { .length = 0x50,
+                          .kind = RECORD_BOUNDARY,
+                          .flags = 0,
+                          .padding = 9,
+                          .position = 0x1112131415161718,
+                          .first_sequence = 0x2122232425262728,
                           .sequence_count = 0x31323334,
-                          .synced = 0x4142434445464748, .previous_checksum = 0x5152535455565758,
+                          .synced = 0x4142434445464748,
+                          .previous_checksum = 0x5152535455565758,
                           .checksum = 0x6162636465666768 };
   const uint8_t expected[RECORD_HEADER_BYTES] = {
-    0x50, 0,    0,    0,    2,    0,    9,    0,    0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11,
-    0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21, 0x34, 0x33, 0x32, 0x31, 0,    0,    0,    0,
-    0x48, 0x47, 0x46, 0x45, 0x44, 0x43, 0x42, 0x41, 0x58, 0x57, 0x56, 0x55, 0x54, 0x53, 0x52, 0x51,
-    0x68, 0x67, 0x66, 0x65, 0x64, 0x63, 0x62, 0x61,
+    0x50, 0,    0,    0,    2,    0,    9,    0,    0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 0x28, 0x27, 0x26,
+    0x25, 0x24, 0x23, 0x22, 0x21, 0x34, 0x33, 0x32, 0x31, 0,    0,    0,    0,    0x48, 0x47, 0x46, 0x45, 0x44, 0x43,
+    0x42, 0x41, 0x58, 0x57, 0x56, 0x55, 0x54, 0x53, 0x52, 0x51, 0x68, 0x67, 0x66, 0x65, 0x64, 0x63, 0x62, 0x61,
   };
   uint8_t bytes[RECORD_HEADER_BYTES];
   record_header_write(&header, bytes);
@@ -48,8 +52,8 @@ static bool header_is_taken(size_t offset, uint8_t value) {
 
 TEST(record, header_refuses_what_it_does_not_know) {
   CHECK(header_is_taken(0, 96));
-  CHECK(!header_is_taken(0, 97));  /* no multiple of 16 */
-  CHECK(!header_is_taken(0, 48));  /* shorter than itself */
+  CHECK(!header_is_taken(0, 97)); /* no multiple of 16 */
+  CHECK(!header_is_taken(0, 48)); /* shorter than itself */
   CHECK(header_is_taken(0, 64));
   CHECK(!header_is_taken(4, 0));
   CHECK(!header_is_taken(4, 5));
@@ -290,24 +294,24 @@ static void check_refused(const uint8_t *bytes, size_t length) {
   CHECK_STATUS(read_all(bytes, length, &count), KVSTORE_CORRUPT);
   CHECK_INT(count, 0);
 }
-#define CHECK_REFUSED(...)                      \
-  do {                                          \
-    const uint8_t bytes_[] = { __VA_ARGS__ };   \
-    check_refused(bytes_, sizeof bytes_);       \
+#define CHECK_REFUSED(...)                    \
+  do {                                        \
+    const uint8_t bytes_[] = { __VA_ARGS__ }; \
+    check_refused(bytes_, sizeof bytes_);     \
   } while (0)
 
 TEST(record, operations_that_no_writer_makes_are_refused) {
-  CHECK_REFUSED(0, 0, 1, 1, 'k', 0);                            /* kind 0 */
-  CHECK_REFUSED(10, 0, 1, 1, 'k', 0);                           /* an unknown kind */
-  CHECK_REFUSED(1, 4, 1, 1, 'k', 0);                            /* an unknown flag */
-  CHECK_REFUSED(1, 0, 1, 0, 0);                                 /* an empty key */
-  CHECK_REFUSED(2, 0, 1, 1, 'k', 1, 'v');                       /* a delete with a value */
-  CHECK_REFUSED(2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 'k', 0);    /* a delete with an expiry */
+  CHECK_REFUSED(0, 0, 1, 1, 'k', 0);                                         /* kind 0 */
+  CHECK_REFUSED(10, 0, 1, 1, 'k', 0);                                        /* an unknown kind */
+  CHECK_REFUSED(1, 4, 1, 1, 'k', 0);                                         /* an unknown flag */
+  CHECK_REFUSED(1, 0, 1, 0, 0);                                              /* an empty key */
+  CHECK_REFUSED(2, 0, 1, 1, 'k', 1, 'v');                                    /* a delete with a value */
+  CHECK_REFUSED(2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 'k', 0);                 /* a delete with an expiry */
   CHECK_REFUSED(1, 1, 1, 255, 255, 255, 255, 255, 255, 255, 127, 1, 'k', 0); /* an expiry that means never */
-  CHECK_REFUSED(3, 0, 1, 1, 'k', 1, 0);                         /* a row without its schema version */
+  CHECK_REFUSED(3, 0, 1, 1, 'k', 1, 0);                                      /* a row without its schema version */
   CHECK_REFUSED(4, 0, 1, 1, 'k', 0);
-  CHECK_REFUSED(1, 0, 0x81, 0, 1, 'k', 0);                      /* a varint longer than it need be */
-  CHECK_REFUSED(1, 0, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 'k', 0); /* a family id of 33 bits */
+  CHECK_REFUSED(1, 0, 0x81, 0, 1, 'k', 0);                         /* a varint longer than it need be */
+  CHECK_REFUSED(1, 0, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 'k', 0);    /* a family id of 33 bits */
   CHECK_REFUSED(1, 2, 1, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 'k', 0); /* a schema version of 33 bits */
   CHECK_REFUSED(1, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 'k'); /* a length of 2^64 - 1 */
   CHECK_REFUSED(1, 0, 1, 1, 'k', 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1); /* 11 bytes */

@@ -14,10 +14,10 @@ typedef enum Defect { DEFECT_NONE, DEFECT_NO_BREAK, DEFECT_LYING_SYNC } Defect;
 typedef struct Campaign {
   SimDisk *disk;
   Log log;
-  size_t first;       /* the record at which the manifest says that replay starts */
+  size_t first; /* the record at which the manifest says that replay starts */
   WalCursor from;
-  uint64_t oldest;    /* the generation that was durably raised to */
-  Written *redo;      /* what the last crash lost, which the program does again */
+  uint64_t oldest; /* the generation that was durably raised to */
+  Written *redo;   /* what the last crash lost, which the program does again */
   size_t redo_count, redo_next;
   Defect defect;
   const char *violation;
@@ -61,8 +61,10 @@ static bool recover(Campaign *c) {
   if (status != KVSTORE_OK || oldest < c->oldest) c->violation = "the header lost its oldest generation";
   if (c->violation) return false;
   status = wal_recover(c->log.wal, c->from, WAL_END_UNKNOWN, campaign_apply, &replay, &recovery);
-  if (status != KVSTORE_OK) c->violation = status_last()->text;
-  else if (recovery.tail.position < c->log.synced) c->violation = "a synced record is lost";
+  if (status != KVSTORE_OK)
+    c->violation = status_last()->text;
+  else if (recovery.tail.position < c->log.synced)
+    c->violation = "a synced record is lost";
   if (c->violation) return false;
   if (replay.next == c->log.count && c->log.count > c->first && c->log.tail.position < recovery.tail.position) {
     c->in_flight_kept++;
@@ -116,9 +118,12 @@ static Status live(Campaign *c, int steps) {
   if (status == KVSTORE_OK) status = wal_rewrite_tail(log->wal, log->synced, recovered_to);
   while (status == KVSTORE_OK && steps-- > 0) {
     uint64_t dice = test_random(&log->seed) % 20;
-    if (dice < 3) status = sync_all(c);
-    else if (dice == 3) status = checkpoint(c);
-    else status = append_some(c);
+    if (dice < 3)
+      status = sync_all(c);
+    else if (dice == 3)
+      status = checkpoint(c);
+    else
+      status = append_some(c);
     if (status == KVSTORE_FULL) {
       log_forget(log, log->count - 1);
       status = checkpoint(c);

@@ -111,8 +111,10 @@ static void check_prefixes(Rest rest) {
 
   for (uint64_t length = end; length-- > 0;) {
     uint8_t byte = rest == REST_FORMER_LAP ? former[length] : 0;
-    if (rest == REST_END_OF_FILE) CHECK_OK(os_truncate(log.file, WAL_HEADER_BYTES + length));
-    else CHECK_OK(os_write(log.file, WAL_HEADER_BYTES + length, &byte, 1));
+    if (rest == REST_END_OF_FILE)
+      CHECK_OK(os_truncate(log.file, WAL_HEADER_BYTES + length));
+    else
+      CHECK_OK(os_write(log.file, WAL_HEADER_BYTES + length, &byte, 1));
     if (rest == REST_END_OF_FILE || ring[length] != byte) { /* else the ring is as it was */
       while (item_count && items[item_count - 1].position - RING + items[item_count - 1].covered > length) item_count--;
     }
