@@ -239,6 +239,9 @@ struct Store {
   Transaction transaction; /* of the holder of the write word or mutex */
   uint32_t transaction_number;
 
+  uint64_t rows_unasked;            /* of tables, written since the thread was last asked to resolve; under the mutex */
+  _Atomic uint64_t rows_unresolved; /* the same since it last did */
+
   Mutex versions_lock; /* guards the list of versions and pins */
   _Atomic(Version *) current;
   Version *retired;
@@ -447,6 +450,8 @@ Status transaction_spill(Session *session) MUST_CHECK;
 /* ---- table_state.c ---- */
 /* Looks up the locators of the era's delta rows with a sequence up to `sequence` (all their rows when UINT64_MAX). */
 Status era_resolve(Store *store, Era *era, uint64_t sequence) MUST_CHECK;
+/* The same for every table of a pinned version with more than UNRESOLVED_MAX rows that wait. */
+Status version_resolve(Store *store, const Version *v, uint64_t sequence) MUST_CHECK;
 /* The deleted sets of the era's runs at a snapshot, an array by run layer (entries may be NULL); sets_release gives it
  * back. */
 Status era_deleted(Store *store, Era *era, uint64_t sequence, bool own_transaction, DeletedSet ***sets) MUST_CHECK;

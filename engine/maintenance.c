@@ -72,10 +72,24 @@ bool store_has_frozen(Store *store) {
   return frozen;
 }
 
+/* Locators of the rows that wait for theirs (DESIGN 8). No generation is published meanwhile, so the version is safe to
+ * read. */
+static Status resolve_waiting(Store *store) {
+  mutex_lock(&store->versions_lock);
+  Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
+  atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
+  mutex_unlock(&store->versions_lock);
+  atomic_store_explicit(&store->rows_unresolved, 0, memory_order_relaxed);
+  Status status = version_resolve(store, v, shared_load(&store->page->visible));
+  version_unhold(store, v, NULL);
+  return status;
+}
+
 static Status do_all(Store *store) {
   bool did = true;
   while (did) {
     TRY(flush_frozen(store, &did));
+    TRY(resolve_waiting(store));
     if (did) continue;
     TRY(compact_once(store, &did));
   }

@@ -182,6 +182,25 @@ Status era_resolve(Store *store, Era *era, uint64_t sequence) {
   return status;
 }
 
+static uint32_t rows_behind(const Era *era) {
+  uint32_t behind = 0;
+  for (uint32_t i = 0; i < era->delta_count; i++) {
+    uint32_t rows = table_delta_row_count(era->deltas[i].delta->table);
+    uint32_t resolved = atomic_load_explicit(&era->deltas[i].locators->resolved, memory_order_acquire);
+    if (rows > resolved) behind += rows - resolved;
+  }
+  return behind;
+}
+
+Status version_resolve(Store *store, const Version *v, uint64_t sequence) {
+  for (uint32_t i = 0; i < v->family_count; i++) {
+    if (v->families[i]->family->kind != FAMILY_TABLE) continue;
+    Era *era = family_state_era(v->families[i], sequence);
+    if (era && rows_behind(era) > UNRESOLVED_MAX) TRY(era_resolve(store, era, sequence));
+  }
+  return KVSTORE_OK;
+}
+
 /* ---- deleted sets ---- */
 
 typedef struct RunNumber {

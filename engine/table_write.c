@@ -245,22 +245,6 @@ static Status write_statement(Session *session, uint32_t family, const ColumnBat
   return status;
 }
 
-/* The keys that wait for their locator stay few, so that the next count is exact at once (DESIGN 8). */
-static void resolve_after_commit(Session *session, uint32_t family) {
-  ReadPin pin;
-  FamilyState *state;
-  Era *era;
-  if (session_transaction(session) || read_pin(session, &pin) != KVSTORE_OK) return;
-  if (session_family(session, &pin, family, FAMILY_TABLE, &state, &era) == KVSTORE_OK) {
-    uint32_t rows = table_delta_row_count(era->deltas[0].delta->table);
-    uint32_t resolved = atomic_load_explicit(&era->deltas[0].locators->resolved, memory_order_acquire);
-    /* what fails here is tried again by the next reader, who reports it */
-    if (rows > resolved + UNRESOLVED_MAX && era_resolve(session->store, era, pin.sequence) != KVSTORE_OK)
-      status_clear();
-  }
-  read_unpin(session, &pin);
-}
-
 Status table_write(Session *session, uint32_t family, const ColumnBatch *rows, int mode, uint64_t *first_row_id) {
   if (!rows->row_count) return KVSTORE_OK;
   TRY(write_begin(session));
@@ -269,7 +253,6 @@ Status table_write(Session *session, uint32_t family, const ColumnBatch *rows, i
   Status status = write_statement(session, family, rows, mode, &row_id, &arena);
   arena_release(&arena);
   TRY(write_end(session, status));
-  resolve_after_commit(session, family);
   if (first_row_id) *first_row_id = row_id;
   return KVSTORE_OK;
 }

@@ -322,12 +322,46 @@ static void fate_rolled_back(Session *session) {
   if (session->fate) atomic_store_explicit(&session->fate->rolled_back, true, memory_order_release);
 }
 
+/* ---- rows that wait for their locator ---- */
+
+enum { RESOLVE_BEHIND_MAX = 65536 }; /* beyond that the committing writer does it, whoever else is at it */
+
+/* Counts the rows that the transaction wrote into tables. Mutex held; true when they are many enough to be resolved. */
+static bool rows_wait(Store *store) {
+  Transaction *t = &store->transaction;
+  uint64_t rows = 0;
+  for (size_t i = 0; i < t->touched_count; i++)
+    if (t->touched[i].delta->table)
+      rows += table_delta_row_count(t->touched[i].delta->table) - t->touched[i].mark.row_count;
+  if (!rows) return false;
+  atomic_fetch_add_explicit(&store->rows_unresolved, rows, memory_order_relaxed);
+  store->rows_unasked += rows;
+  if (store->rows_unasked <= UNRESOLVED_MAX) return false;
+  store->rows_unasked = 0;
+  return true;
+}
+
+/* So that the next count is exact at once (DESIGN 8). What fails here is tried again by that count, which reports it.
+ */
+static void resolve_rows_waiting(Session *session) {
+  Store *store = session->store;
+  if (store->background && atomic_load_explicit(&store->rows_unresolved, memory_order_relaxed) < RESOLVE_BEHIND_MAX) {
+    maintenance_ask(store);
+    return;
+  }
+  ReadPin pin;
+  atomic_store_explicit(&store->rows_unresolved, 0, memory_order_relaxed);
+  if (read_pin(session, &pin) != KVSTORE_OK) return;
+  if (version_resolve(store, pin.version, shared_load(&store->page->visible)) != KVSTORE_OK) status_clear();
+  read_unpin(session, &pin);
+}
+
 /* Commits what the transaction holds and ends it. The mutex is held, and let go here. */
 static Status commit_and_unlock(Session *session) {
   Store *store = session->store;
   SharedPage *page = store->page;
   Transaction *t = &store->transaction;
-  bool empty = t->record.length == record_body_offset(0) && !t->record.failed, boundary = false;
+  bool empty = t->record.length == record_body_offset(0) && !t->record.failed, boundary = false, waiting = false;
   Status status = empty ? KVSTORE_OK : commit_record(store);
   if (status != KVSTORE_OK) {
     Status undone = roll_back_all(store);
@@ -340,6 +374,7 @@ static Status commit_and_unlock(Session *session) {
     if (!full) shared_raise(&page->visible, last);
     CRASH_POINT(commit_after_publish);
     if (wants_boundary(store)) boundary = boundary_append(store) == KVSTORE_OK; /* else the next commit asks again */
+    waiting = rows_wait(store);
   }
   transaction_finish(store);
   if (shared_load(&page->write_word)) give_write_word(store);
@@ -352,6 +387,7 @@ static Status commit_and_unlock(Session *session) {
     }
   }
   if (boundary) maintenance_ask(store);
+  if (waiting) resolve_rows_waiting(session);
   return status;
 }
 
