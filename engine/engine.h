@@ -38,7 +38,7 @@ typedef struct StoreOptions {
   uint32_t busy_timeout_ms; /* how long begin and autocommits wait for another transaction; 0: not at all */
   uint32_t value_bytes_max; /* 0: VALUE_BYTES_MAX */
   uint64_t log_bytes; /* capacity of the ring at its birth; 0: LOG_BYTES_DEFAULT; a multiple of 4096, at least 64 KiB */
-  bool no_background; /* no thread of the store's own: store_maintain does the work, and commits that need room */
+  bool no_background; /* no thread of the store's own: session_maintain does the work, and commits that need room */
   bool no_map;        /* read through the block cache instead of mapping */
   uint64_t grace_ms;  /* how long an expired row stays before background work reclaims it; 0: a day */
   bool create_only;   /* fail with KVSTORE_BUSY when the file is there */
@@ -149,7 +149,7 @@ typedef struct ColumnUsage {
   ColumnType type;
   uint64_t bytes;       /* of its chunks in runs */
   uint64_t plain_bytes; /* what the same rows would take as plain arrays */
-  char encodings[96];   /* "for16 x12, dictionary x4" */
+  char encodings[96];   /* "packed/16 x12, dictionary/8 x4" */
 } ColumnUsage;
 typedef struct FamilyUsage {
   uint64_t run_count, run_rows, run_bytes, dead_rows, delta_rows;

@@ -312,7 +312,7 @@ Status session_info(Session *session, StoreInfo *out) {
   return KVSTORE_OK;
 }
 
-/* Chunks by encoding and lane: "for16 x12, dictionary x4". */
+/* Chunks by encoding and lane: "packed/16 x12, dictionary/8 x4". */
 static void name_encodings(const Era *era, uint32_t column, ColumnUsage *out) {
   struct {
     uint8_t encoding, lane;

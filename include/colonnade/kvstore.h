@@ -21,7 +21,7 @@
  * iterator's. Handles are closed by their own close function. Threads    Every function may be called from any thread
  * at any time, on one shared handle too, unless it says otherwise. Iterators belong to one thread at a time. A close
  * waits for the calls that are inside its handle; a call that begins after the close began is the caller's mistake.
- * Fork       A child opens handles of its own; those that it inherited answer nothing.
+ * Fork       A child opens handles of its own; those that it inherited must not be used.
  *
  * Valid C11 and C++11; needs the C library's stddef.h and stdint.h. */
 #ifndef COLONNADE_KVSTORE_H
@@ -58,7 +58,7 @@ typedef struct KVIterator KVIterator;         /* a walk over a family, in key or
 
 /* ---- constants ---- */
 /* Where the log lies. The first opener's mode holds until the last close; it may differ at every open.
- * WAL: in `path-wal`, beside the file. DELETE: inside the file; `path-journal` exists while a transaction writes. */
+ * Both keep it in `path-wal`, beside the file, in this version; it goes with the last close. */
 #define KVSTORE_JOURNAL_DELETE 0
 #define KVSTORE_JOURNAL_WAL    1
 

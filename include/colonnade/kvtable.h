@@ -349,7 +349,7 @@ typedef struct KVColumnUsage {
   int type;
   uint64_t bytes;        /* in the runs of the file */
   uint64_t plain_bytes;  /* what the same rows would take as plain arrays */
-  const char *encodings; /* "for16 x12, dictionary x4": chunks of each */
+  const char *encodings; /* "packed/16 x12, dictionary/8 x4": chunks of each */
 } KVColumnUsage;
 typedef struct KVTableUsage {
   size_t struct_size;
