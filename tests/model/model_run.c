@@ -511,7 +511,8 @@ static void write_meanwhile(Counter at, uint64_t hits) {
 }
 
 static void settle(Run *r) {
-  bool meanwhile = one_in(r, 2);
+  /* A checkpoint that finds no room does maintenance while its own session is held: nobody writes then. */
+  bool meanwhile = one_in(r, 2) && may_write_meanwhile(r);
   if (meanwhile) {
     maintained = r;
     counter_hook_set(write_meanwhile);
