@@ -491,6 +491,9 @@ static void write_meanwhile(Counter at, uint64_t hits) {
     return;
   maintained = NULL; /* what is written here may reach such a point itself */
   counter_hook_set(NULL);
+  /* The session may be waiting for room in the middle of a checkpoint of its own: others write through theirs. */
+  Session *waiting = r->model.in_transaction ? NULL : r->session;
+  if (waiting) CHECK_OK(session_clone(waiting, &r->session));
   for (uint64_t left = 1 + below(r, 6); left && may_write_meanwhile(r); left--) {
     r->written_meanwhile++;
     uint64_t which = below(r, 12);
@@ -505,14 +508,17 @@ static void write_meanwhile(Counter at, uint64_t hits) {
     else
       write_some(r);
   }
-  if (r->model.in_transaction && one_in(r, 4)) end_transaction(r);
+  if (r->model.in_transaction && (waiting || one_in(r, 4))) end_transaction(r);
+  if (waiting) {
+    CHECK_OK(session_close(r->session));
+    r->session = waiting;
+  }
   maintained = r;
   counter_hook_set(write_meanwhile);
 }
 
 static void settle(Run *r) {
-  /* A checkpoint that finds no room does maintenance while its own session is held: nobody writes then. */
-  bool meanwhile = one_in(r, 2) && may_write_meanwhile(r);
+  bool meanwhile = one_in(r, 2);
   if (meanwhile) {
     maintained = r;
     counter_hook_set(write_meanwhile);
