@@ -214,6 +214,7 @@ struct Store {
   bool owns_os;
   char *path, *log_path, *page_path; /* in memory: names within its own Os */
   uint64_t device, inode;
+  bool moved; /* while opening: the path names another file by now */
   uint8_t store_id[16];
   int journal_mode;
   bool log_is_spent;            /* recovery found no room for its break: the log is begun anew */
@@ -225,8 +226,7 @@ struct Store {
   SharedPage *page;
   uint32_t process; /* 1 to 255 */
 
-  Superblock superblock;    /* the newest one; under maintenance */
-  uint32_t superblock_page; /* where it lies */
+  Superblock superblock; /* as it was at the open, for the open alone: later ones are read from the file */
 
   Mutex apply_lock; /* guards applied, wal, appending to deltas, next_family_id */
   Wal *wal;
@@ -329,9 +329,8 @@ Status version_hold(Store *store, Version *v, GenerationPin **pin) MUST_CHECK;
 void version_unhold(Store *store, Version *v, GenerationPin *pin);
 
 /* ---- generation.c ---- */
-/* Writes a superblock that differs from the current one in what it says of the log to both pages, each synced.
- * Maintenance held. */
-Status superblocks_rewrite(Store *store, const Superblock *next) MUST_CHECK;
+/* Names the log in the superblocks (0: none), in both pages, each synced. Maintenance held. */
+Status superblocks_name_log(Store *store, uint64_t log_id) MUST_CHECK;
 /* Reads the newest superblock and manifest. */
 Status generation_load(Store *store, Manifest **out) MUST_CHECK;
 /* Builds the version of a manifest: runs opened (shared with the current version where they stayed), deltas after its

@@ -32,17 +32,21 @@ static Status manifest_of_new_store(Store *store, Manifest **out) {
   return KVSTORE_OK;
 }
 
+/* The newest superblock of this very store, and the page that it lies in. */
+static Status newest_superblock(Store *store, Superblock *out, uint32_t *page) {
+  SuperblockState state;
+  TRY(superblock_read(store->file.file, out, page, &state));
+  if (state != SUPERBLOCK_VALID || memcmp(out->store_id, store->store_id, sizeof store->store_id) != 0)
+    return status_fail(KVSTORE_CORRUPT, "the store's superblocks have changed under it");
+  return KVSTORE_OK;
+}
+
 Status generation_load(Store *store, Manifest **out) {
   Superblock superblock;
   uint32_t page;
-  SuperblockState state;
-  TRY(superblock_read(store->file.file, &superblock, &page, &state));
-  if (state != SUPERBLOCK_VALID || memcmp(superblock.store_id, store->store_id, sizeof store->store_id) != 0)
-    return status_fail(KVSTORE_CORRUPT, "the store's superblocks have changed under it");
+  TRY(newest_superblock(store, &superblock, &page));
   OsStat stat;
   TRY(os_stat_file(store->file.file, &stat));
-  store->superblock = superblock;
-  store->superblock_page = page;
   if (!superblock.manifest_offset) return manifest_of_new_store(store, out);
   Extent self = { superblock.manifest_id, superblock.manifest_offset, superblock.manifest_length,
                   superblock.manifest_checksum, superblock.generation };
@@ -346,8 +350,7 @@ static Status follow_to(Store *store, Manifest *manifest) {
 static Status newest_generation(Store *store, uint64_t *out) {
   Superblock superblock;
   uint32_t page;
-  SuperblockState state;
-  TRY(superblock_read(store->file.file, &superblock, &page, &state));
+  TRY(newest_superblock(store, &superblock, &page));
   *out = superblock.generation;
   return KVSTORE_OK;
 }
@@ -495,20 +498,30 @@ static Status write_manifest(Manifest *draft, SpaceJob *job) {
 }
 
 static Status write_superblock(Store *store, const Manifest *m) {
-  Superblock next = store->superblock;
+  Superblock next;
+  uint32_t page;
+  TRY(newest_superblock(store, &next, &page));
   next.generation = m->generation;
   next.manifest_offset = m->self.offset;
   next.manifest_length = m->self.length;
   next.manifest_id = m->self.id;
   next.manifest_checksum = m->self.checksum;
-  uint32_t other = 1 - store->superblock_page;
   CRASH_POINT(superblock_before_write);
-  TRY(superblock_write(store->file.file, &next, other));
+  TRY(superblock_write(store->file.file, &next, 1 - page));
   CRASH_POINT(superblock_before_sync);
-  TRY(os_sync(store->file.file));
-  store->superblock = next;
-  store->superblock_page = other;
-  return KVSTORE_OK;
+  return os_sync(store->file.file);
+}
+
+Status superblocks_name_log(Store *store, uint64_t log_id) {
+  OsFile *file = store->file.file;
+  Superblock next;
+  uint32_t page;
+  TRY(newest_superblock(store, &next, &page));
+  next.log_id = log_id;
+  TRY(superblock_write(file, &next, 1 - page));
+  TRY(os_sync(file));
+  TRY(superblock_write(file, &next, page));
+  return os_sync(file);
 }
 
 /* From the superblock's write on, the new generation may be what the next opener finds: nothing that it names may be

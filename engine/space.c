@@ -73,8 +73,6 @@ static void add_version(UsedRanges *used, Store *store, const Version *v) {
  */
 static Status used_ranges(Store *store, UsedRanges *used) {
   add_range(used, 0, SUPERBLOCK_COUNT * PAGE_BYTES);
-  if (store->superblock.ring_offset)
-    add_range(used, store->superblock.ring_offset, round_up(store->superblock.ring_capacity, PAGE_BYTES) + PAGE_BYTES);
   add_reservations(used, store->page);
   TRY(generation_follow(store));
   TRY(store_apply(store, shared_load(&store->page->end)));

@@ -94,15 +94,22 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
 
 /* ---- superblocks ---- */
 
-Status superblocks_rewrite(Store *store, const Superblock *next) {
-  OsFile *file = store->file.file;
-  uint32_t other = 1 - store->superblock_page;
-  TRY(superblock_write(file, next, other));
-  TRY(os_sync(file));
-  TRY(superblock_write(file, next, store->superblock_page));
-  TRY(os_sync(file));
-  store->superblock = *next;
+/* What this library cannot do with a store that says it needs it. */
+static Status check_features(const Superblock *s) {
+  for (size_t i = 0; i < sizeof s->sealing; i++)
+    if (s->sealing[i]) return status_fail(KVSTORE_AUTH_FAILED, "the store is encrypted: it needs a password");
+  if (s->ring_offset || s->ring_capacity)
+    return status_fail(KVSTORE_UNSUPPORTED, "the store keeps its log inside its file, which this library cannot read");
   return KVSTORE_OK;
+}
+
+/* Under a lock that nobody else changes them below, or by who looks again afterwards. */
+static Status reread_superblock(Store *store) {
+  uint32_t page;
+  SuperblockState state;
+  TRY(superblock_read(store->file.file, &store->superblock, &page, &state));
+  if (state != SUPERBLOCK_VALID) return status_fail(KVSTORE_CORRUPT, "the store's superblocks have changed under it");
+  return check_features(&store->superblock);
 }
 
 /* A creation, or one that was cut off: made anew in one write (FILE-2). */
@@ -163,10 +170,8 @@ static Status make_log(Store *store) {
   Wal *wal = NULL;
   TRY(wal_create(store->log_file, 0, store->log_bytes, manifest_of(store)->generation, &wal));
   Status status = os_sync_directory(store->os, store->log_path);
-  Superblock next = store->superblock;
-  next.log_id = wal_log_id(wal);
   if (status == KVSTORE_OK) {
-    status = superblocks_rewrite(store, &next);
+    status = superblocks_name_log(store, wal_log_id(wal));
     if (status != KVSTORE_OK) shared_store(&page->failed, 1); /* one of them may name this log: it must stay as it is */
   }
   if (status != KVSTORE_OK) {
@@ -306,9 +311,7 @@ static Status begin_log_anew(Store *store) {
   mutex_unlock(&store->apply_lock);
   if (status == KVSTORE_OK) status = maintenance_flush(store);
   TRY(status);
-  Superblock next = store->superblock;
-  next.log_id = 0;
-  TRY(superblocks_rewrite(store, &next));
+  TRY(superblocks_name_log(store, 0));
   wal_close(store->wal);
   os_close(store->log_file);
   store->wal = NULL;
@@ -324,7 +327,21 @@ static Status begin_log_anew(Store *store) {
   return open_log_file(store, OS_OPEN_CREATE);
 }
 
+/* The locks are on the file that is open; it may not be the one of that name any more (PROC-3). */
+static Status check_name(Store *store) {
+  OsStat stat;
+  Status status = os_stat(store->os, store->path, &stat);
+  if (status != KVSTORE_OK && status != KVSTORE_NOTFOUND) return status;
+  store->moved = status == KVSTORE_NOTFOUND || stat.device != store->device || stat.inode != store->inode;
+  return store->moved ? status_fail(KVSTORE_PROTOCOL, "%s was replaced while it was being opened", store->path)
+                      : KVSTORE_OK;
+}
+
+/* What was read before the exclusive lock was there may have been another process's last word but one: it may have made
+ * a log since, and died. */
 static Status recover_first(Store *store) {
+  TRY(check_name(store));
+  TRY(reread_superblock(store));
   TRY(discard(store, store->page_path));
   if (!store->superblock.log_id) TRY(discard(store, store->log_path));
   TRY(map_page(store, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE));
@@ -404,6 +421,7 @@ static Status enter(Store *store) {
       wait_a_millisecond();
     }
     TRY(status);
+    TRY(check_name(store));
     bool now_alone;
     status = wait_for_page(store, &now_alone);
     if (now_alone) return open_first(store);
@@ -426,11 +444,8 @@ static Status open_reader(Store *store) {
     TRY(load_version(store));
     Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
     TRY(version_hold(store, v, &pin));
-    Superblock newest;
-    uint32_t page;
-    SuperblockState state;
-    TRY(superblock_read(store->file.file, &newest, &page, &state));
-    moved = newest.generation != v->manifest->generation; /* then the pin may have come too late: once more */
+    TRY(reread_superblock(store));
+    moved = store->superblock.generation != v->manifest->generation; /* then the pin may be too late: once more */
   }
   if (store->superblock.log_id) TRY(recover(store));
   page_from_recovery(store);
@@ -457,22 +472,14 @@ static Status open_file(Store *store, const StoreOptions *options, OsFile **file
   return status;
 }
 
-/* What this library cannot do with a store that says it needs it. */
-static Status check_features(const Superblock *s) {
-  for (size_t i = 0; i < sizeof s->sealing; i++)
-    if (s->sealing[i]) return status_fail(KVSTORE_AUTH_FAILED, "the store is encrypted: it needs a password");
-  if (s->ring_offset || s->ring_capacity)
-    return status_fail(KVSTORE_UNSUPPORTED, "the store keeps its log inside its file, which this library cannot read");
-  return KVSTORE_OK;
-}
-
 static Status read_or_create(Store *store, OsFile *file, const StoreOptions *options) {
+  uint32_t page;
   SuperblockState state;
-  TRY(superblock_read(file, &store->superblock, &store->superblock_page, &state));
+  TRY(superblock_read(file, &store->superblock, &page, &state));
   if (state == SUPERBLOCK_VALID) return check_features(&store->superblock);
   if (options->read_only) return status_fail(KVSTORE_CORRUPT, "%s holds no store yet", store->path);
   TRY(create_file(store, file));
-  return superblock_read(file, &store->superblock, &store->superblock_page, &state);
+  return superblock_read(file, &store->superblock, &page, &state);
 }
 
 /* The locks are taken before the file is read for good; a creation is made under the exclusive one. Who does not get it
@@ -506,7 +513,8 @@ static Store *registered(Os *os, uint64_t device, uint64_t inode, bool reader_on
   return NULL;
 }
 
-Status store_open(const char *path, const StoreOptions *options, Store **out) {
+/* *moved: another file lay at the path at last. */
+static Status open_once(const char *path, const StoreOptions *options, Store **out, bool *moved) {
   Store *store = NULL;
   OsFile *file = NULL;
   TRY(store_create(path, options, &store));
@@ -530,12 +538,23 @@ Status store_open(const char *path, const StoreOptions *options, Store **out) {
   if (status == KVSTORE_OK) store->sessions++;
   mutex_unlock(&registry_lock);
   if (status != KVSTORE_OK) {
+    *moved = store->moved;
     store_release(store);
     return status;
   }
   if (store_has_frozen(store) && !store->reader_only) maintenance_ask(store);
   *out = store;
   return KVSTORE_OK;
+}
+
+Status store_open(const char *path, const StoreOptions *options, Store **out) {
+  bool moved = true;
+  Status status = KVSTORE_OK;
+  for (int round = 0; moved && round < JOIN_ROUNDS; round++) {
+    moved = false;
+    status = open_once(path, options, out, &moved);
+  }
+  return status;
 }
 
 void store_share(Store *store) {
@@ -578,11 +597,7 @@ static void unlink_own(Store *store, const char *path, OsFile *file) {
 /* The last process: the file becomes everything, and stands alone. */
 static Status close_last(Store *store) {
   TRY(settle(store));
-  if (store->superblock.log_id) {
-    Superblock next = store->superblock;
-    next.log_id = 0;
-    TRY(superblocks_rewrite(store, &next));
-  }
+  if (shared_load(&store->page->log_id)) TRY(superblocks_name_log(store, 0));
   TRY(space_trim(store));
   CRASH_POINT(close_before_unlink);
   unlink_own(store, store->log_path, store->log_file);

@@ -47,11 +47,10 @@ static Status header_read(OsFile *file, uint64_t base, LogHeader *out, unsigned 
   uint8_t bytes[SLOT_COUNT * SLOT_BYTES];
   TRY(os_read_exactly(file, base, bytes, sizeof bytes));
   LogHeader slots[SLOT_COUNT] = { slot_read(bytes), slot_read(bytes + SLOT_BYTES) };
-  if (!slots[0].valid && !slots[1].valid) return status_fail(KVSTORE_CORRUPT, "the log has no valid header");
   bool second = !slots[0].valid || (slots[1].valid && slots[1].oldest_generation > slots[0].oldest_generation);
   *out = slots[second];
   *slot_index = second;
-  return KVSTORE_OK;
+  return out->valid ? KVSTORE_OK : status_fail(KVSTORE_CORRUPT, "the log has no valid header");
 }
 
 static bool capacity_is_allowed(uint64_t capacity) {

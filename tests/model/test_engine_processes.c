@@ -322,6 +322,90 @@ TEST(engine_processes, who_opens_while_another_flushes_sees_one_commit) {
   CHECK_OK(session_close(s));
 }
 
+/* ---- who opens while the only other process dies ---- */
+
+static void play_last_words(const char *path) {
+  Session *s = opened(path);
+  CHECK(next_turn());
+  turn_done();
+  CHECK(next_turn());
+  put_number(s, "last words", 1);
+  turn_done();
+  next_turn(); /* never comes */
+}
+
+/* The system, but for what happens before the n-th try at being alone with the store. */
+static OsMethods hooked_methods, hooked_file_methods;
+static int alone_tries, hooked_try;
+static void (*hook)(void);
+
+static Status lock_hooked(OsFile *file, uint64_t offset, uint64_t length, OsLock kind) {
+  if (offset == UINT64_C(1) << 62 && kind == OS_LOCK_EXCLUSIVE && ++alone_tries == hooked_try) hook();
+  return os_posix()->methods->lock(file, offset, length, kind);
+}
+
+static Status open_hooked(Os *os, const char *path, int flags, OsFile **file) {
+  (void)os;
+  TRY(os_open(os_posix(), path, flags, file));
+  hooked_file_methods = *(*file)->methods;
+  hooked_file_methods.lock = lock_hooked;
+  (*file)->methods = &hooked_file_methods;
+  return KVSTORE_OK;
+}
+
+static Session *open_with_hook(const char *path, int at_try, void (*what)(void)) {
+  hooked_methods = *os_posix()->methods;
+  hooked_methods.open = open_hooked;
+  static Os os = { &hooked_methods };
+  StoreOptions with = { .os = &os, .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL };
+  Session *s = NULL;
+  hooked_try = at_try;
+  hook = what;
+  CHECK_OK(session_open(path, &with, &s));
+  CHECK(alone_tries >= at_try);
+  return s;
+}
+
+static Child dying;
+static void let_it_write_and_die(void) {
+  turn(&dying);
+  murder(&dying);
+}
+
+TEST(engine_processes, who_opens_while_the_first_writer_dies_keeps_its_log) {
+  const char *path = store_path();
+  dying = start("last_words", path);
+  turn(&dying); /* it has the store open, and no log yet */
+  Session *s = open_with_hook(path, 2, let_it_write_and_die);
+  CHECK_INT(get_number(s, "last words"), 1);
+  CHECK_OK(session_close(s));
+}
+
+static char *renamed_from, *renamed_to;
+static void rename_over(void) { CHECK_INT(rename(renamed_from, renamed_to), 0); }
+
+TEST(engine_processes, a_file_renamed_over_a_store_that_is_being_opened_is_what_opens) {
+  char path[620], other[640];
+  snprintf(path, sizeof path, "%s", store_path());
+  snprintf(other, sizeof other, "%s-other", path);
+  Session *s = opened(path);
+  put_number(s, "which", 1);
+  CHECK_OK(session_close(s));
+  s = opened(other);
+  put_number(s, "which", 2);
+  CHECK_OK(session_close(s));
+  renamed_from = other;
+  renamed_to = path;
+  s = open_with_hook(path, 1, rename_over);
+  CHECK_INT(get_number(s, "which"), 2);
+  put_number(s, "written", 3);
+  CHECK_OK(session_close(s));
+  s = opened(path);
+  CHECK_INT(get_number(s, "which"), 2);
+  CHECK_INT(get_number(s, "written"), 3);
+  CHECK_OK(session_close(s));
+}
+
 /* ---- two who flush ---- */
 
 /* Writes rows of its own and settles them, as the parent does: maintenance goes to and fro. */
@@ -376,11 +460,10 @@ TEST(engine_processes, two_flush_and_compact_by_turns) {
 
 /* ---- the roles ---- */
 
-static const Role roles[] = { { "echo", play_echo },
-                              { "count", play_count },
-                              { "holder", play_holder },
-                              { "visitor", play_visitor },
-                              { "flusher", play_flusher } };
+static const Role roles[] = {
+  { "echo", play_echo },       { "count", play_count },           { "holder", play_holder },
+  { "visitor", play_visitor }, { "last_words", play_last_words }, { "flusher", play_flusher }
+};
 
 /* Before main: a child never becomes a test program. */
 __attribute__((constructor)) static void play_role(void) {
