@@ -119,7 +119,8 @@ Status apply_boundary(Store *store) {
   for (uint32_t i = 0; i < current->family_count; i++) {
     FamilyState *from = current->families[i], *to = NULL;
     const Era *last = &from->eras[from->era_count - 1];
-    from->family->boundary_row_id = atomic_load_explicit(&from->family->next_row_id, memory_order_relaxed);
+    uint64_t row_id = atomic_load_explicit(&from->family->next_row_id, memory_order_relaxed);
+    atomic_store_explicit(&from->family->boundary_row_id, row_id, memory_order_relaxed);
     if (last->dropped || delta_is_empty(last->deltas[0].delta)) continue;
     Status status = state_without_last(from, from->era_count, &to);
     if (status == KVSTORE_OK) {

@@ -42,7 +42,8 @@ typedef struct Family {
   char *name;
   Schema schema;                /* tables */
   _Atomic uint64_t next_row_id; /* changed by the writer alone */
-  uint64_t boundary_row_id;     /* what it was at the last boundary: what a flush writes; under the apply lock */
+  /* What it was at the last boundary: what a flush writes. One of a later boundary does no harm there. */
+  _Atomic uint64_t boundary_row_id;
   uint32_t next_column_id;
 } Family;
 

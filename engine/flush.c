@@ -205,7 +205,7 @@ Status manifest_family_of(const Family *family, Arena *arena, FamilyEntry *out) 
   out->id = family->id;
   out->kind = family->kind;
   out->flags = family->flags;
-  out->next_row_id = family->boundary_row_id;
+  out->next_row_id = atomic_load_explicit(&family->boundary_row_id, memory_order_relaxed);
   out->next_column_id = family->next_column_id;
   out->name = arena_copy_string(arena, family->name, strlen(family->name));
   if (!out->name) return status_nomem();

@@ -226,7 +226,7 @@ static Status family_of_entry(const FamilyEntry *entry, Family **out) {
   f->kind = entry->kind;
   f->flags = entry->flags;
   f->next_column_id = entry->next_column_id;
-  f->boundary_row_id = entry->next_row_id;
+  atomic_init(&f->boundary_row_id, entry->next_row_id);
   atomic_init(&f->next_row_id, entry->next_row_id);
   f->name = memory_copy_string(entry->name);
   Status status = f->name ? KVSTORE_OK : status_nomem();
