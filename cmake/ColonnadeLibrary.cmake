@@ -68,7 +68,24 @@ file(RELATIVE_PATH to_prefix "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 string(REGEX REPLACE "/$" "" to_prefix "${to_prefix}")
 configure_file(cmake/colonnade.pc.in colonnade.pc @ONLY)
 
+# The same for CMake: find_package(colonnade).
+include(CMakePackageConfigHelpers)
+set(config_directory "${CMAKE_INSTALL_LIBDIR}/cmake/colonnade")
+file(RELATIVE_PATH config_to_prefix "/${config_directory}" "/")
+string(REGEX REPLACE "/$" "" config_to_prefix "${config_to_prefix}")
+set(shared_file "libcolonnade.so.${PROJECT_VERSION}")
+set(shared_soname "libcolonnade.so.0")
+set(languages C)
+if(TARGET colonnade_vector)
+  list(APPEND languages CXX)
+endif()
+configure_file(cmake/colonnadeConfig.cmake.in colonnadeConfig.cmake @ONLY)
+# Until 0.1.0 nothing is promised from one version to the next.
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/colonnadeConfigVersion.cmake" COMPATIBILITY ExactVersion)
+
 install(TARGETS libcolonnade LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(FILES "${archive}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(FILES "${PROJECT_BINARY_DIR}/colonnade.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+install(FILES "${PROJECT_BINARY_DIR}/colonnadeConfig.cmake" "${PROJECT_BINARY_DIR}/colonnadeConfigVersion.cmake"
+        DESTINATION "${config_directory}")
 install(DIRECTORY include/colonnade DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.h")
