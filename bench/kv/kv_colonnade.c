@@ -89,6 +89,17 @@ static int64_t engine_scan(void *attached, const void *from, size_t prefix_lengt
 
 static int engine_settle(void *opened) { return failed(opened, kvstore_maintain(opened)); }
 
-const KvEngine kv_engine = { "colonnade",  engine_version, engine_settings, engine_error, engine_open,
-                             engine_close, engine_attach,  engine_detach,   engine_begin, engine_commit,
-                             engine_put,   engine_get,     engine_scan,     engine_settle };
+const KvEngine kv_engine = { .name = "colonnade",
+                             .version = engine_version,
+                             .settings = engine_settings,
+                             .error = engine_error,
+                             .open = engine_open,
+                             .close = engine_close,
+                             .attach = engine_attach,
+                             .detach = engine_detach,
+                             .begin = engine_begin,
+                             .commit = engine_commit,
+                             .put = engine_put,
+                             .get = engine_get,
+                             .scan = engine_scan,
+                             .settle = engine_settle };

@@ -1,7 +1,7 @@
 /* kv_engine.h - the small table of functions behind which each key-value engine stands.
  *
- * One program holds one engine: kv_main.c with one of kv_colonnade.c, kv_lmdb.c, kv_sqlite.c, so that no engine's
- * library is loaded in another's process. */
+ * One program holds one engine: kv_main.c with one of the kv_<engine>.c, so that no engine's library is loaded in
+ * another's process. */
 #ifndef BENCH_KV_KV_ENGINE_H
 #define BENCH_KV_KV_ENGINE_H
 
@@ -16,6 +16,7 @@ typedef struct KvEngine {
   const char *(*version)(void);
   const char *(*settings)(void); /* one line: what was chosen where there was a choice */
   const char *(*error)(void);    /* the last failure, in words */
+  int one_process;               /* not 0: a store is open in one process only, and rows of two have no figure */
   /* Opens or makes the store in a directory. synced: a commit returns when it is on the disk; else it survives the
    * death of the process, not a power cut. NULL: failed. */
   void *(*open)(const char *directory, int synced);

@@ -455,6 +455,7 @@ static int play(Bench *bench, const char *part) {
 
 static void read_beside_writer(void *context, BenchResult *result) {
   Bench *bench = context;
+  if (kv_engine.one_process) return;
   uint64_t sum = 0;
   Child child = start_child(bench, "write", bench->main_path);
   bench_start(result);
@@ -466,6 +467,7 @@ static void read_beside_writer(void *context, BenchResult *result) {
 
 static void write_beside_reader(void *context, BenchResult *result) {
   Bench *bench = context;
+  if (kv_engine.one_process) return;
   Child child = start_child(bench, "read", bench->main_path);
   bench->version++;
   bench_start(result);
