@@ -34,6 +34,10 @@
   X(blocks_scanned, "blocks whose bytes a kernel read")                               \
   X(blocks_by_position, "blocks with few rows left, looked at one by one")            \
   X(units_verified, "units whose checksum was compared")                              \
+  X(cache_hits, "blocks found in the block cache")                                    \
+  X(cache_misses, "blocks read or decoded")                                           \
+  X(cache_evictions, "blocks that had to leave the block cache")                      \
+  X(cache_bypasses, "blocks that found no room in the block cache")                   \
   X(kernel_scalar, "kernel calls through the scalar table")                           \
   X(kernel_avx2, "kernel calls through the AVX2 table")                               \
   X(kernel_avx512, "kernel calls through the AVX-512 table")                          \

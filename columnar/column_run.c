@@ -260,6 +260,23 @@ void column_run_close(ColumnRun *run) {
   memory_release(run);
 }
 
+static uint64_t segment_memory(Segment *s) {
+  const SegmentOpen *o = atomic_load_explicit(&s->opened, memory_order_acquire);
+  if (!o) return 0;
+  uint32_t chunks = segment_chunk_count(s);
+  uint64_t bytes = sizeof *o + chunks * sizeof o->chunks[0];
+  for (uint32_t i = 0; i < chunks; i++)
+    if (atomic_load_explicit(&o->chunks[i], memory_order_acquire)) bytes += sizeof(ChunkSlot);
+  uint64_t fences = 4 * ((uint64_t)s->block_count + 1);
+  return o->copies ? bytes + fences + load_u32(o->fence_table + fences - 4) + o->filter_bytes : bytes;
+}
+
+uint64_t column_run_memory(const ColumnRun *run) {
+  uint64_t bytes = sizeof *run + sizeof *run->index + run->index->arena.bytes_held;
+  for (uint32_t i = 0; i < run->segment_count; i++) bytes += segment_memory(&run->segments[i]);
+  return bytes;
+}
+
 /* ---- what the directory answers ---- */
 
 bool column_run_has(const ColumnRun *run, uint32_t column) { return run->index->stored[column] != COLUMN_ABSENT; }

@@ -109,6 +109,8 @@ typedef struct ChunkPlace {
 Status column_run_open(const void *directory, size_t length, const RunSources *sources, const Schema *schema,
                        const Value *defaults, ColumnRun **run) MUST_CHECK;
 void column_run_close(ColumnRun *run); /* NULL is allowed */
+/* Bytes of memory that an open run holds; any thread. */
+uint64_t column_run_memory(const ColumnRun *run);
 
 /* The fields below are constant after column_run_open, except `number`. */
 struct ColumnRun {

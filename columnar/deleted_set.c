@@ -10,9 +10,14 @@ enum { BLOCKS_WORDS = BLOCK_ROWS / 64 };
 
 /* ---- the rows of one segment ---- */
 
+static size_t rows_bytes(uint32_t count, bool is_bitmap) {
+  return sizeof(DeletedRows) + (is_bitmap ? DELETED_WORDS * sizeof(uint64_t) : count * sizeof(uint16_t));
+}
+
+uint64_t deleted_rows_memory(const DeletedRows *rows) { return rows_bytes(rows->count, rows->is_bitmap); }
+
 static DeletedRows *rows_allocate(uint32_t count, bool is_bitmap) {
-  size_t payload = is_bitmap ? DELETED_WORDS * sizeof(uint64_t) : count * sizeof(uint16_t);
-  DeletedRows *rows = memory_allocate(sizeof *rows + payload);
+  DeletedRows *rows = memory_allocate(rows_bytes(count, is_bitmap));
   if (!rows) return NULL;
   atomic_init(&rows->references, 1);
   rows->count = count;

@@ -65,6 +65,8 @@ static inline uint32_t deleted_set_segment_count(const DeletedSet *set, uint32_t
   const DeletedRows *rows = deleted_set_rows(set, segment);
   return rows ? rows->count : 0;
 }
+/* Bytes of memory that they take. */
+uint64_t deleted_rows_memory(const DeletedRows *rows);
 bool deleted_rows_contain(const DeletedRows *rows, uint32_t row);
 static inline bool deleted_set_contains(const DeletedSet *set, uint32_t segment, uint32_t row) {
   const DeletedRows *rows = deleted_set_rows(set, segment);

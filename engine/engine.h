@@ -40,8 +40,9 @@ typedef struct StoreOptions {
   uint64_t log_bytes; /* capacity of the ring at its birth; 0: LOG_BYTES_DEFAULT; a multiple of 4096, at least 64 KiB */
   bool no_background; /* no thread of the store's own: session_maintain does the work, and commits that need room */
   bool no_map;        /* read through the block cache instead of mapping */
-  uint64_t grace_ms;  /* how long an expired row stays before background work reclaims it; 0: a day */
-  bool create_only;   /* fail with KVSTORE_BUSY when the file is there */
+  uint64_t cache_bytes; /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
+  uint64_t grace_ms;    /* how long an expired row stays before background work reclaims it; 0: a day */
+  bool create_only;     /* fail with KVSTORE_BUSY when the file is there */
 } StoreOptions;
 
 /* Opens the store at `path` (NULL: in memory), makes it when missing (and not read_only), recovers it when its last
@@ -174,5 +175,16 @@ typedef struct StoreInfo {
   uint32_t format;
 } StoreInfo;
 Status session_info(Session *session, StoreInfo *out) MUST_CHECK;
+
+typedef struct MemoryUsage {
+  uint64_t delta_bytes;   /* rows that are not in runs yet, and their indexes */
+  uint64_t run_bytes;     /* what open runs keep: directories, fences, bits of what was verified */
+  uint64_t version_bytes; /* versions, manifests, locators, deleted sets, and the store itself */
+  uint64_t log_bytes;     /* the open transaction's record, and what was read ahead of the log */
+  uint64_t cache_bytes, cache_pinned_bytes, cache_bytes_max;
+  uint64_t mapped_bytes; /* of the file; no memory of the process's own */
+} MemoryUsage;
+/* What the store holds in this process. Each number is of one moment. */
+Status session_memory_usage(Session *session, MemoryUsage *out) MUST_CHECK;
 
 #endif

@@ -237,7 +237,8 @@ struct Store {
   WalWindow window;       /* read-ahead of the follower */
   uint32_t next_family_id;
   _Atomic uint64_t applied_sequence;
-  Transaction transaction; /* of the holder of the write word or mutex */
+  Transaction transaction;      /* of the holder of the write word or mutex */
+  _Atomic uint64_t record_held; /* bytes of the transaction's record, for who asks what is held */
   uint32_t transaction_number;
 
   uint64_t rows_unasked;            /* of tables, written since the thread was last asked to resolve; under the mutex */

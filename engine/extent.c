@@ -12,16 +12,23 @@ enum { WRITE_PIECE = 1 << 20 }; /* writeback is started every MiB, so that a syn
 typedef struct ExtentState {
   Extent extent;
   StoreFile *file;
+  uint64_t number;                /* in the cache */
   _Atomic(const uint8_t *) table; /* the unit table, once its own checksum was right */
   uint8_t *own_table;             /* read, not mapped */
   void *own_map;                  /* an extent across windows is mapped by itself */
   uint64_t own_map_length;
 } ExtentState;
 
-Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], bool no_map) {
+Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], bool no_map, uint64_t cache_bytes) {
   memset(f, 0, sizeof *f);
+  BlockCache *cache = NULL;
+  TRY(block_cache_create(cache_bytes, &cache));
   f->windows = memory_allocate_zeroed(STORE_WINDOWS_MAX * sizeof *f->windows);
-  if (!f->windows) return status_nomem();
+  if (!f->windows) {
+    block_cache_destroy(cache);
+    return status_nomem();
+  }
+  f->cache = cache;
   f->file = file;
   f->seed = checksum64(store_id, 16, 0);
   f->no_map = no_map;
@@ -36,9 +43,21 @@ void store_file_close(StoreFile *f) {
     if (window) os_unmap(f->file, window, WINDOW_BYTES);
   }
   memory_release((void *)f->windows);
+  block_cache_destroy(f->cache);
   mutex_destroy(&f->lock);
   os_close(f->file);
   memset(f, 0, sizeof *f);
+}
+
+Status store_file_mapped(StoreFile *f, uint64_t *bytes) {
+  OsStat stat;
+  *bytes = 0;
+  TRY(os_stat_file(f->file, &stat));
+  for (uint64_t i = 0; i * WINDOW_BYTES < stat.size && i < STORE_WINDOWS_MAX; i++) {
+    uint64_t left = stat.size - i * WINDOW_BYTES;
+    if (atomic_load_explicit(&f->windows[i], memory_order_acquire)) *bytes += left < WINDOW_BYTES ? left : WINDOW_BYTES;
+  }
+  return KVSTORE_OK;
 }
 
 static Status map_window(StoreFile *f, uint64_t index, uint8_t **out) {
@@ -168,21 +187,28 @@ static Status block_mapped(Source *source, ExtentState *state, uint64_t first, u
   return KVSTORE_OK;
 }
 
-/* Not mapped: reads the units into memory that the pin owns. */
-static Status block_read(ExtentState *state, uint64_t first, uint64_t last, const uint8_t *table, uint8_t **out) {
-  const Extent *e = &state->extent;
-  size_t length = (size_t)((last - first) * UNIT_BYTES) + unit_length(e, last);
-  uint8_t *bytes = memory_allocate_aligned(CHUNK_ALIGNMENT, length + CHUNK_PADDING);
-  if (!bytes) return status_nomem();
-  memset(bytes + length, 0, CHUNK_PADDING);
-  Status status = os_read_exactly(state->file->file, e->offset + first * UNIT_BYTES, bytes, length);
-  for (uint64_t u = first; u <= last && status == KVSTORE_OK; u++)
-    status = verify_unit(state->file, e, table, u, bytes + (u - first) * UNIT_BYTES);
-  if (status == KVSTORE_OK)
-    *out = bytes;
-  else
-    memory_release_aligned(bytes);
-  return status;
+/* Units that are not mapped, on their way into the cache. */
+typedef struct UnitsRead {
+  ExtentState *state;
+  const uint8_t *table;
+  uint64_t first, last;
+} UnitsRead;
+
+static Status read_units(void *context, uint8_t *bytes, size_t length) {
+  const UnitsRead *r = context;
+  const Extent *e = &r->state->extent;
+  TRY(os_read_exactly(r->state->file->file, e->offset + r->first * UNIT_BYTES, bytes, length));
+  for (uint64_t u = r->first; u <= r->last; u++)
+    TRY(verify_unit(r->state->file, e, r->table, u, bytes + (u - r->first) * UNIT_BYTES));
+  return KVSTORE_OK;
+}
+
+static Status block_cached(ExtentState *state, uint64_t first, uint64_t last, const uint8_t *table, CacheBlock **out) {
+  UnitsRead read = { state, table, first, last };
+  CacheFill fill = { read_units, &read };
+  CacheKey key = { state->number, (uint32_t)first, (uint32_t)(last - first + 1) };
+  size_t length = (size_t)((last - first) * UNIT_BYTES) + unit_length(&state->extent, last);
+  return block_cache_get(state->file->cache, &key, length, &fill, out);
 }
 
 static Status extent_block(Source *source, uint64_t offset, size_t length, const uint8_t **bytes, SourcePin *pin) {
@@ -202,16 +228,16 @@ static Status extent_block(Source *source, uint64_t offset, size_t length, const
     *bytes = source->base + offset;
     return KVSTORE_OK;
   }
-  uint8_t *own = NULL;
-  TRY(block_read(state, first, last, table, &own));
-  pin->cached = own;
-  *bytes = own + (offset - first * UNIT_BYTES);
+  CacheBlock *block = NULL;
+  TRY(block_cached(state, first, last, table, &block));
+  pin->cached = block;
+  *bytes = cache_block_bytes(block) + (offset - first * UNIT_BYTES);
   return KVSTORE_OK;
 }
 
 static void extent_block_release(Source *source, SourcePin *pin) {
   (void)source;
-  memory_release_aligned(pin->cached);
+  block_cache_release(pin->cached);
   pin->cached = NULL;
 }
 
@@ -235,6 +261,7 @@ static Status map_extent(StoreFile *f, ExtentState *state, const uint8_t **base)
 static Status open_source(StoreFile *f, const Extent *extent, ExtentState *state, Source *source) {
   state->extent = *extent;
   state->file = f;
+  state->number = block_cache_number(f->cache);
   atomic_init(&state->table, NULL);
   source->methods = &extent_methods;
   source->context = state;
@@ -269,6 +296,17 @@ void extent_sources_close(ExtentSources *s) {
   memory_release(s->run.sources);
   memory_release(s->states);
   memset(s, 0, sizeof *s);
+}
+
+uint64_t extent_sources_memory(const ExtentSources *s) {
+  uint64_t bytes = s->run.count * (sizeof *s->run.sources + sizeof *s->states);
+  for (uint32_t i = 0; i < s->run.count; i++) {
+    uint64_t units = extent_unit_count(s->states[i].extent.length);
+    if (s->run.sources[i].verified) bytes += ((units + 63) / 64 + 1) * sizeof(uint64_t);
+    if (!s->run.sources[i].base && atomic_load_explicit(&s->states[i].table, memory_order_acquire))
+      bytes += units * UNIT_TAG_BYTES;
+  }
+  return bytes;
 }
 
 Status extent_sources_check(ExtentSources *s) {

@@ -16,6 +16,7 @@
 
 #include "base/status.h"
 #include "engine/manifest.h"
+#include "os/block_cache.h"
 #include "os/os.h"
 #include "os/source.h"
 #include "os/thread.h"
@@ -27,13 +28,19 @@ typedef struct StoreFile {
   OsFile *file;
   uint64_t seed; /* of the store id */
   bool no_map;
-  Mutex lock; /* guards the mapping of windows */
+  BlockCache *cache; /* units of what is not mapped, frames of what is packed */
+  Mutex lock;        /* guards the mapping of windows */
   _Atomic(uint8_t *) *windows;
 } StoreFile;
 
-Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], bool no_map) MUST_CHECK;
+/* `cache_bytes`: the bound of its block cache. */
+Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], bool no_map,
+                       uint64_t cache_bytes) MUST_CHECK;
 /* Unmaps everything and closes the file. Safe on a zeroed one. */
 void store_file_close(StoreFile *f);
+
+/* How much of the file is mapped. */
+Status store_file_mapped(StoreFile *f, uint64_t *bytes) MUST_CHECK;
 
 /* Writes the data and the unit table of an extent whose id, offset and length are set; sets its checksum. No sync. */
 Status extent_write(StoreFile *f, const uint8_t *bytes, Extent *extent) MUST_CHECK;
@@ -49,6 +56,8 @@ typedef struct ExtentSources {
 
 Status extent_sources_open(StoreFile *f, const Extent *extents, uint32_t count, ExtentSources *out) MUST_CHECK;
 void extent_sources_close(ExtentSources *s);
+/* Bytes of memory that they hold; any thread. */
+uint64_t extent_sources_memory(const ExtentSources *s);
 /* Verifies every unit of every extent, also those verified before: reads the bytes that are in the file now. */
 Status extent_sources_check(ExtentSources *s) MUST_CHECK;
 

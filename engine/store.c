@@ -498,7 +498,9 @@ static Status read_locked(Store *store, OsFile *file, const StoreOptions *option
 
 static Status open_alone(Store *store, OsFile *file, const StoreOptions *options) {
   Status status = read_locked(store, file, options);
-  if (status == KVSTORE_OK) status = store_file_open(&store->file, file, store->superblock.store_id, options->no_map);
+  uint64_t cache_bytes = options->cache_bytes ? options->cache_bytes : BLOCK_CACHE_BYTES_DEFAULT;
+  if (status == KVSTORE_OK)
+    status = store_file_open(&store->file, file, store->superblock.store_id, options->no_map, cache_bytes);
   if (status != KVSTORE_OK) {
     os_close(file);
     return status;

@@ -107,8 +107,14 @@ void transaction_start(Store *store, Session *session, bool autocommit) {
   t->owner = session;
 }
 
+/* The record belongs to the writer alone: others read its size here. */
+static void note_record(Store *store) {
+  atomic_store_explicit(&store->record_held, store->transaction.record.capacity, memory_order_relaxed);
+}
+
 static void statement_start(Store *store) {
   Transaction *t = &store->transaction;
+  note_record(store);
   t->spilled = false;
   t->statement = (struct Savepoint){ t->record.length, t->touched_count,      t->undo_count,   t->row_id_count,
                                      t->next_sequence, store->next_family_id, t->shape_changed };
@@ -122,6 +128,7 @@ void transaction_finish(Store *store) {
   for (size_t i = 0; i < t->undo_count; i++) delta_release(t->undo[i].delta);
   t->touched_count = t->undo_count = t->row_id_count = 0;
   if (t->record.capacity > RECORD_KEEP_BYTES) buffer_release(&t->record);
+  note_record(store);
   space_job_end(&t->space);
   t->owner = NULL;
 }

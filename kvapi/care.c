@@ -113,6 +113,32 @@ static Status fill_info(KVStore *kv, KVStoreInfo *out) {
   return KVSTORE_OK;
 }
 
+static Status fill_memory_usage(KVStore *kv, KVStoreMemoryUsage *out) {
+  MemoryUsage usage;
+  if (!out) return bad_argument("the place for the memory usage is NULL");
+  if (out->struct_size != sizeof *out)
+    return bad_argument("struct_size is not set: begin with KVSTORE_MEMORY_USAGE_INIT");
+  *out = (KVStoreMemoryUsage)KVSTORE_MEMORY_USAGE_INIT;
+  TRY(session_memory_usage(kv->session, &usage));
+  out->delta_bytes = usage.delta_bytes;
+  out->run_bytes = usage.run_bytes;
+  out->version_bytes = usage.version_bytes;
+  out->log_bytes = usage.log_bytes;
+  out->cache_bytes = usage.cache_bytes;
+  out->cache_pinned_bytes = usage.cache_pinned_bytes;
+  out->cache_bytes_max = usage.cache_bytes_max;
+  out->total_bytes = usage.delta_bytes + usage.run_bytes + usage.version_bytes + usage.log_bytes + usage.cache_bytes +
+                     usage.cache_pinned_bytes;
+  out->mapped_bytes = usage.mapped_bytes;
+  return KVSTORE_OK;
+}
+
+int kvstore_memory_usage(KVStore *kv, KVStoreMemoryUsage *usage) {
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  return handle_leave(kv, fill_memory_usage(kv, usage));
+}
+
 int kvstore_info(KVStore *kv, KVStoreInfo *info) {
   Status status = handle_enter(kv);
   if (status != KVSTORE_OK) return handle_refuse(kv, status);

@@ -62,6 +62,7 @@ static Status read_config(const KVStoreConfig *config, KVStoreOptions *out) {
   out->read_only = config->readOnly;
   out->busy_timeout_ms = (uint32_t)config->busyTimeout;
   out->checkpoint_commits = (uint32_t)config->walSizeLimit;
+  out->cache_bytes = (uint64_t)config->cacheSize * (config->pageSize ? (uint64_t)config->pageSize : PAGE_BYTES);
   return check_options(out);
 }
 
@@ -78,6 +79,7 @@ static Status open_session(const char *path, const KVStoreOptions *o, KVStore **
                            .no_background = o->background_off != 0,
                            .no_map = o->map_off != 0,
                            .grace_ms = o->grace_ms,
+                           .cache_bytes = o->cache_bytes,
                            .create_only = o->create_only != 0 };
   Session *session = NULL;
   TRY(session_open(path, &options, &session));

@@ -88,6 +88,8 @@ Status row_run_writer_finish(RowRunWriter *writer, Buffer *directory, RowRunSumm
  * there. */
 Status row_run_open(const void *directory, size_t length, const RunSources *sources, RowRun **run) MUST_CHECK;
 void row_run_close(RowRun *run); /* NULL is allowed */
+/* Bytes of memory that an open run holds. */
+uint64_t row_run_memory(const RowRun *run);
 /* Borrowed, as long as the run. */
 const RowRunSummary *row_run_summary(const RowRun *run);
 

@@ -182,6 +182,8 @@ void row_run_close(RowRun *run) {
   memory_release(run);
 }
 
+uint64_t row_run_memory(const RowRun *run) { return sizeof *run + run->arena.bytes_held; }
+
 const RowRunSummary *row_run_summary(const RowRun *run) { return &run->summary; }
 
 /* ---- rows in place ---- */

@@ -80,8 +80,8 @@ typedef struct KVStoreConfig KVStoreConfig;
 struct KVStoreConfig {
   int journalMode;    /* KVSTORE_JOURNAL_* */
   int syncLevel;      /* KVSTORE_SYNC_* */
-  int cacheSize;      /* pages of cache; accepted and unused: files are mapped */
-  int pageSize;       /* bytes; accepted and unused: pages have 4,096 */
+  int cacheSize;      /* bound of the block cache, in pages of pageSize bytes; 0: 2,000 (cache_bytes below) */
+  int pageSize;       /* bytes, for cacheSize alone: pages of the file have 4,096, whatever this says; 0: 4,096 */
   int readOnly;       /* not 0: reads only; a missing file is an error, and nothing is created */
   int busyTimeout;    /* milliseconds to wait for another handle's transaction; 0: not at all */
   int walSizeLimit;   /* checkpoints after so many commits of this handle; 0: when the log asks for it */
@@ -116,15 +116,20 @@ typedef struct KVStoreOptions {
   uint64_t log_bytes;       /* capacity of the log when it is made: a multiple of 4,096 from 64 KiB; 0: 64 MiB */
   uint64_t grace_ms;        /* how long an expired row stays before background work reclaims it; 0: a day */
   uint32_t checkpoint_commits; /* checkpoints after so many commits of this handle; 0: when the log asks for it */
-  int map_off;                 /* not 0: reads through a cache instead of mapping the file */
+  int map_off;                 /* not 0: reads through the block cache instead of mapping the file */
   int create_only;             /* not 0: KVSTORE_BUSY when the file is there already */
   int reserved;                /* 0 */
+  /* Bound of the store's block cache, bytes; 0: 2,000 pages of 4,096. It holds what is read when the file is not mapped
+   * (map_off) and what was decoded: units of 16 KiB and longer pieces, up to a quarter of it each. What finds no room
+   * is read each time; a cache below 66 KiB keeps nothing. Blocks that a call or an iterator stands on may come on top
+   * of it. */
+  uint64_t cache_bytes;
 } KVStoreOptions;
 #define KVSTORE_OPTIONS_INIT \
-  { sizeof(KVStoreOptions), KVSTORE_JOURNAL_WAL, KVSTORE_SYNC_NORMAL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(KVStoreOptions), KVSTORE_JOURNAL_WAL, KVSTORE_SYNC_NORMAL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* As kvstore_open_v2, with options (NULL: KVSTORE_OPTIONS_INIT). Where the store is open already in this process, what
- * concerns the whole store (journal, log, background, map, grace) is as its first opener chose. KVSTORE_UNSUPPORTED:
- * the struct is longer than this library's and its tail is not zero. */
+ * concerns the whole store (journal, log, background, map, cache, grace) is as its first opener chose.
+ * KVSTORE_UNSUPPORTED: the struct is longer than this library's and its tail is not zero. */
 KVSTORE_API int kvstore_open_with(const char *path, KVStore **kv, const KVStoreOptions *options);
 
 /* Another handle on the same store, with the same configuration, its own transaction, messages and statistics. O(1);
@@ -330,6 +335,30 @@ typedef struct KVStoreInfo {
   { sizeof(KVStoreInfo), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* Facts about the whole store. */
 KVSTORE_API int kvstore_info(KVStore *kv, KVStoreInfo *info);
+
+/* Memory that the store holds in this process, bytes, all its handles together.
+ *
+ * Rows that were committed and not yet flushed lie in memory and in the log, which is bounded: at half of it, or at
+ * 64 MiB or 65,536 rows of a family, they are flushed, and a writer who comes to its end waits. So all that is held
+ * stays below
+ *     cache_bytes_max + 6 * log_bytes (of the options) + 32 MiB + a hundredth of the file
+ * whatever is written and read, leaving out what open iterators, snapshots and other calls keep, and values that pass
+ * by. */
+typedef struct KVStoreMemoryUsage {
+  size_t struct_size;          /* set by KVSTORE_MEMORY_USAGE_INIT */
+  uint64_t delta_bytes;        /* rows that are not in the file's runs yet, and their indexes */
+  uint64_t run_bytes;          /* what open runs keep in memory: directories, fences, bits of what was verified */
+  uint64_t version_bytes;      /* versions of the store, manifests, deleted sets, and the store itself */
+  uint64_t log_bytes;          /* the open transaction's record, and what was read ahead of the log */
+  uint64_t cache_bytes;        /* the block cache: at most cache_bytes_max */
+  uint64_t cache_pinned_bytes; /* blocks beside it that a call or an iterator stands on */
+  uint64_t cache_bytes_max;    /* its bound; not held */
+  uint64_t total_bytes;        /* all of the above but the bound */
+  uint64_t mapped_bytes;       /* of the file: the system's page cache, not the process's memory; not in the total */
+} KVStoreMemoryUsage;
+#define KVSTORE_MEMORY_USAGE_INIT \
+  { sizeof(KVStoreMemoryUsage), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+KVSTORE_API int kvstore_memory_usage(KVStore *kv, KVStoreMemoryUsage *usage);
 
 /* ---- memory ----
  * The allocator of everything that this library hands out. Any thread. */

@@ -599,3 +599,79 @@ TEST(kvstore, memory_comes_zeroed_and_is_copied_and_grown) {
   CHECK_INT(bytes[0], 0);
   snkv_free(bytes);
 }
+
+/* ---- memory ---- */
+
+static void fill_and_read(KVStore *kv) {
+  char key[16], value[200];
+  for (int i = 0; i < 3000; i++) {
+    (void)snprintf(key, sizeof key, "key%06d", i);
+    memset(value, 'a' + i % 26, sizeof value);
+    if (i % 500 == 0) CHECK_OK(kvstore_begin(kv, 1));
+    CHECK_OK(kvstore_put(kv, key, 9, value, sizeof value));
+    if (i % 500 == 499) CHECK_OK(kvstore_commit(kv));
+  }
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  for (int i = 0; i < 3000; i++) {
+    void *data = NULL;
+    int length = 0;
+    (void)snprintf(key, sizeof key, "key%06d", i * 7 % 3000);
+    CHECK_OK(kvstore_get(kv, key, 9, &data, &length));
+    CHECK_INT(length, sizeof value);
+    CHECK_INT(((char *)data)[199], 'a' + i * 7 % 3000 % 26);
+    kvstore_free(data);
+  }
+}
+
+/* "cacheSize: page cache size in pages" */
+TEST(kvstore, the_configured_cache_is_a_bound) {
+  KVStore *kv = NULL;
+  KVStoreMemoryUsage usage = KVSTORE_MEMORY_USAGE_INIT;
+  KVStoreConfig config = KVSTORE_CONFIG_DEFAULT;
+  CHECK_OK(kvstore_open_v2(path_of("store"), &kv, &config));
+  CHECK_OK(kvstore_memory_usage(kv, &usage));
+  CHECK_INT(usage.cache_bytes_max, 2000 * 4096);
+  CHECK_OK(kvstore_close(kv));
+  config.cacheSize = 0;
+  config.pageSize = 8192;
+  CHECK_OK(kvstore_open_v2(path_of("store"), &kv, &config));
+  CHECK_OK(kvstore_memory_usage(kv, &usage));
+  CHECK_INT(usage.cache_bytes_max, 2000 * 4096);
+  CHECK_OK(kvstore_close(kv));
+  config.cacheSize = 30;
+  CHECK_OK(kvstore_open_v2(path_of("store"), &kv, &config));
+  CHECK_OK(kvstore_memory_usage(kv, &usage));
+  CHECK_INT(usage.cache_bytes_max, 30 * 8192);
+  CHECK_OK(kvstore_close(kv));
+  config.cacheSize = -1;
+  CHECK_STATUS(kvstore_open_v2(path_of("store"), &kv, &config), KVSTORE_ERROR);
+
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.map_off = 1;
+  options.cache_bytes = 150000;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  fill_and_read(kv);
+  CHECK_OK(kvstore_memory_usage(kv, &usage));
+  CHECK(usage.cache_bytes > 100000);
+  CHECK(usage.cache_bytes <= 150000);
+  CHECK_INT(usage.cache_pinned_bytes, 0);
+  CHECK_INT(usage.mapped_bytes, 0);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvstore, memory_usage_adds_up_and_refuses_nonsense) {
+  KVStore *kv = open_store();
+  fill_and_read(kv);
+  put_text(kv, "one", "more");
+  KVStoreMemoryUsage u = KVSTORE_MEMORY_USAGE_INIT;
+  CHECK_OK(kvstore_memory_usage(kv, &u));
+  CHECK(u.delta_bytes > 0 && u.run_bytes > 0 && u.version_bytes > 0);
+  CHECK_INT(u.total_bytes,
+            u.delta_bytes + u.run_bytes + u.version_bytes + u.log_bytes + u.cache_bytes + u.cache_pinned_bytes);
+  CHECK(u.mapped_bytes >= 3000 * 200);
+  CHECK_STATUS(kvstore_memory_usage(kv, NULL), KVSTORE_ERROR);
+  CHECK_STATUS(kvstore_memory_usage(NULL, &u), KVSTORE_ERROR);
+  u.struct_size = 3;
+  CHECK_STATUS(kvstore_memory_usage(kv, &u), KVSTORE_ERROR);
+  CHECK_OK(kvstore_close(kv));
+}

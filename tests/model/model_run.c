@@ -590,6 +590,8 @@ uint64_t model_run(const ModelWorld *world, uint64_t seed, uint64_t operations) 
                                .sync_level = world->cut ? SYNC_FULL : SYNC_NORMAL,
                                .log_bytes = one_in(r, 3) ? UINT64_C(3) << 20 : (UINT64_C(64) << 10) << below(r, 2),
                                .no_background = true,
+                               .no_map = one_in(r, 4),
+                               .cache_bytes = one_in(r, 2) ? 0 : 200 << 10,
                                .grace_ms = r->check.reclaims ? 1 : UINT64_C(1) << 40 };
   model_create(&r->model);
   model_add_family(&r->model, one_in(r, 2) ? SHAPE_KV_TEXT : SHAPE_KV_MIXED, FAMILY_DEFAULT_ID, "default");
