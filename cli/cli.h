@@ -9,6 +9,7 @@
 #include <colonnade/kvtable.h>
 
 #include "cli/cli_arguments.h"
+#include "cli/cli_text.h"
 
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_NOT_FOUND = 2 };
 
@@ -18,7 +19,9 @@ typedef struct Cli {
   int aligned;          /* --format aligned */
   int read_only;        /* --read-only */
   int sync_level;       /* --sync */
+  int journal_mode;     /* --journal */
   uint32_t timeout_ms;  /* --timeout */
+  uint32_t wal_limit;   /* --wal-limit */
   KVStore *store;       /* NULL before cli_open; closed by the main function */
 } Cli;
 
@@ -30,19 +33,44 @@ typedef struct Command {
   const char *example;
   const OptionSpec *options; /* ends with a NULL name */
   size_t words_min, words_max;
+  int uses_family;                                  /* --cf means something to it */
+  int without_store;                                /* it opens none */
   int (*run)(Cli *cli, const Arguments *arguments); /* gives the exit code */
 } Command;
 
-extern const Command command_put, command_get, command_del, command_exists, command_scan, command_count;
+extern const Command command_put, command_get, command_del, command_exists, command_list, command_scan, command_count,
+  command_clear, command_set_if_absent, command_ttl, command_purge, command_txn, command_cf;
 extern const Command command_import, command_query, command_get_row, command_insert, command_upsert, command_update,
   command_delete_row, command_drop;
-extern const Command command_tables, command_info, command_check;
+extern const Command command_tables, command_info, command_stats, command_check, command_sync, command_checkpoint,
+  command_completion, command_manual;
+
+/* Every command, in the order of the help; and the options that all of them take. */
+extern const Command *const cli_commands[];
+extern const size_t cli_command_count;
+extern const OptionSpec cli_global_options[];
+/* The heading of the group that `command` begins, or NULL. */
+const char *cli_group(const Command *command);
 
 /* A store that is missing is made with CLI_OPEN_CREATE, and is a failure without. With CLI_OPEN_READ the store does no
  * work of its own in the background: a question is answered, and nothing else happens to the file. */
 typedef enum CliOpen { CLI_OPEN_READ, CLI_OPEN_WRITE, CLI_OPEN_CREATE } CliOpen;
 /* Opens cli->database. CLI_DONE, or the exit code after a message. */
 int cli_open(Cli *cli, CliOpen how);
+/* Opens the store and the family of --cf; a missing family is made when the store may be made too. */
+int cli_open_family(Cli *cli, const Arguments *arguments, CliOpen how, KVColumnFamily **family);
+/* The family in the open store: `name` NULL is the default one; a missing one is made when `create` is not 0. */
+int cli_find_family(Cli *cli, const char *name, int create, KVColumnFamily **family);
+/* Whether a key has a length that no key has; says so. */
+int cli_not_a_key(const char *key, size_t length);
+/* With --format json: {"member": true}. Gives CLI_DONE. */
+int cli_say_done(const Cli *cli, const char *member);
+/* The number alone, or {"member": number}. Gives CLI_DONE. */
+int cli_say_number(const Cli *cli, const char *member, uint64_t number);
+/* When a key is to expire; 0: never. */
+int64_t cli_expiry_in(uint64_t seconds);
+#define CLI_TTL_SECONDS_MAX UINT64_C(3153600000) /* a hundred years */
+
 /* Opens a table of the open store. CLI_DONE, or the exit code after a message. */
 int cli_open_table(Cli *cli, const char *name, KVTable **table);
 

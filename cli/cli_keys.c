@@ -1,4 +1,4 @@
-/* cli_keys.c - keys and values: put, get, del, exists, scan, count. */
+/* cli_keys.c - keys and values: put, get, del, exists, list, scan, count. */
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -10,34 +10,6 @@
 #include "cli/cli_json.h"
 #include "cli/cli_text.h"
 
-#define FAMILY_OPTION \
-  { "cf", "FAMILY", "the family of keys (default: the store's own)" }
-#define TTL_SECONDS_MAX UINT64_C(3153600000) /* a hundred years */
-
-/* Opens the store and the family; a missing family is made when the store may be made too. */
-static int open_family(Cli *cli, const Arguments *arguments, CliOpen how, KVColumnFamily **family) {
-  *family = NULL;
-  int result = cli_open(cli, how);
-  if (result) return result;
-  const char *name = arguments_text(arguments, "cf");
-  if (!name) {
-    int code = kvstore_cf_get_default(cli->store, family);
-    return code == KVSTORE_OK ? CLI_DONE : cli_fail_store(cli, code, NULL);
-  }
-  int code = kvstore_cf_open(cli->store, name, family);
-  if (code == KVSTORE_NOTFOUND && how == CLI_OPEN_CREATE) code = kvstore_cf_create(cli->store, name, family);
-  if (code == KVSTORE_NOTFOUND) return cli_not_found("there is no family %s; put --cf %s makes it", name, name);
-  if (code == KVSTORE_SCHEMA) return cli_fail("%s is a table; query, get-row and upsert work on tables", name);
-  return code == KVSTORE_OK ? CLI_DONE : cli_fail_store(cli, code, name);
-}
-
-static int not_a_key(const char *key, size_t length) {
-  if (length && length <= KVSTORE_KEY_BYTES_MAX) return 0;
-  cli_fail("a key has 1 to %d bytes, and %.16s%s has %zu", KVSTORE_KEY_BYTES_MAX, length ? key : "this one",
-           length > 16 ? "..." : "", length);
-  return 1;
-}
-
 /* ---- put ---- */
 
 typedef struct PutLines {
@@ -48,11 +20,9 @@ typedef struct PutLines {
   Text echoes; /* keys of the open transaction */
 } PutLines;
 
-static int64_t expiry_in(uint64_t seconds) { return seconds ? kvstore_now_ms() + (int64_t)(seconds * 1000) : 0; }
-
 static int put_pair(KVColumnFamily *family, const char *key, size_t key_length, const char *value, size_t value_length,
                     uint64_t ttl_seconds) {
-  int64_t expire_ms = expiry_in(ttl_seconds);
+  int64_t expire_ms = cli_expiry_in(ttl_seconds);
   if (expire_ms) return kvstore_cf_put_ttl(family, key, (int)key_length, value, (int)value_length, expire_ms);
   return kvstore_cf_put(family, key, (int)key_length, value, (int)value_length);
 }
@@ -77,7 +47,7 @@ static int put_line(PutLines *lines, const char *line, size_t length) {
   if (!tab) return cli_fail("line %" PRIu64 " has no tab between key and value", lines->count + 1);
   size_t key_length = (size_t)(tab - line);
   size_t value_length = length - key_length - 1;
-  if (not_a_key(line, key_length)) return CLI_FAILED;
+  if (cli_not_a_key(line, key_length)) return CLI_FAILED;
   if (value_length > INT_MAX) return cli_fail("the value of line %" PRIu64 " is too long", lines->count + 1);
   int code = KVSTORE_OK;
   if (!lines->pending && lines->batch > 1) code = kvstore_begin(lines->cli->store, 1);
@@ -118,31 +88,22 @@ static int put_from_input(Cli *cli, KVColumnFamily *family, const Arguments *arg
   return result;
 }
 
-static int report_done(const Cli *cli, const char *member) {
-  if (!cli->json) return CLI_DONE;
-  Json json = { .file = stdout };
-  json_open_object(&json, NULL);
-  json_bool(&json, member, 1);
-  json_close(&json);
-  return CLI_DONE;
-}
-
 static int run_put(Cli *cli, const Arguments *arguments) {
   int from_input = arguments_has(arguments, "stdin");
   uint64_t ttl_seconds = 0;
-  if (arguments_number(arguments, "ttl", 1, TTL_SECONDS_MAX, &ttl_seconds)) return CLI_FAILED;
+  if (arguments_number(arguments, "ttl", 1, CLI_TTL_SECONDS_MAX, &ttl_seconds)) return CLI_FAILED;
   if (from_input ? arguments->word_count != 0 : arguments->word_count != 2)
     return cli_fail("put takes a key and a value, or --stdin and neither");
   const char *key = from_input ? "" : arguments->words[0];
-  if (!from_input && not_a_key(key, strlen(key))) return CLI_FAILED;
+  if (!from_input && cli_not_a_key(key, strlen(key))) return CLI_FAILED;
   KVColumnFamily *family;
-  int result = open_family(cli, arguments, CLI_OPEN_CREATE, &family);
+  int result = cli_open_family(cli, arguments, CLI_OPEN_CREATE, &family);
   if (!result && from_input) {
     result = put_from_input(cli, family, arguments, ttl_seconds);
   } else if (!result) {
     const char *value = arguments->words[1];
     int code = put_pair(family, key, strlen(key), value, strlen(value), ttl_seconds);
-    result = code == KVSTORE_OK ? report_done(cli, "stored") : cli_fail_store(cli, code, "the value was not stored");
+    result = code == KVSTORE_OK ? cli_say_done(cli, "stored") : cli_fail_store(cli, code, "the value was not stored");
   }
   kvstore_cf_close(family);
   return result;
@@ -179,7 +140,7 @@ static void print_value(const Cli *cli, const Arguments *arguments, const void *
 
 static int run_get(Cli *cli, const Arguments *arguments) {
   KVColumnFamily *family;
-  int result = open_family(cli, arguments, CLI_OPEN_READ, &family);
+  int result = cli_open_family(cli, arguments, CLI_OPEN_READ, &family);
   if (!result) {
     const char *key = arguments->words[0];
     void *value;
@@ -199,14 +160,14 @@ static int run_get(Cli *cli, const Arguments *arguments) {
 
 static int run_del(Cli *cli, const Arguments *arguments) {
   KVColumnFamily *family;
-  int result = open_family(cli, arguments, CLI_OPEN_WRITE, &family);
+  int result = cli_open_family(cli, arguments, CLI_OPEN_WRITE, &family);
   if (!result) {
     const char *key = arguments->words[0];
     int code = kvstore_cf_delete(family, key, (int)strlen(key));
     if (code == KVSTORE_NOTFOUND) {
       result = cli_not_found("there is no key %s", key);
     } else {
-      result = code == KVSTORE_OK ? report_done(cli, "deleted") : cli_fail_store(cli, code, "the key was not deleted");
+      result = code == KVSTORE_OK ? cli_say_done(cli, "deleted") : cli_fail_store(cli, code, "the key was not deleted");
     }
   }
   kvstore_cf_close(family);
@@ -215,7 +176,7 @@ static int run_del(Cli *cli, const Arguments *arguments) {
 
 static int run_exists(Cli *cli, const Arguments *arguments) {
   KVColumnFamily *family;
-  int result = open_family(cli, arguments, CLI_OPEN_READ, &family);
+  int result = cli_open_family(cli, arguments, CLI_OPEN_READ, &family);
   if (!result) {
     const char *key = arguments->words[0];
     int exists = 0;
@@ -242,6 +203,9 @@ static int run_exists(Cli *cli, const Arguments *arguments) {
 
 static int open_iterator(Cli *cli, KVColumnFamily *family, const Arguments *arguments, KVIterator **iterator) {
   const char *prefix = arguments_text(arguments, "prefix");
+  if (prefix && arguments->word_count)
+    return cli_fail("one prefix is enough: %s, or --prefix %s", arguments->words[0], prefix);
+  if (arguments->word_count) prefix = arguments->words[0];
   int length = prefix ? (int)strlen(prefix) : 0;
   int reverse = arguments_has(arguments, "reverse");
   int code;
@@ -296,10 +260,11 @@ static int scan_output_row(ScanOutput *output, KVIterator *iterator) {
   int code = kvstore_iterator_key(iterator, &key, &key_length);
   if (code == KVSTORE_OK && output->with_values) code = kvstore_iterator_value(iterator, &value, &value_length);
   if (code != KVSTORE_OK) return code;
-  if (output->use_json) json_open_object(&output->json, NULL);
-  scan_output_cell(output, "key", key, key_length);
+  int as_object = output->use_json && output->with_values;
+  if (as_object) json_open_object(&output->json, NULL);
+  scan_output_cell(output, as_object ? "key" : NULL, key, key_length);
   if (output->with_values) scan_output_cell(output, "value", value, value_length);
-  if (output->use_json) json_close(&output->json);
+  if (as_object) json_close(&output->json);
   return KVSTORE_OK;
 }
 
@@ -312,17 +277,17 @@ static void scan_output_end(ScanOutput *output) {
   text_free(&output->cell);
 }
 
-static int run_scan(Cli *cli, const Arguments *arguments) {
+static int walk(Cli *cli, const Arguments *arguments, int with_values) {
   uint64_t limit = UINT64_MAX;
   if (arguments_number(arguments, "limit", 0, UINT64_MAX, &limit)) return CLI_FAILED;
   KVColumnFamily *family;
   KVIterator *iterator = NULL;
-  int result = open_family(cli, arguments, CLI_OPEN_READ, &family);
+  int result = cli_open_family(cli, arguments, CLI_OPEN_READ, &family);
   if (!result) result = open_iterator(cli, family, arguments, &iterator);
   if (!result) {
     int reverse = arguments_has(arguments, "reverse");
     ScanOutput output;
-    scan_output_begin(&output, cli, !arguments_has(arguments, "keys"));
+    scan_output_begin(&output, cli, with_values);
     int code = KVSTORE_OK;
     for (uint64_t i = 0; i < limit && code == KVSTORE_OK && !kvstore_iterator_eof(iterator); i++) {
       code = scan_output_row(&output, iterator);
@@ -336,10 +301,16 @@ static int run_scan(Cli *cli, const Arguments *arguments) {
   return result;
 }
 
+static int run_list(Cli *cli, const Arguments *arguments) { return walk(cli, arguments, 0); }
+
+static int run_scan(Cli *cli, const Arguments *arguments) {
+  return walk(cli, arguments, !arguments_has(arguments, "keys"));
+}
+
 static int run_count(Cli *cli, const Arguments *arguments) {
   KVColumnFamily *family;
   KVIterator *iterator = NULL;
-  int result = open_family(cli, arguments, CLI_OPEN_READ, &family);
+  int result = cli_open_family(cli, arguments, CLI_OPEN_READ, &family);
   if (!result) result = open_iterator(cli, family, arguments, &iterator);
   if (!result) {
     uint64_t count = 0;
@@ -350,13 +321,8 @@ static int run_count(Cli *cli, const Arguments *arguments) {
     }
     if (code != KVSTORE_OK) {
       result = cli_fail_store(cli, code, "the count ended early");
-    } else if (cli->json) {
-      Json json = { .file = stdout };
-      json_open_object(&json, NULL);
-      json_u64(&json, "count", count);
-      json_close(&json);
     } else {
-      printf("%" PRIu64 "\n", count);
+      cli_say_number(cli, "count", count);
     }
   }
   kvstore_iterator_close(iterator);
@@ -367,7 +333,6 @@ static int run_count(Cli *cli, const Arguments *arguments) {
 /* ---- the commands ---- */
 
 static const OptionSpec put_options[] = {
-  FAMILY_OPTION,
   { "ttl", "SECONDS", "the key is gone after so many seconds" },
   { "stdin", NULL, "read lines of key, tab, value from standard input" },
   { "batch", "N", "with --stdin: so many lines are stored together, all or nothing (default: 1)" },
@@ -384,11 +349,11 @@ const Command command_put = {
   .options = put_options,
   .words_min = 0,
   .words_max = 2,
+  .uses_family = 1,
   .run = run_put,
 };
 
 static const OptionSpec get_options[] = {
-  FAMILY_OPTION,
   { "raw", NULL, "the bytes of the value and nothing else" },
   { NULL, NULL, NULL },
 };
@@ -402,19 +367,20 @@ const Command command_get = {
   .options = get_options,
   .words_min = 1,
   .words_max = 1,
+  .uses_family = 1,
   .run = run_get,
 };
 
-static const OptionSpec family_options[] = { FAMILY_OPTION, { NULL, NULL, NULL } };
 const Command command_del = {
   .name = "del",
   .words = "KEY",
   .summary = "delete a key",
   .description = "Exits with 2 when there is no such key, or it has expired.",
   .example = "colonnade --db my.db del session:42 --cf sessions",
-  .options = family_options,
+  .options = NULL,
   .words_min = 1,
   .words_max = 1,
+  .uses_family = 1,
   .run = run_del,
 };
 const Command command_exists = {
@@ -423,48 +389,69 @@ const Command command_exists = {
   .summary = "say whether a key is there",
   .description = "Prints true and exits with 0, or prints false and exits with 2.",
   .example = "colonnade --db my.db exists session:42 --cf sessions",
-  .options = family_options,
+  .options = NULL,
   .words_min = 1,
   .words_max = 1,
+  .uses_family = 1,
   .run = run_exists,
 };
 
 static const OptionSpec scan_options[] = {
-  FAMILY_OPTION,
-  { "prefix", "TEXT", "only keys that begin with it" },
+  { "prefix", "TEXT", "the same as a word" },
   { "reverse", NULL, "from the last key to the first" },
   { "limit", "N", "at most so many" },
   { "keys", NULL, "without the values" },
   { NULL, NULL, NULL },
 };
+static const OptionSpec list_options[] = {
+  { "prefix", "TEXT", "the same as a word" },
+  { "reverse", NULL, "from the last key to the first" },
+  { "limit", "N", "at most so many" },
+  { NULL, NULL, NULL },
+};
+const Command command_list = {
+  .name = "list",
+  .words = "[PREFIX]",
+  .summary = "list keys in their order",
+  .description =
+    "One key a line: all, or those that begin with PREFIX. Expired keys are passed over. Control characters "
+    "inside are written as \\n, \\t, \\x1B.",
+  .example = "colonnade --db my.db list session: --cf sessions --limit 10",
+  .options = list_options,
+  .words_min = 0,
+  .words_max = 1,
+  .uses_family = 1,
+  .run = run_list,
+};
 const Command command_scan = {
   .name = "scan",
-  .words = "",
+  .words = "[PREFIX]",
   .summary = "list keys and values in the order of the keys",
-  .description =
-    "One pair a line, a tab between key and value. Expired keys are passed over. Line breaks and tabs inside "
-    "are written as \\n and \\t; --format json keeps every byte of text apart.",
-  .example = "colonnade --db my.db scan --cf sessions --prefix session: --limit 10",
+  .description = "One pair a line, a tab between key and value: all, or those whose key begins with PREFIX. Expired "
+                 "keys are passed over. Line breaks and tabs inside "
+                 "are written as \\n and \\t; --format json keeps every byte of text apart.",
+  .example = "colonnade --db my.db scan session: --cf sessions --limit 10",
   .options = scan_options,
   .words_min = 0,
-  .words_max = 0,
+  .words_max = 1,
+  .uses_family = 1,
   .run = run_scan,
 };
 
 static const OptionSpec count_options[] = {
-  FAMILY_OPTION,
-  { "prefix", "TEXT", "only keys that begin with it" },
+  { "prefix", "TEXT", "the same as a word" },
   { NULL, NULL, NULL },
 };
 const Command command_count = {
   .name = "count",
-  .words = "",
+  .words = "[PREFIX]",
   .summary = "count keys",
   .description = "Walks over the keys and counts those that are there now; expired ones are not. Rows of a table are "
                  "counted by query TABLE --count.",
-  .example = "colonnade --db my.db count --cf sessions --prefix session:",
+  .example = "colonnade --db my.db count session: --cf sessions",
   .options = count_options,
   .words_min = 0,
-  .words_max = 0,
+  .words_max = 1,
+  .uses_family = 1,
   .run = run_count,
 };

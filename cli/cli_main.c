@@ -1,5 +1,6 @@
 /* cli_main.c - the command line tool: global options, the command table, the help. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,19 +9,27 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "cli/cli_json.h"
 
-static const Command *const commands[] = {
-  &command_put,        &command_get,   &command_del,     &command_exists, &command_scan,   &command_count,
-  &command_import,     &command_query, &command_get_row, &command_insert, &command_upsert, &command_update,
-  &command_delete_row, &command_drop,  &command_tables,  &command_info,   &command_check,
+const Command *const cli_commands[] = {
+  &command_put,    &command_get,           &command_del,        &command_exists,     &command_list,   &command_scan,
+  &command_count,  &command_set_if_absent, &command_ttl,        &command_purge,      &command_clear,  &command_txn,
+  &command_cf,     &command_import,        &command_query,      &command_get_row,    &command_insert, &command_upsert,
+  &command_update, &command_delete_row,    &command_drop,       &command_tables,     &command_info,   &command_stats,
+  &command_check,  &command_sync,          &command_checkpoint, &command_completion, &command_manual,
 };
-static const size_t command_count_all = sizeof commands / sizeof commands[0];
+const size_t cli_command_count = sizeof cli_commands / sizeof cli_commands[0];
 
-static const OptionSpec global_options[] = {
+const OptionSpec cli_global_options[] = {
   { "db", "FILE", "the store: one file (needed)" },
+  { "cf", "FAMILY", "the family of keys (default: the store's own)" },
   { "format", "text|aligned|json", "how answers are written (default: text: aligned on a terminal, else with tabs)" },
   { "timeout", "MS", "how long to wait while another program writes (default: 5000)" },
   { "sync", "off|normal|full", "full: a write returns when it is on the disk (default: normal)" },
+  { "journal", "wal|delete", "where the log lies while the store is open (default: wal)" },
+  { "wal-limit", "N", "settle the log in the file after so many commits (default: when it asks for it)" },
+  { "cache-size", "PAGES", "memory for pages read from the file; files are mapped, and need none" },
+  { "page-size", "BYTES", "512 to 65536; accepted for old scripts: pages have 4096 bytes" },
   { "read-only", NULL, "refuse to write" },
   { "help", NULL, "this help; after a command, the help of that command" },
   { "version", NULL, "the version" },
@@ -85,6 +94,8 @@ int cli_open(Cli *cli, CliOpen how) {
   options.read_only = cli->read_only;
   options.background_off = how == CLI_OPEN_READ;
   options.sync_level = cli->sync_level;
+  options.journal_mode = cli->journal_mode;
+  options.checkpoint_commits = cli->wal_limit;
   options.busy_timeout_ms = cli->timeout_ms;
   int code = kvstore_open_with(cli->database, &cli->store, &options);
   if (code == KVSTORE_OK) return CLI_DONE;
@@ -97,7 +108,59 @@ int cli_open_table(Cli *cli, const char *name, KVTable **table) {
   return code == KVSTORE_OK ? CLI_DONE : cli_fail_store(cli, code, name);
 }
 
+int cli_find_family(Cli *cli, const char *name, int create, KVColumnFamily **family) {
+  *family = NULL;
+  int code = name ? kvstore_cf_open(cli->store, name, family) : kvstore_cf_get_default(cli->store, family);
+  if (code == KVSTORE_NOTFOUND && create) code = kvstore_cf_create(cli->store, name, family);
+  if (code == KVSTORE_NOTFOUND) return cli_not_found("there is no family %s; put --cf %s makes it", name, name);
+  if (code == KVSTORE_SCHEMA) return cli_fail("%s is a table; query, get-row and upsert work on tables", name);
+  return code == KVSTORE_OK ? CLI_DONE : cli_fail_store(cli, code, name);
+}
+
+int cli_open_family(Cli *cli, const Arguments *arguments, CliOpen how, KVColumnFamily **family) {
+  *family = NULL;
+  int result = cli_open(cli, how);
+  return result ? result : cli_find_family(cli, arguments_text(arguments, "cf"), how == CLI_OPEN_CREATE, family);
+}
+
+int cli_not_a_key(const char *key, size_t length) {
+  if (length && length <= KVSTORE_KEY_BYTES_MAX) return 0;
+  cli_fail("a key has 1 to %d bytes, and %.16s%s has %zu", KVSTORE_KEY_BYTES_MAX, length ? key : "this one",
+           length > 16 ? "..." : "", length);
+  return 1;
+}
+
+int64_t cli_expiry_in(uint64_t seconds) { return seconds ? kvstore_now_ms() + (int64_t)(seconds * 1000) : 0; }
+
+int cli_say_done(const Cli *cli, const char *member) {
+  if (!cli->json) return CLI_DONE;
+  Json json = { .file = stdout };
+  json_open_object(&json, NULL);
+  json_bool(&json, member, 1);
+  json_close(&json);
+  return CLI_DONE;
+}
+
+int cli_say_number(const Cli *cli, const char *member, uint64_t number) {
+  if (cli->json) {
+    Json json = { .file = stdout };
+    json_open_object(&json, NULL);
+    json_u64(&json, member, number);
+    json_close(&json);
+  } else {
+    printf("%" PRIu64 "\n", number);
+  }
+  return CLI_DONE;
+}
+
 /* ---- help ---- */
+
+const char *cli_group(const Command *command) {
+  if (command == &command_put) return "keys and values";
+  if (command == &command_import) return "tables";
+  if (command == &command_tables) return "the store";
+  return command == &command_completion ? "this program" : NULL;
+}
 
 static void print_options(const OptionSpec *options) {
   for (; options && options->name; options++) {
@@ -123,21 +186,19 @@ static int print_help(void) {
        "  colonnade --db my.db query flights --where \"dep_delay > 60 and carrier = 'UA'\" --count\n"
        "\n"
        "Commands (colonnade help COMMAND tells more, with an example):");
-  for (size_t i = 0; i < command_count_all; i++) {
-    if (commands[i] == &command_put) puts(" keys and values");
-    if (commands[i] == &command_import) puts(" tables");
-    if (commands[i] == &command_tables) puts(" the store");
-    printf("  %-12s %s\n", commands[i]->name, commands[i]->summary);
+  for (size_t i = 0; i < cli_command_count; i++) {
+    if (cli_group(cli_commands[i])) printf(" %s\n", cli_group(cli_commands[i]));
+    printf("  %-14s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
   }
   puts("\nOptions of every command:");
-  print_options(global_options);
+  print_options(cli_global_options);
   puts("\nExit codes: 0 done, 1 error, 2 not found.");
   return CLI_DONE;
 }
 
 static const Command *find_command(const char *name) {
-  for (size_t i = 0; i < command_count_all; i++)
-    if (strcmp(commands[i]->name, name) == 0) return commands[i];
+  for (size_t i = 0; i < cli_command_count; i++)
+    if (strcmp(cli_commands[i]->name, name) == 0) return cli_commands[i];
   return NULL;
 }
 
@@ -160,14 +221,18 @@ static void print_paragraph(const char *text) {
 }
 
 static int print_command_help(const Command *command) {
-  printf("colonnade %s: %s\n\nusage: colonnade --db FILE %s%s%s%s\n\n", command->name, command->summary, command->name,
-         *command->words ? " " : "", command->words, command->options ? " [options]" : "");
+  printf("colonnade %s: %s\n\nusage: colonnade%s %s%s%s%s\n\n", command->name, command->summary,
+         command->without_store ? "" : " --db FILE", command->name, *command->words ? " " : "", command->words,
+         command->options ? " [options]" : "");
   print_paragraph(command->description);
   printf("\nExample:\n  %s\n", command->example);
   if (command->options) {
     puts("\nOptions:");
     print_options(command->options);
   }
+  puts(command->uses_family
+         ? "\n--cf FAMILY chooses the family of keys. colonnade --help lists the options of every command."
+         : "\ncolonnade --help lists the options of every command.");
   return CLI_DONE;
 }
 
@@ -177,26 +242,53 @@ static int unknown_command(const char *name) {
 
 /* ---- running a command ---- */
 
+/* Reads the value of an option that is one of some words, apart by bars in its specification: its place among them into
+ * *choice, which stays when the option was not used. 0, or 1 after a message. */
+static int read_choice(const Arguments *arguments, const char *name, int *choice) {
+  const char *text = arguments_text(arguments, name);
+  if (!text) return 0;
+  const OptionSpec *option = cli_global_options;
+  while (strcmp(option->name, name) != 0) option++;
+  size_t length = strlen(text);
+  int place = 0;
+  for (const char *word = option->value;; place++) {
+    size_t word_length = strcspn(word, "|");
+    if (word_length == length && memcmp(word, text, length) == 0) {
+      *choice = place;
+      return 0;
+    }
+    if (!word[word_length]) break;
+    word += word_length + 1;
+  }
+  cli_fail("--%s is one of %s, not %s", name, option->value, text);
+  return 1;
+}
+
+/* Accepted so that a script for another tool of this kind runs; refused where no page could have that size. */
+static int read_page_size(const Arguments *arguments) {
+  uint64_t bytes = 4096;
+  if (arguments_number(arguments, "page-size", 512, 65536, &bytes)) return 1;
+  if ((bytes & (bytes - 1)) == 0) return 0;
+  cli_fail("--page-size %" PRIu64 ": a power of two is needed", bytes);
+  return 1;
+}
+
 static int read_globals(Cli *cli, const Arguments *arguments) {
+  int format = 0, sync = KVSTORE_SYNC_NORMAL, journal = 0;
+  uint64_t timeout = 5000, wal_limit = 0, cache_pages = 0;
+  if (read_choice(arguments, "format", &format) || read_choice(arguments, "sync", &sync) ||
+      read_choice(arguments, "journal", &journal) || arguments_number(arguments, "timeout", 0, 86400000, &timeout) ||
+      arguments_number(arguments, "wal-limit", 0, UINT32_MAX, &wal_limit) ||
+      arguments_number(arguments, "cache-size", 0, INT32_MAX, &cache_pages) || read_page_size(arguments))
+    return CLI_FAILED;
   cli->database = arguments_text(arguments, "db");
   cli->read_only = arguments_has(arguments, "read-only");
-  const char *format = arguments_text(arguments, "format");
-  cli->json = format && strcmp(format, "json") == 0;
-  cli->aligned = format && strcmp(format, "aligned") == 0;
-  if (format && !cli->json && !cli->aligned && strcmp(format, "text") != 0)
-    return cli_fail("--format is text, aligned or json, not %s", format);
-  const char *sync = arguments_text(arguments, "sync");
-  cli->sync_level = KVSTORE_SYNC_NORMAL;
-  if (sync && strcmp(sync, "off") == 0) {
-    cli->sync_level = KVSTORE_SYNC_OFF;
-  } else if (sync && strcmp(sync, "full") == 0) {
-    cli->sync_level = KVSTORE_SYNC_FULL;
-  } else if (sync && strcmp(sync, "normal") != 0) {
-    return cli_fail("--sync is off, normal or full, not %s", sync);
-  }
-  uint64_t timeout = 5000;
-  if (arguments_number(arguments, "timeout", 0, 86400000, &timeout)) return CLI_FAILED;
+  cli->aligned = format == 1;
+  cli->json = format == 2;
+  cli->sync_level = sync; /* off, normal, full: in the order of KVSTORE_SYNC_* */
+  cli->journal_mode = journal == 0 ? KVSTORE_JOURNAL_WAL : KVSTORE_JOURNAL_DELETE;
   cli->timeout_ms = (uint32_t)timeout;
+  cli->wal_limit = (uint32_t)wal_limit;
   return 0;
 }
 
@@ -214,9 +306,12 @@ static int run(const Command *command, const Arguments *arguments) {
   int result = read_globals(&cli, arguments);
   if (result) return result;
   if (arguments->word_count < command->words_min || arguments->word_count > command->words_max) {
-    return cli_fail("usage: colonnade --db FILE %s %s (colonnade help %s tells more)", command->name, command->words,
-                    command->name);
+    return cli_fail("usage: colonnade%s %s%s%s (colonnade help %s tells more)",
+                    command->without_store ? "" : " --db FILE", command->name, *command->words ? " " : "",
+                    command->words, command->name);
   }
+  if (arguments_has(arguments, "cf") && !command->uses_family)
+    return cli_fail("--cf means nothing to %s, which works on no family of keys", command->name);
   result = close_store(&cli, command->run(&cli, arguments));
   if (fflush(stdout) != 0 || ferror(stdout)) {
     if (errno != EPIPE) return cli_fail("the answer could not be written: %s", strerror(errno));
@@ -226,12 +321,12 @@ static int run(const Command *command, const Arguments *arguments) {
 
 static int run_line(int argc, char **argv) {
   const char *unknown;
-  const char *name = arguments_command(global_options, argc, argv, &unknown);
+  const char *name = arguments_command(cli_global_options, argc, argv, &unknown);
   int is_help = name && strcmp(name, "help") == 0;
   const Command *command = name ? find_command(name) : NULL;
   if (name && !command && !is_help) return unknown_command(name);
   Arguments arguments = { 0 };
-  int result = arguments_parse(global_options, command ? command->options : NULL, argc, argv, &arguments);
+  int result = arguments_parse(cli_global_options, command ? command->options : NULL, argc, argv, &arguments);
   if (result) {
     result = CLI_FAILED;
   } else if (arguments_has(&arguments, "version")) {

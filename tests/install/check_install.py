@@ -175,6 +175,9 @@ def check_cmake(installed, version):
 def check_program(installed):
     answer = installed.run_program(installed.root / "bin" / "colonnade", "--version", libraries=False)
     assert answer.startswith("colonnade "), answer
+    for place in ("share/man/man1/colonnade.1", "share/bash-completion/completions/colonnade",
+                  "share/zsh/site-functions/_colonnade", "share/fish/vendor_completions.d/colonnade.fish"):
+        assert "checkpoint" in (installed.root / place).read_text(), place
 
 
 def main():

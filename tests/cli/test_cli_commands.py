@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""From the command line: list, set-if-absent, ttl, purge, clear, cf, stats, sync, checkpoint; the global options."""
+
+import subprocess
+import time
+
+import cli_program
+from cli_program import CliTest
+
+
+class Lists(CliTest):
+    def test_keys_are_listed_in_order_by_prefix_and_backwards(self):
+        self.run_tool("put", "--stdin", stdin=b"b:2\tx\na:1\ty\nb:1\tz\nc\tw\n")
+        self.assertEqual(self.text("list"), "a:1\nb:1\nb:2\nc\n")
+        self.assertEqual(self.json("list"), ["a:1", "b:1", "b:2", "c"])
+        self.assertEqual(self.json("list", "b:"), ["b:1", "b:2"])
+        self.assertEqual(self.json("list", "--prefix", "b:", "--reverse"), ["b:2", "b:1"])
+        self.assertEqual(self.json("list", "--limit", "2"), ["a:1", "b:1"])
+        self.assertEqual(self.json("list", "zzz"), [])
+        self.assertEqual(self.text("scan", "b:"), "b:1\tz\nb:2\tx\n")
+        self.assertEqual(self.text("count", "b:"), "2\n")
+        self.refuses("scan", "a", "--prefix", "b", saying="one prefix is enough")
+
+    def test_keys_that_are_no_text_are_listed_as_hex(self):
+        self.run_tool("put", "--stdin", stdin=b"\xff\xaa\t1\n\xc3\xa4\t2\n")
+        self.assertEqual(self.text("list"), "ä\n<hex:FFAA>\n")
+        self.assertEqual(self.json("list"), ["ä", "<hex:FFAA>"])
+        self.assertEqual(self.json("--format=json", "get", "ä")["value"], "2")
+
+
+class Conditions(CliTest):
+    def test_only_the_first_gets_a_key_that_is_absent(self):
+        self.assertEqual(self.text("set-if-absent", "lock", "me"), "true\n")
+        self.assertEqual(self.text("set-if-absent", "lock", "you"), "false\n")
+        self.assertEqual(self.json("set-if-absent", "lock", "you"), {"inserted": False})
+        self.refuses("set-if-absent", "lock", "you", "--must", saying="there is a key lock already")
+        self.assertEqual(self.text("get", "lock"), "me\n")
+        self.assertEqual(self.json("set-if-absent", "lock", "you", "--cf", "other"), {"inserted": True})
+        self.refuses("set-if-absent", "", "x", saying="a key has 1 to 65536 bytes")
+        self.refuses("set-if-absent", "k", "x", "--ttl", "soon", saying="--ttl soon")
+
+    def test_of_many_that_ask_at_once_one_gets_it(self):
+        asking = [subprocess.Popen(self.words("set-if-absent", "lock", f"p{i}"), stdout=subprocess.PIPE, text=True)
+                  for i in range(6)]
+        answers = [process.communicate()[0] for process in asking]
+        self.assertEqual([process.returncode for process in asking], [0] * 6)
+        self.assertEqual(sorted(answers), ["false\n"] * 5 + ["true\n"])
+        self.assertEqual(self.text("get", "lock"), f"p{answers.index('true' + chr(10))}\n")
+
+    def test_an_expired_key_is_absent(self):
+        self.run_tool("set-if-absent", "lock", "me", "--ttl", "1")
+        limit = time.monotonic() + 30
+        while self.text("set-if-absent", "lock", "you") == "false\n":
+            self.assertLess(time.monotonic(), limit)
+        self.assertEqual(self.text("get", "lock"), "you\n")
+
+
+class Expiry(CliTest):
+    def test_a_time_to_live_is_asked_for_and_changed(self):
+        self.run_tool("put", "k", "value")
+        self.assertEqual(self.text("ttl", "k"), "never\n")
+        self.assertEqual(self.json("ttl", "k"), {"key": "k", "expires_in_ms": None})
+        self.assertEqual(self.json("ttl", "k", "--set", "100"), {"changed": True})
+        seconds = float(self.text("ttl", "k"))
+        self.assertTrue(70 < seconds <= 100, seconds)
+        self.assertTrue(70_000 < self.json("ttl", "k")["expires_in_ms"] <= 100_000)
+        self.assertEqual(self.text("get", "k"), "value\n")
+        self.run_tool("ttl", "k", "--never")
+        self.assertEqual(self.text("ttl", "k"), "never\n")
+        self.assertEqual(self.text("get", "k"), "value\n")
+
+    def test_what_is_missing_or_wrong_is_told(self):
+        self.run_tool("put", "k", "v")
+        self.refuses("ttl", "none", code=2, saying="there is no key none")
+        self.refuses("ttl", "none", "--set", "5", code=2, saying="there is no key none")
+        self.refuses("ttl", "k", "--set", "0", saying="--set 0")
+        self.refuses("ttl", "k", "--set", "5", "--never", saying="exclude each other")
+        self.refuses("ttl", "k", "--cf", "nowhere", code=2, saying="there is no family nowhere")
+        self.refuses("--read-only", "ttl", "k", "--set", "5", saying="reading only")
+
+    def test_a_purge_removes_what_has_expired_and_says_how_many(self):
+        self.run_tool("put", "--stdin", "--ttl", "1", stdin=b"a\t1\nb\t2\n")
+        self.run_tool("put", "--stdin", "--ttl", "1", "--cf", "other", stdin=b"c\t1\n")
+        self.run_tool("put", "stays", "1")
+        limit = time.monotonic() + 30
+        while self.json("list") != ["stays"] or self.json("list", "--cf", "other") != []:
+            self.assertLess(time.monotonic(), limit)
+        self.refuses("ttl", "a", code=2, saying="there is no key a")
+        self.assertEqual(self.text("purge"), "2\n")
+        self.assertEqual(self.json("purge"), {"purged": 0})
+        self.assertEqual(self.json("stats")["keys"], {"default": 1, "other": 1})
+        self.assertEqual(self.json("purge", "--all"), {"purged": 1})
+        self.assertEqual(self.json("stats")["keys"], {"default": 1, "other": 0})
+        self.refuses("purge", "--all", "--cf", "other", saying="exclude each other")
+
+
+class Families(CliTest):
+    def test_families_are_made_listed_cleared_and_dropped(self):
+        self.assertEqual(self.json("cf", "create", "one"), {"created": True})
+        self.assertEqual(self.text("cf", "create", "two"), "")
+        self.assertEqual(self.text("cf", "list"), "one\ntwo\n")
+        self.assertEqual(self.json("cf", "list"), ["one", "two"])
+        for family in ("one", "two"):
+            self.run_tool("put", "k", "v", "--cf", family)
+        self.run_tool("put", "k", "v")
+        self.assertEqual(self.json("clear", "--cf", "one"), {"cleared": True})
+        self.assertEqual(self.json("stats")["keys"], {"default": 1, "one": 0, "two": 1})
+        self.assertEqual(self.json("cf", "drop", "one"), {"dropped": True})
+        self.assertEqual(self.json("cf", "list"), ["two"])
+        self.refuses("get", "k", "--cf", "one", code=2, saying="there is no family one")
+        self.assertEqual(self.text("get", "k", "--cf", "two"), "v\n")
+        self.assertEqual(self.text("clear"), "")
+        self.assertEqual(self.text("count"), "0\n")
+        self.assertEqual(self.text("get", "k", "--cf", "two"), "v\n")
+
+    def test_what_cannot_be_is_refused(self):
+        self.run_tool("cf", "create", "one")
+        self.run_tool("import", self.write("t.csv", "a\n1\n"), "--table", "t")
+        self.refuses("cf", "create", "one", saying="the family was not made")
+        self.refuses("cf", "create", "t", saying="the family was not made")
+        self.refuses("cf", "create", "__hidden", saying="__")
+        self.refuses("cf", "create", "n" * 256, saying="255")
+        self.refuses("cf", "drop", "nowhere", code=2, saying="there is no family nowhere")
+        self.refuses("cf", "drop", "t", saying="t is a table")
+        self.refuses("clear", "--cf", "nowhere", code=2, saying="there is no family nowhere")
+        for words in (["cf", "create"], ["cf", "list", "x"], ["cf", "rename", "one"], ["cf", "drop"]):
+            self.refuses(*words, saying="cf list, cf create NAME or cf drop NAME")
+        self.assertEqual(self.json("cf", "list"), ["one"])
+
+
+class Care(CliTest):
+    def test_statistics_are_lines_and_one_document(self):
+        self.run_tool("put", "--stdin", stdin=b"".join(b"k%d\tv\n" % i for i in range(100)))
+        stats = self.json("stats")
+        self.assertEqual(stats["keys"], {"default": 100})
+        self.assertEqual(stats["db_pages"] * 4096, self.store.stat().st_size)
+        self.assertEqual(stats["file_bytes"], self.store.stat().st_size)
+        lines = dict(line.split("\t") for line in self.text("stats").splitlines())
+        self.assertEqual(lines.pop("keys of default"), "100")
+        self.assertEqual(set(lines), set(stats) - {"keys"})
+
+    def test_a_checkpoint_settles_what_a_program_still_holds_in_the_log(self):
+        with subprocess.Popen(self.words("put", "--stdin", "--echo"), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as writer:
+            writer.stdin.write(b"key\t" + b"v" * 100_000 + b"\n")
+            writer.stdin.flush()
+            self.assertEqual(writer.stdout.readline(), b"key\n")
+            done = self.json("checkpoint", "--mode", "full")
+            self.assertGreater(done["log_pages"], 100_000 // 4096)
+            self.assertGreaterEqual(done["settled_pages"], 100_000 // 4096)
+            self.assertEqual(self.json("sync"), {"synced": True})
+            writer.stdin.close()
+            self.assertEqual(writer.wait(), 0)
+        for mode in ("passive", "full", "restart", "truncate"):
+            self.assertRegex(self.text("checkpoint", "--mode", mode), r"\A\d+ pages in the log, \d+ settled\n\Z")
+        self.refuses("checkpoint", "--mode", "hard", saying="--mode is passive, full, restart or truncate")
+        self.assertEqual(self.text("sync"), "")
+        self.assertEqual(len(self.text("get", "key")), 100_001)
+
+
+class Options(CliTest):
+    def test_every_global_option_stands_before_or_after_the_command(self):
+        options = ["--cf", "f", "--journal", "delete", "--sync=full", "--timeout", "100", "--wal-limit", "1",
+                   "--cache-size", "500", "--page-size", "8192"]
+        self.run_tool(*options, "put", "k", "v")
+        self.assertEqual(self.text("get", "k", *options), "v\n")
+        self.assertEqual(self.json("--cf", "f", "get", "k", "--journal=wal")["value"], "v")
+
+    def test_values_that_cannot_be_are_refused(self):
+        for option, value, saying in (("--journal", "paper", "--journal is one of wal|delete, not paper"),
+                                      ("--sync", "", "--sync is one of"),
+                                      ("--format", "json|text", "--format is one of"),
+                                      ("--page-size", "5000", "a power of two is needed"),
+                                      ("--page-size", "256", "from 512 to 65536"),
+                                      ("--cache-size", "-1", "--cache-size -1"),
+                                      ("--wal-limit", "many", "--wal-limit many"),
+                                      ("--timeout", "1.5", "--timeout 1.5")):
+            self.refuses(option, value, "put", "k", "v", saying=saying)
+        self.assertFalse(self.store.exists())
+        self.run_tool("put", "k", "v")
+        self.refuses("info", "--cf", "x", saying="--cf means nothing to info")
+
+    def test_a_timeout_of_nothing_fails_at_once_while_another_program_writes(self):
+        self.run_tool("put", "k", "v")
+        with subprocess.Popen(self.words("put", "--stdin", "--batch", "1000"), stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL) as writer:
+            writer.stdin.write(b"a\t1\n")
+            writer.stdin.flush()
+            limit = time.monotonic() + 30
+            while True:  # until the other one has its transaction open
+                done = subprocess.run(self.words("--timeout", "0", "put", "b", "2"), capture_output=True, check=False)
+                if done.returncode:
+                    break
+                self.assertLess(time.monotonic(), limit)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr.decode(), r"\Acolonnade: the value was not stored: [^\n]+\n\Z")
+            self.assertEqual(self.text("get", "k"), "v\n")  # readers go on
+            writer.stdin.close()
+            self.assertEqual(writer.wait(), 0)
+
+    def test_a_pipe_that_closes_early_ends_the_tool_quietly(self):
+        self.run_tool("put", "--stdin", "--batch", "1000", stdin=b"".join(b"k%06d\tv\n" % i for i in range(50_000)))
+        for words in (["scan"], ["list"], ["--format", "json", "scan"]):
+            with subprocess.Popen(self.words(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as scan:
+                self.assertTrue(scan.stdout.readline())
+                scan.stdout.close()
+                self.assertEqual(scan.stderr.read(), b"")
+        self.assertEqual(self.text("check"), "ok\n")
+
+
+if __name__ == "__main__":
+    cli_program.main()
