@@ -198,6 +198,25 @@ class Options(CliTest):
             writer.stdin.close()
             self.assertEqual(writer.wait(), 0)
 
+    def test_a_store_that_is_open_under_another_name_is_refused(self):
+        with subprocess.Popen(self.words("put", "--stdin", "--echo"), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as writer:
+            writer.stdin.write(b"a\t1\n")
+            writer.stdin.flush()
+            self.assertEqual(writer.stdout.readline(), b"a\n")
+            alias = self.directory / "alias.db"
+            alias.hardlink_to(self.store)
+            words = [cli_program.PROGRAM, "--db", alias, "put", "b", "2"]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("cannot be opened", done.stderr)
+            alias.unlink()
+            writer.stdin.write(b"c\t3\n")
+            writer.stdin.close()
+            self.assertEqual(writer.stdout.read(), b"c\n")
+            self.assertEqual(writer.wait(), 0)
+        self.assertEqual(self.text("scan"), "a\t1\nc\t3\n")
+
     def test_a_pipe_that_closes_early_ends_the_tool_quietly(self):
         self.run_tool("put", "--stdin", "--batch", "1000", stdin=b"".join(b"k%06d\tv\n" % i for i in range(50_000)))
         for words in (["scan"], ["list"], ["--format", "json", "scan"]):
