@@ -1,5 +1,5 @@
 # The front door. Everything happens in build/; the presets are in CMakePresets.json.
-.PHONY: all demo test check bench format lint tidy long clean
+.PHONY: all demo test check bench format lint tidy fuzz long clean
 
 all: build/release/build.ninja
 	cmake --build --preset release
@@ -36,6 +36,11 @@ lint: all
 
 tidy:
 	python3 tools/tidy.py
+
+# Each fuzzer for some minutes: make fuzz MINUTES=10
+MINUTES ?= 1
+fuzz:
+	tools/fuzz $(MINUTES)
 
 # The campaigns (crashes, models) in their long form: hours.
 long: all
