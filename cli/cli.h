@@ -22,6 +22,7 @@ typedef struct Cli {
   int journal_mode;     /* --journal */
   uint32_t timeout_ms;  /* --timeout */
   uint32_t wal_limit;   /* --wal-limit */
+  uint64_t cache_bytes; /* --cache-size times --page-size; 0: the library's */
   KVStore *store;       /* NULL before cli_open; closed by the main function */
 } Cli;
 

@@ -28,8 +28,8 @@ const OptionSpec cli_global_options[] = {
   { "sync", "off|normal|full", "full: a write returns when it is on the disk (default: normal)" },
   { "journal", "wal|delete", "where the log lies while the store is open (default: wal)" },
   { "wal-limit", "N", "settle the log in the file after so many commits (default: when it asks for it)" },
-  { "cache-size", "PAGES", "memory for pages read from the file; files are mapped, and need none" },
-  { "page-size", "BYTES", "512 to 65536; accepted for old scripts: pages have 4096 bytes" },
+  { "cache-size", "PAGES", "bound of the memory for blocks of the file, in pages (default: 2000)" },
+  { "page-size", "BYTES", "what --cache-size counts in: 512 to 65536 (default: 4096)" },
   { "read-only", NULL, "refuse to write" },
   { "help", NULL, "this help; after a command, the help of that command" },
   { "version", NULL, "the version" },
@@ -96,6 +96,7 @@ int cli_open(Cli *cli, CliOpen how) {
   options.sync_level = cli->sync_level;
   options.journal_mode = cli->journal_mode;
   options.checkpoint_commits = cli->wal_limit;
+  options.cache_bytes = cli->cache_bytes;
   options.busy_timeout_ms = cli->timeout_ms;
   int code = kvstore_open_with(cli->database, &cli->store, &options);
   if (code == KVSTORE_OK) return CLI_DONE;
@@ -264,22 +265,21 @@ static int read_choice(const Arguments *arguments, const char *name, int *choice
   return 1;
 }
 
-/* Accepted so that a script for another tool of this kind runs; refused where no page could have that size. */
-static int read_page_size(const Arguments *arguments) {
-  uint64_t bytes = 4096;
-  if (arguments_number(arguments, "page-size", 512, 65536, &bytes)) return 1;
-  if ((bytes & (bytes - 1)) == 0) return 0;
-  cli_fail("--page-size %" PRIu64 ": a power of two is needed", bytes);
+/* Pages of the file have 4096 bytes, whatever this says; refused is what no page could have. */
+static int read_page_size(const Arguments *arguments, uint64_t *bytes) {
+  if (arguments_number(arguments, "page-size", 512, 65536, bytes)) return 1;
+  if ((*bytes & (*bytes - 1)) == 0) return 0;
+  cli_fail("--page-size %" PRIu64 ": a power of two is needed", *bytes);
   return 1;
 }
 
 static int read_globals(Cli *cli, const Arguments *arguments) {
   int format = 0, sync = KVSTORE_SYNC_NORMAL, journal = 0;
-  uint64_t timeout = 5000, wal_limit = 0, cache_pages = 0;
+  uint64_t timeout = 5000, wal_limit = 0, cache_pages = 0, page_bytes = 4096;
   if (read_choice(arguments, "format", &format) || read_choice(arguments, "sync", &sync) ||
       read_choice(arguments, "journal", &journal) || arguments_number(arguments, "timeout", 0, 86400000, &timeout) ||
       arguments_number(arguments, "wal-limit", 0, UINT32_MAX, &wal_limit) ||
-      arguments_number(arguments, "cache-size", 0, INT32_MAX, &cache_pages) || read_page_size(arguments))
+      arguments_number(arguments, "cache-size", 0, INT32_MAX, &cache_pages) || read_page_size(arguments, &page_bytes))
     return CLI_FAILED;
   cli->database = arguments_text(arguments, "db");
   cli->read_only = arguments_has(arguments, "read-only");
@@ -289,6 +289,7 @@ static int read_globals(Cli *cli, const Arguments *arguments) {
   cli->journal_mode = journal == 0 ? KVSTORE_JOURNAL_WAL : KVSTORE_JOURNAL_DELETE;
   cli->timeout_ms = (uint32_t)timeout;
   cli->wal_limit = (uint32_t)wal_limit;
+  cli->cache_bytes = cache_pages * page_bytes;
   return 0;
 }
 
