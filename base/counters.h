@@ -42,6 +42,9 @@
   X(kernel_avx2, "kernel calls through the AVX2 table")                               \
   X(kernel_avx512, "kernel calls through the AVX-512 table")                          \
   X(fingerprint_misses, "point reads that ended at a bucket without touching a row")  \
+  X(frames_decoded, "frames of packed runs that were decoded")                        \
+  X(runs_packed, "row runs written in frames")                                        \
+  X(runs_not_worth_packing, "row runs left plain: frames save too little")            \
   X(log_syncs, "fdatasync calls on the log")                                          \
   X(log_sync_waits_shared, "commits whose sync another waiter did")                   \
   X(log_self_checkpoints, "boundaries asked for by a full log or slab")               \

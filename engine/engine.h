@@ -27,6 +27,8 @@ typedef struct Session Session;
 
 enum { JOURNAL_DELETE = 0, JOURNAL_WAL = 1 };
 enum { SYNC_OFF = 0, SYNC_NORMAL = 1, SYNC_FULL = 2 };
+/* EVERY_RUN: what a flush writes too, not the bottom level alone: slow, for tests. */
+enum { COMPRESSION_NONE = 0, COMPRESSION_AUTO = 1, COMPRESSION_ZSTD = 2, COMPRESSION_EVERY_RUN = 3 };
 enum { FAMILY_KV = 1, FAMILY_TABLE = 2 };
 enum { FAMILY_DEFAULT_ID = 1 };
 enum { CHECKPOINT_PASSIVE = 0, CHECKPOINT_FULL = 1, CHECKPOINT_RESTART = 2, CHECKPOINT_TRUNCATE = 3 };
@@ -41,6 +43,7 @@ typedef struct StoreOptions {
   uint64_t log_bytes; /* capacity of the ring at its birth; 0: LOG_BYTES_DEFAULT; a multiple of 4096, at least 64 KiB */
   bool no_background; /* no thread of the store's own: session_maintain does the work, and commits that need room */
   bool no_map;        /* read through the block cache instead of mapping */
+  int compression;    /* COMPRESSION_* of the bottom level of kv families, from the next merge on */
   uint64_t cache_bytes; /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
   uint64_t grace_ms;    /* how long an expired row stays before background work reclaims it; 0: a day */
   bool create_only;     /* fail with KVSTORE_BUSY when the file is there */

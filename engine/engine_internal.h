@@ -231,6 +231,8 @@ struct Store {
   bool log_is_spent;            /* recovery found no room for its break: the log is begun anew */
   bool background, reader_only; /* reader_only: this process cannot write the file */
   uint64_t grace_ms, log_bytes;
+  uint32_t packing;     /* ROW_PACKING_* of runs of level 1 */
+  bool packs_every_run; /* and of the others */
 
   StoreFile file;
   OsFile *log_file, *page_file;

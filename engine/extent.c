@@ -265,6 +265,8 @@ static Status open_source(StoreFile *f, const Extent *extent, ExtentState *state
   atomic_init(&state->table, NULL);
   source->methods = &extent_methods;
   source->context = state;
+  source->cache = f->cache;
+  source->number = state->number;
   source->length = extent->length;
   if (f->no_map) return KVSTORE_OK;
   size_t words = (size_t)(extent_unit_count(extent->length) + 63) / 64 + 1;

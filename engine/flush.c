@@ -47,7 +47,8 @@ Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t le
     SpaceSink sink;
     RunSink emit = space_sink(&sink, job);
     RowRunWriter *writer = NULL;
-    Status status = row_run_writer_create(&emit, NULL, &writer);
+    RowRunOptions options = { .packing = level || store->packs_every_run ? store->packing : ROW_PACKING_NONE };
+    Status status = row_run_writer_create(&emit, &options, &writer);
     while (status == KVSTORE_OK && cursor->valid && row_run_writer_bytes(writer) < bytes_max) {
       Bytes value = { 0 };
       const RowView *row = &cursor->row.view;

@@ -343,9 +343,31 @@ Status kv_iterator_next(KvIterator *iterator) {
 
 /* ---- counts and expiry ---- */
 
-/* Walks every row of a family at a pin; `visit` gets keys and whether they have expired. */
-static Status walk(Session *session, const ReadPin *pin, uint32_t family, Status (*visit)(void *, const MergeRow *),
-                   void *context) {
+/* A run in which nothing has expired, as its directory and its column of expiries say. */
+static Status nothing_expired(const RowRun *run, int64_t now_ms, bool *nothing) {
+  uint64_t count;
+  bool known;
+  TRY(row_run_count_expired(run, now_ms, &known, &count));
+  *nothing = known && !count;
+  return KVSTORE_OK;
+}
+
+/* Leaves out the oldest layers in which nothing has expired: they hide nothing, and need not be read. */
+static Status leave_unexpired(LayerList *list, int64_t now_ms) {
+  for (; list->count; list->count--) {
+    const MergeLayer *oldest = &list->layers[list->count - 1];
+    bool nothing = oldest->run || oldest->level;
+    if (oldest->run) TRY(nothing_expired(oldest->run, now_ms, &nothing));
+    for (uint32_t i = 0; oldest->level && nothing && i < oldest->level->count; i++)
+      TRY(nothing_expired(oldest->level->runs[i], now_ms, &nothing));
+    if (!nothing) return KVSTORE_OK;
+  }
+  return KVSTORE_OK;
+}
+
+/* Walks every row of a family at a pin, or those that can have expired; `visit` gets keys and whether they have. */
+static Status walk(Session *session, const ReadPin *pin, uint32_t family, bool expired_only,
+                   Status (*visit)(void *, const MergeRow *), void *context) {
   FamilyState *state;
   Era *era;
   TRY(session_family(session, pin, family, FAMILY_KV, &state, &era));
@@ -354,7 +376,8 @@ static Status walk(Session *session, const ReadPin *pin, uint32_t family, Status
   MergeOptions options = { 0 };
   options.now_ms = store_clock(session->store);
   MergeCursor cursor;
-  Status status = merge_cursor_open(&cursor, list.layers, list.count, &options);
+  Status status = expired_only ? leave_unexpired(&list, options.now_ms) : KVSTORE_OK;
+  if (status == KVSTORE_OK) status = merge_cursor_open(&cursor, list.layers, list.count, &options);
   release_layers(&list);
   TRY(status);
   for (status = merge_cursor_first(&cursor); status == KVSTORE_OK && cursor.valid;
@@ -376,7 +399,7 @@ Status kv_count(Session *session, uint32_t family, uint64_t *count) {
   ReadPin pin;
   TRY(read_pin(session, &pin));
   uint64_t total = 0;
-  Status status = walk(session, &pin, family, count_row, &total);
+  Status status = walk(session, &pin, family, false, count_row, &total);
   read_unpin(session, &pin);
   if (status == KVSTORE_OK) *count = total;
   return status;
@@ -396,7 +419,7 @@ Status kv_purge_expired(Session *session, uint32_t family, uint64_t *purged) {
   Era *era;
   Status status = write_pin(session, &pin);
   if (status == KVSTORE_OK) status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
-  if (status == KVSTORE_OK) status = walk(session, &pin, family, collect_expired, &keys);
+  if (status == KVSTORE_OK) status = walk(session, &pin, family, true, collect_expired, &keys);
   Reader in = keys.length ? reader_over(keys.data, keys.length) : (Reader){ 0 };
   while (status == KVSTORE_OK && reader_left(&in)) {
     status = kv_write_row(session, state, era, reader_bytes(&in), (Bytes){ 0 }, EXPIRY_NEVER, true);

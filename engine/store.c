@@ -73,6 +73,10 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
   store->background = !options->no_background;
   store->grace_ms = options->grace_ms;
   store->log_bytes = options->log_bytes;
+  store->packs_every_run = options->compression == COMPRESSION_EVERY_RUN;
+  store->packing = options->compression >= COMPRESSION_ZSTD   ? ROW_PACKING_ALWAYS
+                   : options->compression == COMPRESSION_AUTO ? ROW_PACKING_WORTHWHILE
+                                                              : ROW_PACKING_NONE;
   atomic_init(&store->next_run_number, 1);
   Status status = KVSTORE_OK;
   if (!path) {

@@ -9,6 +9,9 @@ _Static_assert(KVSTORE_JOURNAL_DELETE == (int)JOURNAL_DELETE && KVSTORE_JOURNAL_
 _Static_assert(KVSTORE_SYNC_OFF == (int)SYNC_OFF && KVSTORE_SYNC_NORMAL == (int)SYNC_NORMAL &&
                  KVSTORE_SYNC_FULL == (int)SYNC_FULL,
                "one number");
+_Static_assert(KVSTORE_COMPRESSION_NONE == (int)COMPRESSION_NONE && KVSTORE_COMPRESSION_AUTO == (int)COMPRESSION_AUTO &&
+                 KVSTORE_COMPRESSION_ZSTD == (int)COMPRESSION_ZSTD,
+               "one number");
 _Static_assert(KVSTORE_KEY_BYTES_MAX == KEY_BYTES_MAX && KVSTORE_VALUE_BYTES_DEFAULT == VALUE_BYTES_MAX &&
                  KVSTORE_VALUE_BYTES_MAX == VALUE_BYTES_CEILING && KVSTORE_FAMILY_NAME_MAX == FAMILY_NAME_MAX &&
                  KVSTORE_MAX_COLUMN_FAMILIES <= FAMILIES_MAX,
@@ -33,8 +36,10 @@ static Status check_options(const KVStoreOptions *o) {
   if (o->log_bytes && (o->log_bytes < LOG_BYTES_LEAST || o->log_bytes % PAGE_BYTES))
     return status_fail(KVSTORE_ERROR, "a log of %llu bytes: it takes a multiple of 4096, at least 65536",
                        (unsigned long long)o->log_bytes);
+  if (o->compression < KVSTORE_COMPRESSION_NONE || o->compression > KVSTORE_COMPRESSION_ZSTD)
+    return status_fail(KVSTORE_ERROR, "no such compression: %d", o->compression);
   if (o->read_only && o->create_only) return bad_argument("read_only and create_only exclude each other");
-  if (o->reserved) return bad_argument("the reserved field is not 0");
+  if (o->reserved || o->reserved2) return bad_argument("the reserved field is not 0");
   return KVSTORE_OK;
 }
 
@@ -80,6 +85,7 @@ static Status open_session(const char *path, const KVStoreOptions *o, KVStore **
                            .no_map = o->map_off != 0,
                            .grace_ms = o->grace_ms,
                            .cache_bytes = o->cache_bytes,
+                           .compression = o->compression,
                            .create_only = o->create_only != 0 };
   Session *session = NULL;
   TRY(session_open(path, &options, &session));

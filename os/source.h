@@ -28,8 +28,10 @@ typedef struct SourceMethods {
 
 struct Source {
   const SourceMethods *methods;
-  void *context;       /* of whoever filled the methods */
-  const uint8_t *base; /* the whole extent in memory, or NULL when it must be fetched through the cache */
+  void *context;            /* of whoever filled the methods */
+  struct BlockCache *cache; /* for what is decoded from the extent; NULL: none, it is decoded each time */
+  uint64_t number;          /* its number there */
+  const uint8_t *base;      /* the whole extent in memory, or NULL when it must be fetched through the cache */
   uint64_t
     length; /* bytes of data (without the unit table); at least CHUNK_PADDING readable bytes follow when mapped */
   _Atomic uint64_t *verified; /* a bit a unit; NULL when nothing needs verifying */

@@ -5,14 +5,18 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "rowstore/row_pack.h"
 #include "rowstore/row_run_internal.h"
 
 typedef struct RunCheck {
   const RowRun *run;
   const char **why;
   RowRunSummary seen;
-  uint32_t group;       /* groups begun so far */
-  uint32_t piece_row;   /* row within its piece */
+  uint32_t group;            /* groups begun so far */
+  uint32_t piece_row;        /* row within its piece */
+  uint32_t group_row;        /* rows since groups were last counted anew */
+  uint32_t frame, frame_row; /* of a packed piece: the frame, and the row within it */
+  FrameExpiry frame_expiry;
   Buffer previous;      /* key */
   const uint8_t *block; /* the sparse block of the current group */
   RowPin block_pin;
@@ -96,31 +100,68 @@ static void count_row(RowRunSummary *s, const RowView *row) {
   if (row->expiry > s->expiry_max) s->expiry_max = row->expiry;
 }
 
+/* What the expiry column says of the frame that ends here is what its rows said. */
+static Status check_frame_expiry(RunCheck *k, uint32_t frame) {
+  FrameExpiry seen = k->frame_expiry, e;
+  if (!k->run->frames->expiries) return KVSTORE_OK;
+  TRY(row_frame_expiry(k->run, frame, &e));
+  if (e.expiring != seen.expiring || (e.expiring && (e.lowest != seen.lowest || e.highest != seen.highest)))
+    return fail(k, "the column of expiries is not that of the rows");
+  return KVSTORE_OK;
+}
+
+/* Before each row and behind the last one of a piece: a frame that ends here held as many rows as the directory says,
+ * and groups begin anew. */
+static Status check_frame_end(RunCheck *k, const RowPiece *piece, uint32_t offset) {
+  if (!piece->frames || !offset || offset != piece->frames[k->frame + 1].start) return KVSTORE_OK;
+  if (k->frame_row != piece->frames[k->frame].row_count)
+    return fail(k, "a frame does not hold as many rows as the directory says");
+  TRY(check_frame_expiry(k, piece->first_frame + k->frame));
+  k->frame++;
+  k->frame_row = k->group_row = 0;
+  k->frame_expiry = (FrameExpiry){ 0 };
+  return KVSTORE_OK;
+}
+
+static void note_expiry(FrameExpiry *e, int64_t expiry) {
+  if (expiry == EXPIRY_NEVER) return;
+  if (!e->expiring++) e->lowest = e->highest = expiry;
+  if (expiry < e->lowest) e->lowest = expiry;
+  if (expiry > e->highest) e->highest = expiry;
+}
+
 static Status check_row(RunCheck *k, const uint8_t *bytes, uint32_t total, const RowView *row) {
   if ((load_u16(bytes + 2) & ROW_EXPIRES) && row->expiry == EXPIRY_NEVER)
     return fail(k, "a row has an expiry that is never");
   TRY(check_order(k, row));
-  if (k->piece_row % SPARSE_INTERVAL == 0) TRY(check_group(k, row));
+  if (k->group_row % SPARSE_INTERVAL == 0) TRY(check_group(k, row));
   TRY(check_value(k, row));
   TRY(check_padding(k, bytes, total));
   TRY(check_indexed(k, row));
   count_row(&k->seen, row);
+  note_expiry(&k->frame_expiry, row->expiry);
   k->piece_row++;
+  k->group_row++;
+  k->frame_row++;
   return KVSTORE_OK;
 }
 
 static Status check_piece(RunCheck *k, uint32_t piece) {
   RowWindow window = { 0 };
   Status status = KVSTORE_OK;
-  k->piece_row = 0;
-  for (uint32_t offset = 0, total; status == KVSTORE_OK && offset < k->run->pieces[piece].length; offset += total) {
+  const RowPiece *p = &k->run->pieces[piece];
+  k->piece_row = k->group_row = k->frame = k->frame_row = 0;
+  k->frame_expiry = (FrameExpiry){ 0 };
+  for (uint32_t offset = 0, total; status == KVSTORE_OK && offset < p->length; offset += total) {
     const uint8_t *bytes;
     RowView row;
-    status = row_window_row(k->run, &window, piece, offset, &bytes, &total);
+    status = check_frame_end(k, p, offset);
+    if (status == KVSTORE_OK) status = row_window_row(k->run, &window, piece, offset, &bytes, &total);
     if (status == KVSTORE_OK) status = row_decode(bytes, position_of(piece, offset), &row);
     if (status == KVSTORE_OK) status = check_row(k, bytes, total, &row);
   }
   row_window_close(&window);
+  if (status == KVSTORE_OK) status = check_frame_end(k, p, p->length);
   if (status == KVSTORE_OK && k->piece_row != k->run->pieces[piece].row_count)
     status = fail(k, "a piece does not hold as many rows as the directory says");
   return status;

@@ -17,6 +17,9 @@
  *              from the first of this block to that of the next one agree in their first `skip` bytes
  *   values   those longer than VALUE_INLINE_MAX, one after the other, in value extents
  *
+ * A packed run has its pieces in frames (row_pack.h): positions, groups and index are those of the decoded rows, a
+ * group never leaves its frame, and a row is read by decoding its frame through the block cache.
+ *
  * The directory also holds the first key of every block (a fence), so that an ordered seek touches memory, one block of
  * the index and one group of rows; a point read touches one line of the index and one row, a miss one line in all.
  *
@@ -35,6 +38,7 @@
 #include "base/bytes.h"
 #include "base/schema.h" /* EXPIRY_NEVER */
 #include "base/status.h"
+#include "os/block_cache.h"
 #include "os/source.h"
 
 typedef struct RowRun RowRun;
@@ -49,19 +53,26 @@ typedef struct RowRunSummary {
   int64_t expiry_min, expiry_max;  /* of the rows with an expiry; EXPIRY_NEVER and 0 when there is none */
   uint64_t key_bytes, value_bytes; /* of all keys, of all values */
   uint64_t extent_bytes;           /* of all extents of the run, the directory left out */
+  bool is_packed;
   Bytes first_key, last_key;
 } RowRunSummary;
 
 /* ---- writing ---- */
 
+/* Packed: in frames of 16 KiB, compressed with a dictionary that is learnt from the run's first MiB of rows. It is
+ * smaller and slower to read: a row costs a frame, unless the block cache has it. Absent keys cost the same as ever. */
+enum { ROW_PACKING_NONE, ROW_PACKING_WORTHWHILE /* when a sample saves a fifth */, ROW_PACKING_ALWAYS };
+
 /* Zero-initialise for the defaults. Tests choose smaller extents. */
 typedef struct RowRunOptions {
   uint32_t piece_bytes;        /* a piece ends before it grows past this; 0, and more than that: ROW_PIECE_BYTES */
   uint32_t value_extent_bytes; /* the same for value extents (a longer value has one of its own); 0: 4 MiB */
+  uint32_t packing;            /* ROW_PACKING_* */
 } RowRunOptions;
 
-/* A writer holds one piece, one value extent and 12 bytes a row (21 while it finishes). `sink` is copied, its context
- * stays the caller's; `options` may be NULL. KVSTORE_NOMEM leaves *writer untouched. */
+/* A writer holds one piece, one value extent and 12 bytes a row (21 while it finishes); one that packs at first a MiB
+ * of rows, and 2 MiB of its own. `sink` is copied, its context stays the caller's; `options` may be NULL. KVSTORE_NOMEM
+ * leaves *writer untouched. */
 Status row_run_writer_create(const RunSink *sink, const RowRunOptions *options, RowRunWriter **writer) MUST_CHECK;
 /* NULL is allowed. Extents already emitted are the caller's to drop. */
 void row_run_writer_destroy(RowRunWriter *writer);
@@ -99,7 +110,12 @@ typedef struct RowPin {
   SourcePin pin;
 } RowPin;
 static inline void row_pin_release(RowPin *pin) {
-  if (pin->pin.cached) source_release(pin->source, &pin->pin);
+  if (UNLIKELY(pin->pin.cached != NULL)) {
+    if (pin->source)
+      source_release(pin->source, &pin->pin);
+    else
+      block_cache_release(pin->pin.cached); /* a decoded frame */
+  }
   pin->pin.cached = NULL;
 }
 
@@ -123,6 +139,10 @@ Status row_run_get(const RowRun *run, uint64_t hash, const void *key, size_t key
 /* The value of a row of this run, inline or external, until both the row's pin (or its cursor's step) and *pin are
  * given back. An inline value needs no pin: *pin is then empty. */
 Status row_run_value(const RowRun *run, const RowView *view, Bytes *value, RowPin *pin) MUST_CHECK;
+
+/* How many rows have expired by `now_ms`, from the directory and the packed column of expiries alone: no row is read.
+ * *known false: a plain run, whose rows say it one by one. */
+Status row_run_count_expired(const RowRun *run, int64_t now_ms, bool *known, uint64_t *count) MUST_CHECK;
 
 /* Reads everything: the order, every row by way of the index, the sparse index, the directory's counts, the external
  * values' places. KVSTORE_CORRUPT with *why (a fixed text) when something is wrong; other codes when reading failed. */

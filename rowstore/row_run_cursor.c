@@ -84,8 +84,8 @@ Status row_cursor_first(RowCursor *c) {
 static void prefetch_rows(const RowRun *run, uint32_t from, uint32_t to) {
   const RowPiece *piece = &run->pieces[position_piece(from)];
   uint32_t start = position_offset(from), end = position_offset(to);
-  if (!piece->source->base || position_piece(from) != position_piece(to) || end > piece->length || start >= end ||
-      end - start > PAGE_BYTES)
+  if (!piece->source->base || run->frames || position_piece(from) != position_piece(to) || end > piece->length ||
+      start >= end || end - start > PAGE_BYTES)
     return;
   for (uint32_t at = end; at > start; at -= at - start < 64 ? at - start : 64)
     __builtin_prefetch(piece->source->base + at - 1);

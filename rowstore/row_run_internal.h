@@ -17,6 +17,8 @@ enum {
   ROW_REFERENCE_BYTES = 16, /* what stands for an external value */
   ROW_BYTES_MIN = 12,       /* a header and a key of one byte, padded */
 };
+#define ROW_BYTES_MAX \
+  ((ROW_HEADER_BYTES + ROW_EXPIRY_BYTES + KEY_BYTES_MAX + VALUE_INLINE_MAX + 3) / POSITION_UNIT * POSITION_UNIT)
 /* A row with the longest key and value fits the smallest window of positions that a piece has. */
 _Static_assert(ROW_HEADER_BYTES + ROW_EXPIRY_BYTES + KEY_BYTES_MAX + VALUE_INLINE_MAX + 4 < ROW_PIECE_BYTES, "piece");
 
@@ -77,7 +79,7 @@ static inline size_t keys_common(Bytes a, Bytes b) {
 /* ---- directory ----
  *   offset  size  field
  *        0     4  magic "CRR0"
- *        4     4  features that a reader must know: none yet
+ *        4     4  features that a reader must know: 1 packed
  *        8    32  rows, tombstones, rows with an expiry, rows with an external value (u64 each)
  *       40    16  lowest and highest expiry (i64 each)
  *       56    16  bytes of all keys, of all values (u64 each)
@@ -86,12 +88,32 @@ static inline size_t keys_common(Bytes a, Bytes b) {
  *       96        per piece: ordinal u32, length u32, rows u32
  *                 per index extent: ordinal u32 (4 MiB each, the last one shorter)
  *                 per value extent: ordinal u32, length u64
- *                 last key: varint length, bytes; then per sparse block its first key, in the same form */
+ *                 packed: extent of the expiry column u32 (0xffffffff: none), its length u64; dictionary (varint
+ * length, bytes; none: length 0); per piece: frames u32; per frame: length u32, stored length u32, rows u16 last key:
+ * varint length, bytes; then per sparse block its first key, in the same form */
 #define ROW_RUN_MAGIC 0x30525243u /* "CRR0" */
+enum { ROW_RUN_PACKED = 1 };
+
+/* Where a frame lies. One more behind the last of a piece says where that ends. */
+typedef struct RowFrame {
+  uint32_t start;     /* in the piece's rows */
+  uint32_t stored_at; /* in its extent */
+  uint32_t row_count;
+} RowFrame;
+
+/* What packed runs have. */
+typedef struct RowFrames {
+  Source *expiries; /* NULL: no row expires */
+  Bytes dictionary; /* length 0: none */
+  uint32_t count;
+  _Atomic(struct ZSTD_DDict_s *) digested; /* made of the dictionary when it is first needed */
+} RowFrames;
 
 typedef struct RowPiece {
   Source *source;
-  uint32_t length, row_count;
+  uint32_t length, row_count; /* of its rows: in a packed run the extent is shorter */
+  RowFrame *frames;           /* packed runs */
+  uint32_t frame_count, first_frame;
 } RowPiece;
 
 typedef struct RowExtent {
@@ -106,6 +128,7 @@ struct RowRun {
   uint32_t piece_count, index_count, value_count, group_count, block_count;
   uint64_t sparse_start;
   RowExtent *values;
+  RowFrames *frames;     /* NULL: plain */
   Bytes *fences;         /* first key of each block */
   uint64_t *fence_heads; /* from byte `common` on */
   size_t common;         /* bytes that all keys of the run agree in */

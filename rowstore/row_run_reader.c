@@ -5,6 +5,7 @@
 
 #include "base/counters.h"
 #include "base/memory.h"
+#include "rowstore/row_pack.h"
 #include "rowstore/row_run_internal.h"
 
 /* ---- the directory ---- */
@@ -27,7 +28,10 @@ static Status read_header(DirectoryReader *d) {
   RowRun *run = d->run;
   RowRunSummary *s = &run->summary;
   if (reader_u32(&d->in) != ROW_RUN_MAGIC || d->in.failed) return corrupt("does not begin as one");
-  if (reader_u32(&d->in)) return status_fail(KVSTORE_UNSUPPORTED, "a row run was written by a newer version");
+  uint32_t features = reader_u32(&d->in);
+  if (features & ~(uint32_t)ROW_RUN_PACKED)
+    return status_fail(KVSTORE_UNSUPPORTED, "a row run was written by a newer version");
+  s->is_packed = features & ROW_RUN_PACKED;
   s->row_count = reader_u64(&d->in);
   s->tombstone_count = reader_u64(&d->in);
   s->expiring_count = reader_u64(&d->in);
@@ -65,22 +69,23 @@ static Status check_header(const RowRun *run) {
 static Status read_pieces(DirectoryReader *d) {
   RowRun *run = d->run;
   uint64_t rows = 0, groups = 0;
-  run->pieces = arena_allocate(&run->arena, run->piece_count * sizeof *run->pieces);
+  run->pieces = arena_allocate_zeroed(&run->arena, run->piece_count * sizeof *run->pieces);
   if (!run->pieces) return status_nomem();
   for (uint32_t i = 0; i < run->piece_count; i++) {
     RowPiece *p = &run->pieces[i];
     uint32_t ordinal = reader_u32(&d->in);
     p->length = reader_u32(&d->in);
     p->row_count = reader_u32(&d->in);
-    p->source = find_source(d, ordinal, p->length);
+    p->source = find_source(d, ordinal, run->summary.is_packed ? 0 : p->length);
     if (!p->source || p->length > ROW_PIECE_BYTES || p->length % POSITION_UNIT || !p->row_count ||
         p->row_count > p->length / ROW_BYTES_MIN)
       return corrupt("names a piece that cannot be");
     rows += p->row_count;
     groups += (p->row_count + SPARSE_INTERVAL - 1) / SPARSE_INTERVAL;
-    run->summary.extent_bytes += p->length;
+    if (!run->summary.is_packed) run->summary.extent_bytes += p->length;
   }
-  if (rows != run->summary.row_count || groups != run->group_count) return corrupt("does not add up its pieces");
+  if (rows != run->summary.row_count || (!run->summary.is_packed && groups != run->group_count))
+    return corrupt("does not add up its pieces");
   return KVSTORE_OK;
 }
 
@@ -116,6 +121,69 @@ static Status read_value_extents(DirectoryReader *d) {
     run->summary.extent_bytes += e->length;
   }
   return KVSTORE_OK;
+}
+
+/* ---- frames of packed runs ---- */
+
+/* A frame holds whole rows: one of any length, or several of FRAME_BYTES together. */
+static bool frame_can_be(uint32_t length, uint32_t stored, uint32_t rows) {
+  uint32_t most = rows == 1 ? ROW_BYTES_MAX : FRAME_BYTES;
+  return rows && length <= most && length % POSITION_UNIT == 0 && rows <= length / ROW_BYTES_MIN && stored &&
+         stored <= length;
+}
+
+static Status read_piece_frames(DirectoryReader *d, RowPiece *p, uint64_t *groups) {
+  uint32_t count = reader_u32(&d->in);
+  if (!count || count > reader_left(&d->in) / FRAME_ENTRY_BYTES) return corrupt("is shorter than its list of frames");
+  p->frames = arena_allocate(&d->run->arena, ((size_t)count + 1) * sizeof *p->frames);
+  if (!p->frames) return status_nomem();
+  uint64_t start = 0, stored_at = 0, rows = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t length = reader_u32(&d->in), stored = reader_u32(&d->in), row_count = reader_u16(&d->in);
+    if (!frame_can_be(length, stored, row_count)) return corrupt("names a frame that cannot be");
+    p->frames[i] = (RowFrame){ (uint32_t)start, (uint32_t)stored_at, row_count };
+    start += length;
+    stored_at += stored;
+    rows += row_count;
+    *groups += (row_count + SPARSE_INTERVAL - 1) / SPARSE_INTERVAL;
+    if (start > p->length) break;
+  }
+  if (start != p->length || rows != p->row_count || stored_at > p->source->length)
+    return corrupt("does not add up the frames of a piece");
+  p->frames[count] = (RowFrame){ (uint32_t)start, (uint32_t)stored_at, 0 };
+  p->frame_count = count;
+  p->first_frame = d->run->frames->count;
+  d->run->frames->count += count;
+  d->run->summary.extent_bytes += stored_at;
+  return KVSTORE_OK;
+}
+
+static Status read_expiry_extent(DirectoryReader *d) {
+  RowFrames *frames = d->run->frames;
+  uint32_t ordinal = reader_u32(&d->in);
+  uint64_t length = reader_u64(&d->in);
+  if (d->in.failed || (ordinal == UINT32_MAX) != (d->run->summary.expiring_count == 0))
+    return corrupt("has a column of expiries without expiries, or none");
+  if (ordinal == UINT32_MAX) return KVSTORE_OK;
+  frames->expiries = find_source(d, ordinal, length);
+  d->run->summary.extent_bytes += length;
+  return frames->expiries ? KVSTORE_OK : corrupt("names a column of expiries that is not there");
+}
+
+static Status read_frames(DirectoryReader *d) {
+  RowRun *run = d->run;
+  uint64_t groups = 0;
+  run->frames = arena_allocate_zeroed(&run->arena, sizeof *run->frames);
+  if (!run->frames) return status_nomem();
+  TRY(read_expiry_extent(d));
+  Bytes dictionary = reader_bytes(&d->in);
+  if (d->in.failed || dictionary.length > DICTIONARY_BYTES_MAX) return corrupt("holds no dictionary that can be");
+  if (dictionary.length) {
+    run->frames->dictionary = (Bytes){ arena_copy(&run->arena, dictionary.data, dictionary.length), dictionary.length };
+    if (!run->frames->dictionary.data) return status_nomem();
+  }
+  for (uint32_t i = 0; i < run->piece_count; i++) TRY(read_piece_frames(d, &run->pieces[i], &groups));
+  return groups == run->group_count ? KVSTORE_OK : corrupt("does not add up its frames");
 }
 
 static Bytes read_key(DirectoryReader *d) {
@@ -158,6 +226,7 @@ static Status read_directory(DirectoryReader *d) {
     TRY(read_pieces(d));
     TRY(read_index_extents(d));
     TRY(read_value_extents(d));
+    if (d->run->summary.is_packed) TRY(read_frames(d));
     TRY(read_fences(d));
   }
   if (d->in.failed || reader_left(&d->in)) return corrupt("has the wrong length");
@@ -178,11 +247,12 @@ Status row_run_open(const void *directory, size_t length, const RunSources *sour
 
 void row_run_close(RowRun *run) {
   if (!run) return;
+  row_frames_close(run);
   arena_release(&run->arena);
   memory_release(run);
 }
 
-uint64_t row_run_memory(const RowRun *run) { return sizeof *run + run->arena.bytes_held; }
+uint64_t row_run_memory(const RowRun *run) { return sizeof *run + run->arena.bytes_held + row_frames_memory(run); }
 
 const RowRunSummary *row_run_summary(const RowRun *run) { return &run->summary; }
 
@@ -200,11 +270,31 @@ static Status window_range(const RowRun *run, RowWindow *w, uint32_t piece, uint
   return KVSTORE_OK;
 }
 
+/* The same for a packed run: the window becomes the frame. */
+static Status window_load_frame(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t offset, const uint8_t **row,
+                                uint32_t *total) {
+  const uint8_t *bytes;
+  row_window_close(w);
+  w->piece = piece;
+  TRY(row_frame_load(run, piece, offset, &bytes, &w->start, &w->end, &w->pin));
+  uint32_t left = w->end - offset;
+  uint64_t length = left < ROW_BYTES_MIN ? UINT64_MAX : row_total(load_u64(bytes + (offset - w->start)));
+  if (UNLIKELY(length > left)) {
+    row_pin_release(&w->pin);
+    return status_fail(KVSTORE_CORRUPT, "the row at byte %u of piece %u of a row run leaves its frame", offset, piece);
+  }
+  w->bytes = bytes;
+  *row = bytes + (offset - w->start);
+  *total = (uint32_t)length;
+  return KVSTORE_OK;
+}
+
 Status row_window_load(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t offset, const uint8_t **row,
                        uint32_t *total) {
   uint32_t length = piece < run->piece_count ? run->pieces[piece].length : 0;
   if (UNLIKELY(length < ROW_BYTES_MIN || offset > length - ROW_BYTES_MIN))
     return status_fail(KVSTORE_CORRUPT, "no row can begin at byte %u of piece %u of a row run", offset, piece);
+  if (run->frames) return window_load_frame(run, w, piece, offset, row, total);
   uint32_t start = offset / UNIT_BYTES * UNIT_BYTES;
   uint32_t end = length - start < UNIT_BYTES ? length : start + UNIT_BYTES;
   if (UNLIKELY(end - offset < ROW_HEADER_BYTES)) { /* the header straddles two units */

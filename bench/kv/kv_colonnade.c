@@ -24,6 +24,8 @@ static void *engine_open(const char *directory, int synced) {
   KVStoreOptions options = KVSTORE_OPTIONS_INIT;
   options.sync_level = synced ? KVSTORE_SYNC_FULL : KVSTORE_SYNC_OFF;
   options.busy_timeout_ms = 20000;
+  const char *packed = getenv("BENCH_KV_PACKED"); /* see README.md */
+  if (packed && *packed) options.compression = KVSTORE_COMPRESSION_ZSTD;
   snprintf(path, sizeof path, "%s/pairs.colonnade", directory);
   if (failed(NULL, kvstore_open_with(path, &kv, &options))) return NULL;
   return kv;

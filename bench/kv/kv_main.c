@@ -38,8 +38,27 @@ static void make_key(char *key, uint64_t number) {
   memcpy(key, digits, KV_KEY_BYTES);
 }
 
+/* With BENCH_KV_WORDS in the environment: a text that can be compressed. */
+static void make_words(char *value, uint64_t state) {
+  static const char *const words[] = { "delayed ",  "departed ", "carrier ",   "gate ",     "on time ", "cancelled ",
+                                       "boarding ", "arrived ",  "diverted ",  "terminal ", "flight ",  "runway ",
+                                       "taxiing ",  "landed ",   "scheduled ", "unknown " };
+  for (size_t at = 0; at < KV_VALUE_BYTES;) {
+    const char *word = words[bench_random(&state) % 16];
+    size_t length = strlen(word), left = KV_VALUE_BYTES - at;
+    memcpy(value + at, word, length < left ? length : left);
+    at += length;
+  }
+}
+
 static void make_value(char *value, uint64_t number, uint64_t version) {
+  static int words = -1;
   uint64_t state = number * 31 + version * UINT64_C(0xd1b54a32d192ed03);
+  if (words < 0) words = getenv("BENCH_KV_WORDS") != NULL; /* asked by the main thread first */
+  if (words) {
+    make_words(value, state);
+    return;
+  }
   for (size_t at = 0; at < KV_VALUE_BYTES; at += 8) {
     uint64_t word = bench_random(&state);
     memcpy(value + at, &word, KV_VALUE_BYTES - at < 8 ? KV_VALUE_BYTES - at : 8);

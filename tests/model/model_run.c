@@ -381,7 +381,9 @@ static void begin_transaction(Run *r) {
 
 /* ---- lives ---- */
 
+/* Each life of a store packs what it writes, or not, and reads both. */
 static void open_store(Run *r) {
+  r->options.compression = one_in(r, 2) ? COMPRESSION_EVERY_RUN : COMPRESSION_NONE;
   CHECK_OK(session_open(r->world->path, &r->options, &r->session));
   CHECK_OK(session_clone(r->session, &r->other));
 }

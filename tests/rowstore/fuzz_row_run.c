@@ -2,8 +2,8 @@
  * step outside them.
  *
  * Input: u16 length of the directory | the directory | extents, each u16 length | bytes. An input that begins with 0xff
- * 0xff is a small run of our own, changed: each three bytes after it are a place (u16) in the run's bytes and what to
- * put there. */
+ * 0xff is a small run of our own, changed, one with 0xfe 0xff a packed one: each three bytes after it are a place
+ * (u16) in the run's bytes and what to put there. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,9 +43,9 @@ static Status write_rows(RowRunWriter *w) {
   return KVSTORE_OK;
 }
 
-static void own_run(FuzzRun *f) {
+static void own_run(FuzzRun *f, uint32_t packing) {
   RunSink sink = { f, keep_extent };
-  RowRunOptions small = { .piece_bytes = 1000 };
+  RowRunOptions small = { .piece_bytes = 1000, .packing = packing };
   RowRunWriter *w = NULL;
   Buffer directory = { 0 };
   if (row_run_writer_create(&sink, &small, &w) != KVSTORE_OK || write_rows(w) != KVSTORE_OK ||
@@ -130,8 +130,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   Reader in = reader_over(data, size);
   FuzzRun f = { 0 };
   uint16_t first = reader_u16(&in);
-  if (first == UINT16_MAX) {
-    own_run(&f);
+  if (first >= UINT16_MAX - 1) {
+    own_run(&f, first == UINT16_MAX ? ROW_PACKING_NONE : ROW_PACKING_ALWAYS);
     change(&f, &in);
   } else {
     foreign_run(&f, &in, first);

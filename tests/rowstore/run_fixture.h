@@ -136,7 +136,11 @@ typedef struct TestExtents {
   RowRunSummary summary;
   RunSources sources;
   RowRun *run;
+  BlockCache *cache; /* of the sources, where a test has made one */
 } TestExtents;
+
+/* ROW_PACKING_* of the runs that are written where the options do not say it. */
+static uint32_t test_packing;
 
 static inline Status test_emit(void *context, const uint8_t *bytes, size_t length, uint32_t *ordinal) {
   TestExtents *t = context;
@@ -211,6 +215,8 @@ static inline void test_sources(TestExtents *t, SourceKind kind) {
     Source *s = &t->sources.sources[i];
     *s = source_over_memory(t->extents[i].bytes, t->extents[i].length);
     s->context = t;
+    s->cache = t->cache;
+    s->number = t->cache ? block_cache_number(t->cache) : 0;
     if (kind == SOURCE_CACHED) s->methods = &cached, s->base = NULL;
     if (kind == SOURCE_CHECKED) {
       s->methods = &checked;
@@ -228,7 +234,9 @@ static inline Status test_open(TestExtents *t, SourceKind kind) {
 static inline Status test_write(TestExtents *t, const TestRows *rows, const RowRunOptions *options) {
   RunSink sink = { t, test_emit };
   RowRunWriter *w = NULL;
-  Status status = row_run_writer_create(&sink, options, &w);
+  RowRunOptions own = options ? *options : (RowRunOptions){ 0 };
+  if (!own.packing) own.packing = test_packing;
+  Status status = row_run_writer_create(&sink, &own, &w);
   for (size_t i = 0; status == KVSTORE_OK && i < rows->count; i++) {
     const TestRow *r = &rows->rows[i];
     status = row_run_writer_add(w, r->key, r->value, r->expiry, r->tombstone);
@@ -249,6 +257,7 @@ static inline void test_extents_free(TestExtents *t) {
     free(t->extents[i].sums);
   }
   free(t->extents);
+  block_cache_destroy(t->cache);
   buffer_release(&t->directory);
   *t = (TestExtents){ 0 };
 }

@@ -7,6 +7,21 @@
 #include "tests/rowstore/run_fixture.h"
 #include "tests/support/failing_memory.h"
 
+/* A test of plain runs, and the same of packed ones. */
+#define TEST_OF_BOTH(name)             \
+  static void name(void);              \
+  TEST(row_run, name) { name(); }      \
+  TEST(packed_run, name) {             \
+    test_packing = ROW_PACKING_ALWAYS; \
+    name();                            \
+  }                                    \
+  static void name(void)
+
+/* Frames are decoded through a cache that is too small for all of them. */
+static void make_cache(TestExtents *t) {
+  if (test_packing) CHECK_OK(block_cache_create(256 << 10, &t->cache));
+}
+
 /* ---- one run, whole ---- */
 
 static void check_gets(const TestExtents *t, const TestRows *rows) {
@@ -131,6 +146,7 @@ static void check_summary(const TestExtents *t, const TestRows *rows) {
 
 static void check_run(TestRows *rows, uint64_t *seed, uint32_t kind, const RowRunOptions *options) {
   TestExtents t = { 0 };
+  make_cache(&t);
   CHECK_OK(test_write(&t, rows, options));
   for (SourceKind source = 0; source < SOURCE_KINDS; source++) {
     CHECK_OK(test_open(&t, source));
@@ -147,7 +163,7 @@ static void check_run(TestRows *rows, uint64_t *seed, uint32_t kind, const RowRu
   test_extents_free(&t);
 }
 
-TEST(row_run, every_row_is_found_by_every_way) {
+TEST_OF_BOTH(every_row_is_found_by_every_way) {
   static const size_t counts[] = { 1, 2, 10, 15, 16, 17, 31, 32, 33, 1359, 1360, 1361, 3000 };
   static const RowRunOptions small = { .piece_bytes = 8192, .value_extent_bytes = 100000 };
   uint64_t seed = 1;
@@ -160,7 +176,7 @@ TEST(row_run, every_row_is_found_by_every_way) {
   }
 }
 
-TEST(row_run, keys_up_to_the_longest) {
+TEST_OF_BOTH(keys_up_to_the_longest) {
   static const RowRunOptions small = { .piece_bytes = 300000, .value_extent_bytes = 1 };
   uint64_t seed = 2;
   for (size_t count = 1; count <= 256; count *= 4) {
@@ -170,7 +186,7 @@ TEST(row_run, keys_up_to_the_longest) {
   }
 }
 
-TEST(row_run, a_single_key_of_the_longest_length) {
+TEST_OF_BOTH(a_single_key_of_the_longest_length) {
   uint64_t seed = 3;
   TestRows rows = { malloc(sizeof(TestRow)), 1 };
   uint8_t *key = malloc(KEY_BYTES_MAX);
@@ -181,14 +197,14 @@ TEST(row_run, a_single_key_of_the_longest_length) {
   test_rows_free(&rows);
 }
 
-TEST(row_run, a_hundred_thousand_rows) {
+TEST_OF_BOTH(a_hundred_thousand_rows) {
   uint64_t seed = 4;
   TestRows rows = test_rows(&seed, test_scaled(100000), 0, 100, 5000);
   check_run(&rows, &seed, 0, NULL);
   test_rows_free(&rows);
 }
 
-TEST(row_run, no_rows_make_no_extents) {
+TEST_OF_BOTH(no_rows_make_no_extents) {
   uint64_t seed = 5;
   TestRows rows = { NULL, 0 };
   TestExtents t = { 0 };
@@ -204,7 +220,7 @@ TEST(row_run, no_rows_make_no_extents) {
   test_extents_free(&t);
 }
 
-TEST(row_run, a_miss_ends_at_its_bucket) {
+TEST_OF_BOTH(a_miss_ends_at_its_bucket) {
   uint64_t seed = 6;
   TestRows rows = test_rows(&seed, 5000, 0, 20, 0);
   TestExtents t = { 0 };
@@ -244,7 +260,7 @@ TEST(row_run, equal_fingerprints_are_told_apart_by_their_keys) {
 
 static Bytes text(const char *s) { return (Bytes){ (const uint8_t *)s, strlen(s) }; }
 
-TEST(row_run, the_writer_refuses_disorder_and_sizes) {
+TEST_OF_BOTH(the_writer_refuses_disorder_and_sizes) {
   TestExtents t = { 0 };
   RunSink sink = { &t, test_emit };
   RowRunWriter *w;
@@ -301,7 +317,7 @@ TEST(row_run, a_full_run_says_so_and_can_be_finished) {
   row_run_writer_destroy(w);
 }
 
-TEST(row_run, a_failing_sink_is_reported) {
+TEST_OF_BOTH(a_failing_sink_is_reported) {
   uint64_t seed = 7;
   TestRows rows = test_rows(&seed, 500, 3, 100, 20);
   RowRunOptions small = { .piece_bytes = 4096, .value_extent_bytes = 300000 };
@@ -319,13 +335,14 @@ TEST(row_run, a_failing_sink_is_reported) {
 
 /* ---- no memory, no reading ---- */
 
-TEST(row_run, every_failed_allocation_is_survived) {
+TEST_OF_BOTH(every_failed_allocation_is_survived) {
   uint64_t seed = 8, n = 1;
   TestRows rows = test_rows(&seed, 1500, 3, 60, 300);
   RowRunOptions small = { .piece_bytes = 16384, .value_extent_bytes = 100000 };
   uint64_t held = memory_blocks_held();
   for (bool reached = true; reached; n++) {
     TestExtents t = { 0 };
+    make_cache(&t);
     failing_memory_install(n, true); /* sticky: a growing array tries again with less */
     Status status = test_write(&t, &rows, &small);
     if (status == KVSTORE_OK) status = test_open(&t, SOURCE_CACHED);
@@ -341,11 +358,12 @@ TEST(row_run, every_failed_allocation_is_survived) {
   test_rows_free(&rows);
 }
 
-TEST(row_run, every_failed_read_is_reported_and_holds_no_pin) {
+TEST_OF_BOTH(every_failed_read_is_reported_and_holds_no_pin) {
   uint64_t seed = 9;
   TestRows rows = test_rows(&seed, 300, 3, 500, 30);
   TestExtents t = { 0 };
   RowRunOptions small = { .piece_bytes = 40000 };
+  make_cache(&t);
   CHECK_OK(test_write(&t, &rows, &small));
   CHECK_OK(test_open(&t, SOURCE_CACHED));
   Status status = KVSTORE_IO;
@@ -430,10 +448,11 @@ static void damaged_run(TestExtents *t, TestRows *rows) {
   uint64_t seed = 10;
   RowRunOptions small = { .piece_bytes = 6000, .value_extent_bytes = 100000 };
   *rows = test_rows(&seed, 300, 3, 60, 100);
+  make_cache(t);
   CHECK_OK(test_write(t, rows, &small));
 }
 
-TEST(row_run, every_truncated_directory_is_refused) {
+TEST_OF_BOTH(every_truncated_directory_is_refused) {
   TestExtents t = { 0 };
   TestRows rows;
   damaged_run(&t, &rows);
@@ -449,7 +468,7 @@ TEST(row_run, every_truncated_directory_is_refused) {
   test_rows_free(&rows);
 }
 
-TEST(row_run, a_directory_names_only_extents_that_are_there) {
+TEST_OF_BOTH(a_directory_names_only_extents_that_are_there) {
   TestExtents t = { 0 };
   TestRows rows;
   damaged_run(&t, &rows);
@@ -461,13 +480,13 @@ TEST(row_run, a_directory_names_only_extents_that_are_there) {
     CHECK_STATUS(row_run_open(t.directory.data, t.directory.length, &t.sources, &t.run), KVSTORE_CORRUPT);
     t.sources.sources[i].length += 4;
   }
-  t.directory.data[4] = 1; /* a feature that this version does not know */
+  t.directory.data[4] |= 2; /* a feature that this version does not know */
   CHECK_STATUS(row_run_open(t.directory.data, t.directory.length, &t.sources, &t.run), KVSTORE_UNSUPPORTED);
   test_extents_free(&t);
   test_rows_free(&rows);
 }
 
-TEST(row_run, a_flipped_byte_under_checksums_is_never_a_wrong_row) {
+TEST_OF_BOTH(a_flipped_byte_under_checksums_is_never_a_wrong_row) {
   TestExtents t = { 0 };
   TestRows rows;
   damaged_run(&t, &rows);
@@ -487,7 +506,7 @@ TEST(row_run, a_flipped_byte_under_checksums_is_never_a_wrong_row) {
   test_rows_free(&rows);
 }
 
-TEST(row_run, crafted_bytes_never_lead_outside) {
+TEST_OF_BOTH(crafted_bytes_never_lead_outside) {
   TestExtents t = { 0 };
   TestRows rows;
   damaged_run(&t, &rows);
