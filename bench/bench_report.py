@@ -73,6 +73,32 @@ def table(rows, engines):
     return lines
 
 
+def processor_nanoseconds(record):
+    """Of the engine's process, all its threads, for one operation; None for what is no rate."""
+    operations = record["value"] * record["seconds"]
+    if record["unit"] not in ("ops/s", "rows/s") or not operations:
+        return None
+    return 1e9 * record["cpu_seconds"] / operations
+
+
+def processor_table(rows, engines):
+    peers = [engine for engine in engines if engine != OURS]
+    head = ["processor time, ns for one", *engines, *[f"against {peer}" for peer in peers]]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row, found in rows.items():
+        of = {}
+        for engine, records in found.items():
+            spent = [spent for spent in map(processor_nanoseconds, records) if spent is not None]
+            if spent:
+                of[engine] = statistics.median(spent)
+        if not of:
+            continue
+        texts = [number(of[engine]) if engine in of else "–" for engine in engines]
+        ratios = [ratio(of.get(OURS), of.get(peer), "lower") for peer in peers]
+        lines.append("| " + " | ".join([row, *texts, *ratios]) + " |")
+    return lines
+
+
 def heading(suite, size):
     if suite == "kv":
         return f"## Pairs: {size:,} keys of 16 bytes, values of 100 bytes"
@@ -96,6 +122,8 @@ def markdown(facts, records):
     for (suite, size), rows in grouped(records).items():
         engines = sorted({engine for found in rows.values() for engine in found}, key=lambda name: (name != OURS, name))
         lines += ["", heading(suite, size), "", *table(rows, engines)]
+        if suite == "kv":
+            lines += ["", *processor_table(rows, engines)]
     problems = disagreements(records)
     lines += ["", "The engines disagree: " + "; ".join(problems) if problems
               else "Whatever the engines read was compared: they agree."]

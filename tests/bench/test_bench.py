@@ -31,6 +31,14 @@ class Report(unittest.TestCase):
         self.assertEqual(bench_report.ratio(20, 10, "higher"), "2.00")
         self.assertEqual(bench_report.ratio(10, 20, "lower"), "2.00")
 
+    def test_processor_time_is_told_for_one_operation(self):
+        found = {**record("colonnade", 1000), "seconds": 2.0, "cpu_seconds": 0.5}
+        self.assertEqual(bench_report.processor_nanoseconds(found), 250_000)
+        self.assertIsNone(bench_report.processor_nanoseconds({**found, "unit": "MB"}))
+        lines = bench_report.processor_table({"read": {"colonnade": [found], "lmdb": [{**found, "cpu_seconds": 1.0}]}},
+                                             ["colonnade", "lmdb"])
+        self.assertTrue(lines[-1].endswith("| 2.00 |"), lines[-1])
+
     def test_the_median_is_quoted_with_its_spread(self):
         text, middle = bench_report.cell([record("lmdb", value, number=i) for i, value in enumerate((100, 110, 400))])
         self.assertEqual(middle, 110)
