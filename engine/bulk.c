@@ -223,7 +223,8 @@ Status bulk_rows(Session *session, FamilyState *state, Era *era, const PreparedR
 
 /* ---- transactions that outgrow the log ---- */
 
-/* The transaction's own rows of a kv delta, as they are now, die with the run that takes them over. */
+/* The transaction's own rows of a kv delta, as they are now, die with the run that takes them over; so do its
+ * tombstones, which hide older runs from there. */
 static Status spill_kv(Store *store, Era *era, uint64_t sequence, RunList *runs, Replaced *replaced, uint32_t **killed,
                        size_t *killed_count) {
   Transaction *t = &store->transaction;
@@ -237,8 +238,8 @@ static Status spill_kv(Store *store, Era *era, uint64_t sequence, RunList *runs,
   Status status = KVSTORE_OK;
   kv_cursor_open(&cursor, delta, sequence);
   for (bool more = kv_cursor_first(&cursor); more && status == KVSTORE_OK; more = kv_cursor_next(&cursor)) {
-    if (cursor.row.sequence < t->first_sequence || cursor.state != DELTA_FOUND) continue;
-    status = row_run_writer_add(writer, cursor.key, cursor.row.value, cursor.row.expiry, false);
+    if (cursor.row.sequence < t->first_sequence) continue;
+    status = row_run_writer_add(writer, cursor.key, cursor.row.value, cursor.row.expiry, cursor.row.tombstone);
     if (status == KVSTORE_OK) status = memory_grow(killed, &capacity, *killed_count + 1, sizeof **killed);
     if (status == KVSTORE_OK) (*killed)[(*killed_count)++] = cursor.row.row;
     bool older = kv_delta_older(delta, cursor.row.row) != 0;
@@ -355,7 +356,7 @@ static Status spill_family(Session *session, uint32_t id, Buffer *record) {
   return status;
 }
 
-/* The record keeps what is no row: families, runs adopted before, and deletes. */
+/* The record keeps what is no row: families, runs adopted before, and deletes of rows of tables. */
 static Status keep_operations(const Buffer *from, Buffer *to) {
   OperationReader in =
     operation_reader_over((Bytes){ from->data + record_body_offset(0), from->length - record_body_offset(0) });
@@ -364,7 +365,8 @@ static Status keep_operations(const Buffer *from, Buffer *to) {
     bool more;
     TRY(operation_next(&in, &op, &more));
     if (!more) return buffer_status(to);
-    if (op.kind != OPERATION_KV_PUT && op.kind != OPERATION_ROW_UPSERT) record_append_operation(to, &op);
+    if (op.kind != OPERATION_KV_PUT && op.kind != OPERATION_KV_DELETE && op.kind != OPERATION_ROW_UPSERT)
+      record_append_operation(to, &op);
   }
 }
 

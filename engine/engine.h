@@ -116,15 +116,23 @@ Status kv_purge_expired(Session *session, uint32_t family, uint64_t *purged) MUS
 /* Rows that are not dead, expired or not (VIS-8). */
 Status kv_count(Session *session, uint32_t family, uint64_t *count) MUST_CHECK;
 
+/* Keys from `lower` on and before `upper` that begin with `prefix`; each is left out when its data is NULL. */
+typedef struct KvRange {
+  Bytes lower, upper, prefix;
+} KvRange;
+
 /* Ordered iteration over a snapshot taken at creation. Not for two threads at once. It may outlive its session. */
 typedef struct KvIterator {
   MergeCursor cursor; /* for the looks below, at every row; what comes behind it is the engine's */
 } KvIterator;
-/* `prefix` empty: all keys. Positioned nowhere (eof) until first, last or seek. */
+/* The range is copied; all zero: every key. Positioned nowhere (eof) until first, last or seek. */
+Status kv_iterator_open(Session *session, uint32_t family, const KvRange *range, bool reverse,
+                        KvIterator **out) MUST_CHECK;
+/* The same with a prefix alone; empty: all keys. */
 Status kv_iterator_create(Session *session, uint32_t family, Bytes prefix, bool reverse, KvIterator **out) MUST_CHECK;
 void kv_iterator_destroy(KvIterator *iterator);
-Status kv_iterator_first(KvIterator *iterator) MUST_CHECK;           /* the first in its direction, within the prefix */
-Status kv_iterator_seek(KvIterator *iterator, Bytes key) MUST_CHECK; /* forward: first >= key; reverse: last <= key */
+Status kv_iterator_first(KvIterator *iterator) MUST_CHECK;           /* the first in its direction, within the range */
+Status kv_iterator_seek(KvIterator *iterator, Bytes key) MUST_CHECK; /* first >= key, or last <= key */
 Status kv_iterator_next(KvIterator *iterator) MUST_CHECK;            /* in its direction */
 static inline bool kv_iterator_eof(const KvIterator *iterator) { return !iterator->cursor.valid; }
 /* Not at the end. Key and value are readable until the next step or destroy. */
@@ -133,6 +141,33 @@ static inline Status kv_iterator_value(KvIterator *iterator, Bytes *value) {
   return merge_cursor_value(&iterator->cursor, value);
 }
 static inline int64_t kv_iterator_expiry(const KvIterator *iterator) { return iterator->cursor.row.view.expiry; }
+
+/* Writes, in one statement, `next` over the value of a key where that is `expected`; NULL: there is no such row, and
+ * there is to be none. An expired row is none. *swapped is false when it was something else. */
+typedef struct KvNext {
+  Bytes value;
+  int64_t expiry;
+} KvNext;
+Status kv_compare_and_swap(Session *session, uint32_t family, Bytes key, const Bytes *expected, const KvNext *next,
+                           bool *swapped) MUST_CHECK;
+/* Deletes the keys of a range, in one statement; *deleted counts those that had not expired. Every row of the range is
+ * read, and each gets a tombstone. */
+Status kv_delete_range(Session *session, uint32_t family, const KvRange *range, uint64_t *deleted) MUST_CHECK;
+
+/* Many changes in one statement, in their order. */
+enum { KV_CHANGE_PUT = 0, KV_CHANGE_DELETE = 1, KV_CHANGE_DELETE_RANGE = 2 };
+typedef struct KvChange {
+  int kind; /* KV_CHANGE_* */
+  uint32_t family;
+  Bytes key, value; /* of a range: its lower and upper bound */
+  int64_t expiry;
+} KvChange;
+/* Gives change after change; *more is false behind the last one. Its bytes are read before the next call. */
+typedef Status KvNextChange(void *context, KvChange *change, bool *more);
+/* *deleted (may be NULL): keys that deletes found. A key to delete that is not there is no failure. */
+Status kv_write_changes(Session *session, KvNextChange *next, void *context, uint64_t *deleted) MUST_CHECK;
+/* What kv_put and kv_write_changes check. */
+Status kv_check_pair(const Session *session, Bytes key, Bytes value) MUST_CHECK;
 
 /* ---- tables ---- */
 enum { TABLE_INSERT = 0, TABLE_UPSERT = 1 };

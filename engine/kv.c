@@ -4,16 +4,7 @@
 #include "base/counters.h"
 #include "base/hash.h"
 #include "base/memory.h"
-#include "engine/engine_internal.h"
-
-enum { LAYERS_INLINE = 24 };
-
-/* The layers of an era on the stack, or in memory when there are many. */
-typedef struct LayerList {
-  MergeLayer inline_layers[LAYERS_INLINE];
-  MergeLayer *layers;
-  uint32_t count;
-} LayerList;
+#include "engine/kv_rows.h"
 
 uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint32_t capacity) {
   uint32_t count = 0, overlapping = era->run_count - era->disjoint_count;
@@ -26,7 +17,7 @@ uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint3
   return count;
 }
 
-static Status list_layers(const Era *era, uint64_t sequence, LayerList *list) {
+Status kv_list_layers(const Era *era, uint64_t sequence, LayerList *list) {
   list->layers = list->inline_layers;
   list->count = era_layers(era, sequence, list->layers, LAYERS_INLINE);
   if (LIKELY(list->count)) return KVSTORE_OK;
@@ -37,22 +28,19 @@ static Status list_layers(const Era *era, uint64_t sequence, LayerList *list) {
   return KVSTORE_OK;
 }
 
-static void release_layers(LayerList *list) {
+void kv_release_layers(LayerList *list) {
   if (list->layers != list->inline_layers) memory_release(list->layers);
 }
 
 /* ---- look-ups ---- */
 
-typedef enum RowState { ROW_ABSENT, ROW_LIVE, ROW_EXPIRED } RowState;
-
-/* The row of a key; its bytes are readable until merge_row_release. */
-static Status find_row(Store *store, const Era *era, uint64_t sequence, Bytes key, MergeRow *row, RowState *state) {
+Status kv_find_row(Store *store, const Era *era, uint64_t sequence, Bytes key, MergeRow *row, RowState *state) {
   LayerList list;
-  TRY(list_layers(era, sequence, &list));
+  TRY(kv_list_layers(era, sequence, &list));
   DeltaState found;
   Status status =
     merge_get(list.layers, list.count, hash_key(key.data, key.length), key.data, key.length, INT64_MIN, row, &found);
-  release_layers(&list);
+  kv_release_layers(&list);
   TRY(status);
   if (found != DELTA_FOUND)
     *state = ROW_ABSENT;
@@ -63,7 +51,7 @@ static Status find_row(Store *store, const Era *era, uint64_t sequence, Bytes ke
   return KVSTORE_OK;
 }
 
-static Status check_key(Bytes key) {
+Status kv_check_key(Bytes key) {
   if (LIKELY(key.length > 0 && key.length <= KEY_BYTES_MAX)) return KVSTORE_OK;
   return status_fail(KVSTORE_ERROR, "a key of %zu bytes: keys have 1 to %u", key.length, KEY_BYTES_MAX);
 }
@@ -80,7 +68,7 @@ static void evict(Session *session, uint32_t family, Bytes key) {
   if (status == KVSTORE_OK) {
     MergeRow row;
     RowState found;
-    status = find_row(store, era, pin.sequence, key, &row, &found);
+    status = kv_find_row(store, era, pin.sequence, key, &row, &found);
     if (status == KVSTORE_OK) merge_row_release(&row);
     if (status == KVSTORE_OK && found == ROW_EXPIRED) {
       status = kv_write_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true);
@@ -104,10 +92,10 @@ static Status copy_value(MergeRow *row, KvValue *out) {
   return KVSTORE_OK;
 }
 
-static Status absent(void) { return status_set(KVSTORE_NOTFOUND, "no such key"); }
+Status kv_absent(void) { return status_set(KVSTORE_NOTFOUND, "no such key"); }
 
 Status kv_get(Session *session, uint32_t family, Bytes key, KvValue *out) {
-  TRY(check_key(key));
+  TRY(kv_check_key(key));
   ReadPin pin;
   FamilyState *family_state;
   Era *era;
@@ -116,24 +104,24 @@ Status kv_get(Session *session, uint32_t family, Bytes key, KvValue *out) {
   RowState state = ROW_ABSENT;
   if (status == KVSTORE_OK) {
     MergeRow row;
-    status = find_row(session->store, era, pin.sequence, key, &row, &state);
+    status = kv_find_row(session->store, era, pin.sequence, key, &row, &state);
     if (status == KVSTORE_OK && state == ROW_LIVE)
       status = copy_value(&row, out);
     else if (status == KVSTORE_OK)
-      status = absent();
+      status = kv_absent();
     if (state == ROW_EXPIRED) out->expiry = row.view.expiry;
     if (state != ROW_ABSENT) merge_row_release(&row);
   }
   read_unpin(session, &pin);
   if (UNLIKELY(state == ROW_EXPIRED)) {
     evict(session, family, key);
-    return absent();
+    return kv_absent();
   }
   return status;
 }
 
 Status kv_exists(Session *session, uint32_t family, Bytes key, int64_t *expiry, bool *expired) {
-  TRY(check_key(key));
+  TRY(kv_check_key(key));
   ReadPin pin;
   FamilyState *family_state;
   Era *era;
@@ -142,7 +130,7 @@ Status kv_exists(Session *session, uint32_t family, Bytes key, int64_t *expiry, 
   RowState state = ROW_ABSENT;
   if (status == KVSTORE_OK) {
     MergeRow row;
-    status = find_row(session->store, era, pin.sequence, key, &row, &state);
+    status = kv_find_row(session->store, era, pin.sequence, key, &row, &state);
     if (state != ROW_ABSENT) {
       if (expiry) *expiry = row.view.expiry;
       merge_row_release(&row);
@@ -151,11 +139,18 @@ Status kv_exists(Session *session, uint32_t family, Bytes key, int64_t *expiry, 
   read_unpin(session, &pin);
   if (expired) *expired = state == ROW_EXPIRED;
   if (state == ROW_EXPIRED) evict(session, family, key);
-  if (status == KVSTORE_OK && state != ROW_LIVE) return absent();
+  if (status == KVSTORE_OK && state != ROW_LIVE) return kv_absent();
   return status;
 }
 
 /* ---- writes ---- */
+
+Status kv_check_pair(const Session *session, Bytes key, Bytes value) {
+  TRY(kv_check_key(key));
+  uint32_t limit = session->options.value_bytes_max;
+  if (LIKELY(value.length <= limit)) return KVSTORE_OK;
+  return status_fail(KVSTORE_ERROR, "a value of %zu bytes: the limit is %u", value.length, limit);
+}
 
 Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry,
                     bool tombstone) {
@@ -186,7 +181,7 @@ static Status put_statement(Session *session, uint32_t family, Bytes key, Bytes 
   if (status == KVSTORE_OK) status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK && mode == KV_PUT_IF_ABSENT) {
     MergeRow row;
-    status = find_row(session->store, era, pin.sequence, key, &row, &found);
+    status = kv_find_row(session->store, era, pin.sequence, key, &row, &found);
     if (status == KVSTORE_OK) merge_row_release(&row);
   }
   if (status == KVSTORE_OK && found != ROW_LIVE) status = kv_write_row(session, state, era, key, value, expiry, false);
@@ -196,10 +191,7 @@ static Status put_statement(Session *session, uint32_t family, Bytes key, Bytes 
 }
 
 Status kv_put(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode, bool *inserted) {
-  TRY(check_key(key));
-  uint32_t limit = session->options.value_bytes_max;
-  if (value.length > limit)
-    return status_fail(KVSTORE_ERROR, "a value of %zu bytes: the limit is %u", value.length, limit);
+  TRY(kv_check_pair(session, key, value));
   TRY(write_begin(session));
   bool was_inserted = false;
   Status status = put_statement(session, family, key, value, expiry, mode, &was_inserted);
@@ -210,7 +202,7 @@ Status kv_put(Session *session, uint32_t family, Bytes key, Bytes value, int64_t
 }
 
 Status kv_delete(Session *session, uint32_t family, Bytes key) {
-  TRY(check_key(key));
+  TRY(kv_check_key(key));
   TRY(write_begin(session));
   ReadPin pin;
   FamilyState *state;
@@ -220,7 +212,7 @@ Status kv_delete(Session *session, uint32_t family, Bytes key) {
   if (status == KVSTORE_OK) status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK) {
     MergeRow row;
-    status = find_row(session->store, era, pin.sequence, key, &row, &found);
+    status = kv_find_row(session->store, era, pin.sequence, key, &row, &found);
     if (status == KVSTORE_OK) merge_row_release(&row);
   }
   if (status == KVSTORE_OK && found != ROW_ABSENT)
@@ -228,7 +220,7 @@ Status kv_delete(Session *session, uint32_t family, Bytes key) {
   read_unpin(session, &pin);
   if (status == KVSTORE_OK) status = transaction_spill(session);
   TRY(write_end(session, status));
-  return found == ROW_LIVE ? KVSTORE_OK : absent();
+  return found == ROW_LIVE ? KVSTORE_OK : kv_absent();
 }
 
 /* ---- iteration ---- */
@@ -244,18 +236,24 @@ typedef struct KvWalk {
 
 static KvWalk *walk_of(KvIterator *iterator) { return (KvWalk *)iterator; }
 
-static Status open_cursor(KvWalk *it, const Era *era, Bytes prefix) {
+Status kv_open_cursor(Store *store, const Era *era, uint64_t sequence, const KvRange *range, MergeCursor *cursor) {
   LayerList list;
-  TRY(list_layers(era, it->sequence, &list));
+  TRY(kv_list_layers(era, sequence, &list));
   MergeOptions options = { 0 };
-  options.prefix = prefix;
-  options.now_ms = store_clock(it->store);
-  Status status = merge_cursor_open(&it->seen.cursor, list.layers, list.count, &options);
-  release_layers(&list);
+  options.prefix = range->prefix;
+  options.lower = range->lower;
+  options.upper = range->upper;
+  options.now_ms = store_clock(store);
+  Status status = merge_cursor_open(cursor, list.layers, list.count, &options);
+  kv_release_layers(&list);
   return status;
 }
 
 Status kv_iterator_create(Session *session, uint32_t family, Bytes prefix, bool reverse, KvIterator **out) {
+  return kv_iterator_open(session, family, &(KvRange){ .prefix = prefix }, reverse, out);
+}
+
+Status kv_iterator_open(Session *session, uint32_t family, const KvRange *range, bool reverse, KvIterator **out) {
   KvWalk *it = memory_allocate_zeroed(sizeof *it);
   if (!it) return status_nomem();
   ReadPin pin;
@@ -275,7 +273,7 @@ Status kv_iterator_create(Session *session, uint32_t family, Bytes prefix, bool 
   }
   status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK) status = version_hold(it->store, &pin, &it->hold);
-  if (status == KVSTORE_OK) status = open_cursor(it, era, prefix);
+  if (status == KVSTORE_OK) status = kv_open_cursor(it->store, era, it->sequence, range, &it->seen.cursor);
   read_unpin(session, &pin);
   if (status == KVSTORE_OK) {
     store_retain(it->store);
@@ -372,13 +370,13 @@ static Status walk(Session *session, const ReadPin *pin, uint32_t family, bool e
   Era *era;
   TRY(session_family(session, pin, family, FAMILY_KV, &state, &era));
   LayerList list;
-  TRY(list_layers(era, pin->sequence, &list));
+  TRY(kv_list_layers(era, pin->sequence, &list));
   MergeOptions options = { 0 };
   options.now_ms = store_clock(session->store);
   MergeCursor cursor;
   Status status = expired_only ? leave_unexpired(&list, options.now_ms) : KVSTORE_OK;
   if (status == KVSTORE_OK) status = merge_cursor_open(&cursor, list.layers, list.count, &options);
-  release_layers(&list);
+  kv_release_layers(&list);
   TRY(status);
   for (status = merge_cursor_first(&cursor); status == KVSTORE_OK && cursor.valid;
        status = merge_cursor_next(&cursor)) {

@@ -11,6 +11,8 @@
 #include "base/memory.h"
 #include "kvapi/message.h"
 
+enum { STRUCT_BYTES_MAX = 4096 }; /* a struct_size beyond this was never set */
+
 static _Atomic uint64_t handles_made;
 
 KVStore *handle_create(Session *session, uint32_t checkpoint_commits) {
@@ -136,8 +138,13 @@ Birth *birth_find(KVStore *kv, uint32_t family) {
   mutex_lock(&kv->lock);
   Birth *birth = kv->births;
   while (birth && birth->family != family) birth = birth->next;
-  if (birth) atomic_fetch_add_explicit(&birth->references, 1, memory_order_relaxed);
+  if (birth) birth_retain(birth);
   mutex_unlock(&kv->lock);
+  return birth;
+}
+
+Birth *birth_retain(Birth *birth) {
+  atomic_fetch_add_explicit(&birth->references, 1, memory_order_relaxed);
   return birth;
 }
 
@@ -158,6 +165,29 @@ void births_settle(KVStore *kv, bool undone) {
   }
 }
 
+/* ---- places ---- */
+
+Place place_default(KVStore *kv) {
+  Status status = handle_enter(kv);
+  return (Place){ kv, FAMILY_DEFAULT_ID, status == KVSTORE_OK, status };
+}
+
+Place place_family(const KVColumnFamily *cf) {
+  if (!cf || cf->magic != MAGIC_FAMILY)
+    return (Place){ NULL, 0, false, bad_argument(cf ? "this is no open family" : "the family is NULL") };
+  Status status = handle_enter(cf->kv);
+  if (status != KVSTORE_OK) return (Place){ cf->kv, 0, false, status };
+  return (Place){ cf->kv, cf->family, true, birth_check(cf->birth) };
+}
+
+int place_leave(const Place *place, Status status) {
+  return place->entered ? handle_leave(place->kv, status) : handle_refuse(place->kv, status);
+}
+
+int place_leave_lookup(const Place *place, Status status) {
+  return place->entered ? handle_leave_lookup(place->kv, status) : handle_refuse(place->kv, status);
+}
+
 /* ---- arguments ---- */
 
 Status bad_argument(const char *what) { return status_fail(KVSTORE_ERROR, "%s", what); }
@@ -167,6 +197,51 @@ Status bytes_argument(const void *data, int length, const char *what, Bytes *out
   if (UNLIKELY(!data && length))
     return status_fail(KVSTORE_ERROR, "the %s is NULL, but its length is %d", what, length);
   *out = (Bytes){ data, (size_t)length };
+  return KVSTORE_OK;
+}
+
+Status key_argument(const void *data, int length, Bytes *out) {
+  TRY(bytes_argument(data, length, "key", out));
+  if (LIKELY(out->length > 0 && out->length <= KEY_BYTES_MAX)) return KVSTORE_OK;
+  return status_fail(KVSTORE_ERROR, "a key of %zu bytes: keys have 1 to %u", out->length, KEY_BYTES_MAX);
+}
+
+Status prefix_argument(const void *data, int length, Bytes *out) {
+  TRY(bytes_argument(data, length, "prefix", out));
+  if (!out->length) return bad_argument("the prefix is empty: a plain iterator walks over all keys");
+  if (out->length > KEY_BYTES_MAX)
+    return status_fail(KVSTORE_ERROR, "a prefix of %zu bytes: keys have at most %u", out->length, KEY_BYTES_MAX);
+  return KVSTORE_OK;
+}
+
+static Status bound_argument(const void *data, int length, const char *what, Bytes *out) {
+  TRY(bytes_argument(data, length, what, out));
+  if (out->length > KEY_BYTES_MAX)
+    return status_fail(KVSTORE_ERROR, "a %s of %zu bytes: keys have at most %u", what, out->length, KEY_BYTES_MAX);
+  if (!out->length) out->data = NULL;
+  return KVSTORE_OK;
+}
+
+Status bounds_argument(const void *lower, int lower_length, const void *upper, int upper_length, KvRange *out) {
+  TRY(bound_argument(lower, lower_length, "lower bound", &out->lower));
+  TRY(bound_argument(upper, upper_length, "upper bound", &out->upper));
+  if (out->lower.data && out->upper.data &&
+      bytes_compare(out->lower.data, out->lower.length, out->upper.data, out->upper.length) > 0)
+    return bad_argument("the lower bound is above the upper bound");
+  return KVSTORE_OK;
+}
+
+Status struct_argument(const void *given, void *out, size_t size) {
+  size_t length;
+  if (!given) return KVSTORE_OK;
+  memcpy(&length, given, sizeof length);
+  if (length < sizeof length || length > STRUCT_BYTES_MAX)
+    return bad_argument("struct_size is not set: begin with the struct's _INIT");
+  const uint8_t *bytes = given;
+  for (size_t i = size; i < length; i++)
+    if (bytes[i])
+      return status_fail(KVSTORE_UNSUPPORTED, "the options ask for something that this library does not know");
+  memcpy(out, given, length < size ? length : size);
   return KVSTORE_OK;
 }
 

@@ -51,6 +51,9 @@ enum {
   MAGIC_QUERY,
   MAGIC_CURSOR,
   MAGIC_ROW,
+  MAGIC_BATCH,
+  MAGIC_SNAPSHOT,
+  MAGIC_PINNED,
   MAGIC_DEAD = 0x64656164,
 };
 
@@ -114,6 +117,7 @@ void handle_committed(KVStore *kv);
 Status birth_note(KVStore *kv, uint32_t family, Birth **birth) MUST_CHECK;
 /* The birth of a family, when the open transaction created it; else NULL. */
 Birth *birth_find(KVStore *kv, uint32_t family);
+Birth *birth_retain(Birth *birth);
 void birth_release(Birth *birth); /* NULL is allowed */
 /* The transaction has ended. */
 void births_settle(KVStore *kv, bool undone);
@@ -122,10 +126,34 @@ static inline Status birth_check(const Birth *birth) {
   return status_fail(KVSTORE_NOTFOUND, "the transaction that created it has been rolled back");
 }
 
+/* ---- places ----
+ * Where a call works, and whether it got there: most functions have a form for the default family and one for others.
+ */
+typedef struct Place {
+  KVStore *kv;
+  uint32_t family;
+  bool entered;
+  Status status;
+} Place;
+Place place_default(KVStore *kv);
+Place place_family(const KVColumnFamily *cf);
+int place_leave(const Place *place, Status status);
+int place_leave_lookup(const Place *place, Status status); /* where KVSTORE_NOTFOUND is an answer */
+
 /* ---- arguments ---- */
 Status bad_argument(const char *what) MUST_CHECK; /* KVSTORE_ERROR: "what" */
 /* Bytes of a pointer and an int: not negative, not NULL when there are some. `what` names them in the message. */
 Status bytes_argument(const void *data, int length, const char *what, Bytes *out) MUST_CHECK;
+/* The same for a key: 1 to KEY_BYTES_MAX bytes. */
+Status key_argument(const void *data, int length, Bytes *out) MUST_CHECK;
+/* A prefix: as long as a key, and not empty. */
+Status prefix_argument(const void *data, int length, Bytes *out) MUST_CHECK;
+/* The bounds of a range; without bytes there is none. KVSTORE_ERROR when the lower one is above the upper one. */
+Status bounds_argument(const void *lower, int lower_length, const void *upper, int upper_length,
+                       KvRange *out) MUST_CHECK;
+/* A caller's struct that begins with its size: an older, shorter one, or a longer one whose unknown tail is zero. *out,
+ * of `size` bytes, holds the defaults; NULL leaves them. */
+Status struct_argument(const void *given, void *out, size_t size) MUST_CHECK;
 /* An expiry as the engine has it: 0 is never; a negative one is refused. */
 Status expiry_argument(int64_t expire_ms, int64_t *expiry) MUST_CHECK;
 

@@ -12,12 +12,14 @@ struct KVIterator {
 
 /* ---- making ---- */
 
-static Status make(KVStore *kv, uint32_t family, Bytes prefix, bool reverse, KVIterator **out) {
+/* `stand`: on its first key at once. */
+static Status make(Place place, const KvRange *range, bool reverse, bool stand, KVIterator **out) {
+  TRY(place.status);
   if (!out) return bad_argument("the place for the iterator is NULL");
   KVIterator *it = memory_allocate_zeroed(sizeof *it);
   if (!it) return status_nomem();
-  Status status = kv_iterator_create(kv->session, family, prefix, reverse, &it->rows);
-  if (status == KVSTORE_OK && prefix.length) status = kv_iterator_first(it->rows);
+  Status status = kv_iterator_open(place.kv->session, place.family, range, reverse, &it->rows);
+  if (status == KVSTORE_OK && stand) status = kv_iterator_first(it->rows);
   if (status != KVSTORE_OK) {
     kv_iterator_destroy(it->rows);
     memory_release(it);
@@ -25,85 +27,73 @@ static Status make(KVStore *kv, uint32_t family, Bytes prefix, bool reverse, KVI
   }
   it->magic = MAGIC_ITERATOR;
   it->reverse = reverse;
-  it->kv = kv;
-  handle_retain(kv);
-  handle_tally(kv, TALLY_ITERATIONS, 1);
+  it->kv = place.kv;
+  handle_retain(place.kv);
+  handle_tally(place.kv, TALLY_ITERATIONS, 1);
   *out = it;
   return KVSTORE_OK;
 }
 
-static Status prefix_argument(const void *data, int length, Bytes *prefix) {
-  TRY(bytes_argument(data, length, "prefix", prefix));
-  if (!prefix->length) return bad_argument("the prefix is empty: a plain iterator walks over all keys");
-  if (prefix->length > KEY_BYTES_MAX)
-    return status_fail(KVSTORE_ERROR, "a prefix of %zu bytes: keys have at most %u", prefix->length, KEY_BYTES_MAX);
-  return KVSTORE_OK;
-}
-
-static int create(KVStore *kv, bool reverse, KVIterator **out) {
+static int create(Place place, bool reverse, KVIterator **out) {
   if (out) *out = NULL;
-  Status status = handle_enter(kv);
-  if (status != KVSTORE_OK) return handle_refuse(kv, status);
-  return handle_leave(kv, make(kv, FAMILY_DEFAULT_ID, (Bytes){ 0 }, reverse, out));
+  return place_leave(&place, make(place, &(KvRange){ 0 }, reverse, false, out));
 }
 
-static int create_prefix(KVStore *kv, const void *data, int length, bool reverse, KVIterator **out) {
-  Bytes prefix;
+static int create_prefix(Place place, const void *data, int length, bool reverse, KVIterator **out) {
+  KvRange range = { 0 };
   if (out) *out = NULL;
-  Status status = handle_enter(kv);
-  if (status != KVSTORE_OK) return handle_refuse(kv, status);
-  status = prefix_argument(data, length, &prefix);
-  if (status == KVSTORE_OK) status = make(kv, FAMILY_DEFAULT_ID, prefix, reverse, out);
-  return handle_leave(kv, status);
+  Status status = place.status;
+  if (status == KVSTORE_OK) status = prefix_argument(data, length, &range.prefix);
+  if (status == KVSTORE_OK) status = make(place, &range, reverse, true, out);
+  return place_leave(&place, status);
 }
 
-static Status enter_family(KVColumnFamily *cf) {
-  if (!cf || cf->magic != MAGIC_FAMILY) return bad_argument(cf ? "this is no open family" : "the family is NULL");
-  return handle_enter(cf->kv);
+static Status read_options(const KVIteratorOptions *given, KvRange *range, bool *reverse) {
+  KVIteratorOptions o = KVSTORE_ITERATOR_OPTIONS_INIT;
+  TRY(struct_argument(given, &o, sizeof o));
+  if (o.prefix_length) TRY(prefix_argument(o.prefix, o.prefix_length, &range->prefix));
+  *reverse = o.reverse != 0;
+  return bounds_argument(o.lower, o.lower_length, o.upper, o.upper_length, range);
 }
 
-static int refuse_family(KVColumnFamily *cf, Status status) {
-  return handle_refuse(cf && cf->magic == MAGIC_FAMILY ? cf->kv : NULL, status);
-}
-
-static int cf_create(KVColumnFamily *cf, bool reverse, KVIterator **out) {
+static int create_with(Place place, const KVIteratorOptions *options, KVIterator **out) {
+  KvRange range = { 0 };
+  bool reverse = false;
   if (out) *out = NULL;
-  Status status = enter_family(cf);
-  if (status != KVSTORE_OK) return refuse_family(cf, status);
-  status = birth_check(cf->birth);
-  if (status == KVSTORE_OK) status = make(cf->kv, cf->family, (Bytes){ 0 }, reverse, out);
-  return handle_leave(cf->kv, status);
+  Status status = place.status;
+  if (status == KVSTORE_OK) status = read_options(options, &range, &reverse);
+  if (status == KVSTORE_OK) status = make(place, &range, reverse, true, out);
+  return place_leave(&place, status);
 }
 
-static int cf_create_prefix(KVColumnFamily *cf, const void *data, int length, bool reverse, KVIterator **out) {
-  Bytes prefix;
-  if (out) *out = NULL;
-  Status status = enter_family(cf);
-  if (status != KVSTORE_OK) return refuse_family(cf, status);
-  status = birth_check(cf->birth);
-  if (status == KVSTORE_OK) status = prefix_argument(data, length, &prefix);
-  if (status == KVSTORE_OK) status = make(cf->kv, cf->family, prefix, reverse, out);
-  return handle_leave(cf->kv, status);
+int kvstore_iterator_create_with(KVStore *kv, const KVIteratorOptions *options, KVIterator **iterator) {
+  return create_with(place_default(kv), options, iterator);
 }
-
-int kvstore_iterator_create(KVStore *pKV, KVIterator **ppIter) { return create(pKV, false, ppIter); }
-int kvstore_reverse_iterator_create(KVStore *pKV, KVIterator **ppIter) { return create(pKV, true, ppIter); }
+int kvstore_cf_iterator_create_with(KVColumnFamily *family, const KVIteratorOptions *options, KVIterator **iterator) {
+  return create_with(place_family(family), options, iterator);
+}
+int kvstore_iterator_create(KVStore *pKV, KVIterator **ppIter) { return create(place_default(pKV), false, ppIter); }
+int kvstore_reverse_iterator_create(KVStore *pKV, KVIterator **ppIter) {
+  return create(place_default(pKV), true, ppIter);
+}
 int kvstore_prefix_iterator_create(KVStore *pKV, const void *pPrefix, int nPrefix, KVIterator **ppIter) {
-  return create_prefix(pKV, pPrefix, nPrefix, false, ppIter);
+  return create_prefix(place_default(pKV), pPrefix, nPrefix, false, ppIter);
 }
 int kvstore_reverse_prefix_iterator_create(KVStore *pKV, const void *pPrefix, int nPrefix, KVIterator **ppIter) {
-  return create_prefix(pKV, pPrefix, nPrefix, true, ppIter);
+  return create_prefix(place_default(pKV), pPrefix, nPrefix, true, ppIter);
 }
-int kvstore_cf_iterator_create(KVColumnFamily *pCF, KVIterator **ppIter) { return cf_create(pCF, false, ppIter); }
+int kvstore_cf_iterator_create(KVColumnFamily *pCF, KVIterator **ppIter) {
+  return create(place_family(pCF), false, ppIter);
+}
 int kvstore_cf_reverse_iterator_create(KVColumnFamily *pCF, KVIterator **ppIter) {
-  return cf_create(pCF, true, ppIter);
+  return create(place_family(pCF), true, ppIter);
 }
 int kvstore_cf_prefix_iterator_create(KVColumnFamily *pCF, const void *pPrefix, int nPrefix, KVIterator **ppIter) {
-  return cf_create_prefix(pCF, pPrefix, nPrefix, false, ppIter);
+  return create_prefix(place_family(pCF), pPrefix, nPrefix, false, ppIter);
 }
 int kvstore_cf_reverse_prefix_iterator_create(KVColumnFamily *pCF, const void *pPrefix, int nPrefix,
                                               KVIterator **ppIter) {
-  return cf_create_prefix(pCF, pPrefix, nPrefix, true, ppIter);
+  return create_prefix(place_family(pCF), pPrefix, nPrefix, true, ppIter);
 }
 
 void kvstore_iterator_close(KVIterator *pIter) {

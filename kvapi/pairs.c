@@ -5,36 +5,6 @@
 #include "base/memory.h"
 #include "kvapi/handle.h"
 
-/* Where a call works, and whether it got there. */
-typedef struct Place {
-  KVStore *kv;
-  uint32_t family;
-  bool entered;
-  Status status;
-} Place;
-
-static Place at_default(KVStore *kv) {
-  Status status = handle_enter(kv);
-  return (Place){ kv, FAMILY_DEFAULT_ID, status == KVSTORE_OK, status };
-}
-
-static Place at_family(KVColumnFamily *cf) {
-  if (!cf || cf->magic != MAGIC_FAMILY)
-    return (Place){ NULL, 0, false, bad_argument(cf ? "this is no open family" : "the family is NULL") };
-  Status status = handle_enter(cf->kv);
-  if (status != KVSTORE_OK) return (Place){ cf->kv, 0, false, status };
-  return (Place){ cf->kv, cf->family, true, birth_check(cf->birth) };
-}
-
-static int leave(const Place *place, Status status) {
-  return place->entered ? handle_leave(place->kv, status) : handle_refuse(place->kv, status);
-}
-
-/* The same where KVSTORE_NOTFOUND is an answer. */
-static int leave_lookup(const Place *place, Status status) {
-  return place->entered ? handle_leave_lookup(place->kv, status) : handle_refuse(place->kv, status);
-}
-
 /* ---- writing ---- */
 
 typedef struct Pair {
@@ -64,7 +34,7 @@ static int put(Place place, const void *key, int key_length, const void *value, 
     tally_put(place.kv, &pair);
     handle_wrote(place.kv);
   }
-  return leave(&place, status);
+  return place_leave(&place, status);
 }
 
 static int put_if_absent(Place place, const void *key, int key_length, const void *value, int value_length,
@@ -81,7 +51,7 @@ static int put_if_absent(Place place, const void *key, int key_length, const voi
     handle_wrote(place.kv);
   }
   if (inserted) *inserted = was_inserted;
-  return leave(&place, status);
+  return place_leave(&place, status);
 }
 
 static int delete_key(Place place, const void *key, int key_length) {
@@ -93,7 +63,7 @@ static int delete_key(Place place, const void *key, int key_length) {
     handle_tally(place.kv, TALLY_DELETES, 1);
     handle_wrote(place.kv);
   }
-  return leave_lookup(&place, status);
+  return place_leave_lookup(&place, status);
 }
 
 /* ---- reading ---- */
@@ -123,7 +93,7 @@ static int get(Place place, const void *key, int key_length, void **value, int *
   } else if (found.expiry != EXPIRY_NEVER) { /* it was there, and its time has passed */
     handle_tally(place.kv, TALLY_TTL_EXPIRED, 1);
   }
-  return leave_lookup(&place, status);
+  return place_leave_lookup(&place, status);
 }
 
 static int exists(Place place, const void *key, int key_length, int *there) {
@@ -139,7 +109,7 @@ static int exists(Place place, const void *key, int key_length, int *there) {
   }
   if (expired) handle_tally(place.kv, TALLY_TTL_EXPIRED, 1);
   if (status == KVSTORE_NOTFOUND) status = KVSTORE_OK; /* in a family that is gone, too, there is no such key */
-  return leave(&place, status);
+  return place_leave(&place, status);
 }
 
 static int ttl_remaining(Place place, const void *key, int key_length, int64_t *remaining) {
@@ -156,7 +126,7 @@ static int ttl_remaining(Place place, const void *key, int key_length, int64_t *
     status = KVSTORE_OK;
     handle_tally(place.kv, TALLY_TTL_EXPIRED, 1);
   }
-  return leave_lookup(&place, status);
+  return place_leave_lookup(&place, status);
 }
 
 /* ---- whole families ---- */
@@ -171,14 +141,14 @@ static int purge(Place place, int *deleted) {
     handle_tally(place.kv, TALLY_TTL_PURGED, purged);
     if (purged) handle_wrote(place.kv);
   }
-  return leave(&place, status);
+  return place_leave(&place, status);
 }
 
 static int clear(Place place) {
   Status status = place.status;
   if (status == KVSTORE_OK) status = family_clear(place.kv->session, place.family);
   if (status == KVSTORE_OK) handle_wrote(place.kv);
-  return leave(&place, status);
+  return place_leave(&place, status);
 }
 
 static int count(Place place, int64_t *keys) {
@@ -188,87 +158,87 @@ static int count(Place place, int64_t *keys) {
   if (status == KVSTORE_OK && !keys) status = bad_argument("the place for the count is NULL");
   if (status == KVSTORE_OK) status = kv_count(place.kv->session, place.family, &counted);
   if (status == KVSTORE_OK) *keys = (int64_t)counted;
-  return leave(&place, status);
+  return place_leave(&place, status);
 }
 
 /* ---- the default family ---- */
 
 int kvstore_put(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue) {
-  return put(at_default(pKV), pKey, nKey, pValue, nValue, 0);
+  return put(place_default(pKV), pKey, nKey, pValue, nValue, 0);
 }
 
 int kvstore_put_ttl(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue, int64_t expire_ms) {
-  return put(at_default(pKV), pKey, nKey, pValue, nValue, expire_ms);
+  return put(place_default(pKV), pKey, nKey, pValue, nValue, expire_ms);
 }
 
 int kvstore_put_if_absent(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue, int64_t expire_ms,
                           int *pInserted) {
-  return put_if_absent(at_default(pKV), pKey, nKey, pValue, nValue, expire_ms, pInserted);
+  return put_if_absent(place_default(pKV), pKey, nKey, pValue, nValue, expire_ms, pInserted);
 }
 
 int kvstore_get(KVStore *pKV, const void *pKey, int nKey, void **ppValue, int *pnValue) {
-  return get(at_default(pKV), pKey, nKey, ppValue, pnValue, NULL);
+  return get(place_default(pKV), pKey, nKey, ppValue, pnValue, NULL);
 }
 
 int kvstore_get_ttl(KVStore *pKV, const void *pKey, int nKey, void **ppValue, int *pnValue, int64_t *pnRemaining) {
-  return get(at_default(pKV), pKey, nKey, ppValue, pnValue, pnRemaining);
+  return get(place_default(pKV), pKey, nKey, ppValue, pnValue, pnRemaining);
 }
 
-int kvstore_delete(KVStore *pKV, const void *pKey, int nKey) { return delete_key(at_default(pKV), pKey, nKey); }
+int kvstore_delete(KVStore *pKV, const void *pKey, int nKey) { return delete_key(place_default(pKV), pKey, nKey); }
 
 int kvstore_exists(KVStore *pKV, const void *pKey, int nKey, int *pExists) {
-  return exists(at_default(pKV), pKey, nKey, pExists);
+  return exists(place_default(pKV), pKey, nKey, pExists);
 }
 
 int kvstore_ttl_remaining(KVStore *pKV, const void *pKey, int nKey, int64_t *pnRemaining) {
-  return ttl_remaining(at_default(pKV), pKey, nKey, pnRemaining);
+  return ttl_remaining(place_default(pKV), pKey, nKey, pnRemaining);
 }
 
-int kvstore_purge_expired(KVStore *pKV, int *pnDeleted) { return purge(at_default(pKV), pnDeleted); }
+int kvstore_purge_expired(KVStore *pKV, int *pnDeleted) { return purge(place_default(pKV), pnDeleted); }
 
-int kvstore_clear(KVStore *pKV) { return clear(at_default(pKV)); }
+int kvstore_clear(KVStore *pKV) { return clear(place_default(pKV)); }
 
-int kvstore_count(KVStore *pKV, int64_t *pnCount) { return count(at_default(pKV), pnCount); }
+int kvstore_count(KVStore *pKV, int64_t *pnCount) { return count(place_default(pKV), pnCount); }
 
 /* ---- other families ---- */
 
 int kvstore_cf_put(KVColumnFamily *pCF, const void *pKey, int nKey, const void *pValue, int nValue) {
-  return put(at_family(pCF), pKey, nKey, pValue, nValue, 0);
+  return put(place_family(pCF), pKey, nKey, pValue, nValue, 0);
 }
 
 int kvstore_cf_put_ttl(KVColumnFamily *pCF, const void *pKey, int nKey, const void *pValue, int nValue,
                        int64_t expire_ms) {
-  return put(at_family(pCF), pKey, nKey, pValue, nValue, expire_ms);
+  return put(place_family(pCF), pKey, nKey, pValue, nValue, expire_ms);
 }
 
 int kvstore_cf_put_if_absent(KVColumnFamily *pCF, const void *pKey, int nKey, const void *pValue, int nValue,
                              int64_t expire_ms, int *pInserted) {
-  return put_if_absent(at_family(pCF), pKey, nKey, pValue, nValue, expire_ms, pInserted);
+  return put_if_absent(place_family(pCF), pKey, nKey, pValue, nValue, expire_ms, pInserted);
 }
 
 int kvstore_cf_get(KVColumnFamily *pCF, const void *pKey, int nKey, void **ppValue, int *pnValue) {
-  return get(at_family(pCF), pKey, nKey, ppValue, pnValue, NULL);
+  return get(place_family(pCF), pKey, nKey, ppValue, pnValue, NULL);
 }
 
 int kvstore_cf_get_ttl(KVColumnFamily *pCF, const void *pKey, int nKey, void **ppValue, int *pnValue,
                        int64_t *pnRemaining) {
-  return get(at_family(pCF), pKey, nKey, ppValue, pnValue, pnRemaining);
+  return get(place_family(pCF), pKey, nKey, ppValue, pnValue, pnRemaining);
 }
 
 int kvstore_cf_delete(KVColumnFamily *pCF, const void *pKey, int nKey) {
-  return delete_key(at_family(pCF), pKey, nKey);
+  return delete_key(place_family(pCF), pKey, nKey);
 }
 
 int kvstore_cf_exists(KVColumnFamily *pCF, const void *pKey, int nKey, int *pExists) {
-  return exists(at_family(pCF), pKey, nKey, pExists);
+  return exists(place_family(pCF), pKey, nKey, pExists);
 }
 
 int kvstore_cf_ttl_remaining(KVColumnFamily *pCF, const void *pKey, int nKey, int64_t *pnRemaining) {
-  return ttl_remaining(at_family(pCF), pKey, nKey, pnRemaining);
+  return ttl_remaining(place_family(pCF), pKey, nKey, pnRemaining);
 }
 
-int kvstore_cf_purge_expired(KVColumnFamily *pCF, int *pnDeleted) { return purge(at_family(pCF), pnDeleted); }
+int kvstore_cf_purge_expired(KVColumnFamily *pCF, int *pnDeleted) { return purge(place_family(pCF), pnDeleted); }
 
-int kvstore_cf_clear(KVColumnFamily *pCF) { return clear(at_family(pCF)); }
+int kvstore_cf_clear(KVColumnFamily *pCF) { return clear(place_family(pCF)); }
 
-int kvstore_cf_count(KVColumnFamily *pCF, int64_t *pnCount) { return count(at_family(pCF), pnCount); }
+int kvstore_cf_count(KVColumnFamily *pCF, int64_t *pnCount) { return count(place_family(pCF), pnCount); }

@@ -48,6 +48,7 @@ extern "C" {
 typedef struct KVStore KVStore;               /* an open store */
 typedef struct KVColumnFamily KVColumnFamily; /* one family of an open store */
 typedef struct KVIterator KVIterator;         /* a walk over a family, in key order */
+typedef struct KVBatch KVBatch;               /* changes that are written together */
 
 /* ---- limits ---- */
 #define KVSTORE_KEY_BYTES_MAX       65536      /* a key has 1 to 65,536 bytes */
@@ -271,6 +272,26 @@ KVSTORE_API int kvstore_cf_prefix_iterator_create(KVColumnFamily *pCF, const voi
                                                   KVIterator **ppIter);
 KVSTORE_API int kvstore_cf_reverse_prefix_iterator_create(KVColumnFamily *pCF, const void *pPrefix, int nPrefix,
                                                           KVIterator **ppIter);
+/* A part of a family, in either direction. Bounds and prefix are bytes, compared as keys are; they are copied. */
+typedef struct KVIteratorOptions {
+  size_t struct_size; /* set by KVSTORE_ITERATOR_OPTIONS_INIT */
+  int reverse;        /* not 0: descends, by last and prev */
+  int prefix_length;
+  const void *prefix; /* keys that begin so; length 0: all */
+  const void *lower;  /* keys >= this, it itself included; length 0: from the first */
+  const void *upper;  /* keys < this, it itself left out; length 0: to the last */
+  int lower_length;
+  int upper_length;
+} KVIteratorOptions;
+#define KVSTORE_ITERATOR_OPTIONS_INIT \
+  { sizeof(KVIteratorOptions), 0, 0, NULL, NULL, NULL, 0, 0 }
+/* An iterator over the keys that are within the bounds and have the prefix (NULL: all keys, ascending). It stands on
+ * its first key, the last one when it descends, at once; first, last and seek stay inside: a seek to a key before the
+ * range goes to its first key (in the iterator's direction), behind it is eof. KVSTORE_ERROR: a lower bound above the
+ * upper one, a bound or prefix longer than a key can be. KVSTORE_UNSUPPORTED: as kvstore_open_with. */
+KVSTORE_API int kvstore_iterator_create_with(KVStore *kv, const KVIteratorOptions *options, KVIterator **iterator);
+KVSTORE_API int kvstore_cf_iterator_create_with(KVColumnFamily *family, const KVIteratorOptions *options,
+                                                KVIterator **iterator);
 /* To the first key, and on to the next: of forward iterators. At the end, next stays there. KVSTORE_ERROR: a reverse
  * one. */
 KVSTORE_API int kvstore_iterator_first(KVIterator *pIter);
@@ -278,7 +299,7 @@ KVSTORE_API int kvstore_iterator_next(KVIterator *pIter);
 /* To the last key, and on to the one before: of reverse iterators. KVSTORE_ERROR: a forward one. */
 KVSTORE_API int kvstore_iterator_last(KVIterator *pIter);
 KVSTORE_API int kvstore_iterator_prev(KVIterator *pIter);
-/* Forward: to the first key >= the given one; reverse: to the last key <= it. Outside the prefix is eof. */
+/* Forward: to the first key >= the given one; reverse: to the last key <= it. Behind the prefix is eof. */
 KVSTORE_API int kvstore_iterator_seek(KVIterator *pIter, const void *pKey, int nKey);
 /* 1 when it stands on no key, else 0. NULL: 1. */
 KVSTORE_API int kvstore_iterator_eof(KVIterator *pIter);
@@ -288,6 +309,64 @@ KVSTORE_API int kvstore_iterator_key(KVIterator *pIter, void **ppKey, int *pnKey
 KVSTORE_API int kvstore_iterator_value(KVIterator *pIter, void **ppValue, int *pnValue);
 /* NULL is allowed; also after kvstore_close. */
 KVSTORE_API void kvstore_iterator_close(KVIterator *pIter);
+
+/* ---- compare and swap ----
+ * Writes only when the value is what the caller expects, atomically against every other writer. An expired key is an
+ * absent one. */
+#define KVSTORE_ABSENT (-1) /* as a length: there is no such key; there is to be none */
+/* When the key's value is `expected` (`expected_length` KVSTORE_ABSENT: when it has none), stores `value`, to expire at
+ * `expire_ms` (0: never); `value_length` KVSTORE_ABSENT: deletes the key. *swapped is 1, or 0 when the value was
+ * another and nothing was changed; both are KVSTORE_OK. Counts as a put or a delete when it changed something. */
+KVSTORE_API int kvstore_compare_and_swap(KVStore *kv, const void *key, int key_length, const void *expected,
+                                         int expected_length, const void *value, int value_length, int64_t expire_ms,
+                                         int *swapped);
+KVSTORE_API int kvstore_cf_compare_and_swap(KVColumnFamily *family, const void *key, int key_length,
+                                            const void *expected, int expected_length, const void *value,
+                                            int value_length, int64_t expire_ms, int *swapped);
+
+/* ---- ranges ----
+ * Deleting many keys in one transaction. The cost is that of the keys: each row of the range is read once, and each
+ * gets a tombstone, so that snapshots from before go on showing it; while it lasts, other writers wait. Transactions
+ * larger than the log are fine. All keys of a family: kvstore_clear, whose time does not depend on their number. */
+/* Deletes the keys from `lower` on (itself included) and before `upper` (itself left out); a bound of length 0 is none.
+ * *deleted (may be NULL) says how many there were; expired ones go too, and are not counted. KVSTORE_ERROR: a lower
+ * bound above the upper one; equal ones are an empty range. */
+KVSTORE_API int kvstore_delete_range(KVStore *kv, const void *lower, int lower_length, const void *upper,
+                                     int upper_length, int64_t *deleted);
+KVSTORE_API int kvstore_cf_delete_range(KVColumnFamily *family, const void *lower, int lower_length, const void *upper,
+                                        int upper_length, int64_t *deleted);
+/* Deletes the keys that begin with the prefix. KVSTORE_ERROR: an empty one. */
+KVSTORE_API int kvstore_delete_prefix(KVStore *kv, const void *prefix, int prefix_length, int64_t *deleted);
+KVSTORE_API int kvstore_cf_delete_prefix(KVColumnFamily *family, const void *prefix, int prefix_length,
+                                         int64_t *deleted);
+
+/* ---- batches ----
+ * Changes to any families of one store, gathered in memory and written together: all or nothing, in one transaction of
+ * one log record. Inside the handle's open transaction a batch is one statement of it. They are applied in the order in
+ * which they were added, each seeing those before it. What cannot be written is refused when it is added, and leaves
+ * the batch as it was. A batch belongs to one thread at a time. `family` NULL: the default family. */
+/* An empty batch on a handle; it may outlive the handle, but then writes no more. */
+KVSTORE_API int kvstore_batch_create(KVStore *kv, KVBatch **batch);
+/* Key and value are copied. The same arguments and refusals as kvstore_put_ttl; `expire_ms` 0: never. KVSTORE_ERROR: a
+ * family of another handle. */
+KVSTORE_API int kvstore_batch_put(KVBatch *batch, KVColumnFamily *family, const void *key, int key_length,
+                                  const void *value, int value_length);
+KVSTORE_API int kvstore_batch_put_ttl(KVBatch *batch, KVColumnFamily *family, const void *key, int key_length,
+                                      const void *value, int value_length, int64_t expire_ms);
+/* A key that is not there is no failure of a batch. */
+KVSTORE_API int kvstore_batch_delete(KVBatch *batch, KVColumnFamily *family, const void *key, int key_length);
+/* As kvstore_delete_range, at this place of the batch. */
+KVSTORE_API int kvstore_batch_delete_range(KVBatch *batch, KVColumnFamily *family, const void *lower, int lower_length,
+                                           const void *upper, int upper_length);
+/* How many changes it holds; 0 for NULL. */
+KVSTORE_API size_t kvstore_batch_count(const KVBatch *batch);
+/* Writes them; *deleted (may be NULL) says how many keys its deletes found. The batch keeps them: it may be written
+ * again. KVSTORE_NOTFOUND: one of its families has been dropped. An empty batch is KVSTORE_OK. */
+KVSTORE_API int kvstore_batch_write(KVBatch *batch, int64_t *deleted);
+/* Empties it, for other changes. */
+KVSTORE_API int kvstore_batch_clear(KVBatch *batch);
+/* NULL is allowed; also after kvstore_close. What was not written is forgotten. */
+KVSTORE_API void kvstore_batch_close(KVBatch *batch);
 
 /* ---- all keys of a family at once ---- */
 /* Deletes every key of the default family, in one transaction, in time that does not depend on their number. Open
@@ -329,9 +408,9 @@ KVSTORE_API int kvstore_maintain(KVStore *kv);
 
 /* Counted per handle from its open or the last reset, but for nDbPages. */
 typedef struct KVStoreStats {
-  uint64_t nPuts;         /* puts that stored something: put, put_ttl, put_if_absent that inserted */
+  uint64_t nPuts;         /* puts that stored something: put, put_ttl, put_if_absent that inserted, of batches too */
   uint64_t nGets;         /* gets that found their key */
-  uint64_t nDeletes;      /* deletes that found their key */
+  uint64_t nDeletes;      /* deletes that found their key; keys that ranges and batches deleted */
   uint64_t nIterations;   /* iterators created */
   uint64_t nErrors;       /* failed calls; a key that is not found is no failure */
   uint64_t nBytesRead;    /* bytes of the values that gets returned */

@@ -276,6 +276,115 @@ TEST(iterators, a_seek_goes_to_the_key_or_past_it_in_its_direction) {
   CHECK_OK(kvstore_close(kv));
 }
 
+static const char *keys_within(KVStore *kv, KVIteratorOptions options, const char *lower, const char *upper) {
+  static char keys[256];
+  KVIterator *it = NULL;
+  options.lower = lower;
+  options.lower_length = lower ? (int)strlen(lower) : 0;
+  options.upper = upper;
+  options.upper_length = upper ? (int)strlen(upper) : 0;
+  CHECK_OK(kvstore_iterator_create_with(kv, &options, &it));
+  keys_of(it, options.reverse, keys, sizeof keys);
+  kvstore_iterator_close(it);
+  return keys;
+}
+
+TEST(iterators, bounds_take_the_lower_key_and_leave_the_upper_one) {
+  KVStore *kv = open_fruit(); /* app apple apricot b ba banana cherry */
+  KVIteratorOptions options = KVSTORE_ITERATOR_OPTIONS_INIT;
+  CHECK_STR(keys_within(kv, options, NULL, NULL), "app,apple,apricot,b,ba,banana,cherry,");
+  CHECK_STR(keys_within(kv, options, "apple", "banana"), "apple,apricot,b,ba,");
+  CHECK_STR(keys_within(kv, options, "apples", NULL), "apricot,b,ba,banana,cherry,");
+  CHECK_STR(keys_within(kv, options, NULL, "b"), "app,apple,apricot,");
+  CHECK_STR(keys_within(kv, options, "b", "b"), "");
+  CHECK_STR(keys_within(kv, options, "x", NULL), "");
+  options.reverse = 1;
+  CHECK_STR(keys_within(kv, options, "apple", "banana"), "ba,b,apricot,apple,");
+  CHECK_STR(keys_within(kv, options, NULL, NULL), "cherry,banana,ba,b,apricot,apple,app,");
+  options.prefix = "ap";
+  options.prefix_length = 2;
+  CHECK_STR(keys_within(kv, options, NULL, NULL), "apricot,apple,app,");
+  CHECK_STR(keys_within(kv, options, "appa", "apr"), "apple,");
+  CHECK_STR(keys_within(kv, options, "a", "z"), "apricot,apple,app,");
+  options.reverse = 0;
+  CHECK_STR(keys_within(kv, options, "apple", NULL), "apple,apricot,");
+  CHECK_STR(keys_within(kv, options, "b", NULL), "");
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(iterators, seeks_stay_inside_the_bounds) {
+  KVStore *kv = open_fruit();
+  KVIterator *it = NULL;
+  char keys[256];
+  KVIteratorOptions options = KVSTORE_ITERATOR_OPTIONS_INIT;
+  options.lower = "apple";
+  options.lower_length = 5;
+  options.upper = "banana";
+  options.upper_length = 6;
+  CHECK_OK(kvstore_iterator_create_with(kv, &options, &it));
+  CHECK_OK(kvstore_iterator_seek(it, "a", 1));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "apple,apricot,b,ba,");
+  CHECK_OK(kvstore_iterator_seek(it, "b", 1));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "b,ba,");
+  CHECK_OK(kvstore_iterator_seek(it, "banana", 6));
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_OK(kvstore_iterator_first(it));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "apple,apricot,b,ba,");
+  CHECK_STATUS(kvstore_iterator_last(it), KVSTORE_ERROR);
+  kvstore_iterator_close(it);
+  options.reverse = 1;
+  CHECK_OK(kvstore_iterator_create_with(kv, &options, &it));
+  CHECK_OK(kvstore_iterator_seek(it, "z", 1));
+  CHECK_STR(keys_of(it, 1, keys, sizeof keys), "ba,b,apricot,apple,");
+  CHECK_OK(kvstore_iterator_seek(it, "app", 3));
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_OK(kvstore_iterator_last(it));
+  CHECK_STR(keys_of(it, 1, keys, sizeof keys), "ba,b,apricot,apple,");
+  kvstore_iterator_close(it);
+  KVColumnFamily *cf = create(kv, "f");
+  cf_put(cf, "az", "v");
+  cf_put(cf, "c", "v");
+  CHECK_OK(kvstore_cf_iterator_create_with(cf, &options, &it));
+  CHECK_STR(keys_of(it, 1, keys, sizeof keys), "az,");
+  kvstore_iterator_close(it);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(iterators, bounds_that_make_no_sense_are_refused) {
+  KVStore *kv = open_fruit();
+  KVIterator *it = (KVIterator *)1;
+  static char long_key[KVSTORE_KEY_BYTES_MAX + 1];
+  KVIteratorOptions options = KVSTORE_ITERATOR_OPTIONS_INIT;
+  options.lower = "b";
+  options.lower_length = 1;
+  options.upper = "a";
+  options.upper_length = 1;
+  CHECK_STATUS(kvstore_iterator_create_with(kv, &options, &it), KVSTORE_ERROR);
+  CHECK(it == NULL);
+  options.upper_length = -1;
+  CHECK_STATUS(kvstore_iterator_create_with(kv, &options, &it), KVSTORE_ERROR);
+  options.upper = long_key;
+  options.upper_length = sizeof long_key;
+  CHECK_STATUS(kvstore_iterator_create_with(kv, &options, &it), KVSTORE_ERROR);
+  options = (KVIteratorOptions)KVSTORE_ITERATOR_OPTIONS_INIT;
+  options.struct_size = 0;
+  CHECK_STATUS(kvstore_iterator_create_with(kv, &options, &it), KVSTORE_ERROR);
+  struct {
+    KVIteratorOptions known;
+    int tail;
+  } longer = { KVSTORE_ITERATOR_OPTIONS_INIT, 0 };
+  longer.known.struct_size = sizeof longer;
+  CHECK_OK(kvstore_iterator_create_with(kv, &longer.known, &it));
+  kvstore_iterator_close(it);
+  longer.tail = 1;
+  CHECK_STATUS(kvstore_iterator_create_with(kv, &longer.known, &it), KVSTORE_UNSUPPORTED);
+  CHECK_STATUS(kvstore_iterator_create_with(kv, NULL, NULL), KVSTORE_ERROR);
+  CHECK_STATUS(kvstore_iterator_create_with(NULL, NULL, &it), KVSTORE_ERROR);
+  CHECK_STATUS(kvstore_cf_iterator_create_with(NULL, NULL, &it), KVSTORE_ERROR);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(iterators, show_the_store_as_it_was_whatever_is_done_to_it) {
   KVStore *kv = open_fruit();
   KVIterator *it = NULL;

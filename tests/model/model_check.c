@@ -110,6 +110,42 @@ void check_iterator_seek(const ModelCheck *c, KvIterator *it, bool reverse, uint
   check_walk(c, it, reverse, slot, reverse ? f->key_count - 1 - place : place, 5, step, now);
 }
 
+bool range_has(const KvRange *range, Bytes key) {
+  const Bytes *low = &range->lower, *high = &range->upper, *prefix = &range->prefix;
+  if (low->data && bytes_compare(key.data, key.length, low->data, low->length) < 0) return false;
+  if (high->data && bytes_compare(key.data, key.length, high->data, high->length) >= 0) return false;
+  return key.length >= prefix->length && (!prefix->length || memcmp(key.data, prefix->data, prefix->length) == 0);
+}
+
+/* The rows of the range from place `from` on, in the direction of the walk; at most `limit` of them. */
+static void check_range_walk(const ModelCheck *c, KvIterator *it, const KvRange *range, bool reverse, uint32_t slot,
+                             uint32_t from, uint32_t limit, uint64_t step, int64_t now) {
+  const ModelFamily *f = family(c, slot);
+  for (uint32_t i = from; i < f->key_count; i++) {
+    uint32_t key = key_at(f, reverse ? f->key_count - 1 - i : i);
+    const ModelVersion *v = check_live(c, slot, key, step, now);
+    if (!v || !range_has(range, shape_kv_key(f->shape, key))) continue;
+    if (!limit--) return;
+    check_iterator_row(it, f, key, v);
+    CHECK_OK(kv_iterator_next(it));
+  }
+  CHECK(kv_iterator_eof(it));
+}
+
+void check_range(const ModelCheck *c, Session *s, uint32_t slot, const KvRange *range, bool reverse, uint32_t sought,
+                 uint64_t step, int64_t now) {
+  const ModelFamily *f = family(c, slot);
+  uint32_t place = 0;
+  while (key_at(f, place) != sought) place++;
+  KvIterator *it;
+  CHECK_OK(kv_iterator_open(s, f->id, range, reverse, &it));
+  CHECK_OK(kv_iterator_first(it));
+  check_range_walk(c, it, range, reverse, slot, 0, UINT32_MAX, step, now);
+  CHECK_OK(kv_iterator_seek(it, shape_kv_key(f->shape, sought)));
+  check_range_walk(c, it, range, reverse, slot, reverse ? f->key_count - 1 - place : place, 5, step, now);
+  kv_iterator_destroy(it);
+}
+
 static void check_kv_family(const ModelCheck *c, Session *s, uint32_t slot, uint64_t step, int64_t now) {
   const ModelFamily *f = family(c, slot);
   uint64_t there = 0, live = 0, count;

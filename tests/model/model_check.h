@@ -19,6 +19,11 @@ void check_table_snapshot(const ModelCheck *c, const TableSnapshot *snapshot, ui
 void check_iterator(const ModelCheck *c, KvIterator *it, bool reverse, uint32_t slot, uint64_t step, int64_t now);
 void check_iterator_seek(const ModelCheck *c, KvIterator *it, bool reverse, uint32_t slot, uint32_t key, uint64_t step,
                          int64_t now);
+/* Whether a key lies in a range. */
+bool range_has(const KvRange *range, Bytes key);
+/* A walk over a range, and one from a seek within it. */
+void check_range(const ModelCheck *c, Session *s, uint32_t slot, const KvRange *range, bool reverse, uint32_t sought,
+                 uint64_t step, int64_t now);
 /* Which row of the model shows at a step and time: not dead, not expired; NULL when none. */
 const ModelVersion *check_live(const ModelCheck *c, uint32_t slot, uint32_t key, uint64_t step, int64_t now);
 

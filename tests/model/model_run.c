@@ -116,6 +116,117 @@ static void purge(Run *r, uint32_t slot) {
     CHECK_INT(purged, expired);
 }
 
+/* Bounds and prefixes that are keys, or the beginnings of some. Valid until the next call. */
+static KvRange some_range(Run *r, uint32_t slot) {
+  static uint8_t bytes[3][64];
+  const ModelFamily *f = slot_family(r, slot);
+  KvRange range = { 0 };
+  Bytes *places[] = { &range.lower, &range.upper, &range.prefix };
+  uint32_t place = (uint32_t)below(r, f->key_count), width = (uint32_t)below(r, one_in(r, 8) ? f->key_count : 40);
+  if (place + width >= f->key_count) width = f->key_count - 1 - place;
+  bool use[] = { one_in(r, 2), one_in(r, 2), one_in(r, 4) };
+  for (int i = 0; i < 3; i++) {
+    Bytes key = shape_kv_key(f->shape, f->order[i == 1 ? place + width : place]);
+    if (!use[i]) continue;
+    if (i == 2 || one_in(r, 4)) key.length = 1 + (size_t)below(r, key.length);
+    CHECK(key.length <= sizeof bytes[0]);
+    memcpy(bytes[i], key.data, key.length);
+    *places[i] = (Bytes){ bytes[i], key.length };
+  }
+  return range;
+}
+
+static uint64_t model_delete_range(Run *r, uint32_t slot, const KvRange *range) {
+  const ModelFamily *f = slot_family(r, slot);
+  uint64_t live = 0;
+  int64_t now = now_of(r);
+  for (uint32_t key = 0; key < f->key_count; key++) {
+    const ModelVersion *v = model_row(&r->model, slot, key, r->model.step);
+    if (!v || !range_has(range, shape_kv_key(f->shape, key))) continue;
+    live += v->expiry > now;
+    model_delete(&r->model, slot, key);
+  }
+  return live;
+}
+
+static void delete_range(Run *r) {
+  uint32_t slot = model_pick(&r->model, &r->random, FAMILY_KV);
+  KvRange range = some_range(r, slot);
+  uint64_t expected = model_delete_range(r, slot, &range), deleted = UINT64_MAX;
+  CHECK_OK(kv_delete_range(r->session, slot_family(r, slot)->id, &range, &deleted));
+  CHECK_INT(deleted, expected);
+}
+
+static void walk_range(Run *r) {
+  uint32_t slot = model_pick(&r->model, &r->random, FAMILY_KV);
+  KvRange range = some_range(r, slot);
+  check_range(&r->check, r->session, slot, &range, one_in(r, 2), (uint32_t)below(r, slot_family(r, slot)->key_count),
+              r->model.step, now_of(r));
+}
+
+static void compare_and_swap(Run *r, uint32_t slot) {
+  const ModelFamily *f = slot_family(r, slot);
+  uint32_t key = some_key(r, slot);
+  ModelVersion v = some_version(r);
+  const ModelVersion *live = check_live(&r->check, slot, key, r->model.step, now_of(r));
+  bool expects = live ? !one_in(r, 4) : one_in(r, 4), right = one_in(r, 2), deletes = one_in(r, 4), swapped;
+  static uint8_t value[MODEL_VALUE_MAX];
+  Bytes expected = shape_kv_value(live && right ? live->number : v.text);
+  if (expected.length) memcpy(value, expected.data, expected.length);
+  expected.data = value;
+  KvNext next = { shape_kv_value(v.number), v.expiry };
+  CHECK_OK(kv_compare_and_swap(r->session, f->id, shape_kv_key(f->shape, key), expects ? &expected : NULL,
+                               deletes ? NULL : &next, &swapped));
+  Bytes there = live ? shape_kv_value(live->number) : (Bytes){ 0 };
+  bool same = live ? expects && bytes_compare(there.data, there.length, value, expected.length) == 0 : !expects;
+  CHECK_INT(swapped, same);
+  if (same && !deletes) model_write(&r->model, slot, key, v);
+  if (same && deletes && model_row(&r->model, slot, key, r->model.step)) model_delete(&r->model, slot, key);
+}
+
+/* The model changes as the store asks for each change. */
+typedef struct RandomBatch {
+  Run *run;
+  uint64_t left, deleted;
+} RandomBatch;
+
+static Status next_random(void *context, KvChange *change, bool *more) {
+  RandomBatch *batch = context;
+  Run *r = batch->run;
+  *more = batch->left > 0;
+  if (!*more) return KVSTORE_OK;
+  batch->left--;
+  uint32_t slot = model_pick(&r->model, &r->random, FAMILY_KV), key = some_key(r, slot);
+  const ModelFamily *f = slot_family(r, slot);
+  *change = (KvChange){ .family = f->id, .key = shape_kv_key(f->shape, key) };
+  if (one_in(r, 30)) {
+    KvRange range = some_range(r, slot);
+    range.prefix = (Bytes){ 0 };
+    change->kind = KV_CHANGE_DELETE_RANGE;
+    change->key = range.lower;
+    change->value = range.upper;
+    batch->deleted += model_delete_range(r, slot, &range);
+  } else if (one_in(r, 3)) {
+    change->kind = KV_CHANGE_DELETE;
+    batch->deleted += check_live(&r->check, slot, key, r->model.step, now_of(r)) != NULL;
+    if (model_row(&r->model, slot, key, r->model.step)) model_delete(&r->model, slot, key);
+  } else {
+    ModelVersion v = some_version(r);
+    change->kind = KV_CHANGE_PUT;
+    change->value = shape_kv_value(v.number);
+    change->expiry = v.expiry;
+    model_write(&r->model, slot, key, v);
+  }
+  return KVSTORE_OK;
+}
+
+static void kv_batch(Run *r) {
+  RandomBatch batch = { r, below(r, 60), 0 };
+  uint64_t deleted = UINT64_MAX;
+  CHECK_OK(kv_write_changes(r->session, next_random, &batch, &deleted));
+  CHECK_INT(deleted, batch.deleted);
+}
+
 /* ---- tables ---- */
 
 typedef struct Rows {
@@ -449,8 +560,10 @@ static void write_some(Run *r) {
     else
       delete_row(r, slot);
   } else {
-    if (which < 7)
+    if (which < 6)
       put(r, slot);
+    else if (which < 7)
+      compare_and_swap(r, slot);
     else
       delete_key(r, slot);
   }
@@ -564,9 +677,15 @@ static void operation(Run *r) {
     uint32_t slot = model_pick(&r->model, &r->random, FAMILY_KV);
     purge(r, slot);
   } else if (which < 873) {
+    delete_range(r);
+  } else if (which < 878) {
+    kv_batch(r);
+  } else if (which < 881) {
+    walk_range(r);
+  } else if (which < 884) {
     uint32_t slot = model_pick(&r->model, &r->random, 0);
     check_family(&r->check, r->session, slot, r->model.step, now_of(r));
-  } else if (r->model.in_transaction ? which < 910 : which < 890) {
+  } else if (r->model.in_transaction ? which < 921 : which < 901) {
     if (r->model.in_transaction)
       end_transaction(r);
     else
