@@ -59,6 +59,12 @@ Status session_clone(Session *session, Session **other) MUST_CHECK;
 /* Rolls back what is open. The last session of the last process checkpoints the store and takes the side files away; a
  * failure there is returned, and the session is gone all the same. Iterators and views may outlive it. */
 Status session_close(Session *session);
+/* A session of another kind, on what `session` sees now: it reads all families and tables as they were, for any thread,
+ * beside everything else. O(1). It is none of those that keep a store open and may outlive them; it holds its
+ * generation until session_thaw. Made inside a writing transaction it sees what that saw, and every read fails once
+ * that was rolled back. */
+Status session_freeze(Session *session, Session **frozen) MUST_CHECK;
+void session_thaw(Session *frozen);
 Store *session_store(Session *session);
 bool session_is_read_only(const Session *session);
 int64_t session_now_ms(Session *session); /* the store's clock: never steps back (VIS-8) */
@@ -111,6 +117,22 @@ Status kv_get(Session *session, uint32_t family, Bytes key, KvValue *out) MUST_C
 /* The same without the value; *expired (may be NULL): the row is there, but its time has passed (and KVSTORE_NOTFOUND).
  */
 Status kv_exists(Session *session, uint32_t family, Bytes key, int64_t *expiry, bool *expired) MUST_CHECK;
+/* Many keys at one snapshot; their values go behind each other into the buffer. An expired row is left where it is. */
+typedef struct KvLookup {
+  Bytes key;     /* the caller's */
+  Status status; /* KVSTORE_OK, KVSTORE_NOTFOUND (expired, too), KVSTORE_ERROR: no key has that length */
+  bool expired;
+  size_t value_offset, value_length;
+  int64_t expiry;
+} KvLookup;
+Status kv_get_many(Session *session, uint32_t family, KvLookup *lookups, size_t count, Buffer *values) MUST_CHECK;
+/* The value where it lies: in the mapping, a delta, or a block of the cache. It stays readable,
+ * whatever is written or closed, until the release. KVSTORE_NOTFOUND; *expired as kv_exists. */
+typedef struct KvPinned KvPinned;
+Status kv_get_pinned(Session *session, uint32_t family, Bytes key, KvPinned **out, bool *expired) MUST_CHECK;
+Bytes kv_pinned_value(const KvPinned *pinned);
+int64_t kv_pinned_expiry(const KvPinned *pinned);
+void kv_pinned_release(KvPinned *pinned);                                  /* NULL is allowed */
 Status kv_delete(Session *session, uint32_t family, Bytes key) MUST_CHECK; /* KVSTORE_NOTFOUND */
 Status kv_purge_expired(Session *session, uint32_t family, uint64_t *purged) MUST_CHECK;
 /* Rows that are not dead, expired or not (VIS-8). */

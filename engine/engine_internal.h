@@ -285,7 +285,8 @@ struct Session {
   StoreOptions options;
   Mutex lock;                   /* begin, commit, rollback, and writes inside a transaction */
   _Atomic int transaction;      /* 0, 1 reading, 2 writing */
-  struct TransactionFate *fate; /* of the open writing transaction */
+  struct TransactionFate *fate; /* of the open writing transaction; under versions_lock */
+  bool frozen;                  /* reads alone, for ever at its snapshot; `fate`: of the transaction it was made in */
   VersionHold snapshot;         /* while reading */
   uint64_t snapshot_sequence;
 };
@@ -339,6 +340,9 @@ void versions_destroy(Store *store);
 /* Pins the current version and the newest visible sequence, applying the log as far as that needs. */
 Status read_pin(Session *session, ReadPin *pin) MUST_CHECK;
 void read_unpin(Session *session, ReadPin *pin);
+/* For what outlives the call: the pin, and the fate (one reference) of the transaction whose rows it sees; NULL: none.
+ */
+Status read_pin_kept(Session *session, ReadPin *pin, TransactionFate **fate) MUST_CHECK;
 /* Keeps a pinned version beyond the call. The hold stays where it is until it is given back; the pin stays good until
  * read_unpin, which is due as ever. */
 Status version_hold(Store *store, ReadPin *pin, VersionHold *hold) MUST_CHECK;

@@ -56,8 +56,7 @@ Status kv_check_key(Bytes key) {
   return status_fail(KVSTORE_ERROR, "a key of %zu bytes: keys have 1 to %u", key.length, KEY_BYTES_MAX);
 }
 
-/* Deletes a key that a reader found expired, if that needs no waiting and it is still so. */
-static void evict(Session *session, uint32_t family, Bytes key) {
+void kv_evict(Session *session, uint32_t family, Bytes key) {
   Store *store = session->store;
   if (session_transaction(session) == 1 || write_try_begin(session) != KVSTORE_OK) return;
   ReadPin pin;
@@ -114,7 +113,7 @@ Status kv_get(Session *session, uint32_t family, Bytes key, KvValue *out) {
   }
   read_unpin(session, &pin);
   if (UNLIKELY(state == ROW_EXPIRED)) {
-    evict(session, family, key);
+    kv_evict(session, family, key);
     return kv_absent();
   }
   return status;
@@ -138,7 +137,7 @@ Status kv_exists(Session *session, uint32_t family, Bytes key, int64_t *expiry, 
   }
   read_unpin(session, &pin);
   if (expired) *expired = state == ROW_EXPIRED;
-  if (state == ROW_EXPIRED) evict(session, family, key);
+  if (state == ROW_EXPIRED) kv_evict(session, family, key);
   if (status == KVSTORE_OK && state != ROW_LIVE) return kv_absent();
   return status;
 }
@@ -257,7 +256,7 @@ Status kv_iterator_open(Session *session, uint32_t family, const KvRange *range,
   KvWalk *it = memory_allocate_zeroed(sizeof *it);
   if (!it) return status_nomem();
   ReadPin pin;
-  Status status = read_pin(session, &pin);
+  Status status = read_pin_kept(session, &pin, &it->fate);
   if (status != KVSTORE_OK) {
     memory_release(it);
     return status;
@@ -267,10 +266,6 @@ Status kv_iterator_open(Session *session, uint32_t family, const KvRange *range,
   it->store = session->store;
   it->reverse = reverse;
   it->sequence = pin.sequence;
-  if (session_transaction(session) == 2) {
-    it->fate = session->fate;
-    atomic_fetch_add_explicit(&it->fate->references, 1, memory_order_relaxed);
-  }
   status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK) status = version_hold(it->store, &pin, &it->hold);
   if (status == KVSTORE_OK) status = kv_open_cursor(it->store, era, it->sequence, range, &it->seen.cursor);

@@ -23,6 +23,8 @@ Status kv_find_row(Store *store, const Era *era, uint64_t sequence, Bytes key, M
 Status kv_open_cursor(Store *store, const Era *era, uint64_t sequence, const KvRange *range,
                       MergeCursor *cursor) MUST_CHECK;
 
+/* Deletes a key that a reader found expired, if that needs no waiting and it is still so. */
+void kv_evict(Session *session, uint32_t family, Bytes key);
 Status kv_check_key(Bytes key) MUST_CHECK;
 Status kv_absent(void); /* KVSTORE_NOTFOUND */
 

@@ -59,6 +59,40 @@ Status session_close(Session *session) {
   return left == KVSTORE_OK ? rolled_back : left;
 }
 
+Status session_freeze(Session *session, Session **frozen) {
+  Store *store = session->store;
+  Session *s = session_create(store, &session->options);
+  if (!s) return status_nomem();
+  s->options.read_only = true;
+  s->frozen = true;
+  ReadPin pin;
+  Status status = read_pin_kept(session, &pin, &s->fate);
+  if (status == KVSTORE_OK) {
+    status = version_hold(store, &pin, &s->snapshot);
+    s->snapshot_sequence = pin.sequence;
+    read_unpin(session, &pin);
+  }
+  if (status != KVSTORE_OK) {
+    fate_release(s->fate);
+    mutex_destroy(&s->lock);
+    memory_release(s);
+    return status;
+  }
+  atomic_store_explicit(&s->transaction, 1, memory_order_release);
+  store_retain(store);
+  *frozen = s;
+  return KVSTORE_OK;
+}
+
+void session_thaw(Session *s) {
+  Store *store = s->store;
+  version_unhold(store, &s->snapshot);
+  fate_release(s->fate);
+  mutex_destroy(&s->lock);
+  memory_release(s);
+  store_release(store);
+}
+
 Store *session_store(Session *session) { return session->store; }
 bool session_is_read_only(const Session *session) { return session->options.read_only || session->store->reader_only; }
 

@@ -330,6 +330,12 @@ void fate_release(TransactionFate *fate) {
   if (fate && atomic_fetch_sub_explicit(&fate->references, 1, memory_order_acq_rel) == 1) memory_release(fate);
 }
 
+static void fate_set(Session *session, TransactionFate *fate) {
+  mutex_lock(&session->store->versions_lock);
+  session->fate = fate;
+  mutex_unlock(&session->store->versions_lock);
+}
+
 static void fate_rolled_back(Session *session) {
   if (session->fate) atomic_store_explicit(&session->fate->rolled_back, true, memory_order_release);
 }
@@ -492,7 +498,7 @@ static Status begin_writing(Session *session) {
     memory_release(fate);
     return status;
   }
-  session->fate = fate;
+  fate_set(session, fate);
   transaction_start(store, session, false);
   statement_start(store);
   uint64_t word = (uint64_t)store->process << 32 | ++store->transaction_number;
@@ -565,8 +571,9 @@ static Status end_writing(Session *session, bool commit) {
     shared_mutex_unlock(&store->page->mutex);
   }
   atomic_store_explicit(&session->transaction, 0, memory_order_release);
-  fate_release(session->fate);
-  session->fate = NULL;
+  TransactionFate *fate = session->fate;
+  fate_set(session, NULL);
+  fate_release(fate);
   return status;
 }
 

@@ -172,11 +172,18 @@ static void unpin(Store *store, ReadPin *pin) {
   pin->held = false;
 }
 
+static Status frozen_still_valid(const Session *session) {
+  if (LIKELY(!session->fate || !atomic_load_explicit(&session->fate->rolled_back, memory_order_acquire)))
+    return KVSTORE_OK;
+  return status_fail(KVSTORE_ERROR, "the transaction that the snapshot was made in has been rolled back");
+}
+
 Status read_pin(Session *session, ReadPin *pin) {
   Store *store = session->store;
   memset(pin, 0, sizeof *pin);
   int transaction = atomic_load_explicit(&session->transaction, memory_order_acquire);
   if (transaction == 1) {
+    if (session->frozen) TRY(frozen_still_valid(session));
     pin->version = session->snapshot.version;
     pin->sequence = session->snapshot_sequence;
     return KVSTORE_OK;
@@ -219,6 +226,27 @@ Status write_pin(Session *session, ReadPin *pin) {
   }
   pin->sequence = store->transaction.next_sequence - 1;
   return KVSTORE_OK;
+}
+
+static TransactionFate *fate_keep(Session *session) {
+  mutex_lock(&session->store->versions_lock);
+  TransactionFate *fate = session->fate;
+  if (fate) atomic_fetch_add_explicit(&fate->references, 1, memory_order_relaxed);
+  mutex_unlock(&session->store->versions_lock);
+  return fate;
+}
+
+/* Another thread may begin a transaction on the session between the two. */
+Status read_pin_kept(Session *session, ReadPin *pin, TransactionFate **fate) {
+  for (;;) {
+    *fate = fate_keep(session);
+    Status status = read_pin(session, pin);
+    if (status == KVSTORE_OK && (*fate || session_transaction(session) != 2)) return KVSTORE_OK;
+    fate_release(*fate);
+    *fate = NULL;
+    TRY(status);
+    read_unpin(session, pin);
+  }
 }
 
 void read_unpin(Session *session, ReadPin *pin) { unpin(session->store, pin); }

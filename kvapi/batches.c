@@ -55,7 +55,7 @@ void kvstore_batch_close(KVBatch *batch) {
 /* Inside the batch's handle; its family is that of a call. */
 static Place enter(const KVBatch *batch) {
   if (is_batch(batch)) return place_default(batch->kv);
-  return (Place){ NULL, 0, false, bad_argument(batch ? "this is no open batch" : "the batch is NULL") };
+  return (Place){ NULL, NULL, 0, false, bad_argument(batch ? "this is no open batch" : "the batch is NULL") };
 }
 
 int kvstore_batch_clear(KVBatch *batch) {

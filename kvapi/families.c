@@ -45,10 +45,10 @@ Status name_argument(const char *name) {
   return KVSTORE_OK;
 }
 
-Status name_find(KVStore *kv, const char *name, int kind, uint32_t *family) {
+Status name_find(Session *session, const char *name, int kind, uint32_t *family) {
   FamilyInfo info;
   TRY(name_argument(name));
-  TRY(family_find(kv->session, name, &info));
+  TRY(family_find(session, name, &info));
   if (info.kind != kind)
     return status_fail(KVSTORE_SCHEMA, "%s is a %s", name, info.kind == FAMILY_TABLE ? "table" : "key-value family");
   *family = info.id;
@@ -79,7 +79,7 @@ Status name_list(KVStore *kv, int kind, char ***names, size_t *count) {
 
 /* ---- families ---- */
 
-static Status family_handle(KVStore *kv, uint32_t family, Birth *birth, KVColumnFamily **out) {
+Status family_handle(KVStore *kv, uint32_t family, Birth *birth, KVColumnFamily **out) {
   KVColumnFamily *cf = memory_allocate_zeroed(sizeof *cf);
   if (!cf) {
     birth_release(birth);
@@ -118,7 +118,7 @@ int kvstore_cf_create(KVStore *pKV, const char *zName, KVColumnFamily **ppCF) {
 static Status open_family(KVStore *kv, const char *name, KVColumnFamily **out) {
   uint32_t family = 0;
   if (!out) return bad_argument("the place for the family is NULL");
-  TRY(name_find(kv, name, FAMILY_KV, &family));
+  TRY(name_find(kv->session, name, FAMILY_KV, &family));
   return family_handle(kv, family, birth_find(kv, family), out);
 }
 
@@ -141,7 +141,7 @@ int kvstore_cf_drop(KVStore *pKV, const char *zName) {
   Status status = handle_enter(pKV);
   uint32_t family = 0;
   if (status != KVSTORE_OK) return handle_refuse(pKV, status);
-  status = name_find(pKV, zName, FAMILY_KV, &family);
+  status = name_find(pKV->session, zName, FAMILY_KV, &family);
   if (status == KVSTORE_OK) status = family_drop(pKV->session, family);
   if (status == KVSTORE_OK) handle_wrote(pKV);
   return handle_leave(pKV, status);

@@ -169,23 +169,31 @@ void births_settle(KVStore *kv, bool undone) {
 
 Place place_default(KVStore *kv) {
   Status status = handle_enter(kv);
-  return (Place){ kv, FAMILY_DEFAULT_ID, status == KVSTORE_OK, status };
+  return (Place){ kv, status == KVSTORE_OK ? kv->session : NULL, FAMILY_DEFAULT_ID, status == KVSTORE_OK, status };
 }
 
 Place place_family(const KVColumnFamily *cf) {
   if (!cf || cf->magic != MAGIC_FAMILY)
-    return (Place){ NULL, 0, false, bad_argument(cf ? "this is no open family" : "the family is NULL") };
+    return (Place){ NULL, NULL, 0, false, bad_argument(cf ? "this is no open family" : "the family is NULL") };
   Status status = handle_enter(cf->kv);
-  if (status != KVSTORE_OK) return (Place){ cf->kv, 0, false, status };
-  return (Place){ cf->kv, cf->family, true, birth_check(cf->birth) };
+  if (status != KVSTORE_OK) return (Place){ cf->kv, NULL, 0, false, status };
+  return (Place){ cf->kv, cf->kv->session, cf->family, true, birth_check(cf->birth) };
+}
+
+/* A call that is inside no handle: one that never got in, or a snapshot's. */
+static int leave_outside(const Place *place, Status status, bool message) {
+  if (status == KVSTORE_OK) return status;
+  if (place->session && status != KVSTORE_NOTFOUND) handle_tally(place->kv, TALLY_ERRORS, 1);
+  return message ? handle_refuse(place->kv, status) : (int)status;
 }
 
 int place_leave(const Place *place, Status status) {
-  return place->entered ? handle_leave(place->kv, status) : handle_refuse(place->kv, status);
+  return place->entered ? handle_leave(place->kv, status) : leave_outside(place, status, true);
 }
 
 int place_leave_lookup(const Place *place, Status status) {
-  return place->entered ? handle_leave_lookup(place->kv, status) : handle_refuse(place->kv, status);
+  if (place->entered) return handle_leave_lookup(place->kv, status);
+  return leave_outside(place, status, !place->session || status != KVSTORE_NOTFOUND);
 }
 
 /* ---- arguments ---- */

@@ -131,6 +131,7 @@ static inline Status birth_check(const Birth *birth) {
  */
 typedef struct Place {
   KVStore *kv;
+  Session *session; /* to read with: the handle's, or a snapshot's */
   uint32_t family;
   bool entered;
   Status status;

@@ -1,7 +1,7 @@
 /* iterators.c - walks over families. An iterator lives on the engine's snapshot, so it may outlive its handle; what it
  * keeps of the handle is for messages alone. */
 #include "base/memory.h"
-#include "kvapi/handle.h"
+#include "kvapi/snapshots.h"
 
 struct KVIterator {
   uint32_t magic;
@@ -18,7 +18,7 @@ static Status make(Place place, const KvRange *range, bool reverse, bool stand, 
   if (!out) return bad_argument("the place for the iterator is NULL");
   KVIterator *it = memory_allocate_zeroed(sizeof *it);
   if (!it) return status_nomem();
-  Status status = kv_iterator_open(place.kv->session, place.family, range, reverse, &it->rows);
+  Status status = kv_iterator_open(place.session, place.family, range, reverse, &it->rows);
   if (status == KVSTORE_OK && stand) status = kv_iterator_first(it->rows);
   if (status != KVSTORE_OK) {
     kv_iterator_destroy(it->rows);
@@ -72,6 +72,11 @@ int kvstore_iterator_create_with(KVStore *kv, const KVIteratorOptions *options, 
 int kvstore_cf_iterator_create_with(KVColumnFamily *family, const KVIteratorOptions *options, KVIterator **iterator) {
   return create_with(place_family(family), options, iterator);
 }
+int kvstore_snapshot_iterator_create(KVSnapshot *snapshot, KVColumnFamily *family, const KVIteratorOptions *options,
+                                     KVIterator **iterator) {
+  return create_with(place_snapshot(snapshot, family), options, iterator);
+}
+
 int kvstore_iterator_create(KVStore *pKV, KVIterator **ppIter) { return create(place_default(pKV), false, ppIter); }
 int kvstore_reverse_iterator_create(KVStore *pKV, KVIterator **ppIter) {
   return create(place_default(pKV), true, ppIter);

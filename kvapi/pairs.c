@@ -3,7 +3,7 @@
 #include <limits.h>
 
 #include "base/memory.h"
-#include "kvapi/handle.h"
+#include "kvapi/snapshots.h"
 
 /* ---- writing ---- */
 
@@ -68,9 +68,9 @@ static int delete_key(Place place, const void *key, int key_length) {
 
 /* ---- reading ---- */
 
-static int64_t remaining_ms(KVStore *kv, int64_t expiry) {
+static int64_t remaining_ms(const Place *place, int64_t expiry) {
   if (expiry == EXPIRY_NEVER) return KVSTORE_NO_TTL;
-  int64_t now = session_now_ms(kv->session);
+  int64_t now = session_now_ms(place->session);
   return expiry > now ? expiry - now : 0;
 }
 
@@ -83,11 +83,11 @@ static int get(Place place, const void *key, int key_length, void **value, int *
   Status status = place.status;
   if (status == KVSTORE_OK && !(value && value_length)) status = bad_argument("the place for the value is NULL");
   if (status == KVSTORE_OK) status = bytes_argument(key, key_length, "key", &bytes);
-  if (status == KVSTORE_OK) status = kv_get(place.kv->session, place.family, bytes, &found);
+  if (status == KVSTORE_OK) status = kv_get(place.session, place.family, bytes, &found);
   if (LIKELY(status == KVSTORE_OK)) {
     *value = found.data;
     *value_length = (int)found.length; /* at most VALUE_BYTES_CEILING */
-    if (remaining) *remaining = remaining_ms(place.kv, found.expiry);
+    if (remaining) *remaining = remaining_ms(&place, found.expiry);
     handle_tally(place.kv, TALLY_GETS, 1);
     handle_tally(place.kv, TALLY_BYTES_READ, found.length);
   } else if (found.expiry != EXPIRY_NEVER) { /* it was there, and its time has passed */
@@ -104,7 +104,7 @@ static int exists(Place place, const void *key, int key_length, int *there) {
   if (status == KVSTORE_OK && !there) status = bad_argument("the place for the answer is NULL");
   if (status == KVSTORE_OK) status = bytes_argument(key, key_length, "key", &bytes);
   if (status == KVSTORE_OK) {
-    status = kv_exists(place.kv->session, place.family, bytes, NULL, &expired);
+    status = kv_exists(place.session, place.family, bytes, NULL, &expired);
     *there = status == KVSTORE_OK;
   }
   if (expired) handle_tally(place.kv, TALLY_TTL_EXPIRED, 1);
@@ -120,8 +120,8 @@ static int ttl_remaining(Place place, const void *key, int key_length, int64_t *
   Status status = place.status;
   if (status == KVSTORE_OK && !remaining) status = bad_argument("the place for the remaining time is NULL");
   if (status == KVSTORE_OK) status = bytes_argument(key, key_length, "key", &bytes);
-  if (status == KVSTORE_OK) status = kv_exists(place.kv->session, place.family, bytes, &expiry, &expired);
-  if (status == KVSTORE_OK) *remaining = remaining_ms(place.kv, expiry);
+  if (status == KVSTORE_OK) status = kv_exists(place.session, place.family, bytes, &expiry, &expired);
+  if (status == KVSTORE_OK) *remaining = remaining_ms(&place, expiry);
   if (status == KVSTORE_NOTFOUND && expired) {
     status = KVSTORE_OK;
     handle_tally(place.kv, TALLY_TTL_EXPIRED, 1);
@@ -156,7 +156,7 @@ static int count(Place place, int64_t *keys) {
   if (keys) *keys = 0;
   Status status = place.status;
   if (status == KVSTORE_OK && !keys) status = bad_argument("the place for the count is NULL");
-  if (status == KVSTORE_OK) status = kv_count(place.kv->session, place.family, &counted);
+  if (status == KVSTORE_OK) status = kv_count(place.session, place.family, &counted);
   if (status == KVSTORE_OK) *keys = (int64_t)counted;
   return place_leave(&place, status);
 }
@@ -242,3 +242,23 @@ int kvstore_cf_purge_expired(KVColumnFamily *pCF, int *pnDeleted) { return purge
 int kvstore_cf_clear(KVColumnFamily *pCF) { return clear(place_family(pCF)); }
 
 int kvstore_cf_count(KVColumnFamily *pCF, int64_t *pnCount) { return count(place_family(pCF), pnCount); }
+
+/* ---- snapshots ---- */
+
+int kvstore_snapshot_get(KVSnapshot *snapshot, KVColumnFamily *family, const void *key, int key_length, void **value,
+                         int *value_length, int64_t *remaining_ms) {
+  return get(place_snapshot(snapshot, family), key, key_length, value, value_length, remaining_ms);
+}
+
+int kvstore_snapshot_exists(KVSnapshot *snapshot, KVColumnFamily *family, const void *key, int key_length, int *there) {
+  return exists(place_snapshot(snapshot, family), key, key_length, there);
+}
+
+int kvstore_snapshot_ttl_remaining(KVSnapshot *snapshot, KVColumnFamily *family, const void *key, int key_length,
+                                   int64_t *remaining_ms) {
+  return ttl_remaining(place_snapshot(snapshot, family), key, key_length, remaining_ms);
+}
+
+int kvstore_snapshot_count(KVSnapshot *snapshot, KVColumnFamily *family, int64_t *keys) {
+  return count(place_snapshot(snapshot, family), keys);
+}

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "kvapi/snapshots.h"
 #include "kvapi/tables.h"
 #include "kvapi/values.h"
 
@@ -30,6 +31,7 @@ struct KVQuery {
   uint32_t magic;
   uint32_t references; /* the caller's and its cursors': one thread */
   KVTable *table;
+  KVSnapshot *snapshot; /* NULL: what is there at each run */
   Filter filter;
   Arena selection;
   const char **selected;
@@ -177,6 +179,7 @@ static void query_drop(KVQuery *q) {
   arena_release(&q->selection);
   arena_release(&q->asks_arena);
   arena_release(&q->strings);
+  snapshot_release(q->snapshot);
   table_release(q->table);
   memory_release(q);
 }
@@ -208,6 +211,26 @@ void kvquery_close(KVQuery *query) {
 }
 
 /* ---- asking ---- */
+
+static Status at_snapshot(KVQuery *q, KVSnapshot *snapshot) {
+  if (snapshot) {
+    TRY(place_snapshot(snapshot, NULL).status);
+    if (session_store(snapshot->frozen) != session_store(q->table->kv->session))
+      return bad_argument("the snapshot is of another store");
+    snapshot_retain(snapshot);
+  }
+  snapshot_release(q->snapshot);
+  q->snapshot = snapshot;
+  return KVSTORE_OK;
+}
+
+int kvquery_at(KVQuery *query, KVSnapshot *snapshot) {
+  Status status = enter(query);
+  if (status != KVSTORE_OK) return refuse(query, status);
+  return leave(query, at_snapshot(query, snapshot));
+}
+
+static Session *session_of(const KVQuery *q) { return q->snapshot ? q->snapshot->frozen : q->table->kv->session; }
 
 static Status copy_parameter(const KVValue *given, size_t index, Arena *arena, Value *out) {
   TRY(value_for_filter(given, index, out));
@@ -336,7 +359,7 @@ static Status check_asks(const KVAggregate *asks, size_t count, const KVValue *r
 static Status run_aggregates(KVQuery *q, AggregateResult *results) {
   TableSnapshot snapshot;
   arena_reset(&q->strings);
-  TRY(table_snapshot(q->table->kv->session, q->table->family, &snapshot));
+  TRY(table_snapshot(session_of(q), q->table->family, &snapshot));
   Status status = query_run(q->aggregates->query, &snapshot, &q->strings, results, &q->counters);
   table_snapshot_release(&snapshot);
   if (status == KVSTORE_OK) plan_replace(&q->last, q->aggregates);
@@ -387,7 +410,7 @@ int kvquery_avg(KVQuery *query, const char *column, KVValue *result) { return on
 static Status open_rows(KVQuery *q, KVCursor *cursor) {
   TableSnapshot snapshot;
   TRY(plan_rows(q));
-  TRY(table_snapshot(q->table->kv->session, q->table->family, &snapshot));
+  TRY(table_snapshot(session_of(q), q->table->family, &snapshot));
   Status status = query_open(q->rows->query, &snapshot, &cursor->rows);
   if (status != KVSTORE_OK) {
     table_snapshot_release(&snapshot);

@@ -147,7 +147,7 @@ int kvtable_create(KVStore *kv, const char *name, const KVColumnDefinition *colu
 static Status open_table(KVStore *kv, const char *name, KVTable **table) {
   uint32_t family = 0;
   if (!table) return bad_argument("the place for the table is NULL");
-  TRY(name_find(kv, name, FAMILY_TABLE, &family));
+  TRY(name_find(kv->session, name, FAMILY_TABLE, &family));
   return table_handle(kv, family, name, birth_find(kv, family), table);
 }
 
@@ -162,7 +162,7 @@ int kvtable_drop(KVStore *kv, const char *name) {
   uint32_t family = 0;
   Status status = handle_enter(kv);
   if (status != KVSTORE_OK) return handle_refuse(kv, status);
-  status = name_find(kv, name, FAMILY_TABLE, &family);
+  status = name_find(kv->session, name, FAMILY_TABLE, &family);
   if (status == KVSTORE_OK) status = family_drop(kv->session, family);
   if (status == KVSTORE_OK) handle_wrote(kv);
   return handle_leave(kv, status);

@@ -56,6 +56,10 @@ typedef struct MergeRow {
  * nothing to give back, but the release is allowed. `hash` is hash_key(key, key_length). */
 Status merge_get(const MergeLayer *layers, uint32_t count, uint64_t hash, const void *key, size_t key_length,
                  int64_t now_ms, MergeRow *row, DeltaState *state) MUST_CHECK;
+/* For look-ups to come: fetches the lines of every layer's index that merge_get will look at; then, once these are
+ * there, the rows that they name. */
+void merge_prefetch(const MergeLayer *layers, uint32_t count, uint64_t hash, const void *key, size_t key_length);
+void merge_prefetch_rows(const MergeLayer *layers, uint32_t count, uint64_t hash, const void *key, size_t key_length);
 /* The value wherever it lies; readable until merge_row_release (merge_get) or the cursor's next step. */
 Status merge_row_value_outside(MergeRow *row, Bytes *value) MUST_CHECK; /* one that lies apart from its row */
 static inline Status merge_row_value(MergeRow *row, Bytes *value) {

@@ -112,6 +112,22 @@ static void prefetch_layers(const MergeLayer *layers, uint32_t count, uint64_t h
   }
 }
 
+void merge_prefetch(const MergeLayer *layers, uint32_t count, uint64_t hash, const void *key, size_t key_length) {
+  const RowRun *runs[PREFETCHED_LAYERS];
+  prefetch_layers(layers, count, hash, key, key_length, runs);
+}
+
+void merge_prefetch_rows(const MergeLayer *layers, uint32_t count, uint64_t hash, const void *key, size_t key_length) {
+  for (uint32_t i = 0; i < count && i < PREFETCHED_LAYERS; i++) {
+    if (layers[i].delta) {
+      kv_delta_prefetch_entry(layers[i].delta, hash);
+      continue;
+    }
+    const RowRun *run = layer_run(&layers[i], key, key_length);
+    if (run) row_run_prefetch_rows(run, hash);
+  }
+}
+
 static DeltaState get_from_delta(const MergeLayer *layer, uint64_t hash, const void *key, size_t key_length,
                                  MergeRow *row) {
   KvRow found;

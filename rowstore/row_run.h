@@ -132,6 +132,8 @@ typedef struct RowView {
 
 /* Fetches the line of the index that row_run_get will look at. `hash` is hash_key(key, key_length), here and below. */
 void row_run_prefetch(const RowRun *run, uint64_t hash);
+/* Once that line is there: fetches the rows that it names. Looks at nothing that would have to be read or verified. */
+void row_run_prefetch_rows(const RowRun *run, uint64_t hash);
 /* Looks a key up; tombstones are rows. *found false leaves *view undefined. When found, the bytes of *view are readable
  * until row_pin_release(pin). */
 Status row_run_get(const RowRun *run, uint64_t hash, const void *key, size_t key_length, RowView *view, RowPin *pin,

@@ -375,6 +375,23 @@ static inline uint32_t bucket_matches(const uint8_t *bucket, uint64_t hash) {
   return slots & ((1u << load_u16(bucket + BUCKET_COUNT_AT) % 16) - 1);
 }
 
+void row_run_prefetch_rows(const RowRun *run, uint64_t hash) {
+  if (!run->bucket_count || run->frames) return; /* a row of a packed run is in no place yet */
+  uint64_t at = (uint64_t)bucket_home(hash, run->bucket_count) * BUCKET_BYTES;
+  const uint8_t *base = run->index[at / INDEX_EXTENT_BYTES]->base;
+  if (!base) return;
+  const uint8_t *bucket = base + at % INDEX_EXTENT_BYTES;
+  for (uint32_t matches = bucket_matches(bucket, hash); matches; matches &= matches - 1) {
+    uint32_t position = load_u32(bucket + BUCKET_POSITIONS_AT + (uint32_t)__builtin_ctz(matches) * 4);
+    if (position_piece(position) >= run->piece_count) continue;
+    const RowPiece *piece = &run->pieces[position_piece(position)];
+    if (!piece->source->base || position_offset(position) >= piece->length) continue;
+    const uint8_t *row = piece->source->base + position_offset(position);
+    __builtin_prefetch(row);
+    __builtin_prefetch(row + 64);
+  }
+}
+
 /* Compares one slot's row with the key. */
 static Status slot_get(const RowRun *run, uint32_t position, const void *key, size_t key_length, RowView *view,
                        RowPin *pin, bool *found) {

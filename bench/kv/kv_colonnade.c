@@ -57,6 +57,26 @@ static int engine_get(void *attached, const void *key, uint64_t *sum) {
   return 1;
 }
 
+enum { MANY_KEYS_MAX = 1000 };
+
+static int64_t engine_get_many(void *attached, const void *keys, uint64_t count, uint64_t *sum) {
+  static _Thread_local KVLookup lookups[MANY_KEYS_MAX];
+  void *values = NULL;
+  int64_t found = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    lookups[i].key = (const char *)keys + i * KV_KEY_BYTES;
+    lookups[i].key_length = KV_KEY_BYTES;
+  }
+  if (failed(attached, kvstore_get_many(attached, lookups, count, &values))) return -1;
+  for (uint64_t i = 0; i < count; i++) {
+    if (lookups[i].status != KVSTORE_OK) continue;
+    kv_fold(sum, lookups[i].value, (size_t)lookups[i].value_length);
+    found++;
+  }
+  kvstore_free(values);
+  return found;
+}
+
 static int iterator_create(KVStore *kv, const void *from, size_t prefix_length, int reverse, KVIterator **iterator) {
   int code;
   if (prefix_length) return kvstore_prefix_iterator_create(kv, from, (int)prefix_length, iterator);
@@ -103,5 +123,6 @@ const KvEngine kv_engine = { .name = "colonnade",
                              .commit = engine_commit,
                              .put = engine_put,
                              .get = engine_get,
+                             .get_many = engine_get_many,
                              .scan = engine_scan,
                              .settle = engine_settle };

@@ -30,6 +30,9 @@ typedef struct KvEngine {
   int (*put)(void *session, const void *key, const void *value); /* KV_KEY_BYTES, KV_VALUE_BYTES */
   /* 1 found and its value folded, 0 absent, -1 failed */
   int (*get)(void *session, const void *key, uint64_t *sum);
+  /* The same for many keys of one snapshot, KV_KEY_BYTES each behind each other: how many were found, or -1. NULL: the
+   * engine has no such call, and gets them one by one. */
+  int64_t (*get_many)(void *session, const void *keys, uint64_t count, uint64_t *sum);
   /* Folds the keys and values of up to `limit` pairs: from `from` on (NULL: from the end where the walk begins), in
    * either direction (reverse: from the last; `from` is NULL), those that begin with the first `prefix_length` bytes of
    * `from` (0: all). How many, or -1. */

@@ -175,6 +175,30 @@ static void read_hit(void *context, BenchResult *result) {
   bench_answer(result, sum);
 }
 
+/* The same keys in calls of 1,000, where the engine has such calls. */
+static void read_many(void *context, BenchResult *result) {
+  Bench *bench = context;
+  uint64_t sum = 0, seed = 1;
+  static char keys[READS_AT_ONCE * KV_KEY_BYTES];
+  bench_start(result);
+  for (uint64_t i = 0; i < bench->keys; i += READS_AT_ONCE, seed++) {
+    uint64_t at = seed << 32;
+    check(kv_engine.begin(bench->session, 0), "begin");
+    if (kv_engine.get_many) {
+      for (uint64_t k = 0; k < READS_AT_ONCE; k++)
+        make_key(keys + k * KV_KEY_BYTES, bench_random_below(&at, bench->keys));
+      BENCH_CHECK(kv_engine.get_many(bench->session, keys, READS_AT_ONCE, &sum) == READS_AT_ONCE,
+                  "keys that were put are not found");
+    } else {
+      read_hits(bench->session, READS_AT_ONCE, bench->keys, at, &sum);
+    }
+    check(kv_engine.commit(bench->session), "end");
+  }
+  bench_stop(result);
+  bench_rate(result, "read, hit, 1000 in one call", "ops/s", (double)(bench->keys / READS_AT_ONCE * READS_AT_ONCE));
+  bench_answer(result, sum);
+}
+
 static void read_fresh(void *context, BenchResult *result) {
   Bench *bench = context;
   uint64_t sum = 0;
@@ -524,6 +548,7 @@ static const BenchWorkload workloads[] = {
   { "load_random", load_random, settle },
   { "disk", disk, NULL },
   { "read_hit", read_hit, NULL },
+  { "read_many", read_many, NULL },
   { "read_fresh", read_fresh, NULL },
   { "read_miss", read_miss, NULL },
   { "read_threads", read_threads, NULL },

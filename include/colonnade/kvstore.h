@@ -49,6 +49,8 @@ typedef struct KVStore KVStore;               /* an open store */
 typedef struct KVColumnFamily KVColumnFamily; /* one family of an open store */
 typedef struct KVIterator KVIterator;         /* a walk over a family, in key order */
 typedef struct KVBatch KVBatch;               /* changes that are written together */
+typedef struct KVSnapshot KVSnapshot;         /* everything as it was at one moment */
+typedef struct KVPinned KVPinned;             /* a value in place */
 
 /* ---- limits ---- */
 #define KVSTORE_KEY_BYTES_MAX       65536      /* a key has 1 to 65,536 bytes */
@@ -309,6 +311,67 @@ KVSTORE_API int kvstore_iterator_key(KVIterator *pIter, void **ppKey, int *pnKey
 KVSTORE_API int kvstore_iterator_value(KVIterator *pIter, void **ppValue, int *pnValue);
 /* NULL is allowed; also after kvstore_close. */
 KVSTORE_API void kvstore_iterator_close(KVIterator *pIter);
+
+/* ---- many keys, and values in place ---- */
+typedef struct KVLookup {
+  const void *key;      /* in */
+  int key_length;       /* in */
+  int status;           /* KVSTORE_OK; KVSTORE_NOTFOUND: absent or expired; KVSTORE_ERROR: no key is like that */
+  const void *value;    /* in the block that the call gave; NULL when it is empty or not found */
+  int value_length;     /* 0 when not found */
+  int reserved;         /* 0 */
+  int64_t remaining_ms; /* KVSTORE_NO_TTL: never expires; 0 when not found */
+} KVLookup;
+/* Looks up `count` keys, any of them more than once, at one moment, faster than one by one: what they need of memory is
+ * asked for in groups. Each answer is in its place; a key that is not found is none of the call's failures. *values is
+ * one heap block that holds all the values; give it back with kvstore_free (NULL is allowed), and they go with it. The
+ * statistics count as for so many gets. */
+KVSTORE_API int kvstore_get_many(KVStore *kv, KVLookup *lookups, size_t count, void **values);
+KVSTORE_API int kvstore_cf_get_many(KVColumnFamily *family, KVLookup *lookups, size_t count, void **values);
+
+/* As kvstore_get, without a copy: the bytes lie in the file's mapping, or in the memory of the newest rows, and stay as
+ * they are until the release, whatever is written, deleted, merged or closed meanwhile. (Stores that are not mapped
+ * give a block of the cache.) Until then the space of what is deleted meanwhile is not used again: hold them for a
+ * while, not for ever. It costs about half a microsecond more than a get of a small value, and nothing for the length.
+ */
+KVSTORE_API int kvstore_get_pinned(KVStore *kv, const void *key, int key_length, KVPinned **pinned);
+KVSTORE_API int kvstore_cf_get_pinned(KVColumnFamily *family, const void *key, int key_length, KVPinned **pinned);
+/* The bytes, not to be written; an empty value is NULL and 0. Any thread. */
+KVSTORE_API const void *kvstore_pinned_value(const KVPinned *pinned, int *length);
+/* Any thread. NULL is allowed; also after kvstore_close: a value may outlive its handle. */
+KVSTORE_API void kvstore_pinned_release(KVPinned *pinned);
+
+/* ---- snapshots ----
+ * Everything as it was when the snapshot was made: all families and tables, for reading, from any threads at once,
+ * beside writes and transactions of the handle. Made and held in O(1). Time goes on in it: a key expires there too, and
+ * what has expired is left where it is. Inside a write transaction it is made of what the transaction saw; after its
+ * rollback every read fails with KVSTORE_ERROR.
+ *
+ * What it holds back is the space, in the file and of newest rows in memory, of what was replaced since; nothing else
+ * waits for it, least of all writers and checkpoints. It lives until its release: kvstore_close neither waits for it
+ * nor ends it. It goes on then, on the file that the close left, and keeps the store's memory; only queries at it need
+ * their handle open. `family` NULL is the default family; a family of another handle on the same store is as good. */
+KVSTORE_API int kvstore_snapshot_create(KVStore *kv, KVSnapshot **snapshot);
+/* NULL is allowed; also after kvstore_close. No call may be inside; iterators and pinned values made from it live on.
+ */
+KVSTORE_API void kvstore_snapshot_release(KVSnapshot *snapshot);
+/* A family by the name that it had then, dropped since or not. KVSTORE_NOTFOUND, KVSTORE_SCHEMA: as kvstore_cf_open. */
+KVSTORE_API int kvstore_snapshot_cf_open(KVSnapshot *snapshot, const char *name, KVColumnFamily **family);
+/* As kvstore_get_ttl; `remaining_ms` may be NULL. */
+KVSTORE_API int kvstore_snapshot_get(KVSnapshot *snapshot, KVColumnFamily *family, const void *key, int key_length,
+                                     void **value, int *value_length, int64_t *remaining_ms);
+KVSTORE_API int kvstore_snapshot_get_many(KVSnapshot *snapshot, KVColumnFamily *family, KVLookup *lookups, size_t count,
+                                          void **values);
+KVSTORE_API int kvstore_snapshot_get_pinned(KVSnapshot *snapshot, KVColumnFamily *family, const void *key,
+                                            int key_length, KVPinned **pinned);
+KVSTORE_API int kvstore_snapshot_exists(KVSnapshot *snapshot, KVColumnFamily *family, const void *key, int key_length,
+                                        int *there);
+KVSTORE_API int kvstore_snapshot_ttl_remaining(KVSnapshot *snapshot, KVColumnFamily *family, const void *key,
+                                               int key_length, int64_t *remaining_ms);
+KVSTORE_API int kvstore_snapshot_count(KVSnapshot *snapshot, KVColumnFamily *family, int64_t *keys);
+/* As kvstore_iterator_create_with. */
+KVSTORE_API int kvstore_snapshot_iterator_create(KVSnapshot *snapshot, KVColumnFamily *family,
+                                                 const KVIteratorOptions *options, KVIterator **iterator);
 
 /* ---- compare and swap ----
  * Writes only when the value is what the caller expects, atomically against every other writer. An expired key is an

@@ -266,6 +266,11 @@ KVSTORE_API int kvquery_create(KVTable *table, KVQuery **query);
 /* NULL is allowed; also after the table and the store are closed. */
 KVSTORE_API void kvquery_close(KVQuery *query);
 
+/* From here on the query asks a snapshot (NULL: the store again), which it keeps alive until it is closed or asks
+ * something else. KVSTORE_ERROR: a snapshot of another store. KVSTORE_NOTFOUND, when it runs: the table was not there
+ * then. */
+KVSTORE_API int kvquery_at(KVQuery *query, KVSnapshot *snapshot);
+
 /* The filter: "dep_delay > 60 and carrier = ?", in the grammar of docs/semantics.md, with one value for every ?. Text
  * and values are copied. NULL or "": every row. Replaces the filter before; on failure that one stays. KVSTORE_ERROR
  * not the grammar (the message says where), too few or too many values KVSTORE_SCHEMA       an unknown column

@@ -41,6 +41,29 @@ static int scenario_family(KVStore *kv, KVTable *table) {
   return status;
 }
 
+static int scenario_snapshot(KVStore *kv, KVTable *table) {
+  KVSnapshot *snapshot = NULL;
+  KVColumnFamily *cf = NULL;
+  KVPinned *pinned = NULL;
+  KVLookup lookup = { .key = "old", .key_length = 3 };
+  KVQuery *query = NULL;
+  void *values = NULL;
+  uint64_t rows = 0;
+  int status = kvstore_snapshot_create(kv, &snapshot);
+  if (status == KVSTORE_OK) status = kvstore_snapshot_cf_open(snapshot, "family", &cf);
+  if (status == KVSTORE_OK) status = kvstore_snapshot_get_many(snapshot, NULL, &lookup, 1, &values);
+  if (status == KVSTORE_OK) status = kvstore_snapshot_get_pinned(snapshot, NULL, "old", 3, &pinned);
+  if (status == KVSTORE_OK) status = kvquery_create(table, &query);
+  if (status == KVSTORE_OK) status = kvquery_at(query, snapshot);
+  if (status == KVSTORE_OK) status = kvquery_count(query, &rows);
+  kvquery_close(query);
+  kvstore_pinned_release(pinned);
+  kvstore_free(values);
+  kvstore_cf_close(cf);
+  kvstore_snapshot_release(snapshot);
+  return status;
+}
+
 static int scenario_range(KVStore *kv, KVTable *table) {
   (void)table;
   return kvstore_delete_range(kv, "a", 1, "b", 1, NULL);
@@ -173,6 +196,7 @@ TEST(without_memory, a_put) { run(scenario_put, 1, 0); }
 TEST(without_memory, a_get) { run(scenario_get, 0, 0); }
 TEST(without_memory, an_iteration) { run(scenario_iterate, 0, 0); }
 TEST(without_memory, families) { run(scenario_family, 0, 0); }
+TEST(without_memory, a_snapshot) { run(scenario_snapshot, 0, 0); }
 TEST(without_memory, a_range) { run(scenario_range, 0, 0); }
 TEST(without_memory, a_swap) { run(scenario_swap, 1, 0); }
 TEST(without_memory, a_batch) { run(scenario_batch, 0, 0); }

@@ -314,3 +314,44 @@ TEST(engine_kv, more_iterators_than_slots_each_keep_their_rows) {
   check_value(s, "a", "new");
   CHECK_OK(session_close(s));
 }
+/* The store's memory goes with the last of what was made from it, in whichever order. */
+static void held_beyond_the_close(bool no_map) {
+  uint64_t blocks = memory_blocks_held();
+  StoreOptions options = quiet;
+  options.no_map = no_map;
+  static char long_value[100000];
+  memset(long_value, 'x', sizeof long_value - 1);
+  Session *s = open_store(options), *frozen = NULL;
+  KvPinned *held[3] = { 0 };
+  KvIterator *it = NULL;
+  bool expired = false;
+  put(s, "long", long_value);
+  put(s, "run", "in a run");
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  put(s, "delta", "in a delta");
+  CHECK_OK(session_freeze(s, &frozen));
+  CHECK_OK(kv_get_pinned(s, FAMILY_DEFAULT_ID, text("long"), &held[0], &expired));
+  CHECK_OK(kv_get_pinned(frozen, FAMILY_DEFAULT_ID, text("run"), &held[1], &expired));
+  CHECK_OK(kv_get_pinned(s, FAMILY_DEFAULT_ID, text("delta"), &held[2], &expired));
+  CHECK_OK(session_close(s));
+  check_value(frozen, "delta", "in a delta");
+  CHECK_OK(kv_iterator_create(frozen, FAMILY_DEFAULT_ID, (Bytes){ 0 }, false, &it));
+  CHECK_STATUS(kv_put(frozen, FAMILY_DEFAULT_ID, text("a"), text("b"), EXPIRY_NEVER, KV_PUT_ALWAYS, NULL),
+               KVSTORE_READONLY);
+  session_thaw(frozen);
+  CHECK_OK(kv_iterator_first(it));
+  CHECK_BYTES(kv_iterator_key(it).data, "delta", 5);
+  const char *expected[] = { long_value, "in a run", "in a delta" };
+  for (int i = 0; i < 3; i++) {
+    CHECK_INT(kv_pinned_value(held[i]).length, strlen(expected[i]));
+    CHECK_BYTES(kv_pinned_value(held[i]).data, expected[i], strlen(expected[i]));
+    CHECK_INT(kv_pinned_expiry(held[i]), EXPIRY_NEVER);
+  }
+  kv_iterator_destroy(it);
+  for (int i = 0; i < 3; i++) kv_pinned_release(held[i]);
+  kv_pinned_release(NULL);
+  CHECK_INT(memory_blocks_held(), blocks);
+}
+
+TEST(engine_kv, what_is_held_outlives_the_close_and_leaks_nothing) { held_beyond_the_close(false); }
+TEST(engine_kv, the_same_without_a_mapping) { held_beyond_the_close(true); }

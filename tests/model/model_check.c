@@ -40,6 +40,37 @@ static void check_kv_key(const ModelCheck *c, Session *s, uint32_t slot, uint32_
   if (expected.length) CHECK_BYTES(value.data, expected.data, expected.length);
   CHECK_INT(value.expiry, v->expiry);
   memory_release(value.data);
+  KvPinned *pinned = NULL;
+  bool expired = false;
+  CHECK_OK(kv_get_pinned(s, f->id, name, &pinned, &expired));
+  CHECK_INT(kv_pinned_value(pinned).length, expected.length);
+  if (expected.length) CHECK_BYTES(kv_pinned_value(pinned).data, expected.data, expected.length);
+  CHECK_INT(kv_pinned_expiry(pinned), v->expiry);
+  kv_pinned_release(pinned);
+}
+
+/* All keys of a family, whatever their order, in one look-up. */
+static void check_kv_keys(const ModelCheck *c, Session *s, uint32_t slot, uint64_t step, int64_t now) {
+  const ModelFamily *f = family(c, slot);
+  Arena arena = { 0 };
+  Buffer values = { 0 };
+  KvLookup *lookups = arena_allocate_zeroed(&arena, f->key_count * sizeof *lookups);
+  for (uint32_t key = 0; key < f->key_count; key++) {
+    Bytes name = shape_kv_key(f->shape, key);
+    lookups[key].key = (Bytes){ arena_copy(&arena, name.data, name.length), name.length };
+  }
+  CHECK_OK(kv_get_many(s, f->id, lookups, f->key_count, &values));
+  for (uint32_t key = 0; key < f->key_count; key++) {
+    const ModelVersion *v = check_live(c, slot, key, step, now);
+    CHECK_STATUS(lookups[key].status, v ? KVSTORE_OK : KVSTORE_NOTFOUND);
+    if (!v) continue;
+    Bytes expected = shape_kv_value(v->number);
+    CHECK_INT(lookups[key].value_length, expected.length);
+    if (expected.length) CHECK_BYTES(values.data + lookups[key].value_offset, expected.data, expected.length);
+    CHECK_INT(lookups[key].expiry, v->expiry);
+  }
+  buffer_release(&values);
+  arena_release(&arena);
 }
 
 static void check_table_key(const ModelCheck *c, Session *s, uint32_t slot, uint32_t key, uint64_t step, int64_t now) {
@@ -158,6 +189,7 @@ static void check_kv_family(const ModelCheck *c, Session *s, uint32_t slot, uint
     CHECK(count >= live && count <= there);
   else
     CHECK_INT(count, there);
+  check_kv_keys(c, s, slot, step, now);
   for (int reverse = 0; reverse < 2; reverse++) {
     KvIterator *it;
     CHECK_OK(kv_iterator_create(s, f->id, (Bytes){ 0 }, reverse, &it));

@@ -20,7 +20,7 @@ enum {
 
 /* Something that must go on showing one step. */
 typedef struct Held {
-  enum { HELD_NOTHING, HELD_READING, HELD_TABLE, HELD_ITERATOR } kind;
+  enum { HELD_NOTHING, HELD_READING, HELD_FROZEN, HELD_TABLE, HELD_ITERATOR } kind;
   uint64_t step;
   int64_t now; /* the clock of views and iterators; reading sessions read it each time */
   uint32_t slot;
@@ -388,6 +388,7 @@ static void release(Held *h) {
     CHECK_OK(session_commit(h->reader));
     CHECK_OK(session_close(h->reader));
     break;
+  case HELD_FROZEN: session_thaw(h->reader); break;
   case HELD_TABLE: table_snapshot_release(&h->table); break;
   case HELD_ITERATOR: kv_iterator_destroy(h->iterator); break;
   }
@@ -395,10 +396,11 @@ static void release(Held *h) {
 }
 
 static void compare(Run *r, Held *h) {
-  int64_t now = h->kind == HELD_READING ? session_now_ms(h->reader) : h->now;
+  int64_t now = h->kind == HELD_READING || h->kind == HELD_FROZEN ? session_now_ms(h->reader) : h->now;
   switch (h->kind) {
   case HELD_NOTHING: break;
   case HELD_READING:
+  case HELD_FROZEN:
     if (one_in(r, 4)) {
       check_store(&r->check, h->reader, h->step, now);
     } else {
@@ -431,7 +433,11 @@ static void hold(Run *r) {
   release(h);
   forget(r);
   Held made = { .step = r->model.step, .now = now_of(r), .inside = r->model.in_transaction, .reverse = one_in(r, 2) };
-  switch (below(r, 3)) {
+  switch (below(r, 4)) {
+  case 3:
+    made.kind = HELD_FROZEN;
+    CHECK_OK(session_freeze(r->session, &made.reader));
+    break;
   case 0:
     made.kind = HELD_READING;
     made.step = committed(r);
@@ -465,7 +471,9 @@ static void rolled_back(Run *r) {
   for (int i = 0; i < SNAPSHOTS_MAX; i++) {
     Held *h = &r->held[i];
     if (!h->kind || !h->inside) continue;
+    uint64_t count;
     if (h->kind == HELD_ITERATOR) CHECK_STATUS(kv_iterator_first(h->iterator), KVSTORE_ERROR);
+    if (h->kind == HELD_FROZEN) CHECK_STATUS(kv_count(h->reader, FAMILY_DEFAULT_ID, &count), KVSTORE_ERROR);
     release(h);
   }
   model_rollback(&r->model);
