@@ -67,6 +67,7 @@
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")        \
   X(large_pages_asked, "blocks of memory for which large pages were asked")           \
   X(evictions, "expired rows deleted by a reader")                                    \
+  X(counts_walked, "counts of a kv family that walked its rows")                      \
   X(recoveries, "opens that replayed a log")                                          \
   X(recovery_breaks, "random breaks appended after a torn or ended log")
 

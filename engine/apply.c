@@ -158,6 +158,7 @@ Status family_payload_read(uint32_t id, Bytes payload, Family **out) {
   f->kind = reader_u8(&in);
   f->flags = reader_u8(&in);
   f->next_column_id = reader_u32(&in);
+  mutex_init(&f->count.lock);
   Bytes name = reader_bytes(&in);
   Status status = KVSTORE_OK;
   if (in.failed || !name.length || name.length > FAMILY_NAME_MAX || memchr(name.data, 0, name.length) ||

@@ -175,6 +175,7 @@ static Status compact_family(Compaction *c, const FamilyState *state, FamilyEntr
     memory_release(chosen);
   }
   if (status == KVSTORE_OK) {
+    if (list.reclaimed) entry->keys = KEYS_UNKNOWN;
     entry->run_count = list.count;
     entry->runs =
       arena_copy(&c->draft->arena, list.runs ? list.runs : (RunEntry *)&list, list.count * sizeof *list.runs);

@@ -33,6 +33,16 @@
 
 /* ---- what versions consist of ---- */
 
+/* How many keys one era of a kv family had at one sequence (kv_count.c). */
+typedef struct FamilyCount {
+  Mutex lock;
+  bool known;
+  uint64_t generation; /* versions of older ones are told nothing and tell nothing: they hold rows that are gone */
+  uint64_t era;        /* its `since` */
+  uint64_t sequence, keys;
+  _Atomic uint32_t wanted; /* by how many flushes to come */
+} FamilyCount;
+
 /* What a family is, for ever: its name and schema. Shared by all versions. */
 typedef struct Family {
   _Atomic uint32_t references;
@@ -45,6 +55,7 @@ typedef struct Family {
   /* What it was at the last boundary: what a flush writes. One of a later boundary does no harm there. */
   _Atomic uint64_t boundary_row_id;
   uint32_t next_column_id;
+  FamilyCount count; /* kv */
 } Family;
 
 /* One delta. Its boundary is set when it is frozen. */
@@ -489,7 +500,12 @@ Status transaction_take_back(Store *store) MUST_CHECK;
 Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t sequence) MUST_CHECK;
 Status log_sync_to(Store *store, uint64_t position) MUST_CHECK;
 
-/* ---- kv.c, bulk.c ---- */
+/* ---- kv.c, kv_count.c, bulk.c ---- */
+/* What a manifest that is being taken says of a family's keys; `era` is the one that it becomes. */
+void family_count_adopt(Family *family, const Manifest *m, const Era *era, uint64_t keys);
+/* For the manifest of a flush: the family's keys at the boundary, or KEYS_UNKNOWN when nobody asks for them, or it
+ * would take a walk. */
+Status family_count_at_boundary(Store *store, Family *family, uint64_t boundary, uint64_t *keys) MUST_CHECK;
 Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry,
                     bool tombstone) MUST_CHECK;
 /* When the open transaction's record has grown too large for the log: its rows become adopted runs (LOG-8). */

@@ -52,7 +52,9 @@ Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t le
     while (status == KVSTORE_OK && cursor->valid && row_run_writer_bytes(writer) < bytes_max) {
       Bytes value = { 0 };
       const RowView *row = &cursor->row.view;
-      if (row->expiry >= expired_before) {
+      if (row->expiry < expired_before) {
+        list->reclaimed++;
+      } else {
         status = merge_cursor_value(cursor, &value);
         if (status == KVSTORE_OK) status = row_run_writer_add(writer, row->key, value, row->expiry, row->tombstone);
         if (status == KVSTORE_LIMIT && row_run_writer_rows(writer)) { /* full: the row begins the next run */
@@ -281,6 +283,8 @@ static Status flush_family(Flush *f, const FamilyState *state) {
     state->family->kind == FAMILY_KV ? flush_kv(f, era, &list) : flush_table(f, state->family, era, &list);
   FamilyEntry *entry = &f->draft->families[f->draft->family_count];
   if (status == KVSTORE_OK) status = manifest_family_of(state->family, &f->draft->arena, entry);
+  if (status == KVSTORE_OK && state->family->kind == FAMILY_KV)
+    status = family_count_at_boundary(f->store, state->family, f->boundary, &entry->keys);
   if (status == KVSTORE_OK) {
     f->draft->family_count++;
     entry->run_count = list.count;

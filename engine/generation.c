@@ -28,6 +28,7 @@ static Status manifest_of_new_store(Store *store, Manifest **out) {
   m->families[0].kind = FAMILY_KV;
   m->families[0].name = (char *)"default";
   m->families[0].next_column_id = 1;
+  m->families[0].keys = 0;
   *out = m;
   return KVSTORE_OK;
 }
@@ -185,11 +186,13 @@ static Status base_era(Store *store, const FamilyEntry *entry, Family *family, c
   for (uint32_t i = 0; known && i < known->era_count; i++)
     if (known->eras[i].since <= boundary) old = &known->eras[i];
   if (old && old->dropped) old = NULL;
+  uint64_t since = old ? old->since : 0;
   uint32_t deltas = 0, adopted = 0;
   for (uint32_t i = 0; old && i < old->delta_count; i++)
     deltas += atomic_load_explicit(&old->deltas[i].delta->boundary, memory_order_acquire) > boundary;
   while (old && adopted < old->run_count && old->runs[adopted].since > boundary) adopted++;
   TRY(era_allocate(out, deltas ? deltas : 1, adopted + entry->run_count));
+  out->since = since;
   Status status = KVSTORE_OK;
   for (uint32_t i = 0; i < adopted; i++) {
     out->runs[i] = old->runs[i];
@@ -236,6 +239,7 @@ static Status family_of_entry(const FamilyEntry *entry, Family **out) {
   f->kind = entry->kind;
   f->flags = entry->flags;
   f->next_column_id = entry->next_column_id;
+  mutex_init(&f->count.lock);
   atomic_init(&f->boundary_row_id, entry->next_row_id);
   atomic_init(&f->next_row_id, entry->next_row_id);
   f->name = memory_copy_string(entry->name);
@@ -263,13 +267,15 @@ static uint32_t count_later(const FamilyState *known, uint64_t boundary) {
   return count;
 }
 
-static Status state_of_entry(Store *store, const FamilyEntry *entry, FamilyState *known, uint64_t boundary,
+static Status state_of_entry(Store *store, const Manifest *m, const FamilyEntry *entry, FamilyState *known,
                              FamilyState **out) {
+  uint64_t boundary = m->replay.sequence - 1;
   Family *family = known ? family_retain(known->family) : NULL;
   if (!family) TRY(family_of_entry(entry, &family));
   FamilyState *state = family_state_create(family, 1 + count_later(known, boundary));
   Status status = state ? base_era(store, entry, family, known, boundary, &state->eras[0]) : status_nomem();
   if (status == KVSTORE_OK) status = later_eras(known, boundary, state, 1);
+  if (status == KVSTORE_OK && family->kind == FAMILY_KV) family_count_adopt(family, m, &state->eras[0], entry->keys);
   family_release(family);
   if (status != KVSTORE_OK) {
     if (state) family_state_release(state);
@@ -309,7 +315,7 @@ static Status adopt(Store *store, Manifest *manifest, const Version *current) {
   for (uint32_t i = 0; i < manifest->family_count && status == KVSTORE_OK; i++) {
     const FamilyEntry *entry = &manifest->families[i];
     FamilyState *state = NULL;
-    status = state_of_entry(store, entry, current ? version_family(current, entry->id) : NULL, boundary, &state);
+    status = state_of_entry(store, manifest, entry, current ? version_family(current, entry->id) : NULL, &state);
     if (state) version_set_family(next, state);
   }
   for (uint32_t i = 0; current && i < current->family_count && status == KVSTORE_OK; i++) {

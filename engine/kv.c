@@ -1,4 +1,4 @@
-/* kv.c - kv families: put, get, delete, expiry, count, iteration. */
+/* kv.c - kv families: put, get, delete, expiry, iteration. */
 #include <string.h>
 
 #include "base/counters.h"
@@ -334,7 +334,7 @@ Status kv_iterator_next(KvIterator *iterator) {
   return settle(it);
 }
 
-/* ---- counts and expiry ---- */
+/* ---- expiry ---- */
 
 /* A run in which nothing has expired, as its directory and its column of expiries say. */
 static Status nothing_expired(const RowRun *run, int64_t now_ms, bool *nothing) {
@@ -358,9 +358,9 @@ static Status leave_unexpired(LayerList *list, int64_t now_ms) {
   return KVSTORE_OK;
 }
 
-/* Walks every row of a family at a pin, or those that can have expired; `visit` gets keys and whether they have. */
-static Status walk(Session *session, const ReadPin *pin, uint32_t family, bool expired_only,
-                   Status (*visit)(void *, const MergeRow *), void *context) {
+/* Walks the rows of a family that can have expired at a pin; `visit` gets keys and whether they have. */
+static Status walk(Session *session, const ReadPin *pin, uint32_t family, Status (*visit)(void *, const MergeRow *),
+                   void *context) {
   FamilyState *state;
   Era *era;
   TRY(session_family(session, pin, family, FAMILY_KV, &state, &era));
@@ -369,7 +369,7 @@ static Status walk(Session *session, const ReadPin *pin, uint32_t family, bool e
   MergeOptions options = { 0 };
   options.now_ms = store_clock(session->store);
   MergeCursor cursor;
-  Status status = expired_only ? leave_unexpired(&list, options.now_ms) : KVSTORE_OK;
+  Status status = leave_unexpired(&list, options.now_ms);
   if (status == KVSTORE_OK) status = merge_cursor_open(&cursor, list.layers, list.count, &options);
   kv_release_layers(&list);
   TRY(status);
@@ -379,22 +379,6 @@ static Status walk(Session *session, const ReadPin *pin, uint32_t family, bool e
     if (status != KVSTORE_OK) break;
   }
   merge_cursor_close(&cursor);
-  return status;
-}
-
-static Status count_row(void *context, const MergeRow *row) {
-  (void)row;
-  ++*(uint64_t *)context;
-  return KVSTORE_OK;
-}
-
-Status kv_count(Session *session, uint32_t family, uint64_t *count) {
-  ReadPin pin;
-  TRY(read_pin(session, &pin));
-  uint64_t total = 0;
-  Status status = walk(session, &pin, family, false, count_row, &total);
-  read_unpin(session, &pin);
-  if (status == KVSTORE_OK) *count = total;
   return status;
 }
 
@@ -412,7 +396,7 @@ Status kv_purge_expired(Session *session, uint32_t family, uint64_t *purged) {
   Era *era;
   Status status = write_pin(session, &pin);
   if (status == KVSTORE_OK) status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
-  if (status == KVSTORE_OK) status = walk(session, &pin, family, true, collect_expired, &keys);
+  if (status == KVSTORE_OK) status = walk(session, &pin, family, collect_expired, &keys);
   Reader in = keys.length ? reader_over(keys.data, keys.length) : (Reader){ 0 };
   while (status == KVSTORE_OK && reader_left(&in)) {
     status = kv_write_row(session, state, era, reader_bytes(&in), (Bytes){ 0 }, EXPIRY_NEVER, true);

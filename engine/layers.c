@@ -21,6 +21,7 @@ Family *family_retain(Family *f) {
 
 void family_release(Family *f) {
   if (!f || !last_reference(&f->references)) return;
+  mutex_destroy(&f->count.lock);
   schema_release(&f->schema);
   memory_release(f->name);
   memory_release(f);

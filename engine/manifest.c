@@ -68,6 +68,7 @@ static void encode_family(const FamilyEntry *family, Buffer *out) {
   buffer_u32(out, family->flags);
   buffer_u32(out, family->next_column_id);
   buffer_u64(out, family->next_row_id);
+  buffer_u64(out, family->keys);
   buffer_bytes(out, family->name, strlen(family->name));
   buffer_u8(out, family->schema.column_count > 0);
   if (family->schema.column_count > 0) schema_write(&family->schema, out);
@@ -155,6 +156,7 @@ static Status decode_family(Reader *in, Arena *arena, uint64_t file_size, Family
   family->flags = reader_u32(in);
   family->next_column_id = reader_u32(in);
   family->next_row_id = reader_u64(in);
+  family->keys = reader_u64(in);
   Bytes name = reader_bytes(in);
   bool has_schema = reader_u8(in) != 0;
   if (in->failed || !name.length || name.length > FAMILY_NAME_MAX || !bytes_are_utf8(name.data, name.length) ||

@@ -57,12 +57,14 @@ typedef struct FamilyEntry {
   char *name;
   Schema schema; /* tables; zero for kv */
   uint64_t next_row_id;
+  uint64_t keys; /* kv: at the manifest's boundary, expired ones included; or KEYS_UNKNOWN */
   uint32_t next_column_id;
   uint32_t run_count;
   RunEntry *runs; /* newest first; kv level 1 last, in key order */
 } FamilyEntry;
 
 enum { FAMILY_HIDDEN = 1 };
+#define KEYS_UNKNOWN UINT64_MAX
 
 /* An extent that no generation from `death` on names: free when no pin lies in [birth, death) (FILE-7). */
 typedef struct LimboEntry {

@@ -9,7 +9,8 @@ typedef struct RunList {
   Arena *arena;
   RunEntry *runs;
   uint32_t count;
-  size_t capacity; /* of `runs`, which is heap memory until run_list_finish */
+  size_t capacity;    /* of `runs`, which is heap memory until run_list_finish */
+  uint64_t reclaimed; /* expired rows that were left behind */
 } RunList;
 
 Status run_list_add(RunList *list, const RunEntry *entry) MUST_CHECK;

@@ -32,7 +32,7 @@ struct LongValue {
 struct KvDelta {
   KeyIndex index;
   LongValue *long_values;
-  uint32_t last_row;
+  _Atomic uint32_t last_row;
   bool frozen;
   _Atomic uint64_t row_count, live_rows, long_bytes, keys_behind;
 };
@@ -129,6 +129,8 @@ void kv_delta_prefetch_entry(const KvDelta *delta, uint64_t hash) { key_index_pr
 
 void kv_delta_row(const KvDelta *delta, uint32_t row, KvRow *out) { describe(row_at(delta, row), row, out); }
 uint64_t kv_delta_dead_at(const KvDelta *delta, uint32_t row) { return dead_at_load(row_at(delta, row)); }
+uint32_t kv_delta_last(const KvDelta *delta) { return atomic_load_explicit(&delta->last_row, memory_order_acquire); }
+uint32_t kv_delta_before(const KvDelta *delta, uint32_t row) { return row_at(delta, row)->before; }
 uint32_t kv_delta_older(const KvDelta *delta, uint32_t row) { return row_at(delta, row)->older; }
 
 Bytes kv_delta_row_key(const KvDelta *delta, uint32_t row) {
@@ -179,7 +181,7 @@ Status kv_delta_append(KvDelta *delta, uint64_t hash, const void *key, size_t ke
   r->sequence = sequence;
   r->expiry = expiry;
   r->older = newest_at(delta, atomic_load_explicit(&entry->head, memory_order_relaxed), UINT64_MAX);
-  r->before = delta->last_row;
+  r->before = atomic_load_explicit(&delta->last_row, memory_order_relaxed);
   r->entry = entry_reference;
   r->length_word = tombstone ? KV_TOMBSTONE : (uint32_t)value_length;
   if (long_value) {
@@ -193,7 +195,7 @@ Status kv_delta_append(KvDelta *delta, uint64_t hash, const void *key, size_t ke
   }
   if (r->older && kv_delta_kill(delta, r->older, sequence)) r->length_word |= KV_REPLACED;
   atomic_store_explicit(&entry->head, row, memory_order_release);
-  delta->last_row = row;
+  atomic_store_explicit(&delta->last_row, row, memory_order_release);
   add_to(&delta->row_count, 1);
   if (!tombstone) add_to(&delta->live_rows, 1);
   if (row_out) *row_out = row;
@@ -214,12 +216,12 @@ void kv_delta_revive(KvDelta *delta, uint32_t row, uint64_t sequence) {
 
 DeltaMark kv_delta_mark(const KvDelta *delta) {
   uint64_t rows = atomic_load_explicit(&delta->row_count, memory_order_relaxed);
-  return (DeltaMark){ .row_count = (uint32_t)rows, .last_row = delta->last_row };
+  return (DeltaMark){ .row_count = (uint32_t)rows, .last_row = kv_delta_last(delta) };
 }
 
 void kv_delta_rollback(KvDelta *delta, DeltaMark mark) {
   ASSERT(!delta->frozen, "DELTA-2");
-  for (uint32_t row = delta->last_row; row != mark.last_row;) {
+  for (uint32_t row = kv_delta_last(delta); row != mark.last_row;) {
     ASSERT(row != 0, "VIS-3"); /* else the mark is not of this delta */
     KvHeader *r = row_at(delta, row);
     set_dead_at(delta, r, DEAD_ROLLED_BACK);
@@ -249,7 +251,7 @@ static bool wrong(const char **why, const char *text) {
 bool kv_delta_check(KvDelta *delta, const char **why) {
   if (!key_index_check(&delta->index, why)) return false;
   uint64_t rows = 0, live = 0;
-  for (uint32_t row = delta->last_row; row; row = row_at(delta, row)->before) {
+  for (uint32_t row = kv_delta_last(delta); row; row = row_at(delta, row)->before) {
     const KvHeader *r = row_at(delta, row);
     uint64_t dead = dead_at_load(r);
     rows++;

@@ -67,6 +67,10 @@ void kv_delta_rollback(KvDelta *delta, DeltaMark mark);
 void kv_delta_row(const KvDelta *delta, uint32_t row, KvRow *out);
 Bytes kv_delta_row_key(const KvDelta *delta, uint32_t row);
 uint64_t kv_delta_dead_at(const KvDelta *delta, uint32_t row);
+/* The newest row of any key, and the one that was appended before a row; 0: none. With them all rows can be visited,
+ * those of a moment that an acquire tells of at least. */
+uint32_t kv_delta_last(const KvDelta *delta);
+uint32_t kv_delta_before(const KvDelta *delta, uint32_t row);
 /* The row of the same key that this one was put over (rolled-back ones left out), or 0. */
 uint32_t kv_delta_older(const KvDelta *delta, uint32_t row);
 

@@ -219,7 +219,7 @@ TEST(format, superblocks_lead_to_the_manifest_and_its_extents) {
   CHECK_BYTES(manifest + 16, file + 40, 16);
   CHECK_INT(load_u64(manifest + 40), 8); /* six operations, a delete; the next is the eighth */
   CHECK_INT(load_u32(manifest + 96), 2);
-  const uint8_t *run = manifest + 100 + 24 + 8 + 1 + 4; /* the first family: fixed fields, name, schema mark, runs */
+  const uint8_t *run = manifest + 100 + 32 + 8 + 1 + 4; /* the first family: fixed fields, name, schema mark, runs */
   CHECK_INT(load_u32(run), 1);
   CHECK_INT(load_u32(run + 12), 3);
   for (int i = 0; i < 3; i++) read_extent(&e.store, named_extent(run + 40 + 40 * i));
@@ -229,7 +229,7 @@ TEST(format, superblocks_lead_to_the_manifest_and_its_extents) {
 /* The default family: a point read through bucket and position. */
 TEST(format, a_key_is_found_by_its_hash_in_a_row_run) {
   Example e = make_example();
-  const uint8_t *run = e.store.bytes + 0x9000 + 137;
+  const uint8_t *run = e.store.bytes + 0x9000 + 145;
   const uint8_t *piece = read_extent(&e.store, named_extent(run + 40));
   const uint8_t *index = read_extent(&e.store, named_extent(run + 80));
   const uint8_t *directory = read_extent(&e.store, named_extent(run + 120));
@@ -255,7 +255,7 @@ TEST(format, a_key_is_found_by_its_hash_in_a_row_run) {
 /* The table: stride, plain and packed chunks, and the deleted row. */
 TEST(format, columns_and_dead_rows_read_back_by_the_page) {
   Example e = make_example();
-  const uint8_t *run = e.store.bytes + 0x9000 + 0x180;
+  const uint8_t *run = e.store.bytes + 0x9000 + 0x190;
   CHECK_INT(load_u32(run), 2);
   CHECK_INT(run[4], 2);
   const uint8_t *segment = read_extent(&e.store, named_extent(run + 40));
