@@ -156,6 +156,13 @@ void kv_iterator_destroy(KvIterator *iterator);
 Status kv_iterator_first(KvIterator *iterator) MUST_CHECK;           /* the first in its direction, within the range */
 Status kv_iterator_seek(KvIterator *iterator, Bytes key) MUST_CHECK; /* first >= key, or last <= key */
 Status kv_iterator_next(KvIterator *iterator) MUST_CHECK;            /* in its direction */
+/* Where a seek over all keys would land on one that does not begin with `prefix`, which is the iterator's own: nowhere.
+ */
+Status kv_iterator_seek_exactly(KvIterator *iterator, Bytes key, Bytes prefix) MUST_CHECK;
+/* The iterator has passed expired rows, and it is time to evict them; `closing`: there are some at all. */
+bool kv_iterator_has_passed(const KvIterator *iterator, bool closing);
+/* Evicts them, as kv_get does, if that needs no waiting; else, and with NULL, forgets them. */
+void kv_iterator_evict(Session *session, KvIterator *iterator);
 static inline bool kv_iterator_eof(const KvIterator *iterator) { return !iterator->cursor.valid; }
 /* Not at the end. Key and value are readable until the next step or destroy. */
 static inline Bytes kv_iterator_key(const KvIterator *iterator) { return iterator->cursor.row.view.key; }

@@ -56,28 +56,37 @@ Status kv_check_key(Bytes key) {
   return status_fail(KVSTORE_ERROR, "a key of %zu bytes: keys have 1 to %u", key.length, KEY_BYTES_MAX);
 }
 
-void kv_evict(Session *session, uint32_t family, Bytes key) {
-  Store *store = session->store;
-  if (session_transaction(session) == 1 || write_try_begin(session) != KVSTORE_OK) return;
-  ReadPin pin;
+static Status evict_row(Session *session, const ReadPin *pin, uint32_t family, Bytes key) {
   FamilyState *state;
   Era *era;
-  Status status = write_pin(session, &pin);
-  if (status == KVSTORE_OK) status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
-  if (status == KVSTORE_OK) {
-    MergeRow row;
-    RowState found;
-    status = kv_find_row(store, era, pin.sequence, key, &row, &found);
-    if (status == KVSTORE_OK) merge_row_release(&row);
-    if (status == KVSTORE_OK && found == ROW_EXPIRED) {
-      status = kv_write_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true);
-      if (status == KVSTORE_OK) COUNT(evictions);
-    }
+  MergeRow row;
+  RowState found;
+  TRY(session_family(session, pin, family, FAMILY_KV, &state, &era));
+  TRY(kv_find_row(session->store, era, pin->sequence, key, &row, &found));
+  merge_row_release(&row);
+  if (found != ROW_EXPIRED) return KVSTORE_OK;
+  TRY(kv_write_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true));
+  COUNT(evictions);
+  return KVSTORE_OK;
+}
+
+/* `more`: further keys, or none. An eviction that fails is tried again by the next reader. */
+static void evict(Session *session, uint32_t family, Bytes key, Reader *more) {
+  if (session_transaction(session) == 1 || write_try_begin(session) != KVSTORE_OK) return;
+  Status status = KVSTORE_OK;
+  while (status == KVSTORE_OK && key.length) {
+    ReadPin pin;
+    status = write_pin(session, &pin);
+    if (status == KVSTORE_OK) status = evict_row(session, &pin, family, key);
+    read_unpin(session, &pin);
+    if (status == KVSTORE_OK) status = transaction_spill(session);
+    key = more && reader_left(more) ? reader_bytes(more) : (Bytes){ 0 };
   }
-  read_unpin(session, &pin);
-  status = write_end(session, status); /* an eviction that fails is tried again by the next reader */
+  status = write_end(session, status);
   (void)status;
 }
+
+void kv_evict(Session *session, uint32_t family, Bytes key) { evict(session, family, key, NULL); }
 
 static Status copy_value(MergeRow *row, KvValue *out) {
   Bytes value;
@@ -230,10 +239,14 @@ typedef struct KvWalk {
   VersionHold hold;
   TransactionFate *fate; /* of the transaction that it was made in; NULL: none */
   uint64_t sequence;
-  bool reverse;
+  uint32_t family;
+  bool reverse, evicts;
+  Buffer passed; /* keys found expired and not yet evicted, at most so many */
 } KvWalk;
 
 static KvWalk *walk_of(KvIterator *iterator) { return (KvWalk *)iterator; }
+
+enum { PASSED_ENOUGH = 16 << 10, PASSED_MAX = 32 << 10 };
 
 Status kv_open_cursor(Store *store, const Era *era, uint64_t sequence, const KvRange *range, MergeCursor *cursor) {
   LayerList list;
@@ -265,6 +278,8 @@ Status kv_iterator_open(Session *session, uint32_t family, const KvRange *range,
   Era *era;
   it->store = session->store;
   it->reverse = reverse;
+  it->family = family;
+  it->evicts = !session_is_read_only(session);
   it->sequence = pin.sequence;
   status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK) status = version_hold(it->store, &pin, &it->hold);
@@ -287,6 +302,7 @@ void kv_iterator_destroy(KvIterator *iterator) {
   Store *store = it->store;
   merge_cursor_close(&it->seen.cursor);
   version_unhold(store, &it->hold);
+  buffer_release(&it->passed);
   fate_release(it->fate);
   memory_release(it);
   store_release(store);
@@ -305,9 +321,56 @@ static Status step(KvWalk *it) {
   return it->reverse ? merge_cursor_prev(&it->seen.cursor) : merge_cursor_next(&it->seen.cursor);
 }
 
+/* Remembered as far as there is room and memory: what is not waits for the next reader. */
+static void pass(KvWalk *it) {
+  Bytes key = it->seen.cursor.row.view.key;
+  if (!it->evicts || it->passed.length >= PASSED_MAX) return;
+  size_t before = it->passed.length;
+  buffer_bytes(&it->passed, key.data, key.length);
+  if (!it->passed.failed) return;
+  it->passed.length = before;
+  it->passed.failed = false;
+}
+
 /* Expired rows are stepped over. */
 static Status settle(KvWalk *it) {
-  while (it->seen.cursor.valid && it->seen.cursor.row.expired) TRY(step(it));
+  while (it->seen.cursor.valid && UNLIKELY(it->seen.cursor.row.expired)) {
+    pass(it);
+    TRY(step(it));
+  }
+  return KVSTORE_OK;
+}
+
+bool kv_iterator_has_passed(const KvIterator *iterator, bool closing) {
+  const KvWalk *it = (const KvWalk *)iterator;
+  if (LIKELY(!it->passed.length)) return false;
+  return closing || !it->seen.cursor.valid || it->passed.length >= PASSED_ENOUGH;
+}
+
+void kv_iterator_evict(Session *session, KvIterator *iterator) {
+  KvWalk *it = walk_of(iterator);
+  Reader keys = reader_over(it->passed.data, it->passed.length);
+  Bytes first = reader_bytes(&keys);
+  if (session) evict(session, it->family, first, &keys);
+  buffer_clear(&it->passed);
+}
+
+Status kv_iterator_seek_exactly(KvIterator *iterator, Bytes key, Bytes prefix) {
+  KvWalk *it = walk_of(iterator);
+  MergeCursor all;
+  TRY(still_valid(it));
+  const Era *era = family_state_era(version_family(it->hold.version, it->family), it->sequence);
+  TRY(kv_open_cursor(it->store, era, it->sequence, &(KvRange){ 0 }, &all));
+  Status status =
+    it->reverse ? merge_cursor_seek_last(&all, key.data, key.length) : merge_cursor_seek(&all, key.data, key.length);
+  while (status == KVSTORE_OK && all.valid && all.row.expired)
+    status = it->reverse ? merge_cursor_prev(&all) : merge_cursor_next(&all);
+  Bytes at = all.valid ? all.row.view.key : (Bytes){ 0 };
+  bool inside = at.length >= prefix.length && memcmp(at.data, prefix.data, prefix.length) == 0;
+  merge_cursor_close(&all);
+  TRY(status);
+  if (inside) return kv_iterator_seek(iterator, key);
+  it->seen.cursor.valid = false;
   return KVSTORE_OK;
 }
 

@@ -1,5 +1,7 @@
 /* iterators.c - walks over families. An iterator lives on the engine's snapshot, so it may outlive its handle; what it
- * keeps of the handle is for messages alone. */
+ * keeps of the handle is for messages, and for evicting what it found expired while the handle is open. */
+#include <string.h>
+
 #include "base/memory.h"
 #include "kvapi/snapshots.h"
 
@@ -8,16 +10,32 @@ struct KVIterator {
   bool reverse;
   KVStore *kv;
   KvIterator *rows;
+  size_t prefix_length; /* of a prefix iterator of the contract, whose seeks end outside the prefix; else 0 */
+  uint8_t prefix[];
 };
 
 /* ---- making ---- */
 
-/* `stand`: on its first key at once. */
-static Status make(Place place, const KvRange *range, bool reverse, bool stand, KVIterator **out) {
+/* Expired keys that it passed go, if the handle is still open. */
+static void evict_passed(KVIterator *it) {
+  bool inside = handle_enter(it->kv) == KVSTORE_OK;
+  kv_iterator_evict(inside ? it->kv->session : NULL, it->rows);
+  if (inside) (void)handle_leave(it->kv, KVSTORE_OK);
+}
+
+static inline void moved(KVIterator *it) {
+  if (UNLIKELY(kv_iterator_has_passed(it->rows, false))) evict_passed(it);
+}
+
+/* `stand`: on its first key at once; `exact`: seeks end outside the prefix. */
+static Status make(Place place, const KvRange *range, bool reverse, bool stand, bool exact, KVIterator **out) {
   TRY(place.status);
   if (!out) return bad_argument("the place for the iterator is NULL");
-  KVIterator *it = memory_allocate_zeroed(sizeof *it);
+  size_t kept = exact ? range->prefix.length : 0;
+  KVIterator *it = memory_allocate_zeroed(sizeof *it + kept);
   if (!it) return status_nomem();
+  it->prefix_length = kept;
+  if (kept) memcpy(it->prefix, range->prefix.data, kept);
   Status status = kv_iterator_open(place.session, place.family, range, reverse, &it->rows);
   if (status == KVSTORE_OK && stand) status = kv_iterator_first(it->rows);
   if (status != KVSTORE_OK) {
@@ -30,13 +48,14 @@ static Status make(Place place, const KvRange *range, bool reverse, bool stand, 
   it->kv = place.kv;
   handle_retain(place.kv);
   handle_tally(place.kv, TALLY_ITERATIONS, 1);
+  moved(it);
   *out = it;
   return KVSTORE_OK;
 }
 
 static int create(Place place, bool reverse, KVIterator **out) {
   if (out) *out = NULL;
-  return place_leave(&place, make(place, &(KvRange){ 0 }, reverse, false, out));
+  return place_leave(&place, make(place, &(KvRange){ 0 }, reverse, false, false, out));
 }
 
 static int create_prefix(Place place, const void *data, int length, bool reverse, KVIterator **out) {
@@ -44,7 +63,7 @@ static int create_prefix(Place place, const void *data, int length, bool reverse
   if (out) *out = NULL;
   Status status = place.status;
   if (status == KVSTORE_OK) status = prefix_argument(data, length, &range.prefix);
-  if (status == KVSTORE_OK) status = make(place, &range, reverse, true, out);
+  if (status == KVSTORE_OK) status = make(place, &range, reverse, true, true, out);
   return place_leave(&place, status);
 }
 
@@ -62,7 +81,7 @@ static int create_with(Place place, const KVIteratorOptions *options, KVIterator
   if (out) *out = NULL;
   Status status = place.status;
   if (status == KVSTORE_OK) status = read_options(options, &range, &reverse);
-  if (status == KVSTORE_OK) status = make(place, &range, reverse, true, out);
+  if (status == KVSTORE_OK) status = make(place, &range, reverse, true, false, out);
   return place_leave(&place, status);
 }
 
@@ -104,6 +123,7 @@ int kvstore_cf_reverse_prefix_iterator_create(KVColumnFamily *pCF, const void *p
 void kvstore_iterator_close(KVIterator *pIter) {
   if (!pIter || pIter->magic != MAGIC_ITERATOR) return;
   pIter->magic = MAGIC_DEAD;
+  if (kv_iterator_has_passed(pIter->rows, true)) evict_passed(pIter);
   kv_iterator_destroy(pIter->rows);
   handle_release(pIter->kv);
   memory_release(pIter);
@@ -130,14 +150,18 @@ static Status direction_argument(const KVIterator *it, bool reverse) {
 static int start(KVIterator *it, bool reverse) {
   Status status = direction_argument(it, reverse);
   if (status == KVSTORE_OK) status = kv_iterator_first(it->rows);
-  return status == KVSTORE_OK ? KVSTORE_OK : fail(it, status);
+  if (status != KVSTORE_OK) return fail(it, status);
+  moved(it);
+  return KVSTORE_OK;
 }
 
 static int step(KVIterator *it, bool reverse) {
   if (UNLIKELY(!is_iterator(it) || it->reverse != reverse)) return fail(it, direction_argument(it, reverse));
   if (UNLIKELY(kv_iterator_eof(it->rows))) return KVSTORE_OK;
   Status status = kv_iterator_next(it->rows);
-  return LIKELY(status == KVSTORE_OK) ? KVSTORE_OK : fail(it, status);
+  if (UNLIKELY(status != KVSTORE_OK)) return fail(it, status);
+  moved(it);
+  return KVSTORE_OK;
 }
 
 int kvstore_iterator_first(KVIterator *pIter) { return start(pIter, false); }
@@ -145,14 +169,23 @@ int kvstore_iterator_next(KVIterator *pIter) { return step(pIter, false); }
 int kvstore_iterator_last(KVIterator *pIter) { return start(pIter, true); }
 int kvstore_iterator_prev(KVIterator *pIter) { return step(pIter, true); }
 
+/* Without bytes of its prefix a seek may land outside it. */
+static Status seek(KVIterator *it, Bytes key) {
+  if (key.length < it->prefix_length || memcmp(key.data, it->prefix, it->prefix_length) != 0)
+    return kv_iterator_seek_exactly(it->rows, key, (Bytes){ it->prefix, it->prefix_length });
+  return kv_iterator_seek(it->rows, key);
+}
+
 int kvstore_iterator_seek(KVIterator *pIter, const void *pKey, int nKey) {
   Bytes key;
   if (!is_iterator(pIter))
     return fail(pIter, bad_argument(pIter ? "this is no open iterator" : "the iterator is NULL"));
   Status status = bytes_argument(pKey, nKey, "key", &key);
   if (status == KVSTORE_OK && !key.length) status = bad_argument("the key is empty");
-  if (status == KVSTORE_OK) status = kv_iterator_seek(pIter->rows, key);
-  return status == KVSTORE_OK ? KVSTORE_OK : fail(pIter, status);
+  if (status == KVSTORE_OK) status = seek(pIter, key);
+  if (status != KVSTORE_OK) return fail(pIter, status);
+  moved(pIter);
+  return KVSTORE_OK;
 }
 
 int kvstore_iterator_eof(KVIterator *pIter) { return !is_iterator(pIter) || kv_iterator_eof(pIter->rows); }

@@ -160,14 +160,18 @@ const char *kvstore_errmsg(KVStore *pKV) { return last_of(pKV)->text; }
 
 int kvstore_error(KVStore *kv, KVStoreError *error) {
   if (!error) return handle_refuse(kv, bad_argument("the place for the failure is NULL"));
-  if (error->struct_size != sizeof *error)
+  size_t size = error->struct_size; /* of an older program, or a newer one */
+  if (size < offsetof(KVStoreError, column) || size > 2 * sizeof *error)
     return handle_refuse(kv, bad_argument("struct_size is not set: begin with KVSTORE_ERROR_INIT"));
   const Failure *failure = last_of(kv);
-  error->code = failure->code;
-  error->row = failure->row == UINT64_MAX ? -1 : (int64_t)failure->row;
-  memcpy(error->text, failure->text, sizeof error->text);
-  memcpy(error->column, failure->column, sizeof error->column);
-  memcpy(error->value, failure->value, sizeof error->value);
+  KVStoreError out = KVSTORE_ERROR_INIT;
+  out.struct_size = size;
+  out.code = failure->code;
+  out.row = failure->row == UINT64_MAX ? -1 : (int64_t)failure->row;
+  memcpy(out.text, failure->text, sizeof out.text);
+  memcpy(out.column, failure->column, sizeof out.column);
+  memcpy(out.value, failure->value, sizeof out.value);
+  memcpy(error, &out, size < sizeof out ? size : sizeof out);
   return KVSTORE_OK;
 }
 

@@ -258,7 +258,8 @@ KVSTORE_API int kvstore_cf_count(KVColumnFamily *pCF, int64_t *pnCount);
 /* ---- iterators ----
  * All keys, or those that begin with a prefix, ascending by their bytes (the shorter first); a reverse iterator
  * descends. An iterator shows the store as it was when it was created; inside a write transaction, as the transaction
- * saw it then. Expired keys are passed over. It may outlive its handle. One thread at a time.
+ * saw it then. Expired keys are passed over, and deleted, if that needs no waiting, at the latest when it comes to an
+ * end or closes. It may outlive its handle. One thread at a time.
  *
  * A plain iterator stands nowhere until first, last or seek; a prefix iterator stands on its first key at once. Ends
  * are no errors: ask eof. */
@@ -289,8 +290,8 @@ typedef struct KVIteratorOptions {
   { sizeof(KVIteratorOptions), 0, 0, NULL, NULL, NULL, 0, 0 }
 /* An iterator over the keys that are within the bounds and have the prefix (NULL: all keys, ascending). It stands on
  * its first key, the last one when it descends, at once; first, last and seek stay inside: a seek to a key before the
- * range goes to its first key (in the iterator's direction), behind it is eof. KVSTORE_ERROR: a lower bound above the
- * upper one, a bound or prefix longer than a key can be. KVSTORE_UNSUPPORTED: as kvstore_open_with. */
+ * range goes to its first key (in the iterator's direction), one behind it is eof. KVSTORE_ERROR: a lower bound above
+ * the upper one, a bound or prefix longer than a key can be. KVSTORE_UNSUPPORTED: as kvstore_open_with. */
 KVSTORE_API int kvstore_iterator_create_with(KVStore *kv, const KVIteratorOptions *options, KVIterator **iterator);
 KVSTORE_API int kvstore_cf_iterator_create_with(KVColumnFamily *family, const KVIteratorOptions *options,
                                                 KVIterator **iterator);
@@ -301,7 +302,8 @@ KVSTORE_API int kvstore_iterator_next(KVIterator *pIter);
 /* To the last key, and on to the one before: of reverse iterators. KVSTORE_ERROR: a forward one. */
 KVSTORE_API int kvstore_iterator_last(KVIterator *pIter);
 KVSTORE_API int kvstore_iterator_prev(KVIterator *pIter);
-/* Forward: to the first key >= the given one; reverse: to the last key <= it. Behind the prefix is eof. */
+/* Forward: to the first key >= the given one; reverse: to the last key <= it. When that key does not begin with the
+ * prefix of a prefix iterator, or lies outside bounds: eof. */
 KVSTORE_API int kvstore_iterator_seek(KVIterator *pIter, const void *pKey, int nKey);
 /* 1 when it stands on no key, else 0. NULL: 1. */
 KVSTORE_API int kvstore_iterator_eof(KVIterator *pIter);

@@ -455,3 +455,203 @@ TEST(iterators, made_in_a_transaction_see_its_writes) {
   kvstore_cf_close(cf);
   CHECK_OK(kvstore_close(kv));
 }
+
+/* "If the seek lands outside a prefix iterator's prefix, the iterator immediately enters the eof state." */
+TEST(iterators, a_seek_of_a_prefix_iterator_that_lands_outside_its_prefix_is_eof) {
+  KVStore *kv = open_fruit(); /* app apple apricot b ba banana cherry */
+  KVIterator *it = NULL;
+  char keys[256];
+  CHECK_OK(kvstore_prefix_iterator_create(kv, "b", 1, &it));
+  CHECK_OK(kvstore_iterator_seek(it, "a", 1)); /* lands on app */
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_OK(kvstore_iterator_seek(it, "az", 2)); /* lands on b */
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "b,ba,banana,");
+  CHECK_OK(kvstore_iterator_seek(it, "c", 1));
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_OK(kvstore_iterator_seek(it, "bb", 2));
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_OK(kvstore_iterator_first(it)); /* and it goes on from there */
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "b,ba,banana,");
+  kvstore_iterator_close(it);
+  CHECK_OK(kvstore_reverse_prefix_iterator_create(kv, "ap", 2, &it));
+  CHECK_OK(kvstore_iterator_seek(it, "zz", 2)); /* lands on cherry */
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_OK(kvstore_iterator_seek(it, "az", 2)); /* lands on apricot */
+  CHECK_STR(keys_of(it, 1, keys, sizeof keys), "apricot,apple,app,");
+  CHECK_OK(kvstore_iterator_seek(it, "ap", 2));
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  kvstore_iterator_close(it);
+  CHECK_OK(kvstore_put_ttl(kv, "aq", 2, "v", 1, 1)); /* expired: nothing to land on */
+  CHECK_OK(kvstore_prefix_iterator_create(kv, "b", 1, &it));
+  CHECK_OK(kvstore_iterator_seek(it, "aq", 2));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "b,ba,banana,");
+  kvstore_iterator_close(it);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* "Reposition the iterator without closing and reopening it. Works on forward and reverse iterators." */
+TEST(iterators, a_seek_leads_back_from_an_end) {
+  KVStore *kv = open_fruit();
+  KVColumnFamily *cf = create(kv, "f");
+  KVIterator *it = NULL;
+  char keys[64];
+  cf_put(cf, "x", "v");
+  cf_put(cf, "y", "v");
+  CHECK_OK(kvstore_cf_iterator_create(cf, &it));
+  CHECK_INT(kvstore_iterator_eof(it), 1); /* nowhere yet */
+  CHECK_OK(kvstore_iterator_next(it));
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_OK(kvstore_iterator_first(it));
+  CHECK_INT(kvstore_iterator_eof(it), 0);
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "x,y,");
+  CHECK_OK(kvstore_iterator_next(it)); /* at the end it stays there */
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_OK(kvstore_iterator_seek(it, "y", 1));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "y,");
+  kvstore_iterator_close(it);
+  CHECK_OK(kvstore_cf_reverse_iterator_create(cf, &it));
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_OK(kvstore_iterator_seek(it, "xx", 2));
+  CHECK_STR(keys_of(it, 1, keys, sizeof keys), "x,");
+  CHECK_OK(kvstore_iterator_last(it));
+  CHECK_STR(keys_of(it, 1, keys, sizeof keys), "y,x,");
+  kvstore_iterator_close(it);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(iterators, the_key_under_one_may_be_deleted_before_the_next_step) {
+  KVStore *kv = open_fruit();
+  KVIterator *it = NULL;
+  void *key, *value;
+  int length, steps = 0;
+  CHECK_OK(kvstore_iterator_create(kv, &it));
+  for (CHECK_OK(kvstore_iterator_first(it)); !kvstore_iterator_eof(it); steps++) {
+    CHECK_OK(kvstore_iterator_key(it, &key, &length));
+    CHECK_OK(kvstore_delete(kv, key, length)); /* its own bytes name it */
+    CHECK_OK(kvstore_iterator_value(it, &value, &length));
+    CHECK_BYTES(value, "v", 1);
+    CHECK_OK(kvstore_iterator_next(it));
+  }
+  kvstore_iterator_close(it);
+  CHECK_INT(steps, 7);
+  CHECK_INT(count_of(kv), 0);
+  CHECK_OK(kvstore_begin(kv, 1)); /* the same backward, in a transaction */
+  for (int i = 0; i < 5; i++) CHECK_OK(kvstore_put(kv, "12345" + i, 1, "v", 1));
+  CHECK_OK(kvstore_reverse_prefix_iterator_create(kv, "3", 1, &it));
+  CHECK_OK(kvstore_delete(kv, "3", 1));
+  CHECK_OK(kvstore_iterator_prev(it));
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  kvstore_iterator_close(it);
+  CHECK_OK(kvstore_commit(kv));
+  CHECK_INT(count_of(kv), 4);
+  CHECK_OK(kvstore_close(kv));
+}
+
+static void put_expired(KVStore *kv) {
+  static const char *const names[] = { "a", "c1", "c2", "e" };
+  for (size_t i = 0; i < 4; i++) CHECK_OK(kvstore_put_ttl(kv, names[i], (int)strlen(names[i]), "v", 1, 1));
+}
+
+/* "It evicts expired keys as it passes." */
+TEST(iterators, take_away_the_expired_keys_that_they_pass) {
+  KVStore *kv = open_store(), *reader = NULL;
+  KVIterator *it = NULL;
+  char keys[64];
+  put_text(kv, "b", "v");
+  put_text(kv, "d", "v");
+  put_expired(kv);
+  CHECK_INT(count_of(kv), 6);
+  CHECK_OK(kvstore_iterator_create(kv, &it));
+  CHECK_INT(count_of(kv), 6);
+  CHECK_OK(kvstore_iterator_first(it));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "b,d,");
+  CHECK_INT(count_of(kv), 2); /* at the end */
+  kvstore_iterator_close(it);
+  put_expired(kv);
+  CHECK_OK(kvstore_reverse_iterator_create(kv, &it));
+  CHECK_OK(kvstore_iterator_last(it)); /* past e */
+  CHECK_OK(kvstore_iterator_prev(it)); /* past c2 and c1 */
+  CHECK_INT(kvstore_iterator_eof(it), 0);
+  kvstore_iterator_close(it);
+  CHECK_INT(count_of(kv), 3); /* not a: it was not passed */
+  put_expired(kv);
+  CHECK_OK(kvstore_prefix_iterator_create(kv, "c", 1, &it));
+  CHECK_INT(kvstore_iterator_eof(it), 1);
+  CHECK_INT(count_of(kv), 4); /* at its creation already */
+  kvstore_iterator_close(it);
+  put_expired(kv);
+  CHECK_OK(kvstore_iterator_create(kv, &it));
+  put_text(kv, "c1", "new"); /* the newest is not the expired one */
+  CHECK_OK(kvstore_iterator_first(it));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "b,d,");
+  kvstore_iterator_close(it);
+  check_text(kv, "c1", "new");
+  CHECK_INT(count_of(kv), 3);
+  CHECK_OK(kvstore_clone(kv, &reader));
+  put_expired(kv);
+  CHECK_OK(kvstore_begin(kv, 1)); /* a writer elsewhere is not waited for */
+  CHECK_OK(kvstore_iterator_create(reader, &it));
+  CHECK_OK(kvstore_iterator_first(it));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "b,d,");
+  kvstore_iterator_close(it);
+  CHECK_OK(kvstore_rollback(kv));
+  CHECK_OK(kvstore_begin(reader, 0)); /* and a reading transaction writes nothing */
+  CHECK_OK(kvstore_iterator_create(reader, &it));
+  CHECK_OK(kvstore_iterator_first(it));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "b,d,");
+  kvstore_iterator_close(it);
+  CHECK_OK(kvstore_commit(reader));
+  CHECK_INT(count_of(kv), 6);
+  CHECK_OK(kvstore_iterator_create(reader, &it));
+  CHECK_OK(kvstore_iterator_first(it)); /* past a */
+  CHECK_OK(kvstore_close(reader));
+  CHECK_STR(keys_of(it, 0, keys, sizeof keys), "b,d,"); /* it goes on, and evicts no more */
+  kvstore_iterator_close(it);
+  CHECK_INT(count_of(kv), 6);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(iterators, pass_more_expired_keys_than_they_remember) {
+  enum { KEYS = 20000 };
+  KVStore *kv = open_store();
+  KVIterator *it = NULL;
+  char key[32];
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 0; i < KEYS; i++) {
+    (void)snprintf(key, sizeof key, "key%06d", i);
+    CHECK_OK(kvstore_put_ttl(kv, key, 9, "v", 1, i % 2 ? 1 : 0));
+  }
+  CHECK_OK(kvstore_commit(kv));
+  int live = 0;
+  CHECK_OK(kvstore_iterator_create(kv, &it));
+  for (CHECK_OK(kvstore_iterator_first(it)); !kvstore_iterator_eof(it); CHECK_OK(kvstore_iterator_next(it))) live++;
+  kvstore_iterator_close(it);
+  CHECK_INT(live, KEYS / 2);
+  CHECK_INT(count_of(kv), KEYS / 2);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* "Total iterators created." */
+TEST(iterators, every_way_of_making_one_counts_as_one) {
+  KVStore *kv = open_fruit();
+  KVColumnFamily *cf = create(kv, "f");
+  KVIterator *its[10] = { NULL };
+  KVStoreStats stats;
+  CHECK_OK(kvstore_stats_reset(kv));
+  CHECK_OK(kvstore_iterator_create(kv, &its[0]));
+  CHECK_OK(kvstore_reverse_iterator_create(kv, &its[1]));
+  CHECK_OK(kvstore_prefix_iterator_create(kv, "a", 1, &its[2]));
+  CHECK_OK(kvstore_reverse_prefix_iterator_create(kv, "a", 1, &its[3]));
+  CHECK_OK(kvstore_cf_iterator_create(cf, &its[4]));
+  CHECK_OK(kvstore_cf_reverse_iterator_create(cf, &its[5]));
+  CHECK_OK(kvstore_cf_prefix_iterator_create(cf, "a", 1, &its[6]));
+  CHECK_OK(kvstore_cf_reverse_prefix_iterator_create(cf, "a", 1, &its[7]));
+  CHECK_OK(kvstore_iterator_create_with(kv, NULL, &its[8]));
+  CHECK_OK(kvstore_cf_iterator_create_with(cf, NULL, &its[9]));
+  CHECK_OK(kvstore_stats(kv, &stats));
+  CHECK_INT(stats.nIterations, 10);
+  for (int i = 0; i < 10; i++) kvstore_iterator_close(its[i]);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}

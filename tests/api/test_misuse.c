@@ -191,6 +191,35 @@ TEST(misuse, messages_belong_to_a_handle) {
   CHECK_OK(kvstore_close(two));
 }
 
+TEST(misuse, an_error_says_where_and_the_last_one_without_a_handle_is_the_open) {
+  KVStore *kv = NULL;
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  CHECK_STATUS(kvstore_open("", &kv, KVSTORE_JOURNAL_WAL), KVSTORE_ERROR);
+  CHECK_OK(kvstore_error(NULL, &error));
+  CHECK_INT(error.code, KVSTORE_ERROR);
+  CHECK_STR(error.text, kvstore_errmsg(NULL));
+  kv = open_store();
+  error = (KVStoreError)KVSTORE_ERROR_INIT;
+  CHECK_OK(kvstore_error(kv, &error));
+  CHECK_INT(error.code, KVSTORE_OK);
+  CHECK_STR(error.text, "no error");
+  KVTable *table = create_people(kv);
+  KVValue row[4] = { kvvalue_i64(1), kvvalue_string("Ada"), kvvalue_string("tall"), kvvalue_null() };
+  CHECK_STATUS(kvtable_upsert(table, row, 4, 0), KVSTORE_TYPE);
+  CHECK_OK(kvstore_error(kv, &error));
+  CHECK_INT(error.code, KVSTORE_TYPE);
+  CHECK_STR(error.column, "height");
+  CHECK_STR(error.value, "tall");
+  KVStoreError shorter = KVSTORE_ERROR_INIT; /* an older program's: what lies beyond is left alone */
+  shorter.struct_size = offsetof(KVStoreError, column);
+  shorter.column[0] = 'x';
+  CHECK_OK(kvstore_error(kv, &shorter));
+  CHECK_STR(shorter.text, error.text);
+  CHECK_INT(shorter.column[0], 'x');
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(misuse, rows_that_do_not_fit_their_table_are_refused) {
   KVStore *kv = open_store();
   KVTable *table = create_people(kv);
