@@ -44,7 +44,7 @@ extern const Command command_put, command_get, command_del, command_exists, comm
 extern const Command command_import, command_query, command_get_row, command_insert, command_upsert, command_update,
   command_delete_row, command_drop;
 extern const Command command_tables, command_info, command_stats, command_check, command_sync, command_checkpoint,
-  command_completion, command_manual;
+  command_vacuum, command_completion, command_manual;
 
 /* Every command, in the order of the help; and the options that all of them take. */
 extern const Command *const cli_commands[];

@@ -1,4 +1,4 @@
-/* cli_care.c - the store's housekeeping: stats, sync, checkpoint. */
+/* cli_care.c - the store's housekeeping: stats, sync, checkpoint, vacuum. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -139,7 +139,52 @@ static int run_checkpoint(Cli *cli, const Arguments *arguments) {
   return CLI_DONE;
 }
 
+/* ---- vacuum ---- */
+
+static int run_vacuum(Cli *cli, const Arguments *arguments) {
+  uint64_t pages = 0;
+  if (arguments_number(arguments, "pages", 1, INT32_MAX, &pages)) return CLI_FAILED;
+  int result = cli_open(cli, CLI_OPEN_WRITE);
+  if (result) return result;
+  KVStoreStats before = { 0 }, after = { 0 };
+  int code = kvstore_stats(cli->store, &before);
+  if (code == KVSTORE_OK) code = kvstore_incremental_vacuum(cli->store, (int)pages);
+  if (code == KVSTORE_OK) code = kvstore_stats(cli->store, &after);
+  if (code != KVSTORE_OK) return cli_fail_store(cli, code, "the file was not made smaller");
+  uint64_t freed = before.nDbPages > after.nDbPages ? before.nDbPages - after.nDbPages : 0;
+  if (cli->json) {
+    Json json = { .file = stdout };
+    json_open_object(&json, NULL);
+    json_u64(&json, "freed_pages", freed);
+    json_u64(&json, "db_pages", after.nDbPages);
+    json_close(&json);
+  } else {
+    printf("%" PRIu64 " pages given back, %" PRIu64 " left\n", freed, after.nDbPages);
+  }
+  return CLI_DONE;
+}
+
 /* ---- the commands ---- */
+
+static const OptionSpec vacuum_options[] = {
+  { "pages", "N", "give back at most so many pages of 4096 bytes (default: all)" },
+  { NULL, NULL, NULL },
+};
+const Command command_vacuum = {
+  .name = "vacuum",
+  .words = "",
+  .summary = "give the file's unused pages back to the system",
+  .description =
+    "Deleting leaves room in the file, which later rows use. vacuum rewrites what holds deleted rows, moves what lies "
+    "behind, and makes the file smaller. Others read and write meanwhile. Prints how many pages of 4096 bytes were "
+    "given "
+    "back, and how many are left.",
+  .example = "colonnade --db my.db vacuum",
+  .options = vacuum_options,
+  .words_min = 0,
+  .words_max = 0,
+  .run = run_vacuum,
+};
 
 const Command command_stats = {
   .name = "stats",

@@ -158,6 +158,25 @@ class Care(CliTest):
         self.assertEqual(len(self.text("get", "key")), 100_001)
 
 
+class Vacuum(CliTest):
+    def test_a_vacuum_gives_back_what_was_deleted(self):
+        lines = b"".join(b"k%05d\t" % i + b"%05d" % (i * 7919) * 80 + b"\n" for i in range(5000))
+        self.run_tool("put", "--stdin", "--batch", "5000", stdin=lines)
+        full = self.store.stat().st_size
+        self.run_tool("clear")
+        self.run_tool("put", "stays", "1")
+        before = self.store.stat().st_size
+        some = self.json("vacuum", "--pages", "10")
+        self.assertEqual(some["db_pages"] * 4096, self.store.stat().st_size)
+        self.run_tool("vacuum")
+        self.assertLess(self.store.stat().st_size, min(full, before) // 2)
+        self.assertRegex(self.text("vacuum"), r"\A\d+ pages given back, \d+ left\n\Z")
+        self.assertEqual(self.text("scan"), "stays\t1\n")
+        self.assertEqual(self.text("check"), "ok\n")
+        self.refuses("vacuum", "--pages", "0", saying="--pages 0")
+        self.refuses("--read-only", "vacuum", saying="reading only")
+
+
 class Options(CliTest):
     def test_every_global_option_stands_before_or_after_the_command(self):
         options = ["--cf", "f", "--journal", "delete", "--sync=full", "--timeout", "100", "--wal-limit", "1",
