@@ -181,6 +181,9 @@ typedef struct UndoDead {
 
 typedef struct Transaction {
   Session *owner; /* NULL: none is open */
+  /* Counts ends. A record of another process that is applied here comes after them, through that process; here this
+   * word says so (transaction_after_last). */
+  _Atomic uint64_t ended;
   bool autocommit;
   bool failed;           /* an operation could not be undone alone: commit must roll back */
   _Atomic uint64_t seen; /* the last sequence of it that its own session sees */
@@ -495,6 +498,11 @@ Status transaction_touch(Store *store, DeltaHandle *delta, Family *family) MUST_
 /* The transaction object for `session` begins at the applied end of the log, and ends without a word. */
 void transaction_start(Store *store, Session *session, bool autocommit);
 void transaction_finish(Store *store);
+/* For who holds neither write word nor mutex and is about to use the object, or the cursors of the log, under the apply
+ * lock: the process's last transaction has ended, since others have written after it. */
+static inline void transaction_after_last(Store *store) {
+  (void)atomic_load_explicit(&store->transaction.ended, memory_order_acquire);
+}
 /* Takes back all of it. Apply lock held. */
 Status transaction_take_back(Store *store) MUST_CHECK;
 Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t sequence) MUST_CHECK;

@@ -403,6 +403,7 @@ Status generation_follow_newest(Store *store) {
 }
 
 static Status follow_locked(Store *store) {
+  transaction_after_last(store);
   const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
   if (current->manifest->generation < shared_load(&store->page->generation)) TRY(generation_follow_newest(store));
   return log_follow(store);

@@ -152,6 +152,7 @@ static Status apply_one(Store *store, uint64_t end) {
 static Status apply_all(Store *store) {
   for (;;) {
     uint64_t end = shared_load(&store->page->end);
+    transaction_after_last(store);
     if (UNLIKELY(!log_is_current(store))) {
       TRY(log_follow(store));
       continue;

@@ -11,7 +11,7 @@
 /* The path of a file in the test's directory; the caller's until the eighth call after this one. */
 static inline const char *path_of(const char *name) {
   static char paths[8][600];
-  static int used;
+  static _Atomic unsigned used;
   char *path = paths[used++ % 8];
   (void)snprintf(path, sizeof paths[0], "%s/%s", test_directory(), name);
   return path;

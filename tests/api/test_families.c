@@ -537,7 +537,7 @@ TEST(iterators, the_key_under_one_may_be_deleted_before_the_next_step) {
   CHECK_INT(steps, 7);
   CHECK_INT(count_of(kv), 0);
   CHECK_OK(kvstore_begin(kv, 1)); /* the same backward, in a transaction */
-  for (int i = 0; i < 5; i++) CHECK_OK(kvstore_put(kv, "12345" + i, 1, "v", 1));
+  for (int i = 0; i < 5; i++) CHECK_OK(kvstore_put(kv, &"12345"[i], 1, "v", 1));
   CHECK_OK(kvstore_reverse_prefix_iterator_create(kv, "3", 1, &it));
   CHECK_OK(kvstore_delete(kv, "3", 1));
   CHECK_OK(kvstore_iterator_prev(it));

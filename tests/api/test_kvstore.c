@@ -71,41 +71,6 @@ TEST(kvstore, a_path_of_null_is_a_store_in_memory) {
   CHECK_OK(kvstore_close(alone));
 }
 
-TEST(kvstore, a_clone_has_a_transaction_messages_and_statistics_of_its_own) {
-  KVStore *kv = NULL, *other = NULL, *third = NULL;
-  KVStoreStats stats;
-  KVStoreConfig config = KVSTORE_CONFIG_DEFAULT;
-  CHECK_OK(kvstore_open_v2(path_of("store"), &kv, &config));
-  put_text(kv, "a", "1");
-  CHECK_OK(kvstore_clone(kv, &other));
-  CHECK_OK(kvstore_begin(kv, 1));
-  put_text(kv, "a", "2");
-  check_text(other, "a", "1"); /* not inside */
-  CHECK_STATUS(kvstore_put(other, "b", 1, "v", 1), KVSTORE_BUSY);
-  CHECK_OK(kvstore_commit(other)); /* ends nobody else's */
-  check_text(other, "a", "1");
-  CHECK_OK(kvstore_commit(kv));
-  check_text(other, "a", "2");
-  CHECK_STR(kvstore_errmsg(kv), "no error");
-  CHECK_OK(kvstore_stats(other, &stats));
-  CHECK_INT(stats.nPuts, 0);
-  CHECK_INT(stats.nErrors, 1);
-  CHECK_OK(kvstore_close(kv));
-  put_text(other, "c", "3");
-  CHECK_OK(kvstore_clone(other, &third)); /* of a clone, with the first one gone */
-  CHECK_OK(kvstore_close(other));
-  check_text(third, "c", "3");
-  CHECK(file_exists(path_of("store-wal")));
-  CHECK_OK(kvstore_close(third));
-  CHECK(!file_exists(path_of("store-wal")));
-  config.readOnly = 1;
-  CHECK_OK(kvstore_open_v2(path_of("store"), &kv, &config));
-  CHECK_OK(kvstore_clone(kv, &other)); /* with the same configuration */
-  CHECK_STATUS(kvstore_put(other, "c", 1, "v", 1), KVSTORE_READONLY);
-  CHECK_OK(kvstore_close(other));
-  CHECK_OK(kvstore_close(kv));
-}
-
 TEST(kvstore, the_log_and_the_page_lie_beside_the_file_until_the_last_close) {
   KVStore *kv = open_store(), *second = NULL;
   put_text(kv, "a", "1");

@@ -45,8 +45,8 @@ class Help(CliTest):
         prepared = [str(tool), "--db", "air.db", "import", "airlines.csv", "--table", "airlines", "--key", "carrier"]
         self.assertEqual(subprocess.run(prepared, cwd=self.directory, check=False, capture_output=True).returncode, 0)
         for command in ("put get exists list scan count ttl set-if-absent purge del clear txn import query get-row "
-                        "insert upsert update delete-row tables info stats sync checkpoint vacuum check drop completion "
-                        "manual").split():
+                        "insert upsert update delete-row tables info stats sync checkpoint vacuum check drop "
+                        "completion manual").split():
             example = re.search(r"Example:\n  (.*)", run("help", command).stdout).group(1)
             words = shlex.split(example)
             self.assertEqual(words[0], "colonnade")
