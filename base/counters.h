@@ -57,7 +57,11 @@
   X(large_pages_asked, "blocks of memory for which large pages were asked")           \
   X(evictions, "expired rows deleted by a reader")                                    \
   X(recoveries, "opens that replayed a log")                                          \
-  X(recovery_breaks, "random breaks appended after a torn or ended log")
+  X(recovery_breaks, "random breaks appended after a torn or ended log")              \
+  X(passwords_stretched, "runs of Argon2id")                                          \
+  X(units_sealed, "units encrypted")                                                  \
+  X(units_unsealed, "units decrypted, and found to be theirs")                        \
+  X(records_sealed, "log records encrypted")
 
 typedef enum Counter {
 #define COUNTER_ENUM(name, text) COUNTER_##name,
