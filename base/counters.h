@@ -27,6 +27,10 @@
   X(crash_compaction_before_publish, "crash point: compaction output is synced")      \
   X(crash_adopt_before_record, "crash point: adopted runs are synced, no record yet") \
   X(crash_create_before_sync, "crash point: the first superblocks are written")       \
+  X(crash_rewrite_before_sync, "crash point: the copy of a store is written")         \
+  X(crash_rewrite_before_rename, "crash point: the copy of a store is synced")        \
+  X(crash_rewrite_after_rename, "crash point: the copy of a store has its name")      \
+  X(crash_superblocks_between, "crash point: one superblock of two is written")       \
   X(crash_close_before_unlink, "crash point: a last close before its files go")       \
   X(blocks_skipped, "blocks answered by their zone map without being read")           \
   X(blocks_certain, "blocks whose zone map says that every row matches")              \
@@ -58,6 +62,7 @@
   X(evictions, "expired rows deleted by a reader")                                    \
   X(recoveries, "opens that replayed a log")                                          \
   X(recovery_breaks, "random breaks appended after a torn or ended log")              \
+  X(stores_rewritten, "stores copied sealed or plain over themselves")                \
   X(passwords_stretched, "runs of Argon2id")                                          \
   X(units_sealed, "units encrypted")                                                  \
   X(units_unsealed, "units decrypted, and found to be theirs")                        \

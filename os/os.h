@@ -67,6 +67,8 @@ typedef struct OsMethods {
   /* Would an exclusive lock by this OsFile conflict? *first is where the first conflicting lock begins. */
   Status (*lock_query)(OsFile *file, uint64_t offset, uint64_t length, bool *held, uint64_t *first);
   Status (*reopen)(OsFile *file, int flags, OsFile **other); /* a new open file description of the same file */
+  /* Gives `to` the owner, as far as the process may, and the rights of `from`. NULL: files have neither. */
+  Status (*copy_rights)(OsFile *from, OsFile *to);
 } OsMethods;
 
 struct Os {
@@ -127,6 +129,9 @@ static inline Status os_lock_query(OsFile *f, uint64_t offset, uint64_t length, 
   return f->methods->lock_query(f, offset, length, held, first);
 }
 static inline Status os_reopen(OsFile *f, int flags, OsFile **other) { return f->methods->reopen(f, flags, other); }
+static inline Status os_copy_rights(OsFile *from, OsFile *to) {
+  return from->methods->copy_rights ? from->methods->copy_rights(from, to) : KVSTORE_OK;
+}
 
 /* Reads exactly `length` bytes; KVSTORE_CORRUPT when the file ends before. */
 Status os_read_exactly(OsFile *file, uint64_t offset, void *bytes, size_t length) MUST_CHECK;
