@@ -1,6 +1,9 @@
 /* Encrypted stores: passwords, what they open, and what stays on the disk. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/api/api_support.h"
@@ -416,6 +419,141 @@ TEST(encryption, what_a_cut_off_change_left_beside_the_store_goes_with_the_next_
   CHECK(f && fputs("half a copy", f) >= 0 && fclose(f) == 0);
   check_holds(path_of("store"), "secret");
   CHECK(!file_exists(path_of("store-rewrite")));
+}
+
+/* ---- several processes ---- */
+
+/* A child that has nothing of a store of its parent's: it is forked before any is open, and waits for its turn. */
+typedef struct Child {
+  pid_t process;
+  int turn, answer;
+} Child;
+
+/* What it does at its turn, as a code. */
+static Child start_child(int (*play)(const char *path)) {
+  int turn[2], answer[2];
+  char path[600];
+  (void)snprintf(path, sizeof path, "%s", path_of("store"));
+  CHECK_INT(pipe(turn), 0);
+  CHECK_INT(pipe(answer), 0);
+  pid_t process = fork();
+  CHECK(process >= 0);
+  if (process == 0) {
+    char go;
+    if (read(turn[0], &go, 1) != 1) _exit(1);
+    int code = play(path);
+    if (write(answer[1], &code, sizeof code) != (ssize_t)sizeof code) _exit(2);
+    _exit(0);
+  }
+  (void)close(turn[0]);
+  (void)close(answer[1]);
+  return (Child){ process, turn[1], answer[0] };
+}
+
+static int answer_of(Child *child) {
+  int code = -1, how = 0;
+  CHECK_INT(write(child->turn, "t", 1), 1);
+  CHECK_INT(read(child->answer, &code, sizeof code), sizeof code);
+  CHECK_INT(waitpid(child->process, &how, 0), child->process);
+  (void)close(child->turn);
+  (void)close(child->answer);
+  return code;
+}
+
+static int join_and_put(const char *path) {
+  KVStore *kv = NULL;
+  int code = try_open(path, "secret", &kv);
+  if (code == KVSTORE_OK) code = kvstore_put(kv, "theirs", 6, "value", 5);
+  int closed = kvstore_close(kv);
+  return code ? code : closed;
+}
+static int join_with_wrong(const char *path) {
+  KVStore *kv = NULL;
+  return try_open(path, "wrong", &kv);
+}
+static int join_without(const char *path) {
+  KVStore *kv = NULL;
+  return try_open(path, NULL, &kv);
+}
+static int join_and_reencrypt(const char *path) {
+  KVStore *kv = NULL;
+  int code = try_open(path, "secret", &kv);
+  if (code == KVSTORE_OK) code = kvstore_reencrypt(kv, "new", 3);
+  int closed = kvstore_close(kv);
+  return code ? code : closed;
+}
+static int join_and_decrypt(const char *path) {
+  KVStore *kv = NULL;
+  int code = try_open(path, "secret", &kv);
+  if (code == KVSTORE_OK) code = kvstore_remove_encryption(kv);
+  int closed = kvstore_close(kv);
+  return code ? code : closed;
+}
+
+TEST(encryption, other_processes_join_with_the_password_and_no_other) {
+  Child right = start_child(join_and_put), wrong = start_child(join_with_wrong), none = start_child(join_without);
+  Child decrypt = start_child(join_and_decrypt), reencrypt = start_child(join_and_reencrypt);
+  KVStore *kv = open_with(path_of("store"), "secret");
+  put_text(kv, "key", "value");
+  CHECK_INT(answer_of(&right), KVSTORE_OK);
+  CHECK_INT(answer_of(&wrong), KVSTORE_AUTH_FAILED);
+  CHECK_INT(answer_of(&none), KVSTORE_AUTH_FAILED);
+  CHECK_INT(answer_of(&decrypt), KVSTORE_BUSY);
+  check_text(kv, "theirs", "value");
+  CHECK_INT(answer_of(&reencrypt), KVSTORE_OK);
+  put_text(kv, "more", "text"); /* under the same key */
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  CHECK_OK(kvstore_close(kv));
+  check_refused(path_of("store"), "secret", KVSTORE_AUTH_FAILED);
+  check_holds(path_of("store"), "new");
+}
+
+TEST(encryption, a_store_that_another_process_has_open_is_not_encrypted_in_place) {
+  Child child = start_child(join_and_put);
+  KVStore *kv = open_with(path_of("store"), NULL);
+  put_text(kv, "key", "value");
+  CHECK_INT(answer_of(&child), KVSTORE_BUSY);
+  put_text(kv, "more", "text");
+  CHECK_OK(kvstore_close(kv));
+  check_holds(path_of("store"), NULL);
+}
+
+/* ---- several threads ---- */
+
+typedef struct Writer {
+  KVStore *kv;
+  _Atomic int stop;
+  int64_t puts;
+  int failed;
+} Writer;
+
+static void *write_on(void *context) {
+  Writer *w = context;
+  while (!atomic_load(&w->stop)) {
+    int code = kvstore_put(w->kv, &w->puts, sizeof w->puts, "v", 1);
+    if (code != KVSTORE_OK) w->failed = code;
+    w->puts++;
+  }
+  return NULL;
+}
+
+TEST(encryption, calls_of_other_threads_wait_while_the_encryption_is_removed) {
+  Writer w = { .kv = open_with(path_of("store"), "secret") };
+  pthread_t thread;
+  int64_t before = 0;
+  CHECK_INT(pthread_create(&thread, NULL, write_on, &w), 0);
+  while (before < 100) CHECK_OK(kvstore_count(w.kv, &before));
+  CHECK_OK(kvstore_remove_encryption(w.kv));
+  int64_t between = count_of(w.kv), after = between;
+  while (after < between + 100) after = count_of(w.kv);
+  atomic_store(&w.stop, 1);
+  CHECK_INT(pthread_join(thread, NULL), 0);
+  CHECK_INT(w.failed, 0);
+  CHECK_INT(count_of(w.kv), w.puts);
+  CHECK_OK(kvstore_close(w.kv));
+  KVStore *kv = open_with(path_of("store"), NULL);
+  CHECK_INT(count_of(kv), w.puts);
+  CHECK_OK(kvstore_close(kv));
 }
 
 /* ---- nothing in the clear ---- */

@@ -1,4 +1,6 @@
 /* From a password to a key, and what a file may ask for. */
+#include <stdlib.h>
+
 #include "base/counters.h"
 #include "base/memory.h"
 #include "crypto/store_key.h"
@@ -184,4 +186,55 @@ TEST(sealing, without_random_bytes_nothing_is_sealed) {
     CHECK(none == NULL);
   }
   fault_os_destroy(fault);
+}
+
+/* ---- wiping ---- */
+
+/* A table that looks at each large block before it goes: nothing may be left but the address that an aligned block has
+ * before it. */
+static uint64_t dirty_bytes, large_blocks;
+
+static void *plain_allocate(void *context, size_t size) {
+  (void)context;
+  size_t *block = malloc(size + 16);
+  if (!block) return NULL;
+  block[0] = size;
+  return block + 2;
+}
+static void *plain_reallocate(void *context, void *pointer, size_t size) {
+  void *grown = plain_allocate(context, size);
+  if (grown && pointer) {
+    size_t *block = (size_t *)pointer - 2;
+    memcpy(grown, pointer, block[0] < size ? block[0] : size);
+    free(block);
+  }
+  return grown;
+}
+static void look_and_release(void *context, void *pointer) {
+  (void)context;
+  if (!pointer) return;
+  size_t *block = (size_t *)pointer - 2;
+  if (block[0] > 4096) {
+    large_blocks++;
+    /* the page that was the key's: the one aligned to its size inside the block */
+    const uint8_t *page = (const uint8_t *)(((uintptr_t)pointer + sizeof(void *) + 4095) & ~(uintptr_t)4095);
+    for (size_t i = 0; i < 4096; i++) dirty_bytes += page[i] != 0;
+  }
+  free(block);
+}
+
+TEST(sealing, nothing_of_a_key_is_left_in_the_memory_that_it_gives_back) {
+  static const MemoryTable table = { plain_allocate, plain_reallocate, look_and_release, NULL };
+  uint8_t sealing[SEALING_BYTES];
+  memory_table_set(&table);
+  StoreKey *key = new_key(sealing), *again = NULL, *none = NULL;
+  store_key_use_log(key, 5);
+  Status opened = open_with("password", sealing, &again), refused = open_with("wrong", sealing, &none);
+  store_key_release(key);
+  store_key_release(again);
+  memory_table_set(NULL);
+  CHECK_OK(opened);
+  CHECK_STATUS(refused, KVSTORE_AUTH_FAILED);
+  CHECK_INT(large_blocks, 3);
+  CHECK_INT(dirty_bytes, 0);
 }
