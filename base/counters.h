@@ -56,6 +56,8 @@
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")        \
   X(large_pages_asked, "blocks of memory for which large pages were asked")           \
   X(evictions, "expired rows deleted by a reader")                                    \
+  X(reader_attaches, "readers without rights that found the page of who writes")      \
+  X(reader_retries, "readers without rights that were overtaken and began again")     \
   X(recoveries, "opens that replayed a log")                                          \
   X(recovery_breaks, "random breaks appended after a torn or ended log")
 

@@ -170,6 +170,9 @@ typedef struct UndoDead {
 
 typedef struct Transaction {
   Session *owner; /* NULL: none is open */
+  /* Counts ends. A record of another process that is applied here comes after them, through that process; here this
+   * word says so (transaction_after_last). */
+  _Atomic uint64_t ended;
   bool autocommit;
   bool failed;           /* an operation could not be undone alone: commit must roll back */
   _Atomic uint64_t seen; /* the last sequence of it that its own session sees */
@@ -236,10 +239,16 @@ struct Store {
 
   StoreFile file;
   OsFile *log_file, *page_file;
-  SharedPage *page;
+  SharedPage *page; /* of a reader without rights: its own, filled from `followed` */
   uint32_t process; /* 1 to 255 */
 
-  Superblock superblock; /* as it was at the open, for the open alone: later ones are read from the file */
+  /* A reader without rights (reader.c). */
+  Mutex follow_lock;    /* who looks at what the others did; before apply */
+  SharedPage *followed; /* theirs, mapped for reading, in page_file; NULL: there is none. Changed under both locks */
+  bool look_anew;       /* what is known may be of several moments: start over; under follow_lock */
+
+  Superblock superblock; /* as it was at the open, for the open alone: later ones are read from the file. Of a reader
+                            without rights: as it was at its last look, under follow_lock */
 
   Mutex apply_lock; /* guards applied, wal, appending to deltas, next_family_id */
   Wal *wal;
@@ -292,9 +301,9 @@ struct Session {
 
 /* A call's pin: a version and what it may see of it. */
 typedef struct ReadPin {
-  SharedSlot *slot; /* or NULL: then `held` */
+  SharedSlot *slot;    /* or NULL: then `lock` */
+  GenerationPin *lock; /* holds the version, too */
   Version *version;
-  bool held;
   uint64_t sequence;
 } ReadPin;
 
@@ -339,6 +348,9 @@ void versions_destroy(Store *store);
 /* Pins the current version and the newest visible sequence, applying the log as far as that needs. */
 Status read_pin(Session *session, ReadPin *pin) MUST_CHECK;
 void read_unpin(Session *session, ReadPin *pin);
+/* A lock on a generation that is being read. */
+Status generation_hold(Store *store, uint64_t generation, GenerationPin **pin) MUST_CHECK;
+void generation_let_go(Store *store, GenerationPin *pin); /* NULL is allowed */
 /* Keeps a pinned version beyond the call. The hold stays where it is until it is given back; the pin stays good until
  * read_unpin, which is due as ever. */
 Status version_hold(Store *store, ReadPin *pin, VersionHold *hold) MUST_CHECK;
@@ -359,6 +371,9 @@ Status generation_adopt(Store *store, Manifest *manifest) MUST_CHECK;
 /* Takes what the file holds, whatever the page says of it yet; when the log that this process would need is gone, in
  * place of all that it knows. Apply lock held. */
 Status generation_follow_newest(Store *store) MUST_CHECK;
+/* Takes what the file holds in place of all that this process knows; the log is the caller's to open. Apply lock held.
+ */
+Status generation_start_over(Store *store) MUST_CHECK;
 /* Takes a newer generation that another process published. */
 Status generation_follow(Store *store) MUST_CHECK;
 /* The same for who holds maintenance; gives maintenance back on a failure. */
@@ -392,6 +407,17 @@ Status space_trim(Store *store) MUST_CHECK;
 Status space_measure(Store *store) MUST_CHECK;
 bool generation_pinned(Store *store, uint64_t birth, uint64_t death);
 
+/* ---- reader.c: a process that may not write (PROC-4) ---- */
+/* Its own page, and what the store holds. */
+Status reader_open(Store *store) MUST_CHECK;
+/* Brings the own page up to date with what the others have done, starting over when it must. */
+Status reader_look(Store *store) MUST_CHECK;
+/* What failed may have been overtaken: KVSTORE_OK when it is worth another try; else `status`. */
+Status reader_try_again(Store *store, Status status, uint32_t *failures) MUST_CHECK;
+/* What the log still needs, as the writers say at this moment. Apply lock held. */
+uint64_t log_start_now(Store *store);
+void reader_close(Store *store);
+
 /* ---- apply.c ---- */
 /* Applies the log up to `end`. Takes the apply lock. */
 Status store_apply(Store *store, uint64_t end) MUST_CHECK;
@@ -403,6 +429,15 @@ Status log_attach(Store *store) MUST_CHECK;
 Status log_create(Store *store) MUST_CHECK;
 /* Replays the log from the manifest's point. */
 Status log_recover(Store *store, uint64_t clean_end, WalRecovery *out) MUST_CHECK;
+/* The same where the apply lock is held. */
+Status log_recover_locked(Store *store, uint64_t clean_end, WalRecovery *out) MUST_CHECK;
+/* Applies what has been written behind the applied end, without a page that says how much that is. Apply lock held. */
+Status log_follow_tail(Store *store) MUST_CHECK;
+/* Where the log's replay starts: the manifest's point, when it lies in this log; else the log's beginning. */
+WalCursor log_replay_start(Store *store, const Manifest *m);
+/* Opens the log of this id; forgets the one that is open. Apply lock held. */
+Status log_open(Store *store, uint64_t log_id) MUST_CHECK;
+void log_forget(Store *store);
 /* Rows into the active delta of an era, marking dead what they replace in frozen ones. Apply lock held. */
 Status apply_kv(Era *era, Bytes key, uint64_t hash, Bytes value, int64_t expiry, bool tombstone,
                 uint64_t sequence) MUST_CHECK;
@@ -457,6 +492,11 @@ Status transaction_touch(Store *store, DeltaHandle *delta, Family *family) MUST_
 /* The transaction object for `session` begins at the applied end of the log, and ends without a word. */
 void transaction_start(Store *store, Session *session, bool autocommit);
 void transaction_finish(Store *store);
+/* For who holds neither write word nor mutex and is about to use the object, or the cursors of the log, under the apply
+ * lock: the process's last transaction has ended, since others have written after it. */
+static inline void transaction_after_last(Store *store) {
+  (void)atomic_load_explicit(&store->transaction.ended, memory_order_acquire);
+}
 /* Takes back all of it. Apply lock held. */
 Status transaction_take_back(Store *store) MUST_CHECK;
 Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t sequence) MUST_CHECK;

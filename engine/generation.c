@@ -355,15 +355,39 @@ static Status newest_generation(Store *store, uint64_t *out) {
   return KVSTORE_OK;
 }
 
-/* What is being loaded must not be given away meanwhile: its generation is pinned, then looked at again (GEN-1). */
-static Status follow_pinning(Store *store, SharedSlot *slot) {
+/* What is being loaded must not be given away meanwhile: its generation is pinned, by a slot or by a lock, then looked
+ * at again (GEN-1). */
+typedef struct LoadPin {
+  SharedSlot *slot;
+  GenerationPin *lock;
+} LoadPin;
+
+static void unpin_load(Store *store, LoadPin *pin) {
+  if (pin->slot) shared_slot_give(pin->slot);
+  generation_let_go(store, pin->lock);
+  *pin = (LoadPin){ 0 };
+}
+
+static Status pin_load(Store *store, uint64_t generation, LoadPin *pin) {
+  if (!pin->slot && !store->reader_only) pin->slot = shared_slot_take(store->page, store->process);
+  if (pin->slot) {
+    atomic_store_explicit(&pin->slot->generation, generation, memory_order_seq_cst);
+    return KVSTORE_OK;
+  }
+  unpin_load(store, pin);
+  return generation_hold(store, generation, &pin->lock);
+}
+
+typedef Status (*TakeManifest)(Store *store, Manifest *manifest);
+
+static Status take_pinning(Store *store, TakeManifest take, LoadPin *pin) {
   for (;;) {
     uint64_t generation, now;
     TRY(newest_generation(store, &generation));
-    if (slot) atomic_store_explicit(&slot->generation, generation, memory_order_seq_cst);
+    TRY(pin_load(store, generation, pin));
     Manifest *manifest = NULL;
     Status status = generation_load(store, &manifest);
-    if (status == KVSTORE_OK) status = follow_to(store, manifest);
+    if (status == KVSTORE_OK) status = take(store, manifest);
     bool same = status == KVSTORE_OK && manifest->generation == generation;
     manifest_release(manifest);
     if (same) return KVSTORE_OK;
@@ -372,15 +396,22 @@ static Status follow_pinning(Store *store, SharedSlot *slot) {
   }
 }
 
-Status generation_follow_newest(Store *store) {
-  TRY(log_attach(store));
-  SharedSlot *slot = shared_slot_take(store->page, store->process);
-  Status status = follow_pinning(store, slot);
-  if (slot) shared_slot_give(slot);
+static Status take_newest(Store *store, TakeManifest take) {
+  LoadPin pin = { 0 };
+  Status status = take_pinning(store, take, &pin);
+  unpin_load(store, &pin);
   return status;
 }
 
+Status generation_start_over(Store *store) { return take_newest(store, start_over); }
+
+Status generation_follow_newest(Store *store) {
+  TRY(log_attach(store));
+  return take_newest(store, follow_to);
+}
+
 static Status follow_locked(Store *store) {
+  transaction_after_last(store);
   const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
   return current->manifest->generation < shared_load(&store->page->generation) ? generation_follow_newest(store)
                                                                                : KVSTORE_OK;

@@ -260,7 +260,18 @@ Status family_clear(Session *session, uint32_t id) { return end_family(session, 
 
 /* ---- checkpoints ---- */
 
-Status session_maintain(Session *session) { return session->store->wal ? maintenance_run(session->store) : KVSTORE_OK; }
+static uint64_t log_capacity(Store *store) {
+  mutex_lock(&store->apply_lock);
+  uint64_t capacity = store->wal ? wal_capacity(store->wal) : 0;
+  mutex_unlock(&store->apply_lock);
+  return capacity;
+}
+
+/* Nothing was ever written without a log. */
+Status session_maintain(Session *session) {
+  if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
+  return log_capacity(session->store) ? maintenance_run(session->store) : KVSTORE_OK;
+}
 
 Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) {
   Store *store = session->store;
@@ -299,7 +310,7 @@ Status session_info(Session *session, StoreInfo *out) {
   *out = (StoreInfo){ .generation = pin.version->manifest->generation,
                       .sequence = pin.sequence,
                       .file_bytes = stat.size,
-                      .log_bytes = store->wal ? wal_capacity(store->wal) : 0,
+                      .log_bytes = log_capacity(store),
                       .log_bytes_used = shared_load(&store->page->end) - shared_load(&store->page->start),
                       .format = FORMAT_NUMBER };
   const Manifest *m = pin.version->manifest;

@@ -131,6 +131,8 @@ void transaction_finish(Store *store) {
   note_record(store);
   space_job_end(&t->space);
   t->owner = NULL;
+  uint64_t ended = atomic_load_explicit(&t->ended, memory_order_relaxed);
+  atomic_store_explicit(&t->ended, ended + 1, memory_order_release);
 }
 
 Status transaction_touch(Store *store, DeltaHandle *delta, Family *family) {

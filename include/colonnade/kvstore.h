@@ -116,7 +116,7 @@ typedef struct KVStoreOptions {
   size_t struct_size;       /* set by KVSTORE_OPTIONS_INIT */
   int journal_mode;         /* KVSTORE_JOURNAL_* */
   int sync_level;           /* KVSTORE_SYNC_* */
-  int read_only;            /* not 0: reads only */
+  int read_only;            /* not 0: reads only; the right to write file or directory is not needed */
   uint32_t busy_timeout_ms; /* how long to wait for another handle's transaction; 0: not at all */
   uint32_t value_bytes_max; /* the longest value; 0: KVSTORE_VALUE_BYTES_DEFAULT; at most KVSTORE_VALUE_BYTES_MAX */
   int background_off;       /* not 0: no thread of the store's own: kvstore_maintain and commits that need room work */
