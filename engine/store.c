@@ -451,10 +451,30 @@ typedef struct Opening {
   bool as_reader; /* this process may not write the file, or not make the page beside it */
 } Opening;
 
+/* *made: the file was not there before. */
+static Status open_or_make(Store *store, const StoreOptions *options, OsFile **file, bool *made) {
+  Status status = KVSTORE_BUSY;
+  for (int round = 0; status == KVSTORE_BUSY && round < JOIN_ROUNDS; round++) {
+    status = options->create_only ? KVSTORE_NOTFOUND : os_open(store->os, store->path, 0, file);
+    if (status != KVSTORE_NOTFOUND || options->read_only) return status;
+    status = os_open(store->os, store->path, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, file);
+    *made = status == KVSTORE_OK;
+    if (options->create_only) return status;
+  }
+  return status;
+}
+
+static Status refuse_network(Store *store, const char *kind, bool made) {
+  if (made && os_unlink(store->os, store->path) != KVSTORE_OK) status_clear();
+  return status_fail(KVSTORE_UNSUPPORTED,
+                     "%s lies on a network file system (%s), where locks and shared memory do not hold between "
+                     "machines; network_allowed opens it for the processes of one machine",
+                     store->path, kind);
+}
+
 static Status open_file(Store *store, const StoreOptions *options, bool as_reader, OsFile **file) {
-  int flags = options->read_only ? 0 : OS_OPEN_CREATE;
-  if (options->create_only) flags |= OS_OPEN_EXCLUSIVE;
-  Status status = as_reader ? KVSTORE_READONLY : os_open(store->os, store->path, flags, file);
+  bool made = false;
+  Status status = as_reader ? KVSTORE_READONLY : open_or_make(store, options, file, &made);
   if (status == KVSTORE_READONLY && options->read_only) {
     status = os_open(store->os, store->path, OS_OPEN_READONLY, file);
     store->reader_only = status == KVSTORE_OK;
@@ -464,6 +484,8 @@ static Status open_file(Store *store, const StoreOptions *options, bool as_reade
   status = os_stat_file(*file, &stat);
   if (status == KVSTORE_OK && !stat.is_regular)
     status = status_fail(KVSTORE_ERROR, "%s is not a regular file", store->path);
+  const char *network = status == KVSTORE_OK && !options->network_allowed ? os_network(*file) : NULL;
+  if (network) status = refuse_network(store, network, made);
   store->device = stat.device;
   store->inode = stat.inode;
   return status;

@@ -169,6 +169,7 @@ static const OsMethods methods = {
   .lock = posix_lock,
   .lock_query = posix_lock_query,
   .reopen = posix_reopen,
+  .network = posix_network,
 };
 
 Os *os_posix(void) {

@@ -102,7 +102,7 @@ struct KVStoreConfig {
  * in memory, which its last handle takes with it. `pConfig` NULL: the defaults of KVSTORE_CONFIG_DEFAULT.
  *   KVSTORE_NOTFOUND     read-only, and there is no such file
  *   KVSTORE_CORRUPT      not a store, or damaged; nothing was written
- *   KVSTORE_UNSUPPORTED  made by a newer version of the format
+ *   KVSTORE_UNSUPPORTED  made by a newer version of the format; or on a network file system (network_allowed opens it)
  *   KVSTORE_AUTH_FAILED  a sealed store
  *   KVSTORE_ERROR        a directory, an impossible configuration, a file that cannot be opened
  *   KVSTORE_PROTOCOL     the same file is open under another name
@@ -125,7 +125,7 @@ typedef struct KVStoreOptions {
   uint32_t checkpoint_commits; /* checkpoints after so many commits of this handle; 0: when the log asks for it */
   int map_off;                 /* not 0: reads through the block cache instead of mapping the file */
   int create_only;             /* not 0: KVSTORE_BUSY when the file is there already */
-  int reserved;                /* 0 */
+  int network_allowed;         /* not 0: opens a file on a network file system: from one machine at a time */
   /* Bound of the store's block cache, bytes; 0: 2,000 pages of 4,096. It holds what is read when the file is not mapped
    * (map_off) and what was decoded: units of 16 KiB and longer pieces, up to a quarter of it each. What finds no room
    * is read each time; a cache below 66 KiB keeps nothing. Blocks that a call or an iterator stands on may come on top
