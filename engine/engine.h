@@ -47,7 +47,7 @@ typedef struct StoreOptions {
   uint64_t cache_bytes; /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
   uint64_t grace_ms;    /* how long an expired row stays before background work reclaims it; 0: a day */
   bool create_only;     /* fail with KVSTORE_BUSY when the file is there */
-  bool network_allowed;   /* open a file on a network file system all the same */
+  bool network_allowed; /* open a file on a network file system all the same */
 } StoreOptions;
 
 /* Opens the store at `path` (NULL: in memory), makes it when missing (and not read_only), recovers it when its last
@@ -61,6 +61,9 @@ Status session_clone(Session *session, Session **other) MUST_CHECK;
 /* Rolls back what is open. The last session of the last process checkpoints the store and takes the side files away; a
  * failure there is returned, and the session is gone all the same. Iterators and views may outlive it. */
 Status session_close(Session *session);
+/* Was it inherited from before a fork? Then nothing but session_close may be called, which frees its memory alone; the
+ * same holds for its iterators and snapshots. */
+bool session_is_inherited(const Session *session);
 Store *session_store(Session *session);
 bool session_is_read_only(const Session *session);
 int64_t session_now_ms(Session *session); /* the store's clock: never steps back (VIS-8) */

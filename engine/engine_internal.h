@@ -222,6 +222,7 @@ enum { HOLDS_BY_SLOT_MAX = 32 };
 
 struct Store {
   struct Store *next;          /* in the registry */
+  uint32_t forks;              /* process_forks() when it was opened; another now: this is a child's copy, and inert */
   uint32_t sessions;           /* under the registry's lock */
   _Atomic uint32_t references; /* of sessions, iterators and views: the memory goes with the last */
   Os *os;
@@ -281,6 +282,10 @@ struct Store {
   Status work_status; /* of the last round */
   _Atomic uint32_t next_run_number;
 };
+
+/* A forked child has a copy of the parent's store, whose descriptors are closed: nothing of it is touched any more,
+ * since its locks may be those of threads that are not here (PROC-6). */
+static inline bool store_is_inherited(const Store *store) { return UNLIKELY(store->forks != process_forks()); }
 
 /* What became of a transaction, for the iterators made inside it. */
 typedef struct TransactionFate {
@@ -528,6 +533,10 @@ Status flush_frozen(Store *store, bool *flushed) MUST_CHECK; /* maintenance held
 Status compact_once(Store *store, bool *compacted) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
 void maintenance_give(Store *store);
+/* For who has just taken the number of a process that died with it. */
+Status maintenance_inherit_own(Store *store) MUST_CHECK;
+/* Gives back what processes hold that are no more: slots and reservations that nobody would ask about else. */
+Status maintenance_bury_dead(Store *store) MUST_CHECK;
 /* Flushes what is frozen, and compacts nothing: a close does not wait for that. */
 Status maintenance_flush(Store *store) MUST_CHECK;
 /* Does all that is due. */

@@ -555,6 +555,15 @@ Status superblocks_name_log(Store *store, uint64_t log_id) {
   return os_sync(file);
 }
 
+/* In the log's header, also where this process has had no use for the log yet. */
+static Status raise_oldest(Store *store, uint64_t generation) {
+  mutex_lock(&store->apply_lock);
+  Status status = log_attach(store);
+  Wal *wal = store->wal;
+  mutex_unlock(&store->apply_lock);
+  return status == KVSTORE_OK && wal ? wal_raise_oldest(wal, generation) : status;
+}
+
 /* From the superblock's write on, the new generation may be what the next opener finds: nothing that it names may be
  * overwritten, whatever fails. So a failure here ends all writing until every process has closed the store, and the
  * job's reservations stay. */
@@ -562,7 +571,7 @@ static Status make_newest(Store *store, Manifest *draft) {
   SharedPage *page = store->page;
   TRY(write_superblock(store, draft));
   CRASH_POINT(generation_before_oldest);
-  if (store->wal) TRY(wal_raise_oldest(store->wal, draft->generation));
+  TRY(raise_oldest(store, draft->generation));
   CRASH_POINT(generation_after_oldest);
   shared_raise(&page->visible, draft->replay.sequence - 1);
   mutex_lock(&store->apply_lock);
@@ -585,6 +594,7 @@ Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
   SharedPage *page = store->page;
   if (shared_load(&page->failed))
     return status_fail(KVSTORE_IO, "a write failed: nothing more is written until every process has closed the store");
+  TRY(maintenance_bury_dead(store));
   Version *from = version_keep(store);
   Status limbo = fill_limbo(store, from, draft);
   version_let_go(store, from);

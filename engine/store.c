@@ -13,6 +13,26 @@ static const uint64_t presence_byte = UINT64_C(1) << 62; /* the life byte of pro
 static Mutex registry_lock = MUTEX_INITIALIZER;
 static Store *registry;
 
+/* In a forked child: its parent's stores, out of the way. Whoever held the lock is not here. */
+static Store *inherited;
+
+static void forget_registry(void) {
+  Store **end = &inherited;
+  while (*end) end = &(*end)->next;
+  *end = registry;
+  registry = NULL;
+  registry_lock = (Mutex)MUTEX_INITIALIZER;
+}
+
+/* Registry's lock held. */
+static Status watch_forks(void) {
+  static bool watched;
+  if (watched) return KVSTORE_OK;
+  TRY(process_at_fork(forget_registry));
+  watched = true;
+  return KVSTORE_OK;
+}
+
 /* ---- names ---- */
 
 static char *path_with(const char *path, const char *suffix) {
@@ -57,6 +77,7 @@ static void store_free(Store *store) {
 void store_retain(Store *store) { atomic_fetch_add_explicit(&store->references, 1, memory_order_relaxed); }
 
 void store_release(Store *store) {
+  if (store_is_inherited(store)) return;
   if (atomic_fetch_sub_explicit(&store->references, 1, memory_order_acq_rel) == 1) store_free(store);
 }
 
@@ -70,6 +91,7 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
   mutex_init(&store->work_lock);
   condition_init(&store->work_wanted);
   condition_init(&store->work_done);
+  store->forks = process_forks();
   store->os = options->os ? options->os : os_posix();
   store->journal_mode = options->journal_mode;
   store->background = !options->no_background;
@@ -393,6 +415,7 @@ static Status open_joining(Store *store) {
   mutex_lock(&store->apply_lock);
   Status status = log_attach(store);
   mutex_unlock(&store->apply_lock);
+  if (status == KVSTORE_OK) status = maintenance_inherit_own(store);
   return status == KVSTORE_OK ? store_apply(store, shared_load(&store->page->end)) : status;
 }
 
@@ -546,7 +569,8 @@ static Status open_once(const char *path, const StoreOptions *options, Store **o
   OsFile *file = NULL;
   TRY(store_create(path, options, &store));
   mutex_lock(&registry_lock);
-  Status status = open_file(store, options, opening->as_reader, &file);
+  Status status = watch_forks();
+  if (status == KVSTORE_OK) status = open_file(store, options, opening->as_reader, &file);
   Store *known = status == KVSTORE_OK ? registered(store->os, store->device, store->inode, store->reader_only) : NULL;
   if (known) {
     os_close(file);

@@ -244,7 +244,7 @@ Status version_hold(Store *store, ReadPin *pin, VersionHold *hold) {
 }
 
 void version_unhold(Store *store, VersionHold *hold) {
-  if (!hold->version) return;
+  if (!hold->version || store_is_inherited(store)) return;
   mutex_lock(&store->versions_lock);
   bool retired = true;
   if (hold->slot) {

@@ -17,11 +17,15 @@
  * Messages   kvstore_errmsg says in a sentence what failed; kvstore_error also says where.
  * Outputs    A failed call sets its pointer outputs to NULL and its number outputs to 0, if their addresses are valid.
  * Ownership  Pointers that go in are borrowed for the call. Values, names and messages that come out on the heap are
- * the caller's, to be given back with kvstore_free (= sqliteFree = snkv_free). Pointers that an iterator gives are the
- * iterator's. Handles are closed by their own close function. Threads    Every function may be called from any thread
- * at any time, on one shared handle too, unless it says otherwise. Iterators belong to one thread at a time. A close
- * waits for the calls that are inside its handle; a call that begins after the close began is the caller's mistake.
- * Fork       A child opens handles of its own; those that it inherited must not be used.
+ *            the caller's, to be given back with kvstore_free (= sqliteFree = snkv_free). Pointers that an iterator
+ *            gives are the iterator's. Handles are closed by their own close function.
+ * Threads    Every function may be called from any thread at any time, on one shared handle too, unless it says
+ *            otherwise. Iterators belong to one thread at a time. A close waits for the calls that are inside its
+ *            handle; a call that begins after the close began is the caller's mistake.
+ * Processes  Any number read and write one file. A snapshot shows every commit that returned before it was taken, by
+ *            whichever handle, thread or process. Who dies holds up nobody for longer than a moment.
+ * Fork       A child opens handles of its own. Those that it inherited, and what hangs on them, can be closed, which
+ *            does nothing to the parent; every other call on them is KVSTORE_ERROR.
  *
  * Valid C11 and C++11; needs the C library's stddef.h and stdint.h. */
 #ifndef COLONNADE_KVSTORE_H
