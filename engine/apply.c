@@ -578,8 +578,7 @@ Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) 
   if (status == KVSTORE_OK) {
     if (next_row_id > atomic_load_explicit(&family->next_row_id, memory_order_relaxed))
       atomic_store_explicit(&family->next_row_id, next_row_id, memory_order_relaxed);
-    uint32_t number = atomic_load_explicit(&store->next_run_number, memory_order_relaxed);
-    if (entry.number >= number) atomic_store_explicit(&store->next_run_number, entry.number + 1, memory_order_relaxed);
+    shared_raise(&store->page->next_run, (uint64_t)entry.number + 1);
     uint64_t next_extent = 0;
     for (uint32_t i = 0; i < entry.extent_count; i++)
       if (entry.extents[i].id >= next_extent) next_extent = entry.extents[i].id + 1;

@@ -270,7 +270,6 @@ struct Store {
   bool worker_started, worker_stop, work_pending;
   uint64_t work_rounds;
   Status work_status; /* of the last round */
-  _Atomic uint32_t next_run_number;
 };
 
 /* What became of a transaction, for the iterators made inside it. */

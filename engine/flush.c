@@ -298,7 +298,7 @@ static Status flush_version(Flush *f) {
   if (!f->draft->families) return status_nomem();
   for (uint32_t i = 0; i < count; i++) TRY(flush_family(f, f->version->families[i]));
   CRASH_POINT(flush_before_sync);
-  f->draft->next_run_number = atomic_load_explicit(&f->store->next_run_number, memory_order_relaxed);
+  f->draft->next_run_number = (uint32_t)shared_load(&f->store->page->next_run);
   return generation_publish(f->store, f->draft, f->job);
 }
 

@@ -313,8 +313,7 @@ static Status adopt(Store *store, Manifest *manifest, const Version *current) {
     return status;
   }
   if (store->next_family_id < manifest->next_family_id) store->next_family_id = manifest->next_family_id;
-  if (atomic_load_explicit(&store->next_run_number, memory_order_relaxed) < manifest->next_run_number)
-    atomic_store_explicit(&store->next_run_number, manifest->next_run_number, memory_order_relaxed);
+  shared_raise(&store->page->next_run, manifest->next_run_number);
   version_publish(store, next);
   return KVSTORE_OK;
 }

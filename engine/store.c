@@ -77,7 +77,6 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
   store->packing = options->compression >= COMPRESSION_ZSTD   ? ROW_PACKING_ALWAYS
                    : options->compression == COMPRESSION_AUTO ? ROW_PACKING_WORTHWHILE
                                                               : ROW_PACKING_NONE;
-  atomic_init(&store->next_run_number, 1);
   Status status = KVSTORE_OK;
   if (!path) {
     store->owns_os = true;
@@ -351,6 +350,7 @@ static Status recover_first(Store *store) {
   TRY(map_page(store, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE));
   TRY(shared_page_init(store->page, store->store_id));
   shared_store(&store->page->next_extent, 1);
+  shared_store(&store->page->next_run, 1);
   TRY(take_number(store));
   TRY(load_version(store));
   if (store->superblock.log_id)
@@ -444,6 +444,7 @@ static Status open_reader(Store *store) {
   TRY(shared_page_init(store->page, store->store_id));
   store->process = 1;
   shared_store(&store->page->next_extent, 1);
+  shared_store(&store->page->next_run, 1);
   for (bool moved = true; moved;) {
     TRY(load_version(store));
     Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
