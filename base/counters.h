@@ -52,6 +52,8 @@
   X(flushes, "deltas written as runs")                                                \
   X(compactions, "merges of runs published")                                          \
   X(adopted_runs, "runs that a record adopted")                                       \
+  X(load_chunks, "sorted chunks that a bulk load wrote into runs")                    \
+  X(load_merges, "bulk loads whose runs were merged before they were adopted")        \
   X(resolved_keys, "delta rows whose locator was looked up")                          \
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")        \
   X(large_pages_asked, "blocks of memory for which large pages were asked")           \

@@ -172,6 +172,8 @@ typedef struct Transaction {
   Session *owner; /* NULL: none is open */
   bool autocommit;
   bool failed;           /* an operation could not be undone alone: commit must roll back */
+  bool durable;          /* its commit is synced, whatever the session's level */
+  bool boundary_wanted;  /* a boundary follows its commit */
   _Atomic uint64_t seen; /* the last sequence of it that its own session sees */
   uint64_t first_sequence, next_sequence;
   Buffer record; /* room for the header, then operations */
@@ -287,6 +289,7 @@ struct Session {
   struct TransactionFate *fate; /* of the open writing transaction */
   VersionHold snapshot;         /* while reading */
   uint64_t snapshot_sequence;
+  struct KvLoader *loaders; /* bulk loads that have not ended */
 };
 
 /* A call's pin: a version and what it may see of it. */
@@ -462,6 +465,8 @@ Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t
 Status log_sync_to(Store *store, uint64_t position) MUST_CHECK;
 
 /* ---- kv.c, bulk.c ---- */
+/* Is it a key that can be, and a value that this session takes? KVSTORE_ERROR. */
+Status kv_check_pair(const Session *session, Bytes key, Bytes value) MUST_CHECK;
 Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry,
                     bool tombstone) MUST_CHECK;
 /* When the open transaction's record has grown too large for the log: its rows become adopted runs (LOG-8). */

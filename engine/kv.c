@@ -68,6 +68,13 @@ static Status check_key(Bytes key) {
   return status_fail(KVSTORE_ERROR, "a key of %zu bytes: keys have 1 to %u", key.length, KEY_BYTES_MAX);
 }
 
+Status kv_check_pair(const Session *session, Bytes key, Bytes value) {
+  TRY(check_key(key));
+  uint32_t limit = session->options.value_bytes_max;
+  if (LIKELY(value.length <= limit)) return KVSTORE_OK;
+  return status_fail(KVSTORE_ERROR, "a value of %zu bytes: the limit is %u", value.length, limit);
+}
+
 /* Deletes a key that a reader found expired, if that needs no waiting and it is still so. */
 static void evict(Session *session, uint32_t family, Bytes key) {
   Store *store = session->store;
@@ -196,10 +203,7 @@ static Status put_statement(Session *session, uint32_t family, Bytes key, Bytes 
 }
 
 Status kv_put(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode, bool *inserted) {
-  TRY(check_key(key));
-  uint32_t limit = session->options.value_bytes_max;
-  if (value.length > limit)
-    return status_fail(KVSTORE_ERROR, "a value of %zu bytes: the limit is %u", value.length, limit);
+  TRY(kv_check_pair(session, key, value));
   TRY(write_begin(session));
   bool was_inserted = false;
   Status status = put_statement(session, family, key, value, expiry, mode, &was_inserted);

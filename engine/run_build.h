@@ -26,6 +26,10 @@ enum { LEVEL_RUN_BYTES = 16 << 20 };
  * `expired_before` stay behind. */
 Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max,
                    int64_t expired_before, RunList *list) MUST_CHECK;
+/* Makes kv runs part of the open transaction: they are durable, its record names them, and the rows of deltas with one
+ * of these keys die with them (VIS-6). */
+Status bulk_adopt(Store *store, FamilyState *state, Era *era, const RunList *runs, const Bytes *keys,
+                  size_t key_count) MUST_CHECK;
 /* The manifest's entry of a family, without runs. */
 Status manifest_family_of(const Family *family, Arena *arena, FamilyEntry *out) MUST_CHECK;
 

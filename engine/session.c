@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "encodings/codec.h"
 #include "engine/engine_internal.h"
+#include "engine/kv_load.h"
 
 /* ---- sessions ---- */
 
@@ -52,6 +53,7 @@ Status session_clone(Session *session, Session **other) {
 }
 
 Status session_close(Session *session) {
+  kv_loaders_end(session);
   Status rolled_back = session_rollback(session);
   Status left = store_leave(session->store);
   mutex_destroy(&session->lock);

@@ -95,7 +95,7 @@ static struct Savepoint transaction_begin_point(const Transaction *t) {
 void transaction_start(Store *store, Session *session, bool autocommit) {
   Transaction *t = &store->transaction;
   t->autocommit = autocommit;
-  t->failed = t->shape_changed = t->spilled = false;
+  t->failed = t->shape_changed = t->spilled = t->durable = t->boundary_wanted = false;
   t->first_sequence = t->next_sequence = store->applied.sequence;
   t->row_operations = 0;
   t->touched_count = t->undo_count = t->row_id_count = 0;
@@ -252,6 +252,7 @@ static bool delta_is_full(const DeltaHandle *d) {
 
 static bool wants_boundary(Store *store) {
   const Transaction *t = &store->transaction;
+  if (t->boundary_wanted) return true;
   if (store->applied.position - store->frozen.position >= wal_capacity(store->wal) / 2) return true;
   for (size_t i = 0; i < t->touched_count; i++)
     if (delta_is_full(t->touched[i].delta)) return true;
@@ -376,7 +377,7 @@ static Status commit_and_unlock(Session *session) {
     fate_rolled_back(session);
   }
   uint64_t end = shared_load(&page->end), last = store->applied.sequence - 1;
-  bool full = session->options.sync_level == SYNC_FULL && status == KVSTORE_OK && !empty;
+  bool full = (session->options.sync_level == SYNC_FULL || t->durable) && status == KVSTORE_OK && !empty;
   if (status == KVSTORE_OK && !empty) {
     if (!full) shared_raise(&page->visible, last);
     CRASH_POINT(commit_after_publish);

@@ -48,6 +48,7 @@ extern "C" {
 typedef struct KVStore KVStore;               /* an open store */
 typedef struct KVColumnFamily KVColumnFamily; /* one family of an open store */
 typedef struct KVIterator KVIterator;         /* a walk over a family, in key order */
+typedef struct KVBulkLoad KVBulkLoad;         /* pairs on their way into a family, all at once */
 
 /* ---- limits ---- */
 #define KVSTORE_KEY_BYTES_MAX       65536      /* a key has 1 to 65,536 bytes */
@@ -295,6 +296,51 @@ KVSTORE_API void kvstore_iterator_close(KVIterator *pIter);
 KVSTORE_API int kvstore_clear(KVStore *pKV);
 /* Keys, the open transaction's own writes included, and those that have expired but were neither touched nor purged. */
 KVSTORE_API int kvstore_count(KVStore *pKV, int64_t *pnCount);
+
+/* ---- bulk loads ----
+ * Many pairs at once, in any order: they are sorted with bounded memory and written as runs of the file, beside readers
+ * and writers, and become visible in one instant, with the commit. Of equal keys the last one wins, over what the
+ * family held too. A load that has committed is durable, at every sync level; one that has failed or was aborted, or
+ * whose process died, has changed nothing. While it lasts it takes up to twice its size in the file.
+ *
+ *   KVBulkLoad *load = NULL;
+ *   kvstore_bulk_load_begin(kv, NULL, NULL, &load);
+ *   while (...) kvstore_bulk_load_add(load, key, key_length, value, value_length, 0);
+ *   kvstore_bulk_load_commit(load, &count);
+ *
+ * A load belongs to one thread at a time; closing the store ends it. */
+typedef struct KVBulkOptions {
+  size_t struct_size;  /* set by KVSTORE_BULK_OPTIONS_INIT */
+  size_t memory_bytes; /* for pairs that wait to be sorted; 0: 64 MiB; at least 64 KiB are taken */
+  int sorted;          /* not 0: the keys never descend, and one that does is an error */
+  int reserved;        /* 0 */
+} KVBulkOptions;
+#define KVSTORE_BULK_OPTIONS_INIT \
+  { sizeof(KVBulkOptions), 0, 0, 0 }
+
+/* `family` NULL: the default family. `options` NULL: KVSTORE_BULK_OPTIONS_INIT. KVSTORE_READONLY. */
+KVSTORE_API int kvstore_bulk_load_begin(KVStore *kv, KVColumnFamily *family, const KVBulkOptions *options,
+                                        KVBulkLoad **load);
+/* Copies one pair; `expire_ms` as kvstore_put_ttl. After any failure (KVSTORE_ERROR: a key or value of a size that is
+ * not allowed, a key out of the order that was promised) the load has failed: every later call on it is KVSTORE_ERROR,
+ * and nothing of it is kept. */
+KVSTORE_API int kvstore_bulk_load_add(KVBulkLoad *load, const void *key, int key_length, const void *value,
+                                      int value_length, int64_t expire_ms);
+/* Ends the load and gives it back, whatever it returns: all pairs become part of the handle's open write transaction,
+ * or are one of their own (KVSTORE_BUSY as kvstore_put). *loaded (may be NULL): how many keys. */
+KVSTORE_API int kvstore_bulk_load_commit(KVBulkLoad *load, int64_t *loaded);
+/* Forgets all of it and gives it back. NULL is allowed; also after kvstore_close. */
+KVSTORE_API void kvstore_bulk_load_abort(KVBulkLoad *load);
+
+typedef struct KVPair {
+  const void *key;
+  const void *value; /* may be NULL when value_length is 0 */
+  int key_length, value_length;
+  int64_t expire_ms; /* as kvstore_put_ttl: 0 is never */
+} KVPair;
+/* All of the above for pairs that lie in an array. */
+KVSTORE_API int kvstore_bulk_load(KVStore *kv, KVColumnFamily *family, const KVPair *pairs, size_t count,
+                                  const KVBulkOptions *options, int64_t *loaded);
 
 /* ---- care ---- */
 /* When it returns, everything committed is on the disk, at every sync level. An open transaction stays open. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "engine/kv_load.h"
 #include "tests/support/test.h"
 
 enum { VALUE_BYTES = 80 << 10, NAME_BYTES = 64 };
@@ -99,6 +100,10 @@ static Status apply_row(Oracle *o, const OracleOp *op, int64_t now_ms) {
 static Status apply_key(Oracle *o, const OracleOp *op, int64_t now_ms) {
   OracleKey *key = &o->kv[op->target][op->item];
   bool live = key_live(key, now_ms);
+  if (op->kind == ORACLE_LOAD) {
+    for (uint32_t i = 0; i < op->count; i++) key[i] = (OracleKey){ op->stamp, op->expiry };
+    return KVSTORE_OK;
+  }
   if (op->kind == ORACLE_DELETE && !live) return KVSTORE_NOTFOUND;
   if (op->kind == ORACLE_PUT_IF_ABSENT && live) return KVSTORE_OK;
   *key = op->kind == ORACLE_DELETE ? (OracleKey){ 0 } : (OracleKey){ op->stamp, op->expiry };
@@ -172,7 +177,24 @@ static Status write_heap_rows(Session *session, uint32_t id, const OracleOp *op,
   return status;
 }
 
+static Status load_keys(Session *session, uint32_t id, const OracleOp *op) {
+  KvLoader *loader = NULL;
+  TRY(kv_loader_create(session, id, &(KvLoadOptions){ .memory_bytes = 1 }, &loader));
+  uint8_t *value = memory_allocate(VALUE_BYTES);
+  Status status = value ? KVSTORE_OK : status_nomem();
+  for (uint32_t i = op->count; i-- > 0 && status == KVSTORE_OK;) {
+    uint8_t key[512];
+    status =
+      kv_loader_add(loader, (Bytes){ key, key_bytes(op->item + i, key) }, value_bytes(op->stamp, value), op->expiry);
+  }
+  if (status == KVSTORE_OK) status = kv_loader_commit(loader, NULL);
+  kv_loader_destroy(loader);
+  memory_release(value);
+  return status;
+}
+
 static Status run_on_key(Session *session, uint32_t id, const OracleOp *op) {
+  if (op->kind == ORACLE_LOAD) return load_keys(session, id, op);
   uint8_t key_text[512];
   Bytes key = { key_text, key_bytes(op->item, key_text) };
   if (op->kind == ORACLE_DELETE) return kv_delete(session, id, key);
@@ -451,8 +473,8 @@ bool oracle_equal(const Oracle *a, const Oracle *b, int64_t now_ms, char *why, s
 }
 
 void oracle_describe(const OracleOp *op, char *text, size_t size) {
-  static const char *const kinds[] = { "create", "drop",   "clear",  "put",    "put if absent",
-                                       "delete", "insert", "upsert", "update", "bulk" };
+  static const char *const kinds[] = { "create", "drop",   "clear",  "put",    "put if absent", "delete",
+                                       "load",   "insert", "upsert", "update", "bulk" };
   snprintf(text, size, "%s %s %u+%u stamp %u", kinds[op->kind], target_names[op->target], op->item, op->count,
            op->stamp);
 }
