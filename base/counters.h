@@ -47,6 +47,7 @@
   X(runs_not_worth_packing, "row runs left plain: frames save too little")            \
   X(log_syncs, "fdatasync calls on the log")                                          \
   X(log_sync_waits_shared, "commits whose sync another waiter did")                   \
+  X(background_syncs, "syncs of what SYNC_BACKGROUND left")                           \
   X(log_self_checkpoints, "boundaries asked for by a full log or slab")               \
   X(flushes_into_level, "kv flushes of keys that no run had, as runs of the level")   \
   X(flushes, "deltas written as runs")                                                \

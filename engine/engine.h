@@ -26,9 +26,10 @@ typedef struct Store Store;
 typedef struct Session Session;
 
 enum { JOURNAL_DELETE = 0, JOURNAL_WAL = 1 };
-enum { SYNC_OFF = 0, SYNC_NORMAL = 1, SYNC_FULL = 2 };
+enum { SYNC_OFF = 0, SYNC_NORMAL = 1, SYNC_FULL = 2, SYNC_BACKGROUND = 3 };
 /* EVERY_RUN: what a flush writes too, not the bottom level alone: slow, for tests. */
 enum { COMPRESSION_NONE = 0, COMPRESSION_AUTO = 1, COMPRESSION_ZSTD = 2, COMPRESSION_EVERY_RUN = 3 };
+enum { SYNC_INTERVAL_DEFAULT_MS = 100 };
 enum { FAMILY_KV = 1, FAMILY_TABLE = 2 };
 enum { FAMILY_DEFAULT_ID = 1 };
 enum { CHECKPOINT_PASSIVE = 0, CHECKPOINT_FULL = 1, CHECKPOINT_RESTART = 2, CHECKPOINT_TRUNCATE = 3 };
@@ -44,9 +45,10 @@ typedef struct StoreOptions {
   bool no_background; /* no thread of the store's own: session_maintain does the work, and commits that need room */
   bool no_map;        /* read through the block cache instead of mapping */
   int compression;    /* COMPRESSION_* of the bottom level of kv families, from the next merge on */
-  uint64_t cache_bytes; /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
-  uint64_t grace_ms;    /* how long an expired row stays before background work reclaims it; 0: a day */
-  bool create_only;     /* fail with KVSTORE_BUSY when the file is there */
+  uint64_t cache_bytes;      /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
+  uint64_t grace_ms;         /* how long an expired row stays before background work reclaims it; 0: a day */
+  bool create_only;          /* fail with KVSTORE_BUSY when the file is there */
+  uint32_t sync_interval_ms; /* how soon a commit of SYNC_BACKGROUND is synced; 0: SYNC_INTERVAL_DEFAULT_MS */
 } StoreOptions;
 
 /* Opens the store at `path` (NULL: in memory), makes it when missing (and not read_only), recovers it when its last
@@ -172,7 +174,8 @@ Status family_usage(Session *session, uint32_t family, FamilyUsage *out) MUST_CH
 Status session_sync(Session *session) MUST_CHECK; /* everything committed is durable when it returns */
 /* KVSTORE_BUSY inside the session's own write transaction. Outputs (may be NULL): log bytes before, bytes settled. */
 Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) MUST_CHECK;
-/* Does what background work there is: flushes what is frozen, compacts what is due, resolves. */
+/* Does what background work there is: syncs what SYNC_BACKGROUND has left, flushes what is frozen, compacts what is
+ * due, resolves. */
 Status session_maintain(Session *session) MUST_CHECK;
 /* Verifies everything that can be: superblocks, manifest, every unit, every structure. *why (memory_release) on
  * KVSTORE_CORRUPT. */

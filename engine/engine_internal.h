@@ -272,6 +272,12 @@ struct Store {
   bool worker_started, worker_stop, work_pending;
   uint64_t work_rounds;
   Status work_status; /* of the last round */
+
+  uint64_t sync_interval_ns;
+  _Atomic uint64_t commits_unsynced; /* of SYNC_BACKGROUND, since the last sync began */
+  Condition sync_wanted;             /* with work_lock */
+  Thread syncer;
+  bool syncer_started, syncer_stop;
 };
 
 /* What became of a transaction, for the iterators made inside it. */
@@ -463,6 +469,14 @@ void transaction_finish(Store *store);
 Status transaction_take_back(Store *store) MUST_CHECK;
 Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t sequence) MUST_CHECK;
 Status log_sync_to(Store *store, uint64_t position) MUST_CHECK;
+
+/* ---- sync_timer.c ---- */
+/* A commit of SYNC_BACKGROUND is in the log: it will be synced within the interval. No lock held. */
+void sync_timer_start(Store *store);
+/* Syncs what such commits have left. A failure is a flag in the page, as of every sync. */
+Status sync_timer_fire(Store *store) MUST_CHECK;
+/* Ends the thread, and syncs what it has not. */
+Status sync_timer_stop(Store *store) MUST_CHECK;
 
 /* ---- kv.c, bulk.c ---- */
 /* Is it a key that can be, and a value that this session takes? KVSTORE_ERROR. */

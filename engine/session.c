@@ -21,6 +21,7 @@ static StoreOptions with_defaults(const StoreOptions *given) {
   if (o.log_bytes < LOG_BYTES_MIN) o.log_bytes = LOG_BYTES_MIN;
   o.log_bytes = round_up(o.log_bytes, PAGE_BYTES);
   if (!o.grace_ms) o.grace_ms = grace_default_ms;
+  if (!o.sync_interval_ms) o.sync_interval_ms = SYNC_INTERVAL_DEFAULT_MS;
   return o;
 }
 
@@ -262,7 +263,11 @@ Status family_clear(Session *session, uint32_t id) { return end_family(session, 
 
 /* ---- checkpoints ---- */
 
-Status session_maintain(Session *session) { return session->store->wal ? maintenance_run(session->store) : KVSTORE_OK; }
+Status session_maintain(Session *session) {
+  if (!session->store->wal) return KVSTORE_OK;
+  TRY(sync_timer_fire(session->store));
+  return maintenance_run(session->store);
+}
 
 Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) {
   Store *store = session->store;

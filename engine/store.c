@@ -50,6 +50,7 @@ static void store_free(Store *store) {
   mutex_destroy(&store->work_lock);
   condition_destroy(&store->work_wanted);
   condition_destroy(&store->work_done);
+  condition_destroy(&store->sync_wanted);
   memory_release(store);
 }
 
@@ -68,6 +69,7 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
   mutex_init(&store->work_lock);
   condition_init(&store->work_wanted);
   condition_init(&store->work_done);
+  condition_init(&store->sync_wanted);
   store->os = options->os ? options->os : os_posix();
   store->journal_mode = options->journal_mode;
   store->background = !options->no_background;
@@ -77,6 +79,7 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
   store->packing = options->compression >= COMPRESSION_ZSTD   ? ROW_PACKING_ALWAYS
                    : options->compression == COMPRESSION_AUTO ? ROW_PACKING_WORTHWHILE
                                                               : ROW_PACKING_NONE;
+  store->sync_interval_ns = (uint64_t)options->sync_interval_ms * 1000000;
   Status status = KVSTORE_OK;
   if (!path) {
     store->owns_os = true;
@@ -614,12 +617,14 @@ static Status close_last(Store *store) {
 
 static Status shut_down(Store *store) {
   maintenance_stop(store);
+  Status synced = sync_timer_stop(store);
   if (store->reader_only) return KVSTORE_OK;
   TRY(version_holds_leave_slots(store)); /* else the process stays present until the last of them is given back */
   Status status = alone(store) && shared_load(&store->page->write_word) == 0 ? settle(store) : KVSTORE_OK;
   if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK && status == KVSTORE_OK)
     status = close_last(store);
   Status unlocked = os_lock(store->file.file, presence_byte, SHARED_PROCESSES + 1, OS_UNLOCK);
+  if (status == KVSTORE_OK) status = synced;
   return status == KVSTORE_OK ? unlocked : status;
 }
 

@@ -264,6 +264,8 @@ static Status commit_record(Store *store) {
   Transaction *t = &store->transaction;
   SharedPage *page = store->page;
   TRY(buffer_status(&t->record));
+  if (UNLIKELY(shared_load(&page->failed)))
+    return status_fail(KVSTORE_IO, "a sync failed: nothing is written until every process has closed the store");
   TRY(space_owe(store, t->record.length));
   CRASH_POINT(commit_before_write);
   WalCursor tail = store->applied;
@@ -378,6 +380,7 @@ static Status commit_and_unlock(Session *session) {
   }
   uint64_t end = shared_load(&page->end), last = store->applied.sequence - 1;
   bool full = (session->options.sync_level == SYNC_FULL || t->durable) && status == KVSTORE_OK && !empty;
+  bool later = session->options.sync_level == SYNC_BACKGROUND && status == KVSTORE_OK && !empty && !full;
   if (status == KVSTORE_OK && !empty) {
     if (!full) shared_raise(&page->visible, last);
     CRASH_POINT(commit_after_publish);
@@ -394,6 +397,7 @@ static Status commit_and_unlock(Session *session) {
       CRASH_POINT(commit_after_sync);
     }
   }
+  if (later) sync_timer_start(store);
   if (boundary) maintenance_ask(store);
   if (waiting) resolve_rows_waiting(session);
   return status;

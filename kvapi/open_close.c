@@ -7,7 +7,7 @@
 
 _Static_assert(KVSTORE_JOURNAL_DELETE == (int)JOURNAL_DELETE && KVSTORE_JOURNAL_WAL == (int)JOURNAL_WAL, "one number");
 _Static_assert(KVSTORE_SYNC_OFF == (int)SYNC_OFF && KVSTORE_SYNC_NORMAL == (int)SYNC_NORMAL &&
-                 KVSTORE_SYNC_FULL == (int)SYNC_FULL,
+                 KVSTORE_SYNC_FULL == (int)SYNC_FULL && KVSTORE_SYNC_BACKGROUND == (int)SYNC_BACKGROUND,
                "one number");
 _Static_assert(KVSTORE_COMPRESSION_NONE == (int)COMPRESSION_NONE && KVSTORE_COMPRESSION_AUTO == (int)COMPRESSION_AUTO &&
                  KVSTORE_COMPRESSION_ZSTD == (int)COMPRESSION_ZSTD,
@@ -28,7 +28,7 @@ enum { LOG_BYTES_LEAST = 64 << 10 };
 static Status check_options(const KVStoreOptions *o) {
   if (o->journal_mode != KVSTORE_JOURNAL_DELETE && o->journal_mode != KVSTORE_JOURNAL_WAL)
     return status_fail(KVSTORE_ERROR, "no such journal mode: %d", o->journal_mode);
-  if (o->sync_level < KVSTORE_SYNC_OFF || o->sync_level > KVSTORE_SYNC_FULL)
+  if (o->sync_level < KVSTORE_SYNC_OFF || o->sync_level > KVSTORE_SYNC_BACKGROUND)
     return status_fail(KVSTORE_ERROR, "no such sync level: %d", o->sync_level);
   if (o->value_bytes_max > KVSTORE_VALUE_BYTES_MAX)
     return status_fail(KVSTORE_ERROR, "a value limit of %u bytes: at most %d", o->value_bytes_max,
@@ -39,7 +39,7 @@ static Status check_options(const KVStoreOptions *o) {
   if (o->compression < KVSTORE_COMPRESSION_NONE || o->compression > KVSTORE_COMPRESSION_ZSTD)
     return status_fail(KVSTORE_ERROR, "no such compression: %d", o->compression);
   if (o->read_only && o->create_only) return bad_argument("read_only and create_only exclude each other");
-  if (o->reserved || o->reserved2) return bad_argument("the reserved field is not 0");
+  if (o->reserved2) return bad_argument("the reserved field is not 0");
   return KVSTORE_OK;
 }
 
@@ -86,7 +86,8 @@ static Status open_session(const char *path, const KVStoreOptions *o, KVStore **
                            .grace_ms = o->grace_ms,
                            .cache_bytes = o->cache_bytes,
                            .compression = o->compression,
-                           .create_only = o->create_only != 0 };
+                           .create_only = o->create_only != 0,
+                           .sync_interval_ms = o->sync_interval_ms };
   Session *session = NULL;
   TRY(session_open(path, &options, &session));
   *kv = handle_create(session, o->checkpoint_commits);

@@ -67,6 +67,10 @@ typedef struct KVBulkLoad KVBulkLoad;         /* pairs on their way into a famil
 #define KVSTORE_SYNC_OFF    0 /* may lose the last commits, never the integrity of the file */
 #define KVSTORE_SYNC_NORMAL 1 /* may lose the last commits, never the integrity of the file; the default */
 #define KVSTORE_SYNC_FULL   2 /* loses nothing: a commit returns when it is on the disk */
+/* Loses at most what was committed within the sync interval (KVStoreOptions; 100 ms): a thread of the store's syncs it,
+ * or, with background_off, kvstore_maintain does. After a sync that failed, writes are KVSTORE_IO until all have closed
+ * the store. */
+#define KVSTORE_SYNC_BACKGROUND 3
 
 #define KVSTORE_CHECKPOINT_PASSIVE  0 /* moves what it can from the log into the file, waiting for nobody */
 #define KVSTORE_CHECKPOINT_FULL     1 /* waits for a writer (KVSTORE_BUSY at the timeout), then moves everything */
@@ -126,7 +130,7 @@ typedef struct KVStoreOptions {
   uint32_t checkpoint_commits; /* checkpoints after so many commits of this handle; 0: when the log asks for it */
   int map_off;                 /* not 0: reads through the block cache instead of mapping the file */
   int create_only;             /* not 0: KVSTORE_BUSY when the file is there already */
-  int reserved;                /* 0 */
+  uint32_t sync_interval_ms;   /* KVSTORE_SYNC_BACKGROUND: how soon a commit is on the disk; 0: 100 */
   /* Bound of the store's block cache, bytes; 0: 2,000 pages of 4,096. It holds what is read when the file is not mapped
    * (map_off) and what was decoded: units of 16 KiB and longer pieces, up to a quarter of it each. What finds no room
    * is read each time; a cache below 66 KiB keeps nothing. Blocks that a call or an iterator stands on may come on top
@@ -138,8 +142,8 @@ typedef struct KVStoreOptions {
 #define KVSTORE_OPTIONS_INIT \
   { sizeof(KVStoreOptions), KVSTORE_JOURNAL_WAL, KVSTORE_SYNC_NORMAL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* As kvstore_open_v2, with options (NULL: KVSTORE_OPTIONS_INIT). Where the store is open already in this process, what
- * concerns the whole store (journal, log, background, map, cache, compression, grace) is as its first opener chose.
- * KVSTORE_UNSUPPORTED: the struct is longer than this library's and its tail is not zero. */
+ * concerns the whole store (journal, log, background, sync interval, map, cache, compression, grace) is as its first
+ * opener chose. KVSTORE_UNSUPPORTED: the struct is longer than this library's and its tail is not zero. */
 KVSTORE_API int kvstore_open_with(const char *path, KVStore **kv, const KVStoreOptions *options);
 
 /* Another handle on the same store, with the same configuration, its own transaction, messages and statistics. O(1);
