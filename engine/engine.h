@@ -19,6 +19,7 @@
 #include "base/schema.h"
 #include "base/status.h"
 #include "columnar/scan.h"
+#include "engine/manifest.h"
 #include "os/os.h"
 #include "rowstore/merge.h"
 
@@ -86,6 +87,15 @@ typedef struct FamilyInfo {
 /* `schema` for tables (copied; column ids are assigned here), NULL for kv. KVSTORE_CONSTRAINT when the name is taken,
  * KVSTORE_SCHEMA for a bad schema, KVSTORE_ERROR for a bad name. Inside a transaction it is part of it. */
 Status family_create(Session *session, const char *name, int kind, const Schema *schema, uint32_t *id) MUST_CHECK;
+/* The same with options, of a kv family; KVSTORE_ERROR when they cannot be. */
+Status family_create_with(Session *session, const char *name, int kind, const Schema *schema,
+                          const FamilyOptions *options, uint32_t *id) MUST_CHECK;
+/* Another name: KVSTORE_CONSTRAINT when it is taken, KVSTORE_ERROR for a bad one, or the default family. O(1); inside a
+ * transaction it is part of it. */
+Status family_rename(Session *session, uint32_t id, const char *name) MUST_CHECK;
+/* Of a kv family (else KVSTORE_SCHEMA), in the same way. */
+Status family_set_options(Session *session, uint32_t id, const FamilyOptions *options) MUST_CHECK;
+Status family_get_options(Session *session, uint32_t id, FamilyOptions *out) MUST_CHECK;
 Status family_find(Session *session, const char *name, FamilyInfo *out) MUST_CHECK; /* KVSTORE_NOTFOUND */
 Status family_info(Session *session, uint32_t id, FamilyInfo *out) MUST_CHECK;
 /* All but hidden ones, in name order; an array for memory_release. */
@@ -103,6 +113,8 @@ typedef struct KvValue {
 } KvValue;
 
 enum { KV_PUT_ALWAYS = 0, KV_PUT_IF_ABSENT = 1 };
+/* As an expiry of rows that are written: the family's default TTL, from now on. */
+#define EXPIRY_DEFAULT INT64_MIN
 /* KVSTORE_ERROR for a key of 0 or more than 65,536 bytes or a value over the limit. *inserted (may be NULL) with
  * IF_ABSENT. */
 Status kv_put(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode,

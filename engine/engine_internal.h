@@ -33,19 +33,26 @@
 
 /* ---- what versions consist of ---- */
 
-/* What a family is, for ever: its name and schema. Shared by all versions. */
+/* What a family is, for ever: its kind and schema. Shared by all versions. */
 typedef struct Family {
   _Atomic uint32_t references;
   uint32_t id;
-  uint32_t kind;  /* FAMILY_KV or FAMILY_TABLE */
-  uint32_t flags; /* FAMILY_HIDDEN */
-  char *name;
+  uint32_t kind;                /* FAMILY_KV or FAMILY_TABLE */
+  uint32_t flags;               /* FAMILY_HIDDEN */
   Schema schema;                /* tables */
   _Atomic uint64_t next_row_id; /* changed by the writer alone */
   /* What it was at the last boundary: what a flush writes. One of a later boundary does no harm there. */
   _Atomic uint64_t boundary_row_id;
   uint32_t next_column_id;
 } Family;
+
+/* What a family is called and how it behaves, from a sequence on until the next ones; they never change. */
+typedef struct FamilyTraits {
+  _Atomic uint32_t references;
+  uint64_t since;
+  FamilyOptions options;
+  char name[]; /* ends with a 0 */
+} FamilyTraits;
 
 /* One delta. Its boundary is set when it is frozen. */
 typedef struct DeltaHandle {
@@ -131,6 +138,8 @@ typedef struct FamilyState {
   Family *family;
   uint32_t era_count; /* at least 1, ascending `since` */
   Era *eras;
+  uint32_t traits_count; /* the same */
+  FamilyTraits **traits;
 } FamilyState;
 
 typedef struct Version {
@@ -321,14 +330,17 @@ DeadCache *dead_cache_create(uint32_t run_count, uint32_t delta_count);
 void dead_cache_release(DeadCache *c);
 FamilyState *family_state_retain(FamilyState *s);
 void family_state_release(FamilyState *s);
-/* A state with one era of `delta_count` and `run_count` empty layers, for the caller to fill in. */
-FamilyState *family_state_create(Family *family, uint32_t era_count);
+/* A state of so many empty eras, for the caller to fill in, with these traits. */
+FamilyState *family_state_create(Family *family, uint32_t era_count, FamilyTraits *const *traits,
+                                 uint32_t traits_count);
 Status era_allocate(Era *era, uint32_t delta_count, uint32_t run_count) MUST_CHECK;
 /* A copy of an era that shares all layers (and caches, when `same_runs_and_deltas`). */
 Status era_copy(const Era *from, Era *to) MUST_CHECK;
 void era_release(Era *era);
 /* Builds what is derived from a kv era's runs, after they were filled in. */
 Status era_finish(Era *era) MUST_CHECK;
+/* The traits that a snapshot sees. */
+const FamilyTraits *family_state_traits(const FamilyState *state, uint64_t sequence);
 /* The era that a snapshot sees, or NULL when the family does not exist there. */
 Era *family_state_era(const FamilyState *state, uint64_t sequence);
 FamilyState *version_family(const Version *v, uint32_t id);
@@ -429,9 +441,21 @@ Status apply_adopt(Store *store, uint32_t family, Bytes payload, uint64_t sequen
 Status era_renew_adopted(Era *era, bool flushed) MUST_CHECK;
 /* Takes back every change of shape from `sequence` on. */
 Status apply_forget(Store *store, uint64_t sequence) MUST_CHECK;
+/* From `sequence` on the family has the traits of the payload. */
+Status apply_family_change(Store *store, uint32_t id, Bytes payload, uint64_t sequence) MUST_CHECK;
+/* Puts a state in the place of the family's former one, in a version that becomes current. Takes the reference. */
+Status publish_with(Store *store, FamilyState *state) MUST_CHECK;
 /* The payloads of the opaque operations (docs/format.md). */
-void family_payload_write(const Family *family, Buffer *out);
-Status family_payload_read(uint32_t id, Bytes payload, Family **out) MUST_CHECK;
+void family_payload_write(const Family *family, const char *name, const FamilyOptions *options, Buffer *out);
+Status family_payload_read(uint32_t id, uint64_t since, Bytes payload, Family **out, FamilyTraits **traits) MUST_CHECK;
+
+/* ---- family_traits.c ---- */
+/* Copies; NULL when out of memory. */
+FamilyTraits *family_traits_create(const char *name, size_t name_length, const FamilyOptions *options, uint64_t since);
+FamilyTraits *family_traits_retain(FamilyTraits *t);
+void family_traits_release(FamilyTraits *t); /* NULL is allowed */
+/* What an expiry of EXPIRY_DEFAULT means in a family at a sequence; others are themselves. */
+int64_t family_expiry(Store *store, const FamilyState *state, uint64_t sequence, int64_t expiry);
 
 /* What an adopted run replaces: in other runs by position, in deltas by key. */
 typedef struct AdoptPayload {
@@ -521,6 +545,10 @@ bool store_has_frozen(Store *store);
 /* The layers of a kv era at a snapshot, newest first, in `layers` (room for `capacity`): how many, or 0 and nothing
  * when they are more than that. */
 uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint32_t capacity);
+/* The family that a snapshot finds under a name, or NULL. */
+FamilyState *family_named(const ReadPin *pin, const char *name);
+/* KVSTORE_ERROR for a name that a family cannot have. */
+Status family_check_name(const char *name) MUST_CHECK;
 Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kind, FamilyState **state,
                       Era **era) MUST_CHECK;
 int64_t store_clock(Store *store);

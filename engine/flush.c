@@ -261,14 +261,17 @@ static Status flush_table(Flush *f, const Family *family, Era *era, RunList *lis
 
 /* ---- the manifest ---- */
 
-Status manifest_family_of(const Family *family, Arena *arena, FamilyEntry *out) {
+Status manifest_family_of(const FamilyState *state, uint64_t boundary, Arena *arena, FamilyEntry *out) {
+  const Family *family = state->family;
+  const FamilyTraits *traits = family_state_traits(state, boundary);
   *out = (FamilyEntry){ 0 };
   out->id = family->id;
   out->kind = family->kind;
   out->flags = family->flags;
   out->next_row_id = atomic_load_explicit(&family->boundary_row_id, memory_order_relaxed);
   out->next_column_id = family->next_column_id;
-  out->name = arena_copy_string(arena, family->name, strlen(family->name));
+  out->options = traits->options;
+  out->name = arena_copy_string(arena, traits->name, strlen(traits->name));
   if (!out->name) return status_nomem();
   return family->schema.column_count ? schema_copy(&family->schema, &out->schema) : KVSTORE_OK;
 }
@@ -280,7 +283,7 @@ static Status flush_family(Flush *f, const FamilyState *state) {
   Status status =
     state->family->kind == FAMILY_KV ? flush_kv(f, era, &list) : flush_table(f, state->family, era, &list);
   FamilyEntry *entry = &f->draft->families[f->draft->family_count];
-  if (status == KVSTORE_OK) status = manifest_family_of(state->family, &f->draft->arena, entry);
+  if (status == KVSTORE_OK) status = manifest_family_of(state, f->boundary, &f->draft->arena, entry);
   if (status == KVSTORE_OK) {
     f->draft->family_count++;
     entry->run_count = list.count;

@@ -35,6 +35,7 @@ struct KvLoader {
   Store *store;
   KvLoader *next; /* of the session; under loaders_lock */
   Family *family;
+  int64_t default_ttl_ms; /* of the family as the load began */
   bool sorted, failed, done;
   size_t chunk_max;
 
@@ -72,7 +73,10 @@ Status kv_loader_create(Session *session, uint32_t family, const KvLoadOptions *
     return status;
   }
   status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
-  if (status == KVSTORE_OK) l->family = family_retain(state->family);
+  if (status == KVSTORE_OK) {
+    l->family = family_retain(state->family);
+    l->default_ttl_ms = family_state_traits(state, pin.sequence)->options.default_ttl_ms;
+  }
   read_unpin(session, &pin);
   if (status != KVSTORE_OK) {
     memory_release(l);
@@ -307,6 +311,7 @@ static Status empty_chunk(KvLoader *l) {
 
 static Status add_pair(KvLoader *l, Bytes key, Bytes value, int64_t expiry) {
   TRY(kv_check_pair(l->session, key, value));
+  if (expiry == EXPIRY_DEFAULT) expiry = l->default_ttl_ms ? store_clock(l->store) + l->default_ttl_ms : EXPIRY_NEVER;
   size_t bytes = ROW_HEAD_BYTES + key.length + value.length;
   size_t used = l->chunk_length + l->row_count * sizeof *l->rows;
   if (l->row_count && used + bytes > l->chunk_max) TRY(empty_chunk(l));

@@ -20,8 +20,9 @@ typedef struct KvLoadOptions {
 } KvLoadOptions;
 
 Status kv_loader_create(Session *session, uint32_t family, const KvLoadOptions *options, KvLoader **out) MUST_CHECK;
-/* Copies the pair. Of equal keys the last one wins. KVSTORE_ERROR: a bad size, a key out of the order that was
- * promised. After a failure only destroy is allowed to succeed. */
+/* Copies the pair; an expiry of EXPIRY_DEFAULT is that of the family as the load began. Of equal keys the last one
+ * wins. KVSTORE_ERROR: a bad size, a key out of the order that was promised. After a failure only destroy is allowed to
+ * succeed. */
 Status kv_loader_add(KvLoader *loader, Bytes key, Bytes value, int64_t expiry) MUST_CHECK;
 /* The caller's pair was none: the load has failed. */
 void kv_loader_fail(KvLoader *loader);

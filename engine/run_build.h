@@ -30,8 +30,8 @@ Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t le
  * of these keys die with them (VIS-6). */
 Status bulk_adopt(Store *store, FamilyState *state, Era *era, const RunList *runs, const Bytes *keys,
                   size_t key_count) MUST_CHECK;
-/* The manifest's entry of a family, without runs. */
-Status manifest_family_of(const Family *family, Arena *arena, FamilyEntry *out) MUST_CHECK;
+/* The manifest's entry of a family at a boundary, without runs. */
+Status manifest_family_of(const FamilyState *state, uint64_t boundary, Arena *arena, FamilyEntry *out) MUST_CHECK;
 
 /* Rows of one table as column runs: gathered from anywhere in key order, cut into runs as they fill. */
 typedef struct TableRunBuilder TableRunBuilder;

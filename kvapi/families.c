@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/memory.h"
 #include "kvapi/handle.h"
 #include "kvapi/names.h"
@@ -94,12 +95,25 @@ static Status family_handle(KVStore *kv, uint32_t family, Birth *birth, KVColumn
   return KVSTORE_OK;
 }
 
-static Status create_family(KVStore *kv, const char *name, KVColumnFamily **out) {
+static Status read_family_options(const KVFamilyOptions *given, FamilyOptions *out) {
+  *out = (FamilyOptions){ 0 };
+  if (!given) return KVSTORE_OK;
+  if (given->struct_size != sizeof *given)
+    return bad_argument("struct_size is not set: begin with KVSTORE_FAMILY_OPTIONS_INIT");
+  if (given->default_ttl_ms < 0 || given->default_ttl_ms > FAMILY_TTL_MAX_MS)
+    return status_fail(KVSTORE_ERROR, "a default TTL of %lld ms", (long long)given->default_ttl_ms);
+  *out = (FamilyOptions){ given->default_ttl_ms };
+  return KVSTORE_OK;
+}
+
+static Status create_family(KVStore *kv, const char *name, const KVFamilyOptions *given, KVColumnFamily **out) {
   uint32_t family = 0;
   Birth *birth = NULL;
+  FamilyOptions options;
   if (!out) return bad_argument("the place for the family is NULL");
   TRY(name_argument(name));
-  Status status = family_create(kv->session, name, FAMILY_KV, NULL, &family);
+  TRY(read_family_options(given, &options));
+  Status status = family_create_with(kv->session, name, FAMILY_KV, NULL, &options, &family);
   if (status == KVSTORE_CONSTRAINT)
     return status_context(KVSTORE_ERROR, "cannot create the family"); /* as the contract */
   TRY(status);
@@ -112,7 +126,77 @@ int kvstore_cf_create(KVStore *pKV, const char *zName, KVColumnFamily **ppCF) {
   if (ppCF) *ppCF = NULL;
   Status status = handle_enter(pKV);
   if (status != KVSTORE_OK) return handle_refuse(pKV, status);
-  return handle_leave(pKV, create_family(pKV, zName, ppCF));
+  return handle_leave(pKV, create_family(pKV, zName, NULL, ppCF));
+}
+
+int kvstore_cf_create_with(KVStore *kv, const char *name, const KVFamilyOptions *options, KVColumnFamily **family) {
+  if (family) *family = NULL;
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  return handle_leave(kv, create_family(kv, name, options, family));
+}
+
+/* ---- names and options that change ---- */
+
+static Status rename_family(KVStore *kv, const char *name, const char *new_name) {
+  uint32_t family = 0;
+  TRY(name_argument(name));
+  TRY(name_argument(new_name));
+  TRY(name_find(kv, name, FAMILY_KV, &family));
+  Status status = family_rename(kv->session, family, new_name);
+  if (status == KVSTORE_CONSTRAINT) return status_context(KVSTORE_ERROR, "cannot rename the family"); /* as create */
+  if (status == KVSTORE_OK) handle_wrote(kv);
+  return status;
+}
+
+int kvstore_cf_rename(KVStore *kv, const char *name, const char *new_name) {
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  return handle_leave(kv, rename_family(kv, name, new_name));
+}
+
+static Status enter_family(KVColumnFamily *family) {
+  if (!family || family->magic != MAGIC_FAMILY)
+    return bad_argument(family ? "this is no open family" : "the family is NULL");
+  return handle_enter(family->kv);
+}
+
+static int refuse_family(KVColumnFamily *family, Status status) {
+  return handle_refuse(family && family->magic == MAGIC_FAMILY ? family->kv : NULL, status);
+}
+
+static Status set_options(KVColumnFamily *family, const KVFamilyOptions *given) {
+  FamilyOptions options;
+  TRY(birth_check(family->birth));
+  if (!given) return bad_argument("the options are NULL");
+  TRY(read_family_options(given, &options));
+  TRY(family_set_options(family->kv->session, family->family, &options));
+  handle_wrote(family->kv);
+  return KVSTORE_OK;
+}
+
+int kvstore_cf_set_options(KVColumnFamily *family, const KVFamilyOptions *options) {
+  Status status = enter_family(family);
+  if (status != KVSTORE_OK) return refuse_family(family, status);
+  return handle_leave(family->kv, set_options(family, options));
+}
+
+static Status get_options(KVColumnFamily *family, KVFamilyOptions *out) {
+  FamilyOptions options;
+  TRY(birth_check(family->birth));
+  if (!out) return bad_argument("the place for the options is NULL");
+  if (out->struct_size != sizeof *out)
+    return bad_argument("struct_size is not set: begin with KVSTORE_FAMILY_OPTIONS_INIT");
+  *out = (KVFamilyOptions)KVSTORE_FAMILY_OPTIONS_INIT;
+  TRY(family_get_options(family->kv->session, family->family, &options));
+  out->default_ttl_ms = options.default_ttl_ms;
+  return KVSTORE_OK;
+}
+
+int kvstore_cf_get_options(KVColumnFamily *family, KVFamilyOptions *options) {
+  Status status = enter_family(family);
+  if (status != KVSTORE_OK) return refuse_family(family, status);
+  return handle_leave(family->kv, get_options(family, options));
 }
 
 static Status open_family(KVStore *kv, const char *name, KVColumnFamily **out) {

@@ -129,5 +129,7 @@ Status bad_argument(const char *what) MUST_CHECK; /* KVSTORE_ERROR: "what" */
 Status bytes_argument(const void *data, int length, const char *what, Bytes *out) MUST_CHECK;
 /* An expiry as the engine has it: 0 is never; a negative one is refused. */
 Status expiry_argument(int64_t expire_ms, int64_t *expiry) MUST_CHECK;
+/* The same of a pair: KVSTORE_EXPIRE_DEFAULT is one, too. */
+Status pair_expiry_argument(int64_t expire_ms, int64_t *expiry) MUST_CHECK;
 
 #endif

@@ -59,7 +59,7 @@ static Status add(KVBulkLoad *load, const void *key, int key_length, const void 
   int64_t expiry = EXPIRY_NEVER;
   Status status = bytes_argument(key, key_length, "key", &key_bytes);
   if (status == KVSTORE_OK) status = bytes_argument(value, value_length, "value", &value_bytes);
-  if (status == KVSTORE_OK) status = expiry_argument(expire_ms, &expiry);
+  if (status == KVSTORE_OK) status = pair_expiry_argument(expire_ms, &expiry);
   if (UNLIKELY(status != KVSTORE_OK)) {
     kv_loader_fail(load->loader);
     return status;

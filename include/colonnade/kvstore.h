@@ -84,7 +84,8 @@ typedef struct KVBulkLoad KVBulkLoad;         /* pairs on their way into a famil
 #define KVSTORE_COMPRESSION_AUTO 1 /* where a sample of what is merged saves a fifth at least */
 #define KVSTORE_COMPRESSION_ZSTD 2 /* always */
 
-#define KVSTORE_NO_TTL (-1) /* remaining time of a key that never expires */
+#define KVSTORE_NO_TTL         (-1) /* remaining time of a key that never expires */
+#define KVSTORE_EXPIRE_DEFAULT (-1) /* as expire_ms of a pair: the family's default TTL, as kvstore_put */
 
 /* ---- opening and closing ---- */
 /* Taken literally: a zeroed struct asks for JOURNAL_DELETE and SYNC_OFF. Begin with KVSTORE_CONFIG_DEFAULT. */
@@ -181,8 +182,8 @@ KVSTORE_API const char *kvstore_status_name(int code);
 
 /* ---- keys and values of the default family ---- */
 /* Inserts or replaces. Keys and values are any bytes. An empty value is legal: `nValue` 0, and `pValue` may be NULL. A
- * key that had a TTL has none afterwards. Without a transaction of its own, the call is one. KVSTORE_ERROR: a key of 0
- * or more than KVSTORE_KEY_BYTES_MAX bytes, a value over the limit. */
+ * key that had a TTL has that of its family afterwards (KVFamilyOptions), or none. Without a transaction of its own,
+ * the call is one. KVSTORE_ERROR: a key of 0 or more than KVSTORE_KEY_BYTES_MAX bytes, a value over the limit. */
 KVSTORE_API int kvstore_put(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue);
 /* The value, on the heap: give it back with kvstore_free. An empty value is KVSTORE_OK, NULL and 0. KVSTORE_NOTFOUND
  * when the key is absent or expired. */
@@ -195,7 +196,8 @@ KVSTORE_API int kvstore_exists(KVStore *pKV, const void *pKey, int nKey, int *pE
 /* ---- expiry ---- */
 /* Milliseconds since 1970-01-01 UTC. */
 KVSTORE_API int64_t kvstore_now_ms(void);
-/* As put; the key is gone from `expire_ms` on (absolute; 0: never). A time that has passed is legal. */
+/* As put; the key is gone from `expire_ms` on (absolute; 0: never, whatever the family's default;
+ * KVSTORE_EXPIRE_DEFAULT: as kvstore_put). A time that has passed is legal. */
 KVSTORE_API int kvstore_put_ttl(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue,
                                 int64_t expire_ms);
 /* As get; *pnRemaining (may be NULL) is milliseconds, or KVSTORE_NO_TTL. */
@@ -229,6 +231,23 @@ KVSTORE_API int kvstore_rollback(KVStore *pKV);
  * (kvstore_cf_exists: 0). */
 /* KVSTORE_ERROR: a bad name, or one that is taken. */
 KVSTORE_API int kvstore_cf_create(KVStore *pKV, const char *zName, KVColumnFamily **ppCF);
+/* How a family behaves. Kept in the store; changed in transactions, like data. */
+typedef struct KVFamilyOptions {
+  size_t struct_size;     /* set by KVSTORE_FAMILY_OPTIONS_INIT */
+  int64_t default_ttl_ms; /* what kvstore_cf_put gives to a pair, from the moment of the put on; 0: none */
+} KVFamilyOptions;
+#define KVSTORE_FAMILY_OPTIONS_INIT \
+  { sizeof(KVFamilyOptions), 0 }
+/* As kvstore_cf_create, with options (NULL: KVSTORE_FAMILY_OPTIONS_INIT). */
+KVSTORE_API int kvstore_cf_create_with(KVStore *kv, const char *name, const KVFamilyOptions *options,
+                                       KVColumnFamily **family);
+/* What is written from now on obeys these; what is there stays as it is. KVSTORE_NOTFOUND: it has been dropped. */
+KVSTORE_API int kvstore_cf_set_options(KVColumnFamily *family, const KVFamilyOptions *options);
+KVSTORE_API int kvstore_cf_get_options(KVColumnFamily *family, KVFamilyOptions *options);
+/* Another name for the same family, in time that does not depend on its size; open handles stay what they are. Its own
+ * name: KVSTORE_OK. KVSTORE_NOTFOUND: no such family; KVSTORE_ERROR: the default family, a bad name, or one that is
+ * taken; KVSTORE_SCHEMA: a table. */
+KVSTORE_API int kvstore_cf_rename(KVStore *kv, const char *name, const char *new_name);
 /* KVSTORE_NOTFOUND: no such family. KVSTORE_SCHEMA: the name is a table's (kvtable_open). */
 KVSTORE_API int kvstore_cf_open(KVStore *pKV, const char *zName, KVColumnFamily **ppCF);
 /* The family that the functions without cf_ work on. Always there. */
