@@ -28,6 +28,9 @@
   X(crash_adopt_before_record, "crash point: adopted runs are synced, no record yet") \
   X(crash_create_before_sync, "crash point: the first superblocks are written")       \
   X(crash_close_before_unlink, "crash point: a last close before its files go")       \
+  X(crash_truncate_before_names, "crash point: the page has let go of a settled log") \
+  X(crash_truncate_before_cut, "crash point: the superblocks name no log any more")   \
+  X(crash_truncate_after_cut, "crash point: the log's file is empty")                 \
   X(blocks_skipped, "blocks answered by their zone map without being read")           \
   X(blocks_certain, "blocks whose zone map says that every row matches")              \
   X(segments_skipped, "segments answered by the directory of their run")              \

@@ -167,7 +167,10 @@ Status family_usage(Session *session, uint32_t family, FamilyUsage *out) MUST_CH
 
 /* ---- the store ---- */
 Status session_sync(Session *session) MUST_CHECK; /* everything committed is durable when it returns */
-/* KVSTORE_BUSY inside the session's own write transaction. Outputs (may be NULL): log bytes before, bytes settled. */
+/* Puts what the log holds into the file. PASSIVE waits for no writer; FULL and RESTART wait for one until the busy
+ * timeout ends (KVSTORE_BUSY); TRUNCATE then cuts the log's file to nothing, and the next write makes a new log.
+ * KVSTORE_BUSY inside the session's own write transaction. Outputs (may be NULL): bytes in the log, and how many of
+ * them are settled now; 0 and 0 where the log was cut. */
 Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) MUST_CHECK;
 /* Does what background work there is: flushes what is frozen, compacts what is due, resolves. */
 Status session_maintain(Session *session) MUST_CHECK;

@@ -357,7 +357,7 @@ Status generation_adopt(Store *store, Manifest *manifest) MUST_CHECK;
 /* Takes what the file holds, whatever the page says of it yet; when the log that this process would need is gone, in
  * place of all that it knows. Apply lock held. */
 Status generation_follow_newest(Store *store) MUST_CHECK;
-/* Takes a newer generation that another process published. */
+/* Takes a newer generation that another process published, and the log that the page names. */
 Status generation_follow(Store *store) MUST_CHECK;
 /* The same for who holds maintenance; gives maintenance back on a failure. */
 Status generation_follow_if_behind(Store *store) MUST_CHECK;
@@ -391,12 +391,17 @@ Status space_measure(Store *store) MUST_CHECK;
 bool generation_pinned(Store *store, uint64_t birth, uint64_t death);
 
 /* ---- apply.c ---- */
-/* Applies the log up to `end`. Takes the apply lock. */
-Status store_apply(Store *store, uint64_t end) MUST_CHECK;
+/* Applies the log, whichever the page names by now, to its end. Takes the apply lock. */
+Status store_apply(Store *store) MUST_CHECK;
 /* One record, apply lock held. */
 Status store_apply_record(Store *store, const WalRecord *record) MUST_CHECK;
-/* Opens the log that the page names, unless it is open. Apply lock held. */
-Status log_attach(Store *store) MUST_CHECK;
+/* Takes the log that the page names in place of the one that is open, if that is another: what a log held that the page
+ * does not name any more is in the file. Apply lock held. */
+Status log_follow(Store *store) MUST_CHECK;
+/* Lets go of the log that is open: all that it held is in the file. Apply lock held. */
+void log_detach(Store *store);
+/* Is the log that this process has open the page's? */
+bool log_is_current(Store *store);
 /* Makes the log and names it in both superblocks, at the first write of a store's life (LOG-1). */
 Status log_create(Store *store) MUST_CHECK;
 /* Replays the log from the manifest's point. */
@@ -444,6 +449,10 @@ Status write_begin(Session *session) MUST_CHECK;
 /* Inside a statement: pins the current version and sees all that is committed, synced or not, and the transaction's
  * own. */
 Status write_pin(Session *session, ReadPin *pin) MUST_CHECK;
+/* Takes the write word for work on the log itself, and the session's lock: nobody writes until writers_go. The log is
+ * applied to its end. KVSTORE_BUSY when the session has a transaction, or the busy timeout ends. */
+Status writers_stop(Session *session) MUST_CHECK;
+Status writers_go(Session *session) MUST_CHECK;
 /* write_begin without waiting for anything: KVSTORE_BUSY when it would. */
 Status write_try_begin(Session *session) MUST_CHECK;
 /* Remembers a family's next row id, to be taken back. */

@@ -341,10 +341,17 @@ static Status start_over(Store *store, Manifest *manifest) {
   return status;
 }
 
+/* Does the manifest hold records that this process has not applied? A log that is not the page's any more has been
+ * taken into the file whole, its last boundary included, which may not have been applied here. */
+static bool is_behind(Store *store, const Manifest *manifest) {
+  if (!log_is_current(store)) return true;
+  if (store->wal && manifest->log_id == wal_log_id(store->wal))
+    return store->applied.position < manifest->replay.position;
+  return store->applied.sequence < manifest->replay.sequence;
+}
+
 static Status follow_to(Store *store, Manifest *manifest) {
-  bool behind =
-    store->wal && manifest->log_id == wal_log_id(store->wal) && store->applied.position < manifest->replay.position;
-  return behind ? start_over(store, manifest) : generation_adopt(store, manifest);
+  return is_behind(store, manifest) ? start_over(store, manifest) : generation_adopt(store, manifest);
 }
 
 static Status newest_generation(Store *store, uint64_t *out) {
@@ -373,7 +380,6 @@ static Status follow_pinning(Store *store, SharedSlot *slot) {
 }
 
 Status generation_follow_newest(Store *store) {
-  TRY(log_attach(store));
   SharedSlot *slot = shared_slot_take(store->page, store->process);
   Status status = follow_pinning(store, slot);
   if (slot) shared_slot_give(slot);
@@ -382,8 +388,8 @@ Status generation_follow_newest(Store *store) {
 
 static Status follow_locked(Store *store) {
   const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
-  return current->manifest->generation < shared_load(&store->page->generation) ? generation_follow_newest(store)
-                                                                               : KVSTORE_OK;
+  if (current->manifest->generation < shared_load(&store->page->generation)) TRY(generation_follow_newest(store));
+  return log_follow(store);
 }
 
 Status generation_follow(Store *store) {

@@ -20,13 +20,16 @@ static Status inherit(Store *store, uint64_t word) {
   if (status == KVSTORE_OK && newest->generation > shared_load(&page->generation)) {
     shared_raise(&page->visible, newest->replay.sequence - 1);
     mutex_lock(&store->apply_lock);
-    status = generation_adopt(store, newest);
+    status = generation_follow_newest(store);
     if (status == KVSTORE_OK) generation_show(store, newest);
     mutex_unlock(&store->apply_lock);
   }
   manifest_release(newest);
-  if (status != KVSTORE_OK) maintenance_give(store);
-  return status;
+  if (status != KVSTORE_OK) {
+    maintenance_give(store);
+    return status;
+  }
+  return generation_follow_if_behind(store);
 }
 
 Status maintenance_take(Store *store, bool wait) {
@@ -58,7 +61,7 @@ void maintenance_give(Store *store) {
 
 bool store_has_frozen(Store *store) {
   mutex_lock(&store->apply_lock);
-  bool frozen = store->frozen.position > shared_load(&store->page->start);
+  bool frozen = store->wal && log_is_current(store) && store->frozen.position > shared_load(&store->page->start);
   mutex_unlock(&store->apply_lock);
   return frozen;
 }

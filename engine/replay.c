@@ -136,25 +136,34 @@ static Status apply_next(Store *store, uint64_t end) {
 
 /* What lies below the log's start may be overwritten while it is read: whoever finds that it has passed takes the
  * manifest that holds those records instead (LOG-6). */
-static Status apply_to(Store *store, uint64_t end) {
-  while (store->applied.position < end) {
-    WalCursor before = store->applied;
-    Status status = apply_next(store, end);
-    if (UNLIKELY(shared_load(&store->page->start) > before.position)) {
-      if (status == KVSTORE_OK) continue; /* the record was whole */
-      status = generation_follow_newest(store);
-      if (status == KVSTORE_OK && store->applied.position <= before.position)
-        status = status_fail(KVSTORE_CORRUPT, "the log begins behind what the newest manifest holds");
-    }
-    TRY(status);
-  }
+static Status apply_one(Store *store, uint64_t end) {
+  WalCursor before = store->applied;
+  Status status = apply_next(store, end);
+  if (LIKELY(status == KVSTORE_OK) || !log_is_current(store)) return KVSTORE_OK; /* it was whole, or the log is gone */
+  if (shared_load(&store->page->start) <= before.position) return status;
+  TRY(generation_follow_newest(store));
+  if (log_is_current(store) && store->applied.position <= before.position)
+    return status_fail(KVSTORE_CORRUPT, "the log begins behind what the newest manifest holds");
   return KVSTORE_OK;
 }
 
-Status store_apply(Store *store, uint64_t end) {
+/* The end that is loaded before the log is found to be the page's is that of this log: who ends a log takes its id out
+ * of the page first, who makes one puts its id in last. */
+static Status apply_all(Store *store) {
+  for (;;) {
+    uint64_t end = shared_load(&store->page->end);
+    if (UNLIKELY(!log_is_current(store))) {
+      TRY(log_follow(store));
+      continue;
+    }
+    if (!store->wal || store->applied.position >= end) return KVSTORE_OK;
+    TRY(apply_one(store, end));
+  }
+}
+
+Status store_apply(Store *store) {
   mutex_lock(&store->apply_lock);
-  Status status = store->wal ? KVSTORE_OK : log_attach(store);
-  if (status == KVSTORE_OK && store->wal) status = apply_to(store, end);
+  Status status = apply_all(store);
   mutex_unlock(&store->apply_lock);
   return status;
 }

@@ -258,36 +258,6 @@ Status family_drop(Session *session, uint32_t id) {
 
 Status family_clear(Session *session, uint32_t id) { return end_family(session, id, false); }
 
-/* ---- checkpoints ---- */
-
-Status session_maintain(Session *session) { return session->store->wal ? maintenance_run(session->store) : KVSTORE_OK; }
-
-Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) {
-  Store *store = session->store;
-  if (session_transaction(session) == 2)
-    return status_fail(KVSTORE_BUSY, "a checkpoint cannot run inside a write transaction");
-  if (mode < CHECKPOINT_PASSIVE || mode > CHECKPOINT_TRUNCATE)
-    return status_fail(KVSTORE_ERROR, "no such checkpoint mode: %d", mode);
-  if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
-  uint64_t before = 0, start = shared_load(&store->page->start);
-  if (shared_load(&store->page->log_id)) {
-    before = shared_load(&store->page->end) - start;
-    /* passive: what a writer keeps open stays in the log, and what is frozen already is settled all the same */
-    Status status = mode == CHECKPOINT_PASSIVE ? write_try_begin(session) : write_begin(session);
-    if (status == KVSTORE_OK) {
-      before = shared_load(&store->page->end) - start;
-      if (shared_load(&store->page->end) > store->frozen.position) status = boundary_append(store);
-      TRY(write_end(session, status));
-    } else if (mode != CHECKPOINT_PASSIVE || status != KVSTORE_BUSY) {
-      return status;
-    }
-    TRY(maintenance_run(store));
-  }
-  if (log_bytes) *log_bytes = before;
-  if (settled_bytes) *settled_bytes = shared_load(&store->page->start) - start;
-  return KVSTORE_OK;
-}
-
 /* ---- telling about the store ---- */
 
 Status session_info(Session *session, StoreInfo *out) {
@@ -296,11 +266,15 @@ Status session_info(Session *session, StoreInfo *out) {
   OsStat stat;
   TRY(os_stat_file(store->file.file, &stat));
   TRY(read_pin(session, &pin));
+  mutex_lock(&store->apply_lock);
+  uint64_t log_bytes = store->wal ? wal_capacity(store->wal) : 0;
+  mutex_unlock(&store->apply_lock);
+  uint64_t start = shared_load(&store->page->start), end = shared_load(&store->page->end);
   *out = (StoreInfo){ .generation = pin.version->manifest->generation,
                       .sequence = pin.sequence,
                       .file_bytes = stat.size,
-                      .log_bytes = store->wal ? wal_capacity(store->wal) : 0,
-                      .log_bytes_used = shared_load(&store->page->end) - shared_load(&store->page->start),
+                      .log_bytes = log_bytes,
+                      .log_bytes_used = end > start ? end - start : 0,
                       .format = FORMAT_NUMBER };
   const Manifest *m = pin.version->manifest;
   for (uint32_t f = 0; f < m->family_count; f++)

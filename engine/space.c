@@ -75,7 +75,7 @@ static Status used_ranges(Store *store, UsedRanges *used) {
   add_range(used, 0, SUPERBLOCK_COUNT * PAGE_BYTES);
   add_reservations(used, store->page);
   TRY(generation_follow(store));
-  TRY(store_apply(store, shared_load(&store->page->end)));
+  TRY(store_apply(store));
   Version *v = version_keep(store);
   add_version(used, store, v);
   version_let_go(store, v);

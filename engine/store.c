@@ -154,19 +154,53 @@ static Status open_log(Store *store, uint64_t log_id) {
   return KVSTORE_OK;
 }
 
-Status log_attach(Store *store) {
-  if (store->wal) return KVSTORE_OK;
-  uint64_t log_id = shared_load(&store->page->log_id);
-  if (!log_id) return KVSTORE_OK;
+bool log_is_current(Store *store) {
+  return shared_load(&store->page->log_id) == (store->wal ? wal_log_id(store->wal) : 0);
+}
+
+void log_detach(Store *store) {
+  atomic_store_explicit(&store->log_ready, false, memory_order_release);
+  wal_close(store->wal);
+  store->wal = NULL;
+  wal_window_release(&store->window);
+}
+
+/* What the log's records join on to is the newest generation, or one of this very log. */
+static Status log_attach(Store *store, uint64_t log_id) {
+  if (manifest_of(store)->generation < shared_load(&store->page->generation)) TRY(generation_follow_newest(store));
   TRY(open_log(store, log_id));
   store->applied = store->frozen = replay_start(store, manifest_of(store));
   atomic_store_explicit(&store->log_ready, true, memory_order_release);
   return KVSTORE_OK;
 }
 
+Status log_follow(Store *store) {
+  while (!log_is_current(store)) {
+    if (store->wal) {
+      TRY(generation_follow_newest(store));
+      log_detach(store);
+    }
+    uint64_t log_id = shared_load(&store->page->log_id);
+    Status status = log_id ? log_attach(store, log_id) : KVSTORE_OK;
+    if (status != KVSTORE_OK && shared_load(&store->page->log_id) == log_id) return status;
+  }
+  return KVSTORE_OK;
+}
+
+/* A process may have died between taking a log out of the page and out of the superblocks: what they name must stay as
+ * it is until they name it no more. */
+static Status name_no_log(Store *store) {
+  Superblock superblock;
+  uint32_t page;
+  SuperblockState state;
+  TRY(superblock_read(store->file.file, &superblock, &page, &state));
+  return superblock.log_id ? superblocks_name_log(store, 0) : KVSTORE_OK;
+}
+
 static Status make_log(Store *store) {
   SharedPage *page = store->page;
   TRY(open_log_file(store, OS_OPEN_CREATE));
+  TRY(name_no_log(store));
   Wal *wal = NULL;
   TRY(wal_create(store->log_file, 0, store->log_bytes, manifest_of(store)->generation, &wal));
   Status status = os_sync_directory(store->os, store->log_path);
@@ -178,14 +212,14 @@ static Status make_log(Store *store) {
     wal_close(wal);
     return status;
   }
-  mutex_lock(&store->apply_lock);
+  mutex_lock(&store->apply_lock); /* the page and this process have it at once */
   store->wal = wal;
   store->applied = store->frozen = wal_first(wal, store->applied.sequence);
-  mutex_unlock(&store->apply_lock);
   shared_store(&page->start, store->applied.position);
   shared_store(&page->end, store->applied.position);
   shared_store(&page->synced, store->applied.position);
   shared_store(&page->log_id, wal_log_id(wal));
+  mutex_unlock(&store->apply_lock);
   atomic_store_explicit(&store->log_ready, true, memory_order_release);
   return KVSTORE_OK;
 }
@@ -193,16 +227,11 @@ static Status make_log(Store *store) {
 Status log_create(Store *store) {
   if (LIKELY(atomic_load_explicit(&store->log_ready, memory_order_acquire))) return KVSTORE_OK;
   TRY(maintenance_take(store, true));
-  Status status;
-  if (shared_load(&store->page->log_id)) {
-    mutex_lock(&store->apply_lock);
-    status = log_attach(store);
-    mutex_unlock(&store->apply_lock);
-  } else if (shared_load(&store->page->failed)) {
+  Status status = KVSTORE_OK;
+  if (shared_load(&store->page->failed))
     status = status_fail(KVSTORE_IO, "a write has failed: nothing is written until every process has closed the store");
-  } else {
+  else if (!shared_load(&store->page->log_id)) /* else another process made it, and it is open by now */
     status = make_log(store);
-  }
   maintenance_give(store);
   return status;
 }
@@ -312,13 +341,10 @@ static Status begin_log_anew(Store *store) {
   if (status == KVSTORE_OK) status = maintenance_flush(store);
   TRY(status);
   TRY(superblocks_name_log(store, 0));
-  wal_close(store->wal);
+  log_detach(store);
   os_close(store->log_file);
-  store->wal = NULL;
   store->log_file = NULL;
   store->log_is_spent = false;
-  wal_window_release(&store->window);
-  atomic_store_explicit(&store->log_ready, false, memory_order_release);
   shared_store(&store->page->log_id, 0);
   shared_store(&store->page->start, 0);
   shared_store(&store->page->end, 0);
@@ -377,11 +403,10 @@ static Status open_joining(Store *store) {
   if (!shared_page_fits(store->page, store->store_id))
     return status_fail(KVSTORE_PROTOCOL, "%s is not ready", store->page_path);
   TRY(take_number(store));
-  TRY(load_version(store));
   mutex_lock(&store->apply_lock);
-  Status status = log_attach(store);
+  Status status = generation_follow_newest(store);
   mutex_unlock(&store->apply_lock);
-  return status == KVSTORE_OK ? store_apply(store, shared_load(&store->page->end)) : status;
+  return status == KVSTORE_OK ? store_apply(store) : status;
 }
 
 static void wait_a_millisecond(void) {
@@ -572,11 +597,12 @@ void store_share(Store *store) {
 static Status settle(Store *store) {
   if (shared_load(&store->page->failed))
     return status_fail(KVSTORE_IO, "a write has failed: what the log holds stays in the log");
-  if (!store->wal) return KVSTORE_OK;
+  if (!shared_load(&store->page->log_id)) return KVSTORE_OK;
   bool died;
   TRY(shared_mutex_lock(&store->page->mutex, &died));
-  Status status = store_apply(store, shared_load(&store->page->end));
-  if (status == KVSTORE_OK && shared_load(&store->page->end) > store->frozen.position) status = boundary_append(store);
+  Status status = store_apply(store);
+  if (status == KVSTORE_OK && store->wal && shared_load(&store->page->end) > store->frozen.position)
+    status = boundary_append(store);
   shared_mutex_unlock(&store->page->mutex);
   return status == KVSTORE_OK && store_has_frozen(store) ? maintenance_flush(store) : status;
 }

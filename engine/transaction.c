@@ -60,9 +60,9 @@ static Status lock_for_writing(Session *session) {
   Store *store = session->store;
   SharedPage *page = store->page;
   uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)session->options.busy_timeout_ms * 1000000;
-  TRY(log_create(store));
   for (;;) {
     bool died;
+    TRY(log_create(store));
     TRY(shared_mutex_lock(&page->mutex, &died));
     Status status = KVSTORE_OK;
     if (UNLIKELY(shared_load(&page->write_word))) {
@@ -72,7 +72,11 @@ static Status lock_for_writing(Session *session) {
     }
     if (UNLIKELY(shared_load(&page->failed)))
       status = status_fail(KVSTORE_IO, "a sync failed: nothing is written until every process has closed the store");
-    if (status == KVSTORE_OK) status = store_apply(store, shared_load(&page->end));
+    if (status == KVSTORE_OK) status = store_apply(store);
+    if (status == KVSTORE_OK && UNLIKELY(!store->wal)) { /* it has been cut, and is made anew */
+      shared_mutex_unlock(&page->mutex);
+      continue;
+    }
     if (status == KVSTORE_OK && UNLIKELY(!log_has_room(store))) {
       COUNT(log_self_checkpoints);
       if (shared_load(&page->end) > store->frozen.position) status = boundary_append(store);
@@ -311,7 +315,8 @@ Status log_sync_to(Store *store, uint64_t position) {
     status = status_fail(KVSTORE_IO, "a sync failed: nothing is acknowledged until every process has closed the store");
   } else {
     uint64_t end = shared_load(&page->end);
-    status = wal_sync(store->wal);
+    status = os_sync(store->log_file); /* whichever log lies in it by now: what a former one held is in the file */
+    COUNT(log_syncs);
     if (status == KVSTORE_OK)
       shared_raise(&page->synced, end);
     else
@@ -438,8 +443,8 @@ Status write_try_begin(Session *session) {
     mutex_unlock(&session->lock);
     return KVSTORE_BUSY;
   }
-  if (shared_load(&store->page->write_word) || shared_load(&store->page->failed) ||
-      store_apply(store, shared_load(&store->page->end)) != KVSTORE_OK || !store->wal || !log_has_room(store)) {
+  if (shared_load(&store->page->write_word) || shared_load(&store->page->failed) || store_apply(store) != KVSTORE_OK ||
+      !store->wal || !log_has_room(store)) {
     shared_mutex_unlock(&store->page->mutex);
     mutex_unlock(&session->lock);
     return KVSTORE_BUSY;
@@ -509,6 +514,23 @@ static Status begin_reading(Session *session) {
   return status;
 }
 
+Status writers_stop(Session *session) {
+  mutex_lock(&session->lock);
+  Status status = atomic_load_explicit(&session->transaction, memory_order_relaxed)
+                    ? status_fail(KVSTORE_BUSY, "the handle has a transaction open")
+                    : begin_writing(session);
+  if (status != KVSTORE_OK) mutex_unlock(&session->lock);
+  return status;
+}
+
+static Status end_writing(Session *session, bool commit);
+
+Status writers_go(Session *session) {
+  Status status = end_writing(session, false);
+  mutex_unlock(&session->lock);
+  return status;
+}
+
 Status session_begin(Session *session, bool write) {
   mutex_lock(&session->lock);
   Status status;
@@ -568,10 +590,11 @@ Status session_sync(Session *session) {
   Store *store = session->store;
   if (session->store->reader_only || !shared_load(&store->page->log_id)) return KVSTORE_OK;
   mutex_lock(&store->apply_lock);
-  Status status = log_attach(store);
+  Status status = log_follow(store);
   mutex_unlock(&store->apply_lock);
   TRY(status);
   uint64_t last = atomic_load_explicit(&store->applied_sequence, memory_order_acquire);
+  if (!store->log_file) return KVSTORE_OK; /* this process never had a log, and there is none any more */
   TRY(log_sync_to(store, shared_load(&store->page->end)));
   shared_raise(&store->page->visible, last);
   return KVSTORE_OK;

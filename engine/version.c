@@ -193,7 +193,7 @@ Status read_pin(Session *session, ReadPin *pin) {
     pin->sequence = shared_load(&store->page->visible);
     if (UNLIKELY(atomic_load_explicit(&store->applied_sequence, memory_order_acquire) < pin->sequence)) {
       unpin(store, pin);
-      TRY(store_apply(store, shared_load(&store->page->end)));
+      TRY(store_apply(store));
       continue;
     }
     /* What changed the shape of the store up to this sequence was published before the sequence was: look again. */

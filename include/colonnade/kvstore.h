@@ -293,8 +293,10 @@ KVSTORE_API int kvstore_sync(KVStore *pKV);
 /* Verifies everything that can be: superblocks, manifest, checksums, every structure. On KVSTORE_CORRUPT *pzErrMsg (may
  * be NULL) says what, to be given back with kvstore_free; else it is NULL. */
 KVSTORE_API int kvstore_integrity_check(KVStore *pKV, char **pzErrMsg);
-/* Moves what the log holds into the file. `mode`: KVSTORE_CHECKPOINT_*. *pnLog and *pnCkpt (may be NULL) are pages of
- * 4,096 bytes: in the log before, and settled. KVSTORE_BUSY inside the handle's own write transaction. */
+/* Moves what the log holds into the file. `mode`: PASSIVE waits for no writer and leaves what one keeps open; FULL and
+ * RESTART wait for writers as long as the busy timeout says (KVSTORE_BUSY); TRUNCATE then cuts the log's file to 0
+ * bytes, and the next write begins another. *pnLog and *pnCkpt (may be NULL) are pages of 4,096 bytes: in the log, and
+ * how many of them are settled now; 0 and 0 behind TRUNCATE. KVSTORE_BUSY inside the handle's own write transaction. */
 KVSTORE_API int kvstore_checkpoint(KVStore *pKV, int mode, int *pnLog, int *pnCkpt);
 /* Does the background work there is: flushes, merges of runs, resolving; for stores opened with background_off, and
  * before a measurement. */

@@ -107,7 +107,7 @@ static Session *disturb(const Life *life, Session *session, uint64_t *random) {
   uint64_t what = test_random_below(random, 100);
   Status status = KVSTORE_OK;
   if (what < 8)
-    status = session_checkpoint(session, CHECKPOINT_FULL, NULL, NULL);
+    status = session_checkpoint(session, (int)test_random_below(random, 4), NULL, NULL);
   else if (what < 11)
     status = session_maintain(session);
   else if (what < 13)

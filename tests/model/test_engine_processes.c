@@ -499,12 +499,146 @@ TEST(engine_processes, two_flush_and_compact_by_turns) {
   CHECK_OK(session_close(s));
 }
 
+/* ---- who cuts the log ---- */
+
+static void play_writer_of_one(const char *path) {
+  Session *s = opened(path);
+  while (next_turn()) {
+    put_number(s, "child", get_number(s, "parent"));
+    upsert(s, 0, 10, get_number(s, "parent"));
+    turn_done();
+  }
+  CHECK_OK(session_close(s));
+}
+
+static void check_totals(Session *s, uint64_t expected_rows, int64_t expected_sum) {
+  uint64_t rows;
+  int64_t sum;
+  totals(s, &rows, &sum);
+  CHECK_INT(rows, expected_rows);
+  CHECK_INT(sum, expected_sum);
+}
+
+/* By turns each writes and cuts the log under the other, which has applied all, some or nothing of it. */
+TEST(engine_processes, a_log_that_is_cut_under_others_is_followed_by_the_next) {
+  const char *path = store_path();
+  Session *s = opened(path);
+  table_of(s);
+  Child busy = start("writer_of_one", path), idle = start("writer_of_one", path);
+  for (int64_t n = 1; n <= (int64_t)test_scaled(60); n++) {
+    put_number(s, "parent", n);
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
+    if (n % 3) put_number(s, "parent", n + 1000);
+    turn(n % 7 ? &busy : &idle);
+    if (n % 4 == 0) CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
+    CHECK_INT(get_number(s, "child"), n % 3 ? n + 1000 : n);
+    check_totals(s, 10, 10 * (n % 3 ? n + 1000 : n));
+  }
+  finish(&busy);
+  finish(&idle);
+  char *why = NULL;
+  CHECK_OK(session_check(s, &why));
+  CHECK_OK(session_close(s));
+}
+
+enum { CUT_ROUNDS = 50 };
+
+static void play_cutter(const char *path) {
+  Session *s = opened(path);
+  CHECK(next_turn());
+  uint64_t rounds = test_scaled(CUT_ROUNDS);
+  for (uint64_t i = 0; i < rounds; i++) {
+    CHECK_OK(session_begin(s, true));
+    put_number(s, "counter", get_number(s, "counter") + 1);
+    CHECK_OK(session_commit(s));
+    if (i % 5 == 0) CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
+  }
+  turn_done();
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_processes, nothing_is_lost_while_several_cut_the_log) {
+  const char *path = store_path();
+  Session *s = opened(path);
+  put_number(s, "counter", 0);
+  Child children[3] = { start("cutter", path), start("cutter", path), start("count", path) };
+  for (int i = 0; i < 3; i++) give_turn(&children[i]);
+  for (int i = 0; i < 3; i++) wait_for_turn(&children[i]);
+  CHECK_INT(get_number(s, "counter"), 2 * test_scaled(CUT_ROUNDS) + test_scaled(COUNT_ROUNDS));
+  for (int i = 0; i < 3; i++) finish(&children[i]);
+  CHECK_OK(session_close(s));
+  s = opened(path);
+  CHECK_INT(get_number(s, "counter"), 2 * test_scaled(CUT_ROUNDS) + test_scaled(COUNT_ROUNDS));
+  CHECK_OK(session_close(s));
+}
+
+/* Who never looked at the log that another process made must not throw it away. */
+TEST(engine_processes, the_last_close_settles_a_log_that_it_never_read) {
+  const char *path = store_path();
+  Session *s = opened(path);
+  Child child = start("last_words", path);
+  turn(&child);
+  turn(&child); /* it writes */
+  murder(&child);
+  CHECK_OK(session_close(s));
+  s = opened(path);
+  CHECK_INT(get_number(s, "last words"), 1);
+  CHECK_OK(session_close(s));
+}
+
+static void die_before_names(Counter which, uint64_t hits) {
+  (void)hits;
+  if (strcmp(counter_name(which), getenv("COLONNADE_TEST_POINT")) == 0) kill(getpid(), SIGKILL);
+}
+
+static void play_dying_cutter(const char *path) {
+  Session *s = opened(path);
+  CHECK(next_turn());
+  put_number(s, "child", 1);
+  counter_hook_set(die_before_names);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
+  _exit(97); /* it should be dead */
+}
+
+TEST(engine_processes, a_log_half_cut_by_who_died_is_made_anew) {
+  static const char *const points[] = { "crash_truncate_before_names", "crash_truncate_before_cut",
+                                        "crash_truncate_after_cut" };
+  const char *path = store_path();
+  Session *s = opened(path);
+  for (int64_t i = 0; i < 3; i++) {
+    put_number(s, "parent", i);
+    setenv("COLONNADE_TEST_POINT", points[i], 1);
+    Child child = start("dying_cutter", path);
+    give_turn(&child);
+    int how;
+    CHECK_INT(waitpid(child.process, &how, 0), child.process);
+    CHECK(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    close(child.to);
+    close(child.from);
+    CHECK_INT(get_number(s, "child"), 1);
+    CHECK_INT(get_number(s, "parent"), i);
+    put_number(s, "child", 2);
+    CHECK_INT(get_number(s, "child"), 2);
+  }
+  CHECK_OK(session_close(s));
+  s = opened(path);
+  CHECK_INT(get_number(s, "child"), 2);
+  CHECK_OK(session_close(s));
+}
+
 /* ---- the roles ---- */
 
 static const Role roles[] = {
-  { "echo", play_echo },       { "count", play_count },           { "holder", play_holder },
-  { "visitor", play_visitor }, { "last_words", play_last_words }, { "flusher", play_flusher },
-  { "walker", play_walker }
+  { "echo", play_echo },
+  { "count", play_count },
+  { "holder", play_holder },
+  { "visitor", play_visitor },
+  { "last_words", play_last_words },
+  { "flusher", play_flusher },
+  { "writer_of_one", play_writer_of_one },
+  { "cutter", play_cutter },
+  { "dying_cutter", play_dying_cutter },
+  { "walker", play_walker },
 };
 
 /* Before main: a child never becomes a test program. */
