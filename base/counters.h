@@ -30,6 +30,11 @@
   X(crash_close_before_unlink, "crash point: a last close before its files go")       \
   X(crash_truncate_before_names, "crash point: the page has let go of a settled log") \
   X(crash_truncate_before_cut, "crash point: the superblocks name no log any more")   \
+  X(crash_vacuum_before_publish, "crash point: a vacuum has copied extents down")     \
+  X(crash_vacuum_before_cut, "crash point: a vacuum is about to cut the file")        \
+  X(crash_backup_before_sync, "crash point: a backup is copied, not yet synced")      \
+  X(crash_backup_before_rename, "crash point: a backup is synced beside its target")  \
+  X(crash_backup_after_rename, "crash point: a backup has its name")                  \
   X(crash_truncate_after_cut, "crash point: the log's file is empty")                 \
   X(blocks_skipped, "blocks answered by their zone map without being read")           \
   X(blocks_certain, "blocks whose zone map says that every row matches")              \
@@ -51,6 +56,9 @@
   X(flushes_into_level, "kv flushes of keys that no run had, as runs of the level")   \
   X(flushes, "deltas written as runs")                                                \
   X(compactions, "merges of runs published")                                          \
+  X(vacuums, "vacuums that ended well")                                               \
+  X(extents_moved, "extents that a vacuum moved down")                                \
+  X(backups, "backups that ended well")                                               \
   X(adopted_runs, "runs that a record adopted")                                       \
   X(resolved_keys, "delta rows whose locator was looked up")                          \
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")        \

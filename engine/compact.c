@@ -19,11 +19,26 @@ typedef struct Compaction {
   Manifest *draft;
   SpaceJob *job;
   int64_t expired_before;
+  bool thorough; /* not what pays, but whatever holds a dead or long expired row */
 } Compaction;
 
 /* ---- kv families ---- */
 
-static bool kv_is_due(const Era *era) { return era->run_count - era->disjoint_count > OVERLAPPING_MAX; }
+/* A row is dead when a newer one of its key lies in another run, or when it is a tombstone. */
+static bool kv_has_waste(const Compaction *c, const Era *era) {
+  uint32_t overlapping = era->run_count - era->disjoint_count;
+  if (overlapping + (era->disjoint_count > 0) > 1) return true;
+  for (uint32_t i = 0; i < era->run_count; i++) {
+    const RowRunSummary *s = row_run_summary(era->runs[i].run->rows);
+    if (s->tombstone_count || (s->expiring_count && s->expiry_min < c->expired_before)) return true;
+  }
+  return false;
+}
+
+static bool kv_is_due(const Compaction *c, const Era *era) {
+  if (c->thorough) return kv_has_waste(c, era);
+  return era->run_count - era->disjoint_count > OVERLAPPING_MAX;
+}
 
 static Status merge_kv(Compaction *c, const Era *era, RunList *list) {
   uint32_t overlapping = era->run_count - era->disjoint_count;
@@ -57,8 +72,19 @@ static uint64_t live_rows(const RunLayer *layer) {
   return layer->run->entry.row_count - deleted_set_count(layer->deleted);
 }
 
+static bool choose_wasteful(const Compaction *c, const Era *era, bool *chosen) {
+  bool any = false;
+  for (uint32_t i = 0; i < era->run_count; i++) {
+    const RunLayer *layer = &era->runs[i];
+    chosen[i] = deleted_set_count(layer->deleted) || layer->run->columns->expiry_min < c->expired_before;
+    any |= chosen[i];
+  }
+  return any;
+}
+
 /* Marks the runs that are merged next: the lowest tier with enough of them, else one that is mostly dead. */
-static bool choose_table_inputs(const Era *era, bool *chosen) {
+static bool choose_table_inputs(const Compaction *c, const Era *era, bool *chosen) {
+  if (c->thorough) return choose_wasteful(c, era, chosen);
   uint32_t in_tier[TIERS] = { 0 };
   for (uint32_t i = 0; i < era->run_count; i++) in_tier[tier_of(live_rows(&era->runs[i]))]++;
   uint64_t rows = 0;
@@ -79,9 +105,9 @@ static bool choose_table_inputs(const Era *era, bool *chosen) {
   return false;
 }
 
-static bool table_is_due(const Era *era) {
+static bool table_is_due(const Compaction *c, const Era *era) {
   bool *chosen = memory_allocate_zeroed(era->run_count + 1);
-  bool due = chosen && choose_table_inputs(era, chosen);
+  bool due = chosen && choose_table_inputs(c, era, chosen);
   memory_release(chosen);
   return due;
 }
@@ -142,7 +168,7 @@ static Status compact_family(Compaction *c, const FamilyState *state, FamilyEntr
   } else {
     bool *chosen = memory_allocate_zeroed(era->run_count + 1);
     if (!chosen) return status_nomem();
-    choose_table_inputs(era, chosen);
+    choose_table_inputs(c, era, chosen);
     status = merge_table(c, state->family, era, chosen, &list);
     for (uint32_t i = 0; i < era->run_count && status == KVSTORE_OK; i++)
       if (!chosen[i]) status = run_list_add(&list, &era->runs[i].run->entry);
@@ -184,42 +210,46 @@ static Status draft_with(Compaction *c, const FamilyState *state) {
   return generation_publish(c->store, c->draft, c->job);
 }
 
-static const FamilyState *family_due(const Version *v) {
+static const FamilyState *family_due(const Compaction *c, const Version *v) {
   for (uint32_t i = 0; i < v->family_count; i++) {
     const FamilyState *state = v->families[i];
     const Era *era = &state->eras[0];
     if (state->era_count != 1 || era->dropped || has_adopted(era) || !manifest_family(v->manifest, state->family->id))
       continue;
-    if (state->family->kind == FAMILY_KV ? kv_is_due(era) : table_is_due(era)) return state;
+    if (state->family->kind == FAMILY_KV ? kv_is_due(c, era) : table_is_due(c, era)) return state;
   }
   return NULL;
 }
 
-Status compact_once(Store *store, bool *compacted) {
+static Status compact(Compaction *c, bool *compacted) {
+  Store *store = c->store;
   *compacted = false;
-  mutex_lock(&store->versions_lock);
-  Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
-  atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
-  mutex_unlock(&store->versions_lock);
+  c->version = version_keep(store);
   Status status = KVSTORE_OK;
-  const FamilyState *state = family_due(v);
+  const FamilyState *state = family_due(c, c->version);
   if (state) {
     SpaceJob job;
-    Compaction c = { .store = store, .version = v, .job = &job };
-    c.expired_before = store_clock(store) - (int64_t)store->grace_ms;
+    c->job = &job;
     space_job_init(&job, store, false);
-    status = generation_draft(store, v->manifest, &c.draft);
-    if (status == KVSTORE_OK) status = draft_with(&c, state);
-    manifest_release(c.draft);
+    status = generation_draft(store, c->version->manifest, &c->draft);
+    if (status == KVSTORE_OK) status = draft_with(c, state);
+    manifest_release(c->draft);
     space_job_end(&job);
     if (status == KVSTORE_OK) {
       COUNT(compactions);
       *compacted = true;
     }
   }
-  mutex_lock(&store->versions_lock);
-  atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel);
-  mutex_unlock(&store->versions_lock);
-  versions_reclaim(store);
+  version_let_go(store, c->version);
   return status;
+}
+
+Status compact_once(Store *store, bool *compacted) {
+  Compaction c = { .store = store, .expired_before = store_clock(store) - (int64_t)store->grace_ms };
+  return compact(&c, compacted);
+}
+
+Status compact_thoroughly(Store *store, int64_t expired_before, bool *compacted) {
+  Compaction c = { .store = store, .expired_before = expired_before, .thorough = true };
+  return compact(&c, compacted);
 }

@@ -172,6 +172,17 @@ Status session_sync(Session *session) MUST_CHECK; /* everything committed is dur
  * KVSTORE_BUSY inside the session's own write transaction. Outputs (may be NULL): bytes in the log, and how many of
  * them are settled now; 0 and 0 where the log was cut. */
 Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) MUST_CHECK;
+/* Gives back the end of the file: at most `pages` of 4,096 bytes, 0: all that readers of former generations do not
+ * hold. Settles what is committed, rewrites runs with dead or long expired rows and moves extents as far as that needs;
+ * other handles and processes go on. KVSTORE_BUSY inside the session's own write transaction. */
+Status session_vacuum(Session *session, uint64_t pages) MUST_CHECK;
+/* Called now and then with the bytes copied and the bytes there are; true: end the backup (KVSTORE_CANCELLED). */
+typedef bool (*BackupProgress)(void *context, uint64_t done, uint64_t total);
+/* Copies everything that was committed before the call into a store of its own at `path`: written beside it, synced,
+ * renamed over it. Others read and write meanwhile. `progress` may be NULL. KVSTORE_BUSY inside the session's own write
+ * transaction, when another one is not over by the end of the busy timeout, and when `path` is an open store;
+ * KVSTORE_ERROR when it is this store, or a file that is none; what was at `path` is then untouched. */
+Status session_backup(Session *session, const char *path, BackupProgress progress, void *context) MUST_CHECK;
 /* Does what background work there is: flushes what is frozen, compacts what is due, resolves. */
 Status session_maintain(Session *session) MUST_CHECK;
 /* Verifies everything that can be: superblocks, manifest, every unit, every structure. *why (memory_release) on

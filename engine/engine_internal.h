@@ -373,6 +373,10 @@ Status generation_draft(Store *store, const Manifest *from, Manifest **out) MUST
 void space_job_init(SpaceJob *job, Store *store, bool owed);
 /* Writes one extent somewhere free; its entry is the job's last. */
 Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *out) MUST_CHECK;
+/* Reserves a free place that ends at `below` at the latest: *offset, or 0 when there is none. */
+Status space_take_below(SpaceJob *job, uint64_t bytes, uint64_t below, uint64_t *offset) MUST_CHECK;
+/* Reserves the first free place at or behind `from`. */
+Status space_take_from(SpaceJob *job, uint64_t bytes, uint64_t from, uint64_t *offset) MUST_CHECK;
 /* Gives up the reservations; the extents are named by a manifest now, or forgotten. */
 void space_job_end(SpaceJob *job);
 /* Makes sure that the file has room for the flush of `bytes` more of log (FILE-8). */
@@ -386,6 +390,16 @@ typedef struct SpaceSink {
 RunSink space_sink(SpaceSink *sink, SpaceJob *job);
 /* Cuts the file behind its last used extent. Nobody else has the store. */
 Status space_trim(Store *store) MUST_CHECK;
+typedef struct SpaceGap {
+  uint64_t begin, end; /* 0 and 0: there is none */
+  uint64_t free_bytes; /* in all gaps before the last used range */
+} SpaceGap;
+/* The first free place between used ranges that begins at `from` at the earliest. */
+Status space_gap(Store *store, uint64_t from, SpaceGap *gap) MUST_CHECK;
+/* Where the file could be cut now: behind what is used, and what is owed to the log. */
+Status space_end(Store *store, uint64_t *end) MUST_CHECK;
+/* Cuts the file there, but not below `target`. Maintenance held. */
+Status space_give_back(Store *store, uint64_t target) MUST_CHECK;
 /* Fills in the page's words about space, at its birth. */
 Status space_measure(Store *store) MUST_CHECK;
 bool generation_pinned(Store *store, uint64_t birth, uint64_t death);
@@ -493,6 +507,8 @@ Status era_find_in_runs(Era *era, Bytes key, uint64_t hash, uint64_t sequence, u
 Status boundary_append(Store *store) MUST_CHECK;             /* mutex held, no transaction has rows */
 Status flush_frozen(Store *store, bool *flushed) MUST_CHECK; /* maintenance held */
 Status compact_once(Store *store, bool *compacted) MUST_CHECK;
+/* Rewrites what holds a dead row, or one whose expiry is less than `expired_before`; a family at a time. */
+Status compact_thoroughly(Store *store, int64_t expired_before, bool *compacted) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
 void maintenance_give(Store *store);
 /* Flushes what is frozen, and compacts nothing: a close does not wait for that. */

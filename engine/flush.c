@@ -314,10 +314,14 @@ static Version *hold_frozen(Store *store, WalCursor *target, uint32_t *next_fami
   return v;
 }
 
-/* After a flush: what is still owed is what was logged since its boundary. */
-static void settle_debt(Store *store) {
+/* After a flush: what is still owed is what was logged since its boundary. Nobody logs meanwhile. */
+static Status settle_debt(Store *store) {
+  bool died;
+  TRY(shared_mutex_lock(&store->page->mutex, &died));
   uint64_t end = shared_load(&store->page->end), start = shared_load(&store->page->start);
   shared_store(&store->page->owed, end > start ? 2 * (end - start) + (256u << 10) : 0);
+  shared_mutex_unlock(&store->page->mutex);
+  return KVSTORE_OK;
 }
 
 Status flush_frozen(Store *store, bool *flushed) {
@@ -341,8 +345,8 @@ Status flush_frozen(Store *store, bool *flushed) {
     }
     manifest_release(f.draft);
     space_job_end(&job);
+    if (status == KVSTORE_OK) status = settle_debt(store);
     if (status == KVSTORE_OK) {
-      settle_debt(store);
       COUNT(flushes);
       *flushed = true;
     }

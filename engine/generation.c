@@ -130,12 +130,22 @@ static const RunLayer *known_layer(const FamilyState *state, uint32_t number) {
   return NULL;
 }
 
-/* An open run is taken over when only its delete lists may differ: then it needs a handle of its own entry. */
+static bool same_extent(const Extent *a, const Extent *b) { return a->id == b->id && a->offset == b->offset; }
+
+/* The same bytes in the same places: a vacuum moves extents. */
+static bool same_places(const RunEntry *a, const RunEntry *b) {
+  if (a->extent_count != b->extent_count || a->deletes_count != b->deletes_count) return false;
+  for (uint32_t i = 0; i < a->extent_count; i++)
+    if (!same_extent(&a->extents[i], &b->extents[i])) return false;
+  for (uint32_t i = 0; i < a->deletes_count; i++)
+    if (!same_extent(&a->deletes[i].extent, &b->deletes[i].extent)) return false;
+  return true;
+}
+
+/* An open run is taken over when nothing of it has changed; else it needs a handle of its own entry. */
 static Status open_run(Store *store, const RunEntry *entry, Family *family, const FamilyState *known, RunLayer *out) {
   const RunLayer *former = known_layer(known, entry->number);
-  if (former && former->run->entry.deletes_count == entry->deletes_count &&
-      (!entry->deletes_count || former->run->entry.deletes[entry->deletes_count - 1].extent.id ==
-                                  entry->deletes[entry->deletes_count - 1].extent.id)) {
+  if (former && same_places(&former->run->entry, entry)) {
     out->run = run_retain(former->run);
   } else {
     TRY(run_handle_open(store, entry, family, &out->run));

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
 
@@ -83,9 +84,11 @@ static Status used_ranges(Store *store, UsedRanges *used) {
   return used->status;
 }
 
-/* The first free place for `bytes`. An extent does not cross a window's edge if it fits a window (FILE-6). */
-static uint64_t first_fit(const UsedRanges *used, uint64_t bytes) {
-  uint64_t at = 0;
+/* The first free place for `bytes` from `from` on. An extent does not cross a window's edge if it fits a window
+ * (FILE-6).
+ */
+static uint64_t first_fit(const UsedRanges *used, uint64_t bytes, uint64_t from) {
+  uint64_t at = from;
   for (size_t i = 0; i <= used->count; i++) {
     uint64_t gap_end = i < used->count ? used->ranges[i].begin : UINT64_MAX;
     uint64_t place = at;
@@ -136,12 +139,14 @@ static Status reserve(SpaceJob *job, uint64_t offset, uint64_t bytes) {
   return status_fail(KVSTORE_LIMIT, "too many pieces of the file are being written at once");
 }
 
-static Status allocate_locked(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
+/* `below`: the place must end there at the latest; *offset stays as it is where none does. */
+static Status allocate_locked(SpaceJob *job, uint64_t bytes, uint64_t from, uint64_t below, uint64_t *offset) {
   Store *store = job->store;
   UsedRanges used = { 0 };
   Status status = used_ranges(store, &used);
-  if (status == KVSTORE_OK) {
-    *offset = first_fit(&used, bytes);
+  uint64_t place = status == KVSTORE_OK ? first_fit(&used, bytes, from) : UINT64_MAX;
+  if (status == KVSTORE_OK && place <= below && below - place >= bytes) {
+    *offset = place;
     uint64_t end = ranges_end(&used);
     if (*offset + bytes > end) end = *offset + bytes;
     uint64_t kept = job->owed ? 0 : shared_load(&store->page->owed);
@@ -153,13 +158,22 @@ static Status allocate_locked(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
   return status;
 }
 
-static Status allocate(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
+static Status allocate(SpaceJob *job, uint64_t bytes, uint64_t from, uint64_t below, uint64_t *offset) {
   Store *store = job->store;
   bool died;
   TRY(shared_mutex_lock(&store->page->allocating, &died));
-  Status status = allocate_locked(job, bytes, offset);
+  Status status = allocate_locked(job, bytes, from, below, offset);
   shared_mutex_unlock(&store->page->allocating);
   return status;
+}
+
+Status space_take_below(SpaceJob *job, uint64_t bytes, uint64_t below, uint64_t *offset) {
+  *offset = 0;
+  return allocate(job, bytes, 0, below, offset);
+}
+
+Status space_take_from(SpaceJob *job, uint64_t bytes, uint64_t from, uint64_t *offset) {
+  return allocate(job, bytes, from, UINT64_MAX, offset);
 }
 
 void space_job_init(SpaceJob *job, Store *store, bool owed) {
@@ -175,7 +189,7 @@ Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *o
   extent.birth = shared_load(&store->page->generation); /* whoever may read it has pinned this one or a later one */
   extent.id = atomic_fetch_add_explicit(&store->page->next_extent.word, 1, memory_order_relaxed);
   TRY(memory_grow(&job->extents, &job->extent_capacity, job->extent_count + 1, sizeof *job->extents));
-  TRY(allocate(job, extent_bytes(length), &extent.offset));
+  TRY(allocate(job, extent_bytes(length), 0, UINT64_MAX, &extent.offset));
   TRY(extent_write(&store->file, bytes, &extent));
   job->extents[job->extent_count++] = extent;
   *out = extent;
@@ -213,6 +227,86 @@ Status space_trim(Store *store) {
   uint64_t end = ranges_end(&used);
   memory_release(used.ranges);
   return status == KVSTORE_OK ? os_truncate(store->file.file, end) : status;
+}
+
+/* ---- giving back ---- */
+
+static Status measure_end(Store *store, uint64_t *end) {
+  UsedRanges used = { 0 };
+  Status status = used_ranges(store, &used);
+  *end = ranges_end(&used);
+  memory_release(used.ranges);
+  return status;
+}
+
+static void find_gap(const UsedRanges *used, uint64_t from, SpaceGap *gap) {
+  uint64_t at = 0;
+  for (size_t i = 0; i < used->count; i++) {
+    const Range *range = &used->ranges[i];
+    if (range->begin > at) {
+      gap->free_bytes += range->begin - at;
+      if (!gap->end && at >= from) {
+        gap->begin = at;
+        gap->end = range->begin;
+      }
+    }
+    if (range->end > at) at = range->end;
+  }
+}
+
+Status space_gap(Store *store, uint64_t from, SpaceGap *gap) {
+  SharedPage *page = store->page;
+  UsedRanges used = { 0 };
+  bool died;
+  TRY(shared_mutex_lock(&page->allocating, &died));
+  Status status = used_ranges(store, &used);
+  shared_mutex_unlock(&page->allocating);
+  *gap = (SpaceGap){ 0 };
+  if (status == KVSTORE_OK) find_gap(&used, from, gap);
+  memory_release(used.ranges);
+  return status;
+}
+
+Status space_end(Store *store, uint64_t *end) {
+  SharedPage *page = store->page;
+  bool died;
+  TRY(shared_mutex_lock(&page->allocating, &died));
+  Status status = measure_end(store, end);
+  shared_mutex_unlock(&page->allocating);
+  *end = round_up(*end + shared_load(&page->owed), PAGE_BYTES);
+  return status;
+}
+
+/* Under both mutexes: what is owed and where the file ends are decided together. Who logs rows afterwards sees the new
+ * end, and waits for `allocating` when it is not enough. */
+static Status decide_end(Store *store, uint64_t target, uint64_t *size) {
+  SharedPage *page = store->page;
+  uint64_t end;
+  TRY(measure_end(store, &end));
+  uint64_t now = shared_load(&page->file_size), wanted = round_up(end + shared_load(&page->owed), PAGE_BYTES);
+  if (wanted < target) wanted = target;
+  *size = wanted < now ? wanted : now;
+  shared_store(&page->used_end, end);
+  shared_store(&page->file_size, *size);
+  return KVSTORE_OK;
+}
+
+Status space_give_back(Store *store, uint64_t target) {
+  SharedPage *page = store->page;
+  bool died;
+  uint64_t size = 0, before = shared_load(&page->file_size);
+  TRY(shared_mutex_lock(&page->mutex, &died));
+  Status status = shared_mutex_lock(&page->allocating, &died);
+  if (status != KVSTORE_OK) {
+    shared_mutex_unlock(&page->mutex);
+    return status;
+  }
+  status = decide_end(store, target, &size);
+  shared_mutex_unlock(&page->mutex);
+  CRASH_POINT(vacuum_before_cut);
+  if (status == KVSTORE_OK && size < before) status = os_truncate(store->file.file, size);
+  shared_mutex_unlock(&page->allocating);
+  return status;
 }
 
 Status space_measure(Store *store) {

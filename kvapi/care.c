@@ -19,6 +19,35 @@ int kvstore_sync(KVStore *pKV) {
   return handle_leave(pKV, session_sync(pKV->session));
 }
 
+int kvstore_incremental_vacuum(KVStore *pKV, int nPage) {
+  Status status = handle_enter(pKV);
+  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
+  status = nPage < 0 ? bad_argument("a vacuum gives back 0 pages (all) or more")
+                     : session_vacuum(pKV->session, (uint64_t)nPage);
+  return handle_leave(pKV, status);
+}
+
+typedef struct ProgressCall {
+  KVStoreProgress call;
+  void *context;
+} ProgressCall;
+
+static bool call_progress(void *context, uint64_t done, uint64_t total) {
+  const ProgressCall *p = context;
+  return p->call(p->context, done, total) != 0;
+}
+
+int kvstore_backup_with(KVStore *kv, const char *path, KVStoreProgress progress, void *context) {
+  ProgressCall call = { progress, context };
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  status = path && *path ? session_backup(kv->session, path, progress ? call_progress : NULL, &call)
+                         : bad_argument("a backup needs the path of a file");
+  return handle_leave(kv, status);
+}
+
+int kvstore_backup(KVStore *kv, const char *path) { return kvstore_backup_with(kv, path, NULL, NULL); }
+
 int kvstore_maintain(KVStore *kv) {
   Status status = handle_enter(kv);
   if (status != KVSTORE_OK) return handle_refuse(kv, status);

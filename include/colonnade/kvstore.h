@@ -298,6 +298,22 @@ KVSTORE_API int kvstore_integrity_check(KVStore *pKV, char **pzErrMsg);
  * bytes, and the next write begins another. *pnLog and *pnCkpt (may be NULL) are pages of 4,096 bytes: in the log, and
  * how many of them are settled now; 0 and 0 behind TRUNCATE. KVSTORE_BUSY inside the handle's own write transaction. */
 KVSTORE_API int kvstore_checkpoint(KVStore *pKV, int mode, int *pnLog, int *pnCkpt);
+/* Shrinks the file: gives back at most nPage pages of 4,096 bytes of its end, 0: all that it can. Settles what is
+ * committed, rewrites what holds deleted, overwritten or long expired rows, and moves what lies behind; as far as that
+ * is needed. Readers and writers go on; what a snapshot or an iterator still reads stays. KVSTORE_BUSY inside the
+ * handle's own write transaction. */
+KVSTORE_API int kvstore_incremental_vacuum(KVStore *pKV, int nPage);
+/* Copies everything that was committed before the call into a store of its own at `path`, which is then one file, whole
+ * and closed: it is written beside the target (`path-backup`), synced and renamed over it, so that a crash leaves what
+ * was there before, or the backup. Others read and write meanwhile. A backup of an encrypted store has its password.
+ * KVSTORE_BUSY: inside the handle's own write transaction, when another handle's is not over by the end of the busy
+ * timeout, or `path` is an open store. KVSTORE_ERROR: `path` is this very store, or a file that is no store.
+ * KVSTORE_READONLY on a handle that only reads. */
+KVSTORE_API int kvstore_backup(KVStore *kv, const char *path);
+/* Called after every MiB with the bytes copied so far and the bytes there are, on the thread that asked for the backup;
+ * it must not close the handle. Not 0: the backup ends with KVSTORE_CANCELLED, and `path` is as it was. */
+typedef int (*KVStoreProgress)(void *context, uint64_t done, uint64_t total);
+KVSTORE_API int kvstore_backup_with(KVStore *kv, const char *path, KVStoreProgress progress, void *context);
 /* Does the background work there is: flushes, merges of runs, resolving; for stores opened with background_off, and
  * before a measurement. */
 KVSTORE_API int kvstore_maintain(KVStore *kv);

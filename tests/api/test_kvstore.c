@@ -492,6 +492,71 @@ TEST(kvstore, a_checkpoint_settles_what_the_log_holds) {
   CHECK_OK(kvstore_close(kv));
 }
 
+static uint64_t pages_of_file(KVStore *kv) {
+  KVStoreStats stats;
+  struct stat st;
+  CHECK_OK(kvstore_stats(kv, &stats));
+  CHECK_INT(stat(path_of("store"), &st), 0);
+  CHECK_INT(stats.nDbPages * 4096, st.st_size);
+  return stats.nDbPages;
+}
+
+/* "Reclaim unused pages and shrink the database file. Pass 0 to free all unused pages, or a positive nPage to limit
+ * work per call." */
+TEST(kvstore, an_incremental_vacuum_shrinks_the_file_after_deletes) {
+  KVStore *kv = open_store();
+  char key[16];
+  static char value[500];
+  memset(value, 'v', sizeof value);
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 0; i < 4000; i++)
+    CHECK_OK(kvstore_put(kv, key, snprintf(key, sizeof key, "k%06d", i), value, sizeof value));
+  CHECK_OK(kvstore_commit(kv));
+  CHECK_OK(kvstore_close(kv));
+  kv = open_store();
+  for (int i = 0; i < 4000; i++)
+    if (i % 8) CHECK_OK(kvstore_delete(kv, key, snprintf(key, sizeof key, "k%06d", i)));
+  uint64_t before = pages_of_file(kv);
+  CHECK_OK(kvstore_incremental_vacuum(kv, 10));
+  uint64_t between = pages_of_file(kv);
+  CHECK_INT(between, before - 10);
+  CHECK_OK(kvstore_incremental_vacuum(kv, 0));
+  CHECK(pages_of_file(kv) < between);
+  CHECK(pages_of_file(kv) < 500 * 600 / 4096 + 16);
+  CHECK_INT(count_of(kv), 500);
+  CHECK_STATUS(kvstore_incremental_vacuum(kv, -1), KVSTORE_ERROR);
+  CHECK_OK(kvstore_begin(kv, 1));
+  CHECK_STATUS(kvstore_incremental_vacuum(kv, 0), KVSTORE_BUSY);
+  CHECK_OK(kvstore_rollback(kv));
+  CHECK_OK(kvstore_close(kv));
+}
+
+static int count_calls(void *context, uint64_t done, uint64_t total) {
+  CHECK(done <= total);
+  return ++*(int *)context < 0;
+}
+
+TEST(kvstore, a_backup_is_a_store_of_its_own) {
+  KVStore *kv = open_store(), *copy = NULL;
+  int calls = 0;
+  put_text(kv, "a", "1");
+  CHECK_OK(kvstore_backup(kv, path_of("copy")));
+  put_text(kv, "a", "2");
+  CHECK_OK(kvstore_open_v2(path_of("copy"), &copy, NULL));
+  check_text(copy, "a", "1");
+  put_text(copy, "b", "1");
+  CHECK_OK(kvstore_close(copy));
+  CHECK_OK(kvstore_backup_with(kv, path_of("copy"), count_calls, &calls));
+  CHECK(calls > 0);
+  CHECK_OK(kvstore_open_v2(path_of("copy"), &copy, NULL));
+  check_text(copy, "a", "2");
+  CHECK_INT(count_of(copy), 1);
+  CHECK_OK(kvstore_close(copy));
+  CHECK_STATUS(kvstore_backup(kv, NULL), KVSTORE_ERROR);
+  CHECK_STATUS(kvstore_backup(kv, path_of("store")), KVSTORE_ERROR);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvstore, a_sync_inside_a_transaction_does_not_commit_it) {
   KVStore *kv = open_store();
   put_text(kv, "a", "1");

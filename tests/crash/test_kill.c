@@ -102,6 +102,28 @@ static uint32_t verify_or_say(const Life *life, Session *session) {
   _exit(2);
 }
 
+/* A backup holds what its store held, and what lay there before is whole as well: the last one that was made. */
+static Status back_up_or_say(const Life *life, Session *session) {
+  char copy[640];
+  static Oracle found, copied;
+  char why[72];
+  snprintf(copy, sizeof copy, "%s.copy", life->path);
+  Session *other = NULL;
+  StoreOptions options = { .journal_mode = JOURNAL_WAL, .no_background = true, .log_bytes = 64 << 10 };
+  if (access(copy, F_OK) == 0) {
+    Status status = session_open(copy, &options, &other);
+    if (status == KVSTORE_OK) status = session_check(other, NULL);
+    if (status == KVSTORE_OK) status = session_close(other);
+    if (status != KVSTORE_OK) say_wrong("an older backup", status);
+  }
+  TRY(session_backup(session, copy, NULL, NULL));
+  TRY(oracle_read(session, &found));
+  TRY(session_open(copy, &options, &other));
+  TRY(oracle_read(other, &copied));
+  if (!oracle_equal(&found, &copied, 0, why, sizeof why)) say_wrong(why, KVSTORE_CORRUPT);
+  return session_close(other);
+}
+
 /* Between two transactions: what else a store is asked for. */
 static Session *disturb(const Life *life, Session *session, uint64_t *random) {
   uint64_t what = test_random_below(random, 100);
@@ -109,10 +131,14 @@ static Session *disturb(const Life *life, Session *session, uint64_t *random) {
   if (what < 8)
     status = session_checkpoint(session, (int)test_random_below(random, 4), NULL, NULL);
   else if (what < 11)
-    status = session_maintain(session);
+    status = session_vacuum(session, test_random_below(random, 3));
+  else if (what < 12)
+    status = back_up_or_say(life, session);
   else if (what < 13)
+    status = session_maintain(session);
+  else if (what < 15)
     status = session_sync(session);
-  else if (what < 15) {
+  else if (what < 17) {
     status = session_close(session);
     session = open_or_say(life, random);
   }
@@ -161,9 +187,9 @@ static uint64_t now_us(void) {
 }
 
 static void remove_store(const Campaign *c) {
-  static const char *const ends[] = { "", "-wal", "-shm" };
+  static const char *const ends[] = { "", "-wal", "-shm", ".copy", ".copy-wal", ".copy-shm", ".copy-backup" };
   char name[620];
-  for (int i = 0; i < 3; i++) {
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
     snprintf(name, sizeof name, "%s%s", c->path, ends[i]);
     unlink(name);
   }

@@ -203,6 +203,37 @@ static bool maintain(Run *r) {
   return status == KVSTORE_OK || failed(r, "maintenance", status);
 }
 
+static bool vacuum(Run *r) {
+  tell(r, "vacuum");
+  Status status = session_vacuum(r->writers[1], below(r, 4) * below(r, 20));
+  return status == KVSTORE_OK || failed(r, "a vacuum", status);
+}
+
+static const char copy_path[] = "copy";
+
+/* What lies under a backup's name is whole, whenever it is looked at. */
+static bool check_copy(Run *r) {
+  StoreOptions options = { .os = simdisk_os(r->disk), .journal_mode = JOURNAL_WAL, .no_background = true };
+  Session *copy = NULL;
+  Oracle found;
+  OsStat stat;
+  if (os_stat(options.os, copy_path, &stat) != KVSTORE_OK) return true; /* none has been made */
+  Status status = session_open(copy_path, &options, &copy);
+  if (status == KVSTORE_OK) status = oracle_read(copy, &found);
+  if (status == KVSTORE_OK) status = session_check(copy, NULL);
+  Status closed = copy ? session_close(copy) : KVSTORE_OK;
+  if (status == KVSTORE_OK) status = closed;
+  return status == KVSTORE_OK || failed(r, "what a backup left", status);
+}
+
+static bool back_up(Run *r) {
+  tell(r, "backup");
+  if (!check_copy(r)) return false;
+  if (power_is_off(r)) return true;
+  Status status = session_backup(r->writers[below(r, WRITERS)], copy_path, NULL, NULL);
+  return status == KVSTORE_OK || failed(r, "a backup", status);
+}
+
 static bool synchronise(Run *r) {
   tell(r, "sync");
   Status status = session_sync(r->writers[below(r, WRITERS)]);
@@ -239,7 +270,9 @@ static bool step(Run *r) {
   uint64_t what = below(r, 100);
   if (what < 72) return transact(r);
   if (what < 78) return checkpoint(r);
-  if (what < 81) return maintain(r);
+  if (what < 80) return maintain(r);
+  if (what < 82) return vacuum(r);
+  if (what < 83) return back_up(r);
   if (what < 84) return synchronise(r);
   if (what < 86) return reopen(r);
   if (what < 89) return same_as_newest(r, r->writers[below(r, WRITERS)], r->count - 1, "reading");

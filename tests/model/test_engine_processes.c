@@ -626,6 +626,51 @@ TEST(engine_processes, a_log_half_cut_by_who_died_is_made_anew) {
   CHECK_OK(session_close(s));
 }
 
+/* ---- who shrinks the file under others ---- */
+
+/* Overwrites and reads rows of its own while the file is moved and cut under it. */
+static void play_overwriter(const char *path) {
+  Session *s = opened(path);
+  CHECK(next_turn());
+  uint64_t rounds = test_scaled(60), rows;
+  int64_t sum;
+  for (uint64_t i = 1; i <= rounds; i++) {
+    upsert(s, 0, 1000, (int64_t)i);
+    totals(s, &rows, &sum);
+    CHECK_INT(rows, 1000);
+    CHECK_INT(sum, 1000 * (int64_t)i);
+    put_number(s, "child", (int64_t)i);
+    CHECK_INT(get_number(s, "child"), (int64_t)i);
+    CHECK_INT(get_number(s, "old"), 7);
+    if (i % 4 == 0) CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  }
+  turn_done();
+  CHECK(!next_turn());
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_processes, a_file_that_is_shrunk_under_another_process_serves_it_all_the_same) {
+  const char *path = store_path();
+  Session *s = opened(path);
+  put_number(s, "old", 7);
+  upsert(s, 0, 1000, 0);
+  Child child = start("overwriter", path);
+  give_turn(&child);
+  uint64_t moved = counter_get(COUNTER_extents_moved);
+  for (uint64_t i = 0; i < test_scaled(60); i++) {
+    CHECK_OK(session_vacuum(s, i % 2 ? 0 : 3));
+    CHECK_INT(get_number(s, "old"), 7);
+  }
+  wait_for_turn(&child);
+  CHECK_OK(session_vacuum(s, 0));
+  CHECK(counter_get(COUNTER_extents_moved) > moved);
+  check_totals(s, 1000, 1000 * (int64_t)test_scaled(60));
+  char *why = NULL;
+  CHECK_OK(session_check(s, &why));
+  finish(&child);
+  CHECK_OK(session_close(s));
+}
+
 /* ---- the roles ---- */
 
 static const Role roles[] = {
@@ -639,6 +684,7 @@ static const Role roles[] = {
   { "cutter", play_cutter },
   { "dying_cutter", play_dying_cutter },
   { "walker", play_walker },
+  { "overwriter", play_overwriter },
 };
 
 /* Before main: a child never becomes a test program. */

@@ -1,0 +1,246 @@
+/* vacuum.c - giving back the end of the file (DESIGN 3): runs are rewritten without their dead and long expired rows,
+ * extents move down into what is free, and the file is cut. Only as far as the pages asked for need it.
+ *
+ * An extent moves as bytes: its checksums bind its id, not its place. Where it lay goes to limbo like anything that a
+ * generation no longer names, so readers of former generations keep what they read, and a crash finds one of the two
+ * places, both whole. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+enum { COPY_BYTES = 1 << 20, MOVES_MAX = 64 };
+enum { WORTH_A_SHARE = 64 };                       /* gaps of less than this part of the file stay */
+static const uint64_t moved_bytes_max = 64u << 20; /* of one generation: what lies twice in the file meanwhile */
+
+/* ---- moving extents down ---- */
+
+typedef struct Moves {
+  SpaceJob *job;
+  Extent **movable; /* of the draft: those of runs and their deletes, highest first */
+  size_t count, capacity;
+  uint64_t bytes;
+  uint32_t moved;
+} Moves;
+
+static Status add_movable(Moves *m, Extent *extent) {
+  TRY(memory_grow((void **)&m->movable, &m->capacity, m->count + 1, sizeof *m->movable));
+  m->movable[m->count++] = extent;
+  return KVSTORE_OK;
+}
+
+static Status list_movable(Moves *m, Manifest *draft) {
+  for (uint32_t f = 0; f < draft->family_count; f++) {
+    for (uint32_t r = 0; r < draft->families[f].run_count; r++) {
+      RunEntry *run = &draft->families[f].runs[r];
+      for (uint32_t i = 0; i < run->extent_count; i++) TRY(add_movable(m, &run->extents[i]));
+      for (uint32_t i = 0; i < run->deletes_count; i++) TRY(add_movable(m, &run->deletes[i].extent));
+    }
+  }
+  return KVSTORE_OK;
+}
+
+static int highest_first(const void *a, const void *b) {
+  uint64_t x = (*(Extent *const *)a)->offset, y = (*(Extent *const *)b)->offset;
+  return (x < y) - (x > y);
+}
+
+static Status copy_bytes(OsFile *file, uint64_t from, uint64_t to, uint64_t length) {
+  uint8_t *piece = memory_allocate(COPY_BYTES);
+  if (!piece) return status_nomem();
+  Status status = KVSTORE_OK;
+  for (uint64_t at = 0; at < length && status == KVSTORE_OK; at += COPY_BYTES) {
+    size_t n = length - at < COPY_BYTES ? (size_t)(length - at) : COPY_BYTES;
+    status = os_read_exactly(file, from + at, piece, n);
+    if (status == KVSTORE_OK) status = os_write(file, to + at, piece, n);
+  }
+  memory_release(piece);
+  return status;
+}
+
+static Status move_to(Moves *m, Store *store, Extent *extent, uint64_t to) {
+  uint64_t bytes = extent_bytes(extent->length);
+  TRY(copy_bytes(store->file.file, extent->offset, to, bytes));
+  extent->offset = to;
+  m->bytes += bytes;
+  m->moved++;
+  COUNT(extents_moved);
+  return KVSTORE_OK;
+}
+
+static bool batch_is_full(const Moves *m) { return m->moved >= MOVES_MAX || m->bytes >= moved_bytes_max; }
+
+/* Those that end above the target, highest first, into the first place that holds them. */
+static Status move_extents_down(Moves *m, Store *store, uint64_t target) {
+  for (size_t i = 0; i < m->count && !batch_is_full(m); i++) {
+    Extent *extent = m->movable[i];
+    uint64_t to, bytes = extent_bytes(extent->length);
+    if (extent->offset + bytes <= target) break;
+    TRY(space_take_below(m->job, bytes, extent->offset, &to));
+    if (to) TRY(move_to(m, store, extent, to));
+  }
+  return KVSTORE_OK;
+}
+
+/* Those that lie at `place` and right behind each other, to the end of the file. */
+static Status lift_extents(Moves *m, Store *store, uint64_t place) {
+  uint64_t end;
+  TRY(space_end(store, &end));
+  for (size_t i = m->count; i-- > 0 && !batch_is_full(m);) {
+    Extent *extent = m->movable[i];
+    uint64_t to, bytes = extent_bytes(extent->length);
+    if (extent->offset < place) continue;
+    if (extent->offset > place) break;
+    TRY(space_take_from(m->job, bytes, end, &to));
+    place += bytes;
+    TRY(move_to(m, store, extent, to));
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- one generation with extents in other places ---- */
+
+static Status draft_of(Store *store, const Manifest *from, Manifest **out) {
+  Manifest *draft = NULL;
+  TRY(generation_draft(store, from, &draft));
+  *out = draft;
+  draft->families = arena_allocate_zeroed(&draft->arena, memory_array_size(from->family_count, sizeof(FamilyEntry)));
+  if (!draft->families) return status_nomem();
+  for (uint32_t f = 0; f < from->family_count; f++) {
+    FamilyEntry *to = &draft->families[f];
+    TRY(family_entry_copy(&from->families[f], &draft->arena, to));
+    draft->family_count++;
+    to->runs = arena_allocate_zeroed(&draft->arena, memory_array_size(from->families[f].run_count, sizeof *to->runs));
+    if (!to->runs) return status_nomem();
+    for (uint32_t r = 0; r < from->families[f].run_count; r++)
+      TRY(run_entry_copy(&from->families[f].runs[r], &draft->arena, &to->runs[r]));
+    to->run_count = from->families[f].run_count;
+  }
+  draft->next_run_number = atomic_load_explicit(&store->next_run_number, memory_order_relaxed);
+  return KVSTORE_OK;
+}
+
+typedef struct Aim {
+  uint64_t target; /* move down what ends above it */
+  uint64_t lift;   /* or lift what lies there; 0: nothing */
+  bool always;     /* publish even when nothing moved: the manifest itself moves with that */
+} Aim;
+
+static Status move_in_draft(Store *store, Manifest *draft, SpaceJob *job, const Aim *aim, bool *moved) {
+  Moves m = { .job = job };
+  Status status = list_movable(&m, draft);
+  if (status == KVSTORE_OK && m.count) qsort((void *)m.movable, m.count, sizeof *m.movable, highest_first);
+  if (status == KVSTORE_OK)
+    status = aim->lift ? lift_extents(&m, store, aim->lift) : move_extents_down(&m, store, aim->target);
+  memory_release((void *)m.movable);
+  *moved = m.moved > 0;
+  return status;
+}
+
+static Status move_batch(Store *store, const Aim *aim, bool *moved) {
+  SpaceJob job;
+  Manifest *draft = NULL;
+  Version *from = version_keep(store);
+  space_job_init(&job, store, true);
+  Status status = draft_of(store, from->manifest, &draft);
+  version_let_go(store, from);
+  if (status == KVSTORE_OK) status = move_in_draft(store, draft, &job, aim, moved);
+  if (status == KVSTORE_OK && (*moved || aim->always)) {
+    CRASH_POINT(vacuum_before_publish);
+    status = generation_publish(store, draft, &job);
+  }
+  manifest_release(draft);
+  space_job_end(&job);
+  return status;
+}
+
+/* ---- the file's end ---- */
+
+static Status rewrite(Store *store, uint64_t target) {
+  int64_t expired_before = store_clock(store) - (int64_t)store->grace_ms;
+  bool did = true;
+  while (did) {
+    uint64_t end;
+    TRY(space_end(store, &end));
+    if (end <= target) return KVSTORE_OK;
+    TRY(compact_thoroughly(store, expired_before, &did));
+  }
+  return KVSTORE_OK;
+}
+
+static Status move_down(Store *store, uint64_t target) {
+  bool moved = true;
+  while (moved) {
+    uint64_t end;
+    TRY(space_end(store, &end));
+    if (end <= target) return KVSTORE_OK;
+    TRY(move_batch(store, &(Aim){ .target = target }, &moved));
+  }
+  return KVSTORE_OK;
+}
+
+/* A gap that no extent above it fits into, with an extent behind it that may move: that one goes to the end of the file
+ * for a while, and down again into what is one gap then. *from says where the next gap is looked for. */
+static Status close_gap(Store *store, uint64_t target, uint64_t *from, bool *closed) {
+  SpaceGap gap;
+  uint64_t end;
+  *closed = false;
+  TRY(space_end(store, &end));
+  TRY(space_gap(store, *from, &gap));
+  if (end <= target || !gap.end || gap.free_bytes <= end / WORTH_A_SHARE) return KVSTORE_OK;
+  *from = gap.begin + 1; /* whatever becomes of it: the next one lies behind */
+  *closed = true;
+  bool lifted;
+  TRY(move_batch(store, &(Aim){ .lift = gap.end }, &lifted));
+  return lifted ? move_down(store, target) : KVSTORE_OK;
+}
+
+static Status close_gaps(Store *store, uint64_t target) {
+  uint64_t from = 0;
+  bool closed = true;
+  while (closed) TRY(close_gap(store, target, &from, &closed));
+  return KVSTORE_OK;
+}
+
+/* A new manifest goes where there is room below, until the file does not end with it any more. */
+static Status move_manifest(Store *store, uint64_t target) {
+  for (uint64_t end, before = UINT64_MAX;; before = end) {
+    bool ignored;
+    TRY(space_end(store, &end));
+    if (end <= target || end >= before) return KVSTORE_OK;
+    TRY(move_batch(store, &(Aim){ .target = target, .always = true }, &ignored));
+  }
+}
+
+/* Rewrites and moves until the file may end at `target`, or nothing more can be done. A full disk ends it, too: what
+ * lies twice for a while needs room. */
+static Status make_room(Store *store, uint64_t target) {
+  Status status = rewrite(store, target);
+  if (status == KVSTORE_OK) status = move_down(store, target);
+  if (status == KVSTORE_OK) status = close_gaps(store, target);
+  if (status == KVSTORE_OK) status = move_manifest(store, target);
+  return status == KVSTORE_FULL ? KVSTORE_OK : status;
+}
+
+static Status vacuum(Store *store, uint64_t target) {
+  TRY(maintenance_take(store, true));
+  Status status = make_room(store, target);
+  if (status == KVSTORE_OK) status = space_give_back(store, target);
+  maintenance_give(store);
+  if (status == KVSTORE_OK) COUNT(vacuums);
+  return status;
+}
+
+/* What is committed is settled first, as far as no writer has it open: it may be what makes rows dead. */
+Status session_vacuum(Session *session, uint64_t pages) {
+  Store *store = session->store;
+  OsStat stat;
+  if (session_transaction(session) == 2)
+    return status_fail(KVSTORE_BUSY, "a vacuum cannot run inside a write transaction");
+  TRY(os_stat_file(store->file.file, &stat));
+  uint64_t whole = stat.size / PAGE_BYTES;
+  TRY(session_checkpoint(session, CHECKPOINT_PASSIVE, NULL, NULL));
+  return vacuum(store, pages && pages < whole ? (whole - pages) * PAGE_BYTES : 0);
+}
