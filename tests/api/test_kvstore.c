@@ -531,6 +531,25 @@ TEST(kvstore, an_incremental_vacuum_shrinks_the_file_after_deletes) {
   CHECK_OK(kvstore_close(kv));
 }
 
+TEST(kvstore, a_close_does_not_compact) {
+  KVStore *kv = open_store();
+  char key[16];
+  static char value[500];
+  memset(value, 'v', sizeof value);
+  for (int i = 0; i < 1000; i++)
+    CHECK_OK(kvstore_put(kv, key, snprintf(key, sizeof key, "k%06d", i), value, sizeof value));
+  CHECK_OK(kvstore_close(kv));
+  kv = open_store();
+  for (int i = 0; i < 900; i++) CHECK_OK(kvstore_delete(kv, key, snprintf(key, sizeof key, "k%06d", i)));
+  CHECK_OK(kvstore_close(kv));
+  kv = open_store();
+  uint64_t closed = pages_of_file(kv);
+  CHECK(closed > 1000 * 500 / 4096);
+  CHECK_OK(kvstore_incremental_vacuum(kv, 0));
+  CHECK(pages_of_file(kv) < closed / 2);
+  CHECK_OK(kvstore_close(kv));
+}
+
 static int count_calls(void *context, uint64_t done, uint64_t total) {
   CHECK(done <= total);
   return ++*(int *)context < 0;
