@@ -202,29 +202,27 @@ static Status back_up(Backup *b) {
 
 /* ---- the call ---- */
 
-static Status pin_settled(Session *session, Version **version, GenerationPin **pin) {
+static Status pin_settled(Session *session, VersionHold *hold) {
   ReadPin read;
   TRY(session_checkpoint(session, CHECKPOINT_FULL, NULL, NULL)); /* so that the generation holds what is committed */
   TRY(write_pin(session, &read));
-  Status status = version_hold(session->store, read.version, pin);
-  *version = read.version;
+  Status status = version_hold(session->store, &read, hold);
   read_unpin(session, &read);
   return status;
 }
 
 Status session_backup(Session *session, const char *path, BackupProgress progress, void *context) {
   Store *store = session->store;
-  Version *version = NULL;
-  GenerationPin *pin = NULL;
+  VersionHold hold;
   if (session_transaction(session) == 2)
     return status_fail(KVSTORE_BUSY, "a backup cannot be made inside a write transaction");
   if (session_is_read_only(session))
     return status_fail(KVSTORE_READONLY, "a handle that only reads makes no backup: it cannot settle the log");
-  TRY(pin_settled(session, &version, &pin));
-  Backup b = { .store = store, .path = path, .progress = progress, .context = context, .from = version->manifest };
+  TRY(pin_settled(session, &hold));
+  Backup b = { .store = store, .path = path, .progress = progress, .context = context, .from = hold.version->manifest };
   b.os = store->owns_os ? os_posix() : store->os;
   Status status = back_up(&b);
-  version_unhold(store, version, pin);
+  version_unhold(store, &hold);
   os_close(b.file); /* its locks go with it */
   os_close(b.target);
   memory_release(b.piece);
