@@ -33,6 +33,14 @@
 
 /* ---- what versions consist of ---- */
 
+/* How far the merge of a kv family's overlapping runs into its level has come (compact_kv.c); under maintenance. */
+enum { ROUND_RUNS_MAX = 32 };
+typedef struct MergeRound {
+  uint32_t run_count; /* 0: none is under way */
+  uint32_t runs[ROUND_RUNS_MAX];
+  Buffer next; /* the key that the next slice begins with */
+} MergeRound;
+
 /* What a family is, for ever: its name and schema. Shared by all versions. */
 typedef struct Family {
   _Atomic uint32_t references;
@@ -45,6 +53,7 @@ typedef struct Family {
   /* What it was at the last boundary: what a flush writes. One of a later boundary does no harm there. */
   _Atomic uint64_t boundary_row_id;
   uint32_t next_column_id;
+  MergeRound round;
 } Family;
 
 /* One delta. Its boundary is set when it is frozen. */
@@ -509,6 +518,8 @@ Status flush_frozen(Store *store, bool *flushed) MUST_CHECK; /* maintenance held
 Status compact_once(Store *store, bool *compacted) MUST_CHECK;
 /* Rewrites what holds a dead row, or one whose expiry is less than `expired_before`; a family at a time. */
 Status compact_thoroughly(Store *store, int64_t expired_before, bool *compacted) MUST_CHECK;
+/* Shortens a file that is much longer than what it holds. Maintenance held. */
+Status vacuum_slack(Store *store) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
 void maintenance_give(Store *store);
 /* Flushes what is frozen, and compacts nothing: a close does not wait for that. */

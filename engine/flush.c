@@ -6,8 +6,7 @@
 #include "base/assert.h"
 #include "base/counters.h"
 #include "base/memory.h"
-#include "engine/engine_internal.h"
-#include "engine/run_build.h"
+#include "engine/compact_internal.h"
 
 typedef struct Flush {
   Store *store;
@@ -29,14 +28,17 @@ static bool is_frozen(const DeltaLayer *layer, uint64_t boundary) {
 
 /* ---- kv families ---- */
 
-/* How many of the overlapping runs the flush takes in: the newest ones, while they are not larger than what they join.
- */
-static uint32_t runs_to_take(const Flush *f, const Era *era, uint32_t first_run, uint32_t overlapping) {
-  uint64_t bytes = 0;
+/* How many of the overlapping runs the flush takes in: the newest ones, while they are not larger than what they join,
+ * and no merge into the level is due for them or under way. */
+static uint32_t runs_to_take(const Flush *f, const Family *family, const Era *era, uint32_t first_run,
+                             uint32_t overlapping) {
+  uint64_t bytes = 0, bytes_max = kv_overlapping_bytes_max(f->store, era);
+  overlapping -= kv_runs_in_round(family, era);
   uint32_t taken = 0;
   for (uint32_t i = 0; i < era->delta_count; i++)
     if (is_frozen(&era->deltas[i], f->boundary)) bytes += kv_delta_counts(era->deltas[i].delta->kv).bytes_used;
-  while (bytes && first_run + taken < overlapping && era->runs[first_run + taken].run->entry.data_bytes <= bytes)
+  while (bytes && first_run + taken < overlapping && era->runs[first_run + taken].run->entry.data_bytes <= bytes &&
+         bytes + era->runs[first_run + taken].run->entry.data_bytes <= bytes_max)
     bytes += era->runs[first_run + taken++].run->entry.data_bytes;
   return taken;
 }
@@ -153,7 +155,7 @@ static Status keep_runs(const Era *era, uint32_t from, uint32_t to, RunList *lis
   return KVSTORE_OK;
 }
 
-static Status flush_kv(Flush *f, const Era *era, RunList *list) {
+static Status flush_kv(Flush *f, const Family *family, const Era *era, RunList *list) {
   uint32_t overlapping = era->run_count - era->disjoint_count, first = 0, frozen = 0, below;
   while (first < overlapping && era->runs[first].since > f->boundary) first++;
   for (uint32_t i = 0; i < era->delta_count; i++) frozen += is_frozen(&era->deltas[i], f->boundary);
@@ -165,7 +167,7 @@ static Status flush_kv(Flush *f, const Era *era, RunList *list) {
     TRY(flush_kv_rows(f, era, &alone, list));
     return keep_runs(era, overlapping + below, era->run_count, list);
   }
-  KvFlush on_top = { first, runs_to_take(f, era, first, overlapping), false, 0, UINT64_MAX };
+  KvFlush on_top = { first, runs_to_take(f, family, era, first, overlapping), false, 0, UINT64_MAX };
   on_top.bottom = first + on_top.taken == overlapping && !era->disjoint_count;
   TRY(flush_kv_rows(f, era, &on_top, list));
   return keep_runs(era, first + on_top.taken, era->run_count, list);
@@ -276,8 +278,8 @@ static Status flush_family(Flush *f, const FamilyState *state) {
   Era *era = era_at(state, f->boundary);
   if (!era || era->dropped) return KVSTORE_OK;
   RunList list = { .arena = &f->draft->arena };
-  Status status =
-    state->family->kind == FAMILY_KV ? flush_kv(f, era, &list) : flush_table(f, state->family, era, &list);
+  Status status = state->family->kind == FAMILY_KV ? flush_kv(f, state->family, era, &list)
+                                                   : flush_table(f, state->family, era, &list);
   FamilyEntry *entry = &f->draft->families[f->draft->family_count];
   if (status == KVSTORE_OK) status = manifest_family_of(state->family, &f->draft->arena, entry);
   if (status == KVSTORE_OK) {

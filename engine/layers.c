@@ -22,6 +22,7 @@ Family *family_retain(Family *f) {
 void family_release(Family *f) {
   if (!f || !last_reference(&f->references)) return;
   schema_release(&f->schema);
+  buffer_release(&f->round.next);
   memory_release(f->name);
   memory_release(f);
 }

@@ -87,7 +87,7 @@ static Status do_all(Store *store) {
     if (did) continue;
     TRY(compact_once(store, &did));
   }
-  return KVSTORE_OK;
+  return vacuum_slack(store);
 }
 
 Status maintenance_run(Store *store) {

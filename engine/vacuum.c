@@ -224,6 +224,35 @@ static Status make_room(Store *store, uint64_t target) {
   return status == KVSTORE_FULL ? KVSTORE_OK : status;
 }
 
+/* ---- by itself ---- */
+
+enum { SLACK_MIN = 4 << 20 };
+
+static void add_bytes(void *context, const Extent *extent) { *(uint64_t *)context += extent_bytes(extent->length); }
+
+/* What the newest generation names, and what it keeps for readers of former ones. */
+static uint64_t bytes_kept(Store *store) {
+  Version *v = version_keep(store);
+  uint64_t bytes = 0;
+  manifest_each_extent(v->manifest, add_bytes, &bytes);
+  for (uint32_t i = 0; i < v->manifest->limbo_count; i++) bytes += v->manifest->limbo[i].bytes;
+  version_let_go(store, v);
+  return bytes;
+}
+
+/* Merges leave holes, and the file as long as it was at most. A file more than a quarter longer than what it holds is
+ * brought down to an eighth more; what is free below serves the next merge. */
+Status vacuum_slack(Store *store) {
+  uint64_t kept = bytes_kept(store), owed = shared_load(&store->page->owed);
+  if (shared_load(&store->page->file_size) <= kept + kept / 4 + owed + SLACK_MIN) return KVSTORE_OK;
+  uint64_t target = round_up(kept + kept / 8 + owed + SLACK_MIN / 2, PAGE_BYTES);
+  Status status = move_down(store, target);
+  if (status == KVSTORE_OK) status = space_give_back(store, target);
+  return status == KVSTORE_FULL ? KVSTORE_OK : status;
+}
+
+/* ---- by call ---- */
+
 static Status vacuum(Store *store, uint64_t target) {
   TRY(maintenance_take(store, true));
   Status status = make_room(store, target);

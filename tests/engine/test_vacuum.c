@@ -1,4 +1,4 @@
-/* What a vacuum gives back and leaves alone; what a backup holds. */
+/* What a vacuum gives back and leaves alone; what merges leave behind; what a backup holds. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -275,6 +275,72 @@ TEST(vacuum, a_store_in_memory_shrinks_too) {
   CHECK_OK(session_info(s, &info));
   CHECK(info.file_bytes < before / 2);
   for (uint32_t i = 9000; i < 10000; i++) check_value(s, i, 1);
+  CHECK_OK(session_close(s));
+}
+
+/* ---- merges ---- */
+
+TEST(compaction, long_expired_rows_are_reclaimed_in_the_background) {
+  for (int with_grace = 0; with_grace < 2; with_grace++) {
+    Session *s = opened(with_grace ? "kept" : "gone", with_grace ? 0 : 1);
+    put_range(s, 0, 5000, 1, 1, session_now_ms(s) - 10000);
+    put_range(s, 5000, 6000, 1, 1, EXPIRY_NEVER);
+    settle(s);
+    CHECK_OK(session_maintain(s));
+    CHECK_INT(count_of(s), with_grace ? 6000 : 1000);
+    for (uint32_t i = 5000; i < 6000; i++) check_value(s, i, 1);
+    CHECK_OK(session_close(s));
+  }
+}
+
+TEST(compaction, a_few_expired_rows_are_not_worth_a_merge) {
+  Session *s = opened("store", 1);
+  put_range(s, 0, 30, 1, 1, session_now_ms(s) - 10000);
+  put_range(s, 30, 300, 1, 1, EXPIRY_NEVER);
+  settle(s);
+  uint64_t compactions = counter_get(COUNTER_compactions);
+  CHECK_OK(session_maintain(s));
+  CHECK_INT(counter_get(COUNTER_compactions), compactions);
+  CHECK_INT(count_of(s), 300);
+  CHECK_OK(session_close(s));
+}
+
+/* Rows overwritten and deleted in many rounds, against an array; a merge takes several slices, each published. */
+TEST(compaction, overlapping_runs_are_merged_slice_by_slice_and_answer_the_same) {
+  enum { ROWS = 30000, ROUNDS = 12 };
+  Session *s = opened("store", 0);
+  static uint32_t rounds[ROWS]; /* 0: deleted */
+  uint64_t random = 5, merges = counter_get(COUNTER_compactions);
+  put_range(s, 0, ROWS, 1, 1, EXPIRY_NEVER);
+  for (uint32_t i = 0; i < ROWS; i++) rounds[i] = 1;
+  settle(s);
+  for (uint32_t round = 2; round < 2 + ROUNDS; round++) {
+    uint32_t from = (uint32_t)test_random_below(&random, ROWS / 2), step = 1 + (uint32_t)test_random_below(&random, 5);
+    put_range(s, from, ROWS, step, round, EXPIRY_NEVER);
+    for (uint32_t i = from; i < ROWS; i += step) rounds[i] = round;
+    if (round % 3 == 0) {
+      char text[16];
+      CHECK_OK(session_begin(s, true));
+      for (uint32_t i = round; i < ROWS; i += 7) {
+        if (rounds[i]) CHECK_OK(kv_delete(s, FAMILY_DEFAULT_ID, key_of(text, i)));
+        rounds[i] = 0;
+      }
+      CHECK_OK(session_commit(s));
+    }
+    settle(s);
+    uint64_t there = 0;
+    for (uint32_t i = 0; i < ROWS; i++) there += rounds[i] != 0;
+    CHECK_INT(count_of(s), there);
+  }
+  CHECK(counter_get(COUNTER_compactions) - merges > ROUNDS);
+  for (uint32_t i = 0; i < ROWS; i++) {
+    char text[16];
+    if (rounds[i])
+      check_value(s, i, rounds[i]);
+    else
+      CHECK_STATUS(kv_exists(s, FAMILY_DEFAULT_ID, key_of(text, i), NULL, NULL), KVSTORE_NOTFOUND);
+  }
+  check_integrity(s);
   CHECK_OK(session_close(s));
 }
 
