@@ -41,10 +41,13 @@
   X(log_syncs, "fdatasync calls on the log")                                          \
   X(log_sync_waits_shared, "commits whose sync another waiter did")                   \
   X(log_self_checkpoints, "boundaries asked for by a full log or slab")               \
+  X(flushes_into_level, "kv flushes of keys that no run had, as runs of the level")   \
   X(flushes, "deltas written as runs")                                                \
   X(compactions, "merges of runs published")                                          \
   X(adopted_runs, "runs that a record adopted")                                       \
   X(resolved_keys, "delta rows whose locator was looked up")                          \
+  X(holds_by_slot, "iterators and snapshots that kept the slot of their call")        \
+  X(large_pages_asked, "blocks of memory for which large pages were asked")           \
   X(evictions, "expired rows deleted by a reader")                                    \
   X(recoveries, "opens that replayed a log")                                          \
   X(recovery_breaks, "random breaks appended after a torn or ended log")

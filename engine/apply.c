@@ -10,10 +10,9 @@
 
 /* ---- rows ---- */
 
-Status apply_kv(Store *store, Era *era, Bytes key, Bytes value, int64_t expiry, bool tombstone, uint64_t sequence) {
-  (void)store;
-  return kv_delta_append(era->deltas[0].delta->kv, hash_key(key.data, key.length), key.data, key.length, value.data,
-                         value.length, expiry, sequence, tombstone, NULL);
+Status apply_kv(Era *era, Bytes key, uint64_t hash, Bytes value, int64_t expiry, bool tombstone, uint64_t sequence) {
+  return kv_delta_append(era->deltas[0].delta->kv, hash, key.data, key.length, value.data, value.length, expiry,
+                         sequence, tombstone, NULL);
 }
 
 /* The row that the key had in a frozen delta dies with `sequence`. */

@@ -385,7 +385,7 @@ Status log_create(Store *store) MUST_CHECK;
 /* Replays the log from the manifest's point. */
 Status log_recover(Store *store, uint64_t clean_end, WalRecovery *out) MUST_CHECK;
 /* Rows into the active delta of an era, marking dead what they replace in frozen ones. Apply lock held. */
-Status apply_kv(Store *store, Era *era, Bytes key, Bytes value, int64_t expiry, bool tombstone,
+Status apply_kv(Era *era, Bytes key, uint64_t hash, Bytes value, int64_t expiry, bool tombstone,
                 uint64_t sequence) MUST_CHECK;
 Status apply_row(Store *store, Era *era, Bytes key, uint64_t hash, const ColumnArray *columns, size_t source_row,
                  int64_t expiry, uint64_t sequence) MUST_CHECK;

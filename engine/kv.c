@@ -161,18 +161,19 @@ Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, B
                     bool tombstone) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
-  uint64_t sequence = t->next_sequence;
-  mutex_lock(&store->apply_lock);
-  Status status = transaction_touch(store, era->deltas[0].delta, state->family);
-  if (status == KVSTORE_OK) status = apply_kv(store, era, key, value, expiry, tombstone, sequence);
-  mutex_unlock(&store->apply_lock);
-  TRY(status);
-  t->next_sequence++;
+  uint64_t sequence = t->next_sequence, hash = hash_key(key.data, key.length);
+  kv_delta_prefetch(era->deltas[0].delta->kv, hash); /* it arrives while the record is built */
   if (tombstone)
     record_append_delete(&t->record, state->family->id, key);
   else
     record_append_put(&t->record, state->family->id, expiry, key, value);
-  return buffer_status(&t->record);
+  TRY(buffer_status(&t->record));
+  mutex_lock(&store->apply_lock);
+  Status status = transaction_touch(store, era->deltas[0].delta, state->family);
+  if (status == KVSTORE_OK) status = apply_kv(era, key, hash, value, expiry, tombstone, sequence);
+  mutex_unlock(&store->apply_lock);
+  if (status == KVSTORE_OK) t->next_sequence++;
+  return status; /* of a statement that fails, the record goes back to where it was before */
 }
 
 static Status put_statement(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode,

@@ -50,7 +50,8 @@ static Status replay_kv(Store *store, const Operation *op, uint64_t sequence) {
   Era *era;
   TRY(find_era(store, op, FAMILY_KV, &state, &era));
   TRY(touch(store, state, era));
-  return apply_kv(store, era, op->key, op->payload, op->expiry, op->kind == OPERATION_KV_DELETE, sequence);
+  uint64_t hash = hash_key(op->key.data, op->key.length);
+  return apply_kv(era, op->key, hash, op->payload, op->expiry, op->kind == OPERATION_KV_DELETE, sequence);
 }
 
 static Status replay_operation(Store *store, const Operation *op, uint64_t sequence, Arena *arena) {

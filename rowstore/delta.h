@@ -27,11 +27,12 @@ typedef struct DeltaMark {
 } DeltaMark;
 
 typedef struct DeltaCounts {
-  uint64_t rows;       /* appended, deletes and rolled-back ones included */
-  uint64_t keys;       /* distinct keys ever appended */
-  uint64_t live_rows;  /* rows with dead_at = DEAD_NEVER that are no deletes */
-  uint64_t bytes_used; /* of keys, rows and values: what a flush will roughly write */
-  uint64_t bytes_held; /* of memory taken from the allocator, index included */
+  uint64_t rows;        /* appended, deletes and rolled-back ones included */
+  uint64_t keys;        /* distinct keys ever appended */
+  uint64_t keys_behind; /* of them, those that came behind all others and were not looked for (kv) */
+  uint64_t live_rows;   /* rows with dead_at = DEAD_NEVER that are no deletes */
+  uint64_t bytes_used;  /* of keys, rows and values: what a flush will roughly write */
+  uint64_t bytes_held;  /* of memory taken from the allocator, index included */
 } DeltaCounts;
 
 #endif

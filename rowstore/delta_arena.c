@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "os/thread.h"
 
 static void add_relaxed(_Atomic uint64_t *counter, uint64_t n) { /* one writer: no read-modify-write is needed */
   atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
@@ -23,6 +24,7 @@ static Status open_chunk(DeltaArena *arena, size_t size) {
   size_t capacity = next_chunk_size(arena, size);
   uint8_t *chunk = memory_allocate_aligned(64, capacity);
   if (!chunk) return status_nomem();
+  os_prefer_large_pages(chunk, capacity);
   arena->chunks[arena->chunk_count++] = chunk;
   arena->capacity = capacity;
   arena->used = arena->chunk_count == 1 ? DELTA_ARENA_ALIGNMENT : 0; /* reference 0 names nothing */

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/memory.h"
+#include "os/thread.h"
 
 /* A slot: the upper 32 bits of the hash, then the reference; 0 is empty. A key's place is the leading `bits` of its
  * hash, so a table is copied into one of twice the size from slots alone, both in order, without touching an entry. */
@@ -41,6 +42,10 @@ void key_index_release(KeyIndex *index) {
   delta_arena_release(&index->arena);
 }
 
+bool key_index_is_beyond(const KeyIndex *index, const void *key, size_t length) {
+  return key_tree_is_beyond(&index->tree, (Bytes){ key, length });
+}
+
 uint32_t key_index_find(const KeyIndex *index, uint64_t hash, const void *key, size_t length) {
   const KeyHash *table = table_of(index);
   if (!table) return 0;
@@ -65,8 +70,11 @@ static Status grow_table(KeyIndex *index) {
   uint32_t bits = !old ? HASH_BITS_FIRST : old->bits < HASH_BITS_STEEP ? old->bits + 2 : old->bits + 1;
   if (bits > HASH_BITS_MAX) return status_fail(KVSTORE_NOMEM, "a delta's key index is at its largest size");
   size_t slot_count = (size_t)1 << bits;
-  KeyHash *table = memory_allocate_zeroed(sizeof *table + slot_count * sizeof table->slots[0]);
+  size_t size = sizeof(KeyHash) + slot_count * sizeof(uint64_t);
+  KeyHash *table = memory_allocate(size);
   if (!table) return status_nomem();
+  os_prefer_large_pages(table, size);
+  memset(table, 0, size);
   table->older = old;
   table->bits = bits;
   table->slot_count_mask = (uint32_t)(slot_count - 1);

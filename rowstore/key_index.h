@@ -38,6 +38,9 @@ void key_index_release(KeyIndex *index);
 /* The reference of a key's entry, or 0. `hash` is hash_key(key, length) everywhere in this file. */
 uint32_t key_index_find(const KeyIndex *index, uint64_t hash, const void *key, size_t length);
 
+/* True when the key comes behind all others, so that nobody need look for it. For the writer. */
+bool key_index_is_beyond(const KeyIndex *index, const void *key, size_t length);
+
 /* Makes the entry of a key that has none, with head 0 and `extra` bytes reserved behind the key (see
  * key_entry_size), found by hash and in order as soon as this returns. *reference names the entry. KVSTORE_NOMEM
  * leaves the index as it was. */

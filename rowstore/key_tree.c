@@ -278,6 +278,13 @@ static bool appends(const KeyTree *tree, Bytes key) {
   return compare_after(key, key_of(tree, leaf->entries[leaf->count - 1]), leaf->skip) > 0;
 }
 
+bool key_tree_is_beyond(const KeyTree *tree, Bytes key) {
+  const KeyNode *leaf = tree->right_edge;
+  if (!leaf) return true;
+  Bytes last = key_of(tree, leaf->entries[leaf->count - 1]);
+  return bytes_compare(key.data, key.length, last.data, last.length) > 0;
+}
+
 Status key_tree_insert(KeyTree *tree, uint32_t reference) {
   if (!tree->root) return insert_first(tree, reference);
   Bytes key = key_of(tree, reference);

@@ -56,6 +56,8 @@ typedef struct KeyLeafCopy {
 
 void key_tree_init(KeyTree *tree, const DeltaArena *entries);
 void key_tree_release(KeyTree *tree);
+/* Is the key behind all others? For the writer: it reads without the lock. */
+bool key_tree_is_beyond(const KeyTree *tree, Bytes key);
 /* Adds the entry of a key that is not there. KVSTORE_NOMEM leaves the tree as it was. */
 Status key_tree_insert(KeyTree *tree, uint32_t reference) MUST_CHECK;
 

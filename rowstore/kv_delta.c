@@ -34,7 +34,7 @@ struct KvDelta {
   LongValue *long_values;
   uint32_t last_row;
   bool frozen;
-  _Atomic uint64_t row_count, live_rows, long_bytes;
+  _Atomic uint64_t row_count, live_rows, long_bytes, keys_behind;
 };
 
 static inline KvHeader *row_at(const KvDelta *delta, uint32_t row) {
@@ -147,7 +147,12 @@ static Status copy_long_value(const void *value, size_t length, LongValue **out)
 /* Room for a row, behind its key when the key is new. */
 static Status place_row(KvDelta *delta, uint64_t hash, const void *key, size_t key_length, size_t size, uint32_t *entry,
                         uint32_t *row) {
-  *entry = key_index_find(&delta->index, hash, key, key_length);
+  if (key_index_is_beyond(&delta->index, key, key_length)) { /* ascending keys: new, without a look at the hash table */
+    add_to(&delta->keys_behind, 1);
+    *entry = 0;
+  } else {
+    *entry = key_index_find(&delta->index, hash, key, key_length);
+  }
   if (*entry) return delta_arena_allocate(&delta->index.arena, size, row);
   TRY(key_index_add(&delta->index, hash, key, key_length, size, entry));
   *row = *entry + (uint32_t)(key_entry_size(key_length) / DELTA_ARENA_ALIGNMENT);
@@ -230,6 +235,7 @@ DeltaCounts kv_delta_counts(const KvDelta *delta) {
     .rows = atomic_load_explicit(&delta->row_count, memory_order_relaxed),
     .keys = key_index_count(&delta->index),
     .live_rows = atomic_load_explicit(&delta->live_rows, memory_order_relaxed),
+    .keys_behind = atomic_load_explicit(&delta->keys_behind, memory_order_relaxed),
     .bytes_used = atomic_load_explicit(&delta->index.arena.bytes_used, memory_order_relaxed) + long_bytes,
     .bytes_held = sizeof *delta + key_index_bytes_held(&delta->index) + long_bytes,
   };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/counters.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/memory.h"
@@ -336,6 +337,45 @@ TEST(kv_delta, revive_takes_back_its_own_kill_alone) {
   check_find(&m, 0, 1);
   check_find(&m, 0, 2);
   release_model(&m);
+}
+
+TEST(kv_delta, ascending_keys_are_put_at_the_end_without_a_search_and_found) {
+  KvDelta *delta = NULL;
+  enum { KEYS = 1000 };
+  CHECK_OK(kv_delta_create(&delta));
+  for (uint32_t i = 0; i < KEYS; i++) {
+    uint8_t key[4] = { 'k', (uint8_t)(i / 256), (uint8_t)i };
+    for (int again = 0; again < 2; again++) /* the second time the key is there: no new one */
+      CHECK_OK(
+        kv_delta_append(delta, hash_key(key, 3), key, 3, &i, sizeof i, EXPIRY_NEVER, 2 * i + 1 + again, false, NULL));
+  }
+  uint8_t between[4] = { 'k', 1, 7, 'x' };
+  CHECK_OK(kv_delta_append(delta, hash_key(between, 4), between, 4, "v", 1, EXPIRY_NEVER, 2 * KEYS + 1, false, NULL));
+  DeltaCounts counts = kv_delta_counts(delta);
+  CHECK_INT(counts.keys, KEYS + 1);
+  CHECK_INT(counts.keys_behind, KEYS);
+  for (uint32_t i = 0; i < KEYS; i++) {
+    uint8_t key[4] = { 'k', (uint8_t)(i / 256), (uint8_t)i };
+    KvRow row;
+    CHECK_INT(kv_delta_find(delta, hash_key(key, 3), key, 3, UINT64_MAX - 1, &row), DELTA_FOUND);
+    CHECK_BYTES(row.value.data, &i, sizeof i);
+  }
+  const char *why = "";
+  CHECK(kv_delta_check(delta, &why));
+  kv_delta_destroy(delta);
+}
+
+TEST(kv_delta, a_large_delta_asks_for_large_pages) {
+  KvDelta *delta = NULL;
+  uint64_t before = counter_get(COUNTER_large_pages_asked);
+  static uint8_t value[VALUE_INLINE_MAX];
+  CHECK_OK(kv_delta_create(&delta));
+  CHECK_OK(kv_delta_append(delta, 1, "a", 1, "v", 1, EXPIRY_NEVER, 1, false, NULL));
+  CHECK_INT(counter_get(COUNTER_large_pages_asked), before); /* a small family stays small */
+  for (uint32_t i = 0; i < (8u << 20) / VALUE_INLINE_MAX; i++)
+    CHECK_OK(kv_delta_append(delta, 2, "b", 1, value, sizeof value, EXPIRY_NEVER, 2 + i, false, NULL));
+  CHECK(counter_get(COUNTER_large_pages_asked) > before);
+  kv_delta_destroy(delta);
 }
 
 TEST(kv_delta, a_failed_allocation_leaves_the_row_absent) {
