@@ -12,7 +12,6 @@
 #include "engine/run_build.h"
 
 enum { OVERLAPPING_MAX = 3, FAN_OUT = 4, TIERS = 16 };
-static const uint64_t level_run_bytes = 16u << 20;
 
 typedef struct Compaction {
   Store *store;
@@ -41,7 +40,7 @@ static Status merge_kv(Compaction *c, const Era *era, RunList *list) {
   TRY(status);
   status = merge_cursor_first(&cursor);
   if (status == KVSTORE_OK)
-    status = rows_to_run(c->store, &cursor, c->job, 1, level_run_bytes, c->expired_before, list);
+    status = rows_to_run(c->store, &cursor, c->job, 1, LEVEL_RUN_BYTES, c->expired_before, list);
   merge_cursor_close(&cursor);
   return status;
 }

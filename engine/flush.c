@@ -75,40 +75,100 @@ Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t le
   return KVSTORE_OK;
 }
 
-static Status flush_kv_rows(Flush *f, const Era *era, uint32_t first_run, uint32_t taken, bool bottom, RunList *list) {
-  MergeLayer *layers = memory_allocate((era->delta_count + taken + 1) * sizeof *layers);
+/* What a flush of a family's frozen deltas writes. */
+typedef struct KvFlush {
+  uint32_t first, taken;  /* the runs that it takes in */
+  bool bottom;            /* nothing older lies under its keys: no tombstones are needed */
+  uint32_t level;         /* of the runs that it makes */
+  uint64_t run_bytes_max; /* of each */
+} KvFlush;
+
+static Status flush_kv_rows(Flush *f, const Era *era, const KvFlush *k, RunList *list) {
+  MergeLayer *layers = memory_allocate((era->delta_count + k->taken + 1) * sizeof *layers);
   if (!layers) return status_nomem();
   uint32_t count = 0;
   for (uint32_t i = 0; i < era->delta_count; i++)
     if (is_frozen(&era->deltas[i], f->boundary))
       layers[count++] = (MergeLayer){ era->deltas[i].delta->kv, f->boundary, NULL, NULL };
-  for (uint32_t i = 0; i < taken; i++)
-    layers[count++] = (MergeLayer){ NULL, 0, era->runs[first_run + i].run->rows, NULL };
+  for (uint32_t i = 0; i < k->taken; i++)
+    layers[count++] = (MergeLayer){ NULL, 0, era->runs[k->first + i].run->rows, NULL };
   MergeOptions options = { 0 };
   options.now_ms = INT64_MIN;
-  options.tombstones = !bottom;
+  options.tombstones = !k->bottom;
   MergeCursor cursor;
   Status status = merge_cursor_open(&cursor, layers, count, &options);
   memory_release(layers);
   TRY(status);
   status = merge_cursor_first(&cursor);
-  if (status == KVSTORE_OK) status = rows_to_run(f->store, &cursor, f->job, 0, UINT64_MAX, INT64_MIN, list);
+  if (status == KVSTORE_OK)
+    status = rows_to_run(f->store, &cursor, f->job, k->level, k->run_bytes_max, INT64_MIN, list);
   merge_cursor_close(&cursor);
   return status;
 }
 
-static Status flush_kv(Flush *f, const Era *era, RunList *list) {
-  uint32_t overlapping = era->run_count - era->disjoint_count, first = 0;
-  while (first < overlapping && era->runs[first].since > f->boundary) first++;
-  uint32_t frozen = 0;
-  for (uint32_t i = 0; i < era->delta_count; i++) frozen += is_frozen(&era->deltas[i], f->boundary);
-  uint32_t taken = frozen ? runs_to_take(f, era, first, overlapping) : 0;
-  if (frozen) {
-    bool bottom = first + taken == overlapping && !era->disjoint_count;
-    TRY(flush_kv_rows(f, era, first, taken, bottom, list));
+/* ---- keys that no run has ---- */
+
+enum { LEVEL_BYTES_MIN = 4 << 20 }; /* less is not worth runs of its own in the level */
+
+typedef struct KeyRange {
+  uint64_t bytes;
+  Bytes first, last; /* data NULL: no rows */
+} KeyRange;
+
+static int order_of(Bytes a, Bytes b) { return bytes_compare(a.data, a.length, b.data, b.length); }
+
+/* From the first to the last key of the frozen deltas, which hold their bytes. */
+static KeyRange frozen_range(const Flush *f, const Era *era) {
+  KeyRange range = { 0 };
+  for (uint32_t i = 0; i < era->delta_count; i++) {
+    KvCursor c;
+    if (!is_frozen(&era->deltas[i], f->boundary)) continue;
+    range.bytes += kv_delta_counts(era->deltas[i].delta->kv).bytes_used;
+    kv_cursor_open(&c, era->deltas[i].delta->kv, f->boundary);
+    if (!kv_cursor_first(&c)) continue;
+    if (!range.first.data || order_of(c.key, range.first) < 0) range.first = c.key;
+    if (kv_cursor_last(&c) && (!range.last.data || order_of(c.key, range.last) > 0)) range.last = c.key;
   }
-  for (uint32_t i = first + taken; i < era->run_count; i++) TRY(run_list_add(list, &era->runs[i].run->entry));
+  return range;
+}
+
+/* Ascending loads: keys where no run has any go into the level at once, as runs that nothing ever rewrites on their
+ * account. *below: how many of the level's runs come before them. */
+static bool fits_level(const Flush *f, const Era *era, uint32_t first, uint32_t *below) {
+  KeyRange range = frozen_range(f, era);
+  *below = 0;
+  if (!range.first.data || !range.last.data || range.bytes < LEVEL_BYTES_MIN) return false;
+  for (uint32_t i = first; i < era->run_count; i++) {
+    const RowRunSummary *run = row_run_summary(era->runs[i].run->rows);
+    if (!run->row_count) continue;
+    bool before = order_of(run->last_key, range.first) < 0;
+    if (!before && order_of(range.last, run->first_key) >= 0) return false;
+    if (i >= era->run_count - era->disjoint_count) *below += before;
+  }
+  return true;
+}
+
+static Status keep_runs(const Era *era, uint32_t from, uint32_t to, RunList *list) {
+  for (uint32_t i = from; i < to; i++) TRY(run_list_add(list, &era->runs[i].run->entry));
   return KVSTORE_OK;
+}
+
+static Status flush_kv(Flush *f, const Era *era, RunList *list) {
+  uint32_t overlapping = era->run_count - era->disjoint_count, first = 0, frozen = 0, below;
+  while (first < overlapping && era->runs[first].since > f->boundary) first++;
+  for (uint32_t i = 0; i < era->delta_count; i++) frozen += is_frozen(&era->deltas[i], f->boundary);
+  if (!frozen) return keep_runs(era, first, era->run_count, list);
+  if (fits_level(f, era, first, &below)) {
+    KvFlush alone = { first, 0, true, 1, LEVEL_RUN_BYTES };
+    COUNT(flushes_into_level);
+    TRY(keep_runs(era, first, overlapping + below, list));
+    TRY(flush_kv_rows(f, era, &alone, list));
+    return keep_runs(era, overlapping + below, era->run_count, list);
+  }
+  KvFlush on_top = { first, runs_to_take(f, era, first, overlapping), false, 0, UINT64_MAX };
+  on_top.bottom = first + on_top.taken == overlapping && !era->disjoint_count;
+  TRY(flush_kv_rows(f, era, &on_top, list));
+  return keep_runs(era, first + on_top.taken, era->run_count, list);
 }
 
 /* ---- tables ---- */

@@ -19,6 +19,9 @@ void run_list_release(RunList *list);
 Status run_entry_make(Store *store, SpaceSink *sink, uint32_t kind, uint32_t level, uint32_t schema_version,
                       uint64_t row_count, const Buffer *directory, Arena *arena, RunEntry *out) MUST_CHECK;
 
+/* A run of a kv family's level: large enough to be few, small enough to be rewritten alone (DESIGN 9). */
+enum { LEVEL_RUN_BYTES = 16 << 20 };
+
 /* What a merge yields from where it stands, as row runs of about `bytes_max` each; rows whose expiry is less than
  * `expired_before` stay behind. */
 Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max,

@@ -185,3 +185,96 @@ TEST(engine_kv, clear_empties_a_family_for_new_snapshots_alone) {
   check_value(s, "c", "3");
   CHECK_OK(session_close(s));
 }
+
+/* ---- ascending loads ---- */
+
+/* Keys first to last - 1, with values of 100 bytes; a store that flushes only when it is told. */
+static const StoreOptions roomy = {
+  .journal_mode = JOURNAL_WAL, .sync_level = SYNC_OFF, .no_background = true, .log_bytes = 64 << 20
+};
+
+static void load(Session *s, int first, int last, const char *what) {
+  char key[16], value[101];
+  CHECK_OK(session_begin(s, true));
+  for (int i = first; i < last; i++) {
+    snprintf(key, sizeof key, "key%08d", i);
+    snprintf(value, sizeof value, "%-100s", what);
+    put(s, key, value);
+  }
+  CHECK_OK(session_commit(s));
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+}
+
+static void check_loaded(Session *s, int first, int last, const char *what) {
+  char key[16], value[101];
+  snprintf(value, sizeof value, "%-100s", what);
+  KvIterator *it = NULL;
+  CHECK_OK(kv_iterator_create(s, FAMILY_DEFAULT_ID, (Bytes){ 0 }, false, &it));
+  snprintf(key, sizeof key, "key%08d", first);
+  CHECK_OK(kv_iterator_seek(it, text(key)));
+  for (int i = first; i < last; i++) {
+    snprintf(key, sizeof key, "key%08d", i);
+    CHECK(!kv_iterator_eof(it));
+    CHECK_BYTES(kv_iterator_key(it).data, key, 11);
+    Bytes found;
+    CHECK_OK(kv_iterator_value(it, &found));
+    CHECK_INT(found.length, 100);
+    CHECK_BYTES(found.data, value, 100);
+    CHECK_OK(kv_iterator_next(it));
+  }
+  kv_iterator_destroy(it);
+}
+
+enum { STRIDE = 50000 }; /* rows of a flush that is worth runs of its own */
+
+TEST(engine_kv, keys_that_no_run_has_are_flushed_into_the_level_in_their_order) {
+  static const int order[] = { 4, 0, 2, 5 }; /* behind, before and between what is there */
+  Session *s = open_store(roomy);
+  uint64_t into_level = counter_get(COUNTER_flushes_into_level), compactions = counter_get(COUNTER_compactions);
+  for (int i = 0; i < 4; i++) load(s, order[i] * STRIDE, (order[i] + 1) * STRIDE, "first");
+  CHECK_INT(counter_get(COUNTER_flushes_into_level), into_level + 4);
+  load(s, 1 * STRIDE + 10, 1 * STRIDE + 20, "few"); /* not worth a run of the level */
+  CHECK_INT(counter_get(COUNTER_flushes_into_level), into_level + 4);
+  load(s, 2 * STRIDE + STRIDE / 2, 4 * STRIDE, "second"); /* over keys that are there */
+  CHECK_INT(counter_get(COUNTER_flushes_into_level), into_level + 4);
+  CHECK_INT(counter_get(COUNTER_compactions), compactions);
+  for (int reopened = 0; reopened < 2; reopened++) {
+    uint64_t count = 0;
+    CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
+    CHECK_INT(count, 5 * STRIDE + 10);
+    check_loaded(s, 0, STRIDE, "first");
+    check_loaded(s, STRIDE + 10, STRIDE + 20, "few");
+    check_loaded(s, 2 * STRIDE, 2 * STRIDE + STRIDE / 2, "first");
+    check_loaded(s, 2 * STRIDE + STRIDE / 2, 4 * STRIDE, "second");
+    check_loaded(s, 4 * STRIDE, 6 * STRIDE, "first");
+    char *why = NULL;
+    CHECK_OK(session_check(s, &why));
+    CHECK_OK(session_close(s));
+    s = open_store(roomy);
+  }
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_kv, tombstones_over_nothing_are_not_written_into_the_level) {
+  Session *s = open_store(roomy);
+  uint64_t into_level = counter_get(COUNTER_flushes_into_level);
+  char key[16], value[101];
+  snprintf(value, sizeof value, "%-100s", "gone");
+  CHECK_OK(session_begin(s, true));
+  for (int i = 0; i < STRIDE; i++) {
+    snprintf(key, sizeof key, "key%08d", i);
+    put(s, key, value);
+    if (i % 2) CHECK_OK(kv_delete(s, FAMILY_DEFAULT_ID, text(key)));
+  }
+  CHECK_OK(session_commit(s));
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(counter_get(COUNTER_flushes_into_level), into_level + 1);
+  for (int i = 0; i < 100; i++) {
+    snprintf(key, sizeof key, "key%08d", i);
+    check_value(s, key, i % 2 ? NULL : value);
+  }
+  uint64_t count = 0;
+  CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
+  CHECK_INT(count, STRIDE / 2);
+  CHECK_OK(session_close(s));
+}
