@@ -205,6 +205,16 @@ typedef struct GenerationPin { /* a shared file lock that keeps a generation's e
   struct GenerationPin *next;
 } GenerationPin;
 
+/* What keeps a version and its generation longer than a call: the slot of the call that took it, while few are kept so,
+ * else a reference and a lock. A slot is a tenth of a lock's price, and means nothing once the process has left. */
+typedef struct VersionHold {
+  Version *version; /* NULL: nothing is held */
+  SharedSlot *slot;
+  GenerationPin *pin;
+  struct VersionHold *next, *previous; /* among those with a slot, under versions_lock */
+} VersionHold;
+enum { HOLDS_BY_SLOT_MAX = 32 };
+
 /* ---- the store ---- */
 
 struct Store {
@@ -247,6 +257,8 @@ struct Store {
   _Atomic(Version *) current;
   Version *retired;
   GenerationPin *pins;
+  VersionHold *slot_holds;
+  uint32_t slot_hold_count;
   OsFile *spare_pin_file; /* a descriptor of a former pin, without its lock: opening one costs four times a lock */
 
   Mutex work_lock; /* the background thread */
@@ -271,9 +283,8 @@ struct Session {
   Mutex lock;                   /* begin, commit, rollback, and writes inside a transaction */
   _Atomic int transaction;      /* 0, 1 reading, 2 writing */
   struct TransactionFate *fate; /* of the open writing transaction */
-  Version *snapshot_version;    /* while reading */
+  VersionHold snapshot;         /* while reading */
   uint64_t snapshot_sequence;
-  GenerationPin *snapshot_pin;
 };
 
 /* A call's pin: a version and what it may see of it. */
@@ -325,9 +336,14 @@ void versions_destroy(Store *store);
 /* Pins the current version and the newest visible sequence, applying the log as far as that needs. */
 Status read_pin(Session *session, ReadPin *pin) MUST_CHECK;
 void read_unpin(Session *session, ReadPin *pin);
-/* Keeps a pinned version beyond the call: a reference, and a lock on its generation. */
-Status version_hold(Store *store, Version *v, GenerationPin **pin) MUST_CHECK;
-void version_unhold(Store *store, Version *v, GenerationPin *pin);
+/* Keeps a pinned version beyond the call. The hold stays where it is until it is given back; the pin stays good until
+ * read_unpin, which is due as ever. */
+Status version_hold(Store *store, ReadPin *pin, VersionHold *hold) MUST_CHECK;
+void version_unhold(Store *store, VersionHold *hold); /* nothing for an empty one */
+/* The same by reference and lock alone, for a version that somebody keeps meanwhile. */
+Status version_hold_by_lock(Store *store, Version *v, GenerationPin **pin) MUST_CHECK;
+/* Before the process leaves its page: holds by slot become holds by lock. On a failure the process must stay. */
+Status version_holds_leave_slots(Store *store) MUST_CHECK;
 
 /* ---- generation.c ---- */
 /* Names the log in the superblocks (0: none), in both pages, each synced. Maintenance held. */
@@ -419,6 +435,8 @@ typedef struct AdoptPayload {
 Status adopt_payload_write(const AdoptPayload *payload, SpaceJob *job, Buffer *out) MUST_CHECK;
 
 /* ---- transaction.c ---- */
+/* Another process that is gone: nobody holds its life byte (PROC-2). */
+bool process_is_dead(Store *store, uint32_t process);
 /* The write lock for one statement (autocommit) or the session's open transaction. On success the transaction is
  * store->transaction, the log is applied to its end, the session's lock is held. */
 Status write_begin(Session *session) MUST_CHECK;

@@ -235,8 +235,7 @@ Status kv_delete(Session *session, uint32_t family, Bytes key) {
 
 struct KvIterator {
   Store *store;
-  Version *version;
-  GenerationPin *pin;
+  VersionHold hold;
   TransactionFate *fate; /* of the transaction that it was made in; NULL: none */
   uint64_t sequence;
   bool reverse;
@@ -273,18 +272,15 @@ Status kv_iterator_create(Session *session, uint32_t family, Bytes prefix, bool 
     atomic_fetch_add_explicit(&it->fate->references, 1, memory_order_relaxed);
   }
   status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
-  if (status == KVSTORE_OK) status = version_hold(it->store, pin.version, &it->pin);
-  if (status == KVSTORE_OK) {
-    it->version = pin.version;
-    status = open_cursor(it, era, prefix);
-  }
+  if (status == KVSTORE_OK) status = version_hold(it->store, &pin, &it->hold);
+  if (status == KVSTORE_OK) status = open_cursor(it, era, prefix);
   read_unpin(session, &pin);
   if (status == KVSTORE_OK) {
     store_retain(it->store);
     *out = it;
   } else {
     fate_release(it->fate);
-    if (it->version) version_unhold(it->store, it->version, it->pin);
+    version_unhold(it->store, &it->hold);
     memory_release(it);
   }
   return status;
@@ -294,7 +290,7 @@ void kv_iterator_destroy(KvIterator *it) {
   if (!it) return;
   Store *store = it->store;
   merge_cursor_close(&it->cursor);
-  version_unhold(store, it->version, it->pin);
+  version_unhold(store, &it->hold);
   fate_release(it->fate);
   memory_release(it);
   store_release(store);

@@ -7,16 +7,7 @@
 
 enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 };
 
-static const uint64_t life_byte = UINT64_C(1) << 62;
-
 /* ---- the word ---- */
-
-static bool holder_is_dead(Store *store, uint32_t process) {
-  bool held = true;
-  uint64_t first;
-  return process != store->process &&
-         os_lock_query(store->file.file, life_byte + process, 1, &held, &first) == KVSTORE_OK && !held;
-}
 
 /* Who inherits maintenance from the dead makes durable what they may have written, and adopts it. */
 static Status inherit(Store *store, uint64_t word) {
@@ -47,7 +38,7 @@ Status maintenance_take(Store *store, bool wait) {
     if (atomic_compare_exchange_strong(&page->maintenance.word, &nobody, mine))
       return generation_follow_if_behind(store);
     uint32_t holder = (uint32_t)(nobody >> 32);
-    if (holder_is_dead(store, holder)) {
+    if (process_is_dead(store, holder)) {
       TRY(inherit(store, nobody));
       if (shared_load(&page->maintenance) == mine) return KVSTORE_OK;
       continue;
@@ -81,7 +72,7 @@ static Status resolve_waiting(Store *store) {
   mutex_unlock(&store->versions_lock);
   atomic_store_explicit(&store->rows_unresolved, 0, memory_order_relaxed);
   Status status = version_resolve(store, v, shared_load(&store->page->visible));
-  version_unhold(store, v, NULL);
+  version_let_go(store, v);
   return status;
 }
 

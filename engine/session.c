@@ -415,9 +415,9 @@ static Status check_family(Store *store, const FamilyState *state) {
 Status session_check(Session *session, char **why) {
   Store *store = session->store;
   ReadPin pin;
-  GenerationPin *generation = NULL;
+  VersionHold hold;
   TRY(read_pin(session, &pin));
-  Status status = version_hold(store, pin.version, &generation);
+  Status status = version_hold(store, &pin, &hold);
   Version *v = pin.version;
   read_unpin(session, &pin);
   TRY(status);
@@ -427,7 +427,7 @@ Status session_check(Session *session, char **why) {
     status = extent_read(&store->file, &v->manifest->self, &bytes);
     memory_release(bytes);
   }
-  version_unhold(store, v, generation);
+  version_unhold(store, &hold);
   if (status == KVSTORE_CORRUPT && why) *why = memory_copy_string(status_last()->text);
   return status;
 }

@@ -44,9 +44,10 @@ void shared_page_clear_process(SharedPage *page, uint32_t process) {
 
 SharedSlot *shared_slot_take(SharedPage *page, uint32_t process) {
   SharedSlot *slots = shared_slots(page);
-  uint32_t first = (thread_number() * 7 + process * 31) % SHARED_SLOTS;
+  const uint32_t half = SHARED_SLOTS / 2;
+  uint32_t first = (thread_number() * 7 + process * 31) % half;
   for (uint32_t i = 0; i < SHARED_SLOTS; i++) {
-    SharedSlot *slot = &slots[(first + i) % SHARED_SLOTS];
+    SharedSlot *slot = &slots[(first + i) % half * 2 + i / half];
     uint32_t nobody = 0;
     if (atomic_load_explicit(&slot->owner, memory_order_relaxed)) continue;
     if (atomic_compare_exchange_strong_explicit(&slot->owner, &nobody, process, memory_order_acq_rel,
@@ -55,14 +56,4 @@ SharedSlot *shared_slot_take(SharedPage *page, uint32_t process) {
     }
   }
   return NULL;
-}
-
-bool shared_slots_pin(SharedPage *page, uint64_t birth, uint64_t death) {
-  SharedSlot *slots = shared_slots(page);
-  for (int i = 0; i < SHARED_SLOTS; i++) {
-    if (!atomic_load_explicit(&slots[i].owner, memory_order_acquire)) continue;
-    uint64_t generation = atomic_load_explicit(&slots[i].generation, memory_order_acquire);
-    if (generation >= birth && generation < death) return true;
-  }
-  return false;
 }

@@ -93,14 +93,17 @@ bool shared_page_fits(const SharedPage *page, const uint8_t store_id[16]);
 /* Gives back all that a dead process held: slots, reservations, maintenance, write word. */
 void shared_page_clear_process(SharedPage *page, uint32_t process);
 
-/* Takes a slot for a call of `process`: the slot, or NULL when all are taken. What it pins is the caller's to write. */
+/* Takes a slot for a call of `process`: the slot, or NULL when all are taken. What it pins is the caller's to write.
+ * One with an even number if there is any. */
 SharedSlot *shared_slot_take(SharedPage *page, uint32_t process);
+/* May the slot be kept longer than a call? Those with odd numbers are for calls alone. */
+static inline bool shared_slot_may_stay(SharedPage *page, const SharedSlot *slot) {
+  return (slot - shared_slots(page)) % 2 == 0;
+}
 static inline void shared_slot_give(SharedSlot *slot) {
   atomic_store_explicit(&slot->version, 0, memory_order_release);
   atomic_store_explicit(&slot->owner, 0, memory_order_release);
 }
-/* Is any generation in [birth, death) pinned by a slot? */
-bool shared_slots_pin(SharedPage *page, uint64_t birth, uint64_t death);
 
 static inline uint64_t shared_load(SharedLine *line) { return atomic_load_explicit(&line->word, memory_order_acquire); }
 static inline void shared_store(SharedLine *line, uint64_t value) {

@@ -443,7 +443,7 @@ static Status open_reader(Store *store) {
   for (bool moved = true; moved;) {
     TRY(load_version(store));
     Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
-    TRY(version_hold(store, v, &pin));
+    TRY(version_hold_by_lock(store, v, &pin));
     TRY(reread_superblock(store));
     moved = store->superblock.generation != v->manifest->generation; /* then the pin may be too late: once more */
   }
@@ -608,6 +608,7 @@ static Status close_last(Store *store) {
 static Status shut_down(Store *store) {
   maintenance_stop(store);
   if (store->reader_only) return KVSTORE_OK;
+  TRY(version_holds_leave_slots(store)); /* else the process stays present until the last of them is given back */
   Status status = alone(store) && shared_load(&store->page->write_word) == 0 ? settle(store) : KVSTORE_OK;
   if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK && status == KVSTORE_OK)
     status = close_last(store);

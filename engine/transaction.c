@@ -15,7 +15,7 @@ static const uint64_t life_byte = UINT64_C(1) << 62;
 
 /* ---- the write word ---- */
 
-static bool process_is_dead(Store *store, uint32_t process) {
+bool process_is_dead(Store *store, uint32_t process) {
   if (process == store->process) return false;
   bool held = true;
   uint64_t first;
@@ -493,9 +493,8 @@ static Status begin_writing(Session *session) {
 static Status begin_reading(Session *session) {
   ReadPin pin;
   TRY(read_pin(session, &pin));
-  Status status = version_hold(session->store, pin.version, &session->snapshot_pin);
+  Status status = version_hold(session->store, &pin, &session->snapshot);
   if (status == KVSTORE_OK) {
-    session->snapshot_version = pin.version;
     session->snapshot_sequence = pin.sequence;
     atomic_store_explicit(&session->transaction, 1, memory_order_release);
   }
@@ -516,9 +515,7 @@ Status session_begin(Session *session, bool write) {
 
 static void end_reading(Session *session) {
   atomic_store_explicit(&session->transaction, 0, memory_order_release);
-  version_unhold(session->store, session->snapshot_version, session->snapshot_pin);
-  session->snapshot_version = NULL;
-  session->snapshot_pin = NULL;
+  version_unhold(session->store, &session->snapshot);
 }
 
 static Status end_writing(Session *session, bool commit) {

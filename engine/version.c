@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
 
@@ -176,7 +177,7 @@ Status read_pin(Session *session, ReadPin *pin) {
   memset(pin, 0, sizeof *pin);
   int transaction = atomic_load_explicit(&session->transaction, memory_order_acquire);
   if (transaction == 1) {
-    pin->version = session->snapshot_version;
+    pin->version = session->snapshot.version;
     pin->sequence = session->snapshot_sequence;
     return KVSTORE_OK;
   }
@@ -263,7 +264,7 @@ static void generation_unlock(Store *store, GenerationPin *pin) {
   memory_release(pin);
 }
 
-Status version_hold(Store *store, Version *v, GenerationPin **pin) {
+Status version_hold_by_lock(Store *store, Version *v, GenerationPin **pin) {
   mutex_lock(&store->versions_lock);
   Status status = generation_lock(store, v->manifest->generation, pin);
   if (status == KVSTORE_OK) atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
@@ -271,17 +272,95 @@ Status version_hold(Store *store, Version *v, GenerationPin **pin) {
   return status;
 }
 
-void version_unhold(Store *store, Version *v, GenerationPin *pin) {
+static void link_hold(Store *store, VersionHold *hold) {
+  hold->previous = NULL;
+  hold->next = store->slot_holds;
+  if (hold->next) hold->next->previous = hold;
+  store->slot_holds = hold;
+  store->slot_hold_count++;
+}
+
+static void unlink_hold(Store *store, VersionHold *hold) {
+  if (hold->next) hold->next->previous = hold->previous;
+  if (hold->previous)
+    hold->previous->next = hold->next;
+  else
+    store->slot_holds = hold->next;
+  store->slot_hold_count--;
+}
+
+/* The call's slot becomes the hold's, so that there is no moment at which neither pins. */
+static bool keep_slot(Store *store, ReadPin *pin, VersionHold *hold) {
+  if (!pin->slot || !shared_slot_may_stay(store->page, pin->slot)) return false;
   mutex_lock(&store->versions_lock);
-  if (pin) generation_unlock(store, pin);
-  atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel);
+  bool kept = store->slot_hold_count < HOLDS_BY_SLOT_MAX;
+  if (kept) {
+    hold->version = pin->version;
+    hold->slot = pin->slot;
+    pin->slot = NULL;
+    link_hold(store, hold);
+    COUNT(holds_by_slot);
+  }
   mutex_unlock(&store->versions_lock);
-  versions_reclaim(store);
+  return kept;
+}
+
+Status version_hold(Store *store, ReadPin *pin, VersionHold *hold) {
+  memset(hold, 0, sizeof *hold);
+  if (keep_slot(store, pin, hold)) return KVSTORE_OK;
+  TRY(version_hold_by_lock(store, pin->version, &hold->pin));
+  hold->version = pin->version;
+  return KVSTORE_OK;
+}
+
+void version_unhold(Store *store, VersionHold *hold) {
+  if (!hold->version) return;
+  mutex_lock(&store->versions_lock);
+  bool retired = true;
+  if (hold->slot) {
+    retired = hold->version != atomic_load_explicit(&store->current, memory_order_relaxed);
+    unlink_hold(store, hold);
+    shared_slot_give(hold->slot);
+  } else {
+    if (hold->pin) generation_unlock(store, hold->pin);
+    atomic_fetch_sub_explicit(&hold->version->references, 1, memory_order_acq_rel);
+  }
+  mutex_unlock(&store->versions_lock);
+  memset(hold, 0, sizeof *hold);
+  if (retired) versions_reclaim(store);
+}
+
+Status version_holds_leave_slots(Store *store) {
+  Status status = KVSTORE_OK;
+  mutex_lock(&store->versions_lock);
+  while (store->slot_holds) {
+    VersionHold *hold = store->slot_holds;
+    status = generation_lock(store, hold->version->manifest->generation, &hold->pin);
+    if (status != KVSTORE_OK) break;
+    atomic_fetch_add_explicit(&hold->version->references, 1, memory_order_relaxed);
+    unlink_hold(store, hold);
+    shared_slot_give(hold->slot);
+    hold->slot = NULL;
+  }
+  mutex_unlock(&store->versions_lock);
+  return status;
+}
+
+/* What a dead process left in its slots pins nothing. A new one of its number clears them first, and takes a generation
+ * that is no older than now. */
+static bool slot_pins(Store *store, uint64_t birth, uint64_t death) {
+  SharedSlot *slots = shared_slots(store->page);
+  for (int i = 0; i < SHARED_SLOTS; i++) {
+    uint32_t owner = atomic_load_explicit(&slots[i].owner, memory_order_acquire);
+    uint64_t generation = atomic_load_explicit(&slots[i].generation, memory_order_acquire);
+    if (owner && generation >= birth && generation < death && !process_is_dead(store, owner)) return true;
+  }
+  return false;
 }
 
 bool generation_pinned(Store *store, uint64_t birth, uint64_t death) {
   if (death <= birth) return false;
-  if (shared_slots_pin(store->page, birth, death)) return true;
+  if (slot_pins(store, birth, death)) return true;
   bool held = true;
   uint64_t first;
   if (os_lock_query(store->file.file, pin_byte + birth, death - birth, &held, &first) != KVSTORE_OK) return true;

@@ -6,8 +6,7 @@
 
 typedef struct View {
   Store *store;
-  Version *version;
-  GenerationPin *pin;
+  VersionHold hold;
   Era *era;
   DeletedSet **sets;
   ScanUnit *units;
@@ -18,7 +17,7 @@ static void view_release(void *owner) {
   View *view = owner;
   deleted_sets_release(view->sets, view->sets ? view->era->run_count : 0);
   memory_release(view->units);
-  if (view->version) version_unhold(view->store, view->version, view->pin);
+  version_unhold(view->store, &view->hold);
   store_release(view->store);
   memory_release(view);
 }
@@ -81,10 +80,7 @@ Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) {
     return status;
   }
   status = session_family(session, &pin, family, FAMILY_TABLE, &state, &view->era);
-  if (status == KVSTORE_OK) {
-    status = version_hold(view->store, pin.version, &view->pin);
-    if (status == KVSTORE_OK) view->version = pin.version;
-  }
+  if (status == KVSTORE_OK) status = version_hold(view->store, &pin, &view->hold);
   if (status == KVSTORE_OK)
     status = era_deleted(view->store, view->era, pin.sequence, session_transaction(session) == 2, &view->sets);
   if (status == KVSTORE_OK) status = fill_units(view, pin.sequence);

@@ -278,3 +278,39 @@ TEST(engine_kv, tombstones_over_nothing_are_not_written_into_the_level) {
   CHECK_INT(count, STRIDE / 2);
   CHECK_OK(session_close(s));
 }
+
+/* ---- what outlives a call ---- */
+
+TEST(engine_kv, more_iterators_than_slots_each_keep_their_rows) {
+  Session *s = open_store(quiet);
+  enum { ITERATORS = 300 };
+  static KvIterator *its[ITERATORS];
+  put(s, "a", "old");
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  uint64_t by_slot = counter_get(COUNTER_holds_by_slot);
+  for (int i = 0; i < ITERATORS; i++) CHECK_OK(kv_iterator_create(s, FAMILY_DEFAULT_ID, (Bytes){ 0 }, false, &its[i]));
+  uint64_t kept = counter_get(COUNTER_holds_by_slot) - by_slot;
+  CHECK(kept > 0 && kept < ITERATORS);      /* some by the slot of their call, the others by a lock */
+  for (int round = 0; round < 6; round++) { /* generations come and go; what the iterators stand on stays */
+    put(s, "a", "new");
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+    CHECK_OK(session_maintain(s));
+  }
+  for (int i = 0; i < ITERATORS; i++) {
+    if (i == ITERATORS / 2) CHECK_OK(session_close(s)); /* the last close: slots become locks */
+    Bytes value;
+    CHECK_OK(kv_iterator_first(its[i]));
+    CHECK(!kv_iterator_eof(its[i]));
+    CHECK_OK(kv_iterator_value(its[i], &value));
+    CHECK_BYTES(value.data, "old", 3);
+    if (i % 3 == 0) {
+      kv_iterator_destroy(its[i]);
+      its[i] = NULL;
+    }
+  }
+  s = open_store(quiet); /* the next life of the store finds its slots free */
+  check_value(s, "a", "new");
+  for (int i = 0; i < ITERATORS; i++) kv_iterator_destroy(its[i]);
+  check_value(s, "a", "new");
+  CHECK_OK(session_close(s));
+}

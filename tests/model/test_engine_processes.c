@@ -282,6 +282,47 @@ TEST(engine_processes, the_others_go_on_soon_after_a_writers_death) {
   CHECK_OK(session_close(s));
 }
 
+/* ---- who dies with an iterator ---- */
+
+static void play_walker(const char *path) {
+  Session *s = opened(path);
+  KvIterator *it;
+  CHECK(next_turn());
+  CHECK_OK(kv_iterator_create(s, FAMILY_DEFAULT_ID, (Bytes){ 0 }, false, &it));
+  CHECK(counter_get(COUNTER_holds_by_slot) == 1);
+  turn_done();
+  next_turn();
+  CHECK_OK(kv_iterator_first(it)); /* what others have freed since is still there for it */
+  CHECK(!kv_iterator_eof(it));
+  turn_done();
+  next_turn(); /* never comes */
+}
+
+static uint64_t limbo_after_rounds(Session *s) {
+  StoreInfo info;
+  for (int i = 0; i < 4; i++) {
+    put_number(s, "rewritten", i);
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  }
+  CHECK_OK(session_info(s, &info));
+  return info.limbo_bytes;
+}
+
+TEST(engine_processes, an_iterator_keeps_its_generation_until_its_process_dies) {
+  Session *s = opened(store_path());
+  put_number(s, "rewritten", 0);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  uint64_t alone = limbo_after_rounds(s);
+  Child child = start("walker", store_path());
+  turn(&child);
+  uint64_t held = limbo_after_rounds(s);
+  CHECK(held > alone);
+  turn(&child);
+  murder(&child);
+  CHECK_INT(limbo_after_rounds(s), alone);
+  CHECK_OK(session_close(s));
+}
+
 /* ---- who opens while others flush ---- */
 
 /* Opens, looks, closes; the totals are always those of one commit. */
@@ -462,7 +503,8 @@ TEST(engine_processes, two_flush_and_compact_by_turns) {
 
 static const Role roles[] = {
   { "echo", play_echo },       { "count", play_count },           { "holder", play_holder },
-  { "visitor", play_visitor }, { "last_words", play_last_words }, { "flusher", play_flusher }
+  { "visitor", play_visitor }, { "last_words", play_last_words }, { "flusher", play_flusher },
+  { "walker", play_walker }
 };
 
 /* Before main: a child never becomes a test program. */
