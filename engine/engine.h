@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "columnar/scan.h"
 #include "os/os.h"
+#include "rowstore/merge.h"
 
 typedef struct Store Store;
 typedef struct Session Session;
@@ -112,17 +113,22 @@ Status kv_purge_expired(Session *session, uint32_t family, uint64_t *purged) MUS
 Status kv_count(Session *session, uint32_t family, uint64_t *count) MUST_CHECK;
 
 /* Ordered iteration over a snapshot taken at creation. Not for two threads at once. It may outlive its session. */
-typedef struct KvIterator KvIterator;
+typedef struct KvIterator {
+  MergeCursor cursor; /* for the looks below, at every row; what comes behind it is the engine's */
+} KvIterator;
 /* `prefix` empty: all keys. Positioned nowhere (eof) until first, last or seek. */
 Status kv_iterator_create(Session *session, uint32_t family, Bytes prefix, bool reverse, KvIterator **out) MUST_CHECK;
 void kv_iterator_destroy(KvIterator *iterator);
 Status kv_iterator_first(KvIterator *iterator) MUST_CHECK;           /* the first in its direction, within the prefix */
 Status kv_iterator_seek(KvIterator *iterator, Bytes key) MUST_CHECK; /* forward: first >= key; reverse: last <= key */
 Status kv_iterator_next(KvIterator *iterator) MUST_CHECK;            /* in its direction */
-bool kv_iterator_eof(const KvIterator *iterator);
-Bytes kv_iterator_key(const KvIterator *iterator);                       /* valid until the next step or destroy */
-Status kv_iterator_value(KvIterator *iterator, Bytes *value) MUST_CHECK; /* the same */
-int64_t kv_iterator_expiry(const KvIterator *iterator);
+static inline bool kv_iterator_eof(const KvIterator *iterator) { return !iterator->cursor.valid; }
+/* Not at the end. Key and value are readable until the next step or destroy. */
+static inline Bytes kv_iterator_key(const KvIterator *iterator) { return iterator->cursor.row.view.key; }
+static inline Status kv_iterator_value(KvIterator *iterator, Bytes *value) {
+  return merge_cursor_value(&iterator->cursor, value);
+}
+static inline int64_t kv_iterator_expiry(const KvIterator *iterator) { return iterator->cursor.row.view.expiry; }
 
 /* ---- tables ---- */
 enum { TABLE_INSERT = 0, TABLE_UPSERT = 1 };
@@ -162,7 +168,8 @@ Status family_usage(Session *session, uint32_t family, FamilyUsage *out) MUST_CH
 Status session_sync(Session *session) MUST_CHECK; /* everything committed is durable when it returns */
 /* KVSTORE_BUSY inside the session's own write transaction. Outputs (may be NULL): log bytes before, bytes settled. */
 Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) MUST_CHECK;
-/* Does what background work there is: flushes what is frozen, compacts what is due, resolves. */
+/* Does what background work there is: flushes what is frozen, compacts what is due, resolves; and merges the runs of a
+ * kv family that overlap into its level, where they are a quarter of that at least. */
 Status session_maintain(Session *session) MUST_CHECK;
 /* Verifies everything that can be: superblocks, manifest, every unit, every structure. *why (memory_release) on
  * KVSTORE_CORRUPT. */

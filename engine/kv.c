@@ -233,28 +233,30 @@ Status kv_delete(Session *session, uint32_t family, Bytes key) {
 
 /* ---- iteration ---- */
 
-struct KvIterator {
+typedef struct KvWalk {
+  KvIterator seen; /* what callers have of it */
   Store *store;
   VersionHold hold;
   TransactionFate *fate; /* of the transaction that it was made in; NULL: none */
   uint64_t sequence;
   bool reverse;
-  MergeCursor cursor;
-};
+} KvWalk;
 
-static Status open_cursor(KvIterator *it, const Era *era, Bytes prefix) {
+static KvWalk *walk_of(KvIterator *iterator) { return (KvWalk *)iterator; }
+
+static Status open_cursor(KvWalk *it, const Era *era, Bytes prefix) {
   LayerList list;
   TRY(list_layers(era, it->sequence, &list));
   MergeOptions options = { 0 };
   options.prefix = prefix;
   options.now_ms = store_clock(it->store);
-  Status status = merge_cursor_open(&it->cursor, list.layers, list.count, &options);
+  Status status = merge_cursor_open(&it->seen.cursor, list.layers, list.count, &options);
   release_layers(&list);
   return status;
 }
 
 Status kv_iterator_create(Session *session, uint32_t family, Bytes prefix, bool reverse, KvIterator **out) {
-  KvIterator *it = memory_allocate_zeroed(sizeof *it);
+  KvWalk *it = memory_allocate_zeroed(sizeof *it);
   if (!it) return status_nomem();
   ReadPin pin;
   Status status = read_pin(session, &pin);
@@ -277,7 +279,7 @@ Status kv_iterator_create(Session *session, uint32_t family, Bytes prefix, bool 
   read_unpin(session, &pin);
   if (status == KVSTORE_OK) {
     store_retain(it->store);
-    *out = it;
+    *out = &it->seen;
   } else {
     fate_release(it->fate);
     version_unhold(it->store, &it->hold);
@@ -286,10 +288,11 @@ Status kv_iterator_create(Session *session, uint32_t family, Bytes prefix, bool 
   return status;
 }
 
-void kv_iterator_destroy(KvIterator *it) {
-  if (!it) return;
+void kv_iterator_destroy(KvIterator *iterator) {
+  if (!iterator) return;
+  KvWalk *it = walk_of(iterator);
   Store *store = it->store;
-  merge_cursor_close(&it->cursor);
+  merge_cursor_close(&it->seen.cursor);
   version_unhold(store, &it->hold);
   fate_release(it->fate);
   memory_release(it);
@@ -297,53 +300,45 @@ void kv_iterator_destroy(KvIterator *it) {
 }
 
 /* An iterator made inside a transaction ends with it, when that is rolled back. */
-static Status still_valid(KvIterator *it) {
+static Status still_valid(KvWalk *it) {
   if (it->fate && atomic_load_explicit(&it->fate->rolled_back, memory_order_acquire)) {
-    it->cursor.valid = false;
+    it->seen.cursor.valid = false;
     return status_fail(KVSTORE_ERROR, "the transaction that the iterator was made in has been rolled back");
   }
   return KVSTORE_OK;
 }
 
-static Status step(KvIterator *it) {
-  return it->reverse ? merge_cursor_prev(&it->cursor) : merge_cursor_next(&it->cursor);
+static Status step(KvWalk *it) {
+  return it->reverse ? merge_cursor_prev(&it->seen.cursor) : merge_cursor_next(&it->seen.cursor);
 }
 
 /* Expired rows are stepped over. */
-static Status settle(KvIterator *it) {
-  while (it->cursor.valid && it->cursor.row.expired) TRY(step(it));
+static Status settle(KvWalk *it) {
+  while (it->seen.cursor.valid && it->seen.cursor.row.expired) TRY(step(it));
   return KVSTORE_OK;
 }
 
-Status kv_iterator_first(KvIterator *it) {
+Status kv_iterator_first(KvIterator *iterator) {
+  KvWalk *it = walk_of(iterator);
   TRY(still_valid(it));
-  TRY(it->reverse ? merge_cursor_last(&it->cursor) : merge_cursor_first(&it->cursor));
+  TRY(it->reverse ? merge_cursor_last(&it->seen.cursor) : merge_cursor_first(&it->seen.cursor));
   return settle(it);
 }
 
-Status kv_iterator_seek(KvIterator *it, Bytes key) {
+Status kv_iterator_seek(KvIterator *iterator, Bytes key) {
+  KvWalk *it = walk_of(iterator);
   TRY(still_valid(it));
-  TRY(it->reverse ? merge_cursor_seek_last(&it->cursor, key.data, key.length)
-                  : merge_cursor_seek(&it->cursor, key.data, key.length));
+  TRY(it->reverse ? merge_cursor_seek_last(&it->seen.cursor, key.data, key.length)
+                  : merge_cursor_seek(&it->seen.cursor, key.data, key.length));
   return settle(it);
 }
 
-Status kv_iterator_next(KvIterator *it) {
+Status kv_iterator_next(KvIterator *iterator) {
+  KvWalk *it = walk_of(iterator);
   TRY(still_valid(it));
-  if (!it->cursor.valid) return KVSTORE_OK;
+  if (!it->seen.cursor.valid) return KVSTORE_OK;
   TRY(step(it));
   return settle(it);
-}
-
-bool kv_iterator_eof(const KvIterator *it) { return !it->cursor.valid; }
-Bytes kv_iterator_key(const KvIterator *it) { return it->cursor.valid ? it->cursor.row.view.key : (Bytes){ 0 }; }
-int64_t kv_iterator_expiry(const KvIterator *it) {
-  return it->cursor.valid ? it->cursor.row.view.expiry : EXPIRY_NEVER;
-}
-
-Status kv_iterator_value(KvIterator *it, Bytes *value) {
-  if (!it->cursor.valid) return status_fail(KVSTORE_ERROR, "the iterator is at its end");
-  return merge_cursor_value(&it->cursor, value);
 }
 
 /* ---- counts and expiry ---- */

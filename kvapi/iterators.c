@@ -139,8 +139,9 @@ static int start(KVIterator *it, bool reverse) {
 }
 
 static int step(KVIterator *it, bool reverse) {
-  Status status = direction_argument(it, reverse);
-  if (status == KVSTORE_OK && !kv_iterator_eof(it->rows)) status = kv_iterator_next(it->rows);
+  if (UNLIKELY(!is_iterator(it) || it->reverse != reverse)) return fail(it, direction_argument(it, reverse));
+  if (UNLIKELY(kv_iterator_eof(it->rows))) return KVSTORE_OK;
+  Status status = kv_iterator_next(it->rows);
   return LIKELY(status == KVSTORE_OK) ? KVSTORE_OK : fail(it, status);
 }
 
@@ -163,18 +164,21 @@ int kvstore_iterator_eof(KVIterator *pIter) { return !is_iterator(pIter) || kv_i
 
 /* ---- reading ---- */
 
-static Status row_argument(const KVIterator *it, void **data, int *length) {
+/* Asked twice for every row: what is right costs one branch. */
+static inline bool stands_on_row(const KVIterator *it, void **data, const int *length) {
+  return LIKELY(is_iterator(it) && data && length && !kv_iterator_eof(it->rows));
+}
+
+static Status row_fault(const KVIterator *it, void **data, int *length) {
   if (data) *data = NULL;
   if (length) *length = 0;
   if (!is_iterator(it)) return bad_argument(it ? "this is no open iterator" : "the iterator is NULL");
   if (!data || !length) return bad_argument("the place for the bytes is NULL");
-  if (kv_iterator_eof(it->rows)) return bad_argument("the iterator stands on no key");
-  return KVSTORE_OK;
+  return bad_argument("the iterator stands on no key");
 }
 
 int kvstore_iterator_key(KVIterator *pIter, void **ppKey, int *pnKey) {
-  Status status = row_argument(pIter, ppKey, pnKey);
-  if (UNLIKELY(status != KVSTORE_OK)) return fail(pIter, status);
+  if (!stands_on_row(pIter, ppKey, pnKey)) return fail(pIter, row_fault(pIter, ppKey, pnKey));
   Bytes key = kv_iterator_key(pIter->rows);
   *ppKey = (void *)key.data; /* the contract's type; the bytes are not to be written */
   *pnKey = (int)key.length;
@@ -182,9 +186,11 @@ int kvstore_iterator_key(KVIterator *pIter, void **ppKey, int *pnKey) {
 }
 
 int kvstore_iterator_value(KVIterator *pIter, void **ppValue, int *pnValue) {
-  Bytes value;
-  Status status = row_argument(pIter, ppValue, pnValue);
-  if (LIKELY(status == KVSTORE_OK)) status = kv_iterator_value(pIter->rows, &value);
+  if (!stands_on_row(pIter, ppValue, pnValue)) return fail(pIter, row_fault(pIter, ppValue, pnValue));
+  Bytes value = { NULL, 0 };
+  *ppValue = NULL;
+  *pnValue = 0;
+  Status status = kv_iterator_value(pIter->rows, &value);
   if (UNLIKELY(status != KVSTORE_OK)) return fail(pIter, status);
   *ppValue = value.length ? (void *)value.data : NULL;
   *pnValue = (int)value.length;

@@ -11,6 +11,9 @@
 #include "base/assert.h"
 #include "base/memory.h"
 
+/* A step of a cursor is one piece of code: its parts are small, and calls between them were a quarter of its work. */
+#define HOT static inline __attribute__((always_inline))
+
 typedef struct MergeSource {
   bool valid;
   bool is_delta;
@@ -43,7 +46,7 @@ struct MergeState {
 
 /* ---- order ---- */
 
-static inline void load_head(Bytes key, uint64_t head[2]) {
+HOT void load_head(Bytes key, uint64_t head[2]) {
   if (LIKELY(key.length >= 16)) {
     head[0] = load_u64_big_endian(key.data);
     head[1] = load_u64_big_endian(key.data + 8);
@@ -53,19 +56,19 @@ static inline void load_head(Bytes key, uint64_t head[2]) {
   head[1] = key.length > 8 ? bytes_prefix64(key.data + 8, key.length - 8) : 0;
 }
 
-static inline int compare_keys(const uint64_t a_head[2], Bytes a, const uint64_t b_head[2], Bytes b) {
+HOT int compare_keys(const uint64_t a_head[2], Bytes a, const uint64_t b_head[2], Bytes b) {
   if (LIKELY(a_head[0] != b_head[0])) return a_head[0] < b_head[0] ? -1 : 1;
   if (a_head[1] != b_head[1]) return a_head[1] < b_head[1] ? -1 : 1;
   return bytes_compare(a.data, a.length, b.data, b.length);
 }
 
 /* Negative when `a` comes first in the direction of the walk. */
-static inline int source_order(const MergeState *m, const MergeSource *a, const MergeSource *b) {
+HOT int source_order(const MergeState *m, const MergeSource *a, const MergeSource *b) {
   int order = compare_keys(a->head, a->key, b->head, b->key);
   return m->backward ? -order : order;
 }
 
-static bool inside(const MergeState *m, const MergeSource *s) {
+HOT bool inside(const MergeState *m, const MergeSource *s) {
   if (m->backward) return !m->lower.key.data || compare_keys(s->head, s->key, m->lower.head, m->lower.key) >= 0;
   return !m->upper.key.data || compare_keys(s->head, s->key, m->upper.head, m->upper.key) < 0;
 }
@@ -73,7 +76,7 @@ static bool inside(const MergeState *m, const MergeSource *s) {
 /* ---- one layer ---- */
 
 /* Takes over where the layer's cursor stands. */
-static inline void source_stand(const MergeState *m, MergeSource *s, bool valid) {
+HOT void source_stand(const MergeState *m, MergeSource *s, bool valid) {
   s->valid = valid;
   if (!valid) return;
   s->key = s->is_delta ? s->cursor.delta.key : s->cursor.run.row.key;
@@ -88,21 +91,21 @@ static void open_run(MergeSource *s, uint32_t at) {
   s->run_at = at;
 }
 
-static Status runs_next(MergeSource *s) {
+HOT Status runs_next(MergeSource *s) {
   TRY(row_cursor_next(&s->cursor.run));
   if (LIKELY(s->cursor.run.valid) || s->run_at + 1 == s->run_count) return KVSTORE_OK;
   open_run(s, s->run_at + 1);
   return row_cursor_first(&s->cursor.run);
 }
 
-static Status runs_prev(MergeSource *s) {
+HOT Status runs_prev(MergeSource *s) {
   TRY(row_cursor_prev(&s->cursor.run));
   if (LIKELY(s->cursor.run.valid) || s->run_at == 0) return KVSTORE_OK;
   open_run(s, s->run_at - 1);
   return row_cursor_last(&s->cursor.run);
 }
 
-static Status source_step(const MergeState *m, MergeSource *s) {
+HOT Status source_step(const MergeState *m, MergeSource *s) {
   if (s->is_delta) {
     source_stand(m, s, m->backward ? kv_cursor_prev(&s->cursor.delta) : kv_cursor_next(&s->cursor.delta));
     return KVSTORE_OK;
@@ -210,7 +213,7 @@ static Status choose(MergeState *m) {
   return KVSTORE_OK;
 }
 
-static Status advance(MergeState *m) {
+HOT Status advance(MergeState *m) {
   MergeSource *top = m->top;
   TRY(source_step(m, top));
   if (LIKELY(top->valid && (!m->second || source_order(m, top, m->second) < 0))) return KVSTORE_OK;
@@ -229,11 +232,11 @@ static Status turn(MergeState *m, bool backward) {
 
 /* ---- the row ---- */
 
-static bool top_is_tombstone(const MergeSource *s) {
+HOT bool top_is_tombstone(const MergeSource *s) {
   return s->is_delta ? s->cursor.delta.state == DELTA_DELETED : s->cursor.run.row.tombstone;
 }
 
-static void fill_row(MergeCursor *c) {
+HOT void fill_row(MergeCursor *c) {
   const MergeState *m = c->state;
   const MergeSource *s = m->top;
   MergeRow *row = &c->row;
@@ -256,7 +259,7 @@ static void fill_row(MergeCursor *c) {
 }
 
 /* From where the layers stand to the next row that is to be yielded. */
-static Status settle(MergeCursor *c) {
+HOT Status settle(MergeCursor *c) {
   MergeState *m = c->state;
   while (m->top && !m->tombstones && UNLIKELY(top_is_tombstone(m->top))) TRY(advance(m));
   c->valid = m->top != NULL;
@@ -264,7 +267,7 @@ static Status settle(MergeCursor *c) {
   return KVSTORE_OK;
 }
 
-static Status walk(MergeCursor *c, bool backward) {
+HOT Status walk(MergeCursor *c, bool backward) {
   MergeState *m = c->state;
   ASSERT(c->valid, "ROW-6");
   c->valid = false;

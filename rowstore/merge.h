@@ -57,7 +57,12 @@ typedef struct MergeRow {
 Status merge_get(const MergeLayer *layers, uint32_t count, uint64_t hash, const void *key, size_t key_length,
                  int64_t now_ms, MergeRow *row, DeltaState *state) MUST_CHECK;
 /* The value wherever it lies; readable until merge_row_release (merge_get) or the cursor's next step. */
-Status merge_row_value(MergeRow *row, Bytes *value) MUST_CHECK;
+Status merge_row_value_outside(MergeRow *row, Bytes *value) MUST_CHECK; /* one that lies apart from its row */
+static inline Status merge_row_value(MergeRow *row, Bytes *value) {
+  if (UNLIKELY(row->view.external)) return merge_row_value_outside(row, value);
+  *value = row->view.value;
+  return KVSTORE_OK;
+}
 void merge_row_release(MergeRow *row);
 
 /* ---- in key order ---- */

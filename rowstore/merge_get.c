@@ -156,9 +156,7 @@ Status merge_get(const MergeLayer *layers, uint32_t count, uint64_t hash, const 
   return KVSTORE_OK;
 }
 
-Status merge_row_value(MergeRow *row, Bytes *value) {
-  *value = row->view.value;
-  if (LIKELY(!row->view.external)) return KVSTORE_OK;
+Status merge_row_value_outside(MergeRow *row, Bytes *value) {
   row_pin_release(&row->value_pin);
   return row_run_value(row->run, &row->view, value, &row->value_pin);
 }
