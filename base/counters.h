@@ -46,6 +46,7 @@
   X(compactions, "merges of runs published")                                          \
   X(adopted_runs, "runs that a record adopted")                                       \
   X(resolved_keys, "delta rows whose locator was looked up")                          \
+  X(holes_punched, "free pieces of a file given back to the system at its close")     \
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")        \
   X(large_pages_asked, "blocks of memory for which large pages were asked")           \
   X(evictions, "expired rows deleted by a reader")                                    \

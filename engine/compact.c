@@ -23,7 +23,22 @@ typedef struct Compaction {
 
 /* ---- kv families ---- */
 
-static bool kv_is_due(const Era *era) { return era->run_count - era->disjoint_count > OVERLAPPING_MAX; }
+/* `thorough`: also what is not due yet, but would leave one layer, where that costs at most five times what it takes
+ * in. */
+static bool kv_is_due(const Era *era, bool thorough) {
+  uint32_t overlapping = era->run_count - era->disjoint_count;
+  if (overlapping > OVERLAPPING_MAX) return true;
+  if (!thorough || !overlapping || era->run_count == 1) return false;
+  uint64_t upper = 0, level = 0;
+  for (uint32_t i = 0; i < era->run_count; i++) {
+    uint64_t bytes = era->runs[i].run->entry.data_bytes;
+    if (i < overlapping)
+      upper += bytes;
+    else
+      level += bytes;
+  }
+  return upper >= level / 4;
+}
 
 static Status merge_kv(Compaction *c, const Era *era, RunList *list) {
   uint32_t overlapping = era->run_count - era->disjoint_count;
@@ -184,25 +199,25 @@ static Status draft_with(Compaction *c, const FamilyState *state) {
   return generation_publish(c->store, c->draft, c->job);
 }
 
-static const FamilyState *family_due(const Version *v) {
+static const FamilyState *family_due(const Version *v, bool thorough) {
   for (uint32_t i = 0; i < v->family_count; i++) {
     const FamilyState *state = v->families[i];
     const Era *era = &state->eras[0];
     if (state->era_count != 1 || era->dropped || has_adopted(era) || !manifest_family(v->manifest, state->family->id))
       continue;
-    if (state->family->kind == FAMILY_KV ? kv_is_due(era) : table_is_due(era)) return state;
+    if (state->family->kind == FAMILY_KV ? kv_is_due(era, thorough) : table_is_due(era)) return state;
   }
   return NULL;
 }
 
-Status compact_once(Store *store, bool *compacted) {
+Status compact_once(Store *store, bool thorough, bool *compacted) {
   *compacted = false;
   mutex_lock(&store->versions_lock);
   Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
   atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
   mutex_unlock(&store->versions_lock);
   Status status = KVSTORE_OK;
-  const FamilyState *state = family_due(v);
+  const FamilyState *state = family_due(v, thorough);
   if (state) {
     SpaceJob job;
     Compaction c = { .store = store, .version = v, .job = &job };

@@ -383,7 +383,8 @@ typedef struct SpaceSink {
   size_t first; /* index of the run's first extent in the job */
 } SpaceSink;
 RunSink space_sink(SpaceSink *sink, SpaceJob *job);
-/* Cuts the file behind its last used extent. Nobody else has the store. */
+/* Cuts the file behind its last used extent, and gives the system back what lies free before it. Nobody else has the
+ * store. */
 Status space_trim(Store *store) MUST_CHECK;
 /* Fills in the page's words about space, at its birth. */
 Status space_measure(Store *store) MUST_CHECK;
@@ -482,13 +483,14 @@ Status era_find_in_runs(Era *era, Bytes key, uint64_t hash, uint64_t sequence, u
 /* ---- flush.c, compact.c, maintenance.c ---- */
 Status boundary_append(Store *store) MUST_CHECK;             /* mutex held, no transaction has rows */
 Status flush_frozen(Store *store, bool *flushed) MUST_CHECK; /* maintenance held */
-Status compact_once(Store *store, bool *compacted) MUST_CHECK;
+Status compact_once(Store *store, bool thorough, bool *compacted) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
 void maintenance_give(Store *store);
 /* Flushes what is frozen, and compacts nothing: a close does not wait for that. */
 Status maintenance_flush(Store *store) MUST_CHECK;
 /* Does all that is due. */
 Status maintenance_run(Store *store) MUST_CHECK;
+Status maintenance_run_thoroughly(Store *store) MUST_CHECK; /* and what is not due yet, but pays (compact.c) */
 /* Asks for it: the thread does it, or nobody (no_background: the next call that needs room). */
 void maintenance_ask(Store *store);
 void maintenance_stop(Store *store);

@@ -76,23 +76,26 @@ static Status resolve_waiting(Store *store) {
   return status;
 }
 
-static Status do_all(Store *store) {
+static Status do_all(Store *store, bool thorough) {
   bool did = true;
   while (did) {
     TRY(flush_frozen(store, &did));
     TRY(resolve_waiting(store));
     if (did) continue;
-    TRY(compact_once(store, &did));
+    TRY(compact_once(store, thorough, &did));
   }
   return KVSTORE_OK;
 }
 
-Status maintenance_run(Store *store) {
+static Status run_all(Store *store, bool thorough) {
   TRY(maintenance_take(store, true));
-  Status status = do_all(store);
+  Status status = do_all(store, thorough);
   maintenance_give(store);
   return status;
 }
+
+Status maintenance_run(Store *store) { return run_all(store, false); }
+Status maintenance_run_thoroughly(Store *store) { return run_all(store, true); }
 
 Status maintenance_flush(Store *store) {
   bool flushed = true;

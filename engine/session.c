@@ -260,7 +260,9 @@ Status family_clear(Session *session, uint32_t id) { return end_family(session, 
 
 /* ---- checkpoints ---- */
 
-Status session_maintain(Session *session) { return session->store->wal ? maintenance_run(session->store) : KVSTORE_OK; }
+Status session_maintain(Session *session) {
+  return session->store->wal ? maintenance_run_thoroughly(session->store) : KVSTORE_OK;
+}
 
 Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint64_t *settled_bytes) {
   Store *store = session->store;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
 
@@ -83,14 +84,18 @@ static Status used_ranges(Store *store, UsedRanges *used) {
   return used->status;
 }
 
-/* The first free place for `bytes`. An extent does not cross a window's edge if it fits a window (FILE-6). */
+/* The place at or behind `at` where an extent crosses no window's edge if it fits a window (FILE-6). */
+static uint64_t in_window(uint64_t at, uint64_t bytes) {
+  bool crosses = bytes <= WINDOW_BYTES && at / WINDOW_BYTES != (at + bytes - 1) / WINDOW_BYTES;
+  return crosses ? round_up(at, WINDOW_BYTES) : at;
+}
+
+/* The first free place for `bytes`. */
 static uint64_t first_fit(const UsedRanges *used, uint64_t bytes) {
   uint64_t at = 0;
   for (size_t i = 0; i <= used->count; i++) {
     uint64_t gap_end = i < used->count ? used->ranges[i].begin : UINT64_MAX;
-    uint64_t place = at;
-    if (bytes <= WINDOW_BYTES && place / WINDOW_BYTES != (place + bytes - 1) / WINDOW_BYTES)
-      place = round_up(place, WINDOW_BYTES);
+    uint64_t place = in_window(at, bytes);
     if (place < gap_end && gap_end - place >= bytes) return place;
     if (i < used->count && used->ranges[i].end > at) at = used->ranges[i].end;
   }
@@ -141,8 +146,13 @@ static Status allocate_locked(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
   UsedRanges used = { 0 };
   Status status = used_ranges(store, &used);
   if (status == KVSTORE_OK) {
-    *offset = first_fit(&used, bytes);
     uint64_t end = ranges_end(&used);
+    *offset = first_fit(&used, bytes);
+    /* What lies in the midst of the file may have been given back to the system (space_trim), which may be full. */
+    if (*offset < end && os_allocate(store->file.file, *offset, bytes) != KVSTORE_OK) {
+      status_clear();
+      *offset = in_window(end, bytes);
+    }
     if (*offset + bytes > end) end = *offset + bytes;
     uint64_t kept = job->owed ? 0 : shared_load(&store->page->owed);
     status = grow_file(store, end + kept);
@@ -207,10 +217,25 @@ RunSink space_sink(SpaceSink *sink, SpaceJob *job) {
   return (RunSink){ sink, sink_emit };
 }
 
+enum { PUNCH_MIN = 256 << 10 }; /* smaller holes are not worth a call */
+
+static void punch_gaps(Store *store, const UsedRanges *used) {
+  uint64_t at = 0;
+  for (size_t i = 0; i < used->count; i++) {
+    uint64_t begin = used->ranges[i].begin;
+    if (begin > at && begin - at >= PUNCH_MIN) {
+      os_punch(store->file.file, at, begin - at);
+      COUNT(holes_punched);
+    }
+    if (used->ranges[i].end > at) at = used->ranges[i].end;
+  }
+}
+
 Status space_trim(Store *store) {
   UsedRanges used = { 0 };
   Status status = used_ranges(store, &used);
   uint64_t end = ranges_end(&used);
+  if (status == KVSTORE_OK) punch_gaps(store, &used);
   memory_release(used.ranges);
   return status == KVSTORE_OK ? os_truncate(store->file.file, end) : status;
 }

@@ -56,7 +56,8 @@ typedef struct OsMethods {
   Status (*truncate)(OsFile *file, uint64_t size);
   Status (*stat_file)(OsFile *file, OsStat *out);
   void (*writeback)(OsFile *file, uint64_t offset, uint64_t length,
-                    bool wait); /* a hint: start (or finish) writing out */
+                    bool wait);                                  /* a hint: start (or finish) writing out */
+  void (*punch)(OsFile *file, uint64_t offset, uint64_t length); /* a hint, may be NULL: os_punch */
   /* Maps a range (offset: a multiple of 4096), shared. It may reach past the end of the file: touch only what is
    * inside. The mapping outlives the file's close. */
   Status (*map)(OsFile *file, uint64_t offset, uint64_t length, bool writable, void **address);
@@ -111,6 +112,11 @@ static inline Status os_truncate(OsFile *f, uint64_t size) { return f->methods->
 static inline Status os_stat_file(OsFile *f, OsStat *out) { return f->methods->stat_file(f, out); }
 static inline void os_writeback(OsFile *f, uint64_t offset, uint64_t length, bool wait) {
   f->methods->writeback(f, offset, length, wait);
+}
+/* Gives back the space of a range whose bytes nobody needs, where the system can; the size stays, and the range may
+ * read as zeros from now on. */
+static inline void os_punch(OsFile *f, uint64_t offset, uint64_t length) {
+  if (f->methods->punch) f->methods->punch(f, offset, length);
 }
 static inline Status os_map(OsFile *f, uint64_t offset, uint64_t length, bool writable, void **address) {
   return f->methods->map(f, offset, length, writable, address);

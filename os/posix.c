@@ -164,6 +164,7 @@ static const OsMethods methods = {
   .truncate = posix_truncate,
   .stat_file = posix_stat_file,
   .writeback = posix_writeback,
+  .punch = posix_punch,
   .map = posix_map,
   .unmap = posix_unmap,
   .lock = posix_lock,

@@ -148,6 +148,11 @@ void posix_writeback(OsFile *file, uint64_t offset, uint64_t length, bool wait) 
   sync_file_range(posix(file)->descriptor, (off_t)offset, (off_t)length, flags);
 }
 
+void posix_punch(OsFile *file, uint64_t offset, uint64_t length) {
+  if (out_of_range(offset, length) || posix(file)->readonly) return;
+  fallocate(posix(file)->descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+}
+
 Status posix_map(OsFile *file, uint64_t offset, uint64_t length, bool writable, void **address) {
   *address = NULL;
   if (writable && posix(file)->readonly) return not_writable(posix(file));

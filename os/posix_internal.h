@@ -30,6 +30,7 @@ Status posix_sync(OsFile *file);
 Status posix_allocate(OsFile *file, uint64_t offset, uint64_t length);
 Status posix_truncate(OsFile *file, uint64_t size);
 Status posix_stat_file(OsFile *file, OsStat *out);
+void posix_punch(OsFile *file, uint64_t offset, uint64_t length);
 void posix_writeback(OsFile *file, uint64_t offset, uint64_t length, bool wait);
 Status posix_map(OsFile *file, uint64_t offset, uint64_t length, bool writable, void **address);
 void posix_unmap(OsFile *file, void *address, uint64_t length);

@@ -291,8 +291,8 @@ KVSTORE_API int kvstore_integrity_check(KVStore *pKV, char **pzErrMsg);
 /* Moves what the log holds into the file. `mode`: KVSTORE_CHECKPOINT_*. *pnLog and *pnCkpt (may be NULL) are pages of
  * 4,096 bytes: in the log before, and settled. KVSTORE_BUSY inside the handle's own write transaction. */
 KVSTORE_API int kvstore_checkpoint(KVStore *pKV, int mode, int *pnLog, int *pnCkpt);
-/* Does the background work there is: flushes, merges of runs, resolving; for stores opened with background_off, and
- * before a measurement. */
+/* Does the background work there is: flushes, merges of runs (some before they are due, so that reads and walks meet
+ * one layer), resolving; for stores opened with background_off, and before a time of reading. */
 KVSTORE_API int kvstore_maintain(KVStore *kv);
 
 /* Counted per handle from its open or the last reset, but for nDbPages. */

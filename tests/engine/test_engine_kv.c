@@ -1,6 +1,7 @@
 /* Key-value families through the engine: commits, rollbacks, snapshots, recovery, flush, compaction. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/counters.h"
 #include "base/memory.h"
@@ -276,6 +277,51 @@ TEST(engine_kv, tombstones_over_nothing_are_not_written_into_the_level) {
   uint64_t count = 0;
   CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
   CHECK_INT(count, STRIDE / 2);
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_kv, maintenance_merges_early_where_it_pays) {
+  Session *s = open_store(roomy);
+  load(s, 0, STRIDE, "first");
+  load(s, STRIDE / 2, STRIDE, "second"); /* half of what it lies on */
+  uint64_t compactions = counter_get(COUNTER_compactions);
+  CHECK_OK(session_maintain(s));
+  CHECK_INT(counter_get(COUNTER_compactions), compactions + 1);
+  CHECK_OK(session_maintain(s)); /* one layer: nothing is left to do */
+  CHECK_INT(counter_get(COUNTER_compactions), compactions + 1);
+  load(s, 0, STRIDE / 10, "third"); /* a tenth: not worth writing the rest again */
+  CHECK_OK(session_maintain(s));
+  CHECK_INT(counter_get(COUNTER_compactions), compactions + 1);
+  check_loaded(s, 0, STRIDE / 10, "third");
+  check_loaded(s, STRIDE / 10, STRIDE / 2, "first");
+  check_loaded(s, STRIDE / 2, STRIDE, "second");
+  CHECK_OK(session_close(s));
+}
+
+static uint64_t bytes_on_disk(void) {
+  struct stat facts;
+  CHECK_INT(stat(store_path(), &facts), 0);
+  return (uint64_t)facts.st_blocks * 512;
+}
+
+TEST(engine_kv, a_closed_file_gives_back_what_lies_free_within_it) {
+  Session *s = open_store(roomy);
+  load(s, 0, STRIDE, "first");
+  load(s, 0, STRIDE, "second");
+  CHECK_OK(session_maintain(s)); /* the merge lies behind what it was made of */
+  uint64_t punched = counter_get(COUNTER_holes_punched), live = (uint64_t)STRIDE * 120;
+  CHECK_OK(session_close(s));
+  CHECK(counter_get(COUNTER_holes_punched) > punched);
+  CHECK(bytes_on_disk() >= live && bytes_on_disk() < live + live / 4);
+  s = open_store(roomy); /* what was given back is used again */
+  check_loaded(s, 0, STRIDE, "second");
+  load(s, 0, STRIDE, "third");
+  CHECK_OK(session_maintain(s));
+  CHECK_OK(session_close(s));
+  s = open_store(roomy);
+  check_loaded(s, 0, STRIDE, "third");
+  char *why = NULL;
+  CHECK_OK(session_check(s, &why));
   CHECK_OK(session_close(s));
 }
 
