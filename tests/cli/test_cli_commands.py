@@ -164,12 +164,12 @@ class Vacuum(CliTest):
         self.run_tool("put", "--stdin", "--batch", "5000", stdin=lines)
         full = self.store.stat().st_size
         self.run_tool("clear")
-        self.run_tool("put", "stays", "1")
         before = self.store.stat().st_size
         some = self.json("vacuum", "--pages", "10")
-        self.assertEqual(some["db_pages"] * 4096, self.store.stat().st_size)
+        self.assertEqual(some["db_pages"] * 4096, before - 10 * 4096)  # the close gives the rest of the end back
         self.run_tool("vacuum")
-        self.assertLessEqual(self.store.stat().st_size, before)
+        self.assertLess(self.store.stat().st_size, min(full, before) // 2)
+        self.run_tool("put", "stays", "1")
         self.assertRegex(self.text("vacuum"), r"\A\d+ pages given back, \d+ left\n\Z")
         self.assertEqual(self.text("scan"), "stays\t1\n")
         self.assertEqual(self.text("check"), "ok\n")
