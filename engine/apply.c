@@ -421,6 +421,7 @@ static Status adopt_into(Store *store, FamilyState *from, RunHandle *run, Adopte
     family_state_release(to);
     return status;
   }
+  if (from->family->kind == FAMILY_KV) family_count_adopted_run(from->family, sequence);
   run_retain(run);
   if (replaced) atomic_fetch_add_explicit(&replaced->references, 1, memory_order_relaxed);
   return publish_with(store, to);

@@ -40,6 +40,7 @@ typedef struct FamilyCount {
   uint64_t generation; /* versions of older ones are told nothing and tell nothing: they hold rows that are gone */
   uint64_t era;        /* its `since` */
   uint64_t sequence, keys;
+  uint64_t adopted; /* the sequence of the last run that was adopted: counts of either side of it differ by more */
   _Atomic uint32_t wanted; /* by how many flushes to come */
 } FamilyCount;
 
@@ -511,6 +512,7 @@ Status log_sync_to(Store *store, uint64_t position) MUST_CHECK;
 /* ---- kv.c, kv_count.c, bulk.c ---- */
 /* What a manifest that is being taken says of a family's keys; `era` is the one that it becomes. */
 void family_count_adopt(Family *family, const Manifest *m, const Era *era, uint64_t keys);
+void family_count_adopted_run(Family *family, uint64_t sequence);
 /* For the manifest of a flush: the family's keys at the boundary, or KEYS_UNKNOWN when nobody asks for them, or it
  * would take a walk. */
 Status family_count_at_boundary(Store *store, Family *family, uint64_t boundary, uint64_t *keys) MUST_CHECK;
@@ -556,6 +558,8 @@ bool store_has_frozen(Store *store);
 /* The layers of a kv era at a snapshot, newest first, in `layers` (room for `capacity`): how many, or 0 and nothing
  * when they are more than that. */
 uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint32_t capacity);
+/* Does it read rows that may still be rolled back: its own, or those of the snapshot that it stands at? */
+bool session_sees_uncommitted(const Session *session);
 Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kind, FamilyState **state,
                       Era **era) MUST_CHECK;
 int64_t store_clock(Store *store);

@@ -15,12 +15,14 @@ static uint64_t boundary_of(const Manifest *m) { return m->replay.sequence - 1; 
 
 /* ---- what is remembered ---- */
 
+/* Who stays on an older generation counts for itself from here on: the family may have been cleared between the two,
+ * and the first era of every generation begins at 0. */
 void family_count_adopt(Family *family, const Manifest *m, const Era *era, uint64_t keys) {
   FamilyCount *c = &family->count;
   mutex_lock(&c->lock);
+  c->generation = m->generation;
   if (keys == KEYS_UNKNOWN) {
     c->known = false;
-    c->generation = m->generation;
   } else if (!c->known || c->sequence < boundary_of(m)) {
     c->known = true;
     c->era = era->since;
@@ -28,6 +30,12 @@ void family_count_adopt(Family *family, const Manifest *m, const Era *era, uint6
     c->keys = keys;
   }
   mutex_unlock(&c->lock);
+}
+
+void family_count_adopted_run(Family *family, uint64_t sequence) {
+  mutex_lock(&family->count.lock);
+  if (sequence > family->count.adopted) family->count.adopted = sequence;
+  mutex_unlock(&family->count.lock);
 }
 
 /* What is known that a reader of this version and era may go on from: a count at `*sequence`. A new era, or one that no
@@ -61,14 +69,16 @@ static void remember(Family *family, const Version *v, const Era *era, uint64_t 
 
 /* ---- the difference between two sequences ---- */
 
-/* May the two be compared by the rows of this era's deltas? Those of the manifest's runs are not told apart any more,
- * and a delta that was frozen knows nothing of what came after. */
-static bool comparable(const Version *v, const Era *era, uint64_t low, uint64_t high) {
+/* May the two be compared by the rows of this era's deltas? Those of runs are not told apart by sequence: neither the
+ * manifest's nor those adopted since, which an older version does not even know of. A delta that was frozen knows
+ * nothing of what came after. */
+static bool comparable(Family *family, const Version *v, const Era *era, uint64_t low, uint64_t high) {
   if (low < boundary_of(v->manifest) || low < era->since) return false;
   if (high > atomic_load_explicit(&era->deltas[0].delta->boundary, memory_order_acquire)) return false;
-  for (uint32_t i = 0; i < era->run_count && era->runs[i].since; i++)
-    if (era->runs[i].since > low && era->runs[i].since <= high) return false; /* adopted between the two */
-  return true;
+  mutex_lock(&family->count.lock);
+  uint64_t adopted = family->count.adopted;
+  mutex_unlock(&family->count.lock);
+  return adopted <= low;
 }
 
 /* Is this row what decides about its key at `high`? */
@@ -146,7 +156,7 @@ static Status count_from_known(Family *family, const Version *v, const Era *era,
   *computed = false;
   if (!recall(family, v, era, &known_at, &known)) return KVSTORE_OK;
   uint64_t low = known_at < sequence ? known_at : sequence, high = known_at < sequence ? sequence : known_at;
-  if (!comparable(v, era, low, high)) return KVSTORE_OK;
+  if (!comparable(family, v, era, low, high)) return KVSTORE_OK;
   TRY(change_between(era, low, high, &change));
   *keys = known + (uint64_t)(known_at < sequence ? change : -change);
   *computed = true;
@@ -166,7 +176,7 @@ Status kv_count(Session *session, uint32_t id, uint64_t *count) {
     atomic_store_explicit(&family->count.wanted, WANTED_FLUSHES, memory_order_relaxed);
     status = count_from_known(family, pin.version, era, pin.sequence, &keys, &computed);
     if (status == KVSTORE_OK && !computed) status = walk(era, pin.sequence, &keys);
-    if (status == KVSTORE_OK && session_transaction(session) != 2)
+    if (status == KVSTORE_OK && !session_sees_uncommitted(session))
       remember(family, pin.version, era, pin.sequence, keys);
   }
   read_unpin(session, &pin);

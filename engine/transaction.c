@@ -595,6 +595,10 @@ int session_transaction(const Session *session) {
   return atomic_load_explicit(&session->transaction, memory_order_acquire);
 }
 
+bool session_sees_uncommitted(const Session *session) {
+  return session_transaction(session) == 2 || (session->frozen && session->fate);
+}
+
 Status session_sync(Session *session) {
   Store *store = session->store;
   if (session->store->reader_only || !shared_load(&store->page->log_id)) return KVSTORE_OK;

@@ -81,8 +81,10 @@ Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) {
   }
   status = session_family(session, &pin, family, FAMILY_TABLE, &state, &view->era);
   if (status == KVSTORE_OK) status = version_hold(view->store, &pin, &view->hold);
-  bool inside = session_transaction(session) == 2 || (session->frozen && session->fate);
-  if (status == KVSTORE_OK) status = era_deleted(view->store, view->era, pin.sequence, inside, &view->sets);
+  if (status == KVSTORE_OK) {
+    bool inside = session_sees_uncommitted(session);
+    status = era_deleted(view->store, view->era, pin.sequence, inside, &view->sets);
+  }
   if (status == KVSTORE_OK) status = fill_units(view, pin.sequence);
   if (status == KVSTORE_OK) {
     *out = (TableSnapshot){ &state->family->schema,   view->units, view->unit_count,

@@ -190,3 +190,55 @@ TEST(kv_count, expired_keys_count_until_they_are_reclaimed) {
   CHECK_INT(counted(s), 14);
   CHECK_OK(session_close(s));
 }
+
+/* A count that was made from rows that are taken back later is nobody else's. */
+TEST(kv_count, a_snapshot_inside_a_transaction_tells_nothing) {
+  Session *s = open_store(), *inside = NULL;
+  CHECK_INT(counted(s), 0);
+  put(s, 0, 10);
+  CHECK_OK(session_begin(s, true));
+  put(s, 100, 5);
+  CHECK_OK(session_freeze(s, &inside));
+  CHECK_INT(counted(inside), 15);
+  session_thaw(inside);
+  CHECK_OK(session_rollback(s));
+  CHECK_INT(counted(s), 10);
+  put(s, 200, 1);
+  CHECK_INT(counted(s), 11);
+  CHECK_OK(session_close(s));
+}
+
+/* Both eras begin at 0 in their generations, and the one knows nothing of the other. */
+TEST(kv_count, a_snapshot_before_a_clear_keeps_its_own_after_a_flush) {
+  Session *s = open_store(), *before = NULL;
+  CHECK_INT(counted(s), 0);
+  put(s, 0, 10);
+  CHECK_OK(session_freeze(s, &before));
+  CHECK_OK(family_clear(s, FAMILY_DEFAULT_ID));
+  put(s, 100, 3);
+  CHECK_INT(counted(s), 3);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(counted(s), 3);
+  CHECK_INT(counted(before), 10);
+  CHECK_INT(counted(s), 3);
+  session_thaw(before);
+  CHECK_OK(session_close(s));
+}
+
+/* A transaction larger than the log's records becomes a run, of which a version before it does not know. */
+TEST(kv_count, a_snapshot_before_an_adopted_run_keeps_its_own) {
+  Session *s = open_store(), *before = NULL;
+  CHECK_INT(counted(s), 0);
+  put(s, 0, 10);
+  CHECK_OK(session_freeze(s, &before));
+  CHECK_OK(session_begin(s, true));
+  put(s, 5, 20000);
+  CHECK_OK(session_commit(s));
+  CHECK(counter_get(COUNTER_adopted_runs) > 0);
+  put(s, 30000, 1);
+  CHECK_INT(counted(s), 20006);
+  CHECK_INT(counted(before), 10);
+  CHECK_INT(counted(s), 20006);
+  session_thaw(before);
+  CHECK_OK(session_close(s));
+}

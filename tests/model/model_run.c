@@ -38,6 +38,7 @@ typedef struct Run {
   StoreOptions options;
   Session *session, *other;
   uint64_t written_meanwhile;
+  bool truncates; /* a truncating checkpoint is under way */
   uint64_t operations;
   Held held[SNAPSHOTS_MAX];
 } Run;
@@ -583,18 +584,40 @@ static void large_batch(Run *r) {
   write_batch(r, slot, one_in(r, 40) ? BULK_ROWS : 1 + (uint32_t)below(r, BATCH_ROWS_MAX));
 }
 
+static void look_around(Run *r) {
+  uint32_t slot = model_pick(&r->model, &r->random, 0);
+  if (one_in(r, 2)) {
+    look(r, r->session, slot, some_key(r, slot), r->model.step);
+  } else if (model_has_family(&r->model, slot, committed(r))) {
+    look(r, r->other, slot, some_key(r, slot), committed(r));
+  }
+}
+
 static void settle_quietly(Run *r) {
   if (one_in(r, 2)) {
     CHECK_OK(session_maintain(r->session));
   } else {
     bool busy = r->model.in_transaction;
-    Status status = session_checkpoint(r->session, (int)below(r, 4), NULL, NULL);
+    int mode = (int)below(r, 4);
+    r->truncates = mode == CHECKPOINT_TRUNCATE;
+    Status status = session_checkpoint(r->session, mode, NULL, NULL);
+    r->truncates = false;
     CHECK_STATUS(status, busy ? KVSTORE_BUSY : KVSTORE_OK);
   }
 }
 
 /* Others write while maintenance is at work: the hook is called in the middle of a flush or a compaction. */
 static Run *maintained;
+
+/* The last part of a truncating checkpoint is done while all writers wait. */
+static bool writers_are_stopped(Run *r) {
+  if (!r->truncates || r->model.in_transaction) return false;
+  Status status = session_begin(r->session, true);
+  if (status == KVSTORE_BUSY) return true;
+  CHECK_OK(status);
+  CHECK_OK(session_rollback(r->session));
+  return false;
+}
 
 /* Who finds the log full waits for maintenance, and here that would be for itself. */
 static bool may_write_meanwhile(Run *r) {
@@ -617,7 +640,9 @@ static void write_meanwhile(Counter at, uint64_t hits) {
   /* The session may be waiting for room in the middle of a checkpoint of its own: others write through theirs. */
   Session *waiting = r->model.in_transaction ? NULL : r->session;
   if (waiting) CHECK_OK(session_clone(waiting, &r->session));
-  for (uint64_t left = 1 + below(r, 6); left && may_write_meanwhile(r); left--) {
+  bool stopped = writers_are_stopped(r);
+  if (stopped) look_around(r);
+  for (uint64_t left = stopped ? 0 : 1 + below(r, 6); left && may_write_meanwhile(r); left--) {
     r->written_meanwhile++;
     uint64_t which = below(r, 12);
     if (which == 0)
@@ -648,15 +673,6 @@ static void settle(Run *r) {
   }
   settle_quietly(r);
   if (meanwhile) counter_hook_set(NULL);
-}
-
-static void look_around(Run *r) {
-  uint32_t slot = model_pick(&r->model, &r->random, 0);
-  if (one_in(r, 2)) {
-    look(r, r->session, slot, some_key(r, slot), r->model.step);
-  } else if (model_has_family(&r->model, slot, committed(r))) {
-    look(r, r->other, slot, some_key(r, slot), committed(r));
-  }
 }
 
 static void operation(Run *r) {
