@@ -36,43 +36,42 @@ static void copy_name(char *place, const char *name) {
 }
 
 /* Everything is formatted into a copy first: an argument may point into the slot itself (status_last()->text). */
-static Status record(Status code, uint64_t row, const char *column, const char *value, const char *format,
-                     va_list arguments) {
+static void record(Status code, uint64_t row, const char *column, const char *value, const char *format,
+                   va_list arguments) {
   Failure next = { .code = code, .row = row };
   format_into(next.text, sizeof next.text, format, arguments);
   copy_name(next.column, column);
   copy_name(next.value, value);
   last = next;
-  return code;
 }
 
-Status status_fail(Status code, const char *format, ...) {
+void status_record(Status code, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   record(code, UINT64_MAX, NULL, NULL, format, arguments);
   va_end(arguments);
-  return code;
 }
 
-Status status_set(Status code, const char *text) {
+void status_record_text(Status code, const char *text) {
   size_t length = strlen(text);
-  if (length >= sizeof last.text) return status_fail(code, "%s", text);
+  if (length >= sizeof last.text) {
+    status_record(code, "%s", text);
+    return;
+  }
   last.code = code;
   last.row = UINT64_MAX;
   memmove(last.text, text, length + 1);
   last.column[0] = last.value[0] = 0;
-  return code;
 }
 
-Status status_fail_at(Status code, uint64_t row, const char *column, const char *value, const char *format, ...) {
+void status_record_at(Status code, uint64_t row, const char *column, const char *value, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   record(code, row, column, value, format, arguments);
   va_end(arguments);
-  return code;
 }
 
-Status status_context(Status code, const char *format, ...) {
+void status_record_context(Status code, const char *format, ...) {
   char text[STATUS_TEXT_MAX];
   va_list arguments;
   va_start(arguments, format);
@@ -83,10 +82,7 @@ Status status_context(Status code, const char *format, ...) {
   if (wanted >= 0 && (size_t)wanted >= sizeof text - prefix) cut_partial_character(text, sizeof text - 1);
   memcpy(last.text, text, sizeof text);
   last.code = code;
-  return code;
 }
-
-Status status_nomem(void) { return status_fail(KVSTORE_NOMEM, "out of memory"); }
 
 const Failure *status_last(void) { return &last; }
 

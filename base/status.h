@@ -44,17 +44,26 @@ typedef struct Failure {
   char value[STATUS_NAME_MAX];
 } Failure;
 
-/* Records a sentence for the calling thread and returns `code`. Forgets row, column and value of the failure before. */
-Status status_fail(Status code, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Records a sentence for the calling thread. Forgets row, column and value of the failure before. */
+void status_record(Status code, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The same with a sentence as it stands: for answers that are asked for often, such as "no such key". */
-Status status_set(Status code, const char *text);
+void status_record_text(Status code, const char *text);
 /* The same, naming where in the caller's data: `row` (UINT64_MAX: none), `column` and `value` (NULL: none). */
-Status status_fail_at(Status code, uint64_t row, const char *column, const char *value, const char *format, ...)
+void status_record_at(Status code, uint64_t row, const char *column, const char *value, const char *format, ...)
   PRINTF_LIKE(5, 6);
-/* Puts "prefix: " before the recorded sentence, as context on the way up; returns `code`. */
-Status status_context(Status code, const char *format, ...) PRINTF_LIKE(2, 3);
-/* Out of memory: records and returns KVSTORE_NOMEM. */
-Status status_nomem(void);
+/* Puts "prefix: " before the recorded sentence, as context on the way up. */
+void status_record_context(Status code, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* They record and are `code`, which is evaluated twice. Macros, so that compilers and analyzers know that what comes
+ * back is not KVSTORE_OK. */
+static inline Status status_is(Status code) { return code; }
+#define status_fail(code, ...) (status_record((code), __VA_ARGS__), status_is(code))
+#define status_set(code, text) (status_record_text((code), (text)), status_is(code))
+#define status_fail_at(code, row, column, value, ...) \
+  (status_record_at((code), (row), (column), (value), __VA_ARGS__), status_is(code))
+#define status_context(code, ...) (status_record_context((code), __VA_ARGS__), status_is(code))
+/* Out of memory. */
+#define status_nomem() status_set(KVSTORE_NOMEM, "out of memory")
 
 /* The calling thread's last failure; owned by the thread, overwritten by its next one. Never NULL. */
 const Failure *status_last(void);
