@@ -68,6 +68,8 @@
   X(large_pages_asked, "blocks of memory for which large pages were asked")           \
   X(evictions, "expired rows deleted by a reader")                                    \
   X(counts_walked, "counts of a kv family that walked its rows")                      \
+  X(reader_attaches, "readers without rights that found the page of who writes")      \
+  X(reader_retries, "readers without rights that were overtaken and began again")     \
   X(recoveries, "opens that replayed a log")                                          \
   X(recovery_breaks, "random breaks appended after a torn or ended log")
 

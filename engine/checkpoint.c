@@ -136,7 +136,7 @@ Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint6
   return KVSTORE_OK;
 }
 
-/* Nothing is done with a store that this process cannot write. */
 Status session_maintain(Session *session) {
-  return session->store->reader_only ? KVSTORE_OK : maintenance_run(session->store);
+  if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
+  return maintenance_run(session->store);
 }

@@ -47,12 +47,14 @@ typedef struct StoreOptions {
   uint64_t cache_bytes; /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
   uint64_t grace_ms;    /* how long an expired row stays before background work reclaims it; 0: a day */
   bool create_only;     /* fail with KVSTORE_BUSY when the file is there */
+  bool network_allowed; /* open a file on a network file system all the same */
 } StoreOptions;
 
 /* Opens the store at `path` (NULL: in memory), makes it when missing (and not read_only), recovers it when its last
  * life ended without a close, and gives a session on it. KVSTORE_CORRUPT, KVSTORE_UNSUPPORTED (a newer format),
  * KVSTORE_NOTFOUND (read_only and missing), KVSTORE_ERROR (a directory), KVSTORE_PROTOCOL (open under another name),
- * KVSTORE_AUTH_FAILED (sealed), KVSTORE_FULL, KVSTORE_IO. *session is NULL on failure. */
+ * KVSTORE_AUTH_FAILED (sealed), KVSTORE_FULL, KVSTORE_IO;
+ * KVSTORE_UNSUPPORTED for a file on a network file system, too. *session is NULL on failure. */
 Status session_open(const char *path, const StoreOptions *options, Session **session) MUST_CHECK;
 /* Another session on the same store, with the same options. O(1). */
 Status session_clone(Session *session, Session **other) MUST_CHECK;
@@ -65,6 +67,9 @@ Status session_close(Session *session);
  * that was rolled back. */
 Status session_freeze(Session *session, Session **frozen) MUST_CHECK;
 void session_thaw(Session *frozen);
+/* Was it inherited from before a fork? Then nothing but session_close may be called, which frees its memory alone; the
+ * same holds for its iterators and snapshots. */
+bool session_is_inherited(const Session *session);
 Store *session_store(Session *session);
 bool session_is_read_only(const Session *session);
 int64_t session_now_ms(Session *session); /* the store's clock: never steps back (VIS-8) */

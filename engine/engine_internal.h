@@ -234,6 +234,7 @@ enum { HOLDS_BY_SLOT_MAX = 32 };
 
 struct Store {
   struct Store *next;          /* in the registry */
+  uint32_t forks;              /* process_forks() when it was opened; another now: this is a child's copy, and inert */
   uint32_t sessions;           /* under the registry's lock */
   _Atomic uint32_t references; /* of sessions, iterators and views: the memory goes with the last */
   Os *os;
@@ -251,10 +252,16 @@ struct Store {
 
   StoreFile file;
   OsFile *log_file, *page_file;
-  SharedPage *page;
+  SharedPage *page; /* of a reader without rights: its own, filled from `followed` */
   uint32_t process; /* 1 to 255 */
 
-  Superblock superblock; /* as it was at the open, for the open alone: later ones are read from the file */
+  /* A reader without rights (reader.c). */
+  Mutex follow_lock;    /* who looks at what the others did; before apply */
+  SharedPage *followed; /* theirs, mapped for reading, in page_file; NULL: there is none. Changed under both locks */
+  bool look_anew;       /* what is known may be of several moments: start over; under follow_lock */
+
+  Superblock superblock; /* as it was at the open, for the open alone: later ones are read from the file. Of a reader
+                            without rights: as it was at its last look, under follow_lock */
 
   Mutex apply_lock; /* guards applied, wal, appending to deltas, next_family_id */
   Wal *wal;
@@ -288,6 +295,10 @@ struct Store {
   _Atomic uint32_t next_run_number;
 };
 
+/* A forked child has a copy of the parent's store, whose descriptors are closed: nothing of it is touched any more,
+ * since its locks may be those of threads that are not here (PROC-6). */
+static inline bool store_is_inherited(const Store *store) { return UNLIKELY(store->forks != process_forks()); }
+
 /* What became of a transaction, for the iterators made inside it. */
 typedef struct TransactionFate {
   _Atomic uint32_t references;
@@ -308,9 +319,9 @@ struct Session {
 
 /* A call's pin: a version and what it may see of it. */
 typedef struct ReadPin {
-  SharedSlot *slot; /* or NULL: then `held` */
+  SharedSlot *slot;    /* or NULL: then `lock` */
+  GenerationPin *lock; /* holds the version, too */
   Version *version;
-  bool held;
   uint64_t sequence;
 } ReadPin;
 
@@ -358,6 +369,9 @@ void read_unpin(Session *session, ReadPin *pin);
 /* For what outlives the call: the pin, and the fate (one reference) of the transaction whose rows it sees; NULL: none.
  */
 Status read_pin_kept(Session *session, ReadPin *pin, TransactionFate **fate) MUST_CHECK;
+/* A lock on a generation that is being read. */
+Status generation_hold(Store *store, uint64_t generation, GenerationPin **pin) MUST_CHECK;
+void generation_let_go(Store *store, GenerationPin *pin); /* NULL is allowed */
 /* Keeps a pinned version beyond the call. The hold stays where it is until it is given back; the pin stays good until
  * read_unpin, which is due as ever. */
 Status version_hold(Store *store, ReadPin *pin, VersionHold *hold) MUST_CHECK;
@@ -378,6 +392,9 @@ Status generation_adopt(Store *store, Manifest *manifest) MUST_CHECK;
 /* Takes what the file holds, whatever the page says of it yet; when the log that this process would need is gone, in
  * place of all that it knows. Apply lock held. */
 Status generation_follow_newest(Store *store) MUST_CHECK;
+/* Takes what the file holds in place of all that this process knows; the log is the caller's to open. Apply lock held.
+ */
+Status generation_start_over(Store *store) MUST_CHECK;
 /* Takes a newer generation that another process published, and the log that the page names. */
 Status generation_follow(Store *store) MUST_CHECK;
 /* The same for who holds maintenance; gives maintenance back on a failure. */
@@ -425,6 +442,17 @@ Status space_give_back(Store *store, uint64_t target) MUST_CHECK;
 Status space_measure(Store *store) MUST_CHECK;
 bool generation_pinned(Store *store, uint64_t birth, uint64_t death);
 
+/* ---- reader.c: a process that may not write (PROC-4) ---- */
+/* Its own page, and what the store holds. */
+Status reader_open(Store *store) MUST_CHECK;
+/* Brings the own page up to date with what the others have done, starting over when it must. */
+Status reader_look(Store *store) MUST_CHECK;
+/* What failed may have been overtaken: KVSTORE_OK when it is worth another try; else `status`. */
+Status reader_try_again(Store *store, Status status, uint32_t *failures) MUST_CHECK;
+/* What the log still needs, as the writers say at this moment. Apply lock held. */
+uint64_t log_start_now(Store *store);
+void reader_close(Store *store);
+
 /* ---- apply.c ---- */
 /* Applies the log, whichever the page names by now, to its end. Takes the apply lock. */
 Status store_apply(Store *store) MUST_CHECK;
@@ -441,6 +469,14 @@ bool log_is_current(Store *store);
 Status log_create(Store *store) MUST_CHECK;
 /* Replays the log from the manifest's point. */
 Status log_recover(Store *store, uint64_t clean_end, WalRecovery *out) MUST_CHECK;
+/* The same where the apply lock is held. */
+Status log_recover_locked(Store *store, uint64_t clean_end, WalRecovery *out) MUST_CHECK;
+/* Applies what has been written behind the applied end, without a page that says how much that is. Apply lock held. */
+Status log_follow_tail(Store *store) MUST_CHECK;
+/* Where the log's replay starts: the manifest's point, when it lies in this log; else the log's beginning. */
+WalCursor log_replay_start(Store *store, const Manifest *m);
+/* Opens the log of this id; none is open. Apply lock held. */
+Status log_open(Store *store, uint64_t log_id) MUST_CHECK;
 /* Rows into the active delta of an era, marking dead what they replace in frozen ones. Apply lock held. */
 Status apply_kv(Era *era, Bytes key, uint64_t hash, Bytes value, int64_t expiry, bool tombstone,
                 uint64_t sequence) MUST_CHECK;
@@ -543,6 +579,10 @@ Status compact_once(Store *store, bool *compacted) MUST_CHECK;
 Status compact_thoroughly(Store *store, int64_t expired_before, bool *compacted) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
 void maintenance_give(Store *store);
+/* For who has just taken the number of a process that died with it. */
+Status maintenance_inherit_own(Store *store) MUST_CHECK;
+/* Gives back what processes hold that are no more: slots and reservations that nobody would ask about else. */
+Status maintenance_bury_dead(Store *store) MUST_CHECK;
 /* Flushes what is frozen, and compacts nothing: a close does not wait for that. */
 Status maintenance_flush(Store *store) MUST_CHECK;
 /* Does all that is due. */

@@ -307,12 +307,13 @@ static Status flush_version(Flush *f) {
 }
 
 /* Holds the current version and the boundary that belongs to it. */
-static Version *hold_frozen(Store *store, WalCursor *target, uint32_t *next_family_id) {
+static Version *hold_frozen(Store *store, WalCursor *target, uint64_t *log_id, uint32_t *next_family_id) {
   mutex_lock(&store->apply_lock);
   mutex_lock(&store->versions_lock);
   Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
   atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
   *target = store->frozen;
+  *log_id = store->wal ? wal_log_id(store->wal) : 0;
   *next_family_id = store->next_family_id;
   mutex_unlock(&store->versions_lock);
   mutex_unlock(&store->apply_lock);
@@ -332,11 +333,12 @@ static Status settle_debt(Store *store) {
 Status flush_frozen(Store *store, bool *flushed) {
   Flush f = { .store = store };
   WalCursor target;
+  uint64_t log_id; /* 0: there is none, and nothing to flush */
   uint32_t next_family_id;
   *flushed = false;
-  f.version = hold_frozen(store, &target, &next_family_id);
+  f.version = hold_frozen(store, &target, &log_id, &next_family_id);
   Status status = KVSTORE_OK;
-  if (store->wal && target.position > shared_load(&store->page->start)) {
+  if (log_id && target.position > shared_load(&store->page->start)) {
     SpaceJob job;
     space_job_init(&job, store, true);
     f.job = &job;
@@ -344,7 +346,7 @@ Status flush_frozen(Store *store, bool *flushed) {
     status = generation_draft(store, f.version->manifest, &f.draft);
     if (status == KVSTORE_OK) {
       f.draft->replay = target;
-      f.draft->log_id = wal_log_id(store->wal);
+      f.draft->log_id = log_id;
       f.draft->next_family_id = next_family_id;
       status = flush_version(&f);
     }

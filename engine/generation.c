@@ -378,15 +378,39 @@ static Status newest_generation(Store *store, uint64_t *out) {
   return KVSTORE_OK;
 }
 
-/* What is being loaded must not be given away meanwhile: its generation is pinned, then looked at again (GEN-1). */
-static Status follow_pinning(Store *store, SharedSlot *slot) {
+/* What is being loaded must not be given away meanwhile: its generation is pinned, by a slot or by a lock, then looked
+ * at again (GEN-1). */
+typedef struct LoadPin {
+  SharedSlot *slot;
+  GenerationPin *lock;
+} LoadPin;
+
+static void unpin_load(Store *store, LoadPin *pin) {
+  if (pin->slot) shared_slot_give(pin->slot);
+  generation_let_go(store, pin->lock);
+  *pin = (LoadPin){ 0 };
+}
+
+static Status pin_load(Store *store, uint64_t generation, LoadPin *pin) {
+  if (!pin->slot && !store->reader_only) pin->slot = shared_slot_take(store->page, store->process);
+  if (pin->slot) {
+    atomic_store_explicit(&pin->slot->generation, generation, memory_order_seq_cst);
+    return KVSTORE_OK;
+  }
+  unpin_load(store, pin);
+  return generation_hold(store, generation, &pin->lock);
+}
+
+typedef Status (*TakeManifest)(Store *store, Manifest *manifest);
+
+static Status take_pinning(Store *store, TakeManifest take, LoadPin *pin) {
   for (;;) {
     uint64_t generation, now;
     TRY(newest_generation(store, &generation));
-    if (slot) atomic_store_explicit(&slot->generation, generation, memory_order_seq_cst);
+    TRY(pin_load(store, generation, pin));
     Manifest *manifest = NULL;
     Status status = generation_load(store, &manifest);
-    if (status == KVSTORE_OK) status = follow_to(store, manifest);
+    if (status == KVSTORE_OK) status = take(store, manifest);
     bool same = status == KVSTORE_OK && manifest->generation == generation;
     manifest_release(manifest);
     if (same) return KVSTORE_OK;
@@ -395,12 +419,16 @@ static Status follow_pinning(Store *store, SharedSlot *slot) {
   }
 }
 
-Status generation_follow_newest(Store *store) {
-  SharedSlot *slot = shared_slot_take(store->page, store->process);
-  Status status = follow_pinning(store, slot);
-  if (slot) shared_slot_give(slot);
+static Status take_newest(Store *store, TakeManifest take) {
+  LoadPin pin = { 0 };
+  Status status = take_pinning(store, take, &pin);
+  unpin_load(store, &pin);
   return status;
 }
+
+Status generation_start_over(Store *store) { return take_newest(store, start_over); }
+
+Status generation_follow_newest(Store *store) { return take_newest(store, follow_to); }
 
 static Status follow_locked(Store *store) {
   transaction_after_last(store);
@@ -547,6 +575,15 @@ Status superblocks_name_log(Store *store, uint64_t log_id) {
   return os_sync(file);
 }
 
+/* In the log's header, also where this process has had no use for the log yet. */
+static Status raise_oldest(Store *store, uint64_t generation) {
+  mutex_lock(&store->apply_lock);
+  Status status = log_follow(store);
+  Wal *wal = store->wal;
+  mutex_unlock(&store->apply_lock);
+  return status == KVSTORE_OK && wal ? wal_raise_oldest(wal, generation) : status;
+}
+
 /* From the superblock's write on, the new generation may be what the next opener finds: nothing that it names may be
  * overwritten, whatever fails. So a failure here ends all writing until every process has closed the store, and the
  * job's reservations stay. */
@@ -554,7 +591,7 @@ static Status make_newest(Store *store, Manifest *draft) {
   SharedPage *page = store->page;
   TRY(write_superblock(store, draft));
   CRASH_POINT(generation_before_oldest);
-  if (store->wal) TRY(wal_raise_oldest(store->wal, draft->generation));
+  TRY(raise_oldest(store, draft->generation));
   CRASH_POINT(generation_after_oldest);
   shared_raise(&page->visible, draft->replay.sequence - 1);
   mutex_lock(&store->apply_lock);
@@ -577,6 +614,7 @@ Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
   SharedPage *page = store->page;
   if (shared_load(&page->failed))
     return status_fail(KVSTORE_IO, "a write failed: nothing more is written until every process has closed the store");
+  TRY(maintenance_bury_dead(store));
   Version *from = version_keep(store);
   Status limbo = fill_limbo(store, from, draft);
   version_let_go(store, from);

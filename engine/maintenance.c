@@ -9,27 +9,73 @@ enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 };
 
 /* ---- the word ---- */
 
-/* Who inherits maintenance from the dead makes durable what they may have written, and adopts it. */
-static Status inherit(Store *store, uint64_t word) {
-  SharedPage *page = store->page;
-  uint64_t mine = (uint64_t)store->process << 32 | 1;
-  if (!atomic_compare_exchange_strong(&page->maintenance.word, &word, mine)) return KVSTORE_OK;
-  Status status = os_sync(store->file.file);
+/* Apply lock held. */
+static Status finish_publishing(Store *store, Manifest *newest) {
+  TRY(log_follow(store));
+  if (store->wal) TRY(wal_raise_oldest(store->wal, newest->generation));
+  shared_raise(&store->page->visible, newest->replay.sequence - 1);
+  TRY(generation_follow_newest(store));
+  generation_show(store, newest);
+  return KVSTORE_OK;
+}
+
+/* What the dead may have written is made durable, and adopted. */
+static Status settle_inheritance(Store *store) {
+  TRY(os_sync(store->file.file));
   Manifest *newest = NULL;
-  if (status == KVSTORE_OK) status = generation_load(store, &newest);
-  if (status == KVSTORE_OK && newest->generation > shared_load(&page->generation)) {
-    shared_raise(&page->visible, newest->replay.sequence - 1);
+  TRY(generation_load(store, &newest));
+  Status status = KVSTORE_OK;
+  if (newest->generation > shared_load(&store->page->generation)) {
     mutex_lock(&store->apply_lock);
-    status = generation_follow_newest(store);
-    if (status == KVSTORE_OK) generation_show(store, newest);
+    status = finish_publishing(store, newest);
     mutex_unlock(&store->apply_lock);
   }
   manifest_release(newest);
-  if (status != KVSTORE_OK) {
-    maintenance_give(store);
-    return status;
-  }
-  return generation_follow_if_behind(store);
+  return status;
+}
+
+/* A failure leaves it to the next heir: the word names the dead again. */
+static Status inherit(Store *store, uint64_t word) {
+  SharedPage *page = store->page;
+  uint64_t mine = (uint64_t)store->process << 32 | 1, theirs = word;
+  if (!atomic_compare_exchange_strong(&page->maintenance.word, &word, mine)) return KVSTORE_OK;
+  Status status = settle_inheritance(store);
+  if (status == KVSTORE_OK)
+    shared_page_clear_reservations(page, (uint32_t)(theirs >> 32));
+  else
+    shared_store(&page->maintenance, theirs);
+  return status;
+}
+
+Status maintenance_inherit_own(Store *store) {
+  if (shared_load(&store->page->maintenance) >> 32 != store->process) return KVSTORE_OK;
+  TRY(settle_inheritance(store));
+  shared_page_clear_reservations(store->page, store->process);
+  maintenance_give(store);
+  return KVSTORE_OK;
+}
+
+static void note_owner(_Atomic uint32_t *owner, bool seen[SHARED_PROCESSES + 1]) {
+  uint32_t process = atomic_load_explicit(owner, memory_order_acquire);
+  if (process <= SHARED_PROCESSES) seen[process] = true;
+}
+
+/* Under the mutex, so that nobody takes the number meanwhile (PROC-2). */
+static Status bury(Store *store, uint32_t process) {
+  bool died;
+  TRY(shared_mutex_lock(&store->page->mutex, &died));
+  if (process_is_dead(store, process)) shared_page_clear_process(store->page, process);
+  shared_mutex_unlock(&store->page->mutex);
+  return KVSTORE_OK;
+}
+
+Status maintenance_bury_dead(Store *store) {
+  bool seen[SHARED_PROCESSES + 1] = { 0 };
+  for (int i = 0; i < SHARED_SLOTS; i++) note_owner(&shared_slots(store->page)[i].owner, seen);
+  for (int i = 0; i < SHARED_RESERVATIONS; i++) note_owner(&shared_reservations(store->page)[i].owner, seen);
+  for (uint32_t process = 1; process <= SHARED_PROCESSES; process++)
+    if (seen[process] && process_is_dead(store, process)) TRY(bury(store, process));
+  return KVSTORE_OK;
 }
 
 Status maintenance_take(Store *store, bool wait) {

@@ -119,13 +119,11 @@ Status store_apply_record(Store *store, const WalRecord *record) {
   return KVSTORE_OK;
 }
 
-static Status apply_next(Store *store, uint64_t end) {
-  WalRecord record;
-  WalCursor at = store->applied;
-  TRY(wal_read(store->wal, &at, end, &store->window, &record));
+/* A record that was read, and where it ends. */
+static Status apply_up_to(Store *store, WalCursor at, const WalRecord *record) {
   WalCursor before = store->applied;
   store->applied = at;
-  Status status = store_apply_record(store, &record);
+  Status status = store_apply_record(store, record);
   if (status != KVSTORE_OK) {
     store->applied = before;
     return status;
@@ -134,13 +132,20 @@ static Status apply_next(Store *store, uint64_t end) {
   return KVSTORE_OK;
 }
 
+static Status apply_next(Store *store, uint64_t end) {
+  WalRecord record;
+  WalCursor at = store->applied;
+  TRY(wal_read(store->wal, &at, end, &store->window, &record));
+  return apply_up_to(store, at, &record);
+}
+
 /* What lies below the log's start may be overwritten while it is read: whoever finds that it has passed takes the
  * manifest that holds those records instead (LOG-6). */
 static Status apply_one(Store *store, uint64_t end) {
   WalCursor before = store->applied;
   Status status = apply_next(store, end);
   if (LIKELY(status == KVSTORE_OK) || !log_is_current(store)) return KVSTORE_OK; /* it was whole, or the log is gone */
-  if (shared_load(&store->page->start) <= before.position) return status;
+  if (log_start_now(store) <= before.position) return status;
   TRY(generation_follow_newest(store));
   if (log_is_current(store) && store->applied.position <= before.position)
     return status_fail(KVSTORE_CORRUPT, "the log begins behind what the newest manifest holds");
@@ -179,13 +184,33 @@ static Status recover_record(void *context, const WalRecord *record) {
   return store_apply_record(store, record);
 }
 
+Status log_recover_locked(Store *store, uint64_t clean_end, WalRecovery *out) {
+  TRY(wal_recover(store->wal, store->applied, clean_end, recover_record, store, out));
+  store->applied = out->tail;
+  atomic_store_explicit(&store->applied_sequence, out->tail.sequence - 1, memory_order_release);
+  return KVSTORE_OK;
+}
+
 Status log_recover(Store *store, uint64_t clean_end, WalRecovery *out) {
   mutex_lock(&store->apply_lock);
-  Status status = wal_recover(store->wal, store->applied, clean_end, recover_record, store, out);
-  if (status == KVSTORE_OK) {
-    store->applied = out->tail;
-    atomic_store_explicit(&store->applied_sequence, out->tail.sequence - 1, memory_order_release);
-  }
+  Status status = log_recover_locked(store, clean_end, out);
   mutex_unlock(&store->apply_lock);
+  return status;
+}
+
+/* A record that is not whole is what the log's end may look like. The window holds bytes past the end, so it is not
+ * kept.
+ */
+Status log_follow_tail(Store *store) {
+  WalWindow window = { 0 };
+  Status status = KVSTORE_OK;
+  while (status == KVSTORE_OK && wal_continues(store->wal, &store->applied)) {
+    WalRecord record;
+    WalCursor at = store->applied;
+    Status whole = wal_read(store->wal, &at, at.position + wal_capacity(store->wal), &window, &record);
+    if (whole == KVSTORE_CORRUPT) break;
+    status = whole == KVSTORE_OK ? apply_up_to(store, at, &record) : whole;
+  }
+  wal_window_release(&window);
   return status;
 }

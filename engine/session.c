@@ -51,7 +51,15 @@ Status session_clone(Session *session, Session **other) {
   return KVSTORE_OK;
 }
 
+/* What a forked child inherited: its memory goes, and nothing else happens. */
+static Status abandon(Session *session) {
+  fate_release(session->fate);
+  memory_release(session);
+  return KVSTORE_OK;
+}
+
 Status session_close(Session *session) {
+  if (store_is_inherited(session->store)) return abandon(session);
   Status rolled_back = session_rollback(session);
   Status left = store_leave(session->store);
   mutex_destroy(&session->lock);
@@ -93,6 +101,7 @@ void session_thaw(Session *s) {
   store_release(store);
 }
 
+bool session_is_inherited(const Session *session) { return store_is_inherited(session->store); }
 Store *session_store(Session *session) { return session->store; }
 bool session_is_read_only(const Session *session) { return session->options.read_only || session->store->reader_only; }
 

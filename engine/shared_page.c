@@ -22,24 +22,23 @@ bool shared_page_fits(const SharedPage *page, const uint8_t store_id[16]) {
          memcmp(page->store_id, store_id, 16) == 0;
 }
 
-void shared_page_clear_process(SharedPage *page, uint32_t process) {
-  SharedSlot *slots = shared_slots(page);
-  for (int i = 0; i < SHARED_SLOTS; i++)
-    if (atomic_load_explicit(&slots[i].owner, memory_order_acquire) == process) shared_slot_give(&slots[i]);
+void shared_page_clear_reservations(SharedPage *page, uint32_t process) {
   SharedReservation *reservations = shared_reservations(page);
   for (int i = 0; i < SHARED_RESERVATIONS; i++)
     if (atomic_load_explicit(&reservations[i].owner, memory_order_acquire) == process)
       atomic_store_explicit(&reservations[i].owner, 0, memory_order_release);
-  if (shared_load(&page->maintenance) >> 32 == process) {
-    shared_store(&page->maintenance, 0);
-    atomic_fetch_add_explicit(&page->maintenance_waiters, 1, memory_order_release);
-    futex_wake_all(&page->maintenance_waiters);
-  }
+}
+
+void shared_page_clear_process(SharedPage *page, uint32_t process) {
+  SharedSlot *slots = shared_slots(page);
+  for (int i = 0; i < SHARED_SLOTS; i++)
+    if (atomic_load_explicit(&slots[i].owner, memory_order_acquire) == process) shared_slot_give(&slots[i]);
   if (shared_load(&page->write_word) >> 32 == process) {
     shared_store(&page->write_word, 0);
     atomic_fetch_add_explicit(&page->write_waiters, 1, memory_order_release);
     futex_wake_all(&page->write_waiters);
   }
+  if (shared_load(&page->maintenance) >> 32 != process) shared_page_clear_reservations(page, process);
 }
 
 SharedSlot *shared_slot_take(SharedPage *page, uint32_t process) {

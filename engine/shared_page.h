@@ -90,8 +90,10 @@ static inline SharedReservation *shared_reservations(SharedPage *p) {
 Status shared_page_init(SharedPage *page, const uint8_t store_id[16]) MUST_CHECK;
 /* True when the page was finished by this build for this store. */
 bool shared_page_fits(const SharedPage *page, const uint8_t store_id[16]);
-/* Gives back all that a dead process held: slots, reservations, maintenance, write word. */
+/* Gives back what a dead process held: slots, write word, reservations. Not maintenance, nor the reservations of who
+ * held it: a superblock may name already what was being published, which is for the heir to find out (GEN-3). */
 void shared_page_clear_process(SharedPage *page, uint32_t process);
+void shared_page_clear_reservations(SharedPage *page, uint32_t process);
 
 /* Takes a slot for a call of `process`: the slot, or NULL when all are taken. What it pins is the caller's to write.
  * One with an even number if there is any. */

@@ -77,7 +77,9 @@ static Status used_ranges(Store *store, UsedRanges *used) {
   add_reservations(used, store->page);
   TRY(generation_follow(store));
   TRY(store_apply(store));
+  mutex_lock(&store->apply_lock); /* no generation that the page does not show yet: its pins could not be seen */
   Version *v = version_keep(store);
+  mutex_unlock(&store->apply_lock);
   add_version(used, store, v);
   version_let_go(store, v);
   if (used->status == KVSTORE_OK) qsort(used->ranges, used->count, sizeof *used->ranges, by_begin);

@@ -13,6 +13,26 @@ static const uint64_t presence_byte = UINT64_C(1) << 62; /* the life byte of pro
 static Mutex registry_lock = MUTEX_INITIALIZER;
 static Store *registry;
 
+/* In a forked child: its parent's stores, out of the way. Whoever held the lock is not here. */
+static Store *inherited;
+
+static void forget_registry(void) {
+  Store **end = &inherited;
+  while (*end) end = &(*end)->next;
+  *end = registry;
+  registry = NULL;
+  registry_lock = (Mutex)MUTEX_INITIALIZER;
+}
+
+/* Registry's lock held. */
+static Status watch_forks(void) {
+  static bool watched;
+  if (watched) return KVSTORE_OK;
+  TRY(process_at_fork(forget_registry));
+  watched = true;
+  return KVSTORE_OK;
+}
+
 /* ---- names ---- */
 
 static char *path_with(const char *path, const char *suffix) {
@@ -35,7 +55,7 @@ static void store_free(Store *store) {
   memory_release(store->transaction.undo);
   memory_release(store->transaction.row_ids);
   if (store->reader_only)
-    memory_release(store->page);
+    reader_close(store);
   else if (store->page)
     os_unmap(store->page_file, store->page, SHARED_PAGE_BYTES);
   os_close(store->page_file);
@@ -45,6 +65,7 @@ static void store_free(Store *store) {
   memory_release(store->path);
   memory_release(store->log_path);
   memory_release(store->page_path);
+  mutex_destroy(&store->follow_lock);
   mutex_destroy(&store->apply_lock);
   mutex_destroy(&store->versions_lock);
   mutex_destroy(&store->work_lock);
@@ -56,6 +77,7 @@ static void store_free(Store *store) {
 void store_retain(Store *store) { atomic_fetch_add_explicit(&store->references, 1, memory_order_relaxed); }
 
 void store_release(Store *store) {
+  if (store_is_inherited(store)) return;
   if (atomic_fetch_sub_explicit(&store->references, 1, memory_order_acq_rel) == 1) store_free(store);
 }
 
@@ -63,11 +85,13 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
   Store *store = memory_allocate_zeroed(sizeof *store);
   if (!store) return status_nomem();
   atomic_init(&store->references, 1);
+  mutex_init(&store->follow_lock);
   mutex_init(&store->apply_lock);
   mutex_init(&store->versions_lock);
   mutex_init(&store->work_lock);
   condition_init(&store->work_wanted);
   condition_init(&store->work_done);
+  store->forks = process_forks();
   store->os = options->os ? options->os : os_posix();
   store->journal_mode = options->journal_mode;
   store->background = !options->no_background;
@@ -133,8 +157,7 @@ static Status open_log_file(Store *store, int flags) {
   return store->log_file ? KVSTORE_OK : os_open(store->os, store->log_path, flags, &store->log_file);
 }
 
-/* Where the log's replay starts: the manifest's point, when it lies in this log; else the log's beginning. */
-static WalCursor replay_start(Store *store, const Manifest *m) {
+WalCursor log_replay_start(Store *store, const Manifest *m) {
   return m->log_id == wal_log_id(store->wal) ? m->replay : wal_first(store->wal, m->replay.sequence);
 }
 
@@ -142,7 +165,7 @@ static const Manifest *manifest_of(Store *store) {
   return atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
 }
 
-static Status open_log(Store *store, uint64_t log_id) {
+Status log_open(Store *store, uint64_t log_id) {
   Status opened = open_log_file(store, store->reader_only ? OS_OPEN_READONLY : 0);
   if (opened == KVSTORE_NOTFOUND)
     return status_fail(KVSTORE_CORRUPT, "the store's log %s is missing, and with it what was committed last",
@@ -172,8 +195,8 @@ void log_detach(Store *store) {
 /* What the log's records join on to is the newest generation, or one of this very log. */
 static Status log_attach(Store *store, uint64_t log_id) {
   if (manifest_of(store)->generation < shared_load(&store->page->generation)) TRY(generation_follow_newest(store));
-  TRY(open_log(store, log_id));
-  store->applied = store->frozen = replay_start(store, manifest_of(store));
+  TRY(log_open(store, log_id));
+  store->applied = store->frozen = log_replay_start(store, manifest_of(store));
   atomic_store_explicit(&store->log_ready, true, memory_order_release);
   return KVSTORE_OK;
 }
@@ -306,7 +329,7 @@ static void page_from_recovery(Store *store) {
   shared_store(&page->clock, (uint64_t)m->clock_ms);
   shared_raise(&page->next_extent, m->next_extent_id);
   if (!store->wal) return;
-  shared_store(&page->start, replay_start(store, m).position);
+  shared_store(&page->start, log_replay_start(store, m).position);
   shared_store(&page->end, store->applied.position);
   shared_store(&page->synced, store->applied.position);
   shared_store(&page->log_id, wal_log_id(store->wal));
@@ -316,17 +339,16 @@ static void page_from_recovery(Store *store) {
 /* Replays the log that the superblock names and closes its end, so that nothing of a lost future joins on. */
 static Status recover(Store *store) {
   const Manifest *m = manifest_of(store);
-  TRY(open_log(store, store->superblock.log_id));
+  TRY(log_open(store, store->superblock.log_id));
   uint64_t oldest;
   TRY(wal_oldest(store->wal, &oldest));
   if (oldest > store->superblock.generation)
     return status_fail(KVSTORE_CORRUPT, "the newest superblock is lost: generation %llu is there, the log needs %llu",
                        (unsigned long long)store->superblock.generation, (unsigned long long)oldest);
-  WalCursor start = store->applied = store->frozen = replay_start(store, m);
+  WalCursor start = store->applied = store->frozen = log_replay_start(store, m);
   bool clean = m->log_id == wal_log_id(store->wal) && m->log_end;
   WalRecovery result;
   TRY(log_recover(store, clean ? m->log_end : WAL_END_UNKNOWN, &result));
-  if (store->reader_only) return KVSTORE_OK;
   Status status = wal_append_break(store->wal, &store->applied, start.position, start.position);
   if (status == KVSTORE_FULL) { /* too many recoveries without a checkpoint: begin_log_anew */
     store->log_is_spent = true;
@@ -410,6 +432,7 @@ static Status open_joining(Store *store) {
   mutex_lock(&store->apply_lock);
   Status status = generation_follow_newest(store);
   mutex_unlock(&store->apply_lock);
+  if (status == KVSTORE_OK) status = maintenance_inherit_own(store);
   return status == KVSTORE_OK ? store_apply(store) : status;
 }
 
@@ -460,33 +483,38 @@ static Status enter(Store *store) {
                      store->path);
 }
 
-/* ---- a reader without rights (PROC-4) ---- */
-
-static Status open_reader(Store *store) {
-  GenerationPin *pin; /* for the store's whole life: what a writer frees meanwhile is not used again */
-  store->page = memory_allocate_zeroed(SHARED_PAGE_BYTES);
-  if (!store->page) return status_nomem();
-  TRY(shared_page_init(store->page, store->store_id));
-  store->process = 1;
-  shared_store(&store->page->next_extent, 1);
-  for (bool moved = true; moved;) {
-    TRY(load_version(store));
-    Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
-    TRY(version_hold_by_lock(store, v, &pin));
-    TRY(reread_superblock(store));
-    moved = store->superblock.generation != v->manifest->generation; /* then the pin may be too late: once more */
-  }
-  if (store->superblock.log_id) TRY(recover(store));
-  page_from_recovery(store);
-  return KVSTORE_OK;
-}
-
 /* ---- opening ---- */
 
-static Status open_file(Store *store, const StoreOptions *options, OsFile **file) {
-  int flags = options->read_only ? 0 : OS_OPEN_CREATE;
-  if (options->create_only) flags |= OS_OPEN_EXCLUSIVE;
-  Status status = os_open(store->os, store->path, flags, file);
+/* How an open goes on when it has to begin again. */
+typedef struct Opening {
+  bool again;
+  bool as_reader; /* this process may not write the file, or not make the page beside it */
+} Opening;
+
+/* *made: the file was not there before. */
+static Status open_or_make(Store *store, const StoreOptions *options, OsFile **file, bool *made) {
+  Status status = KVSTORE_BUSY;
+  for (int round = 0; status == KVSTORE_BUSY && round < JOIN_ROUNDS; round++) {
+    status = options->create_only ? KVSTORE_NOTFOUND : os_open(store->os, store->path, 0, file);
+    if (status != KVSTORE_NOTFOUND || options->read_only) return status;
+    status = os_open(store->os, store->path, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, file);
+    *made = status == KVSTORE_OK;
+    if (options->create_only) return status;
+  }
+  return status;
+}
+
+static Status refuse_network(Store *store, const char *kind, bool made) {
+  if (made && os_unlink(store->os, store->path) != KVSTORE_OK) status_clear();
+  return status_fail(KVSTORE_UNSUPPORTED,
+                     "%s lies on a network file system (%s), where locks and shared memory do not hold between "
+                     "machines; network_allowed opens it for the processes of one machine",
+                     store->path, kind);
+}
+
+static Status open_file(Store *store, const StoreOptions *options, bool as_reader, OsFile **file) {
+  bool made = false;
+  Status status = as_reader ? KVSTORE_READONLY : open_or_make(store, options, file, &made);
   if (status == KVSTORE_READONLY && options->read_only) {
     status = os_open(store->os, store->path, OS_OPEN_READONLY, file);
     store->reader_only = status == KVSTORE_OK;
@@ -496,6 +524,8 @@ static Status open_file(Store *store, const StoreOptions *options, OsFile **file
   status = os_stat_file(*file, &stat);
   if (status == KVSTORE_OK && !stat.is_regular)
     status = status_fail(KVSTORE_ERROR, "%s is not a regular file", store->path);
+  const char *network = status == KVSTORE_OK && !options->network_allowed ? os_network(*file) : NULL;
+  if (network) status = refuse_network(store, network, made);
   store->device = stat.device;
   store->inode = stat.inode;
   return status;
@@ -511,6 +541,12 @@ static Status read_or_create(Store *store, OsFile *file, const StoreOptions *opt
   return superblock_read(file, &store->superblock, &page, &state);
 }
 
+static bool being_made(Store *store, OsFile *file) {
+  bool held = false;
+  uint64_t first;
+  return !store->reader_only || (os_lock_query(file, presence_byte, 1, &held, &first) == KVSTORE_OK && held);
+}
+
 /* The locks are taken before the file is read for good; a creation is made under the exclusive one. Who does not get it
  * finds the store of the others, or waits while they make it. */
 static Status read_locked(Store *store, OsFile *file, const StoreOptions *options) {
@@ -520,7 +556,7 @@ static Status read_locked(Store *store, OsFile *file, const StoreOptions *option
     if (locked == KVSTORE_OK) return read_or_create(store, file, options);
     if (locked != KVSTORE_BUSY) return locked;
     Status status = read_or_create(store, file, &(StoreOptions){ .read_only = true });
-    if (status != KVSTORE_CORRUPT || store->reader_only || os_monotonic_ns(store->os) > deadline) return status;
+    if (status != KVSTORE_CORRUPT || !being_made(store, file) || os_monotonic_ns(store->os) > deadline) return status;
     wait_a_millisecond();
   }
 }
@@ -535,7 +571,7 @@ static Status open_alone(Store *store, OsFile *file, const StoreOptions *options
     return status;
   }
   memcpy(store->store_id, store->superblock.store_id, sizeof store->store_id);
-  return store->reader_only ? open_reader(store) : enter(store);
+  return store->reader_only ? reader_open(store) : enter(store);
 }
 
 static Store *registered(Os *os, uint64_t device, uint64_t inode, bool reader_only) {
@@ -544,13 +580,14 @@ static Store *registered(Os *os, uint64_t device, uint64_t inode, bool reader_on
   return NULL;
 }
 
-/* *moved: another file lay at the path at last. */
-static Status open_once(const char *path, const StoreOptions *options, Store **out, bool *moved) {
+/* Again, when another file lay at the path at last, or as a reader without rights. */
+static Status open_once(const char *path, const StoreOptions *options, Store **out, Opening *opening) {
   Store *store = NULL;
   OsFile *file = NULL;
   TRY(store_create(path, options, &store));
   mutex_lock(&registry_lock);
-  Status status = open_file(store, options, &file);
+  Status status = watch_forks();
+  if (status == KVSTORE_OK) status = open_file(store, options, opening->as_reader, &file);
   Store *known = status == KVSTORE_OK ? registered(store->os, store->device, store->inode, store->reader_only) : NULL;
   if (known) {
     os_close(file);
@@ -569,21 +606,23 @@ static Status open_once(const char *path, const StoreOptions *options, Store **o
   if (status == KVSTORE_OK) store->sessions++;
   mutex_unlock(&registry_lock);
   if (status != KVSTORE_OK) {
-    *moved = store->moved;
+    bool may_not = status == KVSTORE_READONLY && options->read_only && !store->reader_only;
+    opening->again = store->moved || may_not;
+    opening->as_reader = may_not;
     store_release(store);
     return status;
   }
-  if (store_has_frozen(store) && !store->reader_only) maintenance_ask(store);
+  if (!store->reader_only && store_has_frozen(store)) maintenance_ask(store);
   *out = store;
   return KVSTORE_OK;
 }
 
 Status store_open(const char *path, const StoreOptions *options, Store **out) {
-  bool moved = true;
+  Opening opening = { .again = true };
   Status status = KVSTORE_OK;
-  for (int round = 0; moved && round < JOIN_ROUNDS; round++) {
-    moved = false;
-    status = open_once(path, options, out, &moved);
+  for (int round = 0; opening.again && round < JOIN_ROUNDS; round++) {
+    opening.again = false;
+    status = open_once(path, options, out, &opening);
   }
   return status;
 }

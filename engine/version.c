@@ -139,119 +139,7 @@ void version_let_go(Store *store, Version *v) {
   versions_reclaim(store);
 }
 
-/* ---- pins ---- */
-
-static Version *pin_current(Store *store, ReadPin *pin) {
-  pin->slot = shared_slot_take(store->page, store->process);
-  if (!pin->slot) { /* every slot is taken: count instead, under the lock */
-    mutex_lock(&store->versions_lock);
-    pin->version = atomic_load_explicit(&store->current, memory_order_relaxed);
-    atomic_fetch_add_explicit(&pin->version->references, 1, memory_order_relaxed);
-    mutex_unlock(&store->versions_lock);
-    pin->held = true;
-    return pin->version;
-  }
-  for (;;) {
-    Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
-    atomic_store_explicit(&pin->slot->version, (uint64_t)(uintptr_t)v, memory_order_seq_cst);
-    if (atomic_load_explicit(&store->current, memory_order_seq_cst) != v) continue;
-    /* v cannot be freed now. Its generation is pinned once the caller has found it unchanged after this store. */
-    atomic_store_explicit(&pin->slot->generation, v->manifest->generation, memory_order_seq_cst);
-    pin->version = v;
-    return v;
-  }
-}
-
-static void unpin(Store *store, ReadPin *pin) {
-  if (pin->slot) shared_slot_give(pin->slot);
-  if (pin->held) {
-    atomic_fetch_sub_explicit(&pin->version->references, 1, memory_order_acq_rel);
-    versions_reclaim(store);
-  }
-  pin->slot = NULL;
-  pin->held = false;
-}
-
-static Status frozen_still_valid(const Session *session) {
-  if (LIKELY(!session->fate || !atomic_load_explicit(&session->fate->rolled_back, memory_order_acquire)))
-    return KVSTORE_OK;
-  return status_fail(KVSTORE_ERROR, "the transaction that the snapshot was made in has been rolled back");
-}
-
-Status read_pin(Session *session, ReadPin *pin) {
-  Store *store = session->store;
-  memset(pin, 0, sizeof *pin);
-  int transaction = atomic_load_explicit(&session->transaction, memory_order_acquire);
-  if (transaction == 1) {
-    if (session->frozen) TRY(frozen_still_valid(session));
-    pin->version = session->snapshot.version;
-    pin->sequence = session->snapshot_sequence;
-    return KVSTORE_OK;
-  }
-  for (;;) {
-    Version *v = pin_current(store, pin);
-    if (UNLIKELY(atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst) !=
-                 v->manifest->generation)) {
-      unpin(store, pin);
-      TRY(generation_follow(store));
-      thread_yield(); /* to who publishes, between its version and the page */
-      continue;
-    }
-    pin->sequence = shared_load(&store->page->visible);
-    if (UNLIKELY(atomic_load_explicit(&store->applied_sequence, memory_order_acquire) < pin->sequence)) {
-      unpin(store, pin);
-      TRY(store_apply(store));
-      continue;
-    }
-    /* What changed the shape of the store up to this sequence was published before the sequence was: look again. */
-    if (UNLIKELY(atomic_load_explicit(&store->current, memory_order_acquire) != v)) {
-      unpin(store, pin);
-      continue;
-    }
-    if (transaction == 2) pin->sequence = atomic_load_explicit(&store->transaction.seen, memory_order_acquire);
-    return KVSTORE_OK;
-  }
-}
-
-Status write_pin(Session *session, ReadPin *pin) {
-  Store *store = session->store;
-  memset(pin, 0, sizeof *pin);
-  for (;;) {
-    const Version *v = pin_current(store, pin);
-    /* A generation that the page has left behind is pinned too late (GEN-1). */
-    if (LIKELY(v->manifest->generation >= atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst)))
-      break;
-    unpin(store, pin);
-    TRY(generation_follow(store));
-  }
-  pin->sequence = store->transaction.next_sequence - 1;
-  return KVSTORE_OK;
-}
-
-static TransactionFate *fate_keep(Session *session) {
-  mutex_lock(&session->store->versions_lock);
-  TransactionFate *fate = session->fate;
-  if (fate) atomic_fetch_add_explicit(&fate->references, 1, memory_order_relaxed);
-  mutex_unlock(&session->store->versions_lock);
-  return fate;
-}
-
-/* Another thread may begin a transaction on the session between the two. */
-Status read_pin_kept(Session *session, ReadPin *pin, TransactionFate **fate) {
-  for (;;) {
-    *fate = fate_keep(session);
-    Status status = read_pin(session, pin);
-    if (status == KVSTORE_OK && (*fate || session_transaction(session) != 2)) return KVSTORE_OK;
-    fate_release(*fate);
-    *fate = NULL;
-    TRY(status);
-    read_unpin(session, pin);
-  }
-}
-
-void read_unpin(Session *session, ReadPin *pin) { unpin(session->store, pin); }
-
-/* ---- what outlives a call ---- */
+/* ---- locks on generations ---- */
 
 static Status generation_lock(Store *store, uint64_t generation, GenerationPin **out) {
   for (GenerationPin *p = store->pins; p; p = p->next) {
@@ -290,6 +178,20 @@ static void generation_unlock(Store *store, GenerationPin *pin) {
   else
     os_close(pin->file); /* its lock goes with it */
   memory_release(pin);
+}
+
+Status generation_hold(Store *store, uint64_t generation, GenerationPin **pin) {
+  mutex_lock(&store->versions_lock);
+  Status status = generation_lock(store, generation, pin);
+  mutex_unlock(&store->versions_lock);
+  return status;
+}
+
+void generation_let_go(Store *store, GenerationPin *pin) {
+  if (!pin) return;
+  mutex_lock(&store->versions_lock);
+  generation_unlock(store, pin);
+  mutex_unlock(&store->versions_lock);
 }
 
 Status version_hold_by_lock(Store *store, Version *v, GenerationPin **pin) {
@@ -342,7 +244,7 @@ Status version_hold(Store *store, ReadPin *pin, VersionHold *hold) {
 }
 
 void version_unhold(Store *store, VersionHold *hold) {
-  if (!hold->version) return;
+  if (!hold->version || store_is_inherited(store)) return;
   mutex_lock(&store->versions_lock);
   bool retired = true;
   if (hold->slot) {
@@ -385,6 +287,140 @@ static bool slot_pins(Store *store, uint64_t birth, uint64_t death) {
   }
   return false;
 }
+
+/* ---- pins ---- */
+
+/* Who has no slot holds a lock on the generation for as long as the call lasts (GEN-2). */
+static Status pin_by_lock(Store *store, ReadPin *pin) {
+  mutex_lock(&store->versions_lock);
+  Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
+  Status status = generation_lock(store, v->manifest->generation, &pin->lock);
+  if (status == KVSTORE_OK) {
+    atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
+    pin->version = v;
+  }
+  mutex_unlock(&store->versions_lock);
+  return status;
+}
+
+static Status pin_current(Store *store, ReadPin *pin) {
+  pin->slot = store->reader_only ? NULL : shared_slot_take(store->page, store->process);
+  if (UNLIKELY(!pin->slot)) return pin_by_lock(store, pin);
+  for (;;) {
+    Version *v = atomic_load_explicit(&store->current, memory_order_acquire);
+    atomic_store_explicit(&pin->slot->version, (uint64_t)(uintptr_t)v, memory_order_seq_cst);
+    if (atomic_load_explicit(&store->current, memory_order_seq_cst) != v) continue;
+    /* v cannot be freed now. Its generation is pinned once the caller has found it unchanged after this store. */
+    atomic_store_explicit(&pin->slot->generation, v->manifest->generation, memory_order_seq_cst);
+    pin->version = v;
+    return KVSTORE_OK;
+  }
+}
+
+static void unpin(Store *store, ReadPin *pin) {
+  if (LIKELY(pin->slot != NULL)) shared_slot_give(pin->slot);
+  if (UNLIKELY(pin->lock != NULL)) version_unhold(store, &(VersionHold){ .version = pin->version, .pin = pin->lock });
+  pin->slot = NULL;
+  pin->lock = NULL;
+}
+
+/* The generation of a version that this process read in the file before the page has shown it: what it holds may be
+ * seen (who published it may never say so, GEN-3). */
+static void see_all_of(Store *store, const Version *v) {
+  shared_raise(&store->page->visible, v->manifest->replay.sequence - 1);
+}
+
+/* One try: *pinned, or something has been brought up to date and it is worth another. */
+static Status pin_newest(Store *store, ReadPin *pin, bool *pinned) {
+  TRY(pin_current(store, pin));
+  const Version *v = pin->version;
+  if (UNLIKELY(store->reader_only)) {
+    Status status = reader_look(store);
+    if (status != KVSTORE_OK) {
+      unpin(store, pin);
+      return status;
+    }
+  }
+  uint64_t newest = atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst);
+  if (UNLIKELY(newest > v->manifest->generation)) {
+    unpin(store, pin);
+    return generation_follow(store);
+  }
+  if (UNLIKELY(newest < v->manifest->generation)) see_all_of(store, v);
+  pin->sequence = shared_load(&store->page->visible);
+  if (UNLIKELY(atomic_load_explicit(&store->applied_sequence, memory_order_acquire) < pin->sequence)) {
+    unpin(store, pin);
+    return store_apply(store);
+  }
+  /* What changed the shape of the store up to this sequence was published before the sequence was: look again. */
+  *pinned = atomic_load_explicit(&store->current, memory_order_acquire) == v;
+  if (UNLIKELY(!*pinned)) unpin(store, pin);
+  return KVSTORE_OK;
+}
+
+static Status frozen_still_valid(const Session *session) {
+  if (LIKELY(!session->fate || !atomic_load_explicit(&session->fate->rolled_back, memory_order_acquire)))
+    return KVSTORE_OK;
+  return status_fail(KVSTORE_ERROR, "the transaction that the snapshot was made in has been rolled back");
+}
+
+Status read_pin(Session *session, ReadPin *pin) {
+  Store *store = session->store;
+  memset(pin, 0, sizeof *pin);
+  int transaction = atomic_load_explicit(&session->transaction, memory_order_acquire);
+  if (transaction == 1) {
+    if (session->frozen) TRY(frozen_still_valid(session));
+    pin->version = session->snapshot.version;
+    pin->sequence = session->snapshot_sequence;
+    return KVSTORE_OK;
+  }
+  bool pinned = false;
+  for (uint32_t failures = 0; !pinned;) {
+    Status status = pin_newest(store, pin, &pinned);
+    if (UNLIKELY(status != KVSTORE_OK)) TRY(reader_try_again(store, status, &failures));
+  }
+  if (transaction == 2) pin->sequence = atomic_load_explicit(&store->transaction.seen, memory_order_acquire);
+  return KVSTORE_OK;
+}
+
+Status write_pin(Session *session, ReadPin *pin) {
+  Store *store = session->store;
+  memset(pin, 0, sizeof *pin);
+  for (;;) {
+    TRY(pin_current(store, pin));
+    const Version *v = pin->version;
+    /* A generation that the page has left behind is pinned too late (GEN-1). */
+    if (LIKELY(v->manifest->generation >= atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst)))
+      break;
+    unpin(store, pin);
+    TRY(generation_follow(store));
+  }
+  pin->sequence = store->transaction.next_sequence - 1;
+  return KVSTORE_OK;
+}
+
+static TransactionFate *fate_keep(Session *session) {
+  mutex_lock(&session->store->versions_lock);
+  TransactionFate *fate = session->fate;
+  if (fate) atomic_fetch_add_explicit(&fate->references, 1, memory_order_relaxed);
+  mutex_unlock(&session->store->versions_lock);
+  return fate;
+}
+
+/* Another thread may begin a transaction on the session between the two. */
+Status read_pin_kept(Session *session, ReadPin *pin, TransactionFate **fate) {
+  for (;;) {
+    *fate = fate_keep(session);
+    Status status = read_pin(session, pin);
+    if (status == KVSTORE_OK && (*fate || session_transaction(session) != 2)) return KVSTORE_OK;
+    fate_release(*fate);
+    *fate = NULL;
+    TRY(status);
+    read_unpin(session, pin);
+  }
+}
+
+void read_unpin(Session *session, ReadPin *pin) { unpin(session->store, pin); }
 
 bool generation_pinned(Store *store, uint64_t birth, uint64_t death) {
   if (death <= birth) return false;

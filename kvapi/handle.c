@@ -21,6 +21,7 @@ KVStore *handle_create(Session *session, uint32_t checkpoint_commits) {
   memset(kv, 0, sizeof *kv);
   kv->magic = MAGIC_STORE;
   kv->number = atomic_fetch_add_explicit(&handles_made, 1, memory_order_relaxed) + 1;
+  kv->forks = process_forks();
   kv->session = session;
   kv->checkpoint_commits = checkpoint_commits;
   atomic_store_explicit(&kv->references, 1, memory_order_relaxed);
@@ -34,8 +35,10 @@ void handle_retain(KVStore *kv) { atomic_fetch_add_explicit(&kv->references, 1, 
 void handle_release(KVStore *kv) {
   if (!kv || atomic_fetch_sub_explicit(&kv->references, 1, memory_order_acq_rel) != 1) return;
   ASSERT(!kv->session, "API-1");
-  mutex_destroy(&kv->lock);
-  condition_destroy(&kv->left);
+  if (!handle_is_inherited(kv)) { /* else threads that are not here may be in them */
+    mutex_destroy(&kv->lock);
+    condition_destroy(&kv->left);
+  }
   kv->magic = MAGIC_DEAD;
   memory_release_aligned(kv);
 }
@@ -53,10 +56,12 @@ Status handle_close(KVStore *kv) {
     uint64_t before = atomic_fetch_or_explicit(&kv->stripes[i].inside, STRIPE_CLOSING, memory_order_acq_rel);
     if (i == 0 && before & STRIPE_CLOSING) return status_fail(KVSTORE_ERROR, "the store is closed already");
   }
-  mutex_lock(&kv->lock);
-  while (someone_inside(kv)) condition_wait(&kv->left, &kv->lock);
-  mutex_unlock(&kv->lock);
-  births_settle(kv, session_transaction(kv->session) == 2);
+  if (!handle_is_inherited(kv)) {
+    mutex_lock(&kv->lock);
+    while (someone_inside(kv)) condition_wait(&kv->left, &kv->lock);
+    mutex_unlock(&kv->lock);
+    births_settle(kv, session_transaction(kv->session) == 2);
+  }
   Session *session = kv->session;
   kv->session = NULL;
   return session_close(session);
@@ -78,10 +83,15 @@ static void step_out(KVStore *kv) {
 Status handle_enter(KVStore *kv) {
   if (UNLIKELY(!handle_is_store(kv)))
     return status_fail(KVSTORE_ERROR, kv ? "this is no open store" : "the store is NULL");
+  if (handle_is_inherited(kv)) return handle_refuse_inherited();
   uint64_t before = atomic_fetch_add_explicit(&handle_stripe(kv)->inside, 1, memory_order_acquire);
   if (LIKELY(!(before & STRIPE_CLOSING))) return KVSTORE_OK;
   step_out(kv);
   return status_fail(KVSTORE_ERROR, "the store is closed");
+}
+
+Status handle_refuse_inherited(void) {
+  return status_fail(KVSTORE_ERROR, "the store was opened before this process was forked: open it again here");
 }
 
 int handle_refuse(KVStore *kv, Status status) {

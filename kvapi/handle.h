@@ -68,6 +68,7 @@ typedef struct Birth {
 
 struct KVStore {
   uint32_t magic;
+  uint32_t forks;  /* process_forks() at its making */
   uint64_t number; /* for messages; never given twice */
   Session *session;
   uint32_t checkpoint_commits;    /* 0: never by the count */
@@ -102,6 +103,9 @@ int handle_leave_lookup(KVStore *kv, Status status);
 /* A call that never got in: remembers the failure where it can. */
 int handle_refuse(KVStore *kv, Status status);
 
+/* A child's copy of its parent's handle, and what hangs on it: it can be closed, and nothing else (API-9). */
+static inline bool handle_is_inherited(const KVStore *kv) { return UNLIKELY(kv->forks != process_forks()); }
+Status handle_refuse_inherited(void) MUST_CHECK;
 static inline bool handle_is_store(const KVStore *kv) { return kv && kv->magic == MAGIC_STORE; }
 static inline Stripe *handle_stripe(KVStore *kv) { return &kv->stripes[thread_number() % HANDLE_STRIPES]; }
 static inline void handle_tally(KVStore *kv, Tally which, uint64_t n) {

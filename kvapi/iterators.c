@@ -133,6 +133,11 @@ void kvstore_iterator_close(KVIterator *pIter) {
 
 static bool is_iterator(const KVIterator *it) { return it && it->magic == MAGIC_ITERATOR; }
 
+static Status iterator_argument(const KVIterator *it) {
+  if (!is_iterator(it)) return bad_argument(it ? "this is no open iterator" : "the iterator is NULL");
+  return handle_is_inherited(it->kv) ? handle_refuse_inherited() : KVSTORE_OK;
+}
+
 /* Iterators call no session, so they need not enter; a failure is the handle's all the same. */
 static int fail(KVIterator *it, Status status) {
   if (!is_iterator(it)) return handle_refuse(NULL, status);
@@ -141,7 +146,7 @@ static int fail(KVIterator *it, Status status) {
 }
 
 static Status direction_argument(const KVIterator *it, bool reverse) {
-  if (!is_iterator(it)) return bad_argument(it ? "this is no open iterator" : "the iterator is NULL");
+  TRY(iterator_argument(it));
   if (it->reverse == reverse) return KVSTORE_OK;
   return bad_argument(it->reverse ? "a reverse iterator moves by last and prev"
                                   : "a forward iterator moves by first and next");
@@ -156,7 +161,8 @@ static int start(KVIterator *it, bool reverse) {
 }
 
 static int step(KVIterator *it, bool reverse) {
-  if (UNLIKELY(!is_iterator(it) || it->reverse != reverse)) return fail(it, direction_argument(it, reverse));
+  if (UNLIKELY(!is_iterator(it) || it->reverse != reverse || handle_is_inherited(it->kv)))
+    return fail(it, direction_argument(it, reverse));
   if (UNLIKELY(kv_iterator_eof(it->rows))) return KVSTORE_OK;
   Status status = kv_iterator_next(it->rows);
   if (UNLIKELY(status != KVSTORE_OK)) return fail(it, status);
@@ -178,9 +184,8 @@ static Status seek(KVIterator *it, Bytes key) {
 
 int kvstore_iterator_seek(KVIterator *pIter, const void *pKey, int nKey) {
   Bytes key;
-  if (!is_iterator(pIter))
-    return fail(pIter, bad_argument(pIter ? "this is no open iterator" : "the iterator is NULL"));
-  Status status = bytes_argument(pKey, nKey, "key", &key);
+  Status status = iterator_argument(pIter);
+  if (status == KVSTORE_OK) status = bytes_argument(pKey, nKey, "key", &key);
   if (status == KVSTORE_OK && !key.length) status = bad_argument("the key is empty");
   if (status == KVSTORE_OK) status = seek(pIter, key);
   if (status != KVSTORE_OK) return fail(pIter, status);
@@ -188,19 +193,21 @@ int kvstore_iterator_seek(KVIterator *pIter, const void *pKey, int nKey) {
   return KVSTORE_OK;
 }
 
-int kvstore_iterator_eof(KVIterator *pIter) { return !is_iterator(pIter) || kv_iterator_eof(pIter->rows); }
+int kvstore_iterator_eof(KVIterator *pIter) {
+  return !is_iterator(pIter) || handle_is_inherited(pIter->kv) || kv_iterator_eof(pIter->rows);
+}
 
 /* ---- reading ---- */
 
 /* Asked twice for every row: what is right costs one branch. */
 static inline bool stands_on_row(const KVIterator *it, void **data, const int *length) {
-  return LIKELY(is_iterator(it) && data && length && !kv_iterator_eof(it->rows));
+  return LIKELY(is_iterator(it) && !handle_is_inherited(it->kv) && data && length && !kv_iterator_eof(it->rows));
 }
 
 static Status row_fault(const KVIterator *it, void **data, int *length) {
   if (data) *data = NULL;
   if (length) *length = 0;
-  if (!is_iterator(it)) return bad_argument(it ? "this is no open iterator" : "the iterator is NULL");
+  TRY(iterator_argument(it));
   if (!data || !length) return bad_argument("the place for the bytes is NULL");
   return bad_argument("the iterator stands on no key");
 }

@@ -39,7 +39,7 @@ static Status check_options(const KVStoreOptions *o) {
   if (o->compression < KVSTORE_COMPRESSION_NONE || o->compression > KVSTORE_COMPRESSION_ZSTD)
     return status_fail(KVSTORE_ERROR, "no such compression: %d", o->compression);
   if (o->read_only && o->create_only) return bad_argument("read_only and create_only exclude each other");
-  if (o->reserved || o->reserved2) return bad_argument("the reserved field is not 0");
+  if (o->reserved2) return bad_argument("the reserved field is not 0");
   return KVSTORE_OK;
 }
 
@@ -86,7 +86,8 @@ static Status open_session(const char *path, const KVStoreOptions *o, KVStore **
                            .grace_ms = o->grace_ms,
                            .cache_bytes = o->cache_bytes,
                            .compression = o->compression,
-                           .create_only = o->create_only != 0 };
+                           .create_only = o->create_only != 0,
+                           .network_allowed = o->network_allowed != 0 };
   Session *session = NULL;
   TRY(session_open(path, &options, &session));
   *kv = handle_create(session, o->checkpoint_commits);

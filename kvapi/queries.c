@@ -471,6 +471,7 @@ static int fail(KVCursor *cursor, Status status) {
 
 static Status cursor_argument(const KVCursor *cursor) {
   if (!is_cursor(cursor)) return bad_argument(cursor ? "this is no open cursor" : "the cursor is NULL");
+  if (handle_is_inherited(cursor->query->table->kv)) return handle_refuse_inherited();
   return cursor->failed ? bad_argument("the cursor has failed before: it can only be closed") : KVSTORE_OK;
 }
 

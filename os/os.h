@@ -67,6 +67,8 @@ typedef struct OsMethods {
   /* Would an exclusive lock by this OsFile conflict? *first is where the first conflicting lock begins. */
   Status (*lock_query)(OsFile *file, uint64_t offset, uint64_t length, bool *held, uint64_t *first);
   Status (*reopen)(OsFile *file, int flags, OsFile **other); /* a new open file description of the same file */
+  /* The kind of file system, when other machines may reach the file through it; else NULL. May be missing: local. */
+  const char *(*network)(OsFile *file);
 } OsMethods;
 
 struct Os {
@@ -126,6 +128,7 @@ static inline Status os_lock(OsFile *f, uint64_t offset, uint64_t length, OsLock
 static inline Status os_lock_query(OsFile *f, uint64_t offset, uint64_t length, bool *held, uint64_t *first) {
   return f->methods->lock_query(f, offset, length, held, first);
 }
+static inline const char *os_network(OsFile *f) { return f->methods->network ? f->methods->network(f) : NULL; }
 static inline Status os_reopen(OsFile *f, int flags, OsFile **other) { return f->methods->reopen(f, flags, other); }
 
 /* Reads exactly `length` bytes; KVSTORE_CORRUPT when the file ends before. */

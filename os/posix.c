@@ -45,22 +45,8 @@ void posix_stat_convert(const struct stat *from, OsStat *to) {
   };
 }
 
-/* O_NONBLOCK changes nothing for files; without it, opening a pipe by mistake would wait for its other end. */
-int posix_open_descriptor(const char *path, int flags) {
-  int system_flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (flags & OS_OPEN_READONLY ? O_RDONLY : O_RDWR);
-  if (flags & OS_OPEN_CREATE) system_flags |= O_CREAT;
-  if (flags & OS_OPEN_EXCLUSIVE) system_flags |= O_EXCL;
-  int descriptor;
-  do descriptor = open(path, system_flags, 0644);
-  while (descriptor < 0 && errno == EINTR);
-  return descriptor;
-}
-
 static Status posix_open(Os *os, const char *path, int flags, OsFile **file) {
-  *file = NULL;
-  int descriptor = posix_open_descriptor(path, flags);
-  if (descriptor < 0) return posix_fail(errno, "open", path);
-  return posix_file_create(os, descriptor, path, flags, file);
+  return posix_file_open(os, path, path, flags, file);
 }
 
 static Status posix_stat(Os *os, const char *path, OsStat *out) {
@@ -169,6 +155,7 @@ static const OsMethods methods = {
   .lock = posix_lock,
   .lock_query = posix_lock_query,
   .reopen = posix_reopen,
+  .network = posix_network,
 };
 
 Os *os_posix(void) {

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "os/posix_internal.h"
+#include "os/thread.h"
 
 /* Offsets of the system are signed. */
 static bool out_of_range(uint64_t offset, uint64_t length) { return offset > INT64_MAX || length > INT64_MAX - offset; }
@@ -21,9 +22,53 @@ static Status refuse_directory(int descriptor, const char *path) {
   return S_ISDIR(found.st_mode) ? posix_fail(EISDIR, "open", path) : KVSTORE_OK;
 }
 
-Status posix_file_create(Os *os, int descriptor, const char *path, int flags, OsFile **file) {
-  *file = NULL;
-  Status status = refuse_directory(descriptor, path);
+/* ---- all files of the process ----
+ *
+ * A forked child has copies of their descriptors, which share the parent's locks and would keep them beyond its death:
+ * so the child closes them before fork returns there (PROC-6). The lock is held while a descriptor comes or goes, and
+ * through each fork: no descriptor is ever open and not in the list. */
+
+static Mutex files_lock = MUTEX_INITIALIZER;
+static PosixFile *files;
+
+static void before_fork(void) { mutex_lock(&files_lock); }
+static void after_fork(void) { mutex_unlock(&files_lock); }
+static void in_child(void) {
+  while (files) {
+    close(files->descriptor);
+    files->descriptor = -1;
+    files = files->next;
+  }
+  atomic_fetch_add_explicit(&process_fork_count, 1, memory_order_relaxed);
+  mutex_unlock(&files_lock);
+}
+
+static Status watch_forks(void) {
+  static bool watched;
+  if (watched) return KVSTORE_OK;
+  if (pthread_atfork(before_fork, after_fork, in_child) != 0) return status_nomem();
+  watched = true;
+  return KVSTORE_OK;
+}
+
+static void enlist(PosixFile *f) {
+  f->next = files;
+  f->link = &files;
+  if (files) files->link = &f->next;
+  files = f;
+}
+
+static void delist(PosixFile *f) {
+  *f->link = f->next;
+  if (f->next) f->next->link = f->link;
+}
+
+/* ---- opening and closing ---- */
+
+/* The lock is held. */
+static Status file_create(Os *os, int descriptor, const char *path, int flags, OsFile **file) {
+  Status status = watch_forks();
+  if (status == KVSTORE_OK) status = refuse_directory(descriptor, path);
   PosixFile *f = NULL;
   if (status == KVSTORE_OK) {
     size_t length = strlen(path) + 1;
@@ -40,24 +85,57 @@ Status posix_file_create(Os *os, int descriptor, const char *path, int flags, Os
   f->base = (OsFile){ os->methods, os };
   f->descriptor = descriptor;
   f->readonly = (flags & OS_OPEN_READONLY) != 0;
+  enlist(f);
   *file = &f->base;
   return KVSTORE_OK;
 }
 
+Status posix_file_create(Os *os, int descriptor, const char *path, int flags, OsFile **file) {
+  *file = NULL;
+  mutex_lock(&files_lock);
+  Status status = file_create(os, descriptor, path, flags, file);
+  mutex_unlock(&files_lock);
+  return status;
+}
+
+/* O_NONBLOCK changes nothing for files; without it, opening a pipe by mistake would wait for its other end. */
+static int open_descriptor(const char *path, int flags) {
+  int system_flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (flags & OS_OPEN_READONLY ? O_RDONLY : O_RDWR);
+  if (flags & OS_OPEN_CREATE) system_flags |= O_CREAT;
+  if (flags & OS_OPEN_EXCLUSIVE) system_flags |= O_EXCL;
+  int descriptor;
+  do descriptor = open(path, system_flags, 0644);
+  while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
+Status posix_file_open(Os *os, const char *path, const char *name, int flags, OsFile **file) {
+  *file = NULL;
+  mutex_lock(&files_lock);
+  int descriptor = open_descriptor(path, flags);
+  Status status = descriptor < 0 ? posix_fail(errno, "open", name) : file_create(os, descriptor, name, flags, file);
+  mutex_unlock(&files_lock);
+  return status;
+}
+
 /* Linux gives the descriptor back even when close is interrupted; a second close could hit another's. */
 void posix_close(OsFile *file) {
-  close(posix(file)->descriptor);
-  memory_release(file);
+  PosixFile *f = posix(file);
+  mutex_lock(&files_lock);
+  if (f->descriptor >= 0) {
+    delist(f);
+    close(f->descriptor);
+  }
+  mutex_unlock(&files_lock);
+  memory_release(f);
 }
 
 /* The file itself is opened again through the descriptor: its path may name another file, or none, by now. */
 Status posix_reopen(OsFile *file, int flags, OsFile **other) {
-  *other = NULL;
   char link[64];
   snprintf(link, sizeof link, "/proc/self/fd/%d", posix(file)->descriptor);
-  int descriptor = posix_open_descriptor(link, flags & ~(OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE));
-  if (descriptor < 0) return posix_fail(errno, "open again", posix(file)->path);
-  return posix_file_create(file->os, descriptor, posix(file)->path, flags, other);
+  int how = flags & ~(OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE);
+  return posix_file_open(file->os, link, posix(file)->path, how, other);
 }
 
 Status posix_read(OsFile *file, uint64_t offset, void *bytes, size_t length, size_t *got) {

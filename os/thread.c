@@ -173,6 +173,8 @@ void futex_wake_all(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAK
 
 /* ---- fork ---- */
 
+_Atomic uint32_t process_fork_count;
+
 Status process_at_fork(void (*child)(void)) {
   static _Atomic uint32_t registered;
   if (atomic_fetch_add_explicit(&registered, 1, memory_order_relaxed) >= FORK_HANDLERS_MAX) {

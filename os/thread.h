@@ -67,6 +67,10 @@ void shared_mutex_unlock(SharedMutex *m);
 void futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 void futex_wake_all(_Atomic uint32_t *word);
 
+/* Changes in every forked child of a process that has opened a file: what was made under another number was inherited.
+ */
+extern _Atomic uint32_t process_fork_count;
+static inline uint32_t process_forks(void) { return atomic_load_explicit(&process_fork_count, memory_order_relaxed); }
 /* Calls `child` in every forked child of this process, before fork returns there. At most 4. */
 Status process_at_fork(void (*child)(void)) MUST_CHECK;
 

@@ -149,6 +149,10 @@ void wal_window_release(WalWindow *window);
  * *at is then unchanged, and the caller looks at the page's start first (LOG-6): passed, it was only too slow. */
 Status wal_read(const Wal *wal, WalCursor *at, uint64_t end, WalWindow *window, WalRecord *out) MUST_CHECK;
 
+/* Where nothing says how far the log reaches: does a record that names this very place lie at `at`? It need not be
+ * whole. A failed read says no. */
+bool wal_continues(const Wal *wal, const WalCursor *at) MUST_CHECK;
+
 /* Applies a transaction or a boundary. `record` is borrowed for the call. A status other than KVSTORE_OK ends the
  * replay and is what wal_recover returns. */
 typedef Status (*WalApply)(void *context, const WalRecord *record);

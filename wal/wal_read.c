@@ -95,3 +95,12 @@ Status wal_read(const Wal *wal, WalCursor *at, uint64_t end, WalWindow *window, 
   }
   return KVSTORE_OK;
 }
+
+bool wal_continues(const Wal *wal, const WalCursor *at) {
+  uint8_t bytes[RECORD_HEADER_BYTES];
+  RecordHeader header;
+  size_t got;
+  if (os_read(wal->file, file_offset(wal, at->position), bytes, sizeof bytes, &got) != KVSTORE_OK) return false;
+  return got == sizeof bytes && record_header_read(bytes, &header) &&
+         !header_fault(wal, at, at->position + wal->capacity, &header);
+}

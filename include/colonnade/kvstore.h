@@ -17,11 +17,15 @@
  * Messages   kvstore_errmsg says in a sentence what failed; kvstore_error also says where.
  * Outputs    A failed call sets its pointer outputs to NULL and its number outputs to 0, if their addresses are valid.
  * Ownership  Pointers that go in are borrowed for the call. Values, names and messages that come out on the heap are
- * the caller's, to be given back with kvstore_free (= sqliteFree = snkv_free). Pointers that an iterator gives are the
- * iterator's. Handles are closed by their own close function. Threads    Every function may be called from any thread
- * at any time, on one shared handle too, unless it says otherwise. Iterators belong to one thread at a time. A close
- * waits for the calls that are inside its handle; a call that begins after the close began is the caller's mistake.
- * Fork       A child opens handles of its own; those that it inherited must not be used.
+ *            the caller's, to be given back with kvstore_free (= sqliteFree = snkv_free). Pointers that an iterator
+ *            gives are the iterator's. Handles are closed by their own close function.
+ * Threads    Every function may be called from any thread at any time, on one shared handle too, unless it says
+ *            otherwise. Iterators belong to one thread at a time. A close waits for the calls that are inside its
+ *            handle; a call that begins after the close began is the caller's mistake.
+ * Processes  Any number read and write one file. A snapshot shows every commit that returned before it was taken, by
+ *            whichever handle, thread or process. Who dies holds up nobody for longer than a moment.
+ * Fork       A child opens handles of its own. Those that it inherited, and what hangs on them, can be closed, which
+ *            does nothing to the parent; every other call on them is KVSTORE_ERROR.
  *
  * Valid C11 and C++11; needs the C library's stddef.h and stdint.h. */
 #ifndef COLONNADE_KVSTORE_H
@@ -105,7 +109,7 @@ struct KVStoreConfig {
  * in memory, which its last handle takes with it. `pConfig` NULL: the defaults of KVSTORE_CONFIG_DEFAULT.
  *   KVSTORE_NOTFOUND     read-only, and there is no such file
  *   KVSTORE_CORRUPT      not a store, or damaged; nothing was written
- *   KVSTORE_UNSUPPORTED  made by a newer version of the format
+ *   KVSTORE_UNSUPPORTED  made by a newer version of the format; or on a network file system (network_allowed opens it)
  *   KVSTORE_AUTH_FAILED  a sealed store
  *   KVSTORE_ERROR        a directory, an impossible configuration, a file that cannot be opened
  *   KVSTORE_PROTOCOL     the same file is open under another name
@@ -119,7 +123,7 @@ typedef struct KVStoreOptions {
   size_t struct_size;       /* set by KVSTORE_OPTIONS_INIT */
   int journal_mode;         /* KVSTORE_JOURNAL_* */
   int sync_level;           /* KVSTORE_SYNC_* */
-  int read_only;            /* not 0: reads only */
+  int read_only;            /* not 0: reads only; the right to write file or directory is not needed */
   uint32_t busy_timeout_ms; /* how long to wait for another handle's transaction; 0: not at all */
   uint32_t value_bytes_max; /* the longest value; 0: KVSTORE_VALUE_BYTES_DEFAULT; at most KVSTORE_VALUE_BYTES_MAX */
   int background_off;       /* not 0: no thread of the store's own: kvstore_maintain and commits that need room work */
@@ -128,7 +132,7 @@ typedef struct KVStoreOptions {
   uint32_t checkpoint_commits; /* checkpoints after so many commits of this handle; 0: when the log asks for it */
   int map_off;                 /* not 0: reads through the block cache instead of mapping the file */
   int create_only;             /* not 0: KVSTORE_BUSY when the file is there already */
-  int reserved;                /* 0 */
+  int network_allowed;         /* not 0: opens a file on a network file system: from one machine at a time */
   /* Bound of the store's block cache, bytes; 0: 2,000 pages of 4,096. It holds what is read when the file is not mapped
    * (map_off) and what was decoded: units of 16 KiB and longer pieces, up to a quarter of it each. What finds no room
    * is read each time; a cache below 66 KiB keeps nothing. Blocks that a call or an iterator stands on may come on top

@@ -361,6 +361,60 @@ TEST(engine_open, a_reader_of_a_file_that_it_may_not_write_sees_the_log_too) {
   CHECK_OK(session_close(s));
 }
 
+/* ---- file systems of several machines ---- */
+
+static OsMethods networked_methods, networked_file_methods;
+
+static const char *on_nfs(OsFile *file) {
+  (void)file;
+  return "NFS";
+}
+
+static Status open_networked(Os *os, const char *path, int flags, OsFile **file) {
+  (void)os;
+  TRY(os_open(os_posix(), path, flags, file));
+  networked_file_methods = *(*file)->methods;
+  networked_file_methods.network = on_nfs;
+  (*file)->methods = &networked_file_methods;
+  return KVSTORE_OK;
+}
+
+static StoreOptions networked_options(void) {
+  static Os os = { &networked_methods };
+  networked_methods = *os_posix()->methods;
+  networked_methods.open = open_networked;
+  StoreOptions with = options();
+  with.os = &os;
+  return with;
+}
+
+TEST(engine_open, a_network_file_system_is_refused_and_nothing_is_left_on_it) {
+  StoreOptions with = networked_options();
+  Session *s = NULL;
+  CHECK_STATUS(session_open(in_directory("store"), &with, &s), KVSTORE_UNSUPPORTED);
+  CHECK(s == NULL);
+  CHECK(strstr(status_last()->text, "network file system (NFS)") != NULL);
+  CHECK(!is_there("store"));
+  check_no_side_files();
+  make_store();
+  CHECK_STATUS(session_open(in_directory("store"), &with, &s), KVSTORE_UNSUPPORTED);
+  with.read_only = true;
+  CHECK_STATUS(session_open(in_directory("store"), &with, &s), KVSTORE_UNSUPPORTED);
+  s = opened("store"); /* what is there stays */
+  check_key(s, "a", "1");
+  CHECK_OK(session_close(s));
+}
+
+TEST(engine_open, a_network_file_system_can_be_allowed) {
+  StoreOptions with = networked_options();
+  with.network_allowed = true;
+  Session *s = NULL;
+  CHECK_OK(session_open(in_directory("store"), &with, &s));
+  put(s, "a", "1");
+  check_key(s, "a", "1");
+  CHECK_OK(session_close(s));
+}
+
 /* ---- handles ---- */
 
 TEST(engine_open, handles_on_one_file_share_a_store) {

@@ -1,86 +1,16 @@
-/* Several processes on one file. A child is this program again with a role as its environment: it shares nothing with
- * the parent but the file, and a pipe each way for turns. */
+/* Several processes on one file. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine.h"
 #include "query/query.h"
-#include "tests/support/test.h"
-
-typedef struct Child {
-  pid_t process;
-  int to, from; /* a byte to it is a turn; a byte from it says that the turn is done */
-} Child;
-
-typedef struct Role {
-  const char *name;
-  void (*play)(const char *path);
-} Role;
-
-/* ---- turns ---- */
-
-enum { TURNS_IN = 198, TURNS_OUT = 199 };
-
-/* In a child: waits for a turn; false when there are no more. */
-static bool next_turn(void) {
-  char c;
-  return read(TURNS_IN, &c, 1) == 1;
-}
-static void turn_done(void) { CHECK_INT(write(TURNS_OUT, "d", 1), 1); }
-
-static Child start(const char *role, const char *path) {
-  int in[2], out[2];
-  CHECK_INT(pipe(in), 0);
-  CHECK_INT(pipe(out), 0);
-  pid_t child = fork();
-  CHECK(child >= 0);
-  if (child == 0) {
-    dup2(in[0], TURNS_IN);
-    dup2(out[1], TURNS_OUT);
-    for (int fd = 3; fd < TURNS_IN; fd++) close(fd);
-    setenv("COLONNADE_TEST_ROLE", role, 1);
-    setenv("COLONNADE_TEST_PATH", path, 1);
-    execl("/proc/self/exe", "test_engine_processes", (char *)NULL);
-    _exit(99);
-  }
-  close(in[0]);
-  close(out[1]);
-  return (Child){ child, in[1], out[0] };
-}
-
-static void give_turn(Child *c) { CHECK_INT(write(c->to, "t", 1), 1); }
-static void wait_for_turn(Child *c) {
-  char done;
-  CHECK_INT(read(c->from, &done, 1), 1);
-}
-static void turn(Child *c) {
-  give_turn(c);
-  wait_for_turn(c);
-}
-
-static void finish(Child *c) {
-  close(c->to);
-  int how;
-  CHECK_INT(waitpid(c->process, &how, 0), c->process);
-  CHECK(WIFEXITED(how));
-  CHECK_INT(WEXITSTATUS(how), 0);
-  close(c->from);
-}
-
-static void murder(Child *c) {
-  int how;
-  CHECK_INT(kill(c->process, SIGKILL), 0);
-  CHECK_INT(waitpid(c->process, &how, 0), c->process);
-  close(c->to);
-  close(c->from);
-}
+#include "tests/support/children.h"
 
 /* ---- the store ---- */
 
@@ -162,7 +92,7 @@ static void totals(Session *s, uint64_t *rows, int64_t *sum) {
 enum { ECHO_ROUNDS = 400 };
 
 /* Turn n: the other has written n; sees it in both families, and writes n + 1 to keys of its own. */
-static void play_echo(const char *path) {
+ROLE(echo) {
   Session *s = opened(path);
   for (int64_t n = 1; next_turn(); n++) {
     uint64_t rows;
@@ -194,9 +124,9 @@ TEST(engine_processes, each_sees_at_once_what_the_other_committed) {
   const char *path = store_path();
   Session *s = opened(path);
   table_of(s);
-  Child child = start("echo", path);
+  Child child = child_start("echo", path);
   echo(path, &child, s, 1, (int64_t)test_scaled(ECHO_ROUNDS));
-  finish(&child);
+  child_finish(&child);
   CHECK_OK(session_close(s));
 }
 
@@ -204,7 +134,7 @@ TEST(engine_processes, each_sees_at_once_what_the_other_committed) {
 
 enum { COUNT_ROUNDS = 500, COUNTING = 5 };
 
-static void play_count(const char *path) {
+ROLE(count) {
   Session *s = opened(path);
   CHECK(next_turn());
   uint64_t rounds = test_scaled(COUNT_ROUNDS);
@@ -223,11 +153,11 @@ TEST(engine_processes, five_count_together_and_lose_nothing) {
   Session *s = opened(path);
   put_number(s, "counter", 0);
   Child children[COUNTING];
-  for (int i = 0; i < COUNTING; i++) children[i] = start("count", path);
+  for (int i = 0; i < COUNTING; i++) children[i] = child_start("count", path);
   for (int i = 0; i < COUNTING; i++) give_turn(&children[i]);
   for (int i = 0; i < COUNTING; i++) wait_for_turn(&children[i]);
   CHECK_INT(get_number(s, "counter"), COUNTING * test_scaled(COUNT_ROUNDS));
-  for (int i = 0; i < COUNTING; i++) finish(&children[i]);
+  for (int i = 0; i < COUNTING; i++) child_finish(&children[i]);
   CHECK_INT(get_number(s, "counter"), COUNTING * test_scaled(COUNT_ROUNDS));
   CHECK_OK(session_close(s));
   s = opened(path);
@@ -237,7 +167,7 @@ TEST(engine_processes, five_count_together_and_lose_nothing) {
 
 /* ---- who dies while writing ---- */
 
-static void play_holder(const char *path) {
+ROLE(holder) {
   Session *s = opened(path);
   CHECK(next_turn());
   CHECK_OK(session_begin(s, true));
@@ -245,12 +175,6 @@ static void play_holder(const char *path) {
   upsert(s, 0, 3000, 7); /* adopted runs in reserved extents */
   turn_done();
   next_turn(); /* never comes */
-}
-
-static uint64_t now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 /* The dead are seen within 50 ms; the bound, far below the busy timeout, leaves room for a machine that is busy with
@@ -262,14 +186,14 @@ TEST(engine_processes, the_others_go_on_soon_after_a_writers_death) {
   put_number(s, "survivor", 0);
   upsert(s, 0, 10, 1);
   for (int64_t i = 1; i <= 3; i++) {
-    Child child = start("holder", path);
+    Child child = child_start("holder", path);
     turn(&child);
     CHECK_INT(get_number(s, "victim"), -1); /* readers never wait */
-    murder(&child);
-    uint64_t before = now_ms(), rows;
+    child_kill(&child);
+    uint64_t before = test_now_ms(), rows;
     int64_t sum;
     put_number(s, "survivor", i);
-    CHECK(now_ms() - before < SOON_MS);
+    CHECK(test_now_ms() - before < SOON_MS);
     CHECK_INT(get_number(s, "victim"), -1);
     totals(s, &rows, &sum);
     CHECK_INT(rows, 10);
@@ -284,7 +208,7 @@ TEST(engine_processes, the_others_go_on_soon_after_a_writers_death) {
 
 /* ---- who dies with an iterator ---- */
 
-static void play_walker(const char *path) {
+ROLE(walker) {
   Session *s = opened(path);
   KvIterator *it;
   CHECK(next_turn());
@@ -313,12 +237,12 @@ TEST(engine_processes, an_iterator_keeps_its_generation_until_its_process_dies) 
   put_number(s, "rewritten", 0);
   CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
   uint64_t alone = limbo_after_rounds(s);
-  Child child = start("walker", store_path());
+  Child child = child_start("walker", store_path());
   turn(&child);
   uint64_t held = limbo_after_rounds(s);
   CHECK(held > alone);
   turn(&child);
-  murder(&child);
+  child_kill(&child);
   CHECK_INT(limbo_after_rounds(s), alone);
   CHECK_OK(session_close(s));
 }
@@ -326,7 +250,7 @@ TEST(engine_processes, an_iterator_keeps_its_generation_until_its_process_dies) 
 /* ---- who opens while others flush ---- */
 
 /* Opens, looks, closes; the totals are always those of one commit. */
-static void play_visitor(const char *path) {
+ROLE(visitor) {
   int64_t last = 0;
   while (next_turn()) {
     Session *s = opened(path);
@@ -346,7 +270,7 @@ TEST(engine_processes, who_opens_while_another_flushes_sees_one_commit) {
   const char *path = store_path();
   Session *s = opened(path);
   upsert(s, 0, 1000, 0);
-  Child visitors[2] = { start("visitor", path), start("visitor", path) };
+  Child visitors[2] = { child_start("visitor", path), child_start("visitor", path) };
   uint64_t rounds = test_scaled(60);
   for (uint64_t i = 1; i <= rounds; i++) {
     give_turn(&visitors[0]);
@@ -358,14 +282,14 @@ TEST(engine_processes, who_opens_while_another_flushes_sees_one_commit) {
     wait_for_turn(&visitors[0]);
     wait_for_turn(&visitors[1]);
   }
-  finish(&visitors[0]);
-  finish(&visitors[1]);
+  child_finish(&visitors[0]);
+  child_finish(&visitors[1]);
   CHECK_OK(session_close(s));
 }
 
 /* ---- who opens while the only other process dies ---- */
 
-static void play_last_words(const char *path) {
+ROLE(last_words) {
   Session *s = opened(path);
   CHECK(next_turn());
   turn_done();
@@ -410,12 +334,12 @@ static Session *open_with_hook(const char *path, int at_try, void (*what)(void))
 static Child dying;
 static void let_it_write_and_die(void) {
   turn(&dying);
-  murder(&dying);
+  child_kill(&dying);
 }
 
 TEST(engine_processes, who_opens_while_the_first_writer_dies_keeps_its_log) {
   const char *path = store_path();
-  dying = start("last_words", path);
+  dying = child_start("last_words", path);
   turn(&dying); /* it has the store open, and no log yet */
   Session *s = open_with_hook(path, 2, let_it_write_and_die);
   CHECK_INT(get_number(s, "last words"), 1);
@@ -463,7 +387,7 @@ static void write_and_settle(Session *s, int64_t first, uint64_t rounds) {
   }
 }
 
-static void play_flusher(const char *path) {
+ROLE(flusher) {
   Session *s = opened(path);
   CHECK(next_turn());
   write_and_settle(s, 10000, test_scaled(200));
@@ -476,7 +400,7 @@ TEST(engine_processes, two_flush_and_compact_by_turns) {
   const char *path = store_path();
   Session *s = opened(path);
   upsert(s, 0, 500, 0);
-  Child child = start("flusher", path);
+  Child child = child_start("flusher", path);
   uint64_t rounds = test_scaled(200), rows;
   int64_t sum;
   give_turn(&child);
@@ -490,7 +414,7 @@ TEST(engine_processes, two_flush_and_compact_by_turns) {
   CHECK_INT(count, 2 * rounds);
   char *why = NULL;
   CHECK_OK(session_check(s, &why));
-  finish(&child);
+  child_finish(&child);
   CHECK_OK(session_close(s));
   s = opened(path);
   totals(s, &rows, &sum);
@@ -501,7 +425,7 @@ TEST(engine_processes, two_flush_and_compact_by_turns) {
 
 /* ---- who cuts the log ---- */
 
-static void play_writer_of_one(const char *path) {
+ROLE(writer_of_one) {
   Session *s = opened(path);
   while (next_turn()) {
     put_number(s, "child", get_number(s, "parent"));
@@ -524,7 +448,7 @@ TEST(engine_processes, a_log_that_is_cut_under_others_is_followed_by_the_next) {
   const char *path = store_path();
   Session *s = opened(path);
   table_of(s);
-  Child busy = start("writer_of_one", path), idle = start("writer_of_one", path);
+  Child busy = child_start("writer_of_one", path), idle = child_start("writer_of_one", path);
   for (int64_t n = 1; n <= (int64_t)test_scaled(60); n++) {
     put_number(s, "parent", n);
     CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
@@ -534,8 +458,8 @@ TEST(engine_processes, a_log_that_is_cut_under_others_is_followed_by_the_next) {
     CHECK_INT(get_number(s, "child"), n % 3 ? n + 1000 : n);
     check_totals(s, 10, 10 * (n % 3 ? n + 1000 : n));
   }
-  finish(&busy);
-  finish(&idle);
+  child_finish(&busy);
+  child_finish(&idle);
   char *why = NULL;
   CHECK_OK(session_check(s, &why));
   CHECK_OK(session_close(s));
@@ -543,7 +467,7 @@ TEST(engine_processes, a_log_that_is_cut_under_others_is_followed_by_the_next) {
 
 enum { CUT_ROUNDS = 50 };
 
-static void play_cutter(const char *path) {
+ROLE(cutter) {
   Session *s = opened(path);
   CHECK(next_turn());
   uint64_t rounds = test_scaled(CUT_ROUNDS);
@@ -561,11 +485,11 @@ TEST(engine_processes, nothing_is_lost_while_several_cut_the_log) {
   const char *path = store_path();
   Session *s = opened(path);
   put_number(s, "counter", 0);
-  Child children[3] = { start("cutter", path), start("cutter", path), start("count", path) };
+  Child children[3] = { child_start("cutter", path), child_start("cutter", path), child_start("count", path) };
   for (int i = 0; i < 3; i++) give_turn(&children[i]);
   for (int i = 0; i < 3; i++) wait_for_turn(&children[i]);
   CHECK_INT(get_number(s, "counter"), 2 * test_scaled(CUT_ROUNDS) + test_scaled(COUNT_ROUNDS));
-  for (int i = 0; i < 3; i++) finish(&children[i]);
+  for (int i = 0; i < 3; i++) child_finish(&children[i]);
   CHECK_OK(session_close(s));
   s = opened(path);
   CHECK_INT(get_number(s, "counter"), 2 * test_scaled(CUT_ROUNDS) + test_scaled(COUNT_ROUNDS));
@@ -576,10 +500,10 @@ TEST(engine_processes, nothing_is_lost_while_several_cut_the_log) {
 TEST(engine_processes, the_last_close_settles_a_log_that_it_never_read) {
   const char *path = store_path();
   Session *s = opened(path);
-  Child child = start("last_words", path);
+  Child child = child_start("last_words", path);
   turn(&child);
   turn(&child); /* it writes */
-  murder(&child);
+  child_kill(&child);
   CHECK_OK(session_close(s));
   s = opened(path);
   CHECK_INT(get_number(s, "last words"), 1);
@@ -591,7 +515,7 @@ static void die_before_names(Counter which, uint64_t hits) {
   if (strcmp(counter_name(which), getenv("COLONNADE_TEST_POINT")) == 0) kill(getpid(), SIGKILL);
 }
 
-static void play_dying_cutter(const char *path) {
+ROLE(dying_cutter) {
   Session *s = opened(path);
   CHECK(next_turn());
   put_number(s, "child", 1);
@@ -608,7 +532,7 @@ TEST(engine_processes, a_log_half_cut_by_who_died_is_made_anew) {
   for (int64_t i = 0; i < 3; i++) {
     put_number(s, "parent", i);
     setenv("COLONNADE_TEST_POINT", points[i], 1);
-    Child child = start("dying_cutter", path);
+    Child child = child_start("dying_cutter", path);
     give_turn(&child);
     int how;
     CHECK_INT(waitpid(child.process, &how, 0), child.process);
@@ -629,7 +553,7 @@ TEST(engine_processes, a_log_half_cut_by_who_died_is_made_anew) {
 /* ---- who shrinks the file under others ---- */
 
 /* Overwrites and reads rows of its own while the file is moved and cut under it. */
-static void play_overwriter(const char *path) {
+ROLE(overwriter) {
   Session *s = opened(path);
   CHECK(next_turn());
   uint64_t rounds = test_scaled(60), rows;
@@ -654,7 +578,7 @@ TEST(engine_processes, a_file_that_is_shrunk_under_another_process_serves_it_all
   Session *s = opened(path);
   put_number(s, "old", 7);
   upsert(s, 0, 1000, 0);
-  Child child = start("overwriter", path);
+  Child child = child_start("overwriter", path);
   give_turn(&child);
   uint64_t moved = counter_get(COUNTER_extents_moved);
   for (uint64_t i = 0; i < test_scaled(60); i++) {
@@ -667,34 +591,6 @@ TEST(engine_processes, a_file_that_is_shrunk_under_another_process_serves_it_all
   check_totals(s, 1000, 1000 * (int64_t)test_scaled(60));
   char *why = NULL;
   CHECK_OK(session_check(s, &why));
-  finish(&child);
+  child_finish(&child);
   CHECK_OK(session_close(s));
-}
-
-/* ---- the roles ---- */
-
-static const Role roles[] = {
-  { "echo", play_echo },
-  { "count", play_count },
-  { "holder", play_holder },
-  { "visitor", play_visitor },
-  { "last_words", play_last_words },
-  { "flusher", play_flusher },
-  { "writer_of_one", play_writer_of_one },
-  { "cutter", play_cutter },
-  { "dying_cutter", play_dying_cutter },
-  { "walker", play_walker },
-  { "overwriter", play_overwriter },
-};
-
-/* Before main: a child never becomes a test program. */
-__attribute__((constructor)) static void play_role(void) {
-  const char *name = getenv("COLONNADE_TEST_ROLE"), *path = getenv("COLONNADE_TEST_PATH");
-  if (!name || !path) return;
-  for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
-    if (strcmp(name, roles[i].name) != 0) continue;
-    roles[i].play(path);
-    _exit(0);
-  }
-  _exit(98);
 }
