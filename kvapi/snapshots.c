@@ -66,6 +66,10 @@ Place place_snapshot(KVSnapshot *snapshot, const KVColumnFamily *cf) {
     return place;
   }
   place.kv = snapshot->kv;
+  if (handle_is_inherited(snapshot->kv)) {
+    place.status = handle_refuse_inherited();
+    return place;
+  }
   place.session = snapshot->frozen;
   place.family = FAMILY_DEFAULT_ID;
   if (!cf) return place;

@@ -81,6 +81,10 @@ TEST(fork, a_child_may_close_what_it_inherited_and_nothing_else) {
   CHECK_OK(kvquery_create(table, &query));
   CHECK_OK(kvquery_open(query, &cursor));
   CHECK_OK(kvcursor_next(cursor));
+  KVSnapshot *snapshot = NULL;
+  KVPinned *pinned = NULL;
+  CHECK_OK(kvstore_snapshot_create(kv, &snapshot));
+  CHECK_OK(kvstore_get_pinned(kv, "a", 1, &pinned));
   CHECK_OK(kvstore_begin(kv, 1));
   put_text(kv, "b", "2");
   pid_t child = fork();
@@ -109,6 +113,12 @@ TEST(fork, a_child_may_close_what_it_inherited_and_nothing_else) {
     check_inert(kv, kvtable_delete(table, &key, 1));
     check_inert(kv, kvquery_count(query, &count));
     check_inert(kv, kvcursor_next(cursor));
+    check_inert(kv, kvstore_snapshot_get(snapshot, NULL, "a", 1, &data, &length, NULL));
+    KVIterator *rows = NULL;
+    check_inert(kv, kvstore_snapshot_iterator_create(snapshot, NULL, NULL, &rows));
+    check_inert(kv, kvstore_incremental_vacuum(kv, 0));
+    kvstore_pinned_release(pinned);
+    kvstore_snapshot_release(snapshot);
     kvcursor_close(cursor);
     kvquery_close(query);
     kvtable_close(table);
@@ -124,6 +134,8 @@ TEST(fork, a_child_may_close_what_it_inherited_and_nothing_else) {
   CHECK_OK(kvcursor_next(cursor));
   check_text(kv, "a", "1");
   check_text(kv, "b", "2");
+  kvstore_pinned_release(pinned);
+  kvstore_snapshot_release(snapshot);
   kvcursor_close(cursor);
   kvquery_close(query);
   kvtable_close(table);
