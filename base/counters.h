@@ -27,6 +27,10 @@
   X(crash_compaction_before_publish, "crash point: compaction output is synced")      \
   X(crash_adopt_before_record, "crash point: adopted runs are synced, no record yet") \
   X(crash_create_before_sync, "crash point: the first superblocks are written")       \
+  X(crash_rewrite_before_sync, "crash point: the copy of a store is written")         \
+  X(crash_rewrite_before_rename, "crash point: the copy of a store is synced")        \
+  X(crash_rewrite_after_rename, "crash point: the copy of a store has its name")      \
+  X(crash_superblocks_between, "crash point: one superblock of two is written")       \
   X(crash_close_before_unlink, "crash point: a last close before its files go")       \
   X(crash_truncate_before_names, "crash point: the page has let go of a settled log") \
   X(crash_truncate_before_cut, "crash point: the superblocks name no log any more")   \
@@ -71,7 +75,12 @@
   X(reader_attaches, "readers without rights that found the page of who writes")      \
   X(reader_retries, "readers without rights that were overtaken and began again")     \
   X(recoveries, "opens that replayed a log")                                          \
-  X(recovery_breaks, "random breaks appended after a torn or ended log")
+  X(recovery_breaks, "random breaks appended after a torn or ended log")              \
+  X(stores_rewritten, "stores copied sealed or plain over themselves")                \
+  X(passwords_stretched, "runs of Argon2id")                                          \
+  X(units_sealed, "units encrypted")                                                  \
+  X(units_unsealed, "units decrypted, and found to be theirs")                        \
+  X(records_sealed, "log records encrypted")
 
 typedef enum Counter {
 #define COUNTER_ENUM(name, text) COUNTER_##name,

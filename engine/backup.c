@@ -13,8 +13,6 @@
 
 enum { COPY_BYTES = 1 << 20 };
 
-static const uint64_t presence_byte = UINT64_C(1) << 62; /* and the life bytes behind it: who has a store open */
-
 typedef struct Backup {
   Store *store;
   Os *os; /* of the target: a store in memory is copied into a file of the system */
@@ -155,7 +153,7 @@ static Status write_superblocks(Backup *b) {
   superblock.manifest_length = b->copy->self.length;
   superblock.manifest_id = b->copy->self.id;
   superblock.manifest_checksum = b->copy->self.checksum;
-  return superblock_write_both(b->file, &superblock);
+  return superblock_write_both(b->file, &superblock, b->store->key);
 }
 
 static Status fill(Backup *b) {
@@ -220,7 +218,7 @@ Status session_backup(Session *session, const char *path, BackupProgress progres
     return status_fail(KVSTORE_READONLY, "a handle that only reads makes no backup: it cannot settle the log");
   TRY(pin_settled(session, &hold));
   Backup b = { .store = store, .path = path, .progress = progress, .context = context, .from = hold.version->manifest };
-  b.os = store->owns_os ? os_posix() : store->os;
+  b.os = store->memory ? os_posix() : store->os;
   Status status = back_up(&b);
   version_unhold(store, &hold);
   os_close(b.file); /* its locks go with it */

@@ -357,9 +357,8 @@ static Status spill_family(Session *session, uint32_t id, Buffer *record) {
 }
 
 /* The record keeps what is no row: families, runs adopted before, and deletes of rows of tables. */
-static Status keep_operations(const Buffer *from, Buffer *to) {
-  OperationReader in =
-    operation_reader_over((Bytes){ from->data + record_body_offset(0), from->length - record_body_offset(0) });
+static Status keep_operations(const Buffer *from, size_t begin, Buffer *to) {
+  OperationReader in = operation_reader_over((Bytes){ from->data + begin, from->length - begin });
   for (;;) {
     Operation op;
     bool more;
@@ -376,8 +375,8 @@ Status transaction_spill(Session *session) {
   if (LIKELY(t->record.length + RECORD_ALIGNMENT <= wal_record_bytes_max(store->wal) || t->record.failed))
     return KVSTORE_OK;
   Buffer record = { 0 };
-  record_begin(&record, false);
-  Status status = keep_operations(&t->record, &record);
+  record_begin(&record, store->key != NULL);
+  Status status = keep_operations(&t->record, t->record_begins, &record);
   size_t deltas = t->touched_count;
   for (size_t i = 0; i < deltas && status == KVSTORE_OK; i++) {
     bool done = false;

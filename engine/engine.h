@@ -19,6 +19,7 @@
 #include "base/schema.h"
 #include "base/status.h"
 #include "columnar/scan.h"
+#include "crypto/sealing.h"
 #include "os/os.h"
 #include "rowstore/merge.h"
 
@@ -48,13 +49,16 @@ typedef struct StoreOptions {
   uint64_t grace_ms;    /* how long an expired row stays before background work reclaims it; 0: a day */
   bool create_only;     /* fail with KVSTORE_BUSY when the file is there */
   bool network_allowed; /* open a file on a network file system all the same */
+  Bytes password;       /* data NULL: none. Borrowed for the call that opens */
+  KeyCost key_cost;     /* of passwords that this session sets */
 } StoreOptions;
 
 /* Opens the store at `path` (NULL: in memory), makes it when missing (and not read_only), recovers it when its last
  * life ended without a close, and gives a session on it. KVSTORE_CORRUPT, KVSTORE_UNSUPPORTED (a newer format),
  * KVSTORE_NOTFOUND (read_only and missing), KVSTORE_ERROR (a directory), KVSTORE_PROTOCOL (open under another name),
- * KVSTORE_AUTH_FAILED (sealed), KVSTORE_FULL, KVSTORE_IO;
- * KVSTORE_UNSUPPORTED for a file on a network file system, too. *session is NULL on failure. */
+ * KVSTORE_AUTH_FAILED (sealed, and no password or a wrong one), KVSTORE_FULL, KVSTORE_IO; KVSTORE_UNSUPPORTED for a
+ * file on a network file system, too. *session is NULL on failure. With a password a new store is sealed, and a plain
+ * one is sealed first: that needs it alone (KVSTORE_BUSY), and rights (KVSTORE_READONLY). */
 Status session_open(const char *path, const StoreOptions *options, Session **session) MUST_CHECK;
 /* Another session on the same store, with the same options. O(1). */
 Status session_clone(Session *session, Session **other) MUST_CHECK;
@@ -70,6 +74,16 @@ void session_thaw(Session *frozen);
 /* Was it inherited from before a fork? Then nothing but session_close may be called, which frees its memory alone; the
  * same holds for its iterators and snapshots. */
 bool session_is_inherited(const Session *session);
+/* ---- sealing ---- */
+bool session_is_sealed(const Session *session);
+/* Another password for the same key: a constant number of writes. What is open goes on. KVSTORE_ERROR: a plain store,
+ * an empty password. On a failed write the store opens by one of the two. */
+Status session_reencrypt(Session *session, Bytes password) MUST_CHECK;
+/* The store becomes a plain one, under the session, which goes on with it; iterators and views made before go on with
+ * the sealed one. Nobody else is inside the session. KVSTORE_BUSY: somebody else has the store open, or the session a
+ * transaction. KVSTORE_ERROR: a plain store. */
+Status session_remove_encryption(Session *session) MUST_CHECK;
+
 Store *session_store(Session *session);
 bool session_is_read_only(const Session *session);
 int64_t session_now_ms(Session *session); /* the store's clock: never steps back (VIS-8) */

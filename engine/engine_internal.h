@@ -18,6 +18,7 @@
 #include "columnar/column_run.h"
 #include "columnar/deleted_set.h"
 #include "columnar/locator.h"
+#include "crypto/sealing.h"
 #include "engine/engine.h"
 #include "engine/extent.h"
 #include "engine/manifest.h"
@@ -189,7 +190,8 @@ typedef struct Transaction {
   bool failed;           /* an operation could not be undone alone: commit must roll back */
   _Atomic uint64_t seen; /* the last sequence of it that its own session sees */
   uint64_t first_sequence, next_sequence;
-  Buffer record; /* room for the header, then operations */
+  Buffer record;        /* room for the header, then operations */
+  size_t record_begins; /* where these begin */
   uint64_t row_operations;
   TouchedDelta *touched;
   size_t touched_count, touched_capacity;
@@ -238,8 +240,8 @@ struct Store {
   uint32_t sessions;           /* under the registry's lock */
   _Atomic uint32_t references; /* of sessions, iterators and views: the memory goes with the last */
   Os *os;
-  bool owns_os;
-  char *path, *log_path, *page_path; /* in memory: names within its own Os */
+  struct MemoryOs *memory;                          /* of a store in memory, whose Os it is; NULL: a file */
+  char *path, *log_path, *page_path, *rewrite_path; /* in memory: names within its own Os */
   uint64_t device, inode;
   bool moved; /* while opening: the path names another file by now */
   uint8_t store_id[16];
@@ -250,6 +252,7 @@ struct Store {
   uint32_t packing;     /* ROW_PACKING_* of runs of level 1 */
   bool packs_every_run; /* and of the others */
 
+  StoreKey *key; /* of a sealed store; NULL: plain */
   StoreFile file;
   OsFile *log_file, *page_file;
   SharedPage *page; /* of a reader without rights: its own, filled from `followed` */
@@ -269,6 +272,7 @@ struct Store {
   WalCursor applied;      /* where the next record begins, as this process has applied the log */
   WalCursor frozen;       /* behind the last boundary that was applied: what a flush may take in */
   WalWindow window;       /* read-ahead of the follower */
+  Buffer unsealed;        /* the operations of the record that is being applied, in a sealed store */
   uint32_t next_family_id;
   _Atomic uint64_t applied_sequence;
   Transaction transaction;      /* of the holder of the write word or mutex */
@@ -384,6 +388,10 @@ Status version_holds_leave_slots(Store *store) MUST_CHECK;
 /* ---- generation.c ---- */
 /* Names the log in the superblocks (0: none), in both pages, each synced. Maintenance held. */
 Status superblocks_name_log(Store *store, uint64_t log_id) MUST_CHECK;
+/* The same with other sealing bytes: at every moment the store opens by the old ones or by the new ones. */
+Status superblocks_change_sealing(Store *store, const uint8_t sealing[SEALING_BYTES]) MUST_CHECK;
+/* The newest superblock of this very store, and the page that it lies in. */
+Status newest_superblock(Store *store, Superblock *out, uint32_t *page) MUST_CHECK;
 /* Reads the newest superblock and manifest. */
 Status generation_load(Store *store, Manifest **out) MUST_CHECK;
 /* Builds the version of a manifest: runs opened (shared with the current version where they stayed), deltas after its
@@ -514,6 +522,9 @@ Status adopt_payload_write(const AdoptPayload *payload, SpaceJob *job, Buffer *o
 /* ---- transaction.c ---- */
 /* Another process that is gone: nobody holds its life byte (PROC-2). */
 bool process_is_dead(Store *store, uint32_t process);
+static inline size_t store_record_begins(const Store *store) {
+  return record_body_offset(store->key ? RECORD_SEALED : 0);
+}
 /* The write lock for one statement (autocommit) or the session's open transaction. On success the transaction is
  * store->transaction, the log is applied to its end, the session's lock is held. */
 Status write_begin(Session *session) MUST_CHECK;
@@ -603,7 +614,44 @@ bool session_sees_uncommitted(const Session *session);
 Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kind, FamilyState **state,
                       Era **era) MUST_CHECK;
 int64_t store_clock(Store *store);
+/* ---- rewrite.c ---- */
+/* Copies all that the store's newest manifest names into a file beside it, sealed by `key` and with these sealing
+ * bytes, or plain (both NULL), and renames that over the store. Nobody else has the store, and nobody publishes
+ * meanwhile. *renamed: from here on the path names the copy, whatever else failed. */
+Status store_rewrite(Store *store, StoreKey *key, const uint8_t *sealing, bool *renamed) MUST_CHECK;
+/* ---- seal_in_place.c ---- */
+/* A plain store that was opened with a password: closed, copied sealed, and to be opened anew (`moved`). Never
+ * KVSTORE_OK. The registry's lock is held. */
+Status store_seal_in_place(Store *store, const StoreOptions *options) MUST_CHECK;
+/* The same data in a plain file of the same name, opened; `store`, which was sealed and has one session, is left.
+ * KVSTORE_BUSY when somebody else has it open, in this process or another. */
+Status store_unseal(Store *store, const StoreOptions *options, Store **plain) MUST_CHECK;
 /* ---- store.c ---- */
+/* The files of a store in memory: shared by the stores that one remove_encryption leads to. */
+typedef struct MemoryOs {
+  _Atomic uint32_t references;
+  Os *os;
+} MemoryOs;
+MemoryOs *memory_os_retain(MemoryOs *memory); /* NULL is allowed */
+/* The byte of the file whose lock says that a process has the store open; the life byte of process n is the n-th after
+ * it (PROC-2). */
+static const uint64_t presence_byte = UINT64_C(1) << 62;
+/* The registry's lock; held for the next six. */
+void registry_enter(void);
+void registry_leave(void);
+/* A store that is not open yet. */
+Status store_create(const char *path, const StoreOptions *options, Store **out) MUST_CHECK;
+/* Opens it, or gives the one of this file that is open already, with one session more. On a failure the caller looks at
+ * (*store)->moved and gives it back. */
+Status store_open_registered(const StoreOptions *options, bool as_reader, Store **store) MUST_CHECK;
+/* Takes it out of the registry. */
+void store_forget(Store *store);
+/* Everything that is in the log goes into the file. */
+Status store_settle(Store *store) MUST_CHECK;
+/* The last process, with the exclusive lock: the file becomes everything, and stands alone. */
+Status store_close_last(Store *store) MUST_CHECK;
+/* The end of the last session of this process. */
+Status store_shut_down(Store *store) MUST_CHECK;
 /* The store of a path, with one session counted; another session of it; and the end of one. */
 Status store_open(const char *path, const StoreOptions *options, Store **out) MUST_CHECK;
 void store_share(Store *store);

@@ -6,6 +6,7 @@
 #include "base/counters.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "crypto/seal.h"
 
 enum { WRITE_PIECE = 1 << 20 }; /* writeback is started every MiB, so that a sync never waits for all of a compaction */
 
@@ -19,7 +20,8 @@ typedef struct ExtentState {
   uint64_t own_map_length;
 } ExtentState;
 
-Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], bool no_map, uint64_t cache_bytes) {
+Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], StoreKey *key, bool no_map,
+                       uint64_t cache_bytes) {
   memset(f, 0, sizeof *f);
   BlockCache *cache = NULL;
   TRY(block_cache_create(cache_bytes, &cache));
@@ -31,7 +33,8 @@ Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], b
   f->cache = cache;
   f->file = file;
   f->seed = checksum64(store_id, 16, 0);
-  f->no_map = no_map;
+  f->key = key;
+  f->no_map = no_map || key;
   mutex_init(&f->lock);
   return KVSTORE_OK;
 }
@@ -91,20 +94,64 @@ static uint64_t table_offset(const Extent *e) {
   return extent_bytes(e->length) - extent_unit_count(e->length) * UNIT_TAG_BYTES;
 }
 
+static UnitPlace unit_place(const Extent *e) { return (UnitPlace){ e->id, e->length }; }
+
+static uint64_t table_checksum(const StoreFile *f, const Extent *e, const uint8_t *table) {
+  size_t length = (size_t)(extent_unit_count(e->length) * UNIT_TAG_BYTES);
+  if (f->key) return unit_table_mac(f->key, unit_place(e), table, length);
+  return checksum64(table, length, table_seed(f, e));
+}
+
+static Status write_piece(StoreFile *f, const uint8_t *bytes, uint64_t offset, size_t length) {
+  TRY(os_write(f->file, offset, bytes, length));
+  if (length == WRITE_PIECE) os_writeback(f->file, offset, length, false);
+  return KVSTORE_OK;
+}
+
+static size_t piece_length(const Extent *e, uint64_t at) {
+  return e->length - at < WRITE_PIECE ? (size_t)(e->length - at) : WRITE_PIECE;
+}
+
+/* Data as it is, its checksums into the table. */
+static Status write_plain(StoreFile *f, const uint8_t *bytes, const Extent *e, uint8_t *table) {
+  for (uint64_t u = 0; u < extent_unit_count(e->length); u++)
+    store_u64(table + u * UNIT_TAG_BYTES, checksum64(bytes + u * UNIT_BYTES, unit_length(e, u), unit_seed(f, e, u)));
+  for (uint64_t at = 0; at < e->length; at += WRITE_PIECE)
+    TRY(write_piece(f, bytes + at, e->offset + at, piece_length(e, at)));
+  return KVSTORE_OK;
+}
+
+static Status seal_piece(const UnitCipher *cipher, const uint8_t *bytes, uint64_t at, const Extent *e, uint8_t *sealed,
+                         uint8_t *table) {
+  uint64_t first = at / UNIT_BYTES, end = first + extent_unit_count(piece_length(e, at));
+  for (uint64_t u = first; u < end; u++)
+    TRY(unit_seal(cipher, u, bytes + u * UNIT_BYTES, unit_length(e, u), sealed + (u - first) * UNIT_BYTES,
+                  table + u * UNIT_TAG_BYTES));
+  return KVSTORE_OK;
+}
+
+/* Data encrypted a piece at a time, nonces and tags into the table. */
+static Status write_sealed(StoreFile *f, const uint8_t *bytes, const Extent *e, uint8_t *table) {
+  uint8_t *sealed = memory_allocate(piece_length(e, 0));
+  if (!sealed) return status_nomem();
+  UnitCipher cipher = unit_cipher_begin(f->key, unit_place(e));
+  Status status = KVSTORE_OK;
+  for (uint64_t at = 0; at < e->length && status == KVSTORE_OK; at += WRITE_PIECE) {
+    status = seal_piece(&cipher, bytes, at, e, sealed, table);
+    if (status == KVSTORE_OK) status = write_piece(f, sealed, e->offset + at, piece_length(e, at));
+  }
+  unit_cipher_end(&cipher);
+  memory_release(sealed);
+  return status;
+}
+
 Status extent_write(StoreFile *f, const uint8_t *bytes, Extent *e) {
-  uint64_t units = extent_unit_count(e->length), tail_at = e->length, total = extent_bytes(e->length);
+  uint64_t tail_at = e->length, total = extent_bytes(e->length);
   uint8_t *tail = memory_allocate_zeroed(total - tail_at); /* padding and table, in one write with the end */
   if (!tail) return status_nomem();
   uint8_t *table = tail + (table_offset(e) - tail_at);
-  for (uint64_t u = 0; u < units; u++)
-    store_u64(table + u * UNIT_TAG_BYTES, checksum64(bytes + u * UNIT_BYTES, unit_length(e, u), unit_seed(f, e, u)));
-  e->checksum = checksum64(table, units * UNIT_TAG_BYTES, table_seed(f, e));
-  Status status = KVSTORE_OK;
-  for (uint64_t at = 0; at < e->length && status == KVSTORE_OK; at += WRITE_PIECE) {
-    size_t piece = e->length - at < WRITE_PIECE ? (size_t)(e->length - at) : WRITE_PIECE;
-    status = os_write(f->file, e->offset + at, bytes + at, piece);
-    if (status == KVSTORE_OK && piece == WRITE_PIECE) os_writeback(f->file, e->offset + at, piece, false);
-  }
+  Status status = f->key ? write_sealed(f, bytes, e, table) : write_plain(f, bytes, e, table);
+  e->checksum = table_checksum(f, e, table);
   if (status == KVSTORE_OK) status = os_write(f->file, e->offset + tail_at, tail, total - tail_at);
   memory_release(tail);
   return status;
@@ -122,16 +169,30 @@ static Status verify_unit(const StoreFile *f, const Extent *e, const uint8_t *ta
   return load_u64(table + unit * UNIT_TAG_BYTES) == sum ? KVSTORE_OK : damaged(e, "unit", unit);
 }
 
+/* Units [first, last] of an extent that have been read into memory at `bytes`: verified, or decrypted in place. */
+static Status admit_units(const StoreFile *f, const Extent *e, const uint8_t *table, uint64_t first, uint64_t last,
+                          uint8_t *bytes) {
+  Status status = KVSTORE_OK;
+  if (!f->key) {
+    for (uint64_t u = first; u <= last && status == KVSTORE_OK; u++)
+      status = verify_unit(f, e, table, u, bytes + (u - first) * UNIT_BYTES);
+    return status;
+  }
+  UnitCipher cipher = unit_cipher_begin(f->key, unit_place(e));
+  for (uint64_t u = first; u <= last && status == KVSTORE_OK; u++)
+    status = unit_unseal(&cipher, u, bytes + (u - first) * UNIT_BYTES, unit_length(e, u), table + u * UNIT_TAG_BYTES);
+  unit_cipher_end(&cipher);
+  return status;
+}
+
 Status extent_read(StoreFile *f, const Extent *e, uint8_t **out) {
   uint64_t units = extent_unit_count(e->length);
   uint8_t *bytes = memory_allocate(extent_bytes(e->length));
   if (!bytes) return status_nomem();
   Status status = os_read_exactly(f->file, e->offset, bytes, extent_bytes(e->length));
   const uint8_t *table = bytes + table_offset(e);
-  if (status == KVSTORE_OK && checksum64(table, units * UNIT_TAG_BYTES, table_seed(f, e)) != e->checksum)
-    status = damaged(e, "the unit table", 0);
-  for (uint64_t u = 0; u < units && status == KVSTORE_OK; u++)
-    status = verify_unit(f, e, table, u, bytes + u * UNIT_BYTES);
+  if (status == KVSTORE_OK && table_checksum(f, e, table) != e->checksum) status = damaged(e, "the unit table", 0);
+  if (status == KVSTORE_OK && units) status = admit_units(f, e, table, 0, units - 1, bytes);
   if (status == KVSTORE_OK)
     *out = bytes;
   else
@@ -162,8 +223,7 @@ static Status load_table(ExtentState *state, const Source *source, const uint8_t
         status = os_read_exactly(f->file, e->offset + table_offset(e), state->own_table, length);
       table = state->own_table;
     }
-    if (status == KVSTORE_OK && checksum64(table, length, table_seed(f, e)) != e->checksum)
-      status = damaged(e, "the unit table", 0);
+    if (status == KVSTORE_OK && table_checksum(f, e, table) != e->checksum) status = damaged(e, "the unit table", 0);
     if (status == KVSTORE_OK) {
       *out = table;
       atomic_store_explicit(&state->table, table, memory_order_release);
@@ -198,9 +258,7 @@ static Status read_units(void *context, uint8_t *bytes, size_t length) {
   const UnitsRead *r = context;
   const Extent *e = &r->state->extent;
   TRY(os_read_exactly(r->state->file->file, e->offset + r->first * UNIT_BYTES, bytes, length));
-  for (uint64_t u = r->first; u <= r->last; u++)
-    TRY(verify_unit(r->state->file, e, r->table, u, bytes + (u - r->first) * UNIT_BYTES));
-  return KVSTORE_OK;
+  return admit_units(r->state->file, e, r->table, r->first, r->last, bytes);
 }
 
 static Status block_cached(ExtentState *state, uint64_t first, uint64_t last, const uint8_t *table, CacheBlock **out) {

@@ -5,8 +5,8 @@
  *   ^ offset, a multiple of 4 KiB             ^ length                                    ^ extent_bytes(length)
  *
  * A unit's entry is its checksum (8 bytes, XXH3 of the unit's data, seeded with store id, extent id and unit number:
- * not with the offset, so that an extent may be moved as bytes) and zeros; a sealed unit's entry is its nonce and tag.
- */
+ * not with the offset, so that an extent may be moved as bytes) and zeros; a sealed unit's entry is its nonce and tag,
+ * and the table's checksum is then one that takes the key. A sealed file is never mapped. */
 #ifndef COLONNADE_ENGINE_EXTENT_H
 #define COLONNADE_ENGINE_EXTENT_H
 
@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "crypto/store_key.h"
 #include "engine/manifest.h"
 #include "os/block_cache.h"
 #include "os/os.h"
@@ -27,14 +28,15 @@ enum { STORE_WINDOWS_MAX = 16384 }; /* 16 TiB */
 typedef struct StoreFile {
   OsFile *file;
   uint64_t seed; /* of the store id */
+  StoreKey *key; /* NULL: plain. Borrowed */
   bool no_map;
   BlockCache *cache; /* units of what is not mapped, frames of what is packed */
   Mutex lock;        /* guards the mapping of windows */
   _Atomic(uint8_t *) *windows;
 } StoreFile;
 
-/* `cache_bytes`: the bound of its block cache. */
-Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], bool no_map,
+/* `key` is NULL for a plain store; it must outlive the file. `cache_bytes`: the bound of its block cache. */
+Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], StoreKey *key, bool no_map,
                        uint64_t cache_bytes) MUST_CHECK;
 /* Unmaps everything and closes the file. Safe on a zeroed one. */
 void store_file_close(StoreFile *f);

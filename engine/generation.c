@@ -33,13 +33,12 @@ static Status manifest_of_new_store(Store *store, Manifest **out) {
   return KVSTORE_OK;
 }
 
-/* The newest superblock of this very store, and the page that it lies in. */
-static Status newest_superblock(Store *store, Superblock *out, uint32_t *page) {
+Status newest_superblock(Store *store, Superblock *out, uint32_t *page) {
   SuperblockState state;
   TRY(superblock_read(store->file.file, out, page, &state));
   if (state != SUPERBLOCK_VALID || memcmp(out->store_id, store->store_id, sizeof store->store_id) != 0)
     return status_fail(KVSTORE_CORRUPT, "the store's superblocks have changed under it");
-  return KVSTORE_OK;
+  return superblock_check_key(out, *page, store->key);
 }
 
 Status generation_load(Store *store, Manifest **out) {
@@ -558,21 +557,35 @@ static Status write_superblock(Store *store, const Manifest *m) {
   next.manifest_id = m->self.id;
   next.manifest_checksum = m->self.checksum;
   CRASH_POINT(superblock_before_write);
-  TRY(superblock_write(store->file.file, &next, 1 - page));
+  TRY(superblock_write(store->file.file, &next, 1 - page, store->key));
   CRASH_POINT(superblock_before_sync);
   return os_sync(store->file.file);
 }
 
-Status superblocks_name_log(Store *store, uint64_t log_id) {
+/* Both pages, the other one first, so that at every moment one of the two is whole. */
+static Status write_both_superblocks(Store *store, const Superblock *next, uint32_t newest_page) {
   OsFile *file = store->file.file;
+  TRY(superblock_write(file, next, 1 - newest_page, store->key));
+  TRY(os_sync(file));
+  CRASH_POINT(superblocks_between);
+  TRY(superblock_write(file, next, newest_page, store->key));
+  return os_sync(file);
+}
+
+Status superblocks_name_log(Store *store, uint64_t log_id) {
   Superblock next;
   uint32_t page;
   TRY(newest_superblock(store, &next, &page));
   next.log_id = log_id;
-  TRY(superblock_write(file, &next, 1 - page));
-  TRY(os_sync(file));
-  TRY(superblock_write(file, &next, page));
-  return os_sync(file);
+  return write_both_superblocks(store, &next, page);
+}
+
+Status superblocks_change_sealing(Store *store, const uint8_t sealing[SEALING_BYTES]) {
+  Superblock next;
+  uint32_t page;
+  TRY(newest_superblock(store, &next, &page));
+  memcpy(next.sealing, sealing, SEALING_BYTES);
+  return write_both_superblocks(store, &next, page);
 }
 
 /* In the log's header, also where this process has had no use for the log yet. */

@@ -16,14 +16,12 @@
 
 enum { TRIES = 20 };
 
-static const uint64_t life_byte = UINT64_C(1) << 62;
-
 /* ---- the page of the others ---- */
 
 static Status somebody_lives(Store *store, bool *lives) {
   uint64_t first;
   *lives = true;
-  return os_lock_query(store->file.file, life_byte + 1, SHARED_PROCESSES, lives, &first);
+  return os_lock_query(store->file.file, presence_byte + 1, SHARED_PROCESSES, lives, &first);
 }
 
 /* Theirs, when it is there, finished, and readable by this process; else *page is NULL. */

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "crypto/seal.h"
 #include "engine/engine_internal.h"
 #include "engine/row_stage.h"
 
@@ -98,11 +99,29 @@ static Status replay_transaction(Store *store, const WalRecord *record) {
   return status;
 }
 
+/* The operations of a record in the clear. A record of a sealed log that nobody sealed is somebody else's. */
+static Status unseal_operations(Store *store, const WalRecord *record, Bytes *operations) {
+  bool sealed = record->header.flags & RECORD_SEALED;
+  *operations = record->operations;
+  if (sealed != (store->key != NULL))
+    return status_fail(KVSTORE_CORRUPT, "the log of %s store holds a record that is %s",
+                       store->key ? "an encrypted" : "a plain", sealed ? "encrypted" : "not encrypted");
+  if (!sealed) return KVSTORE_OK;
+  buffer_clear(&store->unsealed);
+  uint8_t *plain = buffer_extend(&store->unsealed, record->whole.length - RECORD_SEALED_OFFSET);
+  if (!plain) return buffer_status(&store->unsealed);
+  operations->data = plain;
+  return unseal_record(store->key, record->whole, plain);
+}
+
 /* Whose the transaction object is while records are replayed: what a failure half-way has done is taken back by it. */
 static Session replaying;
 
 /* The cursor has stepped over the record already where a boundary is applied: what freezes is what lies before it. */
-Status store_apply_record(Store *store, const WalRecord *record) {
+Status store_apply_record(Store *store, const WalRecord *given) {
+  WalRecord opened = *given, *record = &opened;
+  if (record->header.kind != RECORD_TRANSACTION && record->header.kind != RECORD_BOUNDARY) return KVSTORE_OK;
+  TRY(unseal_operations(store, given, &opened.operations));
   if (record->header.kind == RECORD_TRANSACTION) {
     transaction_start(store, &replaying, true);
     store->transaction.first_sequence = store->transaction.statement.next_sequence = record->header.first_sequence;
@@ -115,8 +134,7 @@ Status store_apply_record(Store *store, const WalRecord *record) {
     transaction_finish(store);
     return status;
   }
-  if (record->header.kind == RECORD_BOUNDARY) return apply_boundary(store);
-  return KVSTORE_OK;
+  return apply_boundary(store);
 }
 
 /* A record that was read, and where it ends. */

@@ -36,7 +36,10 @@ Status session_open(const char *path, const StoreOptions *given, Session **sessi
   *session = NULL;
   StoreOptions options = with_defaults(given);
   Store *store = NULL;
+  if (options.password.data && !options.password.length) return status_fail(KVSTORE_ERROR, "the password is empty");
+  TRY(key_cost_check(options.key_cost));
   TRY(store_open(path, &options, &store));
+  options.password = (Bytes){ 0 };
   *session = session_create(store, &options);
   if (*session) return KVSTORE_OK;
   Status ignored = store_leave(store);
@@ -102,6 +105,45 @@ void session_thaw(Session *s) {
 }
 
 bool session_is_inherited(const Session *session) { return store_is_inherited(session->store); }
+/* ---- sealing ---- */
+
+bool session_is_sealed(const Session *session) { return session->store->key != NULL; }
+
+static Status check_sealed(Session *session) {
+  if (!session->store->key) return status_fail(KVSTORE_ERROR, "the store is not encrypted");
+  if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store was opened for reading only");
+  return KVSTORE_OK;
+}
+
+static Status change_sealing(Store *store, const uint8_t sealing[SEALING_BYTES]) {
+  if (shared_load(&store->page->failed))
+    return status_fail(KVSTORE_IO, "a write failed: nothing more is written until every process has closed the store");
+  Status status = superblocks_change_sealing(store, sealing);
+  if (status != KVSTORE_OK) shared_store(&store->page->failed, 1); /* a sync that failed is not tried again */
+  return status;
+}
+
+Status session_reencrypt(Session *session, Bytes password) {
+  Store *store = session->store;
+  uint8_t sealing[SEALING_BYTES];
+  TRY(check_sealed(session));
+  TRY(sealing_rewrap(store->key, password, session->options.key_cost, sealing));
+  TRY(maintenance_take(store, true));
+  Status status = change_sealing(store, sealing);
+  maintenance_give(store);
+  return status;
+}
+
+Status session_remove_encryption(Session *session) {
+  TRY(check_sealed(session));
+  if (session_transaction(session))
+    return status_fail(KVSTORE_BUSY, "a transaction is open: the store is decrypted outside of one");
+  Store *plain = NULL;
+  TRY(store_unseal(session->store, &session->options, &plain));
+  session->store = plain;
+  return KVSTORE_OK;
+}
+
 Store *session_store(Session *session) { return session->store; }
 bool session_is_read_only(const Session *session) { return session->options.read_only || session->store->reader_only; }
 

@@ -8,8 +8,6 @@
 
 enum { JOIN_ROUNDS = 10, JOIN_WAIT_MS = 5000 };
 
-static const uint64_t presence_byte = UINT64_C(1) << 62; /* the life byte of process n is the n-th after it */
-
 static Mutex registry_lock = MUTEX_INITIALIZER;
 static Store *registry;
 
@@ -32,6 +30,8 @@ static Status watch_forks(void) {
   watched = true;
   return KVSTORE_OK;
 }
+void registry_enter(void) { mutex_lock(&registry_lock); }
+void registry_leave(void) { mutex_unlock(&registry_lock); }
 
 /* ---- names ---- */
 
@@ -45,6 +45,29 @@ static char *path_with(const char *path, const char *suffix) {
 }
 
 /* ---- memory ---- */
+
+static Status memory_os_create(MemoryOs **out) {
+  MemoryOs *memory = memory_allocate_zeroed(sizeof *memory);
+  if (!memory) return status_nomem();
+  atomic_init(&memory->references, 1);
+  Status status = os_memory_create(&memory->os);
+  if (status == KVSTORE_OK)
+    *out = memory;
+  else
+    memory_release(memory);
+  return status;
+}
+
+MemoryOs *memory_os_retain(MemoryOs *memory) {
+  if (memory) atomic_fetch_add_explicit(&memory->references, 1, memory_order_relaxed);
+  return memory;
+}
+
+static void memory_os_release(MemoryOs *memory) {
+  if (!memory || atomic_fetch_sub_explicit(&memory->references, 1, memory_order_acq_rel) != 1) return;
+  os_memory_destroy(memory->os);
+  memory_release(memory);
+}
 
 static void store_free(Store *store) {
   versions_destroy(store);
@@ -61,11 +84,14 @@ static void store_free(Store *store) {
   os_close(store->page_file);
   os_close(store->log_file);
   store_file_close(&store->file);
-  if (store->owns_os) os_memory_destroy(store->os);
+  store_key_release(store->key);
+  buffer_release(&store->unsealed);
+  memory_os_release(store->memory);
   memory_release(store->path);
   memory_release(store->log_path);
   memory_release(store->page_path);
   mutex_destroy(&store->follow_lock);
+  memory_release(store->rewrite_path);
   mutex_destroy(&store->apply_lock);
   mutex_destroy(&store->versions_lock);
   mutex_destroy(&store->work_lock);
@@ -81,7 +107,7 @@ void store_release(Store *store) {
   if (atomic_fetch_sub_explicit(&store->references, 1, memory_order_acq_rel) == 1) store_free(store);
 }
 
-static Status store_create(const char *path, const StoreOptions *options, Store **out) {
+Status store_create(const char *path, const StoreOptions *options, Store **out) {
   Store *store = memory_allocate_zeroed(sizeof *store);
   if (!store) return status_nomem();
   atomic_init(&store->references, 1);
@@ -104,15 +130,16 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
   atomic_init(&store->next_run_number, 1);
   Status status = KVSTORE_OK;
   if (!path) {
-    store->owns_os = true;
-    status = os_memory_create(&store->os);
-    if (status != KVSTORE_OK) store->owns_os = false;
+    status = memory_os_create(&store->memory);
+    if (status == KVSTORE_OK) store->os = store->memory->os;
     path = "memory";
   }
   store->path = path_with(path, "");
   store->log_path = path_with(path, "-wal");
   store->page_path = path_with(path, "-shm");
-  if (status == KVSTORE_OK && (!store->path || !store->log_path || !store->page_path)) status = status_nomem();
+  store->rewrite_path = path_with(path, "-rewrite");
+  if (status == KVSTORE_OK && (!store->path || !store->log_path || !store->page_path || !store->rewrite_path))
+    status = status_nomem();
   if (status == KVSTORE_OK)
     *out = store;
   else
@@ -124,8 +151,6 @@ static Status store_create(const char *path, const StoreOptions *options, Store 
 
 /* What this library cannot do with a store that says it needs it. */
 static Status check_features(const Superblock *s) {
-  for (size_t i = 0; i < sizeof s->sealing; i++)
-    if (s->sealing[i]) return status_fail(KVSTORE_AUTH_FAILED, "the store is encrypted: it needs a password");
   if (s->ring_offset || s->ring_capacity)
     return status_fail(KVSTORE_UNSUPPORTED, "the store keeps its log inside its file, which this library cannot read");
   return KVSTORE_OK;
@@ -136,16 +161,29 @@ static Status reread_superblock(Store *store) {
   uint32_t page;
   SuperblockState state;
   TRY(superblock_read(store->file.file, &store->superblock, &page, &state));
-  if (state != SUPERBLOCK_VALID) return status_fail(KVSTORE_CORRUPT, "the store's superblocks have changed under it");
+  if (state != SUPERBLOCK_VALID || sealing_is_sealed(store->superblock.sealing) != (store->key != NULL))
+    return status_fail(KVSTORE_CORRUPT, "the store's superblocks have changed under it");
+  TRY(superblock_check_key(&store->superblock, page, store->key));
   return check_features(&store->superblock);
 }
 
+/* The key of the store whose superblock was read from `page`; a plain one has none. */
+static Status find_key(Store *store, uint32_t page, const StoreOptions *options) {
+  const Superblock *s = &store->superblock;
+  if (!sealing_is_sealed(s->sealing)) return KVSTORE_OK;
+  if (!options->password.data) return status_fail(KVSTORE_AUTH_FAILED, "the store is encrypted: it needs a password");
+  if (!store->key) TRY(sealing_open(store->os, s->store_id, options->password, s->sealing, &store->key));
+  return superblock_check_key(s, page, store->key);
+}
+
 /* A creation, or one that was cut off: made anew in one write (FILE-2). */
-static Status create_file(Store *store, OsFile *file) {
+static Status create_file(Store *store, OsFile *file, const StoreOptions *options) {
   Superblock fresh = { 0 };
   TRY(os_random(store->os, fresh.store_id, sizeof fresh.store_id));
+  if (options->password.data)
+    TRY(sealing_create(store->os, fresh.store_id, options->password, options->key_cost, fresh.sealing, &store->key));
   TRY(os_truncate(file, 0));
-  TRY(superblock_write_both(file, &fresh));
+  TRY(superblock_write_both(file, &fresh, store->key));
   CRASH_POINT(create_before_sync);
   TRY(os_sync(file));
   return os_sync_directory(store->os, store->path);
@@ -177,6 +215,7 @@ Status log_open(Store *store, uint64_t log_id) {
     wal_close(wal);
     return status_fail(KVSTORE_CORRUPT, "%s is not the log of this store", store->log_path);
   }
+  if (store->key) store_key_use_log(store->key, log_id);
   store->wal = wal;
   return KVSTORE_OK;
 }
@@ -240,6 +279,7 @@ static Status make_log(Store *store) {
     return status;
   }
   mutex_lock(&store->apply_lock); /* the page and this process have it at once */
+  if (store->key) store_key_use_log(store->key, wal_log_id(wal));
   store->wal = wal;
   store->applied = store->frozen = wal_first(wal, store->applied.sequence);
   shared_store(&page->start, store->applied.position);
@@ -321,6 +361,17 @@ static Status discard(Store *store, const char *path) {
   return status == KVSTORE_NOTFOUND ? KVSTORE_OK : status;
 }
 
+/* A log that no superblock names. The file of this name may be a copy that was renamed over another, which did name it:
+ * that must not come back without its log. */
+static Status discard_stale_log(Store *store) {
+  OsStat stat;
+  Status status = os_stat(store->os, store->log_path, &stat);
+  if (status == KVSTORE_NOTFOUND) return KVSTORE_OK;
+  TRY(status);
+  TRY(os_sync_directory(store->os, store->path));
+  return discard(store, store->log_path);
+}
+
 static void page_from_recovery(Store *store) {
   SharedPage *page = store->page;
   const Manifest *m = manifest_of(store);
@@ -395,7 +446,8 @@ static Status recover_first(Store *store) {
   TRY(check_name(store));
   TRY(reread_superblock(store));
   TRY(discard(store, store->page_path));
-  if (!store->superblock.log_id) TRY(discard(store, store->log_path));
+  TRY(discard(store, store->rewrite_path));
+  if (!store->superblock.log_id) TRY(discard_stale_log(store));
   TRY(map_page(store, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE));
   TRY(shared_page_init(store->page, store->store_id));
   shared_store(&store->page->next_extent, 1);
@@ -535,9 +587,12 @@ static Status read_or_create(Store *store, OsFile *file, const StoreOptions *opt
   uint32_t page;
   SuperblockState state;
   TRY(superblock_read(file, &store->superblock, &page, &state));
-  if (state == SUPERBLOCK_VALID) return check_features(&store->superblock);
+  if (state == SUPERBLOCK_VALID) {
+    TRY(find_key(store, page, options));
+    return check_features(&store->superblock);
+  }
   if (options->read_only) return status_fail(KVSTORE_CORRUPT, "%s holds no store yet", store->path);
-  TRY(create_file(store, file));
+  TRY(create_file(store, file, options));
   return superblock_read(file, &store->superblock, &page, &state);
 }
 
@@ -555,7 +610,7 @@ static Status read_locked(Store *store, OsFile *file, const StoreOptions *option
     Status locked = store->reader_only ? KVSTORE_BUSY : lock_presence(file, OS_LOCK_EXCLUSIVE);
     if (locked == KVSTORE_OK) return read_or_create(store, file, options);
     if (locked != KVSTORE_BUSY) return locked;
-    Status status = read_or_create(store, file, &(StoreOptions){ .read_only = true });
+    Status status = read_or_create(store, file, &(StoreOptions){ .read_only = true, .password = options->password });
     if (status != KVSTORE_CORRUPT || !being_made(store, file) || os_monotonic_ns(store->os) > deadline) return status;
     wait_a_millisecond();
   }
@@ -565,7 +620,7 @@ static Status open_alone(Store *store, OsFile *file, const StoreOptions *options
   Status status = read_locked(store, file, options);
   uint64_t cache_bytes = options->cache_bytes ? options->cache_bytes : BLOCK_CACHE_BYTES_DEFAULT;
   if (status == KVSTORE_OK)
-    status = store_file_open(&store->file, file, store->superblock.store_id, options->no_map, cache_bytes);
+    status = store_file_open(&store->file, file, store->superblock.store_id, store->key, options->no_map, cache_bytes);
   if (status != KVSTORE_OK) {
     os_close(file);
     return status;
@@ -580,31 +635,57 @@ static Store *registered(Os *os, uint64_t device, uint64_t inode, bool reader_on
   return NULL;
 }
 
+/* A second session of this process proves its password as the first one did. */
+static Status prove(Store *known, const StoreOptions *options) {
+  if (!known->key)
+    return options->password.data
+             ? status_fail(KVSTORE_BUSY, "%s is open without a password: it can be encrypted when nobody has it open",
+                           known->path)
+             : KVSTORE_OK;
+  if (!options->password.data) return status_fail(KVSTORE_AUTH_FAILED, "the store is encrypted: it needs a password");
+  Superblock superblock;
+  uint32_t page;
+  StoreKey *proof = NULL;
+  TRY(newest_superblock(known, &superblock, &page));
+  TRY(sealing_open(known->os, known->store_id, options->password, superblock.sealing, &proof));
+  bool same = store_key_equal(known->key, proof);
+  store_key_release(proof);
+  return same ? KVSTORE_OK : status_fail(KVSTORE_CORRUPT, "the store's superblocks have changed under it");
+}
+
+Status store_open_registered(const StoreOptions *options, bool as_reader, Store **store) {
+  OsFile *file = NULL;
+  Store *opening = *store;
+  TRY(watch_forks());
+  Status status = open_file(opening, options, as_reader, &file);
+  if (status != KVSTORE_OK) {
+    os_close(file);
+    return status;
+  }
+  Store *known = registered(opening->os, opening->device, opening->inode, opening->reader_only);
+  if (known) {
+    os_close(file);
+    store_release(opening);
+    store_retain(known);
+    *store = known;
+    TRY(prove(known, options));
+  } else {
+    TRY(open_alone(opening, file, options));
+    if (options->password.data && !opening->key) return store_seal_in_place(opening, options);
+    opening->next = registry;
+    registry = opening;
+  }
+  (*store)->sessions++;
+  return KVSTORE_OK;
+}
+
 /* Again, when another file lay at the path at last, or as a reader without rights. */
 static Status open_once(const char *path, const StoreOptions *options, Store **out, Opening *opening) {
   Store *store = NULL;
-  OsFile *file = NULL;
   TRY(store_create(path, options, &store));
-  mutex_lock(&registry_lock);
-  Status status = watch_forks();
-  if (status == KVSTORE_OK) status = open_file(store, options, opening->as_reader, &file);
-  Store *known = status == KVSTORE_OK ? registered(store->os, store->device, store->inode, store->reader_only) : NULL;
-  if (known) {
-    os_close(file);
-    store_release(store);
-    store = known;
-    store_retain(store);
-  } else if (status == KVSTORE_OK) {
-    status = open_alone(store, file, options);
-    if (status == KVSTORE_OK) {
-      store->next = registry;
-      registry = store;
-    }
-  } else {
-    os_close(file);
-  }
-  if (status == KVSTORE_OK) store->sessions++;
-  mutex_unlock(&registry_lock);
+  registry_enter();
+  Status status = store_open_registered(options, opening->as_reader, &store);
+  registry_leave();
   if (status != KVSTORE_OK) {
     bool may_not = status == KVSTORE_READONLY && options->read_only && !store->reader_only;
     opening->again = store->moved || may_not;
@@ -628,16 +709,15 @@ Status store_open(const char *path, const StoreOptions *options, Store **out) {
 }
 
 void store_share(Store *store) {
-  mutex_lock(&registry_lock);
+  registry_enter();
   store->sessions++;
   store_retain(store);
-  mutex_unlock(&registry_lock);
+  registry_leave();
 }
 
 /* ---- closing ---- */
 
-/* Everything that is in the log goes into the file. */
-static Status settle(Store *store) {
+Status store_settle(Store *store) {
   if (shared_load(&store->page->failed))
     return status_fail(KVSTORE_IO, "a write has failed: what the log holds stays in the log");
   if (!shared_load(&store->page->log_id)) return KVSTORE_OK;
@@ -665,9 +745,8 @@ static void unlink_own(Store *store, const char *path, OsFile *file) {
   (void)ignored;
 }
 
-/* The last process: the file becomes everything, and stands alone. */
-static Status close_last(Store *store) {
-  TRY(settle(store));
+Status store_close_last(Store *store) {
+  TRY(store_settle(store));
   if (shared_load(&store->page->log_id)) TRY(superblocks_name_log(store, 0));
   TRY(space_trim(store));
   CRASH_POINT(close_before_unlink);
@@ -676,29 +755,33 @@ static Status close_last(Store *store) {
   return os_sync_directory(store->os, store->path);
 }
 
-static Status shut_down(Store *store) {
+Status store_shut_down(Store *store) {
   maintenance_stop(store);
   if (store->reader_only) return KVSTORE_OK;
   TRY(version_holds_leave_slots(store)); /* else the process stays present until the last of them is given back */
-  Status status = alone(store) && shared_load(&store->page->write_word) == 0 ? settle(store) : KVSTORE_OK;
+  Status status = alone(store) && shared_load(&store->page->write_word) == 0 ? store_settle(store) : KVSTORE_OK;
   if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK && status == KVSTORE_OK)
-    status = close_last(store);
+    status = store_close_last(store);
   Status unlocked = os_lock(store->file.file, presence_byte, SHARED_PROCESSES + 1, OS_UNLOCK);
   return status == KVSTORE_OK ? unlocked : status;
 }
 
+void store_forget(Store *store) {
+  for (Store **link = &registry; *link; link = &(*link)->next) {
+    if (*link != store) continue;
+    *link = store->next;
+    return;
+  }
+}
+
 Status store_leave(Store *store) {
   Status status = KVSTORE_OK;
-  mutex_lock(&registry_lock);
+  registry_enter();
   if (--store->sessions == 0) {
-    for (Store **link = &registry; *link; link = &(*link)->next) {
-      if (*link != store) continue;
-      *link = store->next;
-      break;
-    }
-    status = shut_down(store);
+    store_forget(store);
+    status = store_shut_down(store);
   }
-  mutex_unlock(&registry_lock);
+  registry_leave();
   store_release(store);
   return status;
 }

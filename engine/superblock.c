@@ -7,7 +7,9 @@
 
 static const char magic[8] = { 'C', 'o', 'l', 'o', 'n', 'n', 'a', 'd' };
 
-static void encode(const Superblock *s, uint32_t page, uint8_t *out) {
+enum { SEALING_OFFSET = 120, MAC_OFFSET = SEALING_OFFSET + SEALING_BYTES };
+
+static void encode(const Superblock *s, uint32_t page, const StoreKey *key, uint8_t *out) {
   memset(out, 0, PAGE_BYTES);
   memcpy(out, magic, 8);
   store_u32(out + 8, s->format);
@@ -24,7 +26,8 @@ static void encode(const Superblock *s, uint32_t page, uint8_t *out) {
   store_u64(out + 96, s->manifest_checksum);
   store_u64(out + 104, s->ring_offset);
   store_u64(out + 112, s->ring_capacity);
-  memcpy(out + 120, s->sealing, 64);
+  memcpy(out + SEALING_OFFSET, s->sealing, SEALING_BYTES);
+  if (key) superblock_mac(key, page, out, MAC_OFFSET, out + MAC_OFFSET);
   store_u64(out + PAGE_BYTES - 8, checksum64(out, PAGE_BYTES - 8, page));
 }
 
@@ -43,7 +46,8 @@ static bool decode(const uint8_t *in, uint32_t page, Superblock *s) {
   s->manifest_checksum = load_u64(in + 96);
   s->ring_offset = load_u64(in + 104);
   s->ring_capacity = load_u64(in + 112);
-  memcpy(s->sealing, in + 120, 64);
+  memcpy(s->sealing, in + SEALING_OFFSET, SEALING_BYTES);
+  memcpy(s->mac, in + MAC_OFFSET, SUPERBLOCK_MAC_BYTES);
   return true;
 }
 
@@ -87,14 +91,21 @@ Status superblock_read(OsFile *file, Superblock *out, uint32_t *page, Superblock
   return KVSTORE_OK;
 }
 
-Status superblock_write(OsFile *file, const Superblock *superblock, uint32_t page) {
+Status superblock_check_key(const Superblock *superblock, uint32_t page, const StoreKey *key) {
+  if (!key) return KVSTORE_OK;
   uint8_t bytes[PAGE_BYTES];
-  encode(superblock, page, bytes);
+  encode(superblock, page, key, bytes);
+  return superblock_mac_check(bytes + MAC_OFFSET, superblock->mac);
+}
+
+Status superblock_write(OsFile *file, const Superblock *superblock, uint32_t page, const StoreKey *key) {
+  uint8_t bytes[PAGE_BYTES];
+  encode(superblock, page, key, bytes);
   return os_write(file, (uint64_t)page * PAGE_BYTES, bytes, sizeof bytes);
 }
 
-Status superblock_write_both(OsFile *file, const Superblock *superblock) {
+Status superblock_write_both(OsFile *file, const Superblock *superblock, const StoreKey *key) {
   uint8_t bytes[SUPERBLOCK_COUNT * PAGE_BYTES];
-  for (uint32_t i = 0; i < SUPERBLOCK_COUNT; i++) encode(superblock, i, bytes + i * PAGE_BYTES);
+  for (uint32_t i = 0; i < SUPERBLOCK_COUNT; i++) encode(superblock, i, key, bytes + i * PAGE_BYTES);
   return os_write(file, 0, bytes, sizeof bytes);
 }

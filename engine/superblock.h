@@ -16,8 +16,9 @@
  *       96     8  manifest: checksum of its unit table
  *      104     8  log: offset of the ring in this file, 0: it is path-wal
  *      112     8  log: capacity
- *      120    64  sealing: cipher id, salt, wrapped key (zeros in a plain store)
- *      184   ...  zeros
+ *      120   104  sealing: cipher, cost, salt, wrapped key (crypto/sealing.h); zeros in a plain store
+ *      224    16  code of bytes 0 to 224 by the store's key; zeros in a plain store
+ *      240   ...  zeros
  *     4088     8  checksum of the 4,088 bytes before it, seeded with the page number */
 #ifndef COLONNADE_ENGINE_SUPERBLOCK_H
 #define COLONNADE_ENGINE_SUPERBLOCK_H
@@ -27,6 +28,8 @@
 
 #include "base/limits.h"
 #include "base/status.h"
+#include "crypto/seal.h"
+#include "crypto/sealing.h"
 #include "os/os.h"
 
 enum { FORMAT_NUMBER = 0, SUPERBLOCK_COUNT = 2 };
@@ -39,7 +42,8 @@ typedef struct Superblock {
   uint64_t generation;
   uint64_t manifest_offset, manifest_length, manifest_id, manifest_checksum;
   uint64_t ring_offset, ring_capacity;
-  uint8_t sealing[64];
+  uint8_t sealing[SEALING_BYTES];
+  uint8_t mac[SUPERBLOCK_MAC_BYTES]; /* as it was read; made anew when it is written */
 } Superblock;
 
 typedef enum SuperblockState {
@@ -50,9 +54,13 @@ typedef enum SuperblockState {
 /* Reads both pages and takes the valid one with the higher generation; *page says which. KVSTORE_CORRUPT when neither
  * is valid in a file that is no cut-off creation, KVSTORE_UNSUPPORTED for a newer format or an unknown feature. */
 Status superblock_read(OsFile *file, Superblock *out, uint32_t *page, SuperblockState *state) MUST_CHECK;
-/* Writes one page, without a sync. */
-Status superblock_write(OsFile *file, const Superblock *superblock, uint32_t page) MUST_CHECK;
+/* Was this one, read from that page, written with the key? KVSTORE_CORRUPT. Of a plain store (key NULL): nothing to
+ * ask.
+ */
+Status superblock_check_key(const Superblock *superblock, uint32_t page, const StoreKey *key) MUST_CHECK;
+/* Writes one page, without a sync; `key` is NULL in a plain store. */
+Status superblock_write(OsFile *file, const Superblock *superblock, uint32_t page, const StoreKey *key) MUST_CHECK;
 /* Writes both in one call (birth). */
-Status superblock_write_both(OsFile *file, const Superblock *superblock) MUST_CHECK;
+Status superblock_write_both(OsFile *file, const Superblock *superblock, const StoreKey *key) MUST_CHECK;
 
 #endif

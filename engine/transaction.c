@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/counters.h"
 #include "base/memory.h"
+#include "crypto/seal.h"
 #include "engine/engine_internal.h"
 
 enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 }; /* a waiter looks this often whether the holder still lives */
@@ -93,7 +94,7 @@ static Status lock_for_writing(Session *session) {
 /* ---- the transaction object ---- */
 
 static struct Savepoint transaction_begin_point(const Transaction *t) {
-  return (struct Savepoint){ record_body_offset(0), 0, 0, 0, t->first_sequence, t->next_family_id_before, false };
+  return (struct Savepoint){ t->record_begins, 0, 0, 0, t->first_sequence, t->next_family_id_before, false };
 }
 
 void transaction_start(Store *store, Session *session, bool autocommit) {
@@ -104,7 +105,8 @@ void transaction_start(Store *store, Session *session, bool autocommit) {
   t->row_operations = 0;
   t->touched_count = t->undo_count = t->row_id_count = 0;
   t->next_family_id_before = store->next_family_id;
-  record_begin(&t->record, false);
+  record_begin(&t->record, store->key != NULL);
+  t->record_begins = store_record_begins(store);
   atomic_store_explicit(&t->seen, t->first_sequence - 1, memory_order_release);
   t->statement = transaction_begin_point(t);
   space_job_init(&t->space, store, false);
@@ -264,6 +266,21 @@ static bool wants_boundary(Store *store) {
   return false;
 }
 
+_Static_assert(RECORD_SEALED_OFFSET == RECORD_HEADER_BYTES + RECORD_SEAL_BYTES, "where the operations begin");
+
+static Status seal_for_log(void *context, uint8_t *record, size_t length) {
+  return seal_record(context, record, length);
+}
+
+static WalAppend append_how(Store *store, RecordKind kind, uint32_t sequence_count) {
+  return (WalAppend){ .kind = kind,
+                      .sequence_count = sequence_count,
+                      .start = shared_load(&store->page->start),
+                      .synced = shared_load(&store->page->synced),
+                      .seal = store->key ? seal_for_log : NULL,
+                      .context = store->key };
+}
+
 /* Writes the record and publishes it. Mutex held. */
 static Status commit_record(Store *store) {
   Transaction *t = &store->transaction;
@@ -273,8 +290,7 @@ static Status commit_record(Store *store) {
   CRASH_POINT(commit_before_write);
   WalCursor tail = store->applied;
   ASSERT(t->next_sequence - t->first_sequence <= UINT32_MAX, "ENG-5");
-  WalAppend how = { RECORD_TRANSACTION, (uint32_t)(t->next_sequence - t->first_sequence), shared_load(&page->start),
-                    shared_load(&page->synced) };
+  WalAppend how = append_how(store, RECORD_TRANSACTION, (uint32_t)(t->next_sequence - t->first_sequence));
   TRY(wal_append(store->wal, &tail, &t->record, &how, NULL));
   CRASH_POINT(commit_after_write);
   mutex_lock(&store->apply_lock);
@@ -288,9 +304,9 @@ static Status commit_record(Store *store) {
 Status boundary_append(Store *store) {
   SharedPage *page = store->page;
   Buffer record = { 0 };
-  record_begin(&record, false);
+  record_begin(&record, store->key != NULL);
   WalCursor tail = store->applied;
-  WalAppend how = { RECORD_BOUNDARY, 0, shared_load(&page->start), shared_load(&page->synced) };
+  WalAppend how = append_how(store, RECORD_BOUNDARY, 0);
   Status status = wal_append(store->wal, &tail, &record, &how, NULL);
   buffer_release(&record);
   TRY(status);
@@ -381,7 +397,7 @@ static Status commit_and_unlock(Session *session) {
   Store *store = session->store;
   SharedPage *page = store->page;
   Transaction *t = &store->transaction;
-  bool empty = t->record.length == record_body_offset(0) && !t->record.failed, boundary = false, waiting = false;
+  bool empty = t->record.length == t->record_begins && !t->record.failed, boundary = false, waiting = false;
   Status status = empty ? KVSTORE_OK : commit_record(store);
   if (status != KVSTORE_OK) {
     Status undone = roll_back_all(store);

@@ -2,7 +2,8 @@
  *
  * A call adds one to its stripe's `inside` and takes it away at its end. A close adds STRIPE_CLOSING to every stripe:
  * who comes later sees it and turns back; who leaves sees it, and then takes itself out and wakes the close under the
- * lock. So a leaver never looks at a handle that may be gone: the last look of the close is under the lock too. */
+ * lock. So a leaver never looks at a handle that may be gone: the last look of the close is under the lock too. A call
+ * that needs the handle to itself adds STRIPE_ALONE: who comes later then waits instead, under the same lock. */
 #include "kvapi/handle.h"
 
 #include <string.h>
@@ -43,12 +44,11 @@ void handle_release(KVStore *kv) {
   memory_release_aligned(kv);
 }
 
-static bool someone_inside(KVStore *kv) {
-  for (size_t i = 0; i < HANDLE_STRIPES; i++) {
-    uint64_t inside = atomic_load_explicit(&kv->stripes[i].inside, memory_order_acquire);
-    if (inside & (STRIPE_CLOSING - 1)) return true;
-  }
-  return false;
+static uint64_t count_inside(KVStore *kv) {
+  uint64_t count = 0;
+  for (size_t i = 0; i < HANDLE_STRIPES; i++)
+    count += atomic_load_explicit(&kv->stripes[i].inside, memory_order_acquire) & (STRIPE_CLOSING - 1);
+  return count;
 }
 
 Status handle_close(KVStore *kv) {
@@ -58,7 +58,7 @@ Status handle_close(KVStore *kv) {
   }
   if (!handle_is_inherited(kv)) {
     mutex_lock(&kv->lock);
-    while (someone_inside(kv)) condition_wait(&kv->left, &kv->lock);
+    while (count_inside(kv) || kv->waiting) condition_wait(&kv->left, &kv->lock);
     mutex_unlock(&kv->lock);
     births_settle(kv, session_transaction(kv->session) == 2);
   }
@@ -70,7 +70,7 @@ Status handle_close(KVStore *kv) {
 static void step_out(KVStore *kv) {
   _Atomic uint64_t *inside = &handle_stripe(kv)->inside;
   uint64_t before = atomic_load_explicit(inside, memory_order_relaxed);
-  while (LIKELY(!(before & STRIPE_CLOSING))) {
+  while (LIKELY(!(before & (STRIPE_CLOSING | STRIPE_ALONE)))) {
     if (atomic_compare_exchange_weak_explicit(inside, &before, before - 1, memory_order_release, memory_order_relaxed))
       return;
   }
@@ -80,14 +80,60 @@ static void step_out(KVStore *kv) {
   mutex_unlock(&kv->lock);
 }
 
+/* While another call has the handle to itself, this one is not inside. The lock is held. */
+static void stand_aside(KVStore *kv) {
+  _Atomic uint64_t *inside = &handle_stripe(kv)->inside;
+  if (!kv->alone) return;
+  atomic_fetch_sub_explicit(inside, 1, memory_order_release);
+  kv->waiting++;
+  condition_broadcast(&kv->left);
+  while (kv->alone) condition_wait(&kv->left, &kv->lock);
+  atomic_fetch_add_explicit(inside, 1, memory_order_acquire);
+  kv->waiting--;
+}
+
+/* Counted in, but a flag was seen: a close has begun, or another call has the handle to itself. */
+static Status enter_slowly(KVStore *kv) {
+  mutex_lock(&kv->lock);
+  stand_aside(kv);
+  bool closed = atomic_load_explicit(&kv->stripes[0].inside, memory_order_relaxed) & STRIPE_CLOSING; /* the first */
+  if (closed) {
+    atomic_fetch_sub_explicit(&handle_stripe(kv)->inside, 1, memory_order_release);
+    condition_broadcast(&kv->left);
+  }
+  mutex_unlock(&kv->lock);
+  return closed ? status_fail(KVSTORE_ERROR, "the store is closed") : KVSTORE_OK;
+}
+
 Status handle_enter(KVStore *kv) {
   if (UNLIKELY(!handle_is_store(kv)))
     return status_fail(KVSTORE_ERROR, kv ? "this is no open store" : "the store is NULL");
   if (handle_is_inherited(kv)) return handle_refuse_inherited();
   uint64_t before = atomic_fetch_add_explicit(&handle_stripe(kv)->inside, 1, memory_order_acquire);
-  if (LIKELY(!(before & STRIPE_CLOSING))) return KVSTORE_OK;
-  step_out(kv);
-  return status_fail(KVSTORE_ERROR, "the store is closed");
+  if (LIKELY(!(before & (STRIPE_CLOSING | STRIPE_ALONE)))) return KVSTORE_OK;
+  return enter_slowly(kv);
+}
+
+Status handle_enter_alone(KVStore *kv) {
+  TRY(handle_enter(kv));
+  mutex_lock(&kv->lock);
+  stand_aside(kv);
+  kv->alone = true;
+  for (size_t i = 0; i < HANDLE_STRIPES; i++)
+    atomic_fetch_or_explicit(&kv->stripes[i].inside, STRIPE_ALONE, memory_order_acq_rel);
+  while (count_inside(kv) > 1) condition_wait(&kv->left, &kv->lock);
+  mutex_unlock(&kv->lock);
+  return KVSTORE_OK;
+}
+
+int handle_leave_alone(KVStore *kv, Status status) {
+  mutex_lock(&kv->lock);
+  kv->alone = false;
+  for (size_t i = 0; i < HANDLE_STRIPES; i++)
+    atomic_fetch_and_explicit(&kv->stripes[i].inside, ~STRIPE_ALONE, memory_order_acq_rel);
+  condition_broadcast(&kv->left);
+  mutex_unlock(&kv->lock);
+  return handle_leave(kv, status);
 }
 
 Status handle_refuse_inherited(void) {

@@ -41,6 +41,7 @@ typedef struct Stripe {
   _Atomic uint64_t tallies[TALLY_COUNT];
 } Stripe;
 #define STRIPE_CLOSING (UINT64_C(1) << 32)
+#define STRIPE_ALONE   (UINT64_C(1) << 33) /* one call has the handle to itself: others wait */
 
 /* What tells one kind of handle from another, and from freed memory as far as that can be told. */
 enum {
@@ -74,8 +75,10 @@ struct KVStore {
   uint32_t checkpoint_commits;    /* 0: never by the count */
   _Atomic uint64_t commits_since; /* the last checkpoint by the count */
   _Atomic uint32_t references;
-  Mutex lock; /* guards births; what a close waits on */
+  Mutex lock; /* guards births and the two below; what a close waits on */
   Condition left;
+  bool alone;
+  uint32_t waiting; /* calls that wait for the one that is alone */
   Birth *births;
   Stripe stripes[HANDLE_STRIPES];
 };
@@ -96,6 +99,10 @@ Status handle_close(KVStore *kv);
 
 /* Begins a call: KVSTORE_ERROR when `kv` is none, or closed. Then every way out is handle_leave. */
 Status handle_enter(KVStore *kv) MUST_CHECK;
+/* Begins a call that has the handle to itself: waits for those inside, and keeps others waiting until
+ * handle_leave_alone. */
+Status handle_enter_alone(KVStore *kv) MUST_CHECK;
+int handle_leave_alone(KVStore *kv, Status status);
 /* Ends it: remembers the failure and counts it. Returns `status`. */
 int handle_leave(KVStore *kv, Status status);
 /* The same where KVSTORE_NOTFOUND is an answer, and leaves no message. */
@@ -159,6 +166,8 @@ Status bounds_argument(const void *lower, int lower_length, const void *upper, i
 /* A caller's struct that begins with its size: an older, shorter one, or a longer one whose unknown tail is zero. *out,
  * of `size` bytes, holds the defaults; NULL leaves them. */
 Status struct_argument(const void *given, void *out, size_t size) MUST_CHECK;
+/* The same for a password, which is not empty. */
+Status password_argument(const void *password, int length, Bytes *out) MUST_CHECK;
 /* An expiry as the engine has it: 0 is never; a negative one is refused. */
 Status expiry_argument(int64_t expire_ms, int64_t *expiry) MUST_CHECK;
 

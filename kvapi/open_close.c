@@ -38,6 +38,10 @@ static Status check_options(const KVStoreOptions *o) {
                        (unsigned long long)o->log_bytes);
   if (o->compression < KVSTORE_COMPRESSION_NONE || o->compression > KVSTORE_COMPRESSION_ZSTD)
     return status_fail(KVSTORE_ERROR, "no such compression: %d", o->compression);
+  if (o->password_length < 0 || (!o->password && o->password_length))
+    return bad_argument("the password is NULL, or its length negative");
+  if (o->password && !o->password_length) return bad_argument("the password is empty");
+  TRY(key_cost_check((KeyCost){ o->kdf_passes, o->kdf_memory_bytes }));
   if (o->read_only && o->create_only) return bad_argument("read_only and create_only exclude each other");
   if (o->reserved2) return bad_argument("the reserved field is not 0");
   return KVSTORE_OK;
@@ -87,7 +91,9 @@ static Status open_session(const char *path, const KVStoreOptions *o, KVStore **
                            .cache_bytes = o->cache_bytes,
                            .compression = o->compression,
                            .create_only = o->create_only != 0,
-                           .network_allowed = o->network_allowed != 0 };
+                           .network_allowed = o->network_allowed != 0,
+                           .password = { o->password, (size_t)o->password_length },
+                           .key_cost = { o->kdf_passes, o->kdf_memory_bytes } };
   Session *session = NULL;
   TRY(session_open(path, &options, &session));
   *kv = handle_create(session, o->checkpoint_commits);
@@ -116,6 +122,24 @@ int kvstore_open_v2(const char *zFilename, KVStore **ppKV, const KVStoreConfig *
   KVStoreOptions chosen;
   Status status = read_config(pConfig, &chosen);
   if (status == KVSTORE_OK) status = open_session(zFilename, &chosen, ppKV);
+  return finish_open(status);
+}
+
+static Status open_encrypted(const char *path, Bytes password, KVStore **kv, const KVStoreConfig *config) {
+  KVStoreOptions chosen;
+  TRY(read_config(config, &chosen));
+  chosen.password = password.data;
+  chosen.password_length = (int)password.length;
+  return open_session(path, &chosen, kv);
+}
+
+int kvstore_open_encrypted(const char *zFilename, const void *pPassword, int nPassword, KVStore **ppKV,
+                           const KVStoreConfig *pConfig) {
+  if (!ppKV) return finish_open(bad_argument("the place for the handle is NULL"));
+  *ppKV = NULL;
+  Bytes password;
+  Status status = password_argument(pPassword, nPassword, &password);
+  if (status == KVSTORE_OK) status = open_encrypted(zFilename, password, ppKV, pConfig);
   return finish_open(status);
 }
 

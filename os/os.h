@@ -69,6 +69,8 @@ typedef struct OsMethods {
   Status (*reopen)(OsFile *file, int flags, OsFile **other); /* a new open file description of the same file */
   /* The kind of file system, when other machines may reach the file through it; else NULL. May be missing: local. */
   const char *(*network)(OsFile *file);
+  /* Gives `to` the owner, as far as the process may, and the rights of `from`. NULL: files have neither. */
+  Status (*copy_rights)(OsFile *from, OsFile *to);
 } OsMethods;
 
 struct Os {
@@ -130,6 +132,9 @@ static inline Status os_lock_query(OsFile *f, uint64_t offset, uint64_t length, 
 }
 static inline const char *os_network(OsFile *f) { return f->methods->network ? f->methods->network(f) : NULL; }
 static inline Status os_reopen(OsFile *f, int flags, OsFile **other) { return f->methods->reopen(f, flags, other); }
+static inline Status os_copy_rights(OsFile *from, OsFile *to) {
+  return from->methods->copy_rights ? from->methods->copy_rights(from, to) : KVSTORE_OK;
+}
 
 /* Reads exactly `length` bytes; KVSTORE_CORRUPT when the file ends before. */
 Status os_read_exactly(OsFile *file, uint64_t offset, void *bytes, size_t length) MUST_CHECK;

@@ -156,6 +156,7 @@ static const OsMethods methods = {
   .lock_query = posix_lock_query,
   .reopen = posix_reopen,
   .network = posix_network,
+  .copy_rights = posix_copy_rights,
 };
 
 Os *os_posix(void) {

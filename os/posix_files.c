@@ -130,6 +130,17 @@ void posix_close(OsFile *file) {
   memory_release(f);
 }
 
+/* Who may not give files away keeps the copy: its rights are then for another owner, but never wider. */
+Status posix_copy_rights(OsFile *from, OsFile *to) {
+  struct stat rights;
+  if (fstat(posix(from)->descriptor, &rights) != 0) return posix_fail(errno, "look at", posix(from)->path);
+  int given = fchown(posix(to)->descriptor, rights.st_uid, rights.st_gid);
+  (void)given;
+  if (fchmod(posix(to)->descriptor, rights.st_mode & 07777) != 0)
+    return posix_fail(errno, "set the rights of", posix(to)->path);
+  return KVSTORE_OK;
+}
+
 /* The file itself is opened again through the descriptor: its path may name another file, or none, by now. */
 Status posix_reopen(OsFile *file, int flags, OsFile **other) {
   char link[64];

@@ -248,12 +248,16 @@ static Status zero_ahead(Wal *wal, uint64_t ring_end) {
   return KVSTORE_OK;
 }
 
-/* Fills in the header of the record at `bytes` and moves the cursor past it. */
-static void finish_record(const Wal *wal, WalCursor *tail, uint8_t *bytes, RecordHeader *header) {
+/* Fills in the header of the record at `bytes`, but for its checksum. */
+static void place_record(const WalCursor *tail, uint8_t *bytes, RecordHeader *header) {
   header->position = tail->position;
   header->first_sequence = tail->sequence;
   header->previous_checksum = tail->checksum;
   record_header_write(header, bytes);
+}
+
+/* The checksum, and the cursor past the record. */
+static void finish_record(const Wal *wal, WalCursor *tail, uint8_t *bytes, RecordHeader *header) {
   header->checksum = record_checksum(bytes, header->length, (RecordKind)header->kind, wal->log_id);
   store_u64(bytes + RECORD_CHECKSUM_OFFSET, header->checksum);
   tail->position = skip_lap_end(wal, tail->position + header->length);
@@ -267,6 +271,7 @@ static Status append_filler(Wal *wal, WalCursor *tail, uint64_t synced) {
   uint64_t left = lap_left(wal, tail->position), offset = file_offset(wal, tail->position);
   RecordHeader header = { .length = (uint32_t)left, .kind = RECORD_FILLER, .synced = synced };
   TRY(zero_ahead(wal, ring_offset(wal, tail->position) + sizeof bytes));
+  place_record(tail, bytes, &header);
   finish_record(wal, tail, bytes, &header);
   return os_write(wal->file, offset, bytes, sizeof bytes);
 }
@@ -288,6 +293,8 @@ static Status append_bytes(Wal *wal, WalCursor *tail, Buffer *record, RecordHead
   if (next.position > 0 && ring_offset(wal, next.position) == 0) CRASH_POINT(log_wrap);
   uint64_t position = next.position;
   TRY(zero_ahead(wal, ring_offset(wal, position) + record->length));
+  place_record(&next, record->data, header);
+  if (how->seal) TRY(how->seal(how->context, record->data, record->length));
   finish_record(wal, &next, record->data, header);
   TRY(os_write(wal->file, file_offset(wal, position), record->data, record->length));
   *tail = next;
@@ -300,6 +307,7 @@ Status wal_append(Wal *wal, WalCursor *tail, Buffer *record, const WalAppend *ho
   ASSERT(how->synced <= tail->position, "WAL-6");
   record_pad(record);
   TRY(buffer_status(record));
+  ASSERT((how->seal != NULL) == ((record->data[RECORD_FLAGS_OFFSET] & RECORD_SEALED) != 0), "WAL-11");
   uint64_t limit = how->kind == RECORD_BOUNDARY ? WAL_BOUNDARY_BYTES_MAX : wal_record_bytes_max(wal);
   if (record->length > limit) {
     return status_fail(KVSTORE_LIMIT, "a log record of %zu bytes: at most %llu fit", record->length,

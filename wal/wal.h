@@ -93,7 +93,7 @@ bool wal_fits(const Wal *wal, uint64_t start, uint64_t end, RecordKind kind, uin
  * takes. */
 uint64_t wal_record_bytes_max(const Wal *wal);
 /* Where a record of `length` bytes (a multiple of 16) appended at `end` will lie: behind the filler, if it needs one.
- * Who seals binds to it. */
+ */
 uint64_t wal_place(const Wal *wal, uint64_t end, uint64_t length);
 
 /* ---- writing ---- */
@@ -103,6 +103,9 @@ typedef struct WalAppend {
   uint32_t sequence_count; /* sequences that its operations take */
   uint64_t start;          /* the oldest position still needed: nothing at or after it is overwritten */
   uint64_t synced;         /* the position up to which the log is known durable */
+  /* Of a sealed log, else NULL: called with the record whole but for its seal and checksum, encrypts it in place. */
+  Status (*seal)(void *context, uint8_t *record, size_t length);
+  void *context;
 } WalAppend;
 
 /* Finishes the header of a record that record_begin and record_append_* built, and writes it at *tail with one pwrite
@@ -111,7 +114,7 @@ typedef struct WalAppend {
  * committed end, where the next append overwrites it.
  * KVSTORE_FULL: no room before `start`, or no space on the device; KVSTORE_LIMIT: longer than wal_record_bytes_max (the
  * engine adopts runs instead, LOG-8), or a boundary longer than WAL_BOUNDARY_BYTES_MAX; KVSTORE_NOMEM: the buffer had
- * failed. */
+ * failed; what `seal` returned. On a failure a sealed record's operations are lost. */
 Status wal_append(Wal *wal, WalCursor *tail, Buffer *record, const WalAppend *how, uint64_t *position) MUST_CHECK;
 /* LOG-3, after a recovery and before anything else is appended: a record of 16 random bytes at *tail, so that no
  * record of a lost future can continue what was recovered. Takes no sequence. Every recovery that writes one without

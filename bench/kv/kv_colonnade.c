@@ -4,6 +4,11 @@
 #include "bench/kv/kv_engine.h"
 #include "colonnade/kvstore.h"
 
+#ifndef KV_NAME
+#define KV_NAME     "colonnade"
+#define KV_PASSWORD NULL
+#endif
+
 static const char *engine_version(void) { return "0.0.1"; }
 static const char *engine_settings(void) {
   return "log of 64 MiB, KVSTORE_SYNC_OFF or KVSTORE_SYNC_FULL, one background thread; a value read is a copy on the "
@@ -26,6 +31,8 @@ static void *engine_open(const char *directory, int synced) {
   options.busy_timeout_ms = 20000;
   const char *packed = getenv("BENCH_KV_PACKED"); /* see README.md */
   if (packed && *packed) options.compression = KVSTORE_COMPRESSION_ZSTD;
+  options.password = KV_PASSWORD;
+  options.password_length = options.password ? (int)strlen(options.password) : 0;
   snprintf(path, sizeof path, "%s/pairs.colonnade", directory);
   if (failed(NULL, kvstore_open_with(path, &kv, &options))) return NULL;
   return kv;
@@ -111,7 +118,7 @@ static int64_t engine_scan(void *attached, const void *from, size_t prefix_lengt
 
 static int engine_settle(void *opened) { return failed(opened, kvstore_maintain(opened)); }
 
-const KvEngine kv_engine = { .name = "colonnade",
+const KvEngine kv_engine = { .name = KV_NAME,
                              .version = engine_version,
                              .settings = engine_settings,
                              .error = engine_error,

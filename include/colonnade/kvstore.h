@@ -99,7 +99,7 @@ struct KVStoreConfig {
   int readOnly;       /* not 0: reads only; a missing file is an error, and nothing is created */
   int busyTimeout;    /* milliseconds to wait for another handle's transaction; 0: not at all */
   int walSizeLimit;   /* checkpoints after so many commits of this handle; 0: when the log asks for it */
-  int allowEncrypted; /* accepted and unused: a sealed store is refused with KVSTORE_AUTH_FAILED */
+  int allowEncrypted; /* accepted and unused: kvstore_open_encrypted opens those */
   int fullMutex;      /* accepted and unused: a handle is always safe on many threads */
 };
 #define KVSTORE_CONFIG_DEFAULT \
@@ -110,7 +110,7 @@ struct KVStoreConfig {
  *   KVSTORE_NOTFOUND     read-only, and there is no such file
  *   KVSTORE_CORRUPT      not a store, or damaged; nothing was written
  *   KVSTORE_UNSUPPORTED  made by a newer version of the format; or on a network file system (network_allowed opens it)
- *   KVSTORE_AUTH_FAILED  a sealed store
+ *   KVSTORE_AUTH_FAILED  an encrypted store: it takes kvstore_open_encrypted
  *   KVSTORE_ERROR        a directory, an impossible configuration, a file that cannot be opened
  *   KVSTORE_PROTOCOL     the same file is open under another name
  * On failure *ppKV is NULL and kvstore_errmsg(NULL), on the same thread, says why. */
@@ -134,15 +134,22 @@ typedef struct KVStoreOptions {
   int create_only;             /* not 0: KVSTORE_BUSY when the file is there already */
   int network_allowed;         /* not 0: opens a file on a network file system: from one machine at a time */
   /* Bound of the store's block cache, bytes; 0: 2,000 pages of 4,096. It holds what is read when the file is not mapped
-   * (map_off) and what was decoded: units of 16 KiB and longer pieces, up to a quarter of it each. What finds no room
-   * is read each time; a cache below 66 KiB keeps nothing. Blocks that a call or an iterator stands on may come on top
-   * of it. */
+   * (map_off, encrypted stores) and what was decoded: units of 16 KiB and longer pieces, up to a quarter of it each.
+   * What finds no room is read each time; a cache below 66 KiB keeps nothing. Blocks that a call or an iterator stands
+   * on may come on top of it. */
   uint64_t cache_bytes;
   int compression; /* KVSTORE_COMPRESSION_*: of what is merged from now on; what is packed already stays readable */
   int reserved2;   /* 0 */
+  const void *password; /* opens or makes an encrypted store (kvstore_open_encrypted); NULL: a plain one. Not kept */
+  int password_length;
+  uint32_t kdf_passes;       /* of Argon2id, for a password that this handle sets; 0: 3 */
+  uint64_t kdf_memory_bytes; /* 8 KiB to 1 GiB, passes x memory at most 4 GiB; 0: 64 MiB */
 } KVStoreOptions;
-#define KVSTORE_OPTIONS_INIT \
-  { sizeof(KVStoreOptions), KVSTORE_JOURNAL_WAL, KVSTORE_SYNC_NORMAL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define KVSTORE_OPTIONS_INIT                                                                                          \
+  {                                                                                                                   \
+    sizeof(KVStoreOptions), KVSTORE_JOURNAL_WAL, KVSTORE_SYNC_NORMAL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, \
+      0, 0                                                                                                            \
+  }
 /* As kvstore_open_v2, with options (NULL: KVSTORE_OPTIONS_INIT). Where the store is open already in this process, what
  * concerns the whole store (journal, log, background, map, cache, compression, grace) is as its first opener chose.
  * KVSTORE_UNSUPPORTED: the struct is longer than this library's and its tail is not zero. */
@@ -151,6 +158,34 @@ KVSTORE_API int kvstore_open_with(const char *path, KVStore **kv, const KVStoreO
 /* Another handle on the same store, with the same configuration, its own transaction, messages and statistics. O(1);
  * works for stores in memory. Closed by kvstore_close. */
 KVSTORE_API int kvstore_clone(KVStore *kv, KVStore **other);
+
+/* ---- encryption ---- */
+/* Opens or makes an encrypted store; otherwise as kvstore_open_v2. All that the store writes is encrypted and
+ * authenticated: keys, values, names, schemas, statistics, in the file and in the log. Every handle gives the password,
+ * in this process and in others; a clone does not. The password is any bytes, at least one, and is not kept.
+ *   KVSTORE_AUTH_FAILED  the store is encrypted by another password; nothing was written
+ *   KVSTORE_BUSY         the file holds a plain store that somebody has open
+ *   KVSTORE_READONLY     the file holds a plain store, and it is opened for reading
+ * A plain store is encrypted in place: its encrypted copy is written beside it (`path-rewrite`), made durable and
+ * renamed over it, so that a crash leaves the one or the other. It takes as much room again meanwhile. What the disk
+ * still holds of the plain file's former blocks is beyond the store's reach, and so are copies of the file. Trying a
+ * password takes 64 MiB and some tenths of a second. */
+KVSTORE_API int kvstore_open_encrypted(const char *zFilename, const void *pPassword, int nPassword, KVStore **ppKV,
+                                       const KVStoreConfig *pConfig);
+/* 1 when the handle's store is encrypted, else 0. */
+KVSTORE_API int kvstore_is_encrypted(KVStore *pKV);
+/* Changes the password: two pages of the file are written, however large it is. From then on the old password opens
+ * nothing; handles that are open go on, here and in other processes. After a crash, or a failed write, one of the two
+ * passwords opens the store. The data keep their key: who had the old password and a copy of the file from that time
+ * can read what is written later too; against that, remove the encryption and set it anew. KVSTORE_ERROR: the store is
+ * not encrypted, or the password is empty. */
+KVSTORE_API int kvstore_reencrypt(KVStore *pKV, const void *pNewPassword, int nNewPassword);
+/* Makes the store a plain one, as kvstore_open_encrypted makes a plain one encrypted: a copy, durable, renamed over it.
+ * The handle goes on with it; other calls on the handle wait meanwhile; iterators and cursors that are open go on with
+ * what they see. KVSTORE_BUSY: another handle has the store open, or this one a transaction. KVSTORE_ERROR: it is not
+ * encrypted. KVSTORE_READONLY. Should the copy get its name and then fail, this handle reads on and writes nothing
+ * more: close it and open the store again. */
+KVSTORE_API int kvstore_remove_encryption(KVStore *pKV);
 
 /* Rolls back what is open and closes the handle; the last handle settles the log into the file and removes the side
  * files. Its families, tables, queries and iterators may be closed later; iterators and cursors even go on. A failure

@@ -23,6 +23,7 @@ typedef struct Bench {
   Oracle states[STATES_MAX];
   size_t count;
   bool no_map;
+  const char *password; /* of a sealed store */
   uint64_t verdicts;
 } Bench;
 
@@ -34,14 +35,17 @@ static StoreOptions options_of(const Bench *b) {
                          .sync_level = SYNC_FULL,
                          .no_background = true,
                          .log_bytes = 64 << 10,
-                         .no_map = b->no_map };
+                         .no_map = b->no_map,
+                         .password = { (const uint8_t *)b->password, b->password ? strlen(b->password) : 0 },
+                         .key_cost = { 1, KEY_MEMORY_MIN } };
 }
 
-static Bench *bench_create(uint64_t seed) {
+static Bench *bench_create(uint64_t seed, const char *password) {
   Bench *b = calloc(1, sizeof *b);
   CHECK(b != NULL);
   CHECK_OK(simdisk_create(seed, &b->disk));
   b->work = (Workload){ .random = seed, .next_stamp = 1 };
+  b->password = password;
   oracle_init(&b->states[0]);
   b->count = 1;
   StoreOptions options = options_of(b);
@@ -177,7 +181,7 @@ static void make_tail(Bench *b, Tail *t) {
 }
 
 static void check_prefixes(Rest rest) {
-  Bench *b = bench_create(3);
+  Bench *b = bench_create(3, NULL);
   Tail t;
   fill_laps(b);
   make_tail(b, &t);
@@ -214,7 +218,7 @@ TEST(damage, every_prefix_of_a_log_before_the_former_lap_is_a_prefix_of_its_comm
 /* ---- flipped bits ---- */
 
 /* A small store with something of everything: rows in runs, dead ones, and a log when `with_log`. */
-static Bench *small_store(bool with_log) {
+static Bench *small_store(bool with_log, const char *password) {
   static const OracleOp ops[] = {
     { ORACLE_CREATE, ORACLE_TABLE, 0, 0, 1, EXPIRY_NEVER },
     { ORACLE_CREATE, 1, 0, 0, 2, EXPIRY_NEVER },
@@ -227,7 +231,7 @@ static Bench *small_store(bool with_log) {
     { ORACLE_DELETE, ORACLE_TABLE, 1, 1, 8, EXPIRY_NEVER },
     { ORACLE_PUT, 0, 3, 1, 9, EXPIRY_NEVER },
   };
-  Bench *b = bench_create(5);
+  Bench *b = bench_create(5, password);
   for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
     CHECK_OK(oracle_run(b->session, &ops[i]));
     CHECK_OK(oracle_apply(&b->states[0], &ops[i], 0));
@@ -271,37 +275,48 @@ static void flip(Bench *b, Image *store, Image *log, Image *which, size_t used, 
   CHECK_INT(verdict(b), b->count - 1);
 }
 
-TEST(damage, a_flipped_bit_of_a_closed_store_is_harmless_or_reported) {
-  Bench *b = small_store(false);
+static void flip_closed_store(const char *password, uint64_t flips) {
+  Bench *b = small_store(false, password);
   CHECK_OK(session_close(b->session));
   Image store = image_of(b, store_path);
   CHECK(store.length <= 64 << 10);
-  flip(b, &store, NULL, &store, store.length, 0, 120000);
+  flip(b, &store, NULL, &store, store.length, 0, flips);
   free(store.bytes);
   bench_destroy(b);
 }
 
 /* The store's file cannot change what the log says: every commit is there, or an error. */
-TEST(damage, a_flipped_bit_of_a_store_with_its_log_is_harmless_or_reported) {
-  Bench *b = small_store(true);
+static void flip_store_with_log(const char *password, uint64_t flips) {
+  Bench *b = small_store(true, password);
   Image store = image_of(b, store_path), log = image_of(b, log_path);
   abandon(b);
   size_t used = store.length < 64 << 10 ? store.length : 64 << 10;
-  flip(b, &store, &log, &store, used, b->count - 1, 60000);
+  flip(b, &store, &log, &store, used, b->count - 1, flips);
   free(store.bytes);
   free(log.bytes);
   bench_destroy(b);
 }
 
 /* A flip in the last record of a log cannot be told from a write that was cut: one commit may go, and no more. */
-TEST(damage, a_flipped_bit_of_a_log_is_harmless_or_reported_or_takes_the_last_commit) {
-  Bench *b = small_store(true);
+static void flip_log(const char *password, uint64_t flips) {
+  Bench *b = small_store(true, password);
   Image store = image_of(b, store_path), log = image_of(b, log_path);
   abandon(b);
   size_t used = log.length;
   while (used && !log.bytes[used - 1]) used--;
-  flip(b, &store, &log, &log, used, b->count - 2, 50000);
+  flip(b, &store, &log, &log, used, b->count - 2, flips);
   free(store.bytes);
   free(log.bytes);
   bench_destroy(b);
+}
+
+TEST(damage, a_flipped_bit_of_a_closed_store_is_harmless_or_reported) { flip_closed_store(NULL, 120000); }
+TEST(damage, a_flipped_bit_of_a_store_with_its_log_is_harmless_or_reported) { flip_store_with_log(NULL, 60000); }
+TEST(damage, a_flipped_bit_of_a_log_is_harmless_or_reported_or_takes_the_last_commit) { flip_log(NULL, 50000); }
+TEST(damage, a_flipped_bit_of_a_closed_sealed_store_is_harmless_or_reported) { flip_closed_store("secret", 30000); }
+TEST(damage, a_flipped_bit_of_a_sealed_store_with_its_log_is_harmless_or_reported) {
+  flip_store_with_log("secret", 15000);
+}
+TEST(damage, a_flipped_bit_of_a_sealed_log_is_harmless_or_reported_or_takes_the_last_commit) {
+  flip_log("secret", 10000);
 }

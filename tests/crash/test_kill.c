@@ -76,14 +76,54 @@ static Workload workload_of(uint64_t seed, uint32_t first_stamp) {
   return (Workload){ .random = seed, .next_stamp = first_stamp, .bulk_one_in = 400, .large_one_in = 25 };
 }
 
+/* A store is plain, or sealed by one of two passwords: whichever a change of the life before left. */
+static const char *const passwords[] = { NULL, "one", "two" };
+enum { PASSWORDS = 3 };
+
+static Bytes password_bytes(const char *password) {
+  return (Bytes){ (const uint8_t *)password, password ? strlen(password) : 0 };
+}
+
+static Status open_by_any_password(const char *path, StoreOptions *options, Session **session) {
+  Status status = KVSTORE_AUTH_FAILED;
+  options->key_cost = (KeyCost){ 1, KEY_MEMORY_MIN };
+  for (int i = 0; i < PASSWORDS && status == KVSTORE_AUTH_FAILED; i++) { /* plain first: a password would seal it */
+    options->password = password_bytes(passwords[i]);
+    status = session_open(path, options, session);
+  }
+  return status;
+}
+
 static Session *open_or_say(const Life *life, uint64_t *random) {
   StoreOptions options = { .journal_mode = JOURNAL_WAL, .log_bytes = 64 << 10 };
   options.sync_level = (int)test_random_below(random, 3);
   options.no_background = test_random_below(random, 2);
   options.no_map = test_random_below(random, 4) == 0;
   Session *session = NULL;
-  Status status = session_open(life->path, &options, &session);
+  Status status = open_by_any_password(life->path, &options, &session);
   if (status != KVSTORE_OK) say_wrong("open", status);
+  return session;
+}
+
+static Session *seal_or_say(const Life *life, Session *session, uint64_t *random) {
+  StoreOptions options = { .journal_mode = JOURNAL_WAL,
+                           .log_bytes = 64 << 10,
+                           .password = password_bytes(passwords[1 + test_random_below(random, 2)]),
+                           .key_cost = { 1, KEY_MEMORY_MIN } };
+  Status status = session_close(session);
+  if (status != KVSTORE_OK) say_wrong("close", status);
+  status = session_open(life->path, &options, &session);
+  if (status != KVSTORE_OK) say_wrong("sealing in place", status);
+  return session;
+}
+
+/* Between plain and sealed, or from one password to another. */
+static Session *change_sealing(const Life *life, Session *session, uint64_t *random) {
+  if (!session_is_sealed(session)) return seal_or_say(life, session, random);
+  Status status = test_random_below(random, 2)
+                    ? session_reencrypt(session, password_bytes(passwords[1 + test_random_below(random, 2)]))
+                    : session_remove_encryption(session);
+  if (status != KVSTORE_OK) say_wrong("a change of the sealing", status);
   return session;
 }
 
@@ -111,14 +151,14 @@ static Status back_up_or_say(const Life *life, Session *session) {
   Session *other = NULL;
   StoreOptions options = { .journal_mode = JOURNAL_WAL, .no_background = true, .log_bytes = 64 << 10 };
   if (access(copy, F_OK) == 0) {
-    Status status = session_open(copy, &options, &other);
+    Status status = open_by_any_password(copy, &options, &other);
     if (status == KVSTORE_OK) status = session_check(other, NULL);
     if (status == KVSTORE_OK) status = session_close(other);
     if (status != KVSTORE_OK) say_wrong("an older backup", status);
   }
   TRY(session_backup(session, copy, NULL, NULL));
   TRY(oracle_read(session, &found));
-  TRY(session_open(copy, &options, &other));
+  TRY(open_by_any_password(copy, &options, &other));
   TRY(oracle_read(other, &copied));
   if (!oracle_equal(&found, &copied, 0, why, sizeof why)) say_wrong(why, KVSTORE_CORRUPT);
   return session_close(other);
@@ -141,7 +181,8 @@ static Session *disturb(const Life *life, Session *session, uint64_t *random) {
   else if (what < 17) {
     status = session_close(session);
     session = open_or_say(life, random);
-  }
+  } else if (what < 18)
+    session = change_sealing(life, session, random);
   if (status != KVSTORE_OK) say_wrong("between transactions", status);
   return session;
 }
@@ -187,7 +228,9 @@ static uint64_t now_us(void) {
 }
 
 static void remove_store(const Campaign *c) {
-  static const char *const ends[] = { "", "-wal", "-shm", ".copy", ".copy-wal", ".copy-shm", ".copy-backup" };
+  static const char *const ends[] = {
+    "", "-wal", "-shm", "-rewrite", ".copy", ".copy-wal", ".copy-shm", ".copy-backup"
+  };
   char name[620];
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
     snprintf(name, sizeof name, "%s%s", c->path, ends[i]);

@@ -26,9 +26,15 @@ typedef struct Run {
   Oracle *states;        /* what each commit since the last known durable one left; the last is the newest */
   size_t count, durable; /* states[durable] and later ones may be found after a cut */
   size_t snapshot;       /* what the reader's snapshot shows; SIZE_MAX: it has none */
+  int password;          /* index into passwords[]: what opens the store */
+  int next_password;     /* what a change on its way would have made of it; the same when none was */
   bool trace;
   char why[WHY_BYTES];
 } Run;
+
+/* A store is plain, or sealed by one of two passwords. */
+static const char *const passwords[] = { NULL, "one", "two" };
+enum { PASSWORDS = 3 };
 
 static const char *const path = "/disk/store";
 
@@ -121,7 +127,11 @@ static bool find_state(Run *r) {
 
 static StoreOptions random_options(Run *r) {
   StoreOptions o = {
-    .os = simdisk_os(r->disk), .journal_mode = JOURNAL_WAL, .no_background = true, .log_bytes = 64 << 10
+    .os = simdisk_os(r->disk),
+    .journal_mode = JOURNAL_WAL,
+    .no_background = true,
+    .log_bytes = 64 << 10,
+    .key_cost = { 1, KEY_MEMORY_MIN },
   };
   o.sync_level = (int)below(r, 3);
   o.no_map = below(r, 4) == 0;
@@ -129,10 +139,36 @@ static StoreOptions random_options(Run *r) {
   return o;
 }
 
+static Bytes password_bytes(int index) {
+  const char *password = passwords[index];
+  return (Bytes){ (const uint8_t *)password, password ? strlen(password) : 0 };
+}
+
+/* Which password opens the store now: what was told last, or what a change that was cut off would have made of it. */
+static bool find_password(Run *r, StoreOptions *options) {
+  for (int i = 0; i < PASSWORDS; i++) { /* plain first: a password would seal a plain store */
+    Session *session = NULL;
+    options->password = password_bytes(i);
+    Status status = session_open(path, options, &session);
+    if (status == KVSTORE_AUTH_FAILED && !power_is_off(r)) continue;
+    if (status != KVSTORE_OK) return failed(r, "open", status);
+    r->writers[0] = session;
+    if (power_is_off(r)) return true;
+    if (i != r->password && i != r->next_password)
+      return fault(r, "the store opens by password %d, not %d or %d", i, r->password, r->next_password);
+    r->password = r->next_password = i;
+    return true;
+  }
+  return fault(r, "no password opens the store");
+}
+
 static bool open_all(Run *r) {
   StoreOptions options = random_options(r);
   r->snapshot = SIZE_MAX;
-  for (int i = 0; i < WRITERS; i++) {
+  options.sync_level = r->sync_levels[0] = (int)below(r, 3);
+  if (!find_password(r, &options)) return false;
+  if (power_is_off(r)) return true;
+  for (int i = 1; i < WRITERS; i++) {
     options.sync_level = r->sync_levels[i] = (int)below(r, 3);
     Status status = session_open(path, &options, &r->writers[i]);
     if (status != KVSTORE_OK) return failed(r, "open", status);
@@ -156,9 +192,36 @@ static bool close_all(Run *r) {
   return true;
 }
 
+static bool reencrypt(Run *r) {
+  if (!r->password) return true;
+  r->next_password = 1 + (int)below(r, 2);
+  tell(r, "from password %d to %d", r->password, r->next_password);
+  Status status = session_reencrypt(r->writers[below(r, WRITERS)], password_bytes(r->next_password));
+  if (status != KVSTORE_OK) return failed(r, "another password", status);
+  r->password = r->next_password;
+  return true;
+}
+
+/* Nobody has the store open: it is sealed, or made plain. */
+static bool change_in_place(Run *r) {
+  Session *session = NULL;
+  StoreOptions options = random_options(r);
+  r->next_password = r->password ? 0 : 1 + (int)below(r, 2);
+  tell(r, "in place from password %d to %d", r->password, r->next_password);
+  options.password = password_bytes(r->password ? r->password : r->next_password);
+  Status status = session_open(path, &options, &session);
+  if (status != KVSTORE_OK) return failed(r, "open for a change in place", status);
+  if (r->password) status = session_remove_encryption(session);
+  bool changed = status == KVSTORE_OK || failed(r, "removing the encryption", status);
+  if (status == KVSTORE_OK) r->password = r->next_password;
+  return close_one(r, &session) && changed;
+}
+
 static bool reopen(Run *r) {
   tell(r, "close and reopen");
   if (!close_all(r)) return false;
+  if (power_is_off(r)) return true;
+  if (below(r, 2) && !change_in_place(r)) return false;
   if (power_is_off(r)) return true;
   if (!open_all(r)) return false;
   if (power_is_off(r)) return true;
@@ -218,7 +281,11 @@ static bool check_copy(Run *r) {
   Oracle found;
   OsStat stat;
   if (os_stat(options.os, copy_path, &stat) != KVSTORE_OK) return true; /* none has been made */
-  Status status = session_open(copy_path, &options, &copy);
+  Status status = KVSTORE_AUTH_FAILED;
+  for (int i = 0; i < PASSWORDS && status == KVSTORE_AUTH_FAILED; i++) { /* by what the store had when it was made */
+    options.password = password_bytes(i);
+    status = session_open(copy_path, &options, &copy);
+  }
   if (status == KVSTORE_OK) status = oracle_read(copy, &found);
   if (status == KVSTORE_OK) status = session_check(copy, NULL);
   Status closed = copy ? session_close(copy) : KVSTORE_OK;
@@ -274,6 +341,7 @@ static bool step(Run *r) {
   if (what < 82) return vacuum(r);
   if (what < 83) return back_up(r);
   if (what < 84) return synchronise(r);
+  if (what < 85) return reencrypt(r);
   if (what < 86) return reopen(r);
   if (what < 89) return same_as_newest(r, r->writers[below(r, WRITERS)], r->count - 1, "reading");
   if (what < 95) return use_snapshot(r);
@@ -326,6 +394,18 @@ static bool run_lives(Run *r) {
   return close_all(r);
 }
 
+/* A third of the stores are sealed from their birth on. */
+static bool begin_sealed(Run *r) {
+  Session *session = NULL;
+  if (below(r, 3)) return true;
+  StoreOptions options = random_options(r);
+  r->next_password = r->password = 1 + (int)below(r, 2);
+  options.password = password_bytes(r->password);
+  Status status = session_open(path, &options, &session);
+  if (status != KVSTORE_OK) return failed(r, "making a sealed store", status);
+  return close_one(r, &session);
+}
+
 typedef void (*Plant)(SimDisk *disk);
 
 static bool run_seed(uint64_t seed, Plant plant, bool trace, char why[WHY_BYTES]) {
@@ -347,7 +427,7 @@ static bool run_seed(uint64_t seed, Plant plant, bool trace, char why[WHY_BYTES]
                         .short_lives = true,
                         .bulk_one_in = below(r, 16) == 0 ? 10 : 0,
                         .large_one_in = below(r, 2) ? 20 : 0 };
-  bool right = run_lives(r);
+  bool right = begin_sealed(r) && run_lives(r);
   memcpy(why, r->why, sizeof r->why);
   if (!right) cut(r);
   simdisk_destroy(r->disk);
@@ -366,6 +446,7 @@ TEST(power, every_cut_leaves_a_prefix_of_the_commits_with_all_durable_ones) {
     wrong++;
   }
   CHECK_INT(wrong, 0);
+  CHECK(one || (counter_get(COUNTER_stores_rewritten) > 0 && counter_get(COUNTER_records_sealed) > 0));
 }
 
 /* ---- a harness that cannot fail proves nothing ---- */

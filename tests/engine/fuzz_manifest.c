@@ -79,7 +79,7 @@ static void try_superblocks(Bytes bytes) {
   must(os_memory_create(&os) == KVSTORE_OK && os_open(os, "f", OS_OPEN_CREATE, &file) == KVSTORE_OK);
   must(os_write(file, 0, pages, sizeof pages) == KVSTORE_OK);
   if (superblock_read(file, &read, &page, &state) == KVSTORE_OK && state == SUPERBLOCK_VALID) {
-    must(superblock_write_both(file, &read) == KVSTORE_OK);
+    must(superblock_write_both(file, &read, NULL) == KVSTORE_OK);
     must(superblock_read(file, &again, &page, &state) == KVSTORE_OK && state == SUPERBLOCK_VALID);
     must(again.generation == read.generation && again.manifest_offset == read.manifest_offset);
     must(memcmp(again.store_id, read.store_id, sizeof read.store_id) == 0);

@@ -193,7 +193,7 @@ static void patch_superblocks(void (*patch)(Superblock *)) {
   CHECK_OK(superblock_read(file, &superblock, &page, &state));
   CHECK_INT(state, SUPERBLOCK_VALID);
   patch(&superblock);
-  for (uint32_t i = 0; i < SUPERBLOCK_COUNT; i++) CHECK_OK(superblock_write(file, &superblock, i));
+  for (uint32_t i = 0; i < SUPERBLOCK_COUNT; i++) CHECK_OK(superblock_write(file, &superblock, i, NULL));
   os_close(file);
 }
 

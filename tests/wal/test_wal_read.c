@@ -165,16 +165,32 @@ TEST(wal_read, crafted_headers_with_right_checksums_are_refused) {
   CHECK_STATUS(read_crafted(&prophet, SMALL), KVSTORE_CORRUPT);
 }
 
+/* Stands for a cipher: the header is there already, but for its checksum. */
+static Status seal_by_xor(void *context, uint8_t *record, size_t length) {
+  RecordHeader header;
+  CHECK(record_header_read(record, &header));
+  CHECK_INT(header.position, *(uint64_t *)context);
+  CHECK_INT(header.first_sequence, 1);
+  CHECK_INT(header.length, length);
+  memset(record + RECORD_HEADER_BYTES, 0x5E, RECORD_SEAL_BYTES);
+  for (size_t i = 96; i < length; i++) record[i] ^= 0x77;
+  return KVSTORE_OK;
+}
+
+static Status seal_without_luck(void *context, uint8_t *record, size_t length) {
+  (void)context;
+  memset(record, 0, length);
+  return status_fail(KVSTORE_IO, "no random bytes");
+}
+
 TEST(wal_read, sealed_record_comes_with_its_seal) {
   Log log;
   log_open(&log, SMALL, 7);
   Buffer record = { 0 };
   record_begin(&record, true);
   for (uint8_t i = 0; i < 30; i++) buffer_u8(&record, i);
-  record_pad(&record);
-  memset(record.data + RECORD_HEADER_BYTES, 0x5E, RECORD_SEAL_BYTES);
-  for (size_t i = 96; i < record.length; i++) record.data[i] ^= 0x77; /* stands for a cipher */
-  WalAppend how = { .kind = RECORD_TRANSACTION, .sequence_count = 1 };
+  uint64_t position = log.tail.position;
+  WalAppend how = { .kind = RECORD_TRANSACTION, .sequence_count = 1, .seal = seal_by_xor, .context = &position };
   CHECK_OK(wal_append(log.wal, &log.tail, &record, &how, NULL));
   WalCursor at = wal_first(log.wal, 1);
   WalWindow window = { 0 };
@@ -186,6 +202,20 @@ TEST(wal_read, sealed_record_comes_with_its_seal) {
   for (uint8_t i = 0; i < 30; i++) CHECK_INT(back.operations.data[i], i ^ 0x77);
   for (size_t i = 0; i < RECORD_SEAL_BYTES; i++) CHECK_INT(back.whole.data[RECORD_HEADER_BYTES + i], 0x5E);
   wal_window_release(&window);
+  buffer_release(&record);
+  log_close(&log);
+}
+
+TEST(wal_read, a_record_that_cannot_be_sealed_is_not_appended) {
+  Log log;
+  log_open(&log, SMALL, 7);
+  Buffer record = { 0 };
+  record_begin(&record, true);
+  buffer_u8(&record, 1);
+  WalCursor before = log.tail;
+  WalAppend how = { .kind = RECORD_TRANSACTION, .sequence_count = 1, .seal = seal_without_luck };
+  CHECK_STATUS(wal_append(log.wal, &log.tail, &record, &how, NULL), KVSTORE_IO);
+  CHECK_BYTES(&log.tail, &before, sizeof before);
   buffer_release(&record);
   log_close(&log);
 }

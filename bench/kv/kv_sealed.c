@@ -1,0 +1,4 @@
+/* kv_sealed.c - Colonnade once more, with a password: what encryption costs. */
+#define KV_NAME     "sealed"
+#define KV_PASSWORD "a password of the benchmark"
+#include "bench/kv/kv_colonnade.c"
