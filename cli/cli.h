@@ -9,6 +9,7 @@
 #include <colonnade/kvtable.h>
 
 #include "cli/cli_arguments.h"
+#include "cli/cli_secret.h"
 #include "cli/cli_text.h"
 
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_NOT_FOUND = 2 };
@@ -23,6 +24,7 @@ typedef struct Cli {
   uint32_t timeout_ms;  /* --timeout */
   uint32_t wal_limit;   /* --wal-limit */
   uint64_t cache_bytes; /* --cache-size times --page-size; 0: the library's */
+  Secret secret;        /* --password and its like */
   KVStore *store;       /* NULL before cli_open; closed by the main function */
 } Cli;
 
@@ -44,7 +46,7 @@ extern const Command command_put, command_get, command_del, command_exists, comm
 extern const Command command_import, command_query, command_get_row, command_insert, command_upsert, command_update,
   command_delete_row, command_drop;
 extern const Command command_tables, command_info, command_stats, command_check, command_sync, command_checkpoint,
-  command_vacuum, command_completion, command_manual;
+  command_vacuum, command_encrypt, command_decrypt, command_rekey, command_completion, command_manual;
 
 /* Every command, in the order of the help; and the options that all of them take. */
 extern const Command *const cli_commands[];
@@ -56,8 +58,18 @@ const char *cli_group(const Command *command);
 /* A store that is missing is made with CLI_OPEN_CREATE, and is a failure without. With CLI_OPEN_READ the store does no
  * work of its own in the background: a question is answered, and nothing else happens to the file. */
 typedef enum CliOpen { CLI_OPEN_READ, CLI_OPEN_WRITE, CLI_OPEN_CREATE } CliOpen;
-/* Opens cli->database. CLI_DONE, or the exit code after a message. */
+/* Opens cli->database, with cli->secret when it is encrypted, or when it is made; without one the terminal is asked.
+ * CLI_DONE, or the exit code after a message. */
 int cli_open(Cli *cli, CliOpen how);
+/* The same with this password (NULL: none) and without a message: a KVSTORE_* code. A plain store that is there and
+ * opened with a password is encrypted by it. */
+int cli_try_open(Cli *cli, CliOpen how, const Secret *secret);
+/* A KVSTORE_* code; nothing is said. */
+int cli_close(Cli *cli);
+/* CLI_DONE when --db names a file that is there, or the exit code after a message. */
+int cli_is_there(const Cli *cli);
+/* Says that the store cannot be opened, and why. */
+int cli_fail_open(const Cli *cli);
 /* Opens the store and the family of --cf; a missing family is made when the store may be made too. */
 int cli_open_family(Cli *cli, const Arguments *arguments, CliOpen how, KVColumnFamily **family);
 /* The family in the open store: `name` NULL is the default one; a missing one is made when `create` is not 0. */

@@ -12,11 +12,12 @@
 #include "cli/cli_json.h"
 
 const Command *const cli_commands[] = {
-  &command_put,    &command_get,           &command_del,        &command_exists,  &command_list,       &command_scan,
-  &command_count,  &command_set_if_absent, &command_ttl,        &command_purge,   &command_clear,      &command_txn,
-  &command_cf,     &command_import,        &command_query,      &command_get_row, &command_insert,     &command_upsert,
-  &command_update, &command_delete_row,    &command_drop,       &command_tables,  &command_info,       &command_stats,
-  &command_check,  &command_sync,          &command_checkpoint, &command_vacuum,  &command_completion, &command_manual,
+  &command_put,    &command_get,           &command_del,        &command_exists,  &command_list,    &command_scan,
+  &command_count,  &command_set_if_absent, &command_ttl,        &command_purge,   &command_clear,   &command_txn,
+  &command_cf,     &command_import,        &command_query,      &command_get_row, &command_insert,  &command_upsert,
+  &command_update, &command_delete_row,    &command_drop,       &command_tables,  &command_info,    &command_stats,
+  &command_check,  &command_sync,          &command_checkpoint, &command_vacuum,  &command_encrypt, &command_decrypt,
+  &command_rekey,  &command_completion,    &command_manual,
 };
 const size_t cli_command_count = sizeof cli_commands / sizeof cli_commands[0];
 
@@ -30,6 +31,9 @@ const OptionSpec cli_global_options[] = {
   { "wal-limit", "N", "settle the log in the file after so many commits (default: when it asks for it)" },
   { "cache-size", "PAGES", "bound of the memory for blocks of the file, in pages (default: 2000)" },
   { "page-size", "BYTES", "what --cache-size counts in: 512 to 65536 (default: 4096)" },
+  { "password-file", "FILE",
+    "of an encrypted store: the first line of it, - for standard input (or: COLONNADE_PASSWORD)" },
+  { "password", "TEXT", "the same; others may see it in the list of processes" },
   { "read-only", NULL, "refuse to write" },
   { "help", NULL, "this help; after a command, the help of that command" },
   { "version", NULL, "the version" },
@@ -85,11 +89,16 @@ double cli_seconds(void) {
   return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-int cli_open(Cli *cli, CliOpen how) {
-  if (!cli->database) return cli_fail("which store? --db FILE names it");
+int cli_is_there(const Cli *cli) {
   struct stat status;
-  if (how != CLI_OPEN_CREATE && stat(cli->database, &status) != 0 && errno == ENOENT)
-    return cli_fail("there is no store %s; put and import make one", cli->database);
+  if (!cli->database) return cli_fail("which store? --db FILE names it");
+  if (stat(cli->database, &status) == 0 || errno != ENOENT) return CLI_DONE;
+  return cli_fail("there is no store %s; put and import make one", cli->database);
+}
+
+int cli_fail_open(const Cli *cli) { return cli_fail("%s cannot be opened: %s", cli->database, kvstore_errmsg(NULL)); }
+
+int cli_try_open(Cli *cli, CliOpen how, const Secret *secret) {
   KVStoreOptions options = KVSTORE_OPTIONS_INIT;
   options.read_only = cli->read_only;
   options.background_off = how == CLI_OPEN_READ;
@@ -98,9 +107,41 @@ int cli_open(Cli *cli, CliOpen how) {
   options.checkpoint_commits = cli->wal_limit;
   options.cache_bytes = cli->cache_bytes;
   options.busy_timeout_ms = cli->timeout_ms;
-  int code = kvstore_open_with(cli->database, &cli->store, &options);
-  if (code == KVSTORE_OK) return CLI_DONE;
-  return cli_fail("%s cannot be opened: %s", cli->database, kvstore_errmsg(NULL));
+  if (secret && secret->bytes) {
+    options.password = secret->bytes;
+    options.password_length = (int)secret->length;
+  }
+  return kvstore_open_with(cli->database, &cli->store, &options);
+}
+
+int cli_close(Cli *cli) {
+  int code = kvstore_close(cli->store);
+  cli->store = NULL;
+  return code;
+}
+
+/* A file that is there is opened as a plain store first: a password would encrypt a plain one, and only encrypt does.
+ */
+static int open_present(Cli *cli, CliOpen how) {
+  int code = cli_try_open(cli, how, NULL);
+  if (code == KVSTORE_OK && cli->secret.is_asked_for) {
+    cli_close(cli);
+    return cli_fail("%s is not encrypted; leave the password out, or encrypt it", cli->database);
+  }
+  if (code == KVSTORE_AUTH_FAILED) {
+    if (!cli->secret.bytes && secret_ask(&secret_current, 0, &cli->secret)) return CLI_FAILED;
+    code = cli_try_open(cli, how, &cli->secret);
+  }
+  return code == KVSTORE_OK ? CLI_DONE : cli_fail_open(cli);
+}
+
+int cli_open(Cli *cli, CliOpen how) {
+  struct stat status;
+  if (cli->database && how == CLI_OPEN_CREATE &&
+      ((stat(cli->database, &status) != 0 && errno == ENOENT) || (S_ISREG(status.st_mode) && status.st_size == 0)))
+    return cli_try_open(cli, how, &cli->secret) == KVSTORE_OK ? CLI_DONE : cli_fail_open(cli);
+  int result = cli_is_there(cli);
+  return result ? result : open_present(cli, how);
 }
 
 int cli_open_table(Cli *cli, const char *name, KVTable **table) {
@@ -296,7 +337,7 @@ static int read_globals(Cli *cli, const Arguments *arguments) {
 /* A close that fails after a command that did not is that command's failure: what it wrote may not be settled. */
 static int close_store(Cli *cli, int result) {
   if (!cli->store) return result;
-  int code = kvstore_close(cli->store);
+  int code = cli_close(cli);
   if (code == KVSTORE_OK || result != CLI_DONE) return result;
   return cli_fail("%s was not closed cleanly: %s; the next command recovers it", cli->database,
                   kvstore_status_text(code));
@@ -313,7 +354,9 @@ static int run(const Command *command, const Arguments *arguments) {
   }
   if (arguments_has(arguments, "cf") && !command->uses_family)
     return cli_fail("--cf means nothing to %s, which works on no family of keys", command->name);
+  if (!command->without_store && secret_find(&secret_current, arguments, &cli.secret)) return CLI_FAILED;
   result = close_store(&cli, command->run(&cli, arguments));
+  secret_free(&cli.secret);
   if (fflush(stdout) != 0 || ferror(stdout)) {
     if (errno != EPIPE) return cli_fail("the answer could not be written: %s", strerror(errno));
   }

@@ -129,6 +129,13 @@ TEST(contract_header, every_ttl_and_care_function_is_there_with_its_signature) {
   CHECK(cf_purge && cf_absent && cf_clear && counts && cf_counts && begin && message && stats && check && checkpoint);
 }
 
+TEST(contract_header, every_encryption_function_is_there_with_its_signature) {
+  int (*const open)(const char *, const void *, int, KVStore **, const KVStoreConfig *) = kvstore_open_encrypted;
+  int (*const of_store[])(KVStore *) = { kvstore_is_encrypted, kvstore_remove_encryption };
+  int (*const reencrypt)(KVStore *, const void *, int) = kvstore_reencrypt;
+  CHECK(open && of_store[1] && reencrypt);
+}
+
 /* ---- memory ---- */
 
 TEST(contract_header, the_memory_macros_zero_copy_grow_and_free) {

@@ -9,7 +9,8 @@ import cli_program
 from cli_program import CliTest
 
 COMMANDS = """put get del exists list scan count set-if-absent ttl purge clear txn cf import query get-row insert upsert
-              update delete-row drop tables info stats check sync checkpoint vacuum completion manual""".split()
+              update delete-row drop tables info stats check sync checkpoint vacuum
+              encrypt decrypt rekey completion manual""".split()
 FLIGHTS = """time_hour,carrier,flight,dep_delay
 2013-01-01T10:00:00Z,UA,1545,2
 2013-01-01T10:00:00Z,AA,1141,70
