@@ -497,42 +497,45 @@ static uint64_t join_deadline(Store *store) { return os_monotonic_ns(store->os) 
 
 static Status lock_presence(OsFile *file, OsLock kind) { return os_lock(file, presence_byte, 1, kind); }
 
-/* *alone: the others have gone, and this process has the exclusive lock now. */
-static Status wait_for_page(Store *store, bool *now_alone) {
-  uint64_t deadline = join_deadline(store);
-  Status status;
-  *now_alone = false;
-  while ((status = open_joining(store)) == KVSTORE_PROTOCOL || status == KVSTORE_NOTFOUND) {
-    unmap_page(store);
-    Status locked = lock_presence(store->file.file, OS_LOCK_EXCLUSIVE);
-    *now_alone = locked == KVSTORE_OK;
-    if (locked != KVSTORE_BUSY) return locked;
-    if (os_monotonic_ns(store->os) > deadline) break;
-    wait_a_millisecond();
-  }
-  return status;
+/* Does anybody else have the store open? Who is only about to open it holds no life byte yet. */
+static bool others_live(Store *store) {
+  bool held = true;
+  uint64_t first;
+  return os_lock_query(store->file.file, presence_byte + 1, SHARED_PROCESSES, &held, &first) != KVSTORE_OK || held;
 }
 
+/* With the shared lock nobody makes the page and nobody takes it away: when it is not there, who has the store open
+ * made it beside another name of the file. *joined is false when nobody has it open, and it is worth beginning again.
+ */
+static Status join(Store *store, bool *joined) {
+  Status status = open_joining(store);
+  *joined = status != KVSTORE_PROTOCOL && status != KVSTORE_NOTFOUND;
+  if (*joined) return status;
+  unmap_page(store);
+  if (others_live(store))
+    return status_fail(KVSTORE_PROTOCOL, "%s is open under another name, or by another build of the library",
+                       store->path);
+  return lock_presence(store->file.file, OS_UNLOCK); /* else two who come at once keep each other from being alone */
+}
+
+/* Who opens or closes the store holds the exclusive lock meanwhile: tried again until it does not. */
 static Status enter(Store *store) {
-  for (int round = 0; round < JOIN_ROUNDS; round++) {
+  uint64_t deadline = join_deadline(store);
+  do {
     Status status = lock_presence(store->file.file, OS_LOCK_EXCLUSIVE);
     if (status == KVSTORE_OK) return open_first(store);
-    if (status != KVSTORE_BUSY) return status;
-    uint64_t deadline = join_deadline(store);
-    while ((status = lock_presence(store->file.file, OS_LOCK_SHARED)) == KVSTORE_BUSY) {
-      if (os_monotonic_ns(store->os) > deadline)
-        return status_fail(KVSTORE_BUSY, "another process is opening the store");
-      wait_a_millisecond();
+    if (status == KVSTORE_BUSY) status = lock_presence(store->file.file, OS_LOCK_SHARED);
+    if (status == KVSTORE_OK) {
+      bool joined;
+      TRY(check_name(store));
+      status = join(store, &joined);
+      if (joined || status != KVSTORE_OK) return status;
+    } else if (status != KVSTORE_BUSY) {
+      return status;
     }
-    TRY(status);
-    TRY(check_name(store));
-    bool now_alone;
-    status = wait_for_page(store, &now_alone);
-    if (now_alone) return open_first(store);
-    if (status != KVSTORE_PROTOCOL && status != KVSTORE_NOTFOUND) return status;
-  }
-  return status_fail(KVSTORE_PROTOCOL, "%s is open under another name, or by another build of the library",
-                     store->path);
+    wait_a_millisecond();
+  } while (os_monotonic_ns(store->os) <= deadline);
+  return status_fail(KVSTORE_BUSY, "another process is opening the store");
 }
 
 /* ---- opening ---- */
@@ -730,12 +733,6 @@ Status store_settle(Store *store) {
   return status == KVSTORE_OK && store_has_frozen(store) ? maintenance_flush(store) : status;
 }
 
-static bool alone(Store *store) {
-  bool held = true;
-  uint64_t first;
-  return os_lock_query(store->file.file, presence_byte + 1, SHARED_PROCESSES, &held, &first) == KVSTORE_OK && !held;
-}
-
 /* The side file that this process has open is still the one of that name. */
 static void unlink_own(Store *store, const char *path, OsFile *file) {
   OsStat own, named;
@@ -759,7 +756,7 @@ Status store_shut_down(Store *store) {
   maintenance_stop(store);
   if (store->reader_only) return KVSTORE_OK;
   TRY(version_holds_leave_slots(store)); /* else the process stays present until the last of them is given back */
-  Status status = alone(store) && shared_load(&store->page->write_word) == 0 ? store_settle(store) : KVSTORE_OK;
+  Status status = !others_live(store) && shared_load(&store->page->write_word) == 0 ? store_settle(store) : KVSTORE_OK;
   if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK && status == KVSTORE_OK)
     status = store_close_last(store);
   Status unlocked = os_lock(store->file.file, presence_byte, SHARED_PROCESSES + 1, OS_UNLOCK);
