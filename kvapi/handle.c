@@ -254,8 +254,6 @@ int place_leave_lookup(const Place *place, Status status) {
 
 /* ---- arguments ---- */
 
-Status bad_argument(const char *what) { return status_fail(KVSTORE_ERROR, "%s", what); }
-
 Status bytes_argument(const void *data, int length, const char *what, Bytes *out) {
   if (UNLIKELY(length < 0)) return status_fail(KVSTORE_ERROR, "the %s has a negative length: %d", what, length);
   if (UNLIKELY(!data && length))

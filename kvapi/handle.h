@@ -153,7 +153,8 @@ int place_leave(const Place *place, Status status);
 int place_leave_lookup(const Place *place, Status status); /* where KVSTORE_NOTFOUND is an answer */
 
 /* ---- arguments ---- */
-Status bad_argument(const char *what) MUST_CHECK; /* KVSTORE_ERROR: "what" */
+/* KVSTORE_ERROR: "what". Inline, so that compilers and analyzers know that it is never KVSTORE_OK. */
+static inline MUST_CHECK Status bad_argument(const char *what) { return status_fail(KVSTORE_ERROR, "%s", what); }
 /* Bytes of a pointer and an int: not negative, not NULL when there are some. `what` names them in the message. */
 Status bytes_argument(const void *data, int length, const char *what, Bytes *out) MUST_CHECK;
 /* The same for a key: 1 to KEY_BYTES_MAX bytes. */

@@ -395,7 +395,7 @@ int kvquery_count(KVQuery *query, uint64_t *count) {
   KVValue result = kvvalue_u64(0);
   if (count) *count = 0;
   int status = one(query, KVQUERY_ROWS, NULL, count ? &result : NULL);
-  if (status == KVSTORE_OK) *count = result.as.u64;
+  if (status == KVSTORE_OK && count) *count = result.as.u64;
   return status;
 }
 
