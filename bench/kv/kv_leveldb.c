@@ -154,7 +154,7 @@ static int64_t engine_scan(void *attached, const void *from, size_t prefix_lengt
   while (count < limit && leveldb_iter_valid(iterator)) {
     size_t key_length, value_length;
     const char *key = leveldb_iter_key(iterator, &key_length), *value = leveldb_iter_value(iterator, &value_length);
-    if (prefix_length && (key_length < prefix_length || memcmp(key, from, prefix_length) != 0)) break;
+    if (from && prefix_length && (key_length < prefix_length || memcmp(key, from, prefix_length) != 0)) break;
     kv_fold(sum, key, key_length);
     kv_fold(sum, value, value_length);
     count++;

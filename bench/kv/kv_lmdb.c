@@ -118,7 +118,7 @@ static int64_t engine_scan(void *attached, const void *from, size_t prefix_lengt
   if (failed(mdb_cursor_renew(session->reader, session->cursor))) return -1;
   int code = mdb_cursor_get(session->cursor, &k, &v, reverse ? MDB_LAST : from ? MDB_SET_RANGE : MDB_FIRST);
   while (!code && count < limit) {
-    if (prefix_length && (k.mv_size < prefix_length || memcmp(k.mv_data, from, prefix_length) != 0)) break;
+    if (from && prefix_length && (k.mv_size < prefix_length || memcmp(k.mv_data, from, prefix_length) != 0)) break;
     kv_fold(sum, k.mv_data, k.mv_size);
     kv_fold(sum, v.mv_data, v.mv_size);
     count++;

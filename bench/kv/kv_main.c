@@ -171,7 +171,8 @@ static void read_hit(void *context, BenchResult *result) {
     check(kv_engine.commit(bench->session), "end");
   }
   bench_stop(result);
-  bench_rate(result, "read, hit, 1000 to a snapshot", "ops/s", (double)(bench->keys / READS_AT_ONCE * READS_AT_ONCE));
+  uint64_t reads = bench->keys / READS_AT_ONCE * READS_AT_ONCE;
+  bench_rate(result, "read, hit, 1000 to a snapshot", "ops/s", (double)reads);
   bench_answer(result, sum);
 }
 
@@ -195,7 +196,8 @@ static void read_many(void *context, BenchResult *result) {
     check(kv_engine.commit(bench->session), "end");
   }
   bench_stop(result);
-  bench_rate(result, "read, hit, 1000 in one call", "ops/s", (double)(bench->keys / READS_AT_ONCE * READS_AT_ONCE));
+  uint64_t reads = bench->keys / READS_AT_ONCE * READS_AT_ONCE;
+  bench_rate(result, "read, hit, 1000 in one call", "ops/s", (double)reads);
   bench_answer(result, sum);
 }
 
@@ -310,7 +312,8 @@ static void read_after_updates(void *context, BenchResult *result) {
   bench_start(result);
   read_hits(bench->session, bench->keys / 2, bench->keys, 5, &sum);
   bench_stop(result);
-  bench_rate(result, "read, hit, right after updates", "ops/s", (double)(bench->keys / 2));
+  uint64_t operations = bench->keys / 2;
+  bench_rate(result, "read, hit, right after updates", "ops/s", (double)operations);
   bench_answer(result, sum);
 }
 
@@ -362,7 +365,8 @@ static void put_synced_threads(void *context, BenchResult *result) {
     workers[i].keys = bench->keys / 10;
   }
   run_workers(workers, THREADS_MAX, bench->synced_store, put_worker, result);
-  bench_rate(result, "put, synced, 4 threads", "ops/s", (double)(THREADS_MAX * (bench->keys / 500)));
+  uint64_t operations = THREADS_MAX * (bench->keys / 500);
+  bench_rate(result, "put, synced, 4 threads", "ops/s", (double)operations);
 }
 
 static void batch_synced(void *context, BenchResult *result) {
@@ -505,7 +509,8 @@ static void read_beside_writer(void *context, BenchResult *result) {
   read_hits(bench->session, bench->keys / 4, bench->keys, 10, &sum);
   bench_stop(result);
   end_child(child, 0);
-  bench_rate(result, "read beside a writing process", "ops/s", (double)(bench->keys / 4));
+  uint64_t operations = bench->keys / 4;
+  bench_rate(result, "read beside a writing process", "ops/s", (double)operations);
 }
 
 static void write_beside_reader(void *context, BenchResult *result) {
@@ -517,7 +522,8 @@ static void write_beside_reader(void *context, BenchResult *result) {
   put_batches(bench->session, bench->keys / 4, bench->keys, bench_permuted, BATCH, bench->version);
   bench_stop(result);
   end_child(child, 0);
-  bench_rate(result, "a writer beside a reading process", "ops/s", (double)(bench->keys / 4));
+  uint64_t operations = bench->keys / 4;
+  bench_rate(result, "a writer beside a reading process", "ops/s", (double)operations);
 }
 
 static double open_to_first_answer(Bench *bench, const char *path) {

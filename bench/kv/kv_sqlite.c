@@ -139,7 +139,7 @@ static int64_t engine_scan(void *attached, const void *from, size_t prefix_lengt
     sqlite3_bind_blob(statement, 1, from, (int)(prefix_length ? prefix_length : KV_KEY_BYTES), SQLITE_STATIC);
   }
   while (count < limit && (code = sqlite3_step(statement)) == SQLITE_ROW) {
-    if (prefix_length && memcmp(sqlite3_column_blob(statement, 0), from, prefix_length) != 0) break;
+    if (from && prefix_length && memcmp(sqlite3_column_blob(statement, 0), from, prefix_length) != 0) break;
     fold_column(statement, 0, sum);
     fold_column(statement, 1, sum);
     count++;
