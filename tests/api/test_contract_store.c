@@ -96,7 +96,7 @@ TEST(contract_store, deleting_the_file_resets_the_store_whatever_side_files_lie_
 TEST(contract_store, a_close_settles_the_log_in_the_file) {
   KVStore *kv = open_store();
   KVStoreStats stats;
-  for (char c = 'a'; c <= 'z'; c++) CHECK_OK(kvstore_put(kv, &c, 1, "v", 1));
+  for (const char *c = "abcdefghijklmnopqrstuvwxyz"; *c; c++) CHECK_OK(kvstore_put(kv, c, 1, "v", 1));
   CHECK_OK(kvstore_close(kv));
   CHECK(!file_exists(path_of("store-wal")));
   KVStoreConfig config = KVSTORE_CONFIG_DEFAULT;

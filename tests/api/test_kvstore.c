@@ -592,7 +592,7 @@ TEST(kvstore, a_sync_inside_a_transaction_does_not_commit_it) {
 
 TEST(kvstore, a_clear_removes_every_key_and_what_is_put_after_stays) {
   KVStore *kv = open_store();
-  for (char c = 'a'; c <= 'z'; c++) CHECK_OK(kvstore_put(kv, &c, 1, "v", 1));
+  for (const char *c = "abcdefghijklmnopqrstuvwxyz"; *c; c++) CHECK_OK(kvstore_put(kv, c, 1, "v", 1));
   CHECK_INT(count_of(kv), 26);
   CHECK_OK(kvstore_clear(kv));
   CHECK_INT(count_of(kv), 0);

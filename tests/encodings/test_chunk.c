@@ -17,7 +17,8 @@ static bool passes(const uint8_t *bytes, uint64_t length, uint32_t rows, ColumnT
 /* Decodes, looks up, filters and aggregates everything; each must say the same. */
 static void use_everything(const Chunk *chunk, const MadeColumn *like, uint64_t *rng) {
   static uint64_t scratch[CODEC_FILTER_SCRATCH / 8];
-  uint8_t *values = malloc(BLOCK_ROWS * sizeof(Bytes)), nulls[BLOCK_ROWS];
+  Bytes *room = malloc(BLOCK_ROWS * sizeof *room); /* for the widest values */
+  uint8_t *values = (uint8_t *)room, nulls[BLOCK_ROWS];
   Value constants[CONSTANTS_MAX];
   Bytes memory[CONSTANTS_MAX];
   Compare compare;

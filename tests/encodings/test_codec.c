@@ -66,7 +66,8 @@ static void check_same(const MadeColumn *c, const void *decoded, uint32_t i, uin
 static void check_decode(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
   (void)rng;
   const Chunk *chunk = &m->chunk;
-  uint8_t *values = malloc(BLOCK_ROWS * sizeof(Bytes)), nulls[BLOCK_ROWS];
+  Bytes *room = malloc(BLOCK_ROWS * sizeof *room); /* for the widest values */
+  uint8_t *values = (uint8_t *)room, nulls[BLOCK_ROWS];
   uint32_t null_count = 0;
   CHECK_INT(chunk->block_count, (c->input.row_count + 1023) / 1024);
   for (uint32_t b = 0; b < chunk->block_count; b++) {

@@ -258,7 +258,7 @@ static void rows_make(Run *r, uint32_t slot, uint32_t count, Rows *rows) {
   bool expires = one_in(r, 3), in_order = one_in(r, 2);
   uint32_t first = some_key(r, slot);
   for (uint32_t i = 0; i < count; i++) {
-    Value row[MODEL_COLUMNS_MAX];
+    Value row[MODEL_COLUMNS_MAX] = { { 0 } };
     rows->versions[i] = some_version(r);
     if (!expires) rows->versions[i].expiry = EXPIRY_NEVER;
     rows->expiry[i] = rows->versions[i].expiry;

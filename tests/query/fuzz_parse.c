@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     expression_print(expression, NULL, 0, &text);
     if (expression_parse(&arena, (const char *)text.data, text.length, &again, NULL) != KVSTORE_OK) abort();
     expression_print(again, NULL, 0, &second);
-    if (text.length != second.length || memcmp(text.data, second.data, text.length)) abort();
+    if (text.length != second.length || memcmp(text.data, second.data, text.length) != 0) abort();
     (void)!expression_bind(expression, &schema, NULL, 0, &arena, &predicate);
   } else if (!status_last()->text[0]) {
     abort();
