@@ -117,7 +117,7 @@ static Status read_present(Reader *in, ColumnType type, uint32_t width, Buffer *
     return float_of_image((int64_t)(v ^ SIGN_BIT), type, &out->f) ? KVSTORE_OK : not_a_value(type);
   }
   if (type_is_signed(type)) {
-    unsigned spare = 64 - 8 * (unsigned)bytes;
+    unsigned spare = (64 - 8 * (unsigned)bytes) & 63; /* an integer has 1 to 8 bytes */
     out->i = (int64_t)((v << spare) ^ SIGN_BIT) >> spare;
     return KVSTORE_OK;
   }

@@ -125,7 +125,7 @@ static int run_cf(Txn *txn, Operation *operation) {
     return refuse(txn, operation, CLI_FAILED, "a family's name has no NUL byte");
   KVStore *kv = txn->cli->store;
   int code = name ? kvstore_cf_open(kv, name->data, &family) : kvstore_cf_get_default(kv, &family);
-  if (code == KVSTORE_NOTFOUND) code = kvstore_cf_create(kv, name->data, &family);
+  if (name && code == KVSTORE_NOTFOUND) code = kvstore_cf_create(kv, name->data, &family);
   if (code != KVSTORE_OK) return refuse_code(txn, operation, code);
   kvstore_cf_close(txn->family);
   txn->family = family;

@@ -71,10 +71,10 @@ static uint32_t find_block(const Segment *s, const SegmentOpen *o, Bytes key) {
 static bool key_to_image(ColumnType type, Bytes key, int64_t *image) {
   size_t width = type_is_float(type) ? 8 : type_array_width(type);
   if (key.length != width) return false;
-  uint64_t bits = bytes_prefix64(key.data, width) >> (64 - 8 * width);
+  uint64_t bits = bytes_prefix64(key.data, width) >> ((64 - 8 * width) & 63); /* an image has 1 to 8 bytes */
   if (type_is_signed(type) || type_is_float(type)) {
-    unsigned unused = 64 - 8 * (unsigned)width;
-    *image = (int64_t)((bits ^ UINT64_C(1) << (8 * width - 1)) << unused) >> unused;
+    unsigned unused = (64 - 8 * (unsigned)width) & 63;
+    *image = (int64_t)((bits ^ UINT64_C(1) << ((8 * width - 1) & 63)) << unused) >> unused;
   } else {
     *image = type == TYPE_U64 ? (int64_t)(bits ^ UINT64_C(0x8000000000000000)) : (int64_t)bits;
   }

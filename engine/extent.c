@@ -348,7 +348,7 @@ Status extent_sources_open(StoreFile *f, const Extent *extents, uint32_t count, 
 }
 
 void extent_sources_close(ExtentSources *s) {
-  for (uint32_t i = 0; i < s->run.count; i++) {
+  for (uint32_t i = 0; s->run.sources && s->states && i < s->run.count; i++) {
     memory_release((void *)s->run.sources[i].verified);
     memory_release(s->states[i].own_table);
     if (s->states[i].own_map) os_unmap(s->file->file, s->states[i].own_map, s->states[i].own_map_length);

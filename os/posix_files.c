@@ -190,7 +190,7 @@ Status posix_sync(OsFile *file) {
 /* Where the file system cannot allocate, zeros are written past the end. Holes before the end keep lacking space. */
 static Status allocate_by_writing(OsFile *file, uint64_t end) {
   static const uint8_t zeros[65536];
-  OsStat now;
+  OsStat now = { 0 };
   TRY(posix_stat_file(file, &now));
   for (uint64_t at = now.size; at < end;) {
     size_t length = end - at < sizeof zeros ? (size_t)(end - at) : sizeof zeros;

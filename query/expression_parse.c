@@ -217,7 +217,7 @@ static ExpressionTest mirrored(ExpressionTest test) {
 /* A literal first: `5 < x`, or true, false, null by themselves. */
 static Status parse_literal_test(Parser *p, const Expression **out) {
   Lexer first = p->lexer;
-  ExpressionOperand operand;
+  ExpressionOperand operand = { 0 };
   TRY(parse_operand(p, &operand));
   if (p->lexer.token != TOKEN_COMPARISON) {
     switch (first.token) {
@@ -228,7 +228,7 @@ static Status parse_literal_test(Parser *p, const Expression **out) {
     }
   }
   ExpressionTest test = mirrored(p->lexer.comparison);
-  Bytes column;
+  Bytes column = { 0 };
   TRY(lexer_next(&p->lexer));
   TRY(parse_name(p, &column));
   return expression_test(p->arena, column, test, &operand, 1, out);

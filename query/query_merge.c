@@ -227,7 +227,7 @@ Status merge_create(const Query *query, const TableSnapshot *snapshot, Merge **o
 
 void merge_destroy(Merge *m) {
   if (!m) return;
-  for (uint32_t i = 0; i < m->stream_count; i++) stream_end(m, &m->streams[i]);
+  for (uint32_t i = 0; m->streams && i < m->stream_count; i++) stream_end(m, &m->streams[i]);
   memory_release(m->streams);
   memory_release(m->heap);
   arena_release(&m->arena);

@@ -96,7 +96,7 @@ static Status compress(RowPacker *p, const uint8_t *rows, size_t length, size_t 
 static Status try_frames(RowPacker *p, Bytes sample, size_t start, bool *worthwhile) {
   uint64_t plain = 0, packed = 0;
   while (start < sample.length) {
-    size_t end = row_start((Bytes){ sample.data + start, sample.length - start }, FRAME_BYTES), stored;
+    size_t end = row_start((Bytes){ sample.data + start, sample.length - start }, FRAME_BYTES), stored = 0;
     TRY(compress(p, sample.data + start, end, &stored));
     plain += end;
     packed += stored;
@@ -168,7 +168,7 @@ static Status take_expiries(RowPacker *p, uint8_t *rows, size_t length) {
 }
 
 Status row_packer_frame(RowPacker *p, uint8_t *rows, size_t length, uint32_t row_count, Buffer *out) {
-  size_t stored;
+  size_t stored = 0;
   TRY(take_expiries(p, rows, length));
   TRY(compress(p, rows, length, &stored));
   buffer_append(out, stored < length ? p->bound.data : rows, stored);
