@@ -190,7 +190,10 @@ static Status bind_list(Binder *b, const PredicateTerm *term, bool negate, uint3
     if (bound[i]->kind != neutral->kind) absorbed = add_child(node, children, bound[i]);
   }
   node->children = children;
-  *out = absorbed ? absorbing : node->child_count == 0 ? neutral : node->child_count == 1 ? children[0] : node;
+  *out = absorbed                              ? absorbing
+         : !children || node->child_count == 0 ? neutral
+         : node->child_count == 1              ? children[0]
+                                               : node;
   return KVSTORE_OK;
 }
 

@@ -366,7 +366,7 @@ Status kv_iterator_seek_exactly(KvIterator *iterator, Bytes key, Bytes prefix) {
   while (status == KVSTORE_OK && all.valid && all.row.expired)
     status = it->reverse ? merge_cursor_prev(&all) : merge_cursor_next(&all);
   Bytes at = all.valid ? all.row.view.key : (Bytes){ 0 };
-  bool inside = at.length >= prefix.length && memcmp(at.data, prefix.data, prefix.length) == 0;
+  bool inside = at.length >= prefix.length && (!prefix.length || memcmp(at.data, prefix.data, prefix.length) == 0);
   merge_cursor_close(&all);
   TRY(status);
   if (inside) return kv_iterator_seek(iterator, key);

@@ -267,7 +267,7 @@ static void rows_make(Run *r, uint32_t slot, uint32_t count, Rows *rows) {
     else
       rows->keys[i] = in_order ? (first + i) % MODEL_KEYS : some_key(r, slot);
     size_t columns = shape_row(f->shape, rows->keys[i], &rows->versions[i], &rows->arena, row);
-    for (size_t c = 0; c < columns; c++) {
+    for (size_t c = 0; c < columns && c < schema.column_count; c++) {
       if (row[c].is_null)
         nulls[c][i] = 1;
       else
