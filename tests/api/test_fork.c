@@ -417,11 +417,11 @@ TEST(fork, descriptors_are_closed_by_exec) {
   put_text(kv, "a", "1");
   CHECK_OK(kvstore_clone(kv, &reading));
   CHECK_OK(kvstore_begin(reading, 0)); /* a pin with a descriptor of its own */
-  pid_t child = vfork();
+  char role[] = "COLONNADE_TEST_ROLE=lists_descriptors", path[640], *arguments[] = { (char *)"child", NULL };
+  (void)snprintf(path, sizeof path, "COLONNADE_TEST_PATH=%s", path_of("store"));
+  char *environment[] = { role, path, NULL };
+  pid_t child = vfork(); /* the child has the parent's memory, so it changes nothing */
   if (child == 0) {
-    char role[] = "COLONNADE_TEST_ROLE=lists_descriptors", path[640], *arguments[] = { (char *)"child", NULL };
-    (void)snprintf(path, sizeof path, "COLONNADE_TEST_PATH=%s", path_of("store"));
-    char *environment[] = { role, path, NULL };
     execve("/proc/self/exe", arguments, environment);
     _exit(99);
   }

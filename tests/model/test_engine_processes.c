@@ -594,3 +594,29 @@ TEST(engine_processes, a_file_that_is_shrunk_under_another_process_serves_it_all
   child_finish(&child);
   CHECK_OK(session_close(s));
 }
+
+/* ---- opening while the last one leaves ---- */
+
+enum { PASSERS = 3, PASSES = 200, PASS_MS_MAX = 3000 };
+
+/* A turn: in and out again, many times. */
+ROLE(passer) {
+  while (next_turn()) {
+    for (uint64_t i = 0; i < test_scaled(PASSES); i++) {
+      uint64_t before = test_now_ms();
+      Session *s = opened(path);
+      CHECK(test_now_ms() - before < PASS_MS_MAX);
+      CHECK_OK(session_close(s));
+    }
+    turn_done();
+  }
+}
+
+TEST(engine_processes, those_who_open_as_the_last_one_leaves_do_not_wait_for_each_other) {
+  Child children[PASSERS];
+  CHECK_OK(session_close(opened(store_path())));
+  for (int i = 0; i < PASSERS; i++) children[i] = child_start("passer", store_path());
+  for (int i = 0; i < PASSERS; i++) give_turn(&children[i]);
+  for (int i = 0; i < PASSERS; i++) wait_for_turn(&children[i]);
+  for (int i = 0; i < PASSERS; i++) child_finish(&children[i]);
+}
