@@ -16,13 +16,13 @@ typedef struct KeyList {
   const uint64_t *heads;
   uint32_t count;
   size_t prefix;
-  const Segment *segments;   /* the keys are the segments' first keys; or, when NULL, */
-  const SegmentOpen *opened; /* the fences of `segment` */
+  const SegmentOpen *opened; /* the keys are the fences of `segment`; or, when NULL, */
+  const Segment *segments;   /* the segments' first keys */
   const Segment *segment;
 } KeyList;
 
 static Bytes list_key(const KeyList *list, uint32_t i) {
-  return list->segments ? list->segments[i].first_key : segment_open_fence(list->opened, list->segment, i);
+  return list->opened ? segment_open_fence(list->opened, list->segment, i) : list->segments[i].first_key;
 }
 
 static uint32_t heads_lower_bound(const uint64_t *heads, uint32_t count, uint64_t head) {
@@ -56,12 +56,12 @@ static uint32_t list_find(const KeyList *list, Bytes key) {
 
 static Segment *find_segment(ColumnRun *run, Bytes key) {
   const ColumnRunIndex *index = run->index;
-  KeyList list = { index->heads, run->segment_count, index->key_prefix, run->segments, NULL, NULL };
+  KeyList list = { index->heads, run->segment_count, index->key_prefix, NULL, run->segments, NULL };
   return &run->segments[list_find(&list, key)];
 }
 
 static uint32_t find_block(const Segment *s, const SegmentOpen *o, Bytes key) {
-  KeyList list = { o->heads, s->block_count, o->key_prefix, NULL, o, s };
+  KeyList list = { o->heads, s->block_count, o->key_prefix, o, NULL, s };
   return list_find(&list, key);
 }
 

@@ -177,14 +177,14 @@ static bool same_run(const ScanUnit *a, const ScanUnit *b) {
 
 /* One stream for each run (its segments stand together) and each slab. */
 static void divide_units(Merge *m, const TableSnapshot *snapshot) {
+  MergeStream *s = NULL; /* the last one */
   for (uint32_t i = 0; i < snapshot->unit_count; i++) {
     const ScanUnit *unit = &snapshot->units[i];
-    MergeStream *last = m->stream_count ? &m->streams[m->stream_count - 1] : NULL;
-    if (last && same_run(last->units, unit)) {
-      last->unit_count++;
+    if (s && same_run(s->units, unit)) {
+      s->unit_count++;
       continue;
     }
-    MergeStream *s = &m->streams[m->stream_count++];
+    s = &m->streams[m->stream_count++];
     s->units = unit;
     s->unit_count = 1;
     if (unit->kind == SCAN_UNIT_SEGMENT) s->key = column_run_segment(unit->run, unit->segment)->first_key;

@@ -334,7 +334,7 @@ static void set_bounds(MergeState *m, const MergeOptions *o, uint8_t *to) {
   if (prefix.length && (!lower.data || bytes_compare(prefix.data, prefix.length, lower.data, lower.length) > 0))
     lower = prefix;
   if (lower.data) to = copy_bound(&m->lower, to, lower);
-  size_t behind = successor_length(prefix);
+  size_t behind = prefix.data ? successor_length(prefix) : 0;
   if (behind) {
     copy_bound(&m->upper, to, (Bytes){ prefix.data, behind });
     to[behind - 1]++;

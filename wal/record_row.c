@@ -159,17 +159,18 @@ Status record_row_read(Bytes payload, const Schema *schema, unsigned flags, Valu
   return row_finish(&parts);
 }
 
-static void store_into(const Column *column, Bytes bytes, bool is_null, void *array, size_t row) {
+/* A null has no bytes, and leaves zeros. */
+static void store_into(const Column *column, Bytes bytes, void *array, size_t row) {
   if (type_is_string(column->type)) {
     ((Bytes *)array)[row] = bytes;
     return;
   }
   size_t width = type_array_width(column->type);
   uint8_t *entry = (uint8_t *)array + row * width;
-  if (is_null)
-    memset(entry, 0, width);
-  else
+  if (bytes.data)
     memcpy(entry, bytes.data, width);
+  else
+    memset(entry, 0, width);
 }
 
 Status record_row_read_into(Bytes payload, const Schema *schema, unsigned flags, void *const *columns,
@@ -180,7 +181,7 @@ Status record_row_read_into(Bytes payload, const Schema *schema, unsigned flags,
     Bytes bytes;
     bool is_null;
     TRY(row_next(&parts, schema, c, flags, &bytes, &is_null));
-    store_into(&schema->columns[c], bytes, is_null, columns[c], row);
+    store_into(&schema->columns[c], bytes, columns[c], row);
     if (schema->columns[c].flags & COLUMN_NULLABLE) nulls[c][row] = is_null;
   }
   return row_finish(&parts);

@@ -105,7 +105,7 @@ static void inputs_create(Inputs *in, size_t count, uint32_t stretch, uint32_t d
   uint8_t *dead[INPUTS_MAX];
   in->count = count;
   in->is_live = malloc(total);
-  for (size_t i = 0; i < count; i++) rows[i] = malloc(total * sizeof *rows[i]), dead[i] = calloc(total, 1);
+  for (size_t i = 0; i < count; i++) rows[i] = calloc(total, sizeof *rows[i]), dead[i] = calloc(total, 1);
   for (uint32_t row = 0; row < total; row++) {
     uint32_t home = deal(&random, row, count, stretch);
     in->is_live[row] = 1;

@@ -76,7 +76,7 @@ static void check_zones(ColumnRun *run, const SampleTable *t) {
 static void check_finds_key(ColumnRun *run, const SampleTable *t, Bytes key) {
   uint32_t row = sample_lower_bound(t, key), position;
   bool is_there =
-    row < t->row_count && t->keys[row].length == key.length && !memcmp(t->keys[row].data, key.data, key.length);
+    row < t->row_count && bytes_compare(t->keys[row].data, t->keys[row].length, key.data, key.length) == 0;
   Locator locator;
   bool found;
   CHECK_OK(column_run_find(run, key, hash_key(key.data, key.length), &locator, &found));

@@ -180,6 +180,7 @@ void check_range(const ModelCheck *c, Session *s, uint32_t slot, const KvRange *
 static void check_kv_family(const ModelCheck *c, Session *s, uint32_t slot, uint64_t step, int64_t now) {
   const ModelFamily *f = family(c, slot);
   uint64_t there = 0, live = 0, count;
+  CHECK(f->key_count > 0);
   for (uint32_t key = 0; key < f->key_count; key++) {
     there += model_row(c->model, slot, key, step) != NULL;
     live += check_live(c, slot, key, step, now) != NULL;

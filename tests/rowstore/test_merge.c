@@ -75,20 +75,15 @@ static void fold(Stack *s) {
   size_t at[LAYERS_MAX] = { 0 }, count = 0;
   CHECK(rows && layers);
   for (;;) {
-    const TestRow *least = NULL;
-    uint32_t from = 0;
+    const TestRow *heads[LAYERS_MAX] = { NULL }, *least = NULL;
     for (uint32_t i = 0; i < s->count; i++) {
       if (at[i] == s->owned[i].count) continue;
-      const TestRow *r = &s->owned[i].rows[at[i]];
-      if (!least || test_row_compare(r, least) < 0) least = r, from = i;
+      heads[i] = &s->owned[i].rows[at[i]];
+      if (!least || test_row_compare(heads[i], least) < 0) least = heads[i], layers[count] = i;
     }
     if (!least) break;
     for (uint32_t i = 0; i < s->count; i++)
-      if (at[i] < s->owned[i].count && &s->owned[i].rows[at[i]] != least &&
-          !test_row_compare(&s->owned[i].rows[at[i]], least))
-        at[i]++;
-    at[from]++;
-    layers[count] = from;
+      if (heads[i] && test_row_compare(heads[i], least) == 0) at[i]++;
     rows[count++] = *least;
   }
   s->all = (TestRows){ rows, count };
@@ -175,7 +170,7 @@ static void check_row(const Stack *s, MergeRow *row, const TestRow *expected, ui
 
 static void check_at(const Stack *s, MergeCursor *c, const Expected *e, size_t at, int64_t now_ms) {
   CHECK_INT(c->valid, at < e->count);
-  if (c->valid) check_row(s, &c->row, &e->rows[at], e->layers[at], now_ms);
+  if (at < e->count) check_row(s, &c->row, &e->rows[at], e->layers[at], now_ms);
 }
 
 static void check_walks(const Stack *s, MergeCursor *c, const Expected *e, int64_t now_ms) {
@@ -250,7 +245,7 @@ static void check_gets(const Stack *s, uint32_t kind, uint64_t *seed) {
     DeltaState state;
     CHECK_OK(merge_get(s->layers, s->count, hash_key(key.data, key.length), key.data, key.length, 300, &row, &state));
     CHECK_INT(state, !r ? DELTA_ABSENT : r->tombstone ? DELTA_DELETED : DELTA_FOUND);
-    if (state == DELTA_FOUND) check_row(s, &row, r, s->layer_of[at], 300);
+    if (r && !r->tombstone) check_row(s, &row, r, s->layer_of[at], 300);
     merge_row_release(&row);
     free((void *)random_key.data);
   }

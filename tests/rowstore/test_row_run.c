@@ -62,7 +62,7 @@ static void check_walks(const TestExtents *t, const TestRows *rows) {
 /* The cursor stands on row `at` of the array, or at an end when that is outside. */
 static void check_at(const TestExtents *t, const RowCursor *c, const TestRows *rows, size_t at) {
   CHECK_INT(c->valid, at < rows->count);
-  if (c->valid) test_check_row(t->run, &c->row, &rows->rows[at]);
+  if (at < rows->count) test_check_row(t->run, &c->row, &rows->rows[at]);
 }
 
 /* Seeks to random keys, present and absent, and wanders from there. */
