@@ -476,10 +476,14 @@ static Status open_first(Store *store) {
 
 /* ---- those who join ---- */
 
-static Status open_joining(Store *store) {
+static Status find_page(Store *store) {
   TRY(map_page(store, 0));
-  if (!shared_page_fits(store->page, store->store_id))
-    return status_fail(KVSTORE_PROTOCOL, "%s is not ready", store->page_path);
+  return shared_page_fits(store->page, store->store_id)
+           ? KVSTORE_OK
+           : status_fail(KVSTORE_PROTOCOL, "%s is not ready", store->page_path);
+}
+
+static Status open_joining(Store *store) {
   TRY(take_number(store));
   mutex_lock(&store->apply_lock);
   Status status = generation_follow_newest(store);
@@ -505,17 +509,19 @@ static bool others_live(Store *store) {
 }
 
 /* With the shared lock nobody makes the page and nobody takes it away: when it is not there, who has the store open
- * made it beside another name of the file. *joined is false when nobody has it open, and it is worth beginning again.
- */
+ * made it beside another name of the file. *joined is false when it is worth beginning again: then nothing is locked
+ * any more, or two who come at once would keep each other from being alone. */
 static Status join(Store *store, bool *joined) {
-  Status status = open_joining(store);
+  Status status = find_page(store);
+  bool found = status == KVSTORE_OK;
+  if (found) status = open_joining(store);
   *joined = status != KVSTORE_PROTOCOL && status != KVSTORE_NOTFOUND;
   if (*joined) return status;
   unmap_page(store);
-  if (others_live(store))
+  if (!found && others_live(store))
     return status_fail(KVSTORE_PROTOCOL, "%s is open under another name, or by another build of the library",
                        store->path);
-  return lock_presence(store->file.file, OS_UNLOCK); /* else two who come at once keep each other from being alone */
+  return os_lock(store->file.file, presence_byte, SHARED_PROCESSES + 1, OS_UNLOCK);
 }
 
 /* Who opens or closes the store holds the exclusive lock meanwhile: tried again until it does not. */
