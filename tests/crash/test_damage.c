@@ -310,10 +310,10 @@ static void flip_log(const char *password, uint64_t flips) {
   bench_destroy(b);
 }
 
-TEST(damage, a_flipped_bit_of_a_closed_store_is_harmless_or_reported) { flip_closed_store(NULL, 80000); }
-TEST(damage, a_flipped_bit_of_a_store_with_its_log_is_harmless_or_reported) { flip_store_with_log(NULL, 40000); }
-TEST(damage, a_flipped_bit_of_a_log_is_harmless_or_reported_or_takes_the_last_commit) { flip_log(NULL, 30000); }
-TEST(damage, a_flipped_bit_of_a_closed_sealed_store_is_harmless_or_reported) { flip_closed_store("secret", 20000); }
+TEST(damage, a_flipped_bit_of_a_closed_store_is_harmless_or_reported) { flip_closed_store(NULL, 60000); }
+TEST(damage, a_flipped_bit_of_a_store_with_its_log_is_harmless_or_reported) { flip_store_with_log(NULL, 30000); }
+TEST(damage, a_flipped_bit_of_a_log_is_harmless_or_reported_or_takes_the_last_commit) { flip_log(NULL, 25000); }
+TEST(damage, a_flipped_bit_of_a_closed_sealed_store_is_harmless_or_reported) { flip_closed_store("secret", 15000); }
 TEST(damage, a_flipped_bit_of_a_sealed_store_with_its_log_is_harmless_or_reported) {
   flip_store_with_log("secret", 15000);
 }
