@@ -51,6 +51,10 @@ static Status wait_for_word(Store *store, uint64_t deadline) {
 
 /* ---- room in the log ---- */
 
+/* Behind store_apply, under the mutex: nobody cuts a log meanwhile, but another process may make one, which this
+ * process's own thread opens. With this flag it is open and the cursors stand at its end. */
+static bool log_is_ready(Store *store) { return atomic_load_explicit(&store->log_ready, memory_order_acquire); }
+
 static bool log_has_room(Store *store) {
   uint64_t start = shared_load(&store->page->start), end = shared_load(&store->page->end);
   return wal_fits(store->wal, start, end, RECORD_TRANSACTION, wal_record_bytes_max(store->wal));
@@ -74,7 +78,7 @@ static Status lock_for_writing(Session *session) {
     if (UNLIKELY(shared_load(&page->failed)))
       status = status_fail(KVSTORE_IO, "a sync failed: nothing is written until every process has closed the store");
     if (status == KVSTORE_OK) status = store_apply(store);
-    if (status == KVSTORE_OK && UNLIKELY(!store->wal)) { /* it has been cut, and is made anew */
+    if (status == KVSTORE_OK && UNLIKELY(!log_is_ready(store))) { /* it has been cut, and is made anew */
       shared_mutex_unlock(&page->mutex);
       continue;
     }
@@ -468,7 +472,7 @@ Status write_try_begin(Session *session) {
     return KVSTORE_BUSY;
   }
   if (shared_load(&store->page->write_word) || shared_load(&store->page->failed) || store_apply(store) != KVSTORE_OK ||
-      !store->wal || !log_has_room(store)) {
+      !log_is_ready(store) || !log_has_room(store)) {
     shared_mutex_unlock(&store->page->mutex);
     mutex_unlock(&session->lock);
     return KVSTORE_BUSY;
