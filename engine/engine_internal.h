@@ -483,8 +483,9 @@ Status log_recover_locked(Store *store, uint64_t clean_end, WalRecovery *out) MU
 Status log_follow_tail(Store *store) MUST_CHECK;
 /* Where the log's replay starts: the manifest's point, when it lies in this log; else the log's beginning. */
 WalCursor log_replay_start(Store *store, const Manifest *m);
-/* Opens the log of this id; none is open. Apply lock held. */
-Status log_open(Store *store, uint64_t log_id) MUST_CHECK;
+/* Opens the log that the superblock names, and stands where its replay starts. KVSTORE_CORRUPT: it needs a newer one.
+ */
+Status log_open_for_replay(Store *store, const Manifest *m) MUST_CHECK;
 /* Rows into the active delta of an era, marking dead what they replace in frozen ones. Apply lock held. */
 Status apply_kv(Era *era, Bytes key, uint64_t hash, Bytes value, int64_t expiry, bool tombstone,
                 uint64_t sequence) MUST_CHECK;

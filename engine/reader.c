@@ -159,13 +159,7 @@ static bool same_state(const Superblock *a, const Superblock *b) {
 static Status overtaken(void) { return status_fail(KVSTORE_BUSY, "the store changes faster than it can be read"); }
 
 static Status replay_all(Store *store, const Manifest *m) {
-  TRY(log_open(store, store->superblock.log_id));
-  uint64_t oldest;
-  TRY(wal_oldest(store->wal, &oldest));
-  if (oldest > store->superblock.generation)
-    return status_fail(KVSTORE_CORRUPT, "the newest superblock is lost: generation %llu is there, the log needs %llu",
-                       (unsigned long long)store->superblock.generation, (unsigned long long)oldest);
-  store->applied = store->frozen = log_replay_start(store, m);
+  TRY(log_open_for_replay(store, m));
   bool clean = m->log_id == wal_log_id(store->wal) && m->log_end;
   WalRecovery result;
   return log_recover_locked(store, clean ? m->log_end : WAL_END_UNKNOWN, &result);

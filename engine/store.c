@@ -30,6 +30,7 @@ static Status watch_forks(void) {
   watched = true;
   return KVSTORE_OK;
 }
+
 void registry_enter(void) { mutex_lock(&registry_lock); }
 void registry_leave(void) { mutex_unlock(&registry_lock); }
 
@@ -203,7 +204,8 @@ static const Manifest *manifest_of(Store *store) {
   return atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
 }
 
-Status log_open(Store *store, uint64_t log_id) {
+/* None is open. */
+static Status log_open(Store *store, uint64_t log_id) {
   Status opened = open_log_file(store, store->reader_only ? OS_OPEN_READONLY : 0);
   if (opened == KVSTORE_NOTFOUND)
     return status_fail(KVSTORE_CORRUPT, "the store's log %s is missing, and with it what was committed last",
@@ -217,6 +219,17 @@ Status log_open(Store *store, uint64_t log_id) {
   }
   if (store->key) store_key_use_log(store->key, log_id);
   store->wal = wal;
+  return KVSTORE_OK;
+}
+
+Status log_open_for_replay(Store *store, const Manifest *m) {
+  uint64_t oldest;
+  TRY(log_open(store, store->superblock.log_id));
+  TRY(wal_oldest(store->wal, &oldest));
+  if (oldest > store->superblock.generation)
+    return status_fail(KVSTORE_CORRUPT, "the newest superblock is lost: generation %llu is there, the log needs %llu",
+                       (unsigned long long)store->superblock.generation, (unsigned long long)oldest);
+  store->applied = store->frozen = log_replay_start(store, m);
   return KVSTORE_OK;
 }
 
@@ -390,13 +403,8 @@ static void page_from_recovery(Store *store) {
 /* Replays the log that the superblock names and closes its end, so that nothing of a lost future joins on. */
 static Status recover(Store *store) {
   const Manifest *m = manifest_of(store);
-  TRY(log_open(store, store->superblock.log_id));
-  uint64_t oldest;
-  TRY(wal_oldest(store->wal, &oldest));
-  if (oldest > store->superblock.generation)
-    return status_fail(KVSTORE_CORRUPT, "the newest superblock is lost: generation %llu is there, the log needs %llu",
-                       (unsigned long long)store->superblock.generation, (unsigned long long)oldest);
-  WalCursor start = store->applied = store->frozen = log_replay_start(store, m);
+  TRY(log_open_for_replay(store, m));
+  WalCursor start = store->applied;
   bool clean = m->log_id == wal_log_id(store->wal) && m->log_end;
   WalRecovery result;
   TRY(log_recover(store, clean ? m->log_end : WAL_END_UNKNOWN, &result));

@@ -507,7 +507,7 @@ KVSTORE_API int kvstore_backup(KVStore *kv, const char *path);
 typedef int (*KVStoreProgress)(void *context, uint64_t done, uint64_t total);
 KVSTORE_API int kvstore_backup_with(KVStore *kv, const char *path, KVStoreProgress progress, void *context);
 /* Does the background work there is: flushes, merges of runs, resolving; for stores opened with background_off, and
- * before a measurement. */
+ * before a measurement. KVSTORE_READONLY on a handle that only reads. */
 KVSTORE_API int kvstore_maintain(KVStore *kv);
 
 /* Counted per handle from its open or the last reset, but for nDbPages. */
