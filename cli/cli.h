@@ -46,7 +46,7 @@ extern const Command command_put, command_get, command_del, command_exists, comm
 extern const Command command_import, command_query, command_get_row, command_insert, command_upsert, command_update,
   command_delete_row, command_drop;
 extern const Command command_tables, command_info, command_stats, command_check, command_sync, command_checkpoint,
-  command_vacuum, command_encrypt, command_decrypt, command_rekey, command_completion, command_manual;
+  command_vacuum, command_backup, command_encrypt, command_decrypt, command_rekey, command_completion, command_manual;
 
 /* Every command, in the order of the help; and the options that all of them take. */
 extern const Command *const cli_commands[];
@@ -68,8 +68,9 @@ int cli_try_open(Cli *cli, CliOpen how, const Secret *secret);
 int cli_close(Cli *cli);
 /* CLI_DONE when --db names a file that is there, or the exit code after a message. */
 int cli_is_there(const Cli *cli);
-/* Says that the store cannot be opened, and why. */
-int cli_fail_open(const Cli *cli);
+/* Says that the store cannot be opened, and why; `code` is what the opening gave. Who may read it and not write it is
+ * told of --read-only. */
+int cli_fail_open(const Cli *cli, int code);
 /* Opens the store and the family of --cf; a missing family is made when the store may be made too. */
 int cli_open_family(Cli *cli, const Arguments *arguments, CliOpen how, KVColumnFamily **family);
 /* The family in the open store: `name` NULL is the default one; a missing one is made when `create` is not 0. */

@@ -1,11 +1,14 @@
-/* cli_care.c - the store's housekeeping: stats, sync, checkpoint, vacuum. */
+/* cli_care.c - the store's housekeeping: stats, sync, checkpoint, vacuum, backup. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
 #include "cli/cli_grid.h"
 #include "cli/cli_json.h"
+#include "cli/cli_progress.h"
 
 /* ---- stats ---- */
 
@@ -164,6 +167,40 @@ static int run_vacuum(Cli *cli, const Arguments *arguments) {
   return CLI_DONE;
 }
 
+/* ---- backup ---- */
+
+static int show_progress(void *context, uint64_t done, uint64_t total) {
+  progress_show(context, total ? (double)done / (double)total : 1);
+  return 0;
+}
+
+static int report_backup(Cli *cli, const char *path) {
+  struct stat status;
+  if (stat(path, &status) != 0) return cli_fail("%s was written and is gone: %s", path, strerror(errno));
+  if (cli->json) {
+    Json json = { .file = stdout };
+    json_open_object(&json, NULL);
+    json_string(&json, "backup", path);
+    json_u64(&json, "file_bytes", (uint64_t)status.st_size);
+    json_close(&json);
+  } else {
+    printf("%" PRIu64 " bytes in the backup\n", (uint64_t)status.st_size);
+  }
+  return CLI_DONE;
+}
+
+static int run_backup(Cli *cli, const Arguments *arguments) {
+  const char *path = arguments->words[0];
+  Progress progress;
+  int result = cli_open(cli, CLI_OPEN_WRITE);
+  if (result) return result;
+  progress_begin(&progress, "backup");
+  int code = kvstore_backup_with(cli->store, path, show_progress, &progress);
+  progress_end(&progress);
+  if (code == KVSTORE_OK) return report_backup(cli, path);
+  return cli_fail("no backup was made: %s", kvstore_errmsg(cli->store)); /* also where PATH's directory is not found */
+}
+
 /* ---- the commands ---- */
 
 static const OptionSpec vacuum_options[] = {
@@ -184,6 +221,23 @@ const Command command_vacuum = {
   .words_min = 0,
   .words_max = 0,
   .run = run_vacuum,
+};
+
+const Command command_backup = {
+  .name = "backup",
+  .words = "PATH",
+  .summary = "copy the store to a file, while others use it",
+  .description =
+    "PATH is then a store of its own, whole and closed, with everything that was committed before. It is written "
+    "beside "
+    "(PATH-backup) and takes its name at the end: a crash leaves what was there, or the backup. An older backup there "
+    "is replaced; a store that is open, the store itself, and a file that is no store are refused. The backup of an "
+    "encrypted store is encrypted, with the same password.",
+  .example = "colonnade --db my.db backup my-backup.db",
+  .options = NULL,
+  .words_min = 1,
+  .words_max = 1,
+  .run = run_backup,
 };
 
 const Command command_stats = {

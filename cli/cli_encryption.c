@@ -17,10 +17,10 @@ static int run_encrypt(Cli *cli, const Arguments *arguments) {
   if (code == KVSTORE_AUTH_FAILED)
     return cli_fail("%s is encrypted already; rekey changes its password", cli->database);
   if (code == KVSTORE_OK) code = cli_close(cli);
-  if (code != KVSTORE_OK) return cli_fail_open(cli);
+  if (code != KVSTORE_OK) return cli_fail_open(cli, code);
   if (!cli->secret.bytes && secret_ask(&secret_current, 1, &cli->secret)) return CLI_FAILED;
   code = cli_try_open(cli, CLI_OPEN_WRITE, &cli->secret);
-  return code == KVSTORE_OK ? cli_say_done(cli, "encrypted") : cli_fail_open(cli);
+  return code == KVSTORE_OK ? cli_say_done(cli, "encrypted") : cli_fail_open(cli, code);
 }
 
 static int run_decrypt(Cli *cli, const Arguments *arguments) {

@@ -7,17 +7,18 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/cli_json.h"
 
 const Command *const cli_commands[] = {
-  &command_put,    &command_get,           &command_del,        &command_exists,  &command_list,    &command_scan,
-  &command_count,  &command_set_if_absent, &command_ttl,        &command_purge,   &command_clear,   &command_txn,
-  &command_cf,     &command_import,        &command_query,      &command_get_row, &command_insert,  &command_upsert,
-  &command_update, &command_delete_row,    &command_drop,       &command_tables,  &command_info,    &command_stats,
-  &command_check,  &command_sync,          &command_checkpoint, &command_vacuum,  &command_encrypt, &command_decrypt,
-  &command_rekey,  &command_completion,    &command_manual,
+  &command_put,     &command_get,           &command_del,        &command_exists,  &command_list,   &command_scan,
+  &command_count,   &command_set_if_absent, &command_ttl,        &command_purge,   &command_clear,  &command_txn,
+  &command_cf,      &command_import,        &command_query,      &command_get_row, &command_insert, &command_upsert,
+  &command_update,  &command_delete_row,    &command_drop,       &command_tables,  &command_info,   &command_stats,
+  &command_check,   &command_sync,          &command_checkpoint, &command_vacuum,  &command_backup, &command_encrypt,
+  &command_decrypt, &command_rekey,         &command_completion, &command_manual,
 };
 const size_t cli_command_count = sizeof cli_commands / sizeof cli_commands[0];
 
@@ -96,7 +97,11 @@ int cli_is_there(const Cli *cli) {
   return cli_fail("there is no store %s; put and import make one", cli->database);
 }
 
-int cli_fail_open(const Cli *cli) { return cli_fail("%s cannot be opened: %s", cli->database, kvstore_errmsg(NULL)); }
+int cli_fail_open(const Cli *cli, int code) {
+  int may_read = code == KVSTORE_READONLY && !cli->read_only && access(cli->database, R_OK) == 0;
+  return cli_fail("%s cannot be opened: %s%s", cli->database, kvstore_errmsg(NULL),
+                  may_read ? "; --read-only reads it without the right to write" : "");
+}
 
 int cli_try_open(Cli *cli, CliOpen how, const Secret *secret) {
   KVStoreOptions options = KVSTORE_OPTIONS_INIT;
@@ -132,14 +137,16 @@ static int open_present(Cli *cli, CliOpen how) {
     if (!cli->secret.bytes && secret_ask(&secret_current, 0, &cli->secret)) return CLI_FAILED;
     code = cli_try_open(cli, how, &cli->secret);
   }
-  return code == KVSTORE_OK ? CLI_DONE : cli_fail_open(cli);
+  return code == KVSTORE_OK ? CLI_DONE : cli_fail_open(cli, code);
 }
 
 int cli_open(Cli *cli, CliOpen how) {
   struct stat status;
   if (cli->database && how == CLI_OPEN_CREATE &&
-      ((stat(cli->database, &status) != 0 && errno == ENOENT) || (S_ISREG(status.st_mode) && status.st_size == 0)))
-    return cli_try_open(cli, how, &cli->secret) == KVSTORE_OK ? CLI_DONE : cli_fail_open(cli);
+      ((stat(cli->database, &status) != 0 && errno == ENOENT) || (S_ISREG(status.st_mode) && status.st_size == 0))) {
+    int code = cli_try_open(cli, how, &cli->secret);
+    return code == KVSTORE_OK ? CLI_DONE : cli_fail_open(cli, code);
+  }
   int result = cli_is_there(cli);
   return result ? result : open_present(cli, how);
 }

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
-"""From the command line: list, set-if-absent, ttl, purge, clear, cf, stats, sync, checkpoint; the global options."""
+"""From the command line: list, set-if-absent, ttl, purge, clear, cf, stats, sync, checkpoint, vacuum, backup; users
+without rights; the global options."""
 
+import os
+import re
 import subprocess
 import time
 
@@ -175,6 +178,114 @@ class Vacuum(CliTest):
         self.assertEqual(self.text("check"), "ok\n")
         self.refuses("vacuum", "--pages", "0", saying="--pages 0")
         self.refuses("--read-only", "vacuum", saying="reading only")
+
+
+class Backup(CliTest):
+    def setUp(self):
+        super().setUp()
+        self.copy = self.directory / "copy.db"
+
+    def of_copy(self, *words, **more):
+        return self.text("--db", self.copy, *words, **more)
+
+    def test_a_backup_is_a_store_of_its_own(self):
+        self.run_tool("put", "--stdin", stdin=b"".join(b"k%d\tv\n" % i for i in range(1000)))
+        done = self.json("backup", self.copy)
+        self.assertEqual(done, {"backup": str(self.copy), "file_bytes": self.copy.stat().st_size})
+        self.run_tool("put", "k1", "later")
+        self.assertEqual(self.of_copy("count"), "1000\n")
+        self.assertEqual(self.of_copy("get", "k1"), "v\n")
+        self.assertEqual(self.of_copy("check"), "ok\n")
+        self.assertEqual(self.text("backup", self.copy), f"{self.copy.stat().st_size} bytes in the backup\n")
+        self.assertEqual(self.of_copy("get", "k1"), "later\n")
+        self.assertEqual({path.name for path in self.directory.iterdir()}, {"test.db", "copy.db"})
+
+    def test_it_holds_what_a_program_has_committed_that_still_writes(self):
+        with subprocess.Popen(self.words("put", "--stdin", "--echo"), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as writer:
+            writer.stdin.write(b"key\tvalue\n")
+            writer.stdin.flush()
+            self.assertEqual(writer.stdout.readline(), b"key\n")
+            self.run_tool("backup", self.copy)
+            writer.stdin.close()
+            self.assertEqual(writer.wait(), 0)
+        self.assertEqual(self.of_copy("get", "key"), "value\n")
+
+    def test_what_is_no_older_backup_is_not_overwritten(self):
+        self.run_tool("put", "k", "v")
+        self.refuses("backup", self.store, saying="cannot be backed up over itself")
+        link = self.directory / "link.db"
+        link.symlink_to(self.store)
+        self.refuses("backup", link, saying="cannot be backed up over itself")
+        letter = self.write("letter", "Dear reader, " * 100)
+        self.refuses("backup", letter, saying=["no backup was made", "is no store"])
+        self.assertEqual(letter.read_text(), "Dear reader, " * 100)
+        self.refuses("backup", self.directory, saying="no backup was made")
+        self.refuses("backup", self.directory / "nowhere" / "copy", saying="no backup was made: ")
+        self.assertIn("nowhere", self.errors)
+        self.refuses("backup", "", saying="path")
+        self.refuses("backup", saying="usage: colonnade --db FILE backup PATH")
+        self.refuses("--read-only", "backup", self.copy, saying="only reads")
+        self.refuses("--db", self.directory / "none", "backup", self.copy, saying="there is no store")
+        with subprocess.Popen([str(cli_program.PROGRAM), "--db", str(self.copy), "put", "--stdin", "--echo"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+            writer.stdin.write(b"key\tvalue\n")
+            writer.stdin.flush()
+            self.assertEqual(writer.stdout.readline(), b"key\n")
+            self.refuses("backup", self.copy, saying="is an open store")
+            writer.stdin.close()
+            self.assertEqual(writer.wait(), 0)
+        self.assertEqual(self.of_copy("scan"), "key\tvalue\n")
+        self.assertEqual(self.text("scan"), "k\tv\n")
+
+    def test_the_backup_of_an_encrypted_store_has_its_password(self):
+        password = ["--password-file", self.write("secret", "correct horse")]
+        self.run_tool("put", "key", "canary", *password)
+        self.refuses("backup", self.copy, "--password", "wrong", saying="cannot be opened")
+        self.assertFalse(self.copy.exists())
+        self.run_tool("backup", self.copy, *password)
+        self.assertNotIn(b"canary", self.copy.read_bytes())
+        self.refuses("--db", self.copy, "get", "key", "--password", "wrong", saying="cannot be opened")
+        self.assertEqual(self.of_copy("get", "key", *password), "canary\n")
+
+    def test_a_terminal_sees_no_more_than_the_answer_in_the_end(self):
+        self.run_tool("put", "key", "value")
+        shown = self.on_a_terminal("backup", self.copy)
+        left = re.sub(r".*\r\x1b\[K", "", shown)
+        self.assertEqual(left, f"{self.copy.stat().st_size} bytes in the backup\n")
+        self.assertIn("backup [", shown)
+
+
+class Rights(CliTest):
+    def setUp(self):
+        super().setUp()
+        self.stranger = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        try:
+            subprocess.run([cli_program.PROGRAM, "--version"], capture_output=True, check=True, **self.stranger)
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("other users do not reach the program's directory")
+
+    def as_stranger(self, mode, *words):
+        """Exit code, answer and errors of the tool, run by a user to whom the store shows this mode."""
+        self.store.chmod(mode)
+        self.directory.chmod(0o755)
+        done = subprocess.run(self.words(*words), capture_output=True, text=True, check=False, **self.stranger)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_who_may_only_read_is_told_of_read_only(self):
+        self.run_tool("put", "key", "value")
+        for words in (["get", "key"], ["put", "key", "other"], ["vacuum"]):
+            code, _, errors = self.as_stranger(0o444, *words)
+            self.assertEqual(code, 1)
+            self.assertRegex(errors, r"\Acolonnade: [^\n]*cannot be opened: [^\n]*; --read-only reads it [^\n]+\n\Z")
+        self.assertEqual(self.as_stranger(0o444, "--read-only", "get", "key"), (0, "value\n", ""))
+
+    def test_who_may_not_read_either_is_not(self):
+        self.run_tool("put", "key", "value")
+        code, _, errors = self.as_stranger(0, "get", "key")
+        self.assertEqual(code, 1)
+        self.assertIn("cannot be opened", errors)
+        self.assertNotIn("--read-only", errors)
 
 
 class Options(CliTest):
