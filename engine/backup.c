@@ -58,19 +58,42 @@ static Status check_target(Backup *b) {
                                    : status;
 }
 
+/* What a backup left that was cut off; its rights are those that the store had then. */
+static Status remove_leftover(Backup *b) {
+  OsFile *left = NULL;
+  Status status = os_open(b->os, b->temporary, 0, &left);
+  if (status == KVSTORE_NOTFOUND) {
+    status_clear();
+    return KVSTORE_OK;
+  }
+  TRY(status);
+  status = lock_alone(left, b->temporary);
+  if (status == KVSTORE_OK) status = os_unlink(b->os, b->temporary);
+  os_close(left);
+  return status;
+}
+
+/* A store in memory has no rights to give, and its copy those that a new store would have. */
+static Status make_temporary(Backup *b) {
+  int flags = OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE;
+  return b->store->memory ? os_open(b->os, b->temporary, flags, &b->file)
+                          : os_open_beside(b->store->file.file, b->temporary, flags, &b->file);
+}
+
 static Status open_temporary(Backup *b) {
   size_t length = strlen(b->path);
   b->temporary = memory_allocate(length + sizeof "-backup");
   if (!b->temporary) return status_nomem();
   memcpy(b->temporary, b->path, length);
   memcpy(b->temporary + length, "-backup", sizeof "-backup");
-  TRY(os_open(b->os, b->temporary, OS_OPEN_CREATE, &b->file));
+  TRY(remove_leftover(b));
+  TRY(make_temporary(b));
   TRY(lock_alone(b->file, b->temporary));
   OsStat own, named;
   TRY(os_stat_file(b->file, &own));
   if (os_stat(b->os, b->temporary, &named) != KVSTORE_OK || own.inode != named.inode || own.device != named.device)
-    return status_fail(KVSTORE_BUSY, "another backup to %s has just ended", b->path);
-  return os_truncate(b->file, 0);
+    return status_fail(KVSTORE_BUSY, "another backup to %s took its place", b->path);
+  return KVSTORE_OK;
 }
 
 /* ---- copying ---- */

@@ -98,9 +98,8 @@ static Status open_copy(Rewrite *r, StoreKey *key) {
   OsFile *file = NULL;
   Status removed = os_unlink(store->os, store->rewrite_path);
   if (removed != KVSTORE_NOTFOUND) TRY(removed);
-  TRY(os_open(store->os, store->rewrite_path, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, &file));
-  Status status = os_copy_rights(store->file.file, file);
-  if (status == KVSTORE_OK) status = store_file_open(&r->to, file, store->store_id, key, true, 0);
+  TRY(os_open_beside(store->file.file, store->rewrite_path, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, &file));
+  Status status = store_file_open(&r->to, file, store->store_id, key, true, 0);
   if (status != KVSTORE_OK) os_close(file);
   return status;
 }

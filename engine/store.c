@@ -193,7 +193,7 @@ static Status create_file(Store *store, OsFile *file, const StoreOptions *option
 /* ---- the log ---- */
 
 static Status open_log_file(Store *store, int flags) {
-  return store->log_file ? KVSTORE_OK : os_open(store->os, store->log_path, flags, &store->log_file);
+  return store->log_file ? KVSTORE_OK : os_open_beside(store->file.file, store->log_path, flags, &store->log_file);
 }
 
 WalCursor log_replay_start(Store *store, const Manifest *m) {
@@ -333,7 +333,7 @@ static Status load_version(Store *store) {
 /* ---- the shared page ---- */
 
 static Status map_page(Store *store, int flags) {
-  TRY(os_open(store->os, store->page_path, flags, &store->page_file));
+  TRY(os_open_beside(store->file.file, store->page_path, flags, &store->page_file));
   if (flags & OS_OPEN_CREATE) TRY(os_allocate(store->page_file, 0, SHARED_PAGE_BYTES));
   OsStat stat;
   TRY(os_stat_file(store->page_file, &stat));

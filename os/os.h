@@ -32,6 +32,7 @@ typedef struct OsStat {
   uint64_t size;
   uint64_t device, inode; /* together: which file this is */
   uint64_t link_count;    /* 0: unlinked while open */
+  uint32_t rights;        /* the nine bits of read, write and execute */
   bool is_regular, is_directory;
 } OsStat;
 
@@ -69,8 +70,8 @@ typedef struct OsMethods {
   Status (*reopen)(OsFile *file, int flags, OsFile **other); /* a new open file description of the same file */
   /* The kind of file system, when other machines may reach the file through it; else NULL. May be missing: local. */
   const char *(*network)(OsFile *file);
-  /* Gives `to` the owner, as far as the process may, and the rights of `from`. NULL: files have neither. */
-  Status (*copy_rights)(OsFile *from, OsFile *to);
+  /* os_open_beside. NULL: files have neither owner nor rights. */
+  Status (*open_beside)(OsFile *of, const char *path, int flags, OsFile **file);
 } OsMethods;
 
 struct Os {
@@ -132,8 +133,12 @@ static inline Status os_lock_query(OsFile *f, uint64_t offset, uint64_t length, 
 }
 static inline const char *os_network(OsFile *f) { return f->methods->network ? f->methods->network(f) : NULL; }
 static inline Status os_reopen(OsFile *f, int flags, OsFile **other) { return f->methods->reopen(f, flags, other); }
-static inline Status os_copy_rights(OsFile *from, OsFile *to) {
-  return from->methods->copy_rights ? from->methods->copy_rights(from, to) : KVSTORE_OK;
+/* os_open for a file that belongs to `of`. One that it makes has the rights of `of`, whatever the umask is, and its
+ * owner and group as far as this process may give files away. It is never open to anybody to whom `of` is not; one that
+ * is there already stays as it is. */
+static inline Status os_open_beside(OsFile *of, const char *path, int flags, OsFile **file) {
+  return of->methods->open_beside ? of->methods->open_beside(of, path, flags, file)
+                                  : os_open(of->os, path, flags, file);
 }
 
 /* Reads exactly `length` bytes; KVSTORE_CORRUPT when the file ends before. */

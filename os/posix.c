@@ -40,6 +40,7 @@ void posix_stat_convert(const struct stat *from, OsStat *to) {
     .device = from->st_dev,
     .inode = from->st_ino,
     .link_count = from->st_nlink,
+    .rights = from->st_mode & 0777,
     .is_regular = S_ISREG(from->st_mode),
     .is_directory = S_ISDIR(from->st_mode),
   };
@@ -156,7 +157,7 @@ static const OsMethods methods = {
   .lock_query = posix_lock_query,
   .reopen = posix_reopen,
   .network = posix_network,
-  .copy_rights = posix_copy_rights,
+  .open_beside = posix_open_beside,
 };
 
 Os *os_posix(void) {

@@ -99,12 +99,12 @@ Status posix_file_create(Os *os, int descriptor, const char *path, int flags, Os
 }
 
 /* O_NONBLOCK changes nothing for files; without it, opening a pipe by mistake would wait for its other end. */
-static int open_descriptor(const char *path, int flags) {
+static int open_descriptor(const char *path, int flags, mode_t rights) {
   int system_flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (flags & OS_OPEN_READONLY ? O_RDONLY : O_RDWR);
   if (flags & OS_OPEN_CREATE) system_flags |= O_CREAT;
   if (flags & OS_OPEN_EXCLUSIVE) system_flags |= O_EXCL;
   int descriptor;
-  do descriptor = open(path, system_flags, 0644);
+  do descriptor = open(path, system_flags, rights);
   while (descriptor < 0 && errno == EINTR);
   return descriptor;
 }
@@ -112,7 +112,7 @@ static int open_descriptor(const char *path, int flags) {
 Status posix_file_open(Os *os, const char *path, const char *name, int flags, OsFile **file) {
   *file = NULL;
   mutex_lock(&files_lock);
-  int descriptor = open_descriptor(path, flags);
+  int descriptor = open_descriptor(path, flags, 0644);
   Status status = descriptor < 0 ? posix_fail(errno, "open", name) : file_create(os, descriptor, name, flags, file);
   mutex_unlock(&files_lock);
   return status;
@@ -130,15 +130,46 @@ void posix_close(OsFile *file) {
   memory_release(f);
 }
 
-/* Who may not give files away keeps the copy: its rights are then for another owner, but never wider. */
-Status posix_copy_rights(OsFile *from, OsFile *to) {
-  struct stat rights;
-  if (fstat(posix(from)->descriptor, &rights) != 0) return posix_fail(errno, "look at", posix(from)->path);
-  int given = fchown(posix(to)->descriptor, rights.st_uid, rights.st_gid);
-  (void)given;
-  if (fchmod(posix(to)->descriptor, rights.st_mode & 07777) != 0)
-    return posix_fail(errno, "set the rights of", posix(to)->path);
-  return KVSTORE_OK;
+/* Before its rights are set it is its maker's alone, and stays so where the system refuses to set them: nobody is ever
+ * let in who is kept out of `of`. A group that could not be given would be another one: it gets what both the group and
+ * all others have there. */
+static void take_rights(int of, int made) {
+  struct stat from, now;
+  if (fstat(of, &from) != 0 || fstat(made, &now) != 0) return;
+  int ignored = now.st_gid == from.st_gid ? 0 : fchown(made, (uid_t)-1, from.st_gid);
+  ignored = now.st_uid == from.st_uid ? ignored : fchown(made, from.st_uid, (gid_t)-1);
+  if (fstat(made, &now) != 0) return;
+  mode_t mode = from.st_mode & 0777, both = (mode >> 3) & mode & 7;
+  if (now.st_gid != from.st_gid) mode = (mode & 0700) | both << 3 | both;
+  if (now.st_uid != from.st_uid) mode |= 0600; /* who made it writes there */
+  ignored = fchmod(made, mode);
+  (void)ignored;
+}
+
+/* The lock is held. *made: the file was not there before. */
+static int open_or_make(const char *path, int flags, bool *made) {
+  int descriptor = -1;
+  for (int round = 0; round < 10; round++) {
+    descriptor = open_descriptor(path, flags | OS_OPEN_EXCLUSIVE, 0600);
+    *made = descriptor >= 0;
+    if (*made || errno != EEXIST || flags & OS_OPEN_EXCLUSIVE) break;
+    descriptor = open_descriptor(path, flags & ~OS_OPEN_CREATE, 0);
+    if (descriptor >= 0 || errno != ENOENT) break; /* else it was unlinked in between */
+  }
+  return descriptor;
+}
+
+/* Rights are set on nothing but what was just made here: the path may lead to a file of somebody else's. */
+Status posix_open_beside(OsFile *of, const char *path, int flags, OsFile **file) {
+  if (!(flags & OS_OPEN_CREATE)) return posix_file_open(of->os, path, path, flags, file);
+  bool made = false;
+  *file = NULL;
+  mutex_lock(&files_lock);
+  int descriptor = open_or_make(path, flags, &made);
+  if (made) take_rights(posix(of)->descriptor, descriptor);
+  Status status = descriptor < 0 ? posix_fail(errno, "open", path) : file_create(of->os, descriptor, path, flags, file);
+  mutex_unlock(&files_lock);
+  return status;
 }
 
 /* The file itself is opened again through the descriptor: its path may name another file, or none, by now. */

@@ -41,7 +41,7 @@ Status posix_lock(OsFile *file, uint64_t offset, uint64_t length, OsLock kind);
 Status posix_lock_query(OsFile *file, uint64_t offset, uint64_t length, bool *held, uint64_t *first);
 Status posix_reopen(OsFile *file, int flags, OsFile **other);
 const char *posix_network(OsFile *file);
-Status posix_copy_rights(OsFile *from, OsFile *to);
+Status posix_open_beside(OsFile *of, const char *path, int flags, OsFile **file);
 
 /* The clocks and the generator, which memory files share. */
 int64_t posix_now_ms(Os *os);

@@ -497,7 +497,8 @@ KVSTORE_API int kvstore_checkpoint(KVStore *pKV, int mode, int *pnLog, int *pnCk
 KVSTORE_API int kvstore_incremental_vacuum(KVStore *pKV, int nPage);
 /* Copies everything that was committed before the call into a store of its own at `path`, which is then one file, whole
  * and closed: it is written beside the target (`path-backup`), synced and renamed over it, so that a crash leaves what
- * was there before, or the backup. Others read and write meanwhile. A backup of an encrypted store has its password.
+ * was there before, or the backup. Others read and write meanwhile. A backup of an encrypted store has its password,
+ * and every backup has the rights of the store's file.
  * KVSTORE_BUSY: inside the handle's own write transaction, when another handle's is not over by the end of the busy
  * timeout, or `path` is an open store. KVSTORE_ERROR: `path` is this very store, or a file that is no store.
  * KVSTORE_READONLY on a handle that only reads. */

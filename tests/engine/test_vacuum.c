@@ -369,6 +369,24 @@ TEST(backup, a_cancelled_one_leaves_what_was_there) {
   CHECK_OK(session_close(s));
 }
 
+TEST(backup, what_a_cut_off_one_left_gives_it_nothing) {
+  struct stat found;
+  Session *s = opened("store", 0);
+  put_range(s, 0, 100, 1, 1, EXPIRY_NEVER);
+  FILE *f = fopen(in_directory("copy-backup"), "wb");
+  CHECK(f && fputs("half a copy", f) >= 0 && fclose(f) == 0);
+  CHECK_INT(chmod(in_directory("copy-backup"), 0666), 0);
+  CHECK_INT(chmod(in_directory("store"), 0600), 0);
+  CHECK_OK(session_backup(s, in_directory("copy"), NULL, NULL));
+  CHECK(access(in_directory("copy-backup"), F_OK) != 0);
+  CHECK_INT(stat(in_directory("copy"), &found), 0);
+  CHECK_INT(found.st_mode & 0777, 0600);
+  CHECK_OK(session_close(s));
+  s = opened("copy", 0);
+  CHECK_INT(count_of(s), 100);
+  CHECK_OK(session_close(s));
+}
+
 TEST(backup, of_a_store_in_memory_is_a_file) {
   StoreOptions with = { .journal_mode = JOURNAL_WAL, .no_background = true, .log_bytes = 1 << 20 };
   Session *s = NULL;

@@ -105,9 +105,9 @@ static Status sync_and_die(OsFile *file) {
   return os_posix()->methods->sync(file);
 }
 
-static Status open_deadly(Os *os, const char *path, int flags, OsFile **file) {
-  (void)os;
-  TRY(os_open(os_posix(), path, flags, file));
+static Status open_beside_deadly(OsFile *of, const char *path, int flags, OsFile **file);
+
+static Status make_deadly(const char *path, OsFile **file) {
   if (strstr(path, "-shm")) return KVSTORE_OK;
   OsMethods *methods = strstr(path, "-wal") ? &deadly_log_methods : &deadly_file_methods;
   *methods = *(*file)->methods;
@@ -116,9 +116,21 @@ static Status open_deadly(Os *os, const char *path, int flags, OsFile **file) {
   } else {
     methods->read = read_and_die;
     methods->allocate = allocate_and_die;
+    methods->open_beside = open_beside_deadly;
   }
   (*file)->methods = methods;
   return KVSTORE_OK;
+}
+
+static Status open_beside_deadly(OsFile *of, const char *path, int flags, OsFile **file) {
+  TRY(os_posix()->methods->open_beside(of, path, flags, file));
+  return make_deadly(path, file);
+}
+
+static Status open_deadly(Os *os, const char *path, int flags, OsFile **file) {
+  (void)os;
+  TRY(os_open(os_posix(), path, flags, file));
+  return make_deadly(path, file);
 }
 
 static Session *opened_deadly(const char *path) {

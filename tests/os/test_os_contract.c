@@ -278,6 +278,60 @@ TEST(os, missing_rights_are_readonly) {
   CHECK_INT(WEXITSTATUS(ended), 0);
 }
 
+TEST(os, a_file_beside_another_has_its_rights) {
+  FOR_EVERY_OS(u) {
+    OsFile *f, *beside, *again;
+    OsStat of, its;
+    CHECK_OK(os_open(u->os, u->path[0], OS_OPEN_CREATE, &f));
+    CHECK_STATUS(os_open_beside(f, u->path[1], 0, &beside), KVSTORE_NOTFOUND);
+    CHECK(beside == NULL);
+    CHECK_OK(os_open_beside(f, u->path[1], OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, &beside));
+    CHECK_OK(os_stat_file(f, &of));
+    CHECK_OK(os_stat(u->os, u->path[1], &its));
+    CHECK_INT(its.rights, of.rights);
+    CHECK_STATUS(os_open_beside(f, u->path[1], OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, &again), KVSTORE_BUSY);
+    CHECK_OK(os_write(beside, 0, "abc", 3));
+    CHECK_OK(os_open_beside(f, u->path[1], OS_OPEN_CREATE, &again));
+    char bytes[3];
+    CHECK_OK(os_read_exactly(again, 0, bytes, 3));
+    CHECK_BYTES(bytes, "abc", 3);
+    os_close(again);
+    os_close(beside);
+    os_close(f);
+  }
+}
+
+static uint32_t rights_of(const char *path) {
+  OsStat stat;
+  CHECK_OK(os_stat(os_posix(), path, &stat));
+  return stat.rights;
+}
+
+TEST(os, rights_are_given_to_what_is_made_and_to_nothing_else) {
+  static const mode_t modes[] = { 0600, 0640, 0660, 0666, 0777 };
+  OsUnderTest u = os_set_up(KIND_POSIX);
+  FaultOs *fault;
+  OsFile *f, *beside;
+  CHECK_OK(fault_os_create(u.os, &fault));
+  umask(027);                                                        /* which says nothing here */
+  CHECK_OK(os_open(fault_os(fault), u.path[0], OS_OPEN_CREATE, &f)); /* the injector passes the call on */
+  for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+    CHECK_INT(chmod(u.path[0], modes[i]), 0);
+    CHECK_OK(os_open_beside(f, u.path[1], OS_OPEN_CREATE, &beside));
+    os_close(beside);
+    CHECK_INT(rights_of(u.path[1]), modes[i]);
+    CHECK_OK(os_unlink(u.os, u.path[1]));
+  }
+  CHECK_OK(os_open(u.os, u.path[1], OS_OPEN_CREATE, &beside)); /* somebody else's, or a link to it */
+  os_close(beside);
+  CHECK_INT(rights_of(u.path[1]), 0640);
+  CHECK_OK(os_open_beside(f, u.path[1], OS_OPEN_CREATE, &beside));
+  os_close(beside);
+  CHECK_INT(rights_of(u.path[1]), 0640);
+  os_close(f);
+  fault_os_destroy(fault);
+}
+
 /* /dev/full accepts a descriptor and refuses every byte. */
 TEST(os, no_space_is_full) {
   OsFile *f;

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TURNS_IN = 198, TURNS_OUT = 199, NOBODY = 65534 };
+enum { TURNS_IN = 198, TURNS_OUT = 199, NOBODY = 65534, MEMBER = 65533 };
 
 extern char **environ;
 static Role *roles;
@@ -51,6 +51,16 @@ __attribute__((constructor)) static void play_role(void) {
 
 /* ---- in the parent ---- */
 
+static bool live_as(uid_t user, gid_t group, size_t group_count, const gid_t *groups) {
+  return setgroups(group_count, groups) == 0 && setresgid(group, group, group) == 0 && setresuid(user, user, user) == 0;
+}
+
+static bool change_user(int flags) {
+  static const gid_t strangers[] = { STRANGERS_GROUP };
+  if (flags & CHILD_MEMBER) return live_as(MEMBER, MEMBER, 1, strangers);
+  return !(flags & CHILD_STRANGER) || geteuid() != 0 || live_as(NOBODY, STRANGERS_GROUP, 0, NULL);
+}
+
 static void become(const char *role, const char *path, int flags, int64_t number, int in, int out) {
   char text[32];
   snprintf(text, sizeof text, "%" PRId64, number);
@@ -59,9 +69,7 @@ static void become(const char *role, const char *path, int flags, int64_t number
   int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC); /* before the rights go */
   for (int fd = 3; fd < TURNS_IN; fd++)
     if (fd != self) close(fd);
-  if (flags & CHILD_STRANGER && geteuid() == 0 &&
-      (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY)))
-    _exit(97);
+  if (!change_user(flags)) _exit(97);
   setenv("COLONNADE_TEST_ROLE", role, 1);
   setenv("COLONNADE_TEST_PATH", path, 1);
   setenv("COLONNADE_TEST_NUMBER", text, 1);

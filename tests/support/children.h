@@ -43,8 +43,10 @@ typedef struct Child {
   int to, from; /* a byte to it is a turn; a byte from it says that the turn is done */
 } Child;
 
+enum { STRANGERS_GROUP = 65534 };
 enum {
   CHILD_STRANGER = 1, /* as another user, when this one is the superuser; else the caller has taken the rights away */
+  CHILD_MEMBER = 2,   /* as a third user, who is in the stranger's group too; needs the superuser */
 };
 Child child_start(const char *role, const char *path);
 Child child_start_with(const char *role, const char *path, int flags, int64_t number);

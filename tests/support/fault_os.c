@@ -68,6 +68,14 @@ static Status fault_open(Os *os, const char *path, int flags, OsFile **file) {
   return wrap(os, inner, file);
 }
 
+static Status fault_open_beside(OsFile *of, const char *path, int flags, OsFile **file) {
+  *file = NULL;
+  FAULT(of_file(of), FAULT_OPEN, flags & OS_OPEN_CREATE);
+  OsFile *inner;
+  TRY(os_open_beside(under(of), path, flags, &inner));
+  return wrap(of->os, inner, file);
+}
+
 static Status fault_stat(Os *os, const char *path, OsStat *out) {
   FAULT(of_os(os), FAULT_STAT, false);
   return os_stat(of_os(os)->under, path, out);
@@ -194,6 +202,7 @@ static const OsMethods methods = {
   .lock = fault_lock,
   .lock_query = fault_lock_query,
   .reopen = fault_reopen,
+  .open_beside = fault_open_beside,
 };
 
 Status fault_os_create(Os *below, FaultOs **out) {
