@@ -59,6 +59,7 @@
   X(runs_not_worth_packing, "row runs left plain: frames save too little")            \
   X(log_syncs, "fdatasync calls on the log")                                          \
   X(log_sync_waits_shared, "commits whose sync another waiter did")                   \
+  X(background_syncs, "syncs of what SYNC_BACKGROUND left")                           \
   X(log_self_checkpoints, "boundaries asked for by a full log or slab")               \
   X(flushes_into_level, "kv flushes of keys that no run had, as runs of the level")   \
   X(flushes, "deltas written as runs")                                                \
@@ -67,6 +68,8 @@
   X(extents_moved, "extents that a vacuum moved down")                                \
   X(backups, "backups that ended well")                                               \
   X(adopted_runs, "runs that a record adopted")                                       \
+  X(load_chunks, "sorted chunks that a bulk load wrote into runs")                    \
+  X(load_merges, "bulk loads whose runs were merged before they were adopted")        \
   X(resolved_keys, "delta rows whose locator was looked up")                          \
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")        \
   X(large_pages_asked, "blocks of memory for which large pages were asked")           \

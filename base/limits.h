@@ -6,8 +6,9 @@
 #define VALUE_BYTES_MAX     (10u << 20) /* the contract's default limit of a value */
 #define VALUE_BYTES_CEILING (1u << 30)  /* what the option may raise it to: lengths are u32 and a window is 1 GiB */
 #define FAMILY_NAME_MAX     255u        /* the contract's */
-#define FAMILIES_MAX        4096u       /* hidden ones included; the contract asks for at least 64 */
-#define COLUMNS_MAX         1024u       /* a row's null bits stay under 128 bytes */
+#define FAMILY_TTL_MAX_MS   (INT64_C(1) << 60) /* a default TTL: a time of day added to it stays in 63 bits */
+#define FAMILIES_MAX        4096u              /* hidden ones included; the contract asks for at least 64 */
+#define COLUMNS_MAX         1024u              /* a row's null bits stay under 128 bytes */
 #define COLUMN_NAME_MAX     255u
 #define KEY_COLUMNS_MAX     16u    /* an encoded key is 65,536 bytes at most anyway */
 #define FIXED_BYTES_MAX     4096u  /* the width of a fixed-bytes column: a slab of them stays under 256 MiB */

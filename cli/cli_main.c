@@ -27,7 +27,7 @@ const OptionSpec cli_global_options[] = {
   { "cf", "FAMILY", "the family of keys (default: the store's own)" },
   { "format", "text|aligned|json", "how answers are written (default: text: aligned on a terminal, else with tabs)" },
   { "timeout", "MS", "how long to wait while another program writes (default: 5000)" },
-  { "sync", "off|normal|full", "full: a write returns when it is on the disk (default: normal)" },
+  { "sync", "off|normal|full|background", "full: a write returns when it is on the disk (default: normal)" },
   { "journal", "wal|delete", "where the log lies while the store is open (default: wal)" },
   { "wal-limit", "N", "settle the log in the file after so many commits (default: when it asks for it)" },
   { "cache-size", "PAGES", "bound of the memory for blocks of the file, in pages (default: 2000)" },
@@ -333,7 +333,7 @@ static int read_globals(Cli *cli, const Arguments *arguments) {
   cli->read_only = arguments_has(arguments, "read-only");
   cli->aligned = format == 1;
   cli->json = format == 2;
-  cli->sync_level = sync; /* off, normal, full: in the order of KVSTORE_SYNC_* */
+  cli->sync_level = sync; /* in the order of KVSTORE_SYNC_* */
   cli->journal_mode = journal == 0 ? KVSTORE_JOURNAL_WAL : KVSTORE_JOURNAL_DELETE;
   cli->timeout_ms = (uint32_t)timeout;
   cli->wal_limit = (uint32_t)wal_limit;

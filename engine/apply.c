@@ -99,7 +99,7 @@ static Status era_freeze(const Era *from, const Family *family, uint64_t boundar
 
 /* A state whose last era is left for the caller to fill in. */
 static Status state_without_last(const FamilyState *from, uint32_t era_count, FamilyState **out) {
-  FamilyState *s = family_state_create(from->family, era_count);
+  FamilyState *s = family_state_create(from->family, era_count, from->traits, from->traits_count);
   if (!s) return status_nomem();
   for (uint32_t i = 0; i + 1 < era_count; i++) {
     if (era_copy(&from->eras[i], &s->eras[i]) == KVSTORE_OK) continue;
@@ -139,17 +139,19 @@ Status apply_boundary(Store *store) {
 
 /* ---- families ---- */
 
-void family_payload_write(const Family *family, Buffer *out) {
+void family_payload_write(const Family *family, const char *name, const FamilyOptions *options, Buffer *out) {
+  bool has_options = !family_options_are_default(options);
   buffer_u8(out, (uint8_t)family->kind);
-  buffer_u8(out, (uint8_t)family->flags);
+  buffer_u8(out, (uint8_t)(family->flags | (has_options ? FAMILY_HAS_OPTIONS : 0)));
   buffer_u32(out, family->next_column_id);
-  buffer_bytes(out, family->name, strlen(family->name));
+  buffer_bytes(out, name, strlen(name));
   if (family->kind == FAMILY_TABLE) schema_write(&family->schema, out);
+  if (has_options) family_options_encode(options, out);
 }
 
 static Status bad_payload(void) { return status_fail(KVSTORE_CORRUPT, "the log holds a family that cannot be"); }
 
-Status family_payload_read(uint32_t id, Bytes payload, Family **out) {
+Status family_payload_read(uint32_t id, uint64_t since, Bytes payload, Family **out, FamilyTraits **traits) {
   Family *f = memory_allocate_zeroed(sizeof *f);
   if (!f) return status_nomem();
   atomic_init(&f->references, 1);
@@ -161,19 +163,18 @@ Status family_payload_read(uint32_t id, Bytes payload, Family **out) {
   mutex_init(&f->count.lock);
   Bytes name = reader_bytes(&in);
   Status status = KVSTORE_OK;
+  FamilyOptions options = { 0 };
+  bool has_options = f->flags & FAMILY_HAS_OPTIONS;
+  f->flags &= ~(uint32_t)FAMILY_HAS_OPTIONS;
   if (in.failed || !name.length || name.length > FAMILY_NAME_MAX || memchr(name.data, 0, name.length) ||
-      (f->kind != FAMILY_KV && f->kind != FAMILY_TABLE))
+      (f->kind != FAMILY_KV && (f->kind != FAMILY_TABLE || has_options)))
     status = bad_payload();
   if (status == KVSTORE_OK && f->kind == FAMILY_TABLE) status = schema_read(&in, &f->schema);
+  if (status == KVSTORE_OK && has_options && !family_options_decode(&in, &options)) status = bad_payload();
   if (status == KVSTORE_OK && reader_left(&in)) status = bad_payload();
   if (status == KVSTORE_OK) {
-    f->name = memory_allocate(name.length + 1);
-    if (f->name) {
-      memcpy(f->name, name.data, name.length);
-      f->name[name.length] = 0;
-    } else {
-      status = status_nomem();
-    }
+    *traits = family_traits_create((const char *)name.data, name.length, &options, since);
+    if (!*traits) status = status_nomem();
   }
   if (status != KVSTORE_OK) {
     family_release(f);
@@ -198,7 +199,7 @@ static Status era_begin(const Family *family, uint64_t since, Era *era) {
   return status_nomem();
 }
 
-static Status publish_with(Store *store, FamilyState *state) {
+Status publish_with(Store *store, FamilyState *state) {
   Version *next = version_copy(atomic_load_explicit(&store->current, memory_order_relaxed), 1);
   if (!next) {
     family_state_release(state);
@@ -214,9 +215,11 @@ Status apply_family_create(Store *store, uint32_t id, Bytes payload, uint64_t se
   if (version_family(current, id) || current->family_count >= FAMILIES_MAX)
     return status_fail(KVSTORE_CORRUPT, "the log makes family %u twice, or too many of them", id);
   Family *family;
-  TRY(family_payload_read(id, payload, &family));
-  FamilyState *state = family_state_create(family, 1);
+  FamilyTraits *traits;
+  TRY(family_payload_read(id, sequence, payload, &family, &traits));
+  FamilyState *state = family_state_create(family, 1, &traits, 1);
   family_release(family);
+  family_traits_release(traits);
   if (!state) return status_nomem();
   Status status = era_begin(state->family, sequence, &state->eras[0]);
   if (status != KVSTORE_OK) {
@@ -245,13 +248,15 @@ Status apply_family_end(Store *store, uint32_t id, bool drop, uint64_t sequence)
   return publish_with(store, to);
 }
 
-/* A state without its eras and adopted runs from `sequence` on; *out is NULL when nothing is left of it. */
+/* A state without its eras, traits and adopted runs from `sequence` on; *out is NULL when nothing is left of it. */
 static Status state_before(const FamilyState *from, uint64_t sequence, FamilyState **out) {
   uint32_t count = from->era_count;
   while (count && from->eras[count - 1].since >= sequence) count--;
   *out = NULL;
   if (!count) return KVSTORE_OK;
-  FamilyState *s = family_state_create(from->family, count);
+  uint32_t traits = from->traits_count;
+  while (traits > 1 && from->traits[traits - 1]->since >= sequence) traits--;
+  FamilyState *s = family_state_create(from->family, count, from->traits, traits);
   if (!s) return status_nomem();
   for (uint32_t i = 0; i < count; i++) {
     Status status = era_copy(&from->eras[i], &s->eras[i]);
@@ -580,8 +585,7 @@ Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) 
   if (status == KVSTORE_OK) {
     if (next_row_id > atomic_load_explicit(&family->next_row_id, memory_order_relaxed))
       atomic_store_explicit(&family->next_row_id, next_row_id, memory_order_relaxed);
-    uint32_t number = atomic_load_explicit(&store->next_run_number, memory_order_relaxed);
-    if (entry.number >= number) atomic_store_explicit(&store->next_run_number, entry.number + 1, memory_order_relaxed);
+    shared_raise(&store->page->next_run, (uint64_t)entry.number + 1);
     uint64_t next_extent = 0;
     for (uint32_t i = 0; i < entry.extent_count; i++)
       if (entry.extents[i].id >= next_extent) next_extent = entry.extents[i].id + 1;

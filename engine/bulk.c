@@ -221,6 +221,20 @@ Status bulk_rows(Session *session, FamilyState *state, Era *era, const PreparedR
   return status;
 }
 
+Status bulk_adopt(Store *store, FamilyState *state, Era *era, const RunList *runs, const Bytes *keys,
+                  size_t key_count) {
+  Replaced replaced;
+  Status status = replaced_start(&replaced, era);
+  if (status == KVSTORE_OK && key_count) {
+    replaced.keys = memory_copy(keys, key_count * sizeof *keys);
+    replaced.key_count = key_count;
+    if (!replaced.keys) status = status_nomem();
+  }
+  if (status == KVSTORE_OK) status = adopt_runs(store, state, runs, &replaced, &store->transaction.record);
+  replaced_release(&replaced);
+  return status;
+}
+
 /* ---- transactions that outgrow the log ---- */
 
 /* The transaction's own rows of a kv delta, as they are now, die with the run that takes them over; so do its

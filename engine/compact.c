@@ -206,7 +206,7 @@ static Status draft_with(Compaction *c, const FamilyState *state) {
       TRY(run_entry_copy(&from->families[i].runs[r], &c->draft->arena, &to->runs[r]));
     to->run_count = from->families[i].run_count;
   }
-  c->draft->next_run_number = atomic_load_explicit(&c->store->next_run_number, memory_order_relaxed);
+  c->draft->next_run_number = (uint32_t)shared_load(&c->store->page->next_run);
   CRASH_POINT(compaction_before_publish);
   return generation_publish(c->store, c->draft, c->job);
 }

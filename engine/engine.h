@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "columnar/scan.h"
 #include "crypto/sealing.h"
+#include "engine/manifest.h"
 #include "os/os.h"
 #include "rowstore/merge.h"
 
@@ -27,9 +28,10 @@ typedef struct Store Store;
 typedef struct Session Session;
 
 enum { JOURNAL_DELETE = 0, JOURNAL_WAL = 1 };
-enum { SYNC_OFF = 0, SYNC_NORMAL = 1, SYNC_FULL = 2 };
+enum { SYNC_OFF = 0, SYNC_NORMAL = 1, SYNC_FULL = 2, SYNC_BACKGROUND = 3 };
 /* EVERY_RUN: what a flush writes too, not the bottom level alone: slow, for tests. */
 enum { COMPRESSION_NONE = 0, COMPRESSION_AUTO = 1, COMPRESSION_ZSTD = 2, COMPRESSION_EVERY_RUN = 3 };
+enum { SYNC_INTERVAL_DEFAULT_MS = 100 };
 enum { FAMILY_KV = 1, FAMILY_TABLE = 2 };
 enum { FAMILY_DEFAULT_ID = 1 };
 enum { CHECKPOINT_PASSIVE = 0, CHECKPOINT_FULL = 1, CHECKPOINT_RESTART = 2, CHECKPOINT_TRUNCATE = 3 };
@@ -45,12 +47,13 @@ typedef struct StoreOptions {
   bool no_background; /* no thread of the store's own: session_maintain does the work, and commits that need room */
   bool no_map;        /* read through the block cache instead of mapping */
   int compression;    /* COMPRESSION_* of the bottom level of kv families, from the next merge on */
-  uint64_t cache_bytes; /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
-  uint64_t grace_ms;    /* how long an expired row stays before background work reclaims it; 0: a day */
-  bool create_only;     /* fail with KVSTORE_BUSY when the file is there */
-  bool network_allowed; /* open a file on a network file system all the same */
-  Bytes password;       /* data NULL: none. Borrowed for the call that opens */
-  KeyCost key_cost;     /* of passwords that this session sets */
+  uint64_t cache_bytes;      /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
+  uint64_t grace_ms;         /* how long an expired row stays before background work reclaims it; 0: a day */
+  bool create_only;          /* fail with KVSTORE_BUSY when the file is there */
+  bool network_allowed;      /* open a file on a network file system all the same */
+  uint32_t sync_interval_ms; /* how soon a commit of SYNC_BACKGROUND is synced; 0: SYNC_INTERVAL_DEFAULT_MS */
+  Bytes password;            /* data NULL: none. Borrowed for the call that opens */
+  KeyCost key_cost;          /* of passwords that this session sets */
 } StoreOptions;
 
 /* Opens the store at `path` (NULL: in memory), makes it when missing (and not read_only), recovers it when its last
@@ -109,6 +112,15 @@ typedef struct FamilyInfo {
 /* `schema` for tables (copied; column ids are assigned here), NULL for kv. KVSTORE_CONSTRAINT when the name is taken,
  * KVSTORE_SCHEMA for a bad schema, KVSTORE_ERROR for a bad name. Inside a transaction it is part of it. */
 Status family_create(Session *session, const char *name, int kind, const Schema *schema, uint32_t *id) MUST_CHECK;
+/* The same with options, of a kv family; KVSTORE_ERROR when they cannot be. */
+Status family_create_with(Session *session, const char *name, int kind, const Schema *schema,
+                          const FamilyOptions *options, uint32_t *id) MUST_CHECK;
+/* Another name: KVSTORE_CONSTRAINT when it is taken, KVSTORE_ERROR for a bad one, or the default family. O(1); inside a
+ * transaction it is part of it. */
+Status family_rename(Session *session, uint32_t id, const char *name) MUST_CHECK;
+/* Of a kv family (else KVSTORE_SCHEMA), in the same way. */
+Status family_set_options(Session *session, uint32_t id, const FamilyOptions *options) MUST_CHECK;
+Status family_get_options(Session *session, uint32_t id, FamilyOptions *out) MUST_CHECK;
 Status family_find(Session *session, const char *name, FamilyInfo *out) MUST_CHECK; /* KVSTORE_NOTFOUND */
 Status family_info(Session *session, uint32_t id, FamilyInfo *out) MUST_CHECK;
 /* All but hidden ones, in name order; an array for memory_release. */
@@ -126,6 +138,8 @@ typedef struct KvValue {
 } KvValue;
 
 enum { KV_PUT_ALWAYS = 0, KV_PUT_IF_ABSENT = 1 };
+/* As an expiry of rows that are written: the family's default TTL, from now on. */
+#define EXPIRY_DEFAULT INT64_MIN
 /* KVSTORE_ERROR for a key of 0 or more than 65,536 bytes or a value over the limit. *inserted (may be NULL) with
  * IF_ABSENT. */
 Status kv_put(Session *session, uint32_t family, Bytes key, Bytes value, int64_t expiry, int mode,
@@ -269,7 +283,8 @@ typedef bool (*BackupProgress)(void *context, uint64_t done, uint64_t total);
  * transaction, when another one is not over by the end of the busy timeout, and when `path` is an open store;
  * KVSTORE_ERROR when it is this store, or a file that is none; what was at `path` is then untouched. */
 Status session_backup(Session *session, const char *path, BackupProgress progress, void *context) MUST_CHECK;
-/* Does what background work there is: flushes what is frozen, compacts what is due, resolves. */
+/* Does what background work there is: syncs what SYNC_BACKGROUND has left, flushes what is frozen, compacts what is
+ * due, resolves. */
 Status session_maintain(Session *session) MUST_CHECK;
 /* Verifies everything that can be: superblocks, manifest, every unit, every structure. *why (memory_release) on
  * KVSTORE_CORRUPT. */

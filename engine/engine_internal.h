@@ -45,13 +45,12 @@ typedef struct FamilyCount {
   _Atomic uint32_t wanted; /* by how many flushes to come */
 } FamilyCount;
 
-/* What a family is, for ever: its name and schema. Shared by all versions. */
+/* What a family is, for ever: its kind and schema. Shared by all versions. */
 typedef struct Family {
   _Atomic uint32_t references;
   uint32_t id;
-  uint32_t kind;  /* FAMILY_KV or FAMILY_TABLE */
-  uint32_t flags; /* FAMILY_HIDDEN */
-  char *name;
+  uint32_t kind;                /* FAMILY_KV or FAMILY_TABLE */
+  uint32_t flags;               /* FAMILY_HIDDEN */
   Schema schema;                /* tables */
   _Atomic uint64_t next_row_id; /* changed by the writer alone */
   /* What it was at the last boundary: what a flush writes. One of a later boundary does no harm there. */
@@ -59,6 +58,14 @@ typedef struct Family {
   uint32_t next_column_id;
   FamilyCount count; /* kv */
 } Family;
+
+/* What a family is called and how it behaves, from a sequence on until the next ones; they never change. */
+typedef struct FamilyTraits {
+  _Atomic uint32_t references;
+  uint64_t since;
+  FamilyOptions options;
+  char name[]; /* ends with a 0 */
+} FamilyTraits;
 
 /* One delta. Its boundary is set when it is frozen. */
 typedef struct DeltaHandle {
@@ -144,6 +151,8 @@ typedef struct FamilyState {
   Family *family;
   uint32_t era_count; /* at least 1, ascending `since` */
   Era *eras;
+  uint32_t traits_count; /* the same */
+  FamilyTraits **traits;
 } FamilyState;
 
 typedef struct Version {
@@ -188,6 +197,8 @@ typedef struct Transaction {
   _Atomic uint64_t ended;
   bool autocommit;
   bool failed;           /* an operation could not be undone alone: commit must roll back */
+  bool durable;          /* its commit is synced, whatever the session's level */
+  bool boundary_wanted;  /* a boundary follows its commit */
   _Atomic uint64_t seen; /* the last sequence of it that its own session sees */
   uint64_t first_sequence, next_sequence;
   Buffer record;        /* room for the header, then operations */
@@ -296,12 +307,21 @@ struct Store {
   bool worker_started, worker_stop, work_pending;
   uint64_t work_rounds;
   Status work_status; /* of the last round */
-  _Atomic uint32_t next_run_number;
+
+  uint64_t sync_interval_ns;
+  _Atomic uint64_t commits_unsynced; /* of SYNC_BACKGROUND, since the last sync began */
+  Condition sync_wanted;             /* with work_lock */
+  Thread syncer;
+  bool syncer_started, syncer_stop;
 };
 
 /* A forked child has a copy of the parent's store, whose descriptors are closed: nothing of it is touched any more,
  * since its locks may be those of threads that are not here (PROC-6). */
 static inline bool store_is_inherited(const Store *store) { return UNLIKELY(store->forks != process_forks()); }
+/* Of the current version, which this call does not hold: for who holds the apply lock, or opens the store. */
+static inline const Manifest *store_manifest(const Store *store) {
+  return atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
+}
 
 /* What became of a transaction, for the iterators made inside it. */
 typedef struct TransactionFate {
@@ -319,6 +339,7 @@ struct Session {
   bool frozen;                  /* reads alone, for ever at its snapshot; `fate`: of the transaction it was made in */
   VersionHold snapshot;         /* while reading */
   uint64_t snapshot_sequence;
+  struct KvLoader *loaders; /* bulk loads that have not ended */
 };
 
 /* A call's pin: a version and what it may see of it. */
@@ -344,14 +365,17 @@ DeadCache *dead_cache_create(uint32_t run_count, uint32_t delta_count);
 void dead_cache_release(DeadCache *c);
 FamilyState *family_state_retain(FamilyState *s);
 void family_state_release(FamilyState *s);
-/* A state with one era of `delta_count` and `run_count` empty layers, for the caller to fill in. */
-FamilyState *family_state_create(Family *family, uint32_t era_count);
+/* A state of so many empty eras, for the caller to fill in, with these traits. */
+FamilyState *family_state_create(Family *family, uint32_t era_count, FamilyTraits *const *traits,
+                                 uint32_t traits_count);
 Status era_allocate(Era *era, uint32_t delta_count, uint32_t run_count) MUST_CHECK;
 /* A copy of an era that shares all layers (and caches, when `same_runs_and_deltas`). */
 Status era_copy(const Era *from, Era *to) MUST_CHECK;
 void era_release(Era *era);
 /* Builds what is derived from a kv era's runs, after they were filled in. */
 Status era_finish(Era *era) MUST_CHECK;
+/* The traits that a snapshot sees. */
+const FamilyTraits *family_state_traits(const FamilyState *state, uint64_t sequence);
 /* The era that a snapshot sees, or NULL when the family does not exist there. */
 Era *family_state_era(const FamilyState *state, uint64_t sequence);
 FamilyState *version_family(const Version *v, uint32_t id);
@@ -473,6 +497,8 @@ Status log_follow(Store *store) MUST_CHECK;
 void log_detach(Store *store);
 /* Is the log that this process has open the page's? */
 bool log_is_current(Store *store);
+/* The log's file, in store->log_file; `flags` as os_open takes them. */
+Status log_file_open(Store *store, int flags) MUST_CHECK;
 /* Makes the log and names it in both superblocks, at the first write of a store's life (LOG-1). */
 Status log_create(Store *store) MUST_CHECK;
 /* Replays the log from the manifest's point. */
@@ -504,9 +530,21 @@ Status apply_adopt(Store *store, uint32_t family, Bytes payload, uint64_t sequen
 Status era_renew_adopted(Era *era, bool flushed) MUST_CHECK;
 /* Takes back every change of shape from `sequence` on. */
 Status apply_forget(Store *store, uint64_t sequence) MUST_CHECK;
+/* From `sequence` on the family has the traits of the payload. */
+Status apply_family_change(Store *store, uint32_t id, Bytes payload, uint64_t sequence) MUST_CHECK;
+/* Puts a state in the place of the family's former one, in a version that becomes current. Takes the reference. */
+Status publish_with(Store *store, FamilyState *state) MUST_CHECK;
 /* The payloads of the opaque operations (docs/format.md). */
-void family_payload_write(const Family *family, Buffer *out);
-Status family_payload_read(uint32_t id, Bytes payload, Family **out) MUST_CHECK;
+void family_payload_write(const Family *family, const char *name, const FamilyOptions *options, Buffer *out);
+Status family_payload_read(uint32_t id, uint64_t since, Bytes payload, Family **out, FamilyTraits **traits) MUST_CHECK;
+
+/* ---- family_traits.c ---- */
+/* Copies; NULL when out of memory. */
+FamilyTraits *family_traits_create(const char *name, size_t name_length, const FamilyOptions *options, uint64_t since);
+FamilyTraits *family_traits_retain(FamilyTraits *t);
+void family_traits_release(FamilyTraits *t); /* NULL is allowed */
+/* What an expiry of EXPIRY_DEFAULT means in a family at a sequence; others are themselves. */
+int64_t family_expiry(Store *store, const FamilyState *state, uint64_t sequence, int64_t expiry);
 
 /* What an adopted run replaces: in other runs by position, in deltas by key. */
 typedef struct AdoptPayload {
@@ -564,6 +602,15 @@ void family_count_adopted_run(Family *family, uint64_t sequence);
 /* For the manifest of a flush: the family's keys at the boundary, or KEYS_UNKNOWN when nobody asks for them, or it
  * would take a walk. */
 Status family_count_at_boundary(Store *store, Family *family, uint64_t boundary, uint64_t *keys) MUST_CHECK;
+/* ---- sync_timer.c ---- */
+/* A commit of SYNC_BACKGROUND is in the log: it will be synced within the interval. No lock held. */
+void sync_timer_start(Store *store);
+/* Syncs what such commits have left. A failure is a flag in the page, as of every sync. */
+Status sync_timer_fire(Store *store) MUST_CHECK;
+/* Ends the thread, and syncs what it has not. */
+Status sync_timer_stop(Store *store) MUST_CHECK;
+
+/* ---- kv.c, bulk.c ---- */
 Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry,
                     bool tombstone) MUST_CHECK;
 /* When the open transaction's record has grown too large for the log: its rows become adopted runs (LOG-8). */
@@ -612,6 +659,10 @@ bool store_has_frozen(Store *store);
 uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint32_t capacity);
 /* Does it read rows that may still be rolled back: its own, or those of the snapshot that it stands at? */
 bool session_sees_uncommitted(const Session *session);
+/* The family that a snapshot finds under a name, or NULL. */
+FamilyState *family_named(const ReadPin *pin, const char *name);
+/* KVSTORE_ERROR for a name that a family cannot have. */
+Status family_check_name(const char *name) MUST_CHECK;
 Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kind, FamilyState **state,
                       Era **era) MUST_CHECK;
 int64_t store_clock(Store *store);

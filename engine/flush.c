@@ -263,14 +263,17 @@ static Status flush_table(Flush *f, const Family *family, Era *era, RunList *lis
 
 /* ---- the manifest ---- */
 
-Status manifest_family_of(const Family *family, Arena *arena, FamilyEntry *out) {
+Status manifest_family_of(const FamilyState *state, uint64_t boundary, Arena *arena, FamilyEntry *out) {
+  const Family *family = state->family;
+  const FamilyTraits *traits = family_state_traits(state, boundary);
   *out = (FamilyEntry){ 0 };
   out->id = family->id;
   out->kind = family->kind;
   out->flags = family->flags;
   out->next_row_id = atomic_load_explicit(&family->boundary_row_id, memory_order_relaxed);
   out->next_column_id = family->next_column_id;
-  out->name = arena_copy_string(arena, family->name, strlen(family->name));
+  out->options = traits->options;
+  out->name = arena_copy_string(arena, traits->name, strlen(traits->name));
   if (!out->name) return status_nomem();
   return family->schema.column_count ? schema_copy(&family->schema, &out->schema) : KVSTORE_OK;
 }
@@ -282,7 +285,7 @@ static Status flush_family(Flush *f, const FamilyState *state) {
   Status status =
     state->family->kind == FAMILY_KV ? flush_kv(f, era, &list) : flush_table(f, state->family, era, &list);
   FamilyEntry *entry = &f->draft->families[f->draft->family_count];
-  if (status == KVSTORE_OK) status = manifest_family_of(state->family, &f->draft->arena, entry);
+  if (status == KVSTORE_OK) status = manifest_family_of(state, f->boundary, &f->draft->arena, entry);
   if (status == KVSTORE_OK && state->family->kind == FAMILY_KV)
     status = family_count_at_boundary(f->store, state->family, f->boundary, &entry->keys);
   if (status == KVSTORE_OK) {
@@ -302,7 +305,7 @@ static Status flush_version(Flush *f) {
   if (!f->draft->families) return status_nomem();
   for (uint32_t i = 0; i < count; i++) TRY(flush_family(f, f->version->families[i]));
   CRASH_POINT(flush_before_sync);
-  f->draft->next_run_number = atomic_load_explicit(&f->store->next_run_number, memory_order_relaxed);
+  f->draft->next_run_number = (uint32_t)shared_load(&f->store->page->next_run);
   return generation_publish(f->store, f->draft, f->job);
 }
 

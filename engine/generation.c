@@ -241,9 +241,8 @@ static Status family_of_entry(const FamilyEntry *entry, Family **out) {
   mutex_init(&f->count.lock);
   atomic_init(&f->boundary_row_id, entry->next_row_id);
   atomic_init(&f->next_row_id, entry->next_row_id);
-  f->name = memory_copy_string(entry->name);
-  Status status = f->name ? KVSTORE_OK : status_nomem();
-  if (status == KVSTORE_OK && entry->schema.column_count) status = schema_copy(&entry->schema, &f->schema);
+  Status status = KVSTORE_OK;
+  if (entry->schema.column_count) status = schema_copy(&entry->schema, &f->schema);
   if (status == KVSTORE_OK)
     *out = f;
   else
@@ -266,12 +265,41 @@ static uint32_t count_later(const FamilyState *known, uint64_t boundary) {
   return count;
 }
 
+/* The traits of the manifest, and those that the family got after its boundary. */
+static Status traits_of_entry(const FamilyEntry *entry, const FamilyState *known, uint64_t boundary,
+                              FamilyTraits ***out, uint32_t *count) {
+  uint32_t later = known ? known->traits_count : 0, first = 0;
+  while (first < later && known->traits[first]->since <= boundary) first++;
+  FamilyTraits **all = memory_allocate((later - first + 1) * sizeof(FamilyTraits *));
+  if (!all) return status_nomem();
+  all[0] = first ? family_traits_retain(known->traits[first - 1])
+                 : family_traits_create(entry->name, strlen(entry->name), &entry->options, 0);
+  if (!all[0]) {
+    memory_release(all);
+    return status_nomem();
+  }
+  *count = 1;
+  for (; first < later; first++) all[(*count)++] = family_traits_retain(known->traits[first]);
+  *out = all;
+  return KVSTORE_OK;
+}
+
+static void traits_release(FamilyTraits **traits, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) family_traits_release(traits[i]);
+  memory_release(traits);
+}
+
 static Status state_of_entry(Store *store, const Manifest *m, const FamilyEntry *entry, FamilyState *known,
                              FamilyState **out) {
   uint64_t boundary = m->replay.sequence - 1;
   Family *family = known ? family_retain(known->family) : NULL;
   if (!family) TRY(family_of_entry(entry, &family));
-  FamilyState *state = family_state_create(family, 1 + count_later(known, boundary));
+  FamilyTraits **traits = NULL;
+  uint32_t traits_count = 0;
+  FamilyState *state = NULL;
+  if (traits_of_entry(entry, known, boundary, &traits, &traits_count) == KVSTORE_OK)
+    state = family_state_create(family, 1 + count_later(known, boundary), traits, traits_count);
+  traits_release(traits, traits_count);
   Status status = state ? base_era(store, entry, family, known, boundary, &state->eras[0]) : status_nomem();
   if (status == KVSTORE_OK) status = later_eras(known, boundary, state, 1);
   if (status == KVSTORE_OK && family->kind == FAMILY_KV) family_count_adopt(family, m, &state->eras[0], entry->keys);
@@ -293,7 +321,7 @@ static Status state_without_entry(FamilyState *known, uint64_t boundary, FamilyS
     *out = family_state_retain(known);
     return KVSTORE_OK;
   }
-  FamilyState *state = family_state_create(known->family, later);
+  FamilyState *state = family_state_create(known->family, later, known->traits, known->traits_count);
   if (!state) return status_nomem();
   Status status = later_eras(known, boundary, state, 0);
   if (status != KVSTORE_OK) {
@@ -328,8 +356,7 @@ static Status adopt(Store *store, Manifest *manifest, const Version *current) {
     return status;
   }
   if (store->next_family_id < manifest->next_family_id) store->next_family_id = manifest->next_family_id;
-  if (atomic_load_explicit(&store->next_run_number, memory_order_relaxed) < manifest->next_run_number)
-    atomic_store_explicit(&store->next_run_number, manifest->next_run_number, memory_order_relaxed);
+  shared_raise(&store->page->next_run, manifest->next_run_number);
   version_publish(store, next);
   return KVSTORE_OK;
 }

@@ -166,6 +166,7 @@ Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, B
   Transaction *t = &store->transaction;
   uint64_t sequence = t->next_sequence, hash = hash_key(key.data, key.length);
   kv_delta_prefetch(era->deltas[0].delta->kv, hash); /* it arrives while the record is built */
+  expiry = family_expiry(store, state, sequence, expiry);
   if (tombstone)
     record_append_delete(&t->record, state->family->id, key);
   else

@@ -23,7 +23,6 @@ void family_release(Family *f) {
   if (!f || !last_reference(&f->references)) return;
   mutex_destroy(&f->count.lock);
   schema_release(&f->schema);
-  memory_release(f->name);
   memory_release(f);
 }
 
@@ -234,14 +233,20 @@ void era_release(Era *era) {
 
 /* ---- family states ---- */
 
-FamilyState *family_state_create(Family *family, uint32_t era_count) {
+FamilyState *family_state_create(Family *family, uint32_t era_count, FamilyTraits *const *traits,
+                                 uint32_t traits_count) {
   FamilyState *s = memory_allocate_zeroed(sizeof *s);
   if (!s) return NULL;
   s->eras = memory_allocate_zeroed(memory_array_size(era_count, sizeof *s->eras));
-  if (!s->eras) {
+  s->traits = memory_copy(traits, traits_count * sizeof(FamilyTraits *));
+  if (!s->eras || !s->traits) {
+    memory_release(s->eras);
+    memory_release(s->traits);
     memory_release(s);
     return NULL;
   }
+  for (uint32_t i = 0; i < traits_count; i++) family_traits_retain(s->traits[i]);
+  s->traits_count = traits_count;
   atomic_init(&s->references, 1);
   s->family = family_retain(family);
   s->era_count = era_count;
@@ -257,8 +262,16 @@ void family_state_release(FamilyState *s) {
   if (!s || !last_reference(&s->references)) return;
   for (uint32_t i = 0; i < s->era_count; i++) era_release(&s->eras[i]);
   memory_release(s->eras);
+  for (uint32_t i = 0; i < s->traits_count; i++) family_traits_release(s->traits[i]);
+  memory_release(s->traits);
   family_release(s->family);
   memory_release(s);
+}
+
+const FamilyTraits *family_state_traits(const FamilyState *state, uint64_t sequence) {
+  uint32_t i = state->traits_count - 1;
+  while (i > 0 && state->traits[i]->since > sequence) i--;
+  return state->traits[i];
 }
 
 Era *family_state_era(const FamilyState *state, uint64_t sequence) {

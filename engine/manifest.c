@@ -62,16 +62,31 @@ void run_entry_encode(const RunEntry *run, Buffer *out) {
   }
 }
 
+bool family_options_are_default(const FamilyOptions *o) { return !o->default_ttl_ms; }
+
+bool family_options_are_valid(const FamilyOptions *o) {
+  return o->default_ttl_ms >= 0 && o->default_ttl_ms <= FAMILY_TTL_MAX_MS;
+}
+
+void family_options_encode(const FamilyOptions *o, Buffer *out) { buffer_u64(out, (uint64_t)o->default_ttl_ms); }
+
+bool family_options_decode(Reader *in, FamilyOptions *o) {
+  o->default_ttl_ms = (int64_t)reader_u64(in);
+  return !in->failed && family_options_are_valid(o) && !family_options_are_default(o);
+}
+
 static void encode_family(const FamilyEntry *family, Buffer *out) {
+  bool has_options = !family_options_are_default(&family->options);
   buffer_u32(out, family->id);
   buffer_u32(out, family->kind);
-  buffer_u32(out, family->flags);
+  buffer_u32(out, family->flags | (has_options ? FAMILY_HAS_OPTIONS : 0));
   buffer_u32(out, family->next_column_id);
   buffer_u64(out, family->next_row_id);
   buffer_u64(out, family->keys);
   buffer_bytes(out, family->name, strlen(family->name));
   buffer_u8(out, family->schema.column_count > 0);
   if (family->schema.column_count > 0) schema_write(&family->schema, out);
+  if (has_options) family_options_encode(&family->options, out);
   buffer_u32(out, family->run_count);
   for (uint32_t i = 0; i < family->run_count; i++) run_entry_encode(&family->runs[i], out);
 }
@@ -167,6 +182,10 @@ static Status decode_family(Reader *in, Arena *arena, uint64_t file_size, Family
   family->name = arena_copy_string(arena, (const char *)name.data, name.length);
   if (!family->name) return status_nomem();
   if (has_schema) TRY(schema_read(in, &family->schema));
+  bool has_options = family->flags & FAMILY_HAS_OPTIONS;
+  family->flags &= ~(uint32_t)FAMILY_HAS_OPTIONS;
+  if (has_options && (has_schema || !family_options_decode(in, &family->options)))
+    return nonsense("a family's options cannot be");
   family->run_count = reader_u32(in);
   if (in->failed || family->run_count > reader_left(in) / EXTENT_FIELD_BYTES) return nonsense("a family is cut short");
   family->runs = arena_allocate_zeroed(arena, memory_array_size(family->run_count, sizeof *family->runs));

@@ -50,11 +50,17 @@ typedef struct RunEntry {
   RunDeletes *deletes; /* oldest first */
 } RunEntry;
 
+/* How a kv family behaves; zeros are the defaults. On disk: docs/format.md. */
+typedef struct FamilyOptions {
+  int64_t default_ttl_ms; /* of rows put without an expiry; 0: none */
+} FamilyOptions;
+
 typedef struct FamilyEntry {
   uint32_t id;
   uint32_t kind;  /* FAMILY_* */
   uint32_t flags; /* FAMILY_HIDDEN */
   char *name;
+  FamilyOptions options;
   Schema schema; /* tables; zero for kv */
   uint64_t next_row_id;
   uint64_t keys; /* kv: at the manifest's boundary, expired ones included; or KEYS_UNKNOWN */
@@ -63,7 +69,7 @@ typedef struct FamilyEntry {
   RunEntry *runs; /* newest first; kv level 1 last, in key order */
 } FamilyEntry;
 
-enum { FAMILY_HIDDEN = 1 };
+enum { FAMILY_HIDDEN = 1, FAMILY_HAS_OPTIONS = 2 }; /* the second on disk alone: options follow */
 #define KEYS_UNKNOWN UINT64_MAX
 
 /* An extent that no generation from `death` on names: free when no pin lies in [birth, death) (FILE-7). */
@@ -102,6 +108,12 @@ Status manifest_decode(Bytes bytes, uint64_t file_size, Manifest **out) MUST_CHE
 /* One extent, as it stands in a manifest: 40 bytes. */
 void extent_encode(const Extent *extent, Buffer *out);
 Status extent_decode(Reader *in, uint64_t file_size, Extent *out) MUST_CHECK;
+/* Options as they follow a family's schema when they are not the defaults; reading refuses the defaults, and what
+ * cannot be. */
+bool family_options_are_default(const FamilyOptions *options);
+bool family_options_are_valid(const FamilyOptions *options);
+void family_options_encode(const FamilyOptions *options, Buffer *out);
+bool family_options_decode(Reader *in, FamilyOptions *out);
 /* A run entry alone, as an adopted run's record holds it. The reader allocates from `arena`. */
 void run_entry_encode(const RunEntry *run, Buffer *out);
 Status run_entry_decode(Reader *in, Arena *arena, uint64_t file_size, RunEntry *out) MUST_CHECK;

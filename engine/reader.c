@@ -79,10 +79,6 @@ uint64_t log_start_now(Store *store) {
 
 /* ---- words of one's own ---- */
 
-static const Manifest *manifest_of(Store *store) {
-  return atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
-}
-
 static void set_words(Store *store, uint64_t log_id, uint64_t start, uint64_t end, uint64_t visible,
                       uint64_t generation) {
   SharedPage *page = store->page;
@@ -171,7 +167,7 @@ static Status start_over_alone(Store *store) {
   forget_log(store);
   TRY(generation_start_over(store));
   TRY(read_superblock(store, &store->superblock));
-  const Manifest *m = manifest_of(store);
+  const Manifest *m = store_manifest(store);
   if (m->generation != store->superblock.generation) return overtaken();
   if (store->superblock.log_id) TRY(replay_all(store, m));
   Superblock after;
@@ -192,7 +188,7 @@ static Status look_alone(Store *store) {
   else if (store->wal)
     status = log_follow_tail(store);
   if (status == KVSTORE_OK) {
-    const Manifest *m = manifest_of(store);
+    const Manifest *m = store_manifest(store);
     shared_raise(&store->page->clock, (uint64_t)m->clock_ms);
     set_words(store, store->superblock.log_id, store->wal ? log_replay_start(store, m).position : 0,
               store->wal ? store->applied.position : 0, store->applied.sequence - 1, m->generation);
@@ -244,6 +240,7 @@ Status reader_open(Store *store) {
   store->process = 1;
   store->look_anew = true;
   shared_store(&store->page->next_extent, 1);
+  shared_store(&store->page->next_run, 1);
   Status status;
   uint32_t failures = 0;
   while ((status = reader_look(store)) != KVSTORE_OK) TRY(reader_try_again(store, status, &failures));

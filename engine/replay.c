@@ -64,6 +64,7 @@ static Status replay_operation(Store *store, const Operation *op, uint64_t seque
   case OPERATION_FAMILY_CREATE:
   case OPERATION_FAMILY_DROP:
   case OPERATION_FAMILY_CLEAR:
+  case OPERATION_FAMILY_CHANGE:
   case OPERATION_ADOPT_RUN: store->transaction.shape_changed = true; break;
   case OPERATION_SCHEMA_CHANGE: break;
   }
@@ -71,6 +72,7 @@ static Status replay_operation(Store *store, const Operation *op, uint64_t seque
   case OPERATION_FAMILY_CREATE: return apply_family_create(store, op->family_id, op->payload, sequence);
   case OPERATION_FAMILY_DROP: return apply_family_end(store, op->family_id, true, sequence);
   case OPERATION_FAMILY_CLEAR: return apply_family_end(store, op->family_id, false, sequence);
+  case OPERATION_FAMILY_CHANGE: return apply_family_change(store, op->family_id, op->payload, sequence);
   case OPERATION_ADOPT_RUN: return apply_adopt(store, op->family_id, op->payload, sequence);
   default: break;
   }

@@ -25,7 +25,7 @@ Status run_entry_make(Store *store, SpaceSink *sink, uint32_t kind, uint32_t lev
   Extent last;
   TRY(space_write(sink->job, directory->data, directory->length, &last));
   *out = (RunEntry){ 0 };
-  out->number = atomic_fetch_add_explicit(&store->next_run_number, 1, memory_order_relaxed);
+  out->number = (uint32_t)atomic_fetch_add_explicit(&store->page->next_run.word, 1, memory_order_relaxed);
   out->kind = kind;
   out->level = level;
   out->schema_version = schema_version;

@@ -27,8 +27,12 @@ enum { LEVEL_RUN_BYTES = 16 << 20 };
  * `expired_before` stay behind. */
 Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max,
                    int64_t expired_before, RunList *list) MUST_CHECK;
-/* The manifest's entry of a family, without runs. */
-Status manifest_family_of(const Family *family, Arena *arena, FamilyEntry *out) MUST_CHECK;
+/* Makes kv runs part of the open transaction: they are durable, its record names them, and the rows of deltas with one
+ * of these keys die with them (VIS-6). */
+Status bulk_adopt(Store *store, FamilyState *state, Era *era, const RunList *runs, const Bytes *keys,
+                  size_t key_count) MUST_CHECK;
+/* The manifest's entry of a family at a boundary, without runs. */
+Status manifest_family_of(const FamilyState *state, uint64_t boundary, Arena *arena, FamilyEntry *out) MUST_CHECK;
 
 /* Rows of one table as column runs: gathered from anywhere in key order, cut into runs as they fill. */
 typedef struct TableRunBuilder TableRunBuilder;

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "encodings/codec.h"
 #include "engine/engine_internal.h"
+#include "engine/kv_load.h"
 
 /* ---- sessions ---- */
 
@@ -20,6 +21,7 @@ static StoreOptions with_defaults(const StoreOptions *given) {
   if (o.log_bytes < LOG_BYTES_MIN) o.log_bytes = LOG_BYTES_MIN;
   o.log_bytes = round_up(o.log_bytes, PAGE_BYTES);
   if (!o.grace_ms) o.grace_ms = grace_default_ms;
+  if (!o.sync_interval_ms) o.sync_interval_ms = SYNC_INTERVAL_DEFAULT_MS;
   return o;
 }
 
@@ -63,6 +65,7 @@ static Status abandon(Session *session) {
 
 Status session_close(Session *session) {
   if (store_is_inherited(session->store)) return abandon(session);
+  kv_loaders_end(session);
   Status rolled_back = session_rollback(session);
   Status left = store_leave(session->store);
   mutex_destroy(&session->lock);
@@ -138,6 +141,7 @@ Status session_remove_encryption(Session *session) {
   TRY(check_sealed(session));
   if (session_transaction(session))
     return status_fail(KVSTORE_BUSY, "a transaction is open: the store is decrypted outside of one");
+  if (kv_loaders_open(session)) return status_fail(KVSTORE_BUSY, "a bulk load has not ended");
   Store *plain = NULL;
   TRY(store_unseal(session->store, &session->options, &plain));
   session->store = plain;
@@ -163,32 +167,34 @@ Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kin
   *era = *state ? family_state_era(*state, pin->sequence) : NULL;
   if (UNLIKELY(!*era)) return status_fail(KVSTORE_NOTFOUND, "the family has been dropped, or is not there yet");
   if (UNLIKELY((int)(*state)->family->kind != kind))
-    return status_fail(KVSTORE_SCHEMA, "%s is a %s", (*state)->family->name,
+    return status_fail(KVSTORE_SCHEMA, "%s is a %s", family_state_traits(*state, pin->sequence)->name,
                        kind == FAMILY_KV ? "table" : "key-value family");
   return KVSTORE_OK;
 }
 
-static FamilyState *family_named(const ReadPin *pin, const char *name) {
+FamilyState *family_named(const ReadPin *pin, const char *name) {
   for (uint32_t i = 0; i < pin->version->family_count; i++) {
     FamilyState *state = pin->version->families[i];
-    if (strcmp(state->family->name, name) == 0 && family_state_era(state, pin->sequence)) return state;
+    if (strcmp(family_state_traits(state, pin->sequence)->name, name) == 0 && family_state_era(state, pin->sequence))
+      return state;
   }
   return NULL;
 }
 
-static void fill_info(const Family *family, FamilyInfo *out) {
+static void fill_info(const FamilyState *state, uint64_t sequence, FamilyInfo *out) {
+  const Family *family = state->family;
+  const char *name = family_state_traits(state, sequence)->name;
   out->id = family->id;
   out->kind = (int)family->kind;
   out->hidden = family->flags & FAMILY_HIDDEN;
-  size_t length = strlen(family->name);
-  memcpy(out->name, family->name, length + 1);
+  memcpy(out->name, name, strlen(name) + 1);
 }
 
 Status family_find(Session *session, const char *name, FamilyInfo *out) {
   ReadPin pin;
   TRY(read_pin(session, &pin));
   FamilyState *state = family_named(&pin, name);
-  if (state) fill_info(state->family, out);
+  if (state) fill_info(state, pin.sequence, out);
   read_unpin(session, &pin);
   return state ? KVSTORE_OK : status_fail(KVSTORE_NOTFOUND, "no family or table is named %s", name);
 }
@@ -198,7 +204,7 @@ Status family_info(Session *session, uint32_t id, FamilyInfo *out) {
   TRY(read_pin(session, &pin));
   FamilyState *state = version_family(pin.version, id);
   bool there = state && family_state_era(state, pin.sequence);
-  if (there) fill_info(state->family, out);
+  if (there) fill_info(state, pin.sequence, out);
   read_unpin(session, &pin);
   return there ? KVSTORE_OK : status_fail(KVSTORE_NOTFOUND, "the family has been dropped");
 }
@@ -215,7 +221,7 @@ Status family_list(Session *session, FamilyInfo **out, size_t *count) {
   for (uint32_t i = 0; list && i < pin.version->family_count; i++) {
     FamilyState *state = pin.version->families[i];
     if (state->family->flags & FAMILY_HIDDEN || !family_state_era(state, pin.sequence)) continue;
-    fill_info(state->family, &list[n++]);
+    fill_info(state, pin.sequence, &list[n++]);
   }
   read_unpin(session, &pin);
   if (!list) return status_nomem();
@@ -238,7 +244,7 @@ Status family_schema(Session *session, uint32_t id, Schema *out) {
 
 /* ---- making and ending families ---- */
 
-static Status check_name(const char *name) {
+Status family_check_name(const char *name) {
   size_t length = strlen(name);
   if (length == 0 || length > FAMILY_NAME_MAX)
     return status_fail(KVSTORE_ERROR, "a name has 1 to %u bytes", FAMILY_NAME_MAX);
@@ -270,18 +276,19 @@ static Status complete_schema(const Schema *given, Schema *out, uint32_t *next_c
   return schema_check(out);
 }
 
-static Status create_statement(Session *session, const Family *family, uint32_t *id) {
+static Status create_statement(Session *session, const Family *family, const char *name, const FamilyOptions *options,
+                               uint32_t *id) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
   ReadPin pin;
   TRY(write_pin(session, &pin));
-  bool taken = family_named(&pin, family->name) != NULL;
+  bool taken = family_named(&pin, name) != NULL;
   bool full = pin.version->family_count >= FAMILIES_MAX;
   read_unpin(session, &pin);
-  if (taken) return status_fail(KVSTORE_CONSTRAINT, "a family or table named %s is there already", family->name);
+  if (taken) return status_fail(KVSTORE_CONSTRAINT, "a family or table named %s is there already", name);
   if (full) return status_fail(KVSTORE_LIMIT, "a store has at most %u families", FAMILIES_MAX);
   Buffer payload = { 0 };
-  family_payload_write(family, &payload);
+  family_payload_write(family, name, options, &payload);
   Status status = buffer_status(&payload);
   mutex_lock(&store->apply_lock);
   uint32_t number = store->next_family_id;
@@ -301,12 +308,18 @@ static Status create_statement(Session *session, const Family *family, uint32_t 
 }
 
 Status family_create(Session *session, const char *name, int kind, const Schema *schema, uint32_t *id) {
-  TRY(check_name(name));
-  Family family = { .kind = (uint32_t)kind, .name = (char *)name };
+  return family_create_with(session, name, kind, schema, &(FamilyOptions){ 0 }, id);
+}
+
+Status family_create_with(Session *session, const char *name, int kind, const Schema *schema,
+                          const FamilyOptions *options, uint32_t *id) {
+  TRY(family_check_name(name));
+  if (!family_options_are_valid(options)) return status_fail(KVSTORE_ERROR, "the family's options cannot be");
+  Family family = { .kind = (uint32_t)kind };
   Status status = KVSTORE_OK;
   if (kind == FAMILY_TABLE) status = complete_schema(schema, &family.schema, &family.next_column_id);
   if (status == KVSTORE_OK) status = write_begin(session);
-  if (status == KVSTORE_OK) status = write_end(session, create_statement(session, &family, id));
+  if (status == KVSTORE_OK) status = write_end(session, create_statement(session, &family, name, options, id));
   schema_release(&family.schema);
   return status;
 }
@@ -459,7 +472,8 @@ static Status check_family(Store *store, const FamilyState *state) {
     const Era *era = &state->eras[e];
     for (uint32_t r = 0; r < era->run_count; r++) {
       Status status = check_run(&era->runs[r]);
-      if (status != KVSTORE_OK) return status_context(status, "family %s", state->family->name);
+      if (status != KVSTORE_OK)
+        return status_context(status, "family %s", family_state_traits(state, UINT64_MAX)->name);
       const RunEntry *entry = &era->runs[r].run->entry;
       for (uint32_t d = 0; d < entry->deletes_count; d++) {
         uint8_t *bytes = NULL;

@@ -68,6 +68,7 @@ typedef struct SharedPage {
   SharedLine log_id;      /* of the log that the superblocks name; 0: none yet */
   SharedLine failed;      /* 1: a sync failed, nobody acknowledges a write */
   SharedLine next_extent; /* the next extent id of all processes, above every manifest's */
+  SharedLine next_run;    /* the next run number of all processes, the same */
   _Atomic uint32_t write_waiters; /* futex: changes whenever the write word is given back */
   _Atomic uint32_t maintenance_waiters;
   uint8_t rest2[56];

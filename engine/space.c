@@ -201,8 +201,8 @@ Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *o
 void space_job_end(SpaceJob *job) {
   if (!job->store) return;
   SharedReservation *all = shared_reservations(job->store->page);
-  for (size_t i = 0; i < job->reservation_count; i++)
-    atomic_store_explicit(&all[job->reservations[i]].owner, 0, memory_order_release);
+  size_t own = store_is_inherited(job->store) ? 0 : job->reservation_count; /* else they are the parent's */
+  for (size_t i = 0; i < own; i++) atomic_store_explicit(&all[job->reservations[i]].owner, 0, memory_order_release);
   memory_release(job->reservations);
   memory_release(job->extents);
   memset(job, 0, sizeof *job);

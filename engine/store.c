@@ -98,6 +98,7 @@ static void store_free(Store *store) {
   mutex_destroy(&store->work_lock);
   condition_destroy(&store->work_wanted);
   condition_destroy(&store->work_done);
+  condition_destroy(&store->sync_wanted);
   memory_release(store);
 }
 
@@ -119,6 +120,7 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
   condition_init(&store->work_wanted);
   condition_init(&store->work_done);
   store->forks = process_forks();
+  condition_init(&store->sync_wanted);
   store->os = options->os ? options->os : os_posix();
   store->journal_mode = options->journal_mode;
   store->background = !options->no_background;
@@ -128,7 +130,7 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
   store->packing = options->compression >= COMPRESSION_ZSTD   ? ROW_PACKING_ALWAYS
                    : options->compression == COMPRESSION_AUTO ? ROW_PACKING_WORTHWHILE
                                                               : ROW_PACKING_NONE;
-  atomic_init(&store->next_run_number, 1);
+  store->sync_interval_ns = (uint64_t)options->sync_interval_ms * 1000000;
   Status status = KVSTORE_OK;
   if (!path) {
     status = memory_os_create(&store->memory);
@@ -188,132 +190,6 @@ static Status create_file(Store *store, OsFile *file, const StoreOptions *option
   CRASH_POINT(create_before_sync);
   TRY(os_sync(file));
   return os_sync_directory(store->os, store->path);
-}
-
-/* ---- the log ---- */
-
-static Status open_log_file(Store *store, int flags) {
-  return store->log_file ? KVSTORE_OK : os_open_beside(store->file.file, store->log_path, flags, &store->log_file);
-}
-
-WalCursor log_replay_start(Store *store, const Manifest *m) {
-  return m->log_id == wal_log_id(store->wal) ? m->replay : wal_first(store->wal, m->replay.sequence);
-}
-
-static const Manifest *manifest_of(Store *store) {
-  return atomic_load_explicit(&store->current, memory_order_acquire)->manifest;
-}
-
-/* None is open. */
-static Status log_open(Store *store, uint64_t log_id) {
-  Status opened = open_log_file(store, store->reader_only ? OS_OPEN_READONLY : 0);
-  if (opened == KVSTORE_NOTFOUND)
-    return status_fail(KVSTORE_CORRUPT, "the store's log %s is missing, and with it what was committed last",
-                       store->log_path);
-  TRY(opened);
-  Wal *wal = NULL;
-  TRY(wal_open(store->log_file, 0, &wal));
-  if (wal_log_id(wal) != log_id) {
-    wal_close(wal);
-    return status_fail(KVSTORE_CORRUPT, "%s is not the log of this store", store->log_path);
-  }
-  if (store->key) store_key_use_log(store->key, log_id);
-  store->wal = wal;
-  return KVSTORE_OK;
-}
-
-Status log_open_for_replay(Store *store, const Manifest *m) {
-  uint64_t oldest;
-  TRY(log_open(store, store->superblock.log_id));
-  TRY(wal_oldest(store->wal, &oldest));
-  if (oldest > store->superblock.generation)
-    return status_fail(KVSTORE_CORRUPT, "the newest superblock is lost: generation %llu is there, the log needs %llu",
-                       (unsigned long long)store->superblock.generation, (unsigned long long)oldest);
-  store->applied = store->frozen = log_replay_start(store, m);
-  return KVSTORE_OK;
-}
-
-bool log_is_current(Store *store) {
-  return shared_load(&store->page->log_id) == (store->wal ? wal_log_id(store->wal) : 0);
-}
-
-void log_detach(Store *store) {
-  atomic_store_explicit(&store->log_ready, false, memory_order_release);
-  wal_close(store->wal);
-  store->wal = NULL;
-  wal_window_release(&store->window);
-}
-
-/* What the log's records join on to is the newest generation, or one of this very log. */
-static Status log_attach(Store *store, uint64_t log_id) {
-  if (manifest_of(store)->generation < shared_load(&store->page->generation)) TRY(generation_follow_newest(store));
-  TRY(log_open(store, log_id));
-  store->applied = store->frozen = log_replay_start(store, manifest_of(store));
-  atomic_store_explicit(&store->log_ready, true, memory_order_release);
-  return KVSTORE_OK;
-}
-
-Status log_follow(Store *store) {
-  while (!log_is_current(store)) {
-    if (store->wal) {
-      TRY(generation_follow_newest(store));
-      log_detach(store);
-    }
-    uint64_t log_id = shared_load(&store->page->log_id);
-    Status status = log_id ? log_attach(store, log_id) : KVSTORE_OK;
-    if (status != KVSTORE_OK && shared_load(&store->page->log_id) == log_id) return status;
-  }
-  return KVSTORE_OK;
-}
-
-/* A process may have died between taking a log out of the page and out of the superblocks: what they name must stay as
- * it is until they name it no more. */
-static Status name_no_log(Store *store) {
-  Superblock superblock;
-  uint32_t page;
-  SuperblockState state;
-  TRY(superblock_read(store->file.file, &superblock, &page, &state));
-  return superblock.log_id ? superblocks_name_log(store, 0) : KVSTORE_OK;
-}
-
-static Status make_log(Store *store) {
-  SharedPage *page = store->page;
-  TRY(open_log_file(store, OS_OPEN_CREATE));
-  TRY(name_no_log(store));
-  Wal *wal = NULL;
-  TRY(wal_create(store->log_file, 0, store->log_bytes, manifest_of(store)->generation, &wal));
-  Status status = os_sync_directory(store->os, store->log_path);
-  if (status == KVSTORE_OK) {
-    status = superblocks_name_log(store, wal_log_id(wal));
-    if (status != KVSTORE_OK) shared_store(&page->failed, 1); /* one of them may name this log: it must stay as it is */
-  }
-  if (status != KVSTORE_OK) {
-    wal_close(wal);
-    return status;
-  }
-  mutex_lock(&store->apply_lock); /* the page and this process have it at once */
-  if (store->key) store_key_use_log(store->key, wal_log_id(wal));
-  store->wal = wal;
-  store->applied = store->frozen = wal_first(wal, store->applied.sequence);
-  shared_store(&page->start, store->applied.position);
-  shared_store(&page->end, store->applied.position);
-  shared_store(&page->synced, store->applied.position);
-  shared_store(&page->log_id, wal_log_id(wal));
-  mutex_unlock(&store->apply_lock);
-  atomic_store_explicit(&store->log_ready, true, memory_order_release);
-  return KVSTORE_OK;
-}
-
-Status log_create(Store *store) {
-  if (LIKELY(atomic_load_explicit(&store->log_ready, memory_order_acquire))) return KVSTORE_OK;
-  TRY(maintenance_take(store, true));
-  Status status = KVSTORE_OK;
-  if (shared_load(&store->page->failed))
-    status = status_fail(KVSTORE_IO, "a write has failed: nothing is written until every process has closed the store");
-  else if (!shared_load(&store->page->log_id)) /* else another process made it, and it is open by now */
-    status = make_log(store);
-  maintenance_give(store);
-  return status;
 }
 
 /* ---- the manifest, at open ---- */
@@ -387,7 +263,7 @@ static Status discard_stale_log(Store *store) {
 
 static void page_from_recovery(Store *store) {
   SharedPage *page = store->page;
-  const Manifest *m = manifest_of(store);
+  const Manifest *m = store_manifest(store);
   shared_store(&page->generation, m->generation);
   shared_store(&page->visible, store->applied.sequence - 1);
   shared_store(&page->clock, (uint64_t)m->clock_ms);
@@ -402,7 +278,7 @@ static void page_from_recovery(Store *store) {
 
 /* Replays the log that the superblock names and closes its end, so that nothing of a lost future joins on. */
 static Status recover(Store *store) {
-  const Manifest *m = manifest_of(store);
+  const Manifest *m = store_manifest(store);
   TRY(log_open_for_replay(store, m));
   WalCursor start = store->applied;
   bool clean = m->log_id == wal_log_id(store->wal) && m->log_end;
@@ -435,7 +311,7 @@ static Status begin_log_anew(Store *store) {
   shared_store(&store->page->end, 0);
   shared_store(&store->page->synced, 0);
   TRY(discard(store, store->log_path));
-  return open_log_file(store, OS_OPEN_CREATE);
+  return log_file_open(store, OS_OPEN_CREATE);
 }
 
 /* The locks are on the file that is open; it may not be the one of that name any more (PROC-3). */
@@ -459,12 +335,13 @@ static Status recover_first(Store *store) {
   TRY(map_page(store, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE));
   TRY(shared_page_init(store->page, store->store_id));
   shared_store(&store->page->next_extent, 1);
+  shared_store(&store->page->next_run, 1);
   TRY(take_number(store));
   TRY(load_version(store));
   if (store->superblock.log_id)
     TRY(recover(store));
   else
-    TRY(open_log_file(store, OS_OPEN_CREATE));
+    TRY(log_file_open(store, OS_OPEN_CREATE));
   page_from_recovery(store);
   TRY(space_measure(store));
   if (store->log_is_spent) TRY(begin_log_anew(store));
@@ -768,12 +645,14 @@ Status store_close_last(Store *store) {
 
 Status store_shut_down(Store *store) {
   maintenance_stop(store);
+  Status synced = sync_timer_stop(store);
   if (store->reader_only) return KVSTORE_OK;
   TRY(version_holds_leave_slots(store)); /* else the process stays present until the last of them is given back */
   Status status = !others_live(store) && shared_load(&store->page->write_word) == 0 ? store_settle(store) : KVSTORE_OK;
   if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK && status == KVSTORE_OK)
     status = store_close_last(store);
   Status unlocked = os_lock(store->file.file, presence_byte, SHARED_PROCESSES + 1, OS_UNLOCK);
+  if (status == KVSTORE_OK) status = synced;
   return status == KVSTORE_OK ? unlocked : status;
 }
 

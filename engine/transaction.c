@@ -104,7 +104,7 @@ static struct Savepoint transaction_begin_point(const Transaction *t) {
 void transaction_start(Store *store, Session *session, bool autocommit) {
   Transaction *t = &store->transaction;
   t->autocommit = autocommit;
-  t->failed = t->shape_changed = t->spilled = false;
+  t->failed = t->shape_changed = t->spilled = t->durable = t->boundary_wanted = false;
   t->first_sequence = t->next_sequence = store->applied.sequence;
   t->row_operations = 0;
   t->touched_count = t->undo_count = t->row_id_count = 0;
@@ -264,6 +264,7 @@ static bool delta_is_full(const DeltaHandle *d) {
 
 static bool wants_boundary(Store *store) {
   const Transaction *t = &store->transaction;
+  if (t->boundary_wanted) return true;
   if (store->applied.position - store->frozen.position >= wal_capacity(store->wal) / 2) return true;
   for (size_t i = 0; i < t->touched_count; i++)
     if (delta_is_full(t->touched[i].delta)) return true;
@@ -290,6 +291,8 @@ static Status commit_record(Store *store) {
   Transaction *t = &store->transaction;
   SharedPage *page = store->page;
   TRY(buffer_status(&t->record));
+  if (UNLIKELY(shared_load(&page->failed)))
+    return status_fail(KVSTORE_IO, "a sync failed: nothing is written until every process has closed the store");
   TRY(space_owe(store, t->record.length));
   CRASH_POINT(commit_before_write);
   WalCursor tail = store->applied;
@@ -409,7 +412,8 @@ static Status commit_and_unlock(Session *session) {
     fate_rolled_back(session);
   }
   uint64_t end = shared_load(&page->end), last = store->applied.sequence - 1;
-  bool full = session->options.sync_level == SYNC_FULL && status == KVSTORE_OK && !empty;
+  bool full = (session->options.sync_level == SYNC_FULL || t->durable) && status == KVSTORE_OK && !empty;
+  bool later = session->options.sync_level == SYNC_BACKGROUND && status == KVSTORE_OK && !empty && !full;
   if (status == KVSTORE_OK && !empty) {
     if (!full) shared_raise(&page->visible, last);
     CRASH_POINT(commit_after_publish);
@@ -426,6 +430,7 @@ static Status commit_and_unlock(Session *session) {
       CRASH_POINT(commit_after_sync);
     }
   }
+  if (later) sync_timer_start(store);
   if (boundary) maintenance_ask(store);
   if (waiting) resolve_rows_waiting(session);
   return status;

@@ -118,7 +118,7 @@ static Status draft_of(Store *store, const Manifest *from, Manifest **out) {
       TRY(run_entry_copy(&from->families[f].runs[r], &draft->arena, &to->runs[r]));
     to->run_count = from->families[f].run_count;
   }
-  draft->next_run_number = atomic_load_explicit(&store->next_run_number, memory_order_relaxed);
+  draft->next_run_number = (uint32_t)shared_load(&store->page->next_run);
   return KVSTORE_OK;
 }
 

@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/memory.h"
 #include "kvapi/handle.h"
 #include "kvapi/names.h"
@@ -94,12 +95,23 @@ Status family_handle(KVStore *kv, uint32_t family, Birth *birth, KVColumnFamily 
   return KVSTORE_OK;
 }
 
-static Status create_family(KVStore *kv, const char *name, KVColumnFamily **out) {
+static Status read_family_options(const KVFamilyOptions *given, FamilyOptions *out) {
+  KVFamilyOptions options = KVSTORE_FAMILY_OPTIONS_INIT;
+  TRY(struct_argument(given, &options, sizeof options));
+  if (options.default_ttl_ms < 0 || options.default_ttl_ms > FAMILY_TTL_MAX_MS)
+    return status_fail(KVSTORE_ERROR, "a default TTL of %lld ms", (long long)options.default_ttl_ms);
+  *out = (FamilyOptions){ options.default_ttl_ms };
+  return KVSTORE_OK;
+}
+
+static Status create_family(KVStore *kv, const char *name, const KVFamilyOptions *given, KVColumnFamily **out) {
   uint32_t family = 0;
   Birth *birth = NULL;
+  FamilyOptions options;
   if (!out) return bad_argument("the place for the family is NULL");
   TRY(name_argument(name));
-  Status status = family_create(kv->session, name, FAMILY_KV, NULL, &family);
+  TRY(read_family_options(given, &options));
+  Status status = family_create_with(kv->session, name, FAMILY_KV, NULL, &options, &family);
   if (status == KVSTORE_CONSTRAINT)
     return status_context(KVSTORE_ERROR, "cannot create the family"); /* as the contract */
   TRY(status);
@@ -112,7 +124,62 @@ int kvstore_cf_create(KVStore *pKV, const char *zName, KVColumnFamily **ppCF) {
   if (ppCF) *ppCF = NULL;
   Status status = handle_enter(pKV);
   if (status != KVSTORE_OK) return handle_refuse(pKV, status);
-  return handle_leave(pKV, create_family(pKV, zName, ppCF));
+  return handle_leave(pKV, create_family(pKV, zName, NULL, ppCF));
+}
+
+int kvstore_cf_create_with(KVStore *kv, const char *name, const KVFamilyOptions *options, KVColumnFamily **family) {
+  if (family) *family = NULL;
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  return handle_leave(kv, create_family(kv, name, options, family));
+}
+
+/* ---- names and options that change ---- */
+
+static Status rename_family(KVStore *kv, const char *name, const char *new_name) {
+  uint32_t family = 0;
+  TRY(name_argument(name));
+  TRY(name_argument(new_name));
+  TRY(name_find(kv->session, name, FAMILY_KV, &family));
+  Status status = family_rename(kv->session, family, new_name);
+  if (status == KVSTORE_CONSTRAINT) return status_context(KVSTORE_ERROR, "cannot rename the family"); /* as create */
+  if (status == KVSTORE_OK) handle_wrote(kv);
+  return status;
+}
+
+int kvstore_cf_rename(KVStore *kv, const char *name, const char *new_name) {
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  return handle_leave(kv, rename_family(kv, name, new_name));
+}
+
+static Status set_options(const Place *place, const KVFamilyOptions *given) {
+  FamilyOptions options;
+  if (!given) return bad_argument("the options are NULL");
+  TRY(read_family_options(given, &options));
+  TRY(family_set_options(place->session, place->family, &options));
+  handle_wrote(place->kv);
+  return KVSTORE_OK;
+}
+
+int kvstore_cf_set_options(KVColumnFamily *family, const KVFamilyOptions *options) {
+  Place place = place_family(family);
+  return place_leave(&place, place.status == KVSTORE_OK ? set_options(&place, options) : place.status);
+}
+
+static Status get_options(const Place *place, KVFamilyOptions *out) {
+  FamilyOptions options;
+  if (!out) return bad_argument("the place for the options is NULL");
+  if (out->struct_size != sizeof *out)
+    return bad_argument("struct_size is not set: begin with KVSTORE_FAMILY_OPTIONS_INIT");
+  TRY(family_get_options(place->session, place->family, &options));
+  out->default_ttl_ms = options.default_ttl_ms;
+  return KVSTORE_OK;
+}
+
+int kvstore_cf_get_options(KVColumnFamily *family, KVFamilyOptions *options) {
+  Place place = place_family(family);
+  return place_leave(&place, place.status == KVSTORE_OK ? get_options(&place, options) : place.status);
 }
 
 static Status open_family(KVStore *kv, const char *name, KVColumnFamily **out) {

@@ -313,3 +313,9 @@ Status expiry_argument(int64_t expire_ms, int64_t *expiry) {
   *expiry = expire_ms ? expire_ms : EXPIRY_NEVER;
   return KVSTORE_OK;
 }
+
+Status pair_expiry_argument(int64_t expire_ms, int64_t *expiry) {
+  if (expire_ms != KVSTORE_EXPIRE_DEFAULT) return expiry_argument(expire_ms, expiry);
+  *expiry = EXPIRY_DEFAULT;
+  return KVSTORE_OK;
+}

@@ -53,6 +53,7 @@ enum {
   MAGIC_CURSOR,
   MAGIC_ROW,
   MAGIC_BATCH,
+  MAGIC_LOADER,
   MAGIC_SNAPSHOT,
   MAGIC_PINNED,
   MAGIC_DEAD = 0x64656164,
@@ -171,5 +172,7 @@ Status struct_argument(const void *given, void *out, size_t size) MUST_CHECK;
 Status password_argument(const void *password, int length, Bytes *out) MUST_CHECK;
 /* An expiry as the engine has it: 0 is never; a negative one is refused. */
 Status expiry_argument(int64_t expire_ms, int64_t *expiry) MUST_CHECK;
+/* The same of a pair: KVSTORE_EXPIRE_DEFAULT is one, too. */
+Status pair_expiry_argument(int64_t expire_ms, int64_t *expiry) MUST_CHECK;
 
 #endif

@@ -7,7 +7,7 @@
 
 _Static_assert(KVSTORE_JOURNAL_DELETE == (int)JOURNAL_DELETE && KVSTORE_JOURNAL_WAL == (int)JOURNAL_WAL, "one number");
 _Static_assert(KVSTORE_SYNC_OFF == (int)SYNC_OFF && KVSTORE_SYNC_NORMAL == (int)SYNC_NORMAL &&
-                 KVSTORE_SYNC_FULL == (int)SYNC_FULL,
+                 KVSTORE_SYNC_FULL == (int)SYNC_FULL && KVSTORE_SYNC_BACKGROUND == (int)SYNC_BACKGROUND,
                "one number");
 _Static_assert(KVSTORE_COMPRESSION_NONE == (int)COMPRESSION_NONE && KVSTORE_COMPRESSION_AUTO == (int)COMPRESSION_AUTO &&
                  KVSTORE_COMPRESSION_ZSTD == (int)COMPRESSION_ZSTD,
@@ -28,7 +28,7 @@ enum { LOG_BYTES_LEAST = 64 << 10 };
 static Status check_options(const KVStoreOptions *o) {
   if (o->journal_mode != KVSTORE_JOURNAL_DELETE && o->journal_mode != KVSTORE_JOURNAL_WAL)
     return status_fail(KVSTORE_ERROR, "no such journal mode: %d", o->journal_mode);
-  if (o->sync_level < KVSTORE_SYNC_OFF || o->sync_level > KVSTORE_SYNC_FULL)
+  if (o->sync_level < KVSTORE_SYNC_OFF || o->sync_level > KVSTORE_SYNC_BACKGROUND)
     return status_fail(KVSTORE_ERROR, "no such sync level: %d", o->sync_level);
   if (o->value_bytes_max > KVSTORE_VALUE_BYTES_MAX)
     return status_fail(KVSTORE_ERROR, "a value limit of %u bytes: at most %d", o->value_bytes_max,
@@ -43,21 +43,12 @@ static Status check_options(const KVStoreOptions *o) {
   if (o->password && !o->password_length) return bad_argument("the password is empty");
   TRY(key_cost_check((KeyCost){ o->kdf_passes, o->kdf_memory_bytes }));
   if (o->read_only && o->create_only) return bad_argument("read_only and create_only exclude each other");
-  if (o->reserved2) return bad_argument("the reserved field is not 0");
   return KVSTORE_OK;
 }
 
-/* The caller's struct may be an older, shorter one, or a longer one whose tail we do not know: that must be zero. */
 static Status read_options(const KVStoreOptions *given, KVStoreOptions *out) {
   *out = (KVStoreOptions)KVSTORE_OPTIONS_INIT;
-  if (!given) return KVSTORE_OK;
-  size_t size = given->struct_size;
-  if (size < sizeof size || size > 4096) return bad_argument("struct_size is not set: begin with KVSTORE_OPTIONS_INIT");
-  const uint8_t *bytes = (const uint8_t *)given;
-  for (size_t i = sizeof *out; i < size; i++)
-    if (bytes[i])
-      return status_fail(KVSTORE_UNSUPPORTED, "the options ask for something that this library does not know");
-  memcpy(out, given, size < sizeof *out ? size : sizeof *out);
+  TRY(struct_argument(given, out, sizeof *out));
   return check_options(out);
 }
 
@@ -92,6 +83,7 @@ static Status open_session(const char *path, const KVStoreOptions *o, KVStore **
                            .compression = o->compression,
                            .create_only = o->create_only != 0,
                            .network_allowed = o->network_allowed != 0,
+                           .sync_interval_ms = o->sync_interval_ms,
                            .password = { o->password, (size_t)o->password_length },
                            .key_cost = { o->kdf_passes, o->kdf_memory_bytes } };
   Session *session = NULL;

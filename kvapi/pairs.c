@@ -16,7 +16,7 @@ static Status pair_argument(const void *key, int key_length, const void *value, 
                             Pair *pair) {
   TRY(bytes_argument(key, key_length, "key", &pair->key));
   TRY(bytes_argument(value, value_length, "value", &pair->value));
-  return expiry_argument(expire_ms, &pair->expiry);
+  return pair_expiry_argument(expire_ms, &pair->expiry);
 }
 
 static void tally_put(KVStore *kv, const Pair *pair) {
@@ -164,7 +164,7 @@ static int count(Place place, int64_t *keys) {
 /* ---- the default family ---- */
 
 int kvstore_put(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue) {
-  return put(place_default(pKV), pKey, nKey, pValue, nValue, 0);
+  return put(place_default(pKV), pKey, nKey, pValue, nValue, KVSTORE_EXPIRE_DEFAULT);
 }
 
 int kvstore_put_ttl(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue, int64_t expire_ms) {
@@ -203,7 +203,7 @@ int kvstore_count(KVStore *pKV, int64_t *pnCount) { return count(place_default(p
 /* ---- other families ---- */
 
 int kvstore_cf_put(KVColumnFamily *pCF, const void *pKey, int nKey, const void *pValue, int nValue) {
-  return put(place_family(pCF), pKey, nKey, pValue, nValue, 0);
+  return put(place_family(pCF), pKey, nKey, pValue, nValue, KVSTORE_EXPIRE_DEFAULT);
 }
 
 int kvstore_cf_put_ttl(KVColumnFamily *pCF, const void *pKey, int nKey, const void *pValue, int nValue,

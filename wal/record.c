@@ -128,14 +128,14 @@ void record_append_row_delete(Buffer *record, uint32_t family_id, uint32_t schem
 }
 
 void record_append_payload(Buffer *record, OperationKind kind, uint32_t family_id, Bytes key, Bytes payload) {
-  ASSERT(kind >= OPERATION_FAMILY_CREATE && kind <= OPERATION_SCHEMA_CHANGE, "WAL-9");
+  ASSERT(kind >= OPERATION_FAMILY_CREATE && kind <= OPERATION_FAMILY_CHANGE, "WAL-9");
   Operation op = { .kind = kind, .family_id = family_id, .expiry = EXPIRY_NEVER, .key = key, .payload = payload };
   record_append_operation(record, &op);
 }
 
 /* What the kinds allow beyond their form; the sentence of what is wrong, or NULL. */
 static const char *operation_fault(const Operation *op, bool has_expiry) {
-  if (op->kind < OPERATION_KV_PUT || op->kind > OPERATION_SCHEMA_CHANGE) return "an unknown kind";
+  if (op->kind < OPERATION_KV_PUT || op->kind > OPERATION_FAMILY_CHANGE) return "an unknown kind";
   bool is_write = op->kind == OPERATION_KV_PUT || op->kind == OPERATION_ROW_UPSERT;
   bool is_delete = op->kind == OPERATION_KV_DELETE || op->kind == OPERATION_ROW_DELETE;
   bool is_row = op->kind == OPERATION_ROW_UPSERT || op->kind == OPERATION_ROW_DELETE;

@@ -38,6 +38,7 @@
  *      7  family clear    any                          opaque
  *      8  adopt run       any                          opaque
  *      9  schema change   any                          opaque
+ *     10  family change   any                          opaque
  *
  * Row of a table, every column in the order of the schema, the hidden row id included:
  *
@@ -114,6 +115,7 @@ typedef enum OperationKind { /* on disk */
                              OPERATION_FAMILY_CLEAR = 7,
                              OPERATION_ADOPT_RUN = 8,
                              OPERATION_SCHEMA_CHANGE = 9,
+                             OPERATION_FAMILY_CHANGE = 10,
 } OperationKind;
 
 enum { OPERATION_HAS_EXPIRY = 1, OPERATION_HAS_SCHEMA_VERSION = 2 }; /* flags of an operation, on disk */
@@ -137,7 +139,7 @@ void record_append_delete(Buffer *record, uint32_t family_id, Bytes key);
 void record_append_row(Buffer *record, uint32_t family_id, int64_t expiry, Bytes key, const Schema *schema,
                        const ColumnArray *columns, size_t row);
 void record_append_row_delete(Buffer *record, uint32_t family_id, uint32_t schema_version, Bytes key);
-/* The opaque kinds: family create, drop, clear, adopt run, schema change. */
+/* The opaque kinds: family create, drop, clear, adopt run, schema change, family change. */
 void record_append_payload(Buffer *record, OperationKind kind, uint32_t family_id, Bytes key, Bytes payload);
 
 /* ---- walking the operations of a record ---- */

@@ -116,6 +116,21 @@ static int64_t engine_scan(void *attached, const void *from, size_t prefix_lengt
   return failed(attached, code) ? -1 : count;
 }
 
+static int engine_load(void *attached, int sorted, int (*next)(void *context, char *key, char *value), void *context) {
+  KVBulkLoad *load = NULL;
+  KVBulkOptions options = KVSTORE_BULK_OPTIONS_INIT;
+  char key[KV_KEY_BYTES], value[KV_VALUE_BYTES];
+  options.sorted = sorted;
+  int code = kvstore_bulk_load_begin(attached, NULL, &options, &load);
+  while (code == KVSTORE_OK && next(context, key, value))
+    code = kvstore_bulk_load_add(load, key, KV_KEY_BYTES, value, KV_VALUE_BYTES, 0);
+  if (code == KVSTORE_OK)
+    code = kvstore_bulk_load_commit(load, NULL);
+  else
+    kvstore_bulk_load_abort(load);
+  return failed(attached, code);
+}
+
 static int engine_settle(void *opened) { return failed(opened, kvstore_maintain(opened)); }
 
 const KvEngine kv_engine = { .name = KV_NAME,
@@ -132,4 +147,5 @@ const KvEngine kv_engine = { .name = KV_NAME,
                              .get = engine_get,
                              .get_many = engine_get_many,
                              .scan = engine_scan,
+                             .load = engine_load,
                              .settle = engine_settle };

@@ -37,6 +37,9 @@ typedef struct KvEngine {
    * either direction (reverse: from the last; `from` is NULL), those that begin with the first `prefix_length` bytes of
    * `from` (0: all). How many, or -1. */
   int64_t (*scan)(void *session, const void *from, size_t prefix_length, int64_t limit, int reverse, uint64_t *sum);
+  /* All pairs of `next` (which says 0 at the end), durable when it returns, the fastest way that the engine has; in
+   * ascending order when `sorted`. NULL: the engine has none but batches. */
+  int (*load)(void *session, int sorted, int (*next)(void *context, char *key, char *value), void *context);
   /* Waits until nothing is left to do in the background. */
   int (*settle)(void *store);
 } KvEngine;

@@ -129,6 +129,17 @@ static int64_t engine_scan(void *attached, const void *from, size_t prefix_lengt
   return count;
 }
 
+static int engine_load(void *attached, int sorted, int (*next)(void *context, char *key, char *value), void *context) {
+  Session *session = attached;
+  char key[KV_KEY_BYTES], value[KV_VALUE_BYTES];
+  if (engine_begin(session, 1)) return -1;
+  while (next(context, key, value)) {
+    MDB_val k = { sizeof key, key }, v = { sizeof value, value };
+    if (failed(mdb_put(session->writer, session->store->dbi, &k, &v, sorted ? MDB_APPEND : 0))) return -1;
+  }
+  return engine_commit(session);
+}
+
 static int engine_settle(void *opened) {
   (void)opened;
   return 0;
@@ -147,4 +158,5 @@ const KvEngine kv_engine = { .name = "lmdb",
                              .put = engine_put,
                              .get = engine_get,
                              .scan = engine_scan,
+                             .load = engine_load,
                              .settle = engine_settle };

@@ -135,6 +135,50 @@ static void load_sequential(void *context, BenchResult *result) {
   bench_directory_remove(path);
 }
 
+typedef struct LoadSource {
+  uint64_t at, keys;
+  NumberOf number_of;
+} LoadSource;
+
+static int next_pair(void *context, char *key, char *value) {
+  LoadSource *source = context;
+  if (source->at == source->keys) return 0;
+  uint64_t number = source->number_of(source->at++, source->keys);
+  make_key(key, number);
+  make_value(value, number, 0);
+  return 1;
+}
+
+static void bulk(Bench *bench, BenchResult *result, NumberOf number_of, const char *row) {
+  char path[4200];
+  LoadSource source = { 0, bench->keys, number_of };
+  uint64_t sum = 0;
+  snprintf(path, sizeof path, "%s/bulk", bench->directory);
+  bench_directory_make(path);
+  void *store = kv_engine.open(path, 1);
+  BENCH_CHECK(store, "open: %s", kv_engine.error());
+  void *session = kv_engine.attach(store);
+  bench_start(result);
+  if (kv_engine.load)
+    check(kv_engine.load(session, number_of == in_order, next_pair, &source), "load");
+  else
+    put_batches(session, bench->keys, bench->keys, number_of, BATCH, 0);
+  bench_stop(result);
+  bench_rate(result, row, "ops/s", (double)bench->keys);
+  BENCH_CHECK(kv_engine.scan(session, NULL, 0, INT64_MAX, 0, &sum) == (int64_t)bench->keys, "pairs are missing");
+  bench_answer(result, sum);
+  kv_engine.detach(session);
+  check(kv_engine.close(store), "close");
+  bench_directory_remove(path);
+}
+
+static void bulk_sorted(void *context, BenchResult *result) {
+  bulk(context, result, in_order, "bulk load, sorted, durable");
+}
+static void bulk_random(void *context, BenchResult *result) {
+  bulk(context, result, bench_permuted, "bulk load, random order, durable");
+}
+
 static void load_random(void *context, BenchResult *result) {
   Bench *bench = context;
   bench_directory_make(bench->main_path);
@@ -551,6 +595,8 @@ static void reopen(void *context, BenchResult *result) {
 
 static const BenchWorkload workloads[] = {
   { "load_sequential", load_sequential, NULL },
+  { "bulk_sorted", bulk_sorted, NULL },
+  { "bulk_random", bulk_random, NULL },
   { "load_random", load_random, settle },
   { "disk", disk, NULL },
   { "read_hit", read_hit, NULL },

@@ -148,6 +148,15 @@ static int64_t engine_scan(void *attached, const void *from, size_t prefix_lengt
   return failed(session->db, code) ? -1 : count;
 }
 
+static int engine_load(void *attached, int sorted, int (*next)(void *context, char *key, char *value), void *context) {
+  char key[KV_KEY_BYTES], value[KV_VALUE_BYTES];
+  (void)sorted;
+  if (engine_begin(attached, 1)) return -1;
+  while (next(context, key, value))
+    if (engine_put(attached, key, value)) return -1;
+  return engine_commit(attached);
+}
+
 /* Moves the log into the file, so that the next workload does not pay for this one. */
 static int engine_settle(void *opened) {
   Store *store = opened;
@@ -168,4 +177,5 @@ const KvEngine kv_engine = { .name = "sqlite",
                              .put = engine_put,
                              .get = engine_get,
                              .scan = engine_scan,
+                             .load = engine_load,
                              .settle = engine_settle };

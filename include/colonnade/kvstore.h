@@ -53,6 +53,7 @@ typedef struct KVStore KVStore;               /* an open store */
 typedef struct KVColumnFamily KVColumnFamily; /* one family of an open store */
 typedef struct KVIterator KVIterator;         /* a walk over a family, in key order */
 typedef struct KVBatch KVBatch;               /* changes that are written together */
+typedef struct KVBulkLoad KVBulkLoad;         /* pairs on their way into a family, all at once */
 typedef struct KVSnapshot KVSnapshot;         /* everything as it was at one moment */
 typedef struct KVPinned KVPinned;             /* a value in place */
 
@@ -73,6 +74,10 @@ typedef struct KVPinned KVPinned;             /* a value in place */
 #define KVSTORE_SYNC_OFF    0 /* may lose the last commits, never the integrity of the file */
 #define KVSTORE_SYNC_NORMAL 1 /* may lose the last commits, never the integrity of the file; the default */
 #define KVSTORE_SYNC_FULL   2 /* loses nothing: a commit returns when it is on the disk */
+/* Loses at most what was committed within the sync interval (KVStoreOptions; 100 ms): a thread of the store's syncs it,
+ * or, with background_off, kvstore_maintain does. After a sync that failed, writes are KVSTORE_IO until all have closed
+ * the store. */
+#define KVSTORE_SYNC_BACKGROUND 3
 
 #define KVSTORE_CHECKPOINT_PASSIVE  0 /* moves what it can from the log into the file, waiting for nobody */
 #define KVSTORE_CHECKPOINT_FULL     1 /* waits for a writer (KVSTORE_BUSY at the timeout), then moves everything */
@@ -86,7 +91,8 @@ typedef struct KVPinned KVPinned;             /* a value in place */
 #define KVSTORE_COMPRESSION_AUTO 1 /* where a sample of what is merged saves a fifth at least */
 #define KVSTORE_COMPRESSION_ZSTD 2 /* always */
 
-#define KVSTORE_NO_TTL (-1) /* remaining time of a key that never expires */
+#define KVSTORE_NO_TTL         (-1) /* remaining time of a key that never expires */
+#define KVSTORE_EXPIRE_DEFAULT (-1) /* as expire_ms of a pair: the family's default TTL, as kvstore_put */
 
 /* ---- opening and closing ---- */
 /* Taken literally: a zeroed struct asks for JOURNAL_DELETE and SYNC_OFF. Begin with KVSTORE_CONFIG_DEFAULT. */
@@ -139,7 +145,7 @@ typedef struct KVStoreOptions {
    * on may come on top of it. */
   uint64_t cache_bytes;
   int compression; /* KVSTORE_COMPRESSION_*: of what is merged from now on; what is packed already stays readable */
-  int reserved2;   /* 0 */
+  uint32_t sync_interval_ms; /* KVSTORE_SYNC_BACKGROUND: how soon a commit is on the disk; 0: 100 */
   const void *password; /* opens or makes an encrypted store (kvstore_open_encrypted); NULL: a plain one. Not kept */
   int password_length;
   uint32_t kdf_passes;       /* of Argon2id, for a password that this handle sets; 0: 3 */
@@ -151,8 +157,8 @@ typedef struct KVStoreOptions {
       0, 0                                                                                                            \
   }
 /* As kvstore_open_v2, with options (NULL: KVSTORE_OPTIONS_INIT). Where the store is open already in this process, what
- * concerns the whole store (journal, log, background, map, cache, compression, grace) is as its first opener chose.
- * KVSTORE_UNSUPPORTED: the struct is longer than this library's and its tail is not zero. */
+ * concerns the whole store (journal, log, background, sync interval, map, cache, compression, grace) is as its first
+ * opener chose. KVSTORE_UNSUPPORTED: the struct is longer than this library's and its tail is not zero. */
 KVSTORE_API int kvstore_open_with(const char *path, KVStore **kv, const KVStoreOptions *options);
 
 /* Another handle on the same store, with the same configuration, its own transaction, messages and statistics. O(1);
@@ -218,8 +224,8 @@ KVSTORE_API const char *kvstore_status_name(int code);
 
 /* ---- keys and values of the default family ---- */
 /* Inserts or replaces. Keys and values are any bytes. An empty value is legal: `nValue` 0, and `pValue` may be NULL. A
- * key that had a TTL has none afterwards. Without a transaction of its own, the call is one. KVSTORE_ERROR: a key of 0
- * or more than KVSTORE_KEY_BYTES_MAX bytes, a value over the limit. */
+ * key that had a TTL has that of its family afterwards (KVFamilyOptions), or none. Without a transaction of its own,
+ * the call is one. KVSTORE_ERROR: a key of 0 or more than KVSTORE_KEY_BYTES_MAX bytes, a value over the limit. */
 KVSTORE_API int kvstore_put(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue);
 /* The value, on the heap: give it back with kvstore_free. An empty value is KVSTORE_OK, NULL and 0. KVSTORE_NOTFOUND
  * when the key is absent or expired. */
@@ -232,7 +238,8 @@ KVSTORE_API int kvstore_exists(KVStore *pKV, const void *pKey, int nKey, int *pE
 /* ---- expiry ---- */
 /* Milliseconds since 1970-01-01 UTC. */
 KVSTORE_API int64_t kvstore_now_ms(void);
-/* As put; the key is gone from `expire_ms` on (absolute; 0: never). A time that has passed is legal. */
+/* As put; the key is gone from `expire_ms` on (absolute; 0: never, whatever the family's default;
+ * KVSTORE_EXPIRE_DEFAULT: as kvstore_put). A time that has passed is legal. */
 KVSTORE_API int kvstore_put_ttl(KVStore *pKV, const void *pKey, int nKey, const void *pValue, int nValue,
                                 int64_t expire_ms);
 /* As get; *pnRemaining (may be NULL) is milliseconds, or KVSTORE_NO_TTL. */
@@ -266,6 +273,23 @@ KVSTORE_API int kvstore_rollback(KVStore *pKV);
  * (kvstore_cf_exists: 0). */
 /* KVSTORE_ERROR: a bad name, or one that is taken. */
 KVSTORE_API int kvstore_cf_create(KVStore *pKV, const char *zName, KVColumnFamily **ppCF);
+/* How a family behaves. Kept in the store; changed in transactions, like data. */
+typedef struct KVFamilyOptions {
+  size_t struct_size;     /* set by KVSTORE_FAMILY_OPTIONS_INIT */
+  int64_t default_ttl_ms; /* what kvstore_cf_put gives to a pair, from the moment of the put on; 0: none */
+} KVFamilyOptions;
+#define KVSTORE_FAMILY_OPTIONS_INIT \
+  { sizeof(KVFamilyOptions), 0 }
+/* As kvstore_cf_create, with options (NULL: KVSTORE_FAMILY_OPTIONS_INIT). */
+KVSTORE_API int kvstore_cf_create_with(KVStore *kv, const char *name, const KVFamilyOptions *options,
+                                       KVColumnFamily **family);
+/* What is written from now on obeys these; what is there stays as it is. KVSTORE_NOTFOUND: it has been dropped. */
+KVSTORE_API int kvstore_cf_set_options(KVColumnFamily *family, const KVFamilyOptions *options);
+KVSTORE_API int kvstore_cf_get_options(KVColumnFamily *family, KVFamilyOptions *options);
+/* Another name for the same family, in time that does not depend on its size; open handles stay what they are. Its own
+ * name: KVSTORE_OK. KVSTORE_NOTFOUND: no such family; KVSTORE_ERROR: the default family, a bad name, or one that is
+ * taken; KVSTORE_SCHEMA: a table. */
+KVSTORE_API int kvstore_cf_rename(KVStore *kv, const char *name, const char *new_name);
 /* KVSTORE_NOTFOUND: no such family. KVSTORE_SCHEMA: the name is a table's (kvtable_open). */
 KVSTORE_API int kvstore_cf_open(KVStore *pKV, const char *zName, KVColumnFamily **ppCF);
 /* The family that the functions without cf_ work on. Always there. */
@@ -478,6 +502,51 @@ KVSTORE_API void kvstore_batch_close(KVBatch *batch);
 KVSTORE_API int kvstore_clear(KVStore *pKV);
 /* Keys, the open transaction's own writes included, and those that have expired but were neither touched nor purged. */
 KVSTORE_API int kvstore_count(KVStore *pKV, int64_t *pnCount);
+
+/* ---- bulk loads ----
+ * Many pairs at once, in any order: they are sorted with bounded memory and written as runs of the file, beside readers
+ * and writers, and become visible in one instant, with the commit. Of equal keys the last one wins, over what the
+ * family held too. A load that has committed is durable, at every sync level; one that has failed or was aborted, or
+ * whose process died, has changed nothing. While it lasts it takes up to twice its size in the file.
+ *
+ *   KVBulkLoad *load = NULL;
+ *   kvstore_bulk_load_begin(kv, NULL, NULL, &load);
+ *   while (...) kvstore_bulk_load_add(load, key, key_length, value, value_length, 0);
+ *   kvstore_bulk_load_commit(load, &count);
+ *
+ * A load belongs to one thread at a time; closing the store ends it. */
+typedef struct KVBulkOptions {
+  size_t struct_size;  /* set by KVSTORE_BULK_OPTIONS_INIT */
+  size_t memory_bytes; /* for pairs that wait to be sorted; 0: 64 MiB; at least 64 KiB are taken */
+  int sorted;          /* not 0: the keys never descend, and one that does is an error */
+  int reserved;        /* 0 */
+} KVBulkOptions;
+#define KVSTORE_BULK_OPTIONS_INIT \
+  { sizeof(KVBulkOptions), 0, 0, 0 }
+
+/* `family` NULL: the default family. `options` NULL: KVSTORE_BULK_OPTIONS_INIT. KVSTORE_READONLY. */
+KVSTORE_API int kvstore_bulk_load_begin(KVStore *kv, KVColumnFamily *family, const KVBulkOptions *options,
+                                        KVBulkLoad **load);
+/* Copies one pair; `expire_ms` as kvstore_put_ttl. After any failure (KVSTORE_ERROR: a key or value of a size that is
+ * not allowed, a key out of the order that was promised) the load has failed: every later call on it is KVSTORE_ERROR,
+ * and nothing of it is kept. */
+KVSTORE_API int kvstore_bulk_load_add(KVBulkLoad *load, const void *key, int key_length, const void *value,
+                                      int value_length, int64_t expire_ms);
+/* Ends the load and gives it back, whatever it returns: all pairs become part of the handle's open write transaction,
+ * or are one of their own (KVSTORE_BUSY as kvstore_put). *loaded (may be NULL): how many keys. */
+KVSTORE_API int kvstore_bulk_load_commit(KVBulkLoad *load, int64_t *loaded);
+/* Forgets all of it and gives it back. NULL is allowed; also after kvstore_close. */
+KVSTORE_API void kvstore_bulk_load_abort(KVBulkLoad *load);
+
+typedef struct KVPair {
+  const void *key;
+  const void *value; /* may be NULL when value_length is 0 */
+  int key_length, value_length;
+  int64_t expire_ms; /* as kvstore_put_ttl: 0 is never */
+} KVPair;
+/* All of the above for pairs that lie in an array. */
+KVSTORE_API int kvstore_bulk_load(KVStore *kv, KVColumnFamily *family, const KVPair *pairs, size_t count,
+                                  const KVBulkOptions *options, int64_t *loaded);
 
 /* ---- care ---- */
 /* When it returns, everything committed is on the disk, at every sync level. An open transaction stays open. */

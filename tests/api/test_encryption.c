@@ -380,6 +380,10 @@ TEST(encryption, in_place_changes_need_the_store_alone) {
   CHECK_OK(kvstore_begin(kv, 0));
   CHECK_STATUS(kvstore_remove_encryption(kv), KVSTORE_BUSY);
   CHECK_OK(kvstore_commit(kv));
+  KVBulkLoad *load = NULL;
+  CHECK_OK(kvstore_bulk_load_begin(kv, NULL, NULL, &load));
+  CHECK_STATUS(kvstore_remove_encryption(kv), KVSTORE_BUSY);
+  kvstore_bulk_load_abort(load);
   check_text(kv, "key", "value");
   put_text(kv, "more", "text");
   CHECK_OK(kvstore_remove_encryption(kv));
@@ -631,6 +635,21 @@ static void put_canary_rows(KVStore *kv) {
   free(nulls);
 }
 
+/* In no order and with little memory: in sorted runs, and in what these are merged into. */
+static void load_canaries(KVStore *kv, int expected) {
+  KVBulkOptions options = KVSTORE_BULK_OPTIONS_INIT;
+  KVBulkLoad *load = NULL;
+  options.memory_bytes = 1;
+  CHECK_OK(kvstore_bulk_load_begin(kv, NULL, &options, &load));
+  for (int i = 0; i < CANARIES; i++) {
+    char key[80];
+    int length = snprintf(key, sizeof key, "%s loaded %d", canary_mark, i * 7919 % CANARIES);
+    CHECK_OK(kvstore_bulk_load_add(load, key, length, canary_mark, (int)sizeof canary_mark, 0));
+  }
+  CHECK_INT(store_shows_mark(), expected);
+  CHECK_OK(kvstore_bulk_load_commit(load, NULL));
+}
+
 static void canary_campaign(KVStore *kv, int expected) {
   for (int i = 0; i < CANARIES; i += CANARIES / 10) {
     put_canaries(kv, i, i + CANARIES / 10);
@@ -639,6 +658,7 @@ static void canary_campaign(KVStore *kv, int expected) {
     CHECK_INT(store_shows_mark(), expected);
   }
   put_canary_rows(kv);
+  load_canaries(kv, expected);
   CHECK_INT(store_shows_mark(), expected);
   CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
   CHECK_OK(kvstore_maintain(kv));
@@ -675,7 +695,7 @@ TEST(encryption, the_canaries_of_a_plain_store_are_seen_until_it_is_encrypted) {
   CHECK_INT(store_shows_mark(), 1);
   kv = open_with(path_of("store"), "secret");
   CHECK_INT(store_shows_mark(), 0);
-  CHECK_INT(count_of(kv), CANARIES);
+  CHECK_INT(count_of(kv), 2 * CANARIES);
   CHECK_OK(kvstore_close(kv));
   CHECK_INT(store_shows_mark(), 0);
 }

@@ -60,6 +60,12 @@ static KVTable *make_table(KVStore *kv) {
   return table;
 }
 
+static int add_number(KVBulkLoad *load, int i) {
+  char key[32];
+  int length = snprintf(key, sizeof key, "load%05d", i * 7919 % 10000);
+  return kvstore_bulk_load_add(load, key, length, &i, sizeof i, 0);
+}
+
 /* ---- what was inherited ---- */
 
 static void check_inert(KVStore *kv, int status) {
@@ -164,6 +170,35 @@ TEST(fork, a_store_in_memory_stays_its_makers) {
   }
   check_ended_well(child);
   check_text(kv, "a", "1");
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(fork, a_childs_copies_of_bulk_loads_leave_the_parents_alone) {
+  enum { ROWS = 10000 };
+  KVBulkOptions options = KVSTORE_BULK_OPTIONS_INIT;
+  KVBulkLoad *load = NULL, *second = NULL;
+  KVStore *kv = open_store();
+  options.memory_bytes = 1; /* the least: runs lie in the file already */
+  CHECK_OK(kvstore_bulk_load_begin(kv, NULL, &options, &load));
+  CHECK_OK(kvstore_bulk_load_begin(kv, NULL, &options, &second));
+  for (int i = 0; i < ROWS / 2; i++) CHECK_OK(add_number(load, i));
+  for (int i = 0; i < ROWS / 2; i++) CHECK_OK(add_number(second, i));
+  pid_t child = fork();
+  if (child == 0) {
+    check_inert(kv, add_number(load, 0));
+    check_inert(kv, kvstore_bulk_load_commit(load, NULL));
+    CHECK_OK(kvstore_close(kv));
+    kvstore_bulk_load_abort(second);
+    _exit(0);
+  }
+  check_ended_well(child);
+  for (int i = 0; i < ROWS / 2; i++) put_number(kv, "other", i); /* takes what the child may have given away */
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  for (int i = ROWS / 2; i < ROWS; i++) CHECK_OK(add_number(load, i));
+  CHECK_OK(kvstore_bulk_load_commit(load, NULL));
+  kvstore_bulk_load_abort(second);
+  CHECK_INT(count_of(kv), ROWS + ROWS / 2);
+  CHECK_OK(kvstore_integrity_check(kv, NULL));
   CHECK_OK(kvstore_close(kv));
 }
 

@@ -109,6 +109,31 @@ static int scenario_append(KVStore *kv, KVTable *table) {
   return kvtable_append(table, data, 4, 2, NULL, KVTABLE_INSERT, NULL);
 }
 
+static int scenario_load(KVStore *kv, KVTable *table) {
+  KVBulkLoad *load = NULL;
+  KVBulkOptions options = KVSTORE_BULK_OPTIONS_INIT;
+  char value[700] = { 0 };
+  (void)table;
+  options.memory_bytes = 64 << 10;
+  KVColumnFamily *cf = NULL;
+  int64_t before = 0, after = 0;
+  int status = kvstore_cf_open(kv, "family", &cf);
+  if (status == KVSTORE_OK) status = kvstore_cf_count(cf, &before);
+  if (status == KVSTORE_OK) status = kvstore_bulk_load_begin(kv, cf, &options, &load);
+  for (unsigned i = 0; i < 100 && status == KVSTORE_OK; i++) {
+    char key[16];
+    int length = snprintf(key, sizeof key, "load%u", i * 7 % 100);
+    status = kvstore_bulk_load_add(load, key, length, value, sizeof value, 0);
+  }
+  if (status == KVSTORE_OK)
+    status = kvstore_bulk_load_commit(load, NULL);
+  else
+    kvstore_bulk_load_abort(load);
+  if (load && kvstore_cf_count(cf, &after) == KVSTORE_OK) CHECK_INT(after, status == KVSTORE_OK ? 100 : before);
+  kvstore_cf_close(cf);
+  return status;
+}
+
 static int scenario_row(KVStore *kv, KVTable *table) {
   KVValue key = kvvalue_i64(1), row[4], height = kvvalue_f64(9);
   KVRow *held = NULL;
@@ -200,6 +225,7 @@ TEST(without_memory, a_snapshot) { run(scenario_snapshot, 0, 0); }
 TEST(without_memory, a_range) { run(scenario_range, 0, 0); }
 TEST(without_memory, a_swap) { run(scenario_swap, 1, 0); }
 TEST(without_memory, a_batch) { run(scenario_batch, 0, 0); }
+TEST(without_memory, a_bulk_load) { run(scenario_load, 0, 0); }
 TEST(without_memory, an_upsert) { run(scenario_upsert, 0, 1); }
 TEST(without_memory, an_append) { run(scenario_append, 0, 2); }
 TEST(without_memory, a_row) { run(scenario_row, 0, 0); }

@@ -51,11 +51,11 @@ typedef enum OracleOpKind {
   ORACLE_PUT,
   ORACLE_PUT_IF_ABSENT,
   ORACLE_DELETE, /* of a key or a row */
+  ORACLE_LOAD,   /* keys item to item + count - 1 of a family, the last first */
   ORACLE_INSERT, /* rows item to item + count - 1 */
   ORACLE_UPSERT,
-  ORACLE_UPDATE,       /* the amount of one row */
-  ORACLE_BULK,         /* ORACLE_BULK_ROWS rows from id 0 */
-  ORACLE_DELETE_RANGE, /* of keys item to item + count - 1 */
+  ORACLE_UPDATE, /* the amount of one row */
+  ORACLE_BULK,   /* ORACLE_BULK_ROWS rows from id 0 */
 } OracleOpKind;
 
 typedef struct OracleOp {

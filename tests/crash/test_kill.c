@@ -73,7 +73,7 @@ typedef struct Life {
 } Life;
 
 static Workload workload_of(uint64_t seed, uint32_t first_stamp) {
-  return (Workload){ .random = seed, .next_stamp = first_stamp, .bulk_one_in = 400, .large_one_in = 25 };
+  return (Workload){ .random = seed, .next_stamp = first_stamp, .bulk_one_in = 400, .loads = true, .large_one_in = 25 };
 }
 
 /* A store is plain, or sealed by one of two passwords: whichever a change of the life before left. */

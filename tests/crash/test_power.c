@@ -425,6 +425,7 @@ static bool run_seed(uint64_t seed, Plant plant, bool trace, char why[WHY_BYTES]
                         .next_stamp = 1,
                         .now_ms = os_now_ms(simdisk_os(r->disk)),
                         .short_lives = true,
+                        .loads = true,
                         .bulk_one_in = below(r, 16) == 0 ? 10 : 0,
                         .large_one_in = below(r, 2) ? 20 : 0 };
   bool right = begin_sealed(r) && run_lives(r);

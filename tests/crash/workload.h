@@ -14,6 +14,7 @@ typedef struct Workload {
   int64_t now_ms;        /* the store's clock */
   bool short_lives;      /* expiries of seconds: the clock must be the test's own */
   uint32_t bulk_one_in;  /* one operation in so many is a bulk append; 0: none */
+  bool loads;            /* bulk loads of keys too: these may write into the file before the log */
   uint32_t large_one_in; /* one transaction in so many is too large for a log of 64 KiB; 0: none */
 } Workload;
 

@@ -6,6 +6,7 @@
 
 #include "base/counters.h"
 #include "base/memory.h"
+#include "engine/kv_load.h"
 #include "tests/model/model_check.h"
 #include "tests/support/test.h"
 
@@ -89,6 +90,42 @@ static void put(Run *r, uint32_t slot) {
   if (if_absent) CHECK_INT(inserted, there == NULL);
   if (!if_absent || inserted) model_write(&r->model, slot, key, v);
   look(r, r->session, slot, key, r->model.step);
+}
+
+/* In any order or a promised one, with so little memory that long values make several chunks. */
+static void load(Run *r, uint32_t slot) {
+  ModelFamily *f = slot_family(r, slot);
+  KvLoadOptions options = { .sorted = one_in(r, 3), .memory_bytes = 1 };
+  uint32_t count = 1 + (uint32_t)below(r, one_in(r, 2) ? 1500 : 60), first = (uint32_t)below(r, MODEL_KEYS / 2);
+  uint32_t *keys = malloc(count * sizeof *keys);
+  ModelVersion *versions = malloc(count * sizeof *versions);
+  bool in_order = options.sorted && f->shape == SHAPE_KV_TEXT, committed = !one_in(r, 8);
+  KvLoader *loader = NULL;
+  options.sorted = in_order;
+  CHECK_OK(kv_loader_create(r->session, f->id, &options, &loader));
+  for (uint32_t i = 0; i < count; i++) {
+    keys[i] = in_order ? first + i * 3 / 4 : some_key(r, slot); /* some twice, next to each other */
+    if (keys[i] >= f->key_count) keys[i] = f->key_count - 1;
+    versions[i] = some_version(r);
+    CHECK_OK(
+      kv_loader_add(loader, shape_kv_key(f->shape, keys[i]), shape_kv_value(versions[i].number), versions[i].expiry));
+  }
+  if (committed) {
+    uint64_t loaded = 0, distinct = 0;
+    CHECK_OK(kv_loader_commit(loader, &loaded));
+    uint8_t *seen = calloc(f->key_count, 1);
+    for (uint32_t i = 0; i < count; i++) {
+      distinct += !seen[keys[i]];
+      seen[keys[i]] = 1;
+      model_write(&r->model, slot, keys[i], versions[i]);
+    }
+    free(seen);
+    CHECK_INT(loaded, distinct);
+  }
+  kv_loader_destroy(loader);
+  look(r, r->session, slot, keys[below(r, count)], r->model.step);
+  free(keys);
+  free(versions);
 }
 
 static void delete_key(Run *r, uint32_t slot) {
@@ -619,14 +656,14 @@ static bool writers_are_stopped(Run *r) {
   return false;
 }
 
-/* Who finds the log full waits for maintenance, and here that would be for itself. */
+/* Who finds the log full, or none, waits for maintenance, and here that would be for itself. */
 static bool may_write_meanwhile(Run *r) {
+  if (r->model.in_transaction) return true;
   StoreInfo info;
   CHECK_OK(session_info(r->session, &info));
   uint64_t record = info.log_bytes / 4 + (256 << 10);
   if (record > info.log_bytes / 2) record = info.log_bytes / 2;
-  return r->model.in_transaction || info.log_bytes_used == 0 ||
-         info.log_bytes_used + 2 * record + 16384 <= info.log_bytes;
+  return info.log_bytes && (!info.log_bytes_used || info.log_bytes_used + 2 * record + 16384 <= info.log_bytes);
 }
 
 static void write_meanwhile(Counter at, uint64_t hits) {
@@ -640,7 +677,7 @@ static void write_meanwhile(Counter at, uint64_t hits) {
   /* The session may be waiting for room in the middle of a checkpoint of its own: others write through theirs. */
   Session *waiting = r->model.in_transaction ? NULL : r->session;
   if (waiting) CHECK_OK(session_clone(waiting, &r->session));
-  bool stopped = writers_are_stopped(r);
+  bool stopped = !may_write_meanwhile(r) || writers_are_stopped(r);
   if (stopped) look_around(r);
   for (uint64_t left = stopped ? 0 : 1 + below(r, 6); left && may_write_meanwhile(r); left--) {
     r->written_meanwhile++;
@@ -685,10 +722,12 @@ static void operation(Run *r) {
     large_batch(r);
   else if (which < 825)
     hold(r);
-  else if (which < 840)
+  else if (which < 838)
     compare(r, &r->held[below(r, SNAPSHOTS_MAX)]);
-  else if (which < 843)
+  else if (which < 840)
     create_family(r);
+  else if (which < 843)
+    load(r, model_pick(&r->model, &r->random, FAMILY_KV));
   else if (which < 845)
     drop_family(r);
   else if (which < 847)

@@ -77,7 +77,8 @@ static uint64_t campaign(ModelWorld (*open_world)(uint64_t), void (*close_world)
 /* What must have happened beside the operations themselves. */
 static const Counter reached[] = { COUNTER_flushes,       COUNTER_compactions,          COUNTER_adopted_runs,
                                    COUNTER_resolved_keys, COUNTER_log_self_checkpoints, COUNTER_evictions,
-                                   COUNTER_runs_packed,   COUNTER_frames_decoded };
+                                   COUNTER_runs_packed,   COUNTER_frames_decoded,       COUNTER_load_chunks,
+                                   COUNTER_load_merges };
 
 static void check_reached(void) {
   for (size_t i = 0; i < sizeof reached / sizeof *reached; i++) {

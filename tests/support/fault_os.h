@@ -1,4 +1,4 @@
-/* fault_os.h - an Os over another Os that counts the calls that can fail, and fails the n-th, or dies there.
+/* fault_os.h - an Os over another Os that counts the calls that can fail, and fails the n-th.
  *
  * close, unmap, writeback and the clocks cannot fail: they are passed on and not counted. Threads: as any Os; arm and
  * disarm at any time. */
@@ -32,7 +32,6 @@ typedef enum FaultHow {
   FAULT_ERROR,    /* nothing is done: KVSTORE_IO */
   FAULT_SHORT,    /* a write writes half of its bytes, then KVSTORE_IO; other calls as FAULT_ERROR */
   FAULT_NO_SPACE, /* write, allocate, truncate, rename and open to create: KVSTORE_FULL; other calls as FAULT_ERROR */
-  FAULT_KILL,     /* SIGKILL for this process: nothing is done, and nobody is told */
 } FaultHow;
 
 typedef struct FaultOs FaultOs;

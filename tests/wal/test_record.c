@@ -154,7 +154,7 @@ TEST(record, every_kind_comes_back_as_it_was_appended) {
   record_append_put(&record, 300, EXPIRY_NEVER, text("k"), text(""));
   record_append_delete(&record, UINT32_MAX, text("gone"));
   record_append_row_delete(&record, 9, 4, text("\x01row"));
-  for (int kind = OPERATION_FAMILY_CREATE; kind <= OPERATION_SCHEMA_CHANGE; kind++) {
+  for (int kind = OPERATION_FAMILY_CREATE; kind <= OPERATION_FAMILY_CHANGE; kind++) {
     record_append_payload(&record, (OperationKind)kind, 12, text("name"), text("opaque"));
   }
   CHECK_OK(buffer_status(&record));
@@ -164,7 +164,7 @@ TEST(record, every_kind_comes_back_as_it_was_appended) {
   Operation gone = { OPERATION_KV_DELETE, UINT32_MAX, false, 0, EXPIRY_NEVER, text("gone"), text("") };
   check_operation(&reader, &gone);
   check_operation(&reader, &(Operation){ OPERATION_ROW_DELETE, 9, true, 4, EXPIRY_NEVER, text("\x01row"), text("") });
-  for (int kind = OPERATION_FAMILY_CREATE; kind <= OPERATION_SCHEMA_CHANGE; kind++) {
+  for (int kind = OPERATION_FAMILY_CREATE; kind <= OPERATION_FAMILY_CHANGE; kind++) {
     Operation opaque = { (OperationKind)kind, 12, false, 0, EXPIRY_NEVER, text("name"), text("opaque") };
     check_operation(&reader, &opaque);
   }
@@ -302,7 +302,7 @@ static void check_refused(const uint8_t *bytes, size_t length) {
 
 TEST(record, operations_that_no_writer_makes_are_refused) {
   CHECK_REFUSED(0, 0, 1, 1, 'k', 0);                                         /* kind 0 */
-  CHECK_REFUSED(10, 0, 1, 1, 'k', 0);                                        /* an unknown kind */
+  CHECK_REFUSED(11, 0, 1, 1, 'k', 0);                                        /* an unknown kind */
   CHECK_REFUSED(1, 4, 1, 1, 'k', 0);                                         /* an unknown flag */
   CHECK_REFUSED(1, 0, 1, 0, 0);                                              /* an empty key */
   CHECK_REFUSED(2, 0, 1, 1, 'k', 1, 'v');                                    /* a delete with a value */
@@ -333,7 +333,7 @@ TEST(record, key_longer_than_the_limit_is_refused) {
 }
 
 TEST(record, reader_stays_failed_after_damage) {
-  const uint8_t bytes[] = { 10, 0, 1, 1, 'k', 0, 1, 0, 1, 1, 'k', 0 };
+  const uint8_t bytes[] = { 11, 0, 1, 1, 'k', 0, 1, 0, 1, 1, 'k', 0 };
   OperationReader reader = operation_reader_over((Bytes){ bytes, sizeof bytes });
   Operation op;
   bool more;
