@@ -188,9 +188,8 @@ TEST(bank, eight_threads_of_two_processes_move_money_and_no_total_is_ever_wrong)
   make_accounts(path);
   Child banks[PROCESSES];
   for (int i = 0; i < PROCESSES; i++) banks[i] = child_start_with("bank", path, 0, i);
-  for (int i = 0; i < PROCESSES; i++) give_turn(&banks[i]);
-  for (int i = 0; i < PROCESSES; i++) wait_for_turn(&banks[i]);
-  for (int i = 0; i < PROCESSES; i++) child_finish(&banks[i]);
+  turn_together(banks, PROCESSES);
+  children_finish(banks, PROCESSES);
   check_at_rest(path);
 }
 
@@ -293,13 +292,12 @@ TEST(bank, five_processes_get_and_put_and_every_row_is_there) {
   KVStore *kv = opened(path);
   Child five[FIVE];
   for (int i = 0; i < FIVE; i++) five[i] = child_start_with("one_of_five", path, 0, i);
-  for (int i = 0; i < FIVE; i++) give_turn(&five[i]);
-  for (int i = 0; i < FIVE; i++) wait_for_turn(&five[i]);
+  turn_together(five, FIVE);
   uint64_t count = test_scaled(OPERATIONS);
   char key[32];
   CHECK_INT(count_of(kv), FIVE * count);
   for (int i = 0; i < FIVE; i++)
     for (uint64_t n = 0; n < count; n++) CHECK_INT(kv_number(kv, key, own_key(key, i, n)), n + 1);
-  for (int i = 0; i < FIVE; i++) child_finish(&five[i]);
+  children_finish(five, FIVE);
   CHECK_OK(kvstore_close(kv));
 }

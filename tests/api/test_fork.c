@@ -24,13 +24,6 @@
 
 /* ---- helpers ---- */
 
-static void check_ended_well(pid_t child) {
-  int how;
-  CHECK_INT(waitpid(child, &how, 0), child);
-  CHECK(WIFEXITED(how));
-  CHECK_INT(WEXITSTATUS(how), 0);
-}
-
 static void put_number(KVStore *kv, const char *prefix, int i) {
   char key[32];
   int length = snprintf(key, sizeof key, "%s%05d", prefix, i);
@@ -136,7 +129,7 @@ TEST(fork, a_child_may_close_what_it_inherited_and_nothing_else) {
     CHECK_OK(kvstore_close(reading));
     _exit(0);
   }
-  check_ended_well(child);
+  process_ended_well(child);
   CHECK_OK(kvstore_commit(kv)); /* nothing of it happened here */
   CHECK_OK(kvstore_iterator_next(it));
   CHECK_OK(kvcursor_next(cursor));
@@ -168,7 +161,7 @@ TEST(fork, a_store_in_memory_stays_its_makers) {
     CHECK_OK(kvstore_close(kv));
     _exit(0);
   }
-  check_ended_well(child);
+  process_ended_well(child);
   check_text(kv, "a", "1");
   CHECK_OK(kvstore_close(kv));
 }
@@ -191,7 +184,7 @@ TEST(fork, a_childs_copies_of_bulk_loads_leave_the_parents_alone) {
     kvstore_bulk_load_abort(second);
     _exit(0);
   }
-  check_ended_well(child);
+  process_ended_well(child);
   for (int i = 0; i < ROWS / 2; i++) put_number(kv, "other", i); /* takes what the child may have given away */
   CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
   for (int i = ROWS / 2; i < ROWS; i++) CHECK_OK(add_number(load, i));
@@ -227,7 +220,7 @@ TEST(fork, the_parents_locks_outlast_a_child_that_closes_and_ends) {
       if (way) CHECK_OK(kvstore_close(kv));
       _exit(0);
     }
-    check_ended_well(child);
+    process_ended_well(child);
     let_a_stranger_visit();
     CHECK(file_exists(path_of("store-shm")));
     check_text(kv, "stranger", "was here");
@@ -257,7 +250,7 @@ TEST(fork, a_child_that_lives_on_holds_nothing_of_the_parents) {
   CHECK(!file_exists(path_of("store-wal")));
   let_a_stranger_visit();
   close(turns[1]);
-  check_ended_well(child);
+  process_ended_well(child);
 }
 
 TEST(fork, the_writers_death_is_seen_while_its_child_lives) {
@@ -309,7 +302,7 @@ TEST(fork, parent_and_child_write_the_same_file) {
     _exit(0);
   }
   for (int i = 0; i < PUTS; i++) put_number(kv, "parent", i);
-  check_ended_well(child);
+  process_ended_well(child);
   for (int i = 0; i < PUTS; i++) CHECK(has_number(kv, "child", i) && has_number(kv, "parent", i));
   CHECK_OK(kvstore_close(kv));
 }
@@ -418,7 +411,7 @@ TEST(fork, a_child_of_a_busy_process_opens_the_store_itself) {
       CHECK_OK(kvstore_close(own));
       _exit(0);
     }
-    check_ended_well(child);
+    process_ended_well(child);
     CHECK(has_number(busy.kv, "child", i));
   }
   atomic_store(&busy.stop, 1);
@@ -460,7 +453,7 @@ TEST(fork, descriptors_are_closed_by_exec) {
     execve("/proc/self/exe", arguments, environment);
     _exit(99);
   }
-  check_ended_well(child);
+  process_ended_well(child);
   CHECK_OK(kvstore_close(reading));
   CHECK_OK(kvstore_close(kv));
   CHECK_OK(kvstore_close(in_memory));

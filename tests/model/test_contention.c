@@ -8,44 +8,18 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/memory.h"
 #include "engine/engine.h"
+#include "tests/model/numbers.h"
 #include "tests/support/children.h"
 
-static const char *store_path(void) {
-  static char path[600];
-  snprintf(path, sizeof path, "%s/store", test_directory());
-  return path;
-}
-
 static StoreOptions options(uint32_t busy_timeout_ms) {
-  return (StoreOptions){
-    .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .busy_timeout_ms = busy_timeout_ms, .log_bytes = 64 << 10
-  };
+  StoreOptions with = small_log_options();
+  with.busy_timeout_ms = busy_timeout_ms;
+  return with;
 }
 
 static Session *opened(const char *path, uint32_t busy_timeout_ms) {
-  StoreOptions with = options(busy_timeout_ms);
-  Session *s = NULL;
-  CHECK_OK(session_open(path, &with, &s));
-  return s;
-}
-
-static Bytes text(const char *t) { return (Bytes){ (const uint8_t *)t, strlen(t) }; }
-
-static Status put(Session *s, const char *key, int64_t n) {
-  return kv_put(s, FAMILY_DEFAULT_ID, text(key), (Bytes){ (const uint8_t *)&n, sizeof n }, EXPIRY_NEVER, KV_PUT_ALWAYS,
-                NULL);
-}
-
-static int64_t get(Session *s, const char *key) {
-  KvValue value;
-  int64_t n;
-  CHECK_OK(kv_get(s, FAMILY_DEFAULT_ID, text(key), &value));
-  CHECK_INT(value.length, sizeof n);
-  memcpy(&n, value.data, sizeof n);
-  memory_release(value.data);
-  return n;
+  return opened_with(path, options(busy_timeout_ms));
 }
 
 static int64_t now_us(void) {
@@ -69,7 +43,7 @@ ROLE(holder) {
     CHECK_OK(session_begin(s, true));
     turn_done();
     if (!next_turn()) break;
-    CHECK_OK(put(s, "released", now_us()));
+    put_number(s, "released", now_us());
     CHECK_OK(session_commit(s));
     turn_done();
   }
@@ -81,21 +55,21 @@ ROLE(holder) {
 TEST(contention, a_busy_timeout_of_0_fails_at_once) {
   enum { TRIES = 20, AT_ONCE_US = 20000 };
   Session *s = opened(store_path(), 0);
-  CHECK_OK(put(s, "a", 1));
+  put_number(s, "a", 1);
   Child holder = child_start("holder", store_path());
   turn(&holder);
   int64_t least = INT64_MAX;
   for (int i = 0; i < TRIES; i++) {
     int64_t before = now_us();
-    CHECK_STATUS(put(s, "a", 2), KVSTORE_BUSY);
+    CHECK_STATUS(try_put_number(s, "a", 2), KVSTORE_BUSY);
     CHECK_STATUS(session_begin(s, true), KVSTORE_BUSY);
     int64_t took = now_us() - before;
     if (took < least) least = took;
-    CHECK_INT(get(s, "a"), 1); /* reads have nobody to wait for */
+    CHECK_INT(get_number(s, "a"), 1); /* reads have nobody to wait for */
   }
   CHECK(least < AT_ONCE_US);
   turn(&holder);
-  CHECK_OK(put(s, "a", 2));
+  put_number(s, "a", 2);
   child_finish(&holder);
   CHECK_OK(session_close(s));
 }
@@ -103,13 +77,13 @@ TEST(contention, a_busy_timeout_of_0_fails_at_once) {
 TEST(contention, a_busy_timeout_is_waited_for_asleep) {
   enum { TIMEOUT_MS = 400, CPU_US_MAX = 30000 };
   Session *s = opened(store_path(), TIMEOUT_MS);
-  CHECK_OK(put(s, "a", 1));
+  put_number(s, "a", 1);
   Child holder = child_start("holder", store_path());
   turn(&holder);
   int64_t least_cpu = INT64_MAX;
   for (int i = 0; i < 3; i++) {
     int64_t before = now_us(), cpu_before = cpu_us();
-    CHECK_STATUS(put(s, "a", 2), KVSTORE_BUSY);
+    CHECK_STATUS(try_put_number(s, "a", 2), KVSTORE_BUSY);
     CHECK(now_us() - before >= TIMEOUT_MS * 1000);
     int64_t cpu = cpu_us() - cpu_before;
     if (cpu < least_cpu) least_cpu = cpu;
@@ -126,7 +100,7 @@ static _Atomic pid_t waiter_id;
 
 static void *put_waiting(void *context) {
   atomic_store(&waiter_id, gettid());
-  CHECK_OK(put(context, "waiter", 1));
+  put_number(context, "waiter", 1);
   return (void *)(intptr_t)now_us();
 }
 
@@ -152,7 +126,7 @@ static int by_value(const void *a, const void *b) {
 TEST(contention, a_waiter_wakes_when_the_writer_ends) {
   enum { ROUNDS = 24, PROMPT_US = 15000 };
   Session *s = opened(store_path(), 30000);
-  CHECK_OK(put(s, "a", 1));
+  put_number(s, "a", 1);
   Child holder = child_start("holder", store_path());
   int64_t latency[ROUNDS];
   for (int i = 0; i < ROUNDS; i++) {
@@ -164,7 +138,7 @@ TEST(contention, a_waiter_wakes_when_the_writer_ends) {
     while (!waiter_sleeps()) sched_yield();
     turn(&holder);
     CHECK_INT(pthread_join(waiter, &woke), 0);
-    latency[i] = (intptr_t)woke - get(s, "released");
+    latency[i] = (intptr_t)woke - get_number(s, "released");
     CHECK(latency[i] > 0);
   }
   qsort(latency, ROUNDS, sizeof *latency, by_value);
@@ -176,7 +150,7 @@ TEST(contention, a_waiter_wakes_when_the_writer_ends) {
 /* ---- readers ---- */
 
 static void check_reads(Session *s, int64_t expected) {
-  for (int i = 0; i < 200; i++) CHECK_INT(get(s, "a"), expected);
+  for (int i = 0; i < 200; i++) CHECK_INT(get_number(s, "a"), expected);
   KvIterator *it = NULL;
   uint64_t count;
   CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
@@ -186,13 +160,13 @@ static void check_reads(Session *s, int64_t expected) {
   CHECK_INT(count, 0);
   kv_iterator_destroy(it);
   CHECK_OK(session_begin(s, false));
-  CHECK_INT(get(s, "a"), expected);
+  CHECK_INT(get_number(s, "a"), expected);
   CHECK_OK(session_commit(s));
 }
 
 TEST(contention, readers_go_on_while_a_writer_holds_its_transaction) {
   Session *s = opened(store_path(), 0);
-  CHECK_OK(put(s, "a", 7));
+  put_number(s, "a", 7);
   Child holder = child_start("holder", store_path());
   turn(&holder);
   check_reads(s, 7);
@@ -241,12 +215,12 @@ ROLE(slow_flusher) {
 
 TEST(contention, readers_and_writers_go_on_while_another_process_flushes) {
   Session *s = opened(store_path(), 0);
-  CHECK_OK(put(s, "a", 0));
+  put_number(s, "a", 0);
   Child flusher = child_start("slow_flusher", store_path());
   for (int64_t n = 1; n <= 2; n++) {
     turn(&flusher); /* it stands in a sync of its flush, and then in the next one */
     check_reads(s, n - 1);
-    CHECK_OK(put(s, "a", n));
+    put_number(s, "a", n);
     check_reads(s, n);
   }
   child_finish(&flusher);

@@ -2,21 +2,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/counters.h"
-#include "base/memory.h"
 #include "engine/engine.h"
+#include "tests/model/numbers.h"
 #include "tests/support/children.h"
 
 enum { SECOND_MS = 1000, ROUNDS = 3, ROWS = 3000 };
-
-static const char *store_path(void) {
-  static char path[600];
-  snprintf(path, sizeof path, "%s/store", test_directory());
-  return path;
-}
 
 static StoreOptions options(void) {
   return (StoreOptions){ .journal_mode = JOURNAL_WAL,
@@ -26,57 +19,10 @@ static StoreOptions options(void) {
                          .log_bytes = 64 << 10 };
 }
 
-static Session *opened(const char *path) {
-  StoreOptions with = options();
-  Session *s = NULL;
-  CHECK_OK(session_open(path, &with, &s));
-  return s;
-}
-
-static Bytes text(const char *t) { return (Bytes){ (const uint8_t *)t, strlen(t) }; }
-
-static Status put(Session *s, const char *key, int64_t n) {
-  return kv_put(s, FAMILY_DEFAULT_ID, text(key), (Bytes){ (const uint8_t *)&n, sizeof n }, EXPIRY_NEVER, KV_PUT_ALWAYS,
-                NULL);
-}
-
-static int64_t get(Session *s, const char *key) {
-  KvValue value;
-  int64_t n;
-  CHECK_OK(kv_get(s, FAMILY_DEFAULT_ID, text(key), &value));
-  CHECK_INT(value.length, sizeof n);
-  memcpy(&n, value.data, sizeof n);
-  memory_release(value.data);
-  return n;
-}
-
-static uint32_t table_of(Session *s) {
-  FamilyInfo info;
-  if (family_find(s, "t", &info) == KVSTORE_OK) return info.id;
-  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" } };
-  Schema schema = { .column_count = 1, .columns = columns, .key_count = 1, .key_columns = { 0 } };
-  uint32_t id = 0;
-  CHECK_OK(family_create(s, "t", FAMILY_TABLE, &schema, &id));
-  return id;
-}
+static Session *opened(const char *path) { return opened_with(path, options()); }
 
 /* Too many for a record: they become a run in reserved extents, which the record adopts. */
-static void write_rows(Session *s) {
-  static int64_t ids[ROWS];
-  for (int i = 0; i < ROWS; i++) ids[i] = i;
-  ColumnArray columns[] = { { ids, NULL } };
-  ColumnBatch batch = { ROWS, 1, columns, NULL };
-  CHECK_OK(table_write(s, table_of(s), &batch, TABLE_UPSERT, NULL));
-}
-
-static void wait_for_death(Child *c) {
-  int how;
-  CHECK_INT(waitpid(c->process, &how, 0), c->process);
-  CHECK(WIFSIGNALED(how));
-  CHECK_INT(WTERMSIG(how), SIGKILL);
-  close(c->to);
-  close(c->from);
-}
+static void write_rows(Session *s) { upsert_amounts(s, 0, ROWS, 1); }
 
 /* ---- ways to die ---- */
 
@@ -159,12 +105,12 @@ ROLE(victim) {
   armed = (Counter)role_number();
   counter_hook_set(die_there);
   for (int64_t n = 0; n < 20; n++) {
-    CHECK_OK(put(s, "victim", n));
+    put_number(s, "victim", n);
     CHECK_OK(session_begin(s, true));
-    CHECK_OK(put(s, "victim", n));
+    put_number(s, "victim", n);
     write_rows(s);
     CHECK_OK(session_commit(s));
-    CHECK_OK(put(s, "victim", n));
+    put_number(s, "victim", n);
     CHECK_OK(session_sync(s));
     CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
   }
@@ -180,8 +126,8 @@ ROLE(growing_or_syncing) {
     char key[32];
     snprintf(key, sizeof key, "%d-%d", (int)getpid(), n);
     for (int i = 0; i < 1000; i++) value[i] = test_random(&random);
-    CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, text(key), (Bytes){ (const uint8_t *)value, sizeof value }, EXPIRY_NEVER,
-                    KV_PUT_ALWAYS, NULL));
+    CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, (Bytes){ (const uint8_t *)key, strlen(key) },
+                    (Bytes){ (const uint8_t *)value, sizeof value }, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
   }
 }
 
@@ -190,21 +136,21 @@ ROLE(looker) {
   alarm(60); /* rather than hang */
   Session *s = opened(path);
   uint64_t count;
-  CHECK_INT(get(s, "survivor"), role_number());
+  CHECK_INT(get_number(s, "survivor"), role_number());
   CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
   CHECK_OK(session_close(s));
 }
 
 static void go_on(Session *s, int64_t n) {
-  CHECK_OK(put(s, "survivor", n));
-  CHECK_INT(get(s, "survivor"), n);
+  put_number(s, "survivor", n);
+  CHECK_INT(get_number(s, "survivor"), n);
   CHECK_OK(session_begin(s, true));
-  CHECK_OK(put(s, "survivor", n + 1));
+  put_number(s, "survivor", n + 1);
   write_rows(s);
   CHECK_OK(session_commit(s));
   CHECK_OK(session_sync(s));
   CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
-  CHECK_INT(get(s, "survivor"), n + 1);
+  CHECK_INT(get_number(s, "survivor"), n + 1);
 }
 
 static const Counter points[] = {
@@ -221,7 +167,7 @@ static void check_others_go_on(Session *s, const char *role, int64_t how, int64_
   uint64_t best = UINT64_MAX;
   for (int round = 0; round < ROUNDS && best >= SECOND_MS; round++) {
     Child victim = child_start_with(role, store_path(), 0, how);
-    wait_for_death(&victim);
+    child_was_killed(&victim);
     Child looker = child_start_with("looker", store_path(), 0, *n + 1);
     child_finish(&looker);
     uint64_t before = test_now_ms();
@@ -258,7 +204,7 @@ TEST(deaths, in_a_call_of_the_system_under_a_mutex_the_others_go_on_within_a_sec
 static uint64_t limbo_after_writing(Session *s) {
   StoreInfo info;
   for (int64_t n = 0; n < 12; n++) {
-    CHECK_OK(put(s, "n", n));
+    put_number(s, "n", n);
     CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
   }
   CHECK_OK(session_info(s, &info));
@@ -270,14 +216,14 @@ ROLE(reader) {
   Session *s = opened_deadly(path);
   if (role_number()) CHECK_OK(session_begin(s, false));
   deadly = DEADLY_READ;
-  get(s, "n");
+  get_number(s, "n");
 }
 
 static void check_reader_holds_nothing(int64_t with_snapshot) {
   Session *s = opened(store_path());
   uint64_t usual = limbo_after_writing(s);
   Child reader = child_start_with("reader", store_path(), 0, with_snapshot);
-  wait_for_death(&reader);
+  child_was_killed(&reader);
   uint64_t now = limbo_after_writing(s);
   CHECK(now <= usual);
   CHECK_OK(session_close(s));
@@ -293,8 +239,8 @@ TEST(deaths, reservations_go_with_their_process) {
   CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
   for (int i = 0; i < 12; i++) {
     Child victim = child_start_with("victim", store_path(), 0, COUNTER_crash_adopt_before_record);
-    wait_for_death(&victim);
-    CHECK_OK(put(s, "survivor", i));
+    child_was_killed(&victim);
+    put_number(s, "survivor", i);
     CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
     if (i == 3) CHECK_OK(session_info(s, &before));
   }

@@ -3,89 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/counters.h"
-#include "base/memory.h"
 #include "engine/engine.h"
-#include "query/query.h"
+#include "tests/model/numbers.h"
 #include "tests/support/children.h"
 
-/* ---- the store ---- */
-
-static const char *store_path(void) {
-  static char path[600];
-  snprintf(path, sizeof path, "%s/store", test_directory());
-  return path;
-}
-
-static Session *opened(const char *path) {
-  StoreOptions with = {
-    .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .busy_timeout_ms = 30000, .log_bytes = 64 << 10
-  };
-  Session *s = NULL;
-  CHECK_OK(session_open(path, &with, &s));
-  return s;
-}
-
-static void put_number(Session *s, const char *key, int64_t number) {
-  CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, (Bytes){ (const uint8_t *)key, strlen(key) },
-                  (Bytes){ (const uint8_t *)&number, sizeof number }, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
-}
-
-/* -1: not there */
-static int64_t get_number(Session *s, const char *key) {
-  KvValue value;
-  Status status = kv_get(s, FAMILY_DEFAULT_ID, (Bytes){ (const uint8_t *)key, strlen(key) }, &value);
-  if (status == KVSTORE_NOTFOUND) return -1;
-  CHECK_OK(status);
-  int64_t number;
-  CHECK_INT(value.length, sizeof number);
-  memcpy(&number, value.data, sizeof number);
-  memory_release(value.data);
-  return number;
-}
-
-static uint32_t table_of(Session *s) {
-  FamilyInfo info;
-  if (family_find(s, "t", &info) == KVSTORE_OK) return info.id;
-  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" }, { 0, TYPE_I64, 0, 0, (char *)"amount" } };
-  Schema schema = { .column_count = 2, .columns = columns, .key_count = 1, .key_columns = { 0 } };
-  uint32_t id = 0;
-  CHECK_OK(family_create(s, "t", FAMILY_TABLE, &schema, &id));
-  return id;
-}
-
-static void upsert(Session *s, int64_t first, uint32_t count, int64_t amount) {
-  int64_t *ids = memory_allocate(count * sizeof *ids), *amounts = memory_allocate(count * sizeof *amounts);
-  for (uint32_t i = 0; i < count; i++) {
-    ids[i] = first + i;
-    amounts[i] = amount;
-  }
-  ColumnArray columns[] = { { ids, NULL }, { amounts, NULL } };
-  ColumnBatch batch = { count, 2, columns, NULL };
-  CHECK_OK(table_write(s, table_of(s), &batch, TABLE_UPSERT, NULL));
-  memory_release(ids);
-  memory_release(amounts);
-}
-
-static void totals(Session *s, uint64_t *rows, int64_t *sum) {
-  TableSnapshot snapshot;
-  Query *query;
-  Arena arena = { 0 };
-  AggregateResult results[2];
-  CHECK_OK(table_snapshot(s, table_of(s), &snapshot));
-  CHECK_OK(query_create(snapshot.schema, &query));
-  CHECK_OK(query_aggregate(query, AGGREGATE_ROWS, NULL));
-  CHECK_OK(query_aggregate(query, AGGREGATE_TOTAL, "amount"));
-  CHECK_OK(query_run(query, &snapshot, &arena, results, NULL));
-  *rows = results[0].value.u;
-  *sum = (int64_t)results[1].integer.low;
-  query_destroy(query);
-  table_snapshot_release(&snapshot);
-  arena_release(&arena);
-}
+static Session *opened(const char *path) { return opened_with(path, small_log_options()); }
 
 /* ---- each reads at once what the others committed ---- */
 
@@ -98,7 +23,7 @@ ROLE(echo) {
     uint64_t rows;
     int64_t sum;
     CHECK_INT(get_number(s, "parent"), n);
-    totals(s, &rows, &sum);
+    total_amounts(s, &rows, &sum);
     CHECK_INT(rows, 10 * n);
     CHECK_INT(sum, 10 * n * n);
     put_number(s, "child", n + 1);
@@ -112,7 +37,7 @@ static void echo(const char *path, Child *child, Session *s, int64_t from, int64
   for (int64_t n = from; n <= to; n++) {
     CHECK_OK(session_begin(s, true));
     put_number(s, "parent", n);
-    upsert(s, 0, (uint32_t)(10 * n), n); /* once it outgrows a record it is adopted */
+    upsert_amounts(s, 0, (uint32_t)(10 * n), n); /* once it outgrows a record it is adopted */
     CHECK_OK(session_commit(s));
     if (n % 10 == 0) CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
     turn(child);
@@ -123,7 +48,7 @@ static void echo(const char *path, Child *child, Session *s, int64_t from, int64
 TEST(engine_processes, each_sees_at_once_what_the_other_committed) {
   const char *path = store_path();
   Session *s = opened(path);
-  table_of(s);
+  amounts_table(s);
   Child child = child_start("echo", path);
   echo(path, &child, s, 1, (int64_t)test_scaled(ECHO_ROUNDS));
   child_finish(&child);
@@ -154,10 +79,9 @@ TEST(engine_processes, five_count_together_and_lose_nothing) {
   put_number(s, "counter", 0);
   Child children[COUNTING];
   for (int i = 0; i < COUNTING; i++) children[i] = child_start("count", path);
-  for (int i = 0; i < COUNTING; i++) give_turn(&children[i]);
-  for (int i = 0; i < COUNTING; i++) wait_for_turn(&children[i]);
+  turn_together(children, COUNTING);
   CHECK_INT(get_number(s, "counter"), COUNTING * test_scaled(COUNT_ROUNDS));
-  for (int i = 0; i < COUNTING; i++) child_finish(&children[i]);
+  children_finish(children, COUNTING);
   CHECK_INT(get_number(s, "counter"), COUNTING * test_scaled(COUNT_ROUNDS));
   CHECK_OK(session_close(s));
   s = opened(path);
@@ -172,7 +96,7 @@ ROLE(holder) {
   CHECK(next_turn());
   CHECK_OK(session_begin(s, true));
   put_number(s, "victim", 1);
-  upsert(s, 0, 3000, 7); /* adopted runs in reserved extents */
+  upsert_amounts(s, 0, 3000, 7); /* adopted runs in reserved extents */
   turn_done();
   next_turn(); /* never comes */
 }
@@ -184,7 +108,7 @@ TEST(engine_processes, the_others_go_on_soon_after_a_writers_death) {
   const char *path = store_path();
   Session *s = opened(path);
   put_number(s, "survivor", 0);
-  upsert(s, 0, 10, 1);
+  upsert_amounts(s, 0, 10, 1);
   for (int64_t i = 1; i <= 3; i++) {
     Child child = child_start("holder", path);
     turn(&child);
@@ -195,7 +119,7 @@ TEST(engine_processes, the_others_go_on_soon_after_a_writers_death) {
     put_number(s, "survivor", i);
     CHECK(test_now_ms() - before < SOON_MS);
     CHECK_INT(get_number(s, "victim"), -1);
-    totals(s, &rows, &sum);
+    total_amounts(s, &rows, &sum);
     CHECK_INT(rows, 10);
     CHECK_INT(sum, 10);
     CHECK_INT(get_number(s, "survivor"), i);
@@ -256,7 +180,7 @@ ROLE(visitor) {
     Session *s = opened(path);
     uint64_t rows;
     int64_t sum;
-    totals(s, &rows, &sum);
+    total_amounts(s, &rows, &sum);
     CHECK_INT(rows, 1000);
     CHECK_INT(sum % 1000, 0);
     CHECK(sum / 1000 >= last);
@@ -269,14 +193,14 @@ ROLE(visitor) {
 TEST(engine_processes, who_opens_while_another_flushes_sees_one_commit) {
   const char *path = store_path();
   Session *s = opened(path);
-  upsert(s, 0, 1000, 0);
+  upsert_amounts(s, 0, 1000, 0);
   Child visitors[2] = { child_start("visitor", path), child_start("visitor", path) };
   uint64_t rounds = test_scaled(60);
   for (uint64_t i = 1; i <= rounds; i++) {
     give_turn(&visitors[0]);
     give_turn(&visitors[1]);
     for (int n = 0; n < 5; n++) {
-      upsert(s, 0, 1000, (int64_t)(i * 5) + n);
+      upsert_amounts(s, 0, 1000, (int64_t)(i * 5) + n);
       CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
     }
     wait_for_turn(&visitors[0]);
@@ -376,7 +300,7 @@ TEST(engine_processes, a_file_renamed_over_a_store_that_is_being_opened_is_what_
 /* Writes rows of its own and settles them, as the parent does: maintenance goes to and fro. */
 static void write_and_settle(Session *s, int64_t first, uint64_t rounds) {
   for (uint64_t i = 1; i <= rounds; i++) {
-    upsert(s, first, 500, (int64_t)i);
+    upsert_amounts(s, first, 500, (int64_t)i);
     char key[32];
     snprintf(key, sizeof key, "%lld/%llu", (long long)first, (unsigned long long)i);
     put_number(s, key, (int64_t)i);
@@ -399,14 +323,14 @@ ROLE(flusher) {
 TEST(engine_processes, two_flush_and_compact_by_turns) {
   const char *path = store_path();
   Session *s = opened(path);
-  upsert(s, 0, 500, 0);
+  upsert_amounts(s, 0, 500, 0);
   Child child = child_start("flusher", path);
   uint64_t rounds = test_scaled(200), rows;
   int64_t sum;
   give_turn(&child);
   write_and_settle(s, 0, rounds);
   wait_for_turn(&child);
-  totals(s, &rows, &sum);
+  total_amounts(s, &rows, &sum);
   CHECK_INT(rows, 1000);
   CHECK_INT(sum, 1000 * (int64_t)rounds);
   uint64_t count;
@@ -417,7 +341,7 @@ TEST(engine_processes, two_flush_and_compact_by_turns) {
   child_finish(&child);
   CHECK_OK(session_close(s));
   s = opened(path);
-  totals(s, &rows, &sum);
+  total_amounts(s, &rows, &sum);
   CHECK_INT(rows, 1000);
   CHECK_INT(sum, 1000 * (int64_t)rounds);
   CHECK_OK(session_close(s));
@@ -429,7 +353,7 @@ ROLE(writer_of_one) {
   Session *s = opened(path);
   while (next_turn()) {
     put_number(s, "child", get_number(s, "parent"));
-    upsert(s, 0, 10, get_number(s, "parent"));
+    upsert_amounts(s, 0, 10, get_number(s, "parent"));
     turn_done();
   }
   CHECK_OK(session_close(s));
@@ -438,7 +362,7 @@ ROLE(writer_of_one) {
 static void check_totals(Session *s, uint64_t expected_rows, int64_t expected_sum) {
   uint64_t rows;
   int64_t sum;
-  totals(s, &rows, &sum);
+  total_amounts(s, &rows, &sum);
   CHECK_INT(rows, expected_rows);
   CHECK_INT(sum, expected_sum);
 }
@@ -447,7 +371,7 @@ static void check_totals(Session *s, uint64_t expected_rows, int64_t expected_su
 TEST(engine_processes, a_log_that_is_cut_under_others_is_followed_by_the_next) {
   const char *path = store_path();
   Session *s = opened(path);
-  table_of(s);
+  amounts_table(s);
   Child busy = child_start("writer_of_one", path), idle = child_start("writer_of_one", path);
   for (int64_t n = 1; n <= (int64_t)test_scaled(60); n++) {
     put_number(s, "parent", n);
@@ -486,10 +410,9 @@ TEST(engine_processes, nothing_is_lost_while_several_cut_the_log) {
   Session *s = opened(path);
   put_number(s, "counter", 0);
   Child children[3] = { child_start("cutter", path), child_start("cutter", path), child_start("count", path) };
-  for (int i = 0; i < 3; i++) give_turn(&children[i]);
-  for (int i = 0; i < 3; i++) wait_for_turn(&children[i]);
+  turn_together(children, 3);
   CHECK_INT(get_number(s, "counter"), 2 * test_scaled(CUT_ROUNDS) + test_scaled(COUNT_ROUNDS));
-  for (int i = 0; i < 3; i++) child_finish(&children[i]);
+  children_finish(children, 3);
   CHECK_OK(session_close(s));
   s = opened(path);
   CHECK_INT(get_number(s, "counter"), 2 * test_scaled(CUT_ROUNDS) + test_scaled(COUNT_ROUNDS));
@@ -534,11 +457,7 @@ TEST(engine_processes, a_log_half_cut_by_who_died_is_made_anew) {
     setenv("COLONNADE_TEST_POINT", points[i], 1);
     Child child = child_start("dying_cutter", path);
     give_turn(&child);
-    int how;
-    CHECK_INT(waitpid(child.process, &how, 0), child.process);
-    CHECK(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
-    close(child.to);
-    close(child.from);
+    child_was_killed(&child);
     CHECK_INT(get_number(s, "child"), 1);
     CHECK_INT(get_number(s, "parent"), i);
     put_number(s, "child", 2);
@@ -559,8 +478,8 @@ ROLE(overwriter) {
   uint64_t rounds = test_scaled(60), rows;
   int64_t sum;
   for (uint64_t i = 1; i <= rounds; i++) {
-    upsert(s, 0, 1000, (int64_t)i);
-    totals(s, &rows, &sum);
+    upsert_amounts(s, 0, 1000, (int64_t)i);
+    total_amounts(s, &rows, &sum);
     CHECK_INT(rows, 1000);
     CHECK_INT(sum, 1000 * (int64_t)i);
     put_number(s, "child", (int64_t)i);
@@ -577,7 +496,7 @@ TEST(engine_processes, a_file_that_is_shrunk_under_another_process_serves_it_all
   const char *path = store_path();
   Session *s = opened(path);
   put_number(s, "old", 7);
-  upsert(s, 0, 1000, 0);
+  upsert_amounts(s, 0, 1000, 0);
   Child child = child_start("overwriter", path);
   give_turn(&child);
   uint64_t moved = counter_get(COUNTER_extents_moved);
@@ -614,7 +533,6 @@ TEST(engine_processes, those_who_open_as_the_last_one_leaves_do_not_wait_for_eac
   Child children[PASSERS];
   CHECK_OK(session_close(opened(store_path())));
   for (int i = 0; i < PASSERS; i++) children[i] = child_start("passer", store_path());
-  for (int i = 0; i < PASSERS; i++) give_turn(&children[i]);
-  for (int i = 0; i < PASSERS; i++) wait_for_turn(&children[i]);
-  for (int i = 0; i < PASSERS; i++) child_finish(&children[i]);
+  turn_together(children, PASSERS);
+  children_finish(children, PASSERS);
 }

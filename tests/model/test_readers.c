@@ -2,26 +2,22 @@
  * writes, hold nothing back while they are idle, and leave nothing behind. */
 #include <pthread.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/counters.h"
-#include "base/memory.h"
 #include "engine/engine.h"
-#include "query/query.h"
+#include "tests/model/numbers.h"
 #include "tests/support/children.h"
 
-enum { LOG_BYTES = 64 << 10, ROWS = 300 };
+enum { ROWS = 300 };
 
 /* ---- the store ---- */
 
-/* The directory may be entered by all, and written by its owner alone. */
-static const char *store_path(void) {
-  static char path[600];
+/* Its directory may be entered by all, and written by its owner alone. */
+static const char *open_to_readers(void) {
   CHECK_INT(chmod(test_directory(), 0755), 0);
-  snprintf(path, sizeof path, "%s/store", test_directory());
-  return path;
+  return store_path();
 }
 
 static bool is_there(const char *path, const char *ending) {
@@ -32,85 +28,34 @@ static bool is_there(const char *path, const char *ending) {
 }
 
 static Session *opened(const char *path, bool read_only) {
-  StoreOptions with = { .journal_mode = JOURNAL_WAL,
-                        .sync_level = SYNC_NORMAL,
-                        .read_only = read_only,
-                        .busy_timeout_ms = 30000,
-                        .log_bytes = LOG_BYTES };
-  Session *s = NULL;
-  CHECK_OK(session_open(path, &with, &s));
-  return s;
-}
-
-static Bytes text(const char *t) { return (Bytes){ (const uint8_t *)t, strlen(t) }; }
-
-static Status try_put(Session *s, const char *key, int64_t number) {
-  return kv_put(s, FAMILY_DEFAULT_ID, text(key), (Bytes){ (const uint8_t *)&number, sizeof number }, EXPIRY_NEVER,
-                KV_PUT_ALWAYS, NULL);
-}
-
-/* -1: not there */
-static int64_t get_number(Session *s, const char *key) {
-  KvValue value;
-  Status status = kv_get(s, FAMILY_DEFAULT_ID, text(key), &value);
-  if (status == KVSTORE_NOTFOUND) return -1;
-  CHECK_OK(status);
-  int64_t number;
-  CHECK_INT(value.length, sizeof number);
-  memcpy(&number, value.data, sizeof number);
-  memory_release(value.data);
-  return number;
-}
-
-static uint32_t table_of(Session *s) {
-  FamilyInfo info;
-  if (family_find(s, "t", &info) == KVSTORE_OK) return info.id;
-  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" }, { 0, TYPE_I64, 0, 0, (char *)"amount" } };
-  Schema schema = { .column_count = 2, .columns = columns, .key_count = 1, .key_columns = { 0 } };
-  uint32_t id = 0;
-  CHECK_OK(family_create(s, "t", FAMILY_TABLE, &schema, &id));
-  return id;
+  StoreOptions with = small_log_options();
+  with.read_only = read_only;
+  return opened_with(path, with);
 }
 
 /* The commit of `n`: the same number in a key and in every row. */
 static void write_number(Session *s, int64_t n) {
-  int64_t ids[ROWS], amounts[ROWS];
-  for (int i = 0; i < ROWS; i++) {
-    ids[i] = i;
-    amounts[i] = n;
-  }
-  ColumnArray columns[] = { { ids, NULL }, { amounts, NULL } };
-  ColumnBatch batch = { ROWS, 2, columns, NULL };
-  uint32_t table = table_of(s);
+  uint32_t table = amounts_table(s);
+  (void)table; /* made by a commit of its own */
   CHECK_OK(session_begin(s, true));
-  CHECK_OK(try_put(s, "n", n));
-  CHECK_OK(table_write(s, table, &batch, TABLE_UPSERT, NULL));
+  put_number(s, "n", n);
+  upsert_amounts(s, 0, ROWS, n);
   CHECK_OK(session_commit(s));
 }
 
 /* The number of the table's rows, which all have the same. */
 static int64_t table_number(Session *s) {
-  TableSnapshot snapshot;
-  Query *query;
-  Arena arena = { 0 };
-  AggregateResult results[2];
-  CHECK_OK(table_snapshot(s, table_of(s), &snapshot));
-  CHECK_OK(query_create(snapshot.schema, &query));
-  CHECK_OK(query_aggregate(query, AGGREGATE_ROWS, NULL));
-  CHECK_OK(query_aggregate(query, AGGREGATE_TOTAL, "amount"));
-  CHECK_OK(query_run(query, &snapshot, &arena, results, NULL));
-  int64_t sum = (int64_t)results[1].integer.low;
-  CHECK_INT(results[0].value.u, ROWS);
+  uint64_t rows;
+  int64_t sum;
+  total_amounts(s, &rows, &sum);
+  CHECK_INT(rows, ROWS);
   CHECK_INT(sum % ROWS, 0);
-  query_destroy(query);
-  table_snapshot_release(&snapshot);
-  arena_release(&arena);
   return sum / ROWS;
 }
 
 static void check_writes_nothing(Session *s) {
-  CHECK_STATUS(try_put(s, "n", 0), KVSTORE_READONLY);
-  CHECK_STATUS(kv_delete(s, FAMILY_DEFAULT_ID, text("n")), KVSTORE_READONLY);
+  CHECK_STATUS(try_put_number(s, "n", 0), KVSTORE_READONLY);
+  CHECK_STATUS(kv_delete(s, FAMILY_DEFAULT_ID, (Bytes){ (const uint8_t *)"n", 1 }), KVSTORE_READONLY);
   CHECK_STATUS(session_begin(s, true), KVSTORE_READONLY);
   CHECK_STATUS(session_maintain(s), KVSTORE_READONLY);
   CHECK_STATUS(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL), KVSTORE_READONLY);
@@ -144,7 +89,7 @@ static void lead(Session *s, Child *child, int64_t rounds) {
 }
 
 TEST(readers, one_without_rights_sees_every_commit_at_once) {
-  const char *path = store_path();
+  const char *path = open_to_readers();
   Session *s = opened(path, false);
   write_number(s, 0);
   CHECK_INT(chmod(path, 0444), 0);
@@ -156,7 +101,7 @@ TEST(readers, one_without_rights_sees_every_commit_at_once) {
 
 /* The log itself is looked at. */
 TEST(readers, one_that_may_not_read_the_page_sees_every_commit_at_once) {
-  const char *path = store_path();
+  const char *path = open_to_readers();
   char page[640];
   snprintf(page, sizeof page, "%s-shm", path);
   Session *s = opened(path, false);
@@ -195,7 +140,7 @@ static void need_two_users(const char *path) {
 }
 
 TEST(readers, one_follows_through_the_lives_and_deaths_of_writers) {
-  const char *path = store_path();
+  const char *path = open_to_readers();
   Session *s = opened(path, false);
   write_number(s, 0);
   CHECK_OK(session_close(s));
@@ -237,7 +182,7 @@ static void visit(const char *path, int64_t n) {
 }
 
 TEST(readers, one_reads_a_closed_store_in_a_directory_that_it_may_not_write) {
-  const char *path = store_path();
+  const char *path = open_to_readers();
   Session *s = opened(path, false);
   write_number(s, 5);
   CHECK_OK(session_close(s));
@@ -249,7 +194,7 @@ TEST(readers, one_reads_a_closed_store_in_a_directory_that_it_may_not_write) {
 }
 
 TEST(readers, one_may_write_the_file_and_not_make_the_page) {
-  const char *path = store_path();
+  const char *path = open_to_readers();
   Session *s = opened(path, false);
   write_number(s, 6);
   CHECK_OK(session_close(s));
@@ -260,7 +205,7 @@ TEST(readers, one_may_write_the_file_and_not_make_the_page) {
 }
 
 TEST(readers, one_reads_the_log_that_a_dead_writer_left) {
-  const char *path = store_path();
+  const char *path = open_to_readers();
   Session *s = opened(path, false);
   write_number(s, 0);
   CHECK_OK(session_close(s));
@@ -279,7 +224,7 @@ ROLE(finds_nothing) {
 }
 
 TEST(readers, one_makes_nothing_where_nothing_is) {
-  Child child = child_start_with("finds_nothing", store_path(), CHILD_STRANGER, 0);
+  Child child = child_start_with("finds_nothing", open_to_readers(), CHILD_STRANGER, 0);
   child_finish(&child);
 }
 
@@ -301,7 +246,7 @@ ROLE(frequent_visitor) {
 }
 
 TEST(readers, one_that_opens_while_a_writer_publishes_sees_one_commit) {
-  const char *path = store_path();
+  const char *path = open_to_readers();
   char page[640];
   snprintf(page, sizeof page, "%s-shm", path);
   Session *s = opened(path, false);
@@ -359,7 +304,7 @@ static uint64_t limbo_after_writing(Session *s, int64_t first) {
 }
 
 TEST(readers, a_snapshot_keeps_what_it_reads_and_an_idle_reader_keeps_nothing) {
-  const char *path = store_path();
+  const char *path = open_to_readers();
   Session *s = opened(path, false);
   uint64_t usual = limbo_after_writing(s, 1);
   CHECK_INT(chmod(path, 0444), 0);
@@ -418,7 +363,7 @@ ROLE(watchers) {
 }
 
 TEST(readers, many_threads_of_one_read_while_a_writer_comes_and_goes) {
-  const char *path = store_path();
+  const char *path = open_to_readers();
   Session *s = opened(path, false);
   write_number(s, 0);
   CHECK_INT(chmod(path, 0644), 0);

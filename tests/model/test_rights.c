@@ -1,44 +1,19 @@
 /* Whom a store's rights let in: its log, its page and its copies let in the same users, whoever made them. */
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/memory.h"
 #include "engine/engine.h"
+#include "tests/model/numbers.h"
 #include "tests/support/children.h"
 
-/* The directory may be written by all. */
-static const char *store_path(void) {
-  static char path[600];
+/* Its directory may be written by all. */
+static const char *open_to_all(void) {
   CHECK_INT(chmod(test_directory(), 0777), 0);
-  snprintf(path, sizeof path, "%s/store", test_directory());
-  return path;
+  return store_path();
 }
 
-static Session *opened(const char *path) {
-  StoreOptions with = {
-    .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .busy_timeout_ms = 30000, .log_bytes = 64 << 10
-  };
-  Session *s = NULL;
-  CHECK_OK(session_open(path, &with, &s));
-  return s;
-}
-
-static void write_number(Session *s, int64_t n) {
-  Bytes key = { (const uint8_t *)"n", 1 }, value = { (const uint8_t *)&n, sizeof n };
-  CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, key, value, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
-}
-
-static int64_t read_number(Session *s) {
-  KvValue value;
-  int64_t n;
-  CHECK_OK(kv_get(s, FAMILY_DEFAULT_ID, (Bytes){ (const uint8_t *)"n", 1 }, &value));
-  CHECK_INT(value.length, sizeof n);
-  memcpy(&n, value.data, sizeof n);
-  memory_release(value.data);
-  return n;
-}
+static Session *opened(const char *path) { return opened_with(path, small_log_options()); }
 
 static struct stat look(const char *path, const char *ending) {
   char name[640];
@@ -65,11 +40,11 @@ static void check_all_files(const char *path, mode_t mode) {
   char copy[640];
   CHECK_INT(chmod(path, mode), 0);
   Session *s = opened(path);
-  write_number(s, 1);
+  put_number(s, "n", 1);
   check_rights(path, "-wal", mode);
   check_rights(path, "-shm", mode);
   CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
-  write_number(s, 2);
+  put_number(s, "n", 2);
   check_rights(path, "-wal", mode);
   snprintf(copy, sizeof copy, "%s.copy", path);
   CHECK_OK(session_backup(s, copy, look_at_copy, &mode));
@@ -81,7 +56,7 @@ static void check_all_files(const char *path, mode_t mode) {
 
 TEST(rights, side_files_and_copies_have_those_of_the_store) {
   static const mode_t modes[] = { 0600, 0640, 0660, 0644, 0666 };
-  const char *path = store_path();
+  const char *path = open_to_all();
   static const mode_t masks[] = { 0, 077 }; /* a mask says what new files get: these belong to an old one */
   for (size_t m = 0; m < sizeof masks / sizeof *masks; m++) {
     umask(masks[m]);
@@ -92,13 +67,13 @@ TEST(rights, side_files_and_copies_have_those_of_the_store) {
 
 ROLE(dies_writing) {
   Session *s = opened(path);
-  write_number(s, role_number());
+  put_number(s, "n", role_number());
   turn_done();
   while (next_turn()) {}
 }
 
 TEST(rights, a_store_that_is_recovered_keeps_its_log_to_itself) {
-  const char *path = store_path();
+  const char *path = open_to_all();
   umask(0);
   CHECK_OK(session_close(opened(path)));
   CHECK_INT(chmod(path, 0600), 0);
@@ -108,7 +83,7 @@ TEST(rights, a_store_that_is_recovered_keeps_its_log_to_itself) {
     child_kill(&child);
     check_rights(path, "-wal", 0600);
     Session *s = opened(path);
-    CHECK_INT(read_number(s), n);
+    CHECK_INT(get_number(s, "n"), n);
     check_rights(path, "-wal", 0600);
     check_rights(path, "-shm", 0600);
     CHECK_OK(session_close(s));
@@ -122,8 +97,8 @@ ROLE(writer_in_turn) {
   Session *s = opened(path);
   turn_done();
   for (int64_t n = role_number(); next_turn(); n += 2) {
-    CHECK_INT(read_number(s), n);
-    write_number(s, n + 1);
+    CHECK_INT(get_number(s, "n"), n);
+    put_number(s, "n", n + 1);
     turn_done();
   }
   CHECK_OK(session_close(s));
@@ -141,7 +116,7 @@ ROLE(is_kept_out) {
 }
 
 static const char *store_of_group(mode_t mode, uid_t owner) {
-  const char *path = store_path();
+  const char *path = open_to_all();
   if (geteuid() != 0) SKIP("only the superuser can be several users");
   CHECK_OK(session_close(opened(path)));
   CHECK_INT(chown(path, owner, STRANGERS_GROUP), 0);
@@ -152,7 +127,7 @@ static const char *store_of_group(mode_t mode, uid_t owner) {
 /* First the one opens the store and makes the files beside it, then the other joins. */
 static void write_in_turn(const char *path, int first, int second) {
   Session *s = opened(path);
-  write_number(s, 1);
+  put_number(s, "n", 1);
   CHECK_OK(session_close(s));
   Child a = child_start_with("writer_in_turn", path, first, 1);
   wait_for_turn(&a);
@@ -166,7 +141,7 @@ static void write_in_turn(const char *path, int first, int second) {
   child_finish(&a);
   child_finish(&b);
   s = opened(path);
-  CHECK_INT(read_number(s), 11);
+  CHECK_INT(get_number(s, "n"), 11);
   CHECK_OK(session_close(s));
 }
 
@@ -182,7 +157,7 @@ TEST(rights, users_of_a_group_share_a_store_whoever_comes_first) {
 TEST(rights, what_the_superuser_makes_belongs_to_the_owner_of_the_store) {
   const char *path = store_of_group(0600, 65533);
   Session *s = opened(path);
-  write_number(s, 1);
+  put_number(s, "n", 1);
   struct stat log = look(path, "-wal"), page = look(path, "-shm");
   CHECK_INT(log.st_uid, 65533);
   CHECK_INT(log.st_gid, STRANGERS_GROUP);
@@ -190,7 +165,7 @@ TEST(rights, what_the_superuser_makes_belongs_to_the_owner_of_the_store) {
   Child owner = child_start_with("writer_in_turn", path, CHILD_MEMBER, 1);
   wait_for_turn(&owner);
   turn(&owner);
-  CHECK_INT(read_number(s), 2);
+  CHECK_INT(get_number(s, "n"), 2);
   child_finish(&owner);
   CHECK_OK(session_close(s));
 }

@@ -104,21 +104,40 @@ void turn(Child *c) {
   wait_for_turn(c);
 }
 
-void child_finish(Child *c) {
-  close(c->to);
+void process_ended_well(pid_t process) {
   int how;
-  CHECK_INT(waitpid(c->process, &how, 0), c->process);
+  CHECK_INT(waitpid(process, &how, 0), process);
   CHECK(WIFEXITED(how));
   CHECK_INT(WEXITSTATUS(how), 0);
+}
+
+void child_finish(Child *c) {
+  close(c->to);
+  process_ended_well(c->process);
+  close(c->from);
+}
+
+void child_was_killed(Child *c) {
+  int how;
+  CHECK_INT(waitpid(c->process, &how, 0), c->process);
+  CHECK(WIFSIGNALED(how));
+  CHECK_INT(WTERMSIG(how), SIGKILL);
+  close(c->to);
   close(c->from);
 }
 
 void child_kill(Child *c) {
-  int how;
   CHECK_INT(kill(c->process, SIGKILL), 0);
-  CHECK_INT(waitpid(c->process, &how, 0), c->process);
-  close(c->to);
-  close(c->from);
+  child_was_killed(c);
+}
+
+void turn_together(Child *children, int count) {
+  for (int i = 0; i < count; i++) give_turn(&children[i]);
+  for (int i = 0; i < count; i++) wait_for_turn(&children[i]);
+}
+
+void children_finish(Child *children, int count) {
+  for (int i = 0; i < count; i++) child_finish(&children[i]);
 }
 
 uint64_t test_now_ms(void) {

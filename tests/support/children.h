@@ -55,6 +55,11 @@ void wait_for_turn(Child *c);
 void turn(Child *c);
 void child_finish(Child *c); /* no more turns; it must end with code 0 */
 void child_kill(Child *c);
+void child_was_killed(Child *c); /* by itself: waits until it is dead */
+/* All of them at once. */
+void turn_together(Child *children, int count);
+void children_finish(Child *children, int count);
+void process_ended_well(pid_t process); /* waits for it; code 0 */
 
 /* Monotonic, for bounds. */
 uint64_t test_now_ms(void);

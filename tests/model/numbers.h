@@ -1,0 +1,27 @@
+/* numbers.h - a store of numbers, for tests of several processes: whoever looks can say what it must find.
+ *
+ *   keys       of the default family, each with a number of 8 bytes
+ *   amounts    the table `t`: id i64 (its key), amount i64; tests write the same amount into many rows at once, so that
+ *              rows and total name the commit */
+#ifndef COLONNADE_TESTS_MODEL_NUMBERS_H
+#define COLONNADE_TESTS_MODEL_NUMBERS_H
+
+#include "engine/engine.h"
+#include "tests/support/test.h"
+
+/* The store of this test, in its directory. */
+const char *store_path(void);
+/* A log so small that it is gone round often; NORMAL, and a busy timeout that is long for any machine. */
+StoreOptions small_log_options(void);
+Session *opened_with(const char *path, StoreOptions options);
+
+Status try_put_number(Session *s, const char *key, int64_t number) MUST_CHECK;
+void put_number(Session *s, const char *key, int64_t number);
+int64_t get_number(Session *s, const char *key); /* -1: not there */
+
+uint32_t amounts_table(Session *s); /* made when it is missing */
+/* The rows first to first + count - 1. Enough of them outgrow a record, and become a run that the record adopts. */
+void upsert_amounts(Session *s, int64_t first, uint32_t count, int64_t amount);
+void total_amounts(Session *s, uint64_t *rows, int64_t *sum);
+
+#endif
