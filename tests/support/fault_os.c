@@ -1,6 +1,8 @@
 #include "tests/support/fault_os.h"
 
+#include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "os/thread.h"
 
@@ -32,6 +34,7 @@ static bool fails(FaultOs *f, FaultCall call, FaultHow *how) {
   bool hit = (f->which == call || f->which == FAULT_ANY) &&
              (f->calls[f->which] == f->fail_at || (f->sticky && f->calls[f->which] > f->fail_at));
   if (hit) f->failures++;
+  if (hit && f->how == FAULT_KILL) kill(getpid(), SIGKILL);
   *how = f->how;
   mutex_unlock(&f->mutex);
   return hit;

@@ -32,6 +32,7 @@ typedef enum FaultHow {
   FAULT_ERROR,    /* nothing is done: KVSTORE_IO */
   FAULT_SHORT,    /* a write writes half of its bytes, then KVSTORE_IO; other calls as FAULT_ERROR */
   FAULT_NO_SPACE, /* write, allocate, truncate, rename and open to create: KVSTORE_FULL; other calls as FAULT_ERROR */
+  FAULT_KILL,     /* SIGKILL for this process: nothing is done, and nobody is told */
 } FaultHow;
 
 typedef struct FaultOs FaultOs;
