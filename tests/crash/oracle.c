@@ -97,6 +97,11 @@ static Status apply_row(Oracle *o, const OracleOp *op, int64_t now_ms) {
   return KVSTORE_OK;
 }
 
+static Status apply_key_range(Oracle *o, const OracleOp *op) {
+  memset(&o->kv[op->target][op->item], 0, op->count * sizeof(OracleKey));
+  return KVSTORE_OK;
+}
+
 static Status apply_key(Oracle *o, const OracleOp *op, int64_t now_ms) {
   OracleKey *key = &o->kv[op->target][op->item];
   bool live = key_live(key, now_ms);
@@ -123,6 +128,7 @@ Status oracle_apply(Oracle *o, const OracleOp *op, int64_t now_ms) {
     return KVSTORE_OK;
   }
   if (op->target == ORACLE_HEAP) return append_heap(o, op);
+  if (op->kind == ORACLE_DELETE_RANGE) return apply_key_range(o, op);
   if (op->target < ORACLE_FAMILIES) return apply_key(o, op, now_ms);
   return op->kind == ORACLE_UPDATE || op->kind == ORACLE_DELETE ? apply_row(o, op, now_ms) : write_table(o, op, now_ms);
 }
@@ -193,6 +199,15 @@ static Status load_keys(Session *session, uint32_t id, const OracleOp *op) {
   return status;
 }
 
+static Status run_on_key_range(Session *session, uint32_t id, const OracleOp *op) {
+  uint8_t lower[512], upper[512];
+  uint64_t deleted;
+  KvRange range = { .lower = { lower, key_bytes(op->item, lower) } };
+  (void)key_bytes(op->item + op->count, upper);
+  range.upper = (Bytes){ upper, strlen("key000") }; /* without what makes some of them long */
+  return kv_delete_range(session, id, &range, &deleted);
+}
+
 static Status run_on_key(Session *session, uint32_t id, const OracleOp *op) {
   if (op->kind == ORACLE_LOAD) return load_keys(session, id, op);
   uint8_t key_text[512];
@@ -220,6 +235,7 @@ Status oracle_run(Session *session, const OracleOp *op) {
   TRY(family_find(session, target_names[op->target], &info));
   if (op->kind == ORACLE_DROP) return family_drop(session, info.id);
   if (op->kind == ORACLE_CLEAR) return family_clear(session, info.id);
+  if (op->kind == ORACLE_DELETE_RANGE) return run_on_key_range(session, info.id, op);
   if (op->target < ORACLE_FAMILIES) return run_on_key(session, info.id, op);
   if (op->kind == ORACLE_UPDATE || op->kind == ORACLE_DELETE) return run_on_row(session, info.id, op);
   uint32_t count = op->kind == ORACLE_BULK ? ORACLE_BULK_ROWS : op->count;
@@ -474,7 +490,7 @@ bool oracle_equal(const Oracle *a, const Oracle *b, int64_t now_ms, char *why, s
 
 void oracle_describe(const OracleOp *op, char *text, size_t size) {
   static const char *const kinds[] = { "create", "drop",   "clear",  "put",    "put if absent", "delete",
-                                       "load",   "insert", "upsert", "update", "bulk" };
+                                       "load",   "insert", "upsert", "update", "bulk",          "delete range" };
   snprintf(text, size, "%s %s %u+%u stamp %u", kinds[op->kind], target_names[op->target], op->item, op->count,
            op->stamp);
 }

@@ -54,8 +54,9 @@ typedef enum OracleOpKind {
   ORACLE_LOAD,   /* keys item to item + count - 1 of a family, the last first */
   ORACLE_INSERT, /* rows item to item + count - 1 */
   ORACLE_UPSERT,
-  ORACLE_UPDATE, /* the amount of one row */
-  ORACLE_BULK,   /* ORACLE_BULK_ROWS rows from id 0 */
+  ORACLE_UPDATE,       /* the amount of one row */
+  ORACLE_BULK,         /* ORACLE_BULK_ROWS rows from id 0 */
+  ORACLE_DELETE_RANGE, /* of keys item to item + count - 1 */
 } OracleOpKind;
 
 typedef struct OracleOp {

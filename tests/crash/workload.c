@@ -16,6 +16,7 @@ static OracleOpKind random_kind(Workload *w, const Oracle *o, uint32_t target) {
   if (target && r < 2) return ORACLE_DROP;
   if (r < 4) return ORACLE_CLEAR;
   if (target == ORACLE_HEAP) return ORACLE_INSERT;
+  if (target < ORACLE_FAMILIES && r >= 96) return ORACLE_DELETE_RANGE;
   if (target < ORACLE_FAMILIES)
     return r < 50 ? ORACLE_PUT : r < 60 ? ORACLE_PUT_IF_ABSENT : r < 66 && w->loads ? ORACLE_LOAD : ORACLE_DELETE;
   return r < 50 ? ORACLE_UPSERT : r < 65 ? ORACLE_INSERT : r < 82 ? ORACLE_UPDATE : ORACLE_DELETE;
@@ -27,7 +28,8 @@ static void random_op(Workload *w, const Oracle *o, OracleOp *op) {
   op->stamp = w->next_stamp++;
   op->expiry = op->target == ORACLE_HEAP ? EXPIRY_NEVER : random_expiry(w);
   if (op->target < ORACLE_FAMILIES) {
-    op->item = (uint32_t)test_random_below(&w->random, ORACLE_KEYS);
+    if (op->kind == ORACLE_DELETE_RANGE) op->count = 1 + (uint32_t)test_random_below(&w->random, 12);
+    op->item = (uint32_t)test_random_below(&w->random, ORACLE_KEYS - op->count + 1);
     if (op->kind == ORACLE_LOAD) op->count = 1 + (uint32_t)test_random_below(&w->random, ORACLE_KEYS - op->item);
     return;
   }
