@@ -1,4 +1,4 @@
-/* fault_os.h - an Os over another Os that counts the calls that can fail, and fails the n-th.
+/* fault_os.h - an Os over another Os that counts the calls that can fail, and fails the n-th, or dies there.
  *
  * close, unmap, writeback and the clocks cannot fail: they are passed on and not counted. Threads: as any Os; arm and
  * disarm at any time. */
