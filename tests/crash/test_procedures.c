@@ -125,7 +125,7 @@ static void fill(Session *session, Oracle *state, uint32_t *stamp) {
 
 static void work(Scene *scene, Session *session) {
   static Oracle after;
-  Workload w = { .random = scene->seed, .next_stamp = 1, .large_one_in = 30 };
+  Workload w = { .random = scene->seed, .next_stamp = 1, .loads = true, .large_one_in = 30 };
   for (int i = 0; i < TRANSACTIONS; i++) {
     WorkTransaction t;
     Status status;
