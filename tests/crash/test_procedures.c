@@ -425,6 +425,17 @@ static int only_procedure(void) {
   return text ? (int)strtol(text, NULL, 10) : -1;
 }
 
+/* Among so many: anywhere, at the first, where a drop is decided, or at the last, where a copy takes its place. */
+static uint64_t random_call(uint64_t *random, uint64_t calls) {
+  enum { FIRST = 4, LAST = 8 };
+  uint64_t which = test_random_below(random, 3);
+  if (which == 0 || calls <= LAST) return 1 + test_random_below(random, calls);
+  return which == 1 ? 1 + test_random_below(random, FIRST) : calls - test_random_below(random, LAST);
+}
+
+/* One in so many is not cut off: it is done, and not settled by a close. */
+enum { DONE_ONE_IN = 8 };
+
 /* ---- power cuts ---- */
 
 typedef void (*Plant)(SimDisk *disk);
@@ -464,13 +475,6 @@ static bool trial_on_disk(Trial *t, SimDisk *prepared, const Cut *cut, uint64_t 
   return right;
 }
 
-/* Any of them; one of the first, where a drop is decided; or none: all are done. */
-static uint64_t random_call(uint64_t *random, uint64_t calls) {
-  uint64_t which = test_random_below(random, 8);
-  if (which == 0) return calls + 1;
-  return 1 + test_random_below(random, which < 3 && calls > 3 ? 3 : calls);
-}
-
 /* One procedure on one scene: whole first, to know its calls; then cut off so many times. */
 static bool cut_off(const Scene *scene, SimDisk *prepared, Procedure procedure, uint64_t trials, Plant plant,
                     Tally *tally, char why[WHY_BYTES]) {
@@ -482,7 +486,8 @@ static bool cut_off(const Scene *scene, SimDisk *prepared, Procedure procedure, 
   bool right = trial_on_disk(&t, prepared, &(Cut){ 0 }, &calls, &inside, &usual);
   tally->work += t.work;
   for (uint64_t i = 0; i < trials && right && calls; i++) {
-    Cut cut = { random_call(&random, calls), test_random(&random), plant };
+    bool done = test_random_below(&random, DONE_ONE_IN) == 0;
+    Cut cut = { done ? calls + 1 : random_call(&random, calls), test_random(&random), plant };
     uint64_t again = choice;
     trial_init(&t, scene, NULL, procedure, &again);
     right = trial_on_disk(&t, prepared, &cut, &ignored, &inside, &bytes) && check_bytes(&t, bytes, usual);
@@ -715,12 +720,11 @@ static bool trial_by_kill(const Scene *scene, Procedure procedure, const Kill *h
   return right;
 }
 
-/* At a call of the system, at one of the first, at any moment, or when it is done. */
+/* At a call of the system, at any moment, or when it is done. */
 static Kill random_kill(uint64_t *random, const Heard *whole) {
-  uint64_t which = test_random_below(random, 8);
-  if (which == 0) return (Kill){ 0 };
-  if (which < 3) return (Kill){ .delay_ns = 1 + test_random_below(random, whole->took_ns) };
-  return (Kill){ .call = 1 + test_random_below(random, which < 5 && whole->calls > 4 ? 4 : whole->calls) };
+  if (test_random_below(random, DONE_ONE_IN) == 0) return (Kill){ 0 };
+  if (test_random_below(random, 4) == 0) return (Kill){ .delay_ns = 1 + test_random_below(random, whole->took_ns) };
+  return (Kill){ .call = random_call(random, whole->calls) };
 }
 
 static bool kill_off(const Scene *scene, Procedure procedure, uint64_t trials, uint64_t *random, Tally *tally,
