@@ -3,7 +3,9 @@
 without rights; the global options."""
 
 import os
+import pathlib
 import re
+import signal
 import subprocess
 import time
 
@@ -237,6 +239,28 @@ class Backup(CliTest):
             self.assertEqual(writer.wait(), 0)
         self.assertEqual(self.of_copy("scan"), "key\tvalue\n")
         self.assertEqual(self.text("scan"), "k\tv\n")
+
+    def test_an_interrupted_one_leaves_nothing_behind(self):
+        lines = b"".join(b"k%d\t" % i + os.urandom(30_000).hex().encode() + b"\n" for i in range(400))
+        self.run_tool("put", "--stdin", "--batch", "400", stdin=lines)
+        half = pathlib.Path(f"{self.copy}-backup")
+        codes = set()
+        for _ in range(20):  # now and then it is faster than the signal
+            with subprocess.Popen(self.words("backup", self.copy), stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE) as process:
+                while not half.exists() and process.poll() is None:
+                    pass
+                process.send_signal(signal.SIGINT)
+                errors = process.stderr.read()
+            codes.add(process.returncode)
+            self.assertEqual(self.copy.exists(), process.returncode == 0)
+            self.assertFalse(half.exists())
+            if process.returncode == 1:
+                self.assertEqual(errors, b"colonnade: no backup was made: it was interrupted\n")
+                break
+            self.copy.unlink(missing_ok=True)
+        self.assertIn(1, codes)
+        self.assertLessEqual(codes, {0, 1})
 
     def test_the_backup_of_an_encrypted_store_has_its_password(self):
         password = ["--password-file", self.write("secret", "correct horse")]
