@@ -356,7 +356,7 @@ static bool vacuum_to_the_end(Trial *t, uint64_t *bytes) {
 
 /* Everything, behind the cut; *bytes as above. */
 static bool verify(Trial *t, uint64_t *bytes) {
-  int password = PASSWORDS;
+  int password = PLAIN;
   if (!find_password(t, &password)) return false;
   Status status = open_by(t->scene, t->os, t->scene->path, password, &t->session);
   if (status != KVSTORE_OK) return failed(t, "opening again", status);
