@@ -60,6 +60,8 @@
   X(log_syncs, "fdatasync calls on the log")                                          \
   X(log_sync_waits_shared, "commits whose sync another waiter did")                   \
   X(background_syncs, "syncs of what SYNC_BACKGROUND left")                           \
+  X(captured_changes, "changes noted for who follows a family")                       \
+  X(capture_trims, "times that old ones were taken away")                             \
   X(log_self_checkpoints, "boundaries asked for by a full log or slab")               \
   X(flushes_into_level, "kv flushes of keys that no run had, as runs of the level")   \
   X(flushes, "deltas written as runs")                                                \

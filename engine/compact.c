@@ -161,7 +161,7 @@ static bool has_adopted(const Era *era) { return era->run_count && era->runs[0].
 
 static Status compact_family(Compaction *c, const FamilyState *state, FamilyEntry *entry) {
   const Era *era = &state->eras[0];
-  RunList list = { .arena = &c->draft->arena };
+  RunList list = { .arena = &c->draft->arena, .packing = family_packing(c->store, state) };
   Status status = KVSTORE_OK;
   if (state->family->kind == FAMILY_KV) {
     status = merge_kv(c, era, &list);

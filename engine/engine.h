@@ -231,6 +231,27 @@ Status kv_write_changes(Session *session, KvNextChange *next, void *context, uin
 /* What kv_put and kv_write_changes check. */
 Status kv_check_pair(const Session *session, Bytes key, Bytes value) MUST_CHECK;
 
+/* ---- changes of a kv family whose options say `changes_ms` ---- */
+
+enum { CHANGE_PUT = 1, CHANGE_DELETE = 2, CHANGE_CLEAR = 3 };
+typedef struct CapturedChange {
+  int kind;             /* CHANGE_* */
+  uint64_t sequence;    /* rises from change to change, over all families */
+  uint64_t transaction; /* the same for all changes of one, different from every other's in the family */
+  int64_t time_ms;      /* when it was made */
+  Bytes key, value;
+  int64_t expiry; /* of a put; or EXPIRY_NEVER */
+} CapturedChange;
+
+/* Positions that changes can be read from: behind what may be missing, and behind what is committed now. KVSTORE_GONE:
+ * the family's changes are not captured. */
+Status capture_ends(Session *session, uint32_t family, uint64_t *oldest, uint64_t *newest) MUST_CHECK;
+/* Appends what was committed behind sequence `after`, in order, until `out` has `enough` bytes: for capture_next.
+ * KVSTORE_GONE: there may be changes behind it that are not kept any more, or it lies in the future. */
+Status capture_read(Session *session, uint32_t family, uint64_t after, size_t enough, Buffer *out) MUST_CHECK;
+/* The next one; its bytes are the reader's. */
+bool capture_next(Reader *in, CapturedChange *change);
+
 /* ---- tables ---- */
 enum { TABLE_INSERT = 0, TABLE_UPSERT = 1 };
 /* Rows as columns, in the schema's order without the hidden row id; strings of type string are UTF-8 (checked:

@@ -56,7 +56,8 @@ typedef struct Family {
   /* What it was at the last boundary: what a flush writes. One of a later boundary does no harm there. */
   _Atomic uint64_t boundary_row_id;
   uint32_t next_column_id;
-  FamilyCount count; /* kv */
+  FamilyCount count;                /* kv */
+  _Atomic int64_t oldest_change_ms; /* of a hidden family of changes: none is older, as far as this process knows */
 } Family;
 
 /* What a family is called and how it behaves, from a sequence on until the next ones; they never change. */
@@ -260,8 +261,8 @@ struct Store {
   bool log_is_spent;            /* recovery found no room for its break: the log is begun anew */
   bool background, reader_only; /* reader_only: this process cannot write the file */
   uint64_t grace_ms, log_bytes;
-  uint32_t packing;     /* ROW_PACKING_* of runs of level 1 */
-  bool packs_every_run; /* and of the others */
+  int compression;      /* COMPRESSION_* of families that do not say otherwise */
+  bool packs_every_run; /* not those of level 1 alone */
 
   StoreKey *key; /* of a sealed store; NULL: plain */
   StoreFile file;
@@ -543,6 +544,8 @@ Status family_payload_read(uint32_t id, uint64_t since, Bytes payload, Family **
 FamilyTraits *family_traits_create(const char *name, size_t name_length, const FamilyOptions *options, uint64_t since);
 FamilyTraits *family_traits_retain(FamilyTraits *t);
 void family_traits_release(FamilyTraits *t); /* NULL is allowed */
+/* ROW_PACKING_* of a family's runs of level 1: by its own option, or as the store says. */
+uint32_t family_packing(const Store *store, const FamilyState *state);
 /* What an expiry of EXPIRY_DEFAULT means in a family at a sequence; others are themselves. */
 int64_t family_expiry(Store *store, const FamilyState *state, uint64_t sequence, int64_t expiry);
 
@@ -602,6 +605,22 @@ void family_count_adopted_run(Family *family, uint64_t sequence);
 /* For the manifest of a flush: the family's keys at the boundary, or KEYS_UNKNOWN when nobody asks for them, or it
  * would take a walk. */
 Status family_count_at_boundary(Store *store, Family *family, uint64_t boundary, uint64_t *keys) MUST_CHECK;
+/* ---- capture.c ---- */
+/* kv_write_row, of a caller's row: as a change, too, where the family's options want that. */
+Status kv_change_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry,
+                     bool tombstone) MUST_CHECK;
+/* Notes a change that the open transaction has just made to a family with these options, which capture. Fills in its
+ * sequence, transaction and time. */
+Status capture_note(Session *session, const FamilyOptions *options, CapturedChange *change) MUST_CHECK;
+/* Notes all rows of runs that the open transaction has adopted, if the options capture. */
+Status capture_level(Session *session, const FamilyOptions *options, const RowLevel *level) MUST_CHECK;
+/* `wanted` goes in the place of `before`: makes or drops the hidden family, whose id is filled in. */
+Status capture_settle(Session *session, const FamilyOptions *before, FamilyOptions *wanted) MUST_CHECK;
+/* A family with these options is cleared or dropped. */
+Status capture_family_end(Session *session, const FamilyOptions *options, bool drop) MUST_CHECK;
+/* Takes away changes that are old enough, unless somebody writes or the session is in a transaction. */
+Status capture_trim(Session *session) MUST_CHECK;
+
 /* ---- sync_timer.c ---- */
 /* A commit of SYNC_BACKGROUND is in the log: it will be synced within the interval. No lock held. */
 void sync_timer_start(Store *store);
@@ -661,6 +680,12 @@ uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint3
 bool session_sees_uncommitted(const Session *session);
 /* The family that a snapshot finds under a name, or NULL. */
 FamilyState *family_named(const ReadPin *pin, const char *name);
+/* KVSTORE_ERROR for options that cannot be; `changes_family` does not matter. */
+Status family_check_options(const FamilyOptions *options) MUST_CHECK;
+/* Inside a statement: makes a family, and clears or drops one. */
+Status family_create_statement(Session *session, const Family *family, const char *name, const FamilyOptions *options,
+                               uint32_t *id) MUST_CHECK;
+Status family_end_statement(Session *session, uint32_t id, bool drop) MUST_CHECK;
 /* KVSTORE_ERROR for a name that a family cannot have. */
 Status family_check_name(const char *name) MUST_CHECK;
 Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kind, FamilyState **state,

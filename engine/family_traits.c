@@ -31,6 +31,13 @@ int64_t family_expiry(Store *store, const FamilyState *state, uint64_t sequence,
   return LIKELY(!ttl) ? EXPIRY_NEVER : store_clock(store) + ttl;
 }
 
+uint32_t family_packing(const Store *store, const FamilyState *state) {
+  uint32_t own = family_state_traits(state, UINT64_MAX)->options.compression;
+  int compression = own ? (int)own - 1 : store->compression;
+  if (compression >= COMPRESSION_ZSTD) return ROW_PACKING_ALWAYS;
+  return compression == COMPRESSION_AUTO ? ROW_PACKING_WORTHWHILE : ROW_PACKING_NONE;
+}
+
 /* ---- as an operation ---- */
 
 /* The family as it is, with one entry more. */
@@ -69,6 +76,12 @@ Status apply_family_change(Store *store, uint32_t id, Bytes payload, uint64_t se
 }
 
 /* ---- statements ---- */
+
+Status family_check_options(const FamilyOptions *options) {
+  FamilyOptions settled = *options;
+  settled.changes_family = options->changes_ms != 0; /* found out when they are set */
+  return family_options_are_valid(&settled) ? KVSTORE_OK : status_fail(KVSTORE_ERROR, "the family's options cannot be");
+}
 
 static Status change(Session *session, const FamilyState *state, const char *name, const FamilyOptions *options) {
   Store *store = session->store;
@@ -125,13 +138,18 @@ static Status options_statement(Session *session, uint32_t id, const FamilyOptio
   Era *era;
   TRY(write_pin(session, &pin));
   Status status = session_family(session, &pin, id, FAMILY_KV, &state, &era);
-  if (status == KVSTORE_OK) status = change(session, state, family_state_traits(state, pin.sequence)->name, options);
+  if (status == KVSTORE_OK) {
+    const FamilyTraits *traits = family_state_traits(state, pin.sequence);
+    FamilyOptions settled = *options;
+    status = capture_settle(session, &traits->options, &settled);
+    if (status == KVSTORE_OK) status = change(session, state, traits->name, &settled);
+  }
   read_unpin(session, &pin);
   return status;
 }
 
 Status family_set_options(Session *session, uint32_t id, const FamilyOptions *options) {
-  if (!family_options_are_valid(options)) return status_fail(KVSTORE_ERROR, "the family's options cannot be");
+  TRY(family_check_options(options));
   TRY(write_begin(session));
   return write_end(session, options_statement(session, id, options));
 }

@@ -47,7 +47,7 @@ Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t le
     SpaceSink sink;
     RunSink emit = space_sink(&sink, job);
     RowRunWriter *writer = NULL;
-    RowRunOptions options = { .packing = level || store->packs_every_run ? store->packing : ROW_PACKING_NONE };
+    RowRunOptions options = { .packing = level || store->packs_every_run ? list->packing : ROW_PACKING_NONE };
     Status status = row_run_writer_create(&emit, &options, &writer);
     while (status == KVSTORE_OK && cursor->valid && row_run_writer_bytes(writer) < bytes_max) {
       Bytes value = { 0 };
@@ -281,7 +281,7 @@ Status manifest_family_of(const FamilyState *state, uint64_t boundary, Arena *ar
 static Status flush_family(Flush *f, const FamilyState *state) {
   Era *era = era_at(state, f->boundary);
   if (!era || era->dropped) return KVSTORE_OK;
-  RunList list = { .arena = &f->draft->arena };
+  RunList list = { .arena = &f->draft->arena, .packing = family_packing(f->store, state) };
   Status status =
     state->family->kind == FAMILY_KV ? flush_kv(f, era, &list) : flush_table(f, state->family, era, &list);
   FamilyEntry *entry = &f->draft->families[f->draft->family_count];

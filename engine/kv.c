@@ -193,7 +193,7 @@ static Status put_statement(Session *session, uint32_t family, Bytes key, Bytes 
     status = kv_find_row(session->store, era, pin.sequence, key, &row, &found);
     if (status == KVSTORE_OK) merge_row_release(&row);
   }
-  if (status == KVSTORE_OK && found != ROW_LIVE) status = kv_write_row(session, state, era, key, value, expiry, false);
+  if (status == KVSTORE_OK && found != ROW_LIVE) status = kv_change_row(session, state, era, key, value, expiry, false);
   if (status == KVSTORE_OK) *inserted = found != ROW_LIVE;
   read_unpin(session, &pin);
   return status;
@@ -225,7 +225,7 @@ Status kv_delete(Session *session, uint32_t family, Bytes key) {
     if (status == KVSTORE_OK) merge_row_release(&row);
   }
   if (status == KVSTORE_OK && found != ROW_ABSENT)
-    status = kv_write_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true);
+    status = kv_change_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true);
   read_unpin(session, &pin);
   if (status == KVSTORE_OK) status = transaction_spill(session);
   TRY(write_end(session, status));

@@ -11,7 +11,7 @@ static Status delete_row(Session *session, FamilyState *state, Era *era, uint64_
   TRY(kv_find_row(session->store, era, sequence, key, &row, &found));
   merge_row_release(&row);
   if (found == ROW_ABSENT) return KVSTORE_OK;
-  TRY(kv_write_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true));
+  TRY(kv_change_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true));
   *deleted += found == ROW_LIVE;
   return transaction_spill(session);
 }
@@ -39,9 +39,9 @@ static Status swap_row(Session *session, const ReadPin *pin, uint32_t family, By
   merge_row_release(&row);
   TRY(status);
   if (!*swapped) return KVSTORE_OK;
-  if (next) return kv_write_row(session, state, era, key, next->value, next->expiry, false);
+  if (next) return kv_change_row(session, state, era, key, next->value, next->expiry, false);
   if (found == ROW_ABSENT) return KVSTORE_OK;
-  return kv_write_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true);
+  return kv_change_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true);
 }
 
 Status kv_compare_and_swap(Session *session, uint32_t family, Bytes key, const Bytes *expected, const KvNext *next,
@@ -72,7 +72,7 @@ static Status delete_rows(Session *session, const ReadPin *pin, uint32_t family,
   Status status = merge_cursor_first(&cursor);
   while (status == KVSTORE_OK && cursor.valid) {
     *deleted += !cursor.row.expired;
-    status = kv_write_row(session, state, era, cursor.row.view.key, (Bytes){ 0 }, EXPIRY_NEVER, true);
+    status = kv_change_row(session, state, era, cursor.row.view.key, (Bytes){ 0 }, EXPIRY_NEVER, true);
     if (status == KVSTORE_OK) status = transaction_spill(session);
     if (status == KVSTORE_OK) status = merge_cursor_next(&cursor);
   }
@@ -110,7 +110,7 @@ static Status write_change(Session *session, const KvChange *change, uint64_t *d
   if (status == KVSTORE_OK && change->kind == KV_CHANGE_DELETE)
     status = delete_row(session, state, era, pin.sequence, change->key, deleted);
   if (status == KVSTORE_OK && change->kind == KV_CHANGE_PUT) {
-    status = kv_write_row(session, state, era, change->key, change->value, change->expiry, false);
+    status = kv_change_row(session, state, era, change->key, change->value, change->expiry, false);
     if (status == KVSTORE_OK) status = transaction_spill(session);
   }
   read_unpin(session, &pin);

@@ -500,6 +500,8 @@ static Status adopt_statement(KvLoader *l, const RowLevel *level) {
   if (status == KVSTORE_OK) status = replaced_in_deltas(era, pin.sequence, level, &replaced);
   if (status == KVSTORE_OK) status = give_space(l, &l->store->transaction.space);
   if (status == KVSTORE_OK) status = bulk_adopt(l->store, state, era, &result(l)->runs, replaced.keys, replaced.count);
+  if (status == KVSTORE_OK)
+    status = capture_level(l->session, &family_state_traits(state, pin.sequence)->options, level);
   if (status == KVSTORE_OK && adopted_count(era) >= ADOPTED_RUNS_MAX) l->store->transaction.boundary_wanted = true;
   read_unpin(l->session, &pin);
   memory_release(replaced.keys);
@@ -538,7 +540,7 @@ static Status rows_statement(KvLoader *l, uint64_t *loaded) {
   for (size_t i = 0; i < l->row_count && status == KVSTORE_OK; i++) {
     if (!is_last(l, i)) continue;
     ChunkRow row = row_at(l, l->rows[i].offset);
-    status = kv_write_row(l->session, state, era, row.key, row.value, row.expiry, false);
+    status = kv_change_row(l->session, state, era, row.key, row.value, row.expiry, false);
     ++*loaded;
   }
   read_unpin(l->session, &pin);

@@ -62,16 +62,29 @@ void run_entry_encode(const RunEntry *run, Buffer *out) {
   }
 }
 
-bool family_options_are_default(const FamilyOptions *o) { return !o->default_ttl_ms; }
+enum { COMPRESSION_CHOICES = 3 }; /* what can be chosen; the engine's options have one more, for tests */
 
-bool family_options_are_valid(const FamilyOptions *o) {
-  return o->default_ttl_ms >= 0 && o->default_ttl_ms <= FAMILY_TTL_MAX_MS;
+bool family_options_are_default(const FamilyOptions *o) {
+  return !o->default_ttl_ms && !o->compression && !o->changes_family;
 }
 
-void family_options_encode(const FamilyOptions *o, Buffer *out) { buffer_u64(out, (uint64_t)o->default_ttl_ms); }
+bool family_options_are_valid(const FamilyOptions *o) {
+  return o->default_ttl_ms >= 0 && o->default_ttl_ms <= FAMILY_TTL_MAX_MS && o->compression <= COMPRESSION_CHOICES &&
+         o->changes_ms >= 0 && o->changes_ms <= FAMILY_TTL_MAX_MS && !o->changes_family == !o->changes_ms;
+}
+
+void family_options_encode(const FamilyOptions *o, Buffer *out) {
+  buffer_u64(out, (uint64_t)o->default_ttl_ms);
+  buffer_u32(out, o->compression);
+  buffer_u32(out, o->changes_family);
+  buffer_u64(out, (uint64_t)o->changes_ms);
+}
 
 bool family_options_decode(Reader *in, FamilyOptions *o) {
   o->default_ttl_ms = (int64_t)reader_u64(in);
+  o->compression = reader_u32(in);
+  o->changes_family = reader_u32(in);
+  o->changes_ms = (int64_t)reader_u64(in);
   return !in->failed && family_options_are_valid(o) && !family_options_are_default(o);
 }
 

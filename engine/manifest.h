@@ -52,7 +52,10 @@ typedef struct RunEntry {
 
 /* How a kv family behaves; zeros are the defaults. On disk: docs/format.md. */
 typedef struct FamilyOptions {
-  int64_t default_ttl_ms; /* of rows put without an expiry; 0: none */
+  int64_t default_ttl_ms;  /* of rows put without an expiry; 0: none */
+  uint32_t compression;    /* of its runs: 0: as the store's options say; else COMPRESSION_* + 1 */
+  uint32_t changes_family; /* the hidden family that holds what was changed in this one; 0: nobody wants to know */
+  int64_t changes_ms;      /* how long it holds a change at least; 0 without one */
 } FamilyOptions;
 
 typedef struct FamilyEntry {

@@ -11,6 +11,7 @@ typedef struct RunList {
   uint32_t count;
   size_t capacity;    /* of `runs`, which is heap memory until run_list_finish */
   uint64_t reclaimed; /* expired rows that were left behind */
+  uint32_t packing;   /* ROW_PACKING_* of row runs of level 1 */
 } RunList;
 
 Status run_list_add(RunList *list, const RunEntry *entry) MUST_CHECK;

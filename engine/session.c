@@ -276,7 +276,7 @@ static Status complete_schema(const Schema *given, Schema *out, uint32_t *next_c
   return schema_check(out);
 }
 
-static Status create_statement(Session *session, const Family *family, const char *name, const FamilyOptions *options,
+Status family_create_statement(Session *session, const Family *family, const char *name, const FamilyOptions *options,
                                uint32_t *id) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
@@ -307,6 +307,13 @@ static Status create_statement(Session *session, const Family *family, const cha
   return status;
 }
 
+static Status create_captured(Session *session, const Family *family, const char *name, const FamilyOptions *options,
+                              uint32_t *id) {
+  FamilyOptions settled = *options;
+  TRY(capture_settle(session, &(FamilyOptions){ 0 }, &settled));
+  return family_create_statement(session, family, name, &settled, id);
+}
+
 Status family_create(Session *session, const char *name, int kind, const Schema *schema, uint32_t *id) {
   return family_create_with(session, name, kind, schema, &(FamilyOptions){ 0 }, id);
 }
@@ -314,25 +321,27 @@ Status family_create(Session *session, const char *name, int kind, const Schema 
 Status family_create_with(Session *session, const char *name, int kind, const Schema *schema,
                           const FamilyOptions *options, uint32_t *id) {
   TRY(family_check_name(name));
-  if (!family_options_are_valid(options)) return status_fail(KVSTORE_ERROR, "the family's options cannot be");
+  TRY(family_check_options(options));
   Family family = { .kind = (uint32_t)kind };
   Status status = KVSTORE_OK;
   if (kind == FAMILY_TABLE) status = complete_schema(schema, &family.schema, &family.next_column_id);
   if (status == KVSTORE_OK) status = write_begin(session);
-  if (status == KVSTORE_OK) status = write_end(session, create_statement(session, &family, name, options, id));
+  if (status == KVSTORE_OK) status = write_end(session, create_captured(session, &family, name, options, id));
   schema_release(&family.schema);
   return status;
 }
 
-static Status end_statement(Session *session, uint32_t id, bool drop) {
+Status family_end_statement(Session *session, uint32_t id, bool drop) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
   ReadPin pin;
   TRY(write_pin(session, &pin));
   FamilyState *state = version_family(pin.version, id);
   bool there = state && family_state_era(state, pin.sequence);
+  FamilyOptions options = there ? family_state_traits(state, pin.sequence)->options : (FamilyOptions){ 0 };
   read_unpin(session, &pin);
   if (!there) return status_fail(KVSTORE_NOTFOUND, "the family has been dropped");
+  TRY(capture_family_end(session, &options, drop));
   mutex_lock(&store->apply_lock);
   t->shape_changed = true;
   Status status = apply_family_end(store, id, drop, t->next_sequence);
@@ -346,7 +355,7 @@ static Status end_statement(Session *session, uint32_t id, bool drop) {
 
 static Status end_family(Session *session, uint32_t id, bool drop) {
   TRY(write_begin(session));
-  return write_end(session, end_statement(session, id, drop));
+  return write_end(session, family_end_statement(session, id, drop));
 }
 
 Status family_drop(Session *session, uint32_t id) {

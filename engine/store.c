@@ -127,9 +127,7 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
   store->grace_ms = options->grace_ms;
   store->log_bytes = options->log_bytes;
   store->packs_every_run = options->compression == COMPRESSION_EVERY_RUN;
-  store->packing = options->compression >= COMPRESSION_ZSTD   ? ROW_PACKING_ALWAYS
-                   : options->compression == COMPRESSION_AUTO ? ROW_PACKING_WORTHWHILE
-                                                              : ROW_PACKING_NONE;
+  store->compression = options->compression;
   store->sync_interval_ns = (uint64_t)options->sync_interval_ms * 1000000;
   Status status = KVSTORE_OK;
   if (!path) {

@@ -100,7 +100,13 @@ static Status read_family_options(const KVFamilyOptions *given, FamilyOptions *o
   TRY(struct_argument(given, &options, sizeof options));
   if (options.default_ttl_ms < 0 || options.default_ttl_ms > FAMILY_TTL_MAX_MS)
     return status_fail(KVSTORE_ERROR, "a default TTL of %lld ms", (long long)options.default_ttl_ms);
-  *out = (FamilyOptions){ options.default_ttl_ms };
+  if (options.changes_ms < 0 || options.changes_ms > FAMILY_TTL_MAX_MS)
+    return status_fail(KVSTORE_ERROR, "changes kept for %lld ms", (long long)options.changes_ms);
+  if (options.compression < KVSTORE_COMPRESSION_INHERITED || options.compression > KVSTORE_COMPRESSION_ZSTD)
+    return status_fail(KVSTORE_ERROR, "no such compression: %d", options.compression);
+  *out = (FamilyOptions){ .default_ttl_ms = options.default_ttl_ms,
+                          .compression = (uint32_t)(options.compression + 1),
+                          .changes_ms = options.changes_ms };
   return KVSTORE_OK;
 }
 
@@ -174,6 +180,8 @@ static Status get_options(const Place *place, KVFamilyOptions *out) {
     return bad_argument("struct_size is not set: begin with KVSTORE_FAMILY_OPTIONS_INIT");
   TRY(family_get_options(place->session, place->family, &options));
   out->default_ttl_ms = options.default_ttl_ms;
+  out->compression = (int)options.compression - 1;
+  out->changes_ms = options.changes_ms;
   return KVSTORE_OK;
 }
 

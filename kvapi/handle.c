@@ -254,6 +254,15 @@ int place_leave_lookup(const Place *place, Status status) {
 
 /* ---- arguments ---- */
 
+Status family_argument(KVStore *kv, const KVColumnFamily *family, uint32_t *id) {
+  *id = FAMILY_DEFAULT_ID;
+  if (!family) return KVSTORE_OK;
+  if (family->magic != MAGIC_FAMILY) return bad_argument("this is no open family");
+  if (family->kv != kv) return bad_argument("the family belongs to another handle");
+  *id = family->family;
+  return birth_check(family->birth);
+}
+
 Status bytes_argument(const void *data, int length, const char *what, Bytes *out) {
   if (UNLIKELY(length < 0)) return status_fail(KVSTORE_ERROR, "the %s has a negative length: %d", what, length);
   if (UNLIKELY(!data && length))

@@ -54,6 +54,7 @@ enum {
   MAGIC_ROW,
   MAGIC_BATCH,
   MAGIC_LOADER,
+  MAGIC_CHANGES,
   MAGIC_SNAPSHOT,
   MAGIC_PINNED,
   MAGIC_DEAD = 0x64656164,
@@ -156,6 +157,8 @@ int place_leave_lookup(const Place *place, Status status); /* where KVSTORE_NOTF
 /* ---- arguments ---- */
 /* KVSTORE_ERROR: "what". Inline, so that compilers and analyzers know that it is never KVSTORE_OK. */
 static inline MUST_CHECK Status bad_argument(const char *what) { return status_fail(KVSTORE_ERROR, "%s", what); }
+/* The family of a call that may name one of this very handle, or none: the default one. */
+Status family_argument(KVStore *kv, const KVColumnFamily *family, uint32_t *id) MUST_CHECK;
 /* Bytes of a pointer and an int: not negative, not NULL when there are some. `what` names them in the message. */
 Status bytes_argument(const void *data, int length, const char *what, Bytes *out) MUST_CHECK;
 /* The same for a key: 1 to KEY_BYTES_MAX bytes. */

@@ -21,16 +21,6 @@ static Status read_bulk_options(const KVBulkOptions *given, KvLoadOptions *out) 
   return KVSTORE_OK;
 }
 
-/* The family of a call that may name one of this very store, or none: the default one. */
-static Status family_argument(KVStore *kv, const KVColumnFamily *family, uint32_t *id) {
-  *id = FAMILY_DEFAULT_ID;
-  if (!family) return KVSTORE_OK;
-  if (family->magic != MAGIC_FAMILY) return bad_argument("this is no open family");
-  if (family->kv != kv) return bad_argument("the family belongs to another handle");
-  *id = family->family;
-  return birth_check(family->birth);
-}
-
 static Status begin(KVStore *kv, KVColumnFamily *family, const KVBulkOptions *options, KVBulkLoad **out) {
   uint32_t id;
   KvLoadOptions chosen;

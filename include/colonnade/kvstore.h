@@ -87,9 +87,10 @@ typedef struct KVPinned KVPinned;             /* a value in place */
 /* Settled keys and values in frames of 16 KiB, zstd with a dictionary that is learnt from them: smaller in the file and
  * slower to read, since a read decodes a frame, unless the block cache has it. Keys that are not there, and what was
  * written lately, cost what they always do. */
-#define KVSTORE_COMPRESSION_NONE 0 /* the default */
-#define KVSTORE_COMPRESSION_AUTO 1 /* where a sample of what is merged saves a fifth at least */
-#define KVSTORE_COMPRESSION_ZSTD 2 /* always */
+#define KVSTORE_COMPRESSION_NONE      0    /* the default */
+#define KVSTORE_COMPRESSION_AUTO      1    /* where a sample of what is merged saves a fifth at least */
+#define KVSTORE_COMPRESSION_ZSTD      2    /* always */
+#define KVSTORE_COMPRESSION_INHERITED (-1) /* of a family, its default: as KVStoreOptions say */
 
 #define KVSTORE_NO_TTL         (-1) /* remaining time of a key that never expires */
 #define KVSTORE_EXPIRE_DEFAULT (-1) /* as expire_ms of a pair: the family's default TTL, as kvstore_put */
@@ -277,9 +278,11 @@ KVSTORE_API int kvstore_cf_create(KVStore *pKV, const char *zName, KVColumnFamil
 typedef struct KVFamilyOptions {
   size_t struct_size;     /* set by KVSTORE_FAMILY_OPTIONS_INIT */
   int64_t default_ttl_ms; /* what kvstore_cf_put gives to a pair, from the moment of the put on; 0: none */
+  int64_t changes_ms;     /* captures changes (kvstore_changes_open), and keeps each for so long; 0: captures none */
+  int compression;        /* KVSTORE_COMPRESSION_*: of what is merged from now on; INHERITED: as the store is opened */
 } KVFamilyOptions;
 #define KVSTORE_FAMILY_OPTIONS_INIT \
-  { sizeof(KVFamilyOptions), 0 }
+  { sizeof(KVFamilyOptions), 0, 0, KVSTORE_COMPRESSION_INHERITED }
 /* As kvstore_cf_create, with options (NULL: KVSTORE_FAMILY_OPTIONS_INIT). */
 KVSTORE_API int kvstore_cf_create_with(KVStore *kv, const char *name, const KVFamilyOptions *options,
                                        KVColumnFamily **family);
@@ -547,6 +550,56 @@ typedef struct KVPair {
 /* All of the above for pairs that lie in an array. */
 KVSTORE_API int kvstore_bulk_load(KVStore *kv, KVColumnFamily *family, const KVPair *pairs, size_t count,
                                   const KVBulkOptions *options, int64_t *loaded);
+
+/* ---- changes ----
+ * What was committed to a family whose options say `changes_ms`, in the order of the commits: for caches, indexes and
+ * copies that follow a store, from another process too. A change is captured in the transaction that makes it, so
+ * none is there that was rolled back, none is missing, and what a power cut took is in neither. It takes its room in
+ * the file until it is `changes_ms` old; later writes to the family, and kvstore_maintain, take it away.
+ *
+ *   KVChanges *changes = NULL;
+ *   KVChange change = KVSTORE_CHANGE_INIT;
+ *   kvstore_changes_open(kv, NULL, position, &changes);
+ *   while (kvstore_changes_next(changes, &change) == KVSTORE_OK) { ... position = change.sequence; }
+ *
+ * Puts of any kind, bulk loads among them, deletes, deleted ranges (each key) and kvstore_clear are changes; that a
+ * pair expires is none: its put said when. Changes belong to one thread at a time, and hold nothing of the store
+ * between two calls. */
+typedef struct KVChanges KVChanges; /* a place among the changes of a family */
+
+#define KVSTORE_CHANGE_PUT    1
+#define KVSTORE_CHANGE_DELETE 2
+#define KVSTORE_CHANGE_CLEAR  3 /* of all keys */
+
+#define KVSTORE_CHANGES_OLDEST (-1) /* behind everything that is not kept any more */
+#define KVSTORE_CHANGES_NEWEST (-2) /* behind everything that is committed now */
+
+typedef struct KVChange {
+  size_t struct_size;  /* set by KVSTORE_CHANGE_INIT */
+  int kind;            /* KVSTORE_CHANGE_* */
+  int key_length;      /* 0 of a clear */
+  int64_t sequence;    /* rises from change to change: the position to go on from */
+  int64_t transaction; /* the same for all changes of a transaction, which lie together */
+  int64_t time_ms;     /* when it was made, by the clock of kvstore_now_ms */
+  int64_t expire_ms;   /* of a put; 0: never */
+  const void *key;     /* the cursor's bytes, until its next call */
+  const void *value;   /* the same; of a put, NULL when it is empty */
+  int value_length;
+} KVChange;
+#define KVSTORE_CHANGE_INIT \
+  { sizeof(KVChange), 0, 0, 0, 0, 0, 0, NULL, NULL, 0 }
+
+/* `family` NULL: the default family. `after`: the `sequence` of the last change that the caller has seen, or one of the
+ * above. KVSTORE_GONE: the family captures none, or changes behind `after` may have been taken away, or the store has
+ * not come so far (a copy of an older state): begin anew with what the family holds now. */
+KVSTORE_API int kvstore_changes_open(KVStore *kv, KVColumnFamily *family, int64_t after, KVChanges **changes);
+/* The next committed change. KVSTORE_NOTFOUND: there is none yet; ask again later. KVSTORE_GONE: as above, never a gap.
+ */
+KVSTORE_API int kvstore_changes_next(KVChanges *changes, KVChange *change);
+/* Where it stands: what an open goes on from. */
+KVSTORE_API int64_t kvstore_changes_position(const KVChanges *changes);
+/* NULL is allowed; also after kvstore_close. */
+KVSTORE_API void kvstore_changes_close(KVChanges *changes);
 
 /* ---- care ---- */
 /* When it returns, everything committed is on the disk, at every sync level. An open transaction stays open. */

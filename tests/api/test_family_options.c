@@ -161,6 +161,62 @@ TEST(family_options, clearing_a_family_keeps_its_options) {
   CHECK_OK(kvstore_close(kv));
 }
 
+enum { ROWS = 20000 };
+
+/* The bytes of a store of one family, which holds ROWS values of 240 digits: so much that they settle in the level. */
+static long size_of_store(int of_store, int of_family) {
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  KVFamilyOptions family_options = KVSTORE_FAMILY_OPTIONS_INIT;
+  KVStore *kv = NULL;
+  KVColumnFamily *cf = NULL;
+  options.background_off = 1;
+  options.compression = of_store;
+  family_options.compression = of_family;
+  (void)remove(path_of("sized"));
+  CHECK_OK(kvstore_open_with(path_of("sized"), &kv, &options));
+  CHECK_OK(kvstore_cf_create_with(kv, "family", &family_options, &cf));
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 0; i < ROWS; i++) {
+    char key[32], value[256];
+    (void)snprintf(key, sizeof key, "key %d", i);
+    (void)snprintf(value, sizeof value, "%0240d", i);
+    cf_put_text(cf, key, value);
+  }
+  CHECK_OK(kvstore_commit(kv));
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+  CHECK_OK(kvstore_open(path_of("sized"), &kv, KVSTORE_JOURNAL_WAL));
+  cf = open_family(kv, "family");
+  CHECK(cf_has(cf, "key 777"));
+  CHECK_OK(kvstore_cf_get_options(cf, &family_options)); /* kept with the family */
+  CHECK_INT(family_options.compression, of_family);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+  return file_size(path_of("sized"));
+}
+
+TEST(family_options, a_familys_compression_goes_before_the_stores) {
+  enum { PLAIN = ROWS * 240, PACKED = PLAIN / 3 };
+  CHECK(size_of_store(KVSTORE_COMPRESSION_ZSTD, KVSTORE_COMPRESSION_INHERITED) < PACKED);
+  CHECK(size_of_store(KVSTORE_COMPRESSION_ZSTD, KVSTORE_COMPRESSION_NONE) > PLAIN);
+  CHECK(size_of_store(KVSTORE_COMPRESSION_NONE, KVSTORE_COMPRESSION_INHERITED) > PLAIN);
+  CHECK(size_of_store(KVSTORE_COMPRESSION_NONE, KVSTORE_COMPRESSION_ZSTD) < PACKED);
+  CHECK(size_of_store(KVSTORE_COMPRESSION_NONE, KVSTORE_COMPRESSION_AUTO) < PACKED);
+}
+
+TEST(family_options, a_compression_that_is_none_is_refused) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = NULL;
+  KVFamilyOptions options = KVSTORE_FAMILY_OPTIONS_INIT;
+  CHECK_OK(kvstore_cf_create(kv, "family", &cf));
+  options.compression = KVSTORE_COMPRESSION_ZSTD + 1;
+  CHECK_STATUS(kvstore_cf_set_options(cf, &options), KVSTORE_ERROR);
+  options.compression = KVSTORE_COMPRESSION_INHERITED - 1;
+  CHECK_STATUS(kvstore_cf_set_options(cf, &options), KVSTORE_ERROR);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(family_options, refuses_what_cannot_be) {
   KVStore *kv = open_store();
   KVColumnFamily *cf = NULL, *none = (KVColumnFamily *)1;

@@ -74,7 +74,13 @@ TEST(fork, a_child_may_close_what_it_inherited_and_nothing_else) {
   KVCursor *cursor = NULL;
   put_text(kv, "a", "1");
   KVTable *table = make_table(kv);
-  CHECK_OK(kvstore_cf_create(kv, "family", &cf));
+  KVFamilyOptions options = KVSTORE_FAMILY_OPTIONS_INIT;
+  KVChanges *changes = NULL;
+  KVChange change = KVSTORE_CHANGE_INIT;
+  options.changes_ms = 1000000;
+  CHECK_OK(kvstore_cf_create_with(kv, "family", &options, &cf));
+  CHECK_OK(kvstore_cf_put(cf, "followed", 8, "1", 1));
+  CHECK_OK(kvstore_changes_open(kv, cf, KVSTORE_CHANGES_OLDEST, &changes));
   CHECK_OK(kvstore_clone(kv, &reading));
   CHECK_OK(kvstore_begin(reading, 0));
   CHECK_OK(kvstore_iterator_create(kv, &it));
@@ -118,6 +124,8 @@ TEST(fork, a_child_may_close_what_it_inherited_and_nothing_else) {
     KVIterator *rows = NULL;
     check_inert(kv, kvstore_snapshot_iterator_create(snapshot, NULL, NULL, &rows));
     check_inert(kv, kvstore_incremental_vacuum(kv, 0));
+    check_inert(kv, kvstore_changes_next(changes, &change));
+    kvstore_changes_close(changes);
     kvstore_pinned_release(pinned);
     kvstore_snapshot_release(snapshot);
     kvcursor_close(cursor);
@@ -135,6 +143,8 @@ TEST(fork, a_child_may_close_what_it_inherited_and_nothing_else) {
   CHECK_OK(kvcursor_next(cursor));
   check_text(kv, "a", "1");
   check_text(kv, "b", "2");
+  CHECK_OK(kvstore_changes_next(changes, &change));
+  kvstore_changes_close(changes);
   kvstore_pinned_release(pinned);
   kvstore_snapshot_release(snapshot);
   kvcursor_close(cursor);

@@ -176,6 +176,25 @@ static int scenario_open(KVStore *kv, KVTable *table) {
   return status == KVSTORE_OK ? closed : status;
 }
 
+static int scenario_changes(KVStore *kv, KVTable *table) {
+  KVFamilyOptions options = KVSTORE_FAMILY_OPTIONS_INIT;
+  KVColumnFamily *cf = NULL;
+  KVChanges *changes = NULL;
+  KVChange change = KVSTORE_CHANGE_INIT;
+  (void)table;
+  options.changes_ms = 1000000;
+  int status = kvstore_cf_drop(kv, "followed"); /* which a failure may have left */
+  if (status == KVSTORE_OK || status == KVSTORE_NOTFOUND)
+    status = kvstore_cf_create_with(kv, "followed", &options, &cf);
+  if (status == KVSTORE_OK) status = kvstore_changes_open(kv, cf, KVSTORE_CHANGES_OLDEST, &changes);
+  if (status == KVSTORE_OK) status = kvstore_cf_put(cf, "key", 3, "value", 5);
+  if (status == KVSTORE_OK) status = kvstore_changes_next(changes, &change);
+  if (status == KVSTORE_OK) CHECK_INT(change.key_length, 3);
+  kvstore_changes_close(changes);
+  kvstore_cf_close(cf);
+  return status;
+}
+
 /* The state that must not change but by what succeeds: counts of both sides. */
 static void check_state(KVStore *kv, KVTable *table, int64_t keys, uint64_t rows) {
   CHECK_INT(count_of(kv), keys);
@@ -226,6 +245,7 @@ TEST(without_memory, a_range) { run(scenario_range, 0, 0); }
 TEST(without_memory, a_swap) { run(scenario_swap, 1, 0); }
 TEST(without_memory, a_batch) { run(scenario_batch, 0, 0); }
 TEST(without_memory, a_bulk_load) { run(scenario_load, 0, 0); }
+TEST(without_memory, changes) { run(scenario_changes, 0, 0); }
 TEST(without_memory, an_upsert) { run(scenario_upsert, 0, 1); }
 TEST(without_memory, an_append) { run(scenario_append, 0, 2); }
 TEST(without_memory, a_row) { run(scenario_row, 0, 0); }

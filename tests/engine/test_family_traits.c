@@ -15,7 +15,7 @@ static Bytes text(const char *s) { return (Bytes){ (const uint8_t *)s, strlen(s)
 
 /* Two transactions on a family, and what makes them settle; whatever fails ends it. *done: how many have committed. */
 static Status change_twice(Session *s, uint32_t family, int *done) {
-  FamilyOptions first = { 1000000 }, second = { 2000000 };
+  FamilyOptions first = { .default_ttl_ms = 1000000 }, second = { .default_ttl_ms = 2000000 };
   TRY(session_begin(s, true));
   TRY(family_rename(s, family, "one"));
   TRY(family_set_options(s, family, &first));
@@ -112,7 +112,7 @@ TEST(family_traits, other_sessions_see_it) {
 
 TEST(family_traits, a_payload_cut_short_or_changed_is_refused_or_another_one) {
   Family kv = { .kind = FAMILY_KV, .id = 7 };
-  FamilyOptions options = { 5000 };
+  FamilyOptions options = { .default_ttl_ms = 5000 };
   Buffer payload = { 0 };
   family_payload_write(&kv, "name", &options, &payload);
   CHECK_OK(buffer_status(&payload));
@@ -154,16 +154,29 @@ static Status options_from(const void *bytes, size_t length) {
 }
 
 TEST(family_traits, options_have_one_form) {
-  uint8_t bytes[8] = { 0 };
-  CHECK_STATUS(options_from(bytes, 8), KVSTORE_CORRUPT); /* the defaults are not written */
+  enum { BYTES = 24 };
+  uint8_t bytes[BYTES] = { 0 };
+  CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT); /* the defaults are not written */
   bytes[0] = 1;
-  CHECK_OK(options_from(bytes, 8));
-  CHECK_STATUS(options_from(bytes, 7), KVSTORE_CORRUPT);
+  CHECK_OK(options_from(bytes, BYTES));
+  CHECK_STATUS(options_from(bytes, BYTES - 1), KVSTORE_CORRUPT);
   bytes[0] = 0;
   bytes[7] = 0x80; /* before the beginning of time */
-  CHECK_STATUS(options_from(bytes, 8), KVSTORE_CORRUPT);
+  CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT);
   bytes[7] = 0x10;
-  CHECK_OK(options_from(bytes, 8));
+  CHECK_OK(options_from(bytes, BYTES));
   bytes[0] = 1; /* one more than 2^60 */
-  CHECK_STATUS(options_from(bytes, 8), KVSTORE_CORRUPT);
+  CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT);
+  memset(bytes, 0, sizeof bytes);
+  bytes[8] = 3; /* the last compression that can be chosen */
+  CHECK_OK(options_from(bytes, BYTES));
+  bytes[8] = 4;
+  CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT);
+  bytes[8] = 0;
+  bytes[12] = 9; /* a family of changes that holds them for no time */
+  CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT);
+  bytes[16] = 1;
+  CHECK_OK(options_from(bytes, BYTES));
+  bytes[12] = 0; /* a time without a family */
+  CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT);
 }
