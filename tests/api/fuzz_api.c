@@ -1,5 +1,6 @@
 /* fuzz_api.c - a sequence of calls of the key-value API on a store in memory, each answer compared with a model: a
- * small array. Two handles, two families, transactions, expiries, snapshots, iterators, checkpoints, background work.
+ * small array. Two handles, two families, transactions, expiries, snapshots, iterators, ranges, swaps, bulk loads,
+ * checkpoints, vacuum, background work; and a copy of one family that is kept by its changes alone.
  *
  * Input: a byte an operation, its arguments in the bytes behind it. What the input does not say is zero. */
 #include <stdio.h>
@@ -45,6 +46,8 @@ typedef struct Handle {
 
 typedef struct Fuzz {
   const uint8_t *at, *end;
+  KVChanges *changes; /* of the second family, whose rows of `copy` they make */
+  State copy;
   State committed, working; /* working: that of the open write transaction */
   Handle handles[HANDLES];
   int writer; /* which handle writes; -1: none */
@@ -141,6 +144,116 @@ static void do_delete(Fuzz *f, int number) {
   state->rows[family][k].presence = ABSENT;
 }
 
+static void do_delete_range(Fuzz *f, int number) {
+  unsigned char lower[KEY_LONG], upper[KEY_LONG];
+  Handle *h = &f->handles[number];
+  int family = (int)next(f) % FAMILIES, from = (int)next(f) % KEYS, to = (int)next(f) % KEYS;
+  int64_t deleted = -1;
+  int least = 0, most = 0;
+  State *state = written_by(f, number);
+  int status =
+    kvstore_cf_delete_range(h->families[family], lower, make_key(from, lower), upper, make_key(to, upper), &deleted);
+  if (!state || from > to) {
+    must(status == KVSTORE_BUSY || status == KVSTORE_ERROR);
+    return;
+  }
+  must(status == KVSTORE_OK);
+  for (int k = from; k < to; k++) {
+    Row *row = &state->rows[family][k];
+    least += row->presence == PRESENT;
+    most += row->presence != ABSENT;
+    row->presence = ABSENT;
+  }
+  must(deleted >= least && deleted <= most);
+}
+
+/* Expects what is there, or something else. */
+static void do_swap(Fuzz *f, int number) {
+  static unsigned char expected[255 * 300], value[255 * 300];
+  unsigned char key[KEY_LONG];
+  Handle *h = &f->handles[number];
+  int family = (int)next(f) % FAMILIES, k = (int)next(f) % KEYS, right = (int)next(f) % 3, swapped = -1;
+  Row row = { PRESENT, (uint8_t)next(f), value_length(next(f)) };
+  State *state = written_by(f, number);
+  const Row *old = state ? &state->rows[family][k] : &row;
+  int there = old->presence == PRESENT;
+  memset(expected, old->tag, old->length);
+  memset(value, row.tag, row.length);
+  int expected_length = !there ? KVSTORE_ABSENT : (int)old->length;
+  if (!right) expected_length = there ? KVSTORE_ABSENT : 3;
+  int status = kvstore_cf_compare_and_swap(h->families[family], key, make_key(k, key), expected, expected_length, value,
+                                           (int)row.length, 0, &swapped);
+  if (!state) {
+    must(status == KVSTORE_BUSY || status == KVSTORE_ERROR);
+    return;
+  }
+  must(status == KVSTORE_OK && swapped == (right != 0));
+  if (swapped) state->rows[family][k] = row;
+}
+
+/* In any order, some keys twice: the last one wins. */
+static void do_load(Fuzz *f, int number) {
+  static unsigned char value[255 * 300];
+  Handle *h = &f->handles[number];
+  int family = (int)next(f) % FAMILIES, count = (int)next(f) % 40, kind = (int)next(f) % 4;
+  KVBulkOptions options = KVSTORE_BULK_OPTIONS_INIT;
+  KVBulkLoad *load = NULL;
+  options.memory_bytes = 1;
+  State *state = written_by(f, number), loaded = { 0 };
+  must(kvstore_bulk_load_begin(h->kv, h->families[family], &options, &load) == KVSTORE_OK);
+  if (state) loaded = *state;
+  for (int i = 0; i < count; i++) {
+    unsigned char key[KEY_LONG];
+    int k = (int)next(f) % KEYS;
+    Row row = { PRESENT, (uint8_t)next(f), value_length(next(f)) };
+    memset(value, row.tag, row.length);
+    must(kvstore_bulk_load_add(load, key, make_key(k, key), value, (int)row.length, 0) == KVSTORE_OK);
+    loaded.rows[family][k] = row;
+  }
+  if (!kind) {
+    kvstore_bulk_load_abort(load);
+    return;
+  }
+  int status = kvstore_bulk_load_commit(load, NULL);
+  if (!state) {
+    must(status == KVSTORE_BUSY || status == KVSTORE_ERROR || (!count && status == KVSTORE_OK));
+    return;
+  }
+  must(status == KVSTORE_OK);
+  *state = loaded;
+}
+
+static void take_change(Fuzz *f, const KVChange *change) {
+  unsigned char key[KEY_LONG];
+  Row *rows = f->copy.rows[1];
+  if (change->kind == KVSTORE_CHANGE_CLEAR) {
+    memset(f->copy.rows[1], 0, sizeof f->copy.rows[1]);
+    return;
+  }
+  int k = 0;
+  while (k < KEYS && (make_key(k, key) != change->key_length || memcmp(key, change->key, (size_t)change->key_length)))
+    k++;
+  must(k < KEYS);
+  rows[k].presence = change->kind == KVSTORE_CHANGE_DELETE ? ABSENT : change->expire_ms == 1 ? EXPIRED : PRESENT;
+  rows[k].length = (uint32_t)change->value_length;
+  rows[k].tag = change->value_length ? *(const uint8_t *)change->value : 0;
+  must(change->kind == KVSTORE_CHANGE_DELETE || same_value(&rows[k], change->value, change->value_length));
+}
+
+/* The copy is what was committed; of what has expired, it need not know that it was purged. */
+static void do_follow(Fuzz *f) {
+  KVChange change = KVSTORE_CHANGE_INIT;
+  int status;
+  while ((status = kvstore_changes_next(f->changes, &change)) == KVSTORE_OK) take_change(f, &change);
+  must(status == KVSTORE_NOTFOUND);
+  for (int k = 0; k < KEYS; k++) {
+    const Row *copy = &f->copy.rows[1][k], *row = &f->committed.rows[1][k];
+    must((copy->presence == PRESENT) == (row->presence == PRESENT));
+    if (row->presence != PRESENT) continue;
+    must(copy->length == row->length && (!row->length || copy->tag == row->tag));
+  }
+}
+
 static void do_begin(Fuzz *f, int number) {
   Handle *h = &f->handles[number];
   int write = (int)next(f) % 2;
@@ -205,7 +318,7 @@ static void do_count(Fuzz *f, int number) {
 
 static void do_care(Fuzz *f, int number) {
   Handle *h = &f->handles[number];
-  int what = (int)next(f) % 8, status;
+  int what = (int)next(f) % 9, status;
   if (what < 4) {
     status = kvstore_checkpoint(h->kv, what, NULL, NULL);
     must(status == KVSTORE_OK || (status == KVSTORE_BUSY && f->writer >= 0) ||
@@ -215,6 +328,10 @@ static void do_care(Fuzz *f, int number) {
   } else if (what == 5) {
     status = kvstore_maintain(h->kv);
     must(status == KVSTORE_OK || (status == KVSTORE_BUSY && f->writer >= 0));
+  } else if (what == 8) {
+    status = kvstore_incremental_vacuum(h->kv, 0);
+    must(status == KVSTORE_OK || (status == KVSTORE_BUSY && f->writer >= 0) ||
+         (status == KVSTORE_ERROR && h->transaction == 1));
   } else if (what == 6) {
     must(kvstore_integrity_check(h->kv, NULL) == KVSTORE_OK);
   } else {
@@ -289,7 +406,11 @@ static void open_all(Fuzz *f) {
   options.log_bytes = 64 << 10;
   must(kvstore_open_with(NULL, &f->handles[0].kv, &options) == KVSTORE_OK);
   must(kvstore_clone(f->handles[0].kv, &f->handles[1].kv) == KVSTORE_OK);
-  must(kvstore_cf_create(f->handles[0].kv, "other", &f->handles[0].families[1]) == KVSTORE_OK);
+  KVFamilyOptions captured = KVSTORE_FAMILY_OPTIONS_INIT;
+  captured.changes_ms = INT64_C(1) << 40;
+  must(kvstore_cf_create_with(f->handles[0].kv, "other", &captured, &f->handles[0].families[1]) == KVSTORE_OK);
+  must(kvstore_changes_open(f->handles[0].kv, f->handles[0].families[1], KVSTORE_CHANGES_OLDEST, &f->changes) ==
+       KVSTORE_OK);
   must(kvstore_cf_open(f->handles[1].kv, "other", &f->handles[1].families[1]) == KVSTORE_OK);
   for (int i = 0; i < HANDLES; i++)
     must(kvstore_cf_get_default(f->handles[i].kv, &f->handles[i].families[0]) == KVSTORE_OK);
@@ -297,18 +418,20 @@ static void open_all(Fuzz *f) {
 }
 
 static void close_all(Fuzz *f) {
+  do_follow(f);
   for (int i = 0; i < HANDLES; i++) {
     Handle *h = &f->handles[i];
     for (int j = 0; j < FAMILIES; j++) kvstore_cf_close(h->families[j]);
     must(kvstore_close(h->kv) == KVSTORE_OK);
     close_iterator(h); /* after its store */
   }
+  kvstore_changes_close(f->changes);
 }
 
 static void run_one(Fuzz *f) {
   unsigned operation = next(f);
   int number = (int)(operation >> 7);
-  switch (operation % 16) {
+  switch (operation % 128 % 21) {
   case 0:
   case 1:
   case 2:
@@ -323,7 +446,13 @@ static void run_one(Fuzz *f) {
   case 11: do_count(f, number); break;
   case 12: do_care(f, number); break;
   case 13: do_iterate(f, number); break;
-  default: do_step(f, number); break;
+  case 14:
+  case 15: do_step(f, number); break;
+  case 16: do_delete_range(f, number); break;
+  case 17: do_swap(f, number); break;
+  case 18: do_load(f, number); break;
+  case 19: do_follow(f); break;
+  default: do_put(f, number); break;
   }
 }
 
