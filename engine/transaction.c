@@ -476,10 +476,15 @@ Status write_try_begin(Session *session) {
     mutex_unlock(&session->lock);
     return KVSTORE_BUSY;
   }
-  if (shared_load(&store->page->write_word) || shared_load(&store->page->failed) || store_apply(store) != KVSTORE_OK ||
-      !log_is_ready(store) || !log_has_room(store)) {
+  bool free = !shared_load(&store->page->write_word) && !shared_load(&store->page->failed) &&
+              store_apply(store) == KVSTORE_OK && log_is_ready(store);
+  if (!free || !log_has_room(store)) {
+    /* Nobody waits here for a flush that makes room, but one may come. */
+    bool boundary = free && shared_load(&store->page->end) > store->frozen.position;
+    if (boundary) boundary = boundary_append(store) == KVSTORE_OK;
     shared_mutex_unlock(&store->page->mutex);
     mutex_unlock(&session->lock);
+    if (boundary) maintenance_ask(store);
     return KVSTORE_BUSY;
   }
   transaction_start(store, session, true);
@@ -491,6 +496,7 @@ Status write_end(Session *session, Status status) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
   if (status == KVSTORE_OK) status = buffer_status(&t->record);
+  if (status == KVSTORE_OK) status = transaction_spill(session); /* the commit must find a record that fits */
   if (status == KVSTORE_OK) {
     statement_keep(store);
   } else {

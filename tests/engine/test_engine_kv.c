@@ -227,6 +227,54 @@ static void check_loaded(Session *s, int first, int last, const char *what) {
 
 enum { STRIDE = 50000 }; /* rows of a flush that is worth runs of its own */
 
+/* Whatever statement comes last: the record that it leaves must still fit the log. */
+TEST(engine_kv, a_family_is_made_cleared_and_dropped_at_the_end_of_a_record_that_is_nearly_full) {
+  StoreOptions small = quiet;
+  small.log_bytes = 64 << 10;
+  Session *s = open_store(small);
+  static char value[31000];
+  memset(value, 'v', sizeof value);
+  uint32_t other = 0, more = 0;
+  uint64_t adopted = counter_get(COUNTER_adopted_runs), kept = 0;
+  CHECK_OK(family_create(s, "other", FAMILY_KV, NULL, &other));
+  for (size_t length = sizeof value - 600; length < sizeof value; length += 4) {
+    CHECK_OK(session_begin(s, true));
+    CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, text("key"), (Bytes){ (uint8_t *)value, length }, EXPIRY_NEVER, KV_PUT_ALWAYS,
+                    NULL));
+    if (length % 8) CHECK_OK(family_create(s, "more", FAMILY_KV, NULL, &more));
+    CHECK_OK(length % 8 ? family_drop(s, more) : family_clear(s, other));
+    CHECK_OK(session_commit(s));
+    uint64_t now = counter_get(COUNTER_adopted_runs);
+    kept += now == adopted;
+    adopted = now;
+    KvValue found = { 0 };
+    CHECK_OK(kv_get(s, FAMILY_DEFAULT_ID, text("key"), &found));
+    CHECK_INT(found.length, length);
+    memory_release(found.data);
+  }
+  CHECK(kept > 0 && kept < 150); /* both sides of the limit were tried */
+  CHECK_OK(session_close(s));
+}
+
+/* Also where the ring has no room for a record: nobody writes then until a flush. */
+TEST(engine_kv, a_passive_checkpoint_settles_whatever_the_log_holds) {
+  StoreOptions small = quiet;
+  small.log_bytes = 64 << 10;
+  Session *s = open_store(small);
+  static uint8_t value[20000];
+  uint64_t random = 3, held, settled;
+  StoreInfo info;
+  for (int i = 0; i < 200; i++) {
+    Bytes bytes = { value, (size_t)test_random_below(&random, sizeof value) };
+    CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, text("key"), bytes, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_PASSIVE, &held, &settled));
+    CHECK_INT(settled, held);
+    CHECK_OK(session_info(s, &info));
+    CHECK_INT(info.log_bytes_used, 0);
+  }
+  CHECK_OK(session_close(s));
+}
+
 TEST(engine_kv, keys_that_no_run_has_are_flushed_into_the_level_in_their_order) {
   static const int order[] = { 4, 0, 2, 5 }; /* behind, before and between what is there */
   Session *s = open_store(roomy);
