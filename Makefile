@@ -1,5 +1,5 @@
 # The front door. Everything happens in build/; the presets are in CMakePresets.json.
-.PHONY: all demo test check bench format lint tidy fuzz long clean
+.PHONY: all demo test check bench format lint tidy fuzz long overwrite overwrite-hour clean
 
 all: build/release/build.ninja
 	cmake --build --preset release
@@ -45,6 +45,12 @@ fuzz:
 # The campaigns (crashes, models) in their long form: hours.
 long: all
 	tools/check-matrix --long
+
+# A store that overwrites its keys for two minutes, and for an hour: how large its file gets.
+overwrite overwrite-hour: all
+	cmake --build --preset release --target test_overwrite
+	COLONNADE_TEST_SCALE=$(if $(filter overwrite,$@),12,360) build/release/tests/model/test_overwrite \
+	  --filter 'overwrite/a_store_that_overwrites_its_keys_stays_small'
 
 clean:
 	rm -rf build

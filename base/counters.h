@@ -25,6 +25,7 @@
   X(crash_generation_before_oldest, "crash point: superblock synced, log header old") \
   X(crash_generation_after_oldest, "crash point: log header raised, page start old")  \
   X(crash_compaction_before_publish, "crash point: compaction output is synced")      \
+  X(crash_compaction_between_slices, "crash point: part of a merge is published")     \
   X(crash_adopt_before_record, "crash point: adopted runs are synced, no record yet") \
   X(crash_create_before_sync, "crash point: the first superblocks are written")       \
   X(crash_rewrite_before_sync, "crash point: the copy of a store is written")         \
@@ -68,6 +69,8 @@
   X(compactions, "merges of runs published")                                          \
   X(vacuums, "vacuums that ended well")                                               \
   X(extents_moved, "extents that a vacuum moved down")                                \
+  X(files_shortened, "files that maintenance cut because they held too little")       \
+  X(merges_stopped_early, "slices of a merge that ended before their last key")       \
   X(backups, "backups that ended well")                                               \
   X(adopted_runs, "runs that a record adopted")                                       \
   X(load_chunks, "sorted chunks that a bulk load wrote into runs")                    \

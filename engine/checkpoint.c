@@ -140,5 +140,5 @@ Status session_maintain(Session *session) {
   if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
   TRY(sync_timer_fire(session->store));
   TRY(capture_trim(session));
-  return maintenance_run(session->store);
+  return maintenance_run_by_call(session->store);
 }

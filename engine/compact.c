@@ -1,64 +1,15 @@
-/* compact.c - fewer, larger runs (DESIGN 9). kv families: at most three overlapping runs over one level of key-disjoint
- * runs of 16 MiB. Tables: size-tiered, four runs of a tier become one of the next; a run over a third dead is
- * rewritten. Maintenance is held throughout, so no flush changes a run's dead rows meanwhile; what dies in a delta
- * finds its row in the output by key (VIS-5, VIS-7). */
+/* compact.c - fewer, larger runs (DESIGN 9). kv families: compact_kv.c. Tables: size-tiered, four runs of a tier become
+ * one of the next; a run over a third dead or long expired is rewritten. Maintenance is held throughout, so no flush
+ * changes a run's dead rows meanwhile; what dies in a delta finds its row in the output by key (VIS-5, VIS-7). */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/counters.h"
 #include "base/memory.h"
 #include "columnar/column_merge.h"
-#include "engine/engine_internal.h"
-#include "engine/run_build.h"
+#include "engine/compact_internal.h"
 
-enum { OVERLAPPING_MAX = 3, FAN_OUT = 4, TIERS = 16 };
-
-typedef struct Compaction {
-  Store *store;
-  Version *version;
-  Manifest *draft;
-  SpaceJob *job;
-  int64_t expired_before;
-  bool thorough; /* not what pays, but whatever holds a dead or long expired row */
-} Compaction;
-
-/* ---- kv families ---- */
-
-/* A row is dead when a newer one of its key lies in another run, or when it is a tombstone. */
-static bool kv_has_waste(const Compaction *c, const Era *era) {
-  uint32_t overlapping = era->run_count - era->disjoint_count;
-  if (overlapping + (era->disjoint_count > 0) > 1) return true;
-  for (uint32_t i = 0; i < era->run_count; i++) {
-    const RowRunSummary *s = row_run_summary(era->runs[i].run->rows);
-    if (s->tombstone_count || (s->expiring_count && s->expiry_min < c->expired_before)) return true;
-  }
-  return false;
-}
-
-static bool kv_is_due(const Compaction *c, const Era *era) {
-  if (c->thorough) return kv_has_waste(c, era);
-  return era->run_count - era->disjoint_count > OVERLAPPING_MAX;
-}
-
-static Status merge_kv(Compaction *c, const Era *era, RunList *list) {
-  uint32_t overlapping = era->run_count - era->disjoint_count;
-  MergeLayer *layers = memory_allocate((overlapping + 1) * sizeof *layers);
-  if (!layers) return status_nomem();
-  uint32_t count = 0;
-  for (uint32_t i = 0; i < overlapping; i++) layers[count++] = (MergeLayer){ NULL, 0, era->runs[i].run->rows, NULL };
-  if (era->level.count) layers[count++] = (MergeLayer){ NULL, 0, NULL, &era->level };
-  MergeOptions options = { 0 };
-  options.now_ms = INT64_MIN;
-  MergeCursor cursor;
-  Status status = merge_cursor_open(&cursor, layers, count, &options);
-  memory_release(layers);
-  TRY(status);
-  status = merge_cursor_first(&cursor);
-  if (status == KVSTORE_OK)
-    status = rows_to_run(c->store, &cursor, c->job, 1, LEVEL_RUN_BYTES, c->expired_before, list);
-  merge_cursor_close(&cursor);
-  return status;
-}
+enum { FAN_OUT = 4, TIERS = 16 };
 
 /* ---- tables ---- */
 
@@ -70,6 +21,17 @@ static uint32_t tier_of(uint64_t rows) {
 
 static uint64_t live_rows(const RunLayer *layer) {
   return layer->run->entry.row_count - deleted_set_count(layer->deleted);
+}
+
+/* About how many rows of a run have long expired: those of the segments that have as a whole. */
+static uint64_t expired_rows(const Compaction *c, const ColumnRun *run) {
+  uint64_t rows = 0;
+  if (run->expiry_min >= c->expired_before) return 0;
+  for (uint32_t i = 0; i < run->segment_count; i++) {
+    const Segment *segment = column_run_segment(run, i);
+    if (segment->expiry_max < c->expired_before) rows += segment->row_count;
+  }
+  return rows;
 }
 
 static bool choose_wasteful(const Compaction *c, const Era *era, bool *chosen) {
@@ -99,7 +61,8 @@ static bool choose_table_inputs(const Compaction *c, const Era *era, bool *chose
   }
   for (uint32_t i = 0; i < era->run_count; i++) {
     const RunLayer *layer = &era->runs[i];
-    chosen[i] = deleted_set_count(layer->deleted) * 3 > layer->run->entry.row_count;
+    chosen[i] =
+      (deleted_set_count(layer->deleted) + expired_rows(c, layer->run->columns)) * 3 > layer->run->entry.row_count;
     if (chosen[i]) return true;
   }
   return false;
@@ -156,15 +119,12 @@ static Status merge_table(Compaction *c, const Family *family, const Era *era, c
 
 /* ---- the manifest ---- */
 
-/* The runs of the manifest alone are compacted: adopted ones wait until a flush has named them. */
-static bool has_adopted(const Era *era) { return era->run_count && era->runs[0].since; }
-
 static Status compact_family(Compaction *c, const FamilyState *state, FamilyEntry *entry) {
   const Era *era = &state->eras[0];
   RunList list = { .arena = &c->draft->arena, .packing = family_packing(c->store, state) };
   Status status = KVSTORE_OK;
   if (state->family->kind == FAMILY_KV) {
-    status = merge_kv(c, era, &list);
+    status = kv_compact(c, state->family, era, &list);
   } else {
     bool *chosen = memory_allocate_zeroed(era->run_count + 1);
     if (!chosen) return status_nomem();
@@ -211,16 +171,45 @@ static Status draft_with(Compaction *c, const FamilyState *state) {
   return generation_publish(c->store, c->draft, c->job);
 }
 
+bool family_is_settled(const Version *v, const FamilyState *state) {
+  const Era *era = &state->eras[0];
+  bool adopted = state->family->kind == FAMILY_TABLE && era->run_count && era->runs[0].since;
+  return state->era_count == 1 && !era->dropped && !adopted && manifest_family(v->manifest, state->family->id);
+}
+
+static bool family_is_due(const Compaction *c, const Version *v, const FamilyState *state) {
+  const Era *era = &state->eras[0];
+  if (!family_is_settled(v, state)) return false;
+  return state->family->kind == FAMILY_KV ? kv_is_due(c, state->family, era) : table_is_due(c, era);
+}
+
 static const FamilyState *family_due(const Compaction *c, const Version *v) {
-  for (uint32_t i = 0; i < v->family_count; i++) {
-    const FamilyState *state = v->families[i];
-    const Era *era = &state->eras[0];
-    if (state->era_count != 1 || era->dropped || has_adopted(era) || !manifest_family(v->manifest, state->family->id))
-      continue;
-    if (state->family->kind == FAMILY_KV ? kv_is_due(c, era) : table_is_due(c, era)) return state;
-  }
+  for (uint32_t i = 0; i < v->family_count; i++)
+    if (family_is_due(c, v, v->families[i])) return v->families[i];
   return NULL;
 }
+
+static bool lags(const Store *store, const FamilyState *state) {
+  return kv_merge_lags(store, state->family, &state->eras[0]);
+}
+
+static bool is_far_behind(const Store *store, const FamilyState *state) {
+  return kv_merge_is_far_behind(store, &state->eras[0]);
+}
+
+static bool any_kv_family(Store *store, bool (*is_so)(const Store *, const FamilyState *)) {
+  Version *v = version_keep(store);
+  bool any = false;
+  for (uint32_t i = 0; i < v->family_count && !any; i++) {
+    const FamilyState *state = v->families[i];
+    any = state->family->kind == FAMILY_KV && family_is_settled(v, state) && is_so(store, state);
+  }
+  version_let_go(store, v);
+  return any;
+}
+
+bool compaction_lags(Store *store) { return any_kv_family(store, lags); }
+bool compaction_is_far_behind(Store *store) { return any_kv_family(store, is_far_behind); }
 
 static Status compact(Compaction *c, bool *compacted) {
   Store *store = c->store;
@@ -234,11 +223,13 @@ static Status compact(Compaction *c, bool *compacted) {
     space_job_init(&job, store, false);
     status = generation_draft(store, c->version->manifest, &c->draft);
     if (status == KVSTORE_OK) status = draft_with(c, state);
+    if (status != KVSTORE_OK) state->family->round.run_count = 0; /* its last slice is not there */
     manifest_release(c->draft);
     space_job_end(&job);
     if (status == KVSTORE_OK) {
       COUNT(compactions);
       *compacted = true;
+      if (state->family->round.run_count) CRASH_POINT(compaction_between_slices);
     }
   }
   version_let_go(store, c->version);

@@ -44,6 +44,14 @@ typedef struct FamilyCount {
   uint64_t adopted; /* the sequence of the last run that was adopted: counts of either side of it differ by more */
   _Atomic uint32_t wanted; /* by how many flushes to come */
 } FamilyCount;
+/* How far the merge of a kv family's overlapping runs into its level has come (compact_kv.c); under maintenance. */
+enum { ROUND_RUNS_MAX = 128 };
+typedef struct MergeRound {
+  uint32_t run_count;            /* 0: none is under way */
+  uint32_t runs[ROUND_RUNS_MAX]; /* their numbers, newest first */
+  Buffer next;                   /* the key that the next slice begins with */
+  uint64_t reclaimed;            /* expired rows that its slices have left behind; the round's own still have them */
+} MergeRound;
 
 /* What a family is, for ever: its kind and schema. Shared by all versions. */
 typedef struct Family {
@@ -58,6 +66,7 @@ typedef struct Family {
   uint32_t next_column_id;
   FamilyCount count;                /* kv */
   _Atomic int64_t oldest_change_ms; /* of a hidden family of changes: none is older, as far as this process knows */
+  MergeRound round;                 /* kv */
 } Family;
 
 /* What a family is called and how it behaves, from a sequence on until the next ones; they never change. */
@@ -655,6 +664,13 @@ Status flush_frozen(Store *store, bool *flushed) MUST_CHECK; /* maintenance held
 Status compact_once(Store *store, bool *compacted) MUST_CHECK;
 /* Rewrites what holds a dead row, or one whose expiry is less than `expired_before`; a family at a time. */
 Status compact_thoroughly(Store *store, int64_t expired_before, bool *compacted) MUST_CHECK;
+/* Are flushes so far ahead of the merges that these come first? Maintenance held. */
+bool compaction_lags(Store *store);
+/* Or even so far that who adopts runs must wait? */
+bool compaction_is_far_behind(Store *store);
+/* Shortens a file that is longer than what it holds by more than a share-th part of that, by some extents that move
+ * down, and says whether any did. Maintenance held. */
+Status vacuum_slack(Store *store, uint32_t share, bool *moved) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
 void maintenance_give(Store *store);
 /* For who has just taken the number of a process that died with it. */
@@ -665,12 +681,17 @@ Status maintenance_bury_dead(Store *store) MUST_CHECK;
 Status maintenance_flush(Store *store) MUST_CHECK;
 /* Does all that is due. */
 Status maintenance_run(Store *store) MUST_CHECK;
+/* For who asks for it: leaves less room in the file than what goes on writing would need again. */
+Status maintenance_run_by_call(Store *store) MUST_CHECK;
 /* Asks for it: the thread does it, or nobody (no_background: the next call that needs room). */
 void maintenance_ask(Store *store);
 void maintenance_stop(Store *store);
 /* Waits until a boundary that was appended has been flushed, doing the work here without a thread. */
 Status maintenance_wait_flushed(Store *store) MUST_CHECK;
 bool store_has_frozen(Store *store);
+/* Waits until merges are not far behind what was adopted, or come no further. Nothing depends on it but the size of the
+ * file. */
+void maintenance_wait_merged(Store *store);
 
 /* ---- session.c ---- */
 /* The layers of a kv era at a snapshot, newest first, in `layers` (room for `capacity`): how many, or 0 and nothing

@@ -6,8 +6,7 @@
 #include "base/assert.h"
 #include "base/counters.h"
 #include "base/memory.h"
-#include "engine/engine_internal.h"
-#include "engine/run_build.h"
+#include "engine/compact_internal.h"
 
 typedef struct Flush {
   Store *store;
@@ -29,49 +28,68 @@ static bool is_frozen(const DeltaLayer *layer, uint64_t boundary) {
 
 /* ---- kv families ---- */
 
-/* How many of the overlapping runs the flush takes in: the newest ones, while they are not larger than what they join.
- */
-static uint32_t runs_to_take(const Flush *f, const Era *era, uint32_t first_run, uint32_t overlapping) {
-  uint64_t bytes = 0;
-  uint32_t taken = 0;
+/* How many of the overlapping runs the flush takes in: the newest ones, while they are not larger than what they join;
+ * and larger ones, too, where there would be many, as long as that costs little beside the family. None that a merge
+ * into the level has begun with, and no more than that one would wait for. */
+static uint32_t runs_to_take(const Flush *f, const Family *family, const Era *era, uint32_t first_run) {
+  uint64_t bytes = 0, bytes_max = kv_overlapping_bytes_max(f->store, era), small = kv_bytes(era) / KV_SMALL_SHARE;
+  uint32_t end = era->run_count - era->disjoint_count - kv_runs_in_round(family, era), taken = 0;
   for (uint32_t i = 0; i < era->delta_count; i++)
     if (is_frozen(&era->deltas[i], f->boundary)) bytes += kv_delta_counts(era->deltas[i].delta->kv).bytes_used;
-  while (bytes && first_run + taken < overlapping && era->runs[first_run + taken].run->entry.data_bytes <= bytes)
-    bytes += era->runs[first_run + taken++].run->entry.data_bytes;
+  while (bytes && first_run + taken < end) {
+    uint64_t next = era->runs[first_run + taken].run->entry.data_bytes;
+    bool crowded = end - first_run - taken >= KV_OVERLAPPING_MAX && bytes + next <= small;
+    if ((next > bytes && !crowded) || bytes + next > bytes_max) break;
+    bytes += next;
+    taken++;
+  }
   return taken;
 }
 
-Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max,
-                   int64_t expired_before, RunList *list) {
-  while (cursor->valid) {
+static Status fill_run(MergeCursor *cursor, RowRunWriter *writer, const RunShape *shape, int64_t expired_before,
+                       RunList *list) {
+  while (cursor->valid && row_run_writer_bytes(writer) < shape->bytes_max) {
+    const RowView *row = &cursor->row.view;
+    if (row->expiry < expired_before) {
+      list->reclaimed++;
+    } else {
+      Bytes value;
+      TRY(merge_cursor_value(cursor, &value));
+      Status status = row_run_writer_add(writer, row->key, value, row->expiry, row->tombstone);
+      if (status == KVSTORE_LIMIT && row_run_writer_rows(writer)) return KVSTORE_OK; /* full: it begins the next run */
+      TRY(status);
+    }
+    TRY(merge_cursor_next(cursor));
+  }
+  return KVSTORE_OK;
+}
+
+static Status finish_run(Store *store, RowRunWriter *writer, SpaceSink *sink, const RunShape *shape, RunList *list) {
+  Buffer directory = { 0 };
+  RunEntry entry;
+  uint64_t rows = row_run_writer_rows(writer);
+  if (!rows) return KVSTORE_OK;
+  Status status = row_run_writer_finish(writer, &directory, NULL);
+  if (status == KVSTORE_OK)
+    status = run_entry_make(store, sink, RUN_ROWS, shape->level, 0, rows, &directory, list->arena, &entry);
+  if (status == KVSTORE_OK) status = run_list_add(list, &entry);
+  buffer_release(&directory);
+  return status;
+}
+
+Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, const RunShape *shape, int64_t expired_before,
+                   RunList *list) {
+  bool packs = shape->level || store->packs_every_run;
+  RowRunOptions options = { .piece_bytes = shape->piece_bytes,
+                            .value_extent_bytes = shape->piece_bytes,
+                            .packing = packs ? list->packing : ROW_PACKING_NONE };
+  for (uint32_t runs = 0; cursor->valid && (!shape->runs_max || runs < shape->runs_max); runs++) {
     SpaceSink sink;
     RunSink emit = space_sink(&sink, job);
     RowRunWriter *writer = NULL;
-    RowRunOptions options = { .packing = level || store->packs_every_run ? list->packing : ROW_PACKING_NONE };
-    Status status = row_run_writer_create(&emit, &options, &writer);
-    while (status == KVSTORE_OK && cursor->valid && row_run_writer_bytes(writer) < bytes_max) {
-      Bytes value = { 0 };
-      const RowView *row = &cursor->row.view;
-      if (row->expiry < expired_before) {
-        list->reclaimed++;
-      } else {
-        status = merge_cursor_value(cursor, &value);
-        if (status == KVSTORE_OK) status = row_run_writer_add(writer, row->key, value, row->expiry, row->tombstone);
-        if (status == KVSTORE_LIMIT && row_run_writer_rows(writer)) { /* full: the row begins the next run */
-          status = KVSTORE_OK;
-          break;
-        }
-      }
-      if (status == KVSTORE_OK) status = merge_cursor_next(cursor);
-    }
-    uint64_t rows = status == KVSTORE_OK ? row_run_writer_rows(writer) : 0;
-    Buffer directory = { 0 };
-    RunEntry entry;
-    if (status == KVSTORE_OK && rows) status = row_run_writer_finish(writer, &directory, NULL);
-    if (status == KVSTORE_OK && rows)
-      status = run_entry_make(store, &sink, RUN_ROWS, level, 0, rows, &directory, list->arena, &entry);
-    if (status == KVSTORE_OK && rows) status = run_list_add(list, &entry);
-    buffer_release(&directory);
+    TRY(row_run_writer_create(&emit, &options, &writer));
+    Status status = fill_run(cursor, writer, shape, expired_before, list);
+    if (status == KVSTORE_OK) status = finish_run(store, writer, &sink, shape, list);
     row_run_writer_destroy(writer);
     TRY(status);
   }
@@ -80,10 +98,9 @@ Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t le
 
 /* What a flush of a family's frozen deltas writes. */
 typedef struct KvFlush {
-  uint32_t first, taken;  /* the runs that it takes in */
-  bool bottom;            /* nothing older lies under its keys: no tombstones are needed */
-  uint32_t level;         /* of the runs that it makes */
-  uint64_t run_bytes_max; /* of each */
+  uint32_t first, taken; /* the runs that it takes in */
+  bool bottom;           /* nothing older lies under its keys: no tombstones are needed */
+  RunShape shape;        /* of the runs that it makes */
 } KvFlush;
 
 static Status flush_kv_rows(Flush *f, const Era *era, const KvFlush *k, RunList *list) {
@@ -103,8 +120,7 @@ static Status flush_kv_rows(Flush *f, const Era *era, const KvFlush *k, RunList 
   memory_release(layers);
   TRY(status);
   status = merge_cursor_first(&cursor);
-  if (status == KVSTORE_OK)
-    status = rows_to_run(f->store, &cursor, f->job, k->level, k->run_bytes_max, INT64_MIN, list);
+  if (status == KVSTORE_OK) status = rows_to_run(f->store, &cursor, f->job, &k->shape, INT64_MIN, list);
   merge_cursor_close(&cursor);
   return status;
 }
@@ -136,9 +152,10 @@ static KeyRange frozen_range(const Flush *f, const Era *era) {
 }
 
 /* Ascending loads: keys where no run has any go into the level at once, as runs that nothing ever rewrites on their
- * account. *below: how many of the level's runs come before them. */
-static bool fits_level(const Flush *f, const Era *era, uint32_t first, uint32_t *below) {
+ * account. *below: how many of the level's runs come before them; *bytes: what the deltas hold. */
+static bool fits_level(const Flush *f, const Era *era, uint32_t first, uint32_t *below, uint64_t *bytes) {
   KeyRange range = frozen_range(f, era);
+  *bytes = range.bytes;
   *below = 0;
   if (!range.first.data || !range.last.data || range.bytes < LEVEL_BYTES_MIN) return false;
   for (uint32_t i = first; i < era->run_count; i++) {
@@ -156,19 +173,20 @@ static Status keep_runs(const Era *era, uint32_t from, uint32_t to, RunList *lis
   return KVSTORE_OK;
 }
 
-static Status flush_kv(Flush *f, const Era *era, RunList *list) {
+static Status flush_kv(Flush *f, const Family *family, const Era *era, RunList *list) {
   uint32_t overlapping = era->run_count - era->disjoint_count, first = 0, frozen = 0, below;
+  uint64_t bytes;
   while (first < overlapping && era->runs[first].since > f->boundary) first++;
   for (uint32_t i = 0; i < era->delta_count; i++) frozen += is_frozen(&era->deltas[i], f->boundary);
   if (!frozen) return keep_runs(era, first, era->run_count, list);
-  if (fits_level(f, era, first, &below)) {
-    KvFlush alone = { first, 0, true, 1, LEVEL_RUN_BYTES };
+  if (fits_level(f, era, first, &below, &bytes)) {
+    KvFlush alone = { first, 0, true, kv_run_shape(f->store, kv_bytes(era) + bytes, 1) };
     COUNT(flushes_into_level);
     TRY(keep_runs(era, first, overlapping + below, list));
     TRY(flush_kv_rows(f, era, &alone, list));
     return keep_runs(era, overlapping + below, era->run_count, list);
   }
-  KvFlush on_top = { first, runs_to_take(f, era, first, overlapping), false, 0, UINT64_MAX };
+  KvFlush on_top = { first, runs_to_take(f, family, era, first), false, kv_run_shape(f->store, kv_bytes(era), 0) };
   on_top.bottom = first + on_top.taken == overlapping && !era->disjoint_count;
   TRY(flush_kv_rows(f, era, &on_top, list));
   return keep_runs(era, first + on_top.taken, era->run_count, list);
@@ -282,8 +300,8 @@ static Status flush_family(Flush *f, const FamilyState *state) {
   Era *era = era_at(state, f->boundary);
   if (!era || era->dropped) return KVSTORE_OK;
   RunList list = { .arena = &f->draft->arena, .packing = family_packing(f->store, state) };
-  Status status =
-    state->family->kind == FAMILY_KV ? flush_kv(f, era, &list) : flush_table(f, state->family, era, &list);
+  Status status = state->family->kind == FAMILY_KV ? flush_kv(f, state->family, era, &list)
+                                                   : flush_table(f, state->family, era, &list);
   FamilyEntry *entry = &f->draft->families[f->draft->family_count];
   if (status == KVSTORE_OK) status = manifest_family_of(state, f->boundary, &f->draft->arena, entry);
   if (status == KVSTORE_OK && state->family->kind == FAMILY_KV)

@@ -23,6 +23,7 @@ void family_release(Family *f) {
   if (!f || !last_reference(&f->references)) return;
   mutex_destroy(&f->count.lock);
   schema_release(&f->schema);
+  buffer_release(&f->round.next);
   memory_release(f);
 }
 

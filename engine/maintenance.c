@@ -125,23 +125,62 @@ static Status resolve_waiting(Store *store) {
   return status;
 }
 
-static Status do_all(Store *store) {
-  bool did = true;
-  while (did) {
-    TRY(flush_frozen(store, &did));
-    TRY(resolve_waiting(store));
-    if (did) continue;
-    TRY(compact_once(store, &did));
+/* For those who wait for it alone: merges may go on for long. */
+static void flush_is_done(Store *store) {
+  mutex_lock(&store->work_lock);
+  store->work_status = KVSTORE_OK;
+  store->work_rounds++;
+  condition_broadcast(&store->work_done);
+  mutex_unlock(&store->work_lock);
+}
+
+static Status flush_and_resolve(Store *store, bool *did) {
+  TRY(flush_frozen(store, did));
+  if (*did) flush_is_done(store);
+  return resolve_waiting(store);
+}
+
+/* The next thing that is due: a flush, since writers may wait for it, unless that would leave a merge ever further
+ * behind; then a merge; then what shortens the file. A merge that fails keeps no flush from its turn. */
+static Status do_next(Store *store, uint32_t slack_share, bool *did) {
+  bool lags = compaction_lags(store);
+  *did = false;
+  if (!lags) TRY(flush_and_resolve(store, did));
+  if (*did) return KVSTORE_OK;
+  Status status = compact_once(store, did);
+  if (*did) return KVSTORE_OK;
+  if (lags) {
+    Status flushed = flush_and_resolve(store, did);
+    return status == KVSTORE_OK ? flushed : status;
   }
+  return status == KVSTORE_OK ? vacuum_slack(store, slack_share, did) : status;
+}
+
+/* The last session of this process is closing: it flushes what is left, and merges nothing. */
+static bool is_stopping(Store *store) {
+  mutex_lock(&store->work_lock);
+  bool stopping = store->worker_stop;
+  mutex_unlock(&store->work_lock);
+  return stopping;
+}
+
+static Status do_all(Store *store, uint32_t slack_share) {
+  bool did = true;
+  while (did && !is_stopping(store)) TRY(do_next(store, slack_share, &did));
   return KVSTORE_OK;
 }
 
-Status maintenance_run(Store *store) {
+static Status take_and_do_all(Store *store, uint32_t slack_share) {
   TRY(maintenance_take(store, true));
-  Status status = do_all(store);
+  Status status = do_all(store, slack_share);
   maintenance_give(store);
   return status;
 }
+
+enum { SLACK_SHARE = 4, SLACK_SHARE_BY_CALL = 16 };
+
+Status maintenance_run(Store *store) { return take_and_do_all(store, SLACK_SHARE); }
+Status maintenance_run_by_call(Store *store) { return take_and_do_all(store, SLACK_SHARE_BY_CALL); }
 
 Status maintenance_flush(Store *store) {
   bool flushed = true;
@@ -210,4 +249,23 @@ Status maintenance_wait_flushed(Store *store) {
       return status_fail(status, "what the log holds could not be written into the store's file");
   }
   return KVSTORE_OK;
+}
+
+enum { LOOKS_MAX = 20 }; /* without a new generation */
+
+void maintenance_wait_merged(Store *store) {
+  uint64_t generation = 0;
+  for (int looks = 0; looks < LOOKS_MAX && compaction_is_far_behind(store); looks++) {
+    uint64_t now = shared_load(&store->page->generation);
+    if (now != generation) looks = 0;
+    generation = now;
+    maintenance_ask(store);
+    mutex_lock(&store->work_lock);
+    bool threaded = store->worker_started;
+    Status status = threaded ? store->work_status : KVSTORE_OK;
+    if (threaded) (void)condition_wait_for(&store->work_done, &store->work_lock, LOOK_AGAIN_NS);
+    mutex_unlock(&store->work_lock);
+    if (!threaded) status = maintenance_run(store);
+    if (status != KVSTORE_OK) break;
+  }
 }

@@ -21,13 +21,18 @@ void run_list_release(RunList *list);
 Status run_entry_make(Store *store, SpaceSink *sink, uint32_t kind, uint32_t level, uint32_t schema_version,
                       uint64_t row_count, const Buffer *directory, Arena *arena, RunEntry *out) MUST_CHECK;
 
-/* A run of a kv family's level: large enough to be few, small enough to be rewritten alone (DESIGN 9). */
-enum { LEVEL_RUN_BYTES = 16 << 20 };
+/* What row runs are made: see kv_run_shape. */
+typedef struct RunShape {
+  uint32_t level;       /* of the manifest's entries */
+  uint64_t bytes_max;   /* a run ends when it has reached these */
+  uint32_t piece_bytes; /* of its extents, at most */
+  uint32_t runs_max;    /* 0: as many as it takes */
+} RunShape;
 
-/* What a merge yields from where it stands, as row runs of about `bytes_max` each; rows whose expiry is less than
- * `expired_before` stay behind. */
-Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, uint32_t level, uint64_t bytes_max,
-                   int64_t expired_before, RunList *list) MUST_CHECK;
+/* What a merge yields from where it stands, as row runs; rows whose expiry is less than `expired_before` stay behind.
+ * The cursor is still valid afterwards when `runs_max` was not enough. */
+Status rows_to_run(Store *store, MergeCursor *cursor, SpaceJob *job, const RunShape *shape, int64_t expired_before,
+                   RunList *list) MUST_CHECK;
 /* Makes kv runs part of the open transaction: they are durable, its record names them, and the rows of deltas with one
  * of these keys die with them (VIS-6). */
 Status bulk_adopt(Store *store, FamilyState *state, Era *era, const RunList *runs, const Bytes *keys,

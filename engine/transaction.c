@@ -262,10 +262,30 @@ static bool delta_is_full(const DeltaHandle *d) {
   return kv_delta_counts(d->kv).bytes_used >= DELTA_SLAB_BYTES;
 }
 
+static uint64_t adopted_bytes_since(const Era *era, uint64_t sequence) {
+  uint64_t bytes = 0;
+  for (uint32_t r = 0; r < era->run_count && era->runs[r].since >= sequence; r++)
+    bytes += era->runs[r].run->entry.data_bytes;
+  return bytes;
+}
+
+/* Runs that were adopted since the last boundary: nothing is merged with them before the next, and the log itself may
+ * hold little more than their names. */
+static bool adopted_much(Store *store) {
+  Version *v = version_keep(store);
+  uint64_t bytes = 0, since = store->frozen.sequence ? store->frozen.sequence : 1;
+  for (uint32_t f = 0; f < v->family_count; f++)
+    for (uint32_t e = 0; e < v->families[f]->era_count; e++)
+      bytes += adopted_bytes_since(&v->families[f]->eras[e], since);
+  version_let_go(store, v);
+  return bytes >= wal_capacity(store->wal) / 2;
+}
+
 static bool wants_boundary(Store *store) {
   const Transaction *t = &store->transaction;
   if (t->boundary_wanted) return true;
   if (store->applied.position - store->frozen.position >= wal_capacity(store->wal) / 2) return true;
+  if (t->shape_changed && adopted_much(store)) return true;
   for (size_t i = 0; i < t->touched_count; i++)
     if (delta_is_full(t->touched[i].delta)) return true;
   return false;
@@ -405,6 +425,7 @@ static Status commit_and_unlock(Session *session) {
   SharedPage *page = store->page;
   Transaction *t = &store->transaction;
   bool empty = t->record.length == t->record_begins && !t->record.failed, boundary = false, waiting = false;
+  bool adopted = false;
   Status status = empty ? KVSTORE_OK : commit_record(store);
   if (status != KVSTORE_OK) {
     Status undone = roll_back_all(store);
@@ -419,6 +440,7 @@ static Status commit_and_unlock(Session *session) {
     CRASH_POINT(commit_after_publish);
     if (wants_boundary(store)) boundary = boundary_append(store) == KVSTORE_OK; /* else the next commit asks again */
     waiting = rows_wait(store);
+    adopted = boundary && t->shape_changed;
   }
   transaction_finish(store);
   if (shared_load(&page->write_word)) give_write_word(store);
@@ -432,6 +454,7 @@ static Status commit_and_unlock(Session *session) {
   }
   if (later) sync_timer_start(store);
   if (boundary) maintenance_ask(store);
+  if (adopted) maintenance_wait_merged(store);
   if (waiting) resolve_rows_waiting(session);
   return status;
 }

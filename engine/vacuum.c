@@ -25,6 +25,13 @@ typedef struct Moves {
   uint32_t moved;
 } Moves;
 
+typedef struct Aim {
+  uint64_t target; /* move down what ends above it */
+  uint64_t lift;   /* or lift what lies there; 0: nothing */
+  bool always;     /* publish even when nothing moved: the manifest itself moves with that */
+  bool unread;     /* nothing that readers of former generations keep where it is: its move would free nothing */
+} Aim;
+
 static Status add_movable(Moves *m, Extent *extent) {
   TRY(memory_grow((void **)&m->movable, &m->capacity, m->count + 1, sizeof *m->movable));
   m->movable[m->count++] = extent;
@@ -73,11 +80,12 @@ static Status move_to(Moves *m, Store *store, Extent *extent, uint64_t to) {
 static bool batch_is_full(const Moves *m) { return m->moved >= MOVES_MAX || m->bytes >= moved_bytes_max; }
 
 /* Those that end above the target, highest first, into the first place that holds them. */
-static Status move_extents_down(Moves *m, Store *store, uint64_t target) {
+static Status move_extents_down(Moves *m, Store *store, const Aim *aim) {
   for (size_t i = 0; i < m->count && !batch_is_full(m); i++) {
     Extent *extent = m->movable[i];
     uint64_t to, bytes = extent_bytes(extent->length);
-    if (extent->offset + bytes <= target) break;
+    if (extent->offset + bytes <= aim->target) break;
+    if (aim->unread && generation_pinned(store, extent->birth, shared_load(&store->page->generation))) continue;
     TRY(space_take_below(m->job, bytes, extent->offset, &to));
     if (to) TRY(move_to(m, store, extent, to));
   }
@@ -122,18 +130,11 @@ static Status draft_of(Store *store, const Manifest *from, Manifest **out) {
   return KVSTORE_OK;
 }
 
-typedef struct Aim {
-  uint64_t target; /* move down what ends above it */
-  uint64_t lift;   /* or lift what lies there; 0: nothing */
-  bool always;     /* publish even when nothing moved: the manifest itself moves with that */
-} Aim;
-
 static Status move_in_draft(Store *store, Manifest *draft, SpaceJob *job, const Aim *aim, bool *moved) {
   Moves m = { .job = job };
   Status status = list_movable(&m, draft);
   if (status == KVSTORE_OK && m.count) qsort((void *)m.movable, m.count, sizeof *m.movable, highest_first);
-  if (status == KVSTORE_OK)
-    status = aim->lift ? lift_extents(&m, store, aim->lift) : move_extents_down(&m, store, aim->target);
+  if (status == KVSTORE_OK) status = aim->lift ? lift_extents(&m, store, aim->lift) : move_extents_down(&m, store, aim);
   memory_release((void *)m.movable);
   *moved = m.moved > 0;
   return status;
@@ -223,6 +224,41 @@ static Status make_room(Store *store, uint64_t target) {
   if (status == KVSTORE_OK) status = move_manifest(store, target);
   return status == KVSTORE_FULL ? KVSTORE_OK : status;
 }
+
+/* ---- by itself ---- */
+
+enum { SLACK_MIN = 4 << 20 };
+
+static void add_bytes(void *context, const Extent *extent) { *(uint64_t *)context += extent_bytes(extent->length); }
+
+/* What the newest generation names, and what readers of former ones still need. */
+static uint64_t bytes_kept(Store *store) {
+  Version *v = version_keep(store);
+  const Manifest *m = v->manifest;
+  uint64_t bytes = 0;
+  manifest_each_extent(m, add_bytes, &bytes);
+  for (uint32_t i = 0; i < m->limbo_count; i++)
+    if (generation_pinned(store, m->limbo[i].birth, m->limbo[i].death)) bytes += m->limbo[i].bytes;
+  version_let_go(store, v);
+  return bytes;
+}
+
+/* Merges leave holes, and the file as long as it was at most. A file longer than what it holds by more than a
+ * share-th part is brought down to half of that; what is free below serves the next merge. */
+Status vacuum_slack(Store *store, uint32_t share, bool *moved) {
+  uint64_t kept = bytes_kept(store), owed = shared_load(&store->page->owed), end;
+  uint64_t least = 4 * store->log_bytes < SLACK_MIN ? 4 * store->log_bytes : SLACK_MIN; /* tests have small logs */
+  *moved = false;
+  if (shared_load(&store->page->file_size) <= kept + kept / share + owed + least) return KVSTORE_OK;
+  uint64_t target = round_up(kept + kept / (2 * share) + owed + least / 2, PAGE_BYTES);
+  TRY(space_end(store, &end));
+  Status status = end > target ? move_batch(store, &(Aim){ .target = target, .unread = true }, moved) : KVSTORE_OK;
+  if (status == KVSTORE_OK) status = space_give_back(store, target);
+  if (status == KVSTORE_OK) COUNT(files_shortened);
+  return status == KVSTORE_FULL ? KVSTORE_OK : status;
+}
+
+/* ---- by call ---- */
 
 static Status vacuum(Store *store, uint64_t target) {
   TRY(maintenance_take(store, true));

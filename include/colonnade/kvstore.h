@@ -629,7 +629,8 @@ KVSTORE_API int kvstore_backup(KVStore *kv, const char *path);
  * it must not close the handle. Not 0: the backup ends with KVSTORE_CANCELLED, and `path` is as it was. */
 typedef int (*KVStoreProgress)(void *context, uint64_t done, uint64_t total);
 KVSTORE_API int kvstore_backup_with(KVStore *kv, const char *path, KVStoreProgress progress, void *context);
-/* Does the background work there is: flushes, merges of runs, resolving; for stores opened with background_off, and
+/* Does the background work there is: flushes, merges of runs (which leave behind what has expired longer than the grace
+ * ago), resolving, shortening a file that is longer than what it holds; for stores opened with background_off, and
  * before a measurement. KVSTORE_READONLY on a handle that only reads. */
 KVSTORE_API int kvstore_maintain(KVStore *kv);
 

@@ -53,13 +53,15 @@ static void check_holds(const char *path, const char *password) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* Maintenance may shorten the file of an open store meanwhile. */
 static uint8_t *bytes_of(const char *path, long *size) {
   *size = file_size(path);
   if (*size < 0) return NULL;
   uint8_t *bytes = malloc((size_t)*size + 1);
   FILE *f = fopen(path, "rb");
   CHECK(bytes && f);
-  CHECK_INT(fread(bytes, 1, (size_t)*size, f), *size);
+  *size = (long)fread(bytes, 1, (size_t)*size, f);
+  CHECK(!ferror(f));
   (void)fclose(f);
   return bytes;
 }

@@ -28,7 +28,7 @@ static StoreOptions options_on(SimDisk *disk) {
                          .journal_mode = JOURNAL_WAL,
                          .sync_level = SYNC_FULL,
                          .no_background = true,
-                         .log_bytes = 256 << 10,
+                         .log_bytes = 1 << 20,
                          .password = text("secret"),
                          .key_cost = { 1, KEY_MEMORY_MIN } };
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/counters.h"
+#include "base/memory.h"
 #include "engine/engine.h"
 #include "tests/model/numbers.h"
 #include "tests/support/children.h"
@@ -246,5 +247,80 @@ TEST(deaths, reservations_go_with_their_process) {
   }
   CHECK_OK(session_info(s, &after));
   CHECK_INT(after.file_bytes, before.file_bytes);
+  CHECK_OK(session_close(s));
+}
+
+/* ---- in the middle of a merge of several slices ---- */
+
+enum { MERGE_KEYS = 3000, MERGE_DEATHS = 6 };
+
+/* Every key gets the same number, in one transaction. */
+static void put_everywhere(Session *s, int64_t n) {
+  char key[32];
+  int64_t value[12] = { n }; /* the others: what nothing makes smaller */
+  uint64_t random = (uint64_t)n;
+  CHECK_OK(session_begin(s, true));
+  for (int i = 0; i < MERGE_KEYS; i++) {
+    for (int w = 1; w < 12; w++) value[w] = (int64_t)test_random(&random);
+    snprintf(key, sizeof key, "key%05d", i);
+    CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, (Bytes){ (const uint8_t *)key, strlen(key) },
+                    (Bytes){ (const uint8_t *)value, sizeof value }, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+  }
+  CHECK_OK(session_commit(s));
+}
+
+static int64_t number_everywhere(Session *s) {
+  int64_t first = -1, n;
+  for (int i = 0; i < MERGE_KEYS; i++) {
+    char key[32];
+    KvValue value;
+    snprintf(key, sizeof key, "key%05d", i);
+    CHECK_OK(kv_get(s, FAMILY_DEFAULT_ID, (Bytes){ (const uint8_t *)key, strlen(key) }, &value));
+    memcpy(&n, value.data, sizeof n);
+    memory_release(value.data);
+    if (i == 0) first = n;
+    CHECK_INT(n, first);
+  }
+  return first;
+}
+
+ROLE(merger) {
+  Session *s = opened(path);
+  armed = COUNTER_crash_compaction_between_slices;
+  counter_hook_set(die_there);
+  for (int64_t n = role_number(); n < role_number() + 100; n++) {
+    put_everywhere(s, n);
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+    CHECK_OK(session_maintain(s));
+  }
+}
+
+TEST(deaths, who_comes_after_a_merge_that_was_cut_off_merges_the_rest) {
+  Session *s = opened(store_path()), *snapshot = NULL;
+  uint64_t count;
+  put_everywhere(s, 1);
+  CHECK_OK(session_vacuum(s, 0));
+  CHECK_OK(session_clone(s, &snapshot));
+  CHECK_OK(session_begin(snapshot, false));
+  for (int death = 1; death <= MERGE_DEATHS; death++) {
+    Child merger = child_start_with("merger", store_path(), 0, death * 1000);
+    child_was_killed(&merger);
+    int64_t n = number_everywhere(s);
+    CHECK(n >= death * 1000 && n < death * 1000 + 100);
+    uint64_t merges = counter_get(COUNTER_compactions);
+    CHECK_OK(session_maintain(s));
+    CHECK(counter_get(COUNTER_compactions) > merges);
+    CHECK_INT(number_everywhere(s), n);
+    if (death % 2) put_everywhere(s, n + 500);
+    CHECK_INT(number_everywhere(s), death % 2 ? n + 500 : n);
+  }
+  CHECK_INT(number_everywhere(snapshot), 1);
+  CHECK_OK(session_close(snapshot));
+  CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
+  CHECK_INT(count, MERGE_KEYS);
+  CHECK_OK(session_check(s, NULL));
+  CHECK_OK(session_close(s));
+  s = opened(store_path());
+  number_everywhere(s);
   CHECK_OK(session_close(s));
 }

@@ -1,0 +1,469 @@
+/* Merges of a kv family's runs: what they cost at once, what they leave behind, and what they never change. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "engine/engine.h"
+#include "tests/support/fault_os.h"
+#include "tests/support/test.h"
+
+enum { VALUE_BYTES = 400, ROWS_MAX = 40000, DAY_MS = 24 * 3600 * 1000 };
+
+static StoreOptions options(uint64_t grace_ms) {
+  return (StoreOptions){ .journal_mode = JOURNAL_WAL,
+                         .sync_level = SYNC_OFF,
+                         .no_background = true,
+                         .log_bytes = 1 << 20,
+                         .grace_ms = grace_ms };
+}
+
+static const char *store_path(void) {
+  static char path[600];
+  snprintf(path, sizeof path, "%s/store", test_directory());
+  return path;
+}
+
+static Session *opened(uint64_t grace_ms) {
+  StoreOptions with = options(grace_ms);
+  Session *s = NULL;
+  CHECK_OK(session_open(store_path(), &with, &s));
+  return s;
+}
+
+static StoreInfo info_of(Session *s) {
+  StoreInfo info;
+  CHECK_OK(session_info(s, &info));
+  return info;
+}
+
+static Bytes key_of(char text[16], uint32_t i) {
+  int length = snprintf(text, 16, "key%07u", i);
+  return (Bytes){ (const uint8_t *)text, (size_t)length };
+}
+
+/* The value of key i in a round: made from both, so that one of another key or round is noticed. */
+static void value_of(uint8_t value[VALUE_BYTES], uint32_t i, uint32_t round) {
+  uint64_t random = (uint64_t)round << 32 | i;
+  for (size_t b = 0; b < VALUE_BYTES; b++) value[b] = (uint8_t)test_random(&random);
+}
+
+static void put_range(Session *s, uint32_t from, uint32_t to, uint32_t step, uint32_t round, int64_t expiry) {
+  char text[16];
+  uint8_t value[VALUE_BYTES];
+  CHECK_OK(session_begin(s, true));
+  for (uint32_t i = from; i < to; i += step) {
+    value_of(value, i, round);
+    CHECK_OK(
+      kv_put(s, FAMILY_DEFAULT_ID, key_of(text, i), (Bytes){ value, sizeof value }, expiry, KV_PUT_ALWAYS, NULL));
+  }
+  CHECK_OK(session_commit(s));
+}
+
+static void check_value(Session *s, uint32_t i, uint32_t round) {
+  char text[16];
+  uint8_t value[VALUE_BYTES];
+  KvValue found = { 0 };
+  value_of(value, i, round);
+  CHECK_OK(kv_get(s, FAMILY_DEFAULT_ID, key_of(text, i), &found));
+  CHECK_INT(found.length, VALUE_BYTES);
+  CHECK_BYTES(found.data, value, VALUE_BYTES);
+  memory_release(found.data);
+}
+
+/* What each key was last put in; 0: it is not there. */
+static void check_rounds(Session *s, const uint32_t *rounds, uint32_t count) {
+  uint64_t there = 0, counted;
+  char text[16], *why = NULL;
+  for (uint32_t i = 0; i < count; i++) {
+    there += rounds[i] != 0;
+    if (rounds[i])
+      check_value(s, i, rounds[i]);
+    else
+      CHECK_STATUS(kv_exists(s, FAMILY_DEFAULT_ID, key_of(text, i), NULL, NULL), KVSTORE_NOTFOUND);
+  }
+  CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &counted));
+  CHECK_INT(counted, there);
+  CHECK_OK(session_check(s, &why));
+}
+
+static uint64_t count_of(Session *s) {
+  uint64_t count;
+  CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
+  return count;
+}
+
+static void settle(Session *s) { CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL)); }
+
+/* All rows lie in the level. */
+static void load(Session *s, uint32_t rows, uint32_t *rounds) {
+  put_range(s, 0, rows, 1, 1, EXPIRY_NEVER);
+  for (uint32_t i = 0; i < rows; i++) rounds[i] = 1;
+  CHECK_OK(session_vacuum(s, 0));
+}
+
+/* ---- slices ---- */
+
+static void overwrite_some(Session *s, uint32_t rows, uint32_t round, uint64_t *random, uint32_t *rounds) {
+  uint32_t from = (uint32_t)test_random_below(random, rows / 2), step = 1 + (uint32_t)test_random_below(random, 5);
+  put_range(s, from, rows, step, round, EXPIRY_NEVER);
+  for (uint32_t i = from; i < rows; i += step) rounds[i] = round;
+  if (round % 3) return;
+  char text[16];
+  CHECK_OK(session_begin(s, true));
+  for (uint32_t i = round; i < rows; i += 7) {
+    if (rounds[i]) CHECK_OK(kv_delete(s, FAMILY_DEFAULT_ID, key_of(text, i)));
+    rounds[i] = 0;
+  }
+  CHECK_OK(session_commit(s));
+}
+
+TEST(compact_kv, runs_are_merged_slice_by_slice_and_answer_the_same) {
+  enum { ROWS = 30000, ROUNDS = 12 };
+  static uint32_t rounds[ROWS];
+  Session *s = opened(0);
+  uint64_t random = 5, slices = counter_get(COUNTER_crash_compaction_between_slices);
+  load(s, ROWS, rounds);
+  for (uint32_t round = 2; round < 2 + ROUNDS; round++) {
+    overwrite_some(s, ROWS, round, &random, rounds);
+    settle(s);
+    CHECK_OK(session_maintain(s));
+  }
+  CHECK(counter_get(COUNTER_crash_compaction_between_slices) - slices > ROUNDS);
+  check_rounds(s, rounds, ROWS);
+  CHECK_OK(session_close(s));
+  s = opened(0);
+  check_rounds(s, rounds, ROWS);
+  CHECK_OK(session_close(s));
+}
+
+/* A session that looks at the store whenever a slice has been published. */
+static struct Watcher {
+  Session *session;
+  Session *writer; /* or NULL: writes at the first looks so much that it is flushed, and counts at each */
+  uint32_t looks;
+  uint64_t file_bytes, growth_most, count_most;
+} watcher;
+
+static void watch(Counter which, uint64_t hits) {
+  (void)hits;
+  if (which != COUNTER_crash_compaction_between_slices) return;
+  struct Watcher *w = &watcher;
+  uint64_t bytes = info_of(w->session).file_bytes;
+  if (w->looks && bytes > w->file_bytes && bytes - w->file_bytes > w->growth_most)
+    w->growth_most = bytes - w->file_bytes;
+  w->file_bytes = bytes;
+  w->looks++;
+  if (!w->writer) return;
+  uint64_t count = count_of(w->session);
+  if (count > w->count_most) w->count_most = count;
+  if (w->looks <= 2) put_range(w->writer, ROWS_MAX / 2, ROWS_MAX / 2 + 1400, 2, 2, EXPIRY_NEVER);
+}
+
+static void watch_with(Session *s, Session *writer) {
+  watcher = (struct Watcher){ .session = s, .writer = writer };
+  counter_hook_set(watch);
+}
+
+TEST(compact_kv, a_merge_takes_the_room_of_a_slice_at_once) {
+  static uint32_t rounds[ROWS_MAX];
+  Session *s = opened(0);
+  load(s, ROWS_MAX, rounds); /* 16 MiB */
+  for (uint32_t i = 0; i < ROWS_MAX; i += 2) rounds[i] = 2;
+  watch_with(s, NULL);
+  put_range(s, 0, ROWS_MAX, 2, 2, EXPIRY_NEVER);
+  settle(s);
+  CHECK_OK(session_maintain(s));
+  counter_hook_set(NULL);
+  CHECK(watcher.looks >= 4);
+  CHECK(watcher.growth_most < info_of(s).extent_bytes / 3);
+  check_rounds(s, rounds, ROWS_MAX);
+  CHECK_OK(session_close(s));
+}
+
+/* Twenty new keys between each two of a narrow range: the level has one run there. */
+TEST(compact_kv, very_many_rows_in_the_range_of_one_run_are_merged_in_many_slices_too) {
+  enum { OLD = 2000, APART = 20, ROWS = OLD * APART };
+  static uint32_t rounds[ROWS];
+  Session *s = opened(0);
+  put_range(s, 0, ROWS, APART, 1, EXPIRY_NEVER);
+  for (uint32_t i = 0; i < ROWS; i += APART) rounds[i] = 1;
+  CHECK_OK(session_vacuum(s, 0));
+  uint64_t stopped = counter_get(COUNTER_merges_stopped_early);
+  watch_with(s, NULL);
+  put_range(s, 0, ROWS, 1, 2, EXPIRY_NEVER); /* too much for a record: adopted runs */
+  for (uint32_t i = 0; i < ROWS; i++) rounds[i] = 2;
+  put_range(s, 0, ROWS, 3, 3, EXPIRY_NEVER);
+  for (uint32_t i = 0; i < ROWS; i += 3) rounds[i] = 3;
+  settle(s);
+  CHECK_OK(session_maintain(s));
+  counter_hook_set(NULL);
+  CHECK(counter_get(COUNTER_merges_stopped_early) > stopped);
+  CHECK(watcher.growth_most < info_of(s).extent_bytes / 3);
+  check_rounds(s, rounds, ROWS);
+  CHECK_OK(session_close(s));
+}
+
+TEST(compact_kv, a_snapshot_from_before_a_merge_keeps_its_rows_through_all_slices) {
+  static uint32_t rounds[ROWS_MAX], before[ROWS_MAX];
+  Session *s = opened(0), *reader = NULL;
+  uint64_t random = 9;
+  load(s, ROWS_MAX, rounds);
+  overwrite_some(s, ROWS_MAX, 2, &random, rounds);
+  settle(s);
+  CHECK_OK(session_clone(s, &reader));
+  CHECK_OK(session_begin(reader, false));
+  memcpy(before, rounds, sizeof before);
+  for (uint32_t round = 3; round < 9; round++) {
+    overwrite_some(s, ROWS_MAX, round, &random, rounds);
+    settle(s);
+    CHECK_OK(session_maintain(s));
+  }
+  check_rounds(reader, before, ROWS_MAX);
+  CHECK_OK(session_commit(reader));
+  check_rounds(reader, rounds, ROWS_MAX);
+  CHECK_OK(session_close(reader));
+  CHECK_OK(session_close(s));
+}
+
+/* ---- what is worth a merge ---- */
+
+TEST(compact_kv, checkpoints_of_a_few_keys_do_not_rewrite_a_large_family) {
+  static uint32_t rounds[ROWS_MAX];
+  Session *s = opened(0);
+  load(s, ROWS_MAX, rounds);
+  uint64_t merges = counter_get(COUNTER_compactions);
+  for (uint32_t i = 0; i < 150; i++) {
+    put_range(s, i * 100, i * 100 + 1, 1, 2, EXPIRY_NEVER);
+    rounds[i * 100] = 2;
+    settle(s);
+    CHECK_OK(session_maintain(s));
+  }
+  CHECK_INT(counter_get(COUNTER_compactions), merges);
+  check_rounds(s, rounds, ROWS_MAX);
+  CHECK_OK(session_close(s));
+}
+
+static void put_one(Session *s, uint32_t i, uint32_t round) {
+  char text[16];
+  uint8_t value[VALUE_BYTES];
+  value_of(value, i, round);
+  CHECK_OK(
+    kv_put(s, FAMILY_DEFAULT_ID, key_of(text, i), (Bytes){ value, sizeof value }, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+}
+
+/* Each ends right after its rows became an adopted run, so that the log holds next to nothing of it. */
+TEST(compact_kv, transactions_larger_than_the_log_keep_the_file_small) {
+  enum { ROWS = 20000, ROUNDS = 60 };
+  static uint32_t rounds[ROWS];
+  Session *s = opened(0);
+  load(s, ROWS, rounds);
+  uint64_t live = info_of(s).file_bytes, most = 0;
+  for (uint32_t round = 2, i = 0; round < 2 + ROUNDS; round++) {
+    uint64_t adopted = counter_get(COUNTER_adopted_runs);
+    CHECK_OK(session_begin(s, true));
+    while (counter_get(COUNTER_adopted_runs) == adopted) {
+      i = (i + 7) % ROWS;
+      put_one(s, i, round);
+      rounds[i] = round;
+    }
+    CHECK_OK(session_commit(s));
+    uint64_t now = info_of(s).file_bytes;
+    if (now > most) most = now;
+  }
+  CHECK(most * 10 <= live * 23);
+  check_rounds(s, rounds, ROWS);
+  CHECK_OK(session_close(s));
+}
+
+/* ---- expired rows ---- */
+
+TEST(compact_kv, long_expired_rows_are_reclaimed) {
+  for (int with_grace = 0; with_grace < 2; with_grace++) {
+    Session *s = opened(with_grace ? DAY_MS : 1);
+    CHECK_OK(family_clear(s, FAMILY_DEFAULT_ID));
+    put_range(s, 0, 5000, 1, 1, session_now_ms(s) - 10000);
+    put_range(s, 5000, 6000, 1, 1, EXPIRY_NEVER);
+    settle(s);
+    CHECK_OK(session_maintain(s));
+    CHECK_INT(count_of(s), with_grace ? 6000 : 1000);
+    for (uint32_t i = 5000; i < 6000; i++) check_value(s, i, 1);
+    CHECK_OK(session_close(s));
+  }
+}
+
+TEST(compact_kv, those_of_the_level_are_reclaimed_run_by_run) {
+  static uint32_t rounds[ROWS_MAX];
+  Session *s = opened(1);
+  int64_t gone = session_now_ms(s) - 10000;
+  put_range(s, 0, ROWS_MAX / 2, 1, 1, EXPIRY_NEVER);
+  settle(s);
+  put_range(s, ROWS_MAX / 2, ROWS_MAX, 1, 1, gone);
+  settle(s);
+  CHECK_OK(session_maintain(s));
+  for (uint32_t i = 0; i < ROWS_MAX / 2; i++) rounds[i] = 1;
+  check_rounds(s, rounds, ROWS_MAX);
+  CHECK(info_of(s).extent_bytes < (uint64_t)ROWS_MAX / 2 * (VALUE_BYTES + 60));
+  CHECK_OK(session_close(s));
+}
+
+TEST(compact_kv, a_few_expired_rows_are_not_worth_a_merge) {
+  Session *s = opened(1);
+  put_range(s, 0, 30, 1, 1, session_now_ms(s) - 10000);
+  put_range(s, 30, 300, 1, 1, EXPIRY_NEVER);
+  settle(s);
+  uint64_t merges = counter_get(COUNTER_compactions);
+  CHECK_OK(session_maintain(s));
+  CHECK_INT(counter_get(COUNTER_compactions), merges);
+  CHECK_INT(count_of(s), 300);
+  CHECK_OK(session_close(s));
+}
+
+/* Rows that a slice has left behind still lie in the round's own runs, and go with these: a count that was taken
+ * between the two, and carried on by a flush, must not be carried on any further. */
+TEST(compact_kv, a_count_between_two_slices_is_not_believed_after_the_last) {
+  static uint32_t rounds[ROWS_MAX];
+  Session *s = opened(1), *writer = NULL;
+  CHECK_OK(session_clone(s, &writer));
+  load(s, ROWS_MAX, rounds);
+  int64_t gone = session_now_ms(s) - 10000;
+  watch_with(s, writer);
+  put_range(s, 0, ROWS_MAX / 8, 1, 2, gone); /* all in what the first slices merge */
+  for (uint32_t i = 0; i < ROWS_MAX / 8; i++) rounds[i] = 0;
+  put_range(s, ROWS_MAX / 8, ROWS_MAX, 2, 2, EXPIRY_NEVER);
+  for (uint32_t i = ROWS_MAX / 8; i < ROWS_MAX; i += 2) rounds[i] = 2;
+  CHECK_INT(count_of(s), ROWS_MAX);
+  settle(s);
+  CHECK_OK(session_maintain(s));
+  counter_hook_set(NULL);
+  CHECK(watcher.looks >= 4);
+  CHECK_INT(watcher.count_most, ROWS_MAX);
+  check_rounds(s, rounds, ROWS_MAX);
+  CHECK_OK(session_close(writer));
+  CHECK_OK(session_close(s));
+}
+
+/* ---- the end of the file ---- */
+
+TEST(compact_kv, a_file_that_holds_little_shortens_itself) {
+  static uint32_t rounds[ROWS_MAX];
+  Session *s = opened(0), *reader = NULL;
+  load(s, ROWS_MAX, rounds);
+  uint64_t before = info_of(s).file_bytes, shortened = counter_get(COUNTER_files_shortened);
+  CHECK_OK(session_clone(s, &reader));
+  CHECK_OK(session_begin(reader, false));
+  CHECK_OK(family_clear(s, FAMILY_DEFAULT_ID));
+  put_range(s, 0, 100, 1, 2, EXPIRY_NEVER);
+  settle(s);
+  CHECK_OK(session_maintain(s));
+  CHECK(info_of(s).file_bytes >= before); /* a snapshot reads all of it */
+  check_rounds(reader, rounds, ROWS_MAX);
+  CHECK_OK(session_commit(reader));
+  put_range(s, 100, 200, 1, 2, EXPIRY_NEVER);
+  settle(s);
+  CHECK_OK(session_maintain(s));
+  CHECK(info_of(s).file_bytes < before / 3);
+  CHECK(counter_get(COUNTER_files_shortened) > shortened);
+  for (uint32_t i = 0; i < 200; i++) check_value(s, i, 2);
+  CHECK_INT(count_of(reader), 200);
+  CHECK_OK(session_close(reader));
+  CHECK_OK(session_close(s));
+}
+
+/* ---- failures ---- */
+
+enum { FEW = 6000 };
+
+typedef struct Faulty {
+  Os *memory;
+  FaultOs *fault;
+  Session *session;
+} Faulty;
+
+static void open_faulty(Faulty *f) {
+  StoreOptions with = options(0);
+  with.os = fault_os(f->fault);
+  with.log_bytes = 256 << 10;
+  CHECK_OK(session_open("store", &with, &f->session));
+}
+
+/* A level, and on top of it runs for which a merge of several slices is due. */
+static Faulty make_faulty(uint32_t rounds[FEW]) {
+  Faulty f = { 0 };
+  CHECK_OK(os_memory_create(&f.memory));
+  CHECK_OK(fault_os_create(f.memory, &f.fault));
+  open_faulty(&f);
+  load(f.session, FEW, rounds);
+  put_range(f.session, 0, FEW, 2, 2, EXPIRY_NEVER);
+  for (uint32_t i = 0; i < FEW; i += 2) rounds[i] = 2;
+  return f;
+}
+
+static void destroy_faulty(Faulty *f) {
+  CHECK_OK(session_close(f->session));
+  fault_os_destroy(f->fault);
+  os_memory_destroy(f->memory);
+}
+
+static void check_failed_merge(uint64_t n, FaultHow how, uint64_t *failures, uint64_t *slices) {
+  static uint32_t rounds[FEW];
+  Faulty f = make_faulty(rounds);
+  uint64_t before = counter_get(COUNTER_crash_compaction_between_slices);
+  fault_os_arm(f.fault, how == FAULT_NO_SPACE ? FAULT_ALLOCATE : FAULT_WRITE, n, how, false);
+  Status first = session_checkpoint(f.session, CHECKPOINT_FULL, NULL, NULL);
+  Status second = session_maintain(f.session);
+  *failures = fault_os_failures(f.fault);
+  CHECK(*failures || (first == KVSTORE_OK && second == KVSTORE_OK));
+  fault_os_disarm(f.fault);
+  *slices += counter_get(COUNTER_crash_compaction_between_slices) - before;
+  check_rounds(f.session, rounds, FEW);
+  Status closed = session_close(f.session);
+  CHECK(closed == KVSTORE_OK || *failures);
+  open_faulty(&f);
+  CHECK_OK(session_maintain(f.session));
+  check_rounds(f.session, rounds, FEW);
+  destroy_faulty(&f);
+}
+
+static void fail_at_every(FaultHow how, uint64_t step) {
+  uint64_t failures = 1, slices = 0, runs = 0;
+  if (test_scale() < 1) step *= 9;
+  for (uint64_t n = 1; failures; n += step, runs++) check_failed_merge(n, how, &failures, &slices);
+  CHECK(slices > runs);
+}
+
+TEST(compact_kv, a_merge_that_fails_at_any_write_loses_nothing) { fail_at_every(FAULT_SHORT, 3); }
+TEST(compact_kv, a_merge_that_finds_no_space_loses_nothing) { fail_at_every(FAULT_NO_SPACE, 1); }
+
+/* The disk is full for long: what is committed stays readable, commits go on while they have room, and with the first
+ * free space everything is merged. */
+TEST(compact_kv, a_disk_that_fills_up_during_merges_stops_no_reader_and_is_made_up_for) {
+  static uint32_t rounds[FEW];
+  Faulty f = make_faulty(rounds);
+  char text[16];
+  uint8_t value[VALUE_BYTES];
+  uint32_t refused = 0;
+  fault_os_arm(f.fault, FAULT_ALLOCATE, 1, FAULT_NO_SPACE, true);
+  for (uint32_t n = 0; refused < 20; n++) {
+    uint32_t i = n * 7 % FEW, round = 3 + n;
+    value_of(value, i, round);
+    Status status = kv_put(f.session, FAMILY_DEFAULT_ID, key_of(text, i), (Bytes){ value, sizeof value }, EXPIRY_NEVER,
+                           KV_PUT_ALWAYS, NULL);
+    CHECK(status == KVSTORE_OK || status == KVSTORE_FULL);
+    if (status == KVSTORE_OK) rounds[i] = round;
+    refused += status == KVSTORE_FULL;
+    Status ignored = session_maintain(f.session);
+    (void)ignored;
+  }
+  check_rounds(f.session, rounds, FEW);
+  fault_os_disarm(f.fault);
+  CHECK_OK(session_maintain(f.session));
+  put_range(f.session, 0, FEW, 1, 2, EXPIRY_NEVER);
+  for (uint32_t i = 0; i < FEW; i++) rounds[i] = 2;
+  settle(f.session);
+  CHECK_OK(session_vacuum(f.session, 0));
+  check_rounds(f.session, rounds, FEW);
+  CHECK(info_of(f.session).file_bytes < (uint64_t)FEW * (VALUE_BYTES + 60) * 3 / 2);
+  destroy_faulty(&f);
+}
