@@ -16,6 +16,7 @@
   X(crash_commit_after_write, "crash point: a record is written, not yet published")  \
   X(crash_commit_after_publish, "crash point: a record is published, not yet synced") \
   X(crash_commit_after_sync, "crash point: a record is synced, the call returns")     \
+  X(crash_ring_before_names, "crash point: a log inside the file is made")            \
   X(crash_log_wrap, "crash point: the log goes back to its beginning")                \
   X(crash_boundary_after_write, "crash point: a boundary is written")                 \
   X(crash_flush_before_sync, "crash point: a flush has written its runs")             \

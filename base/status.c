@@ -86,6 +86,8 @@ void status_record_context(Status code, const char *format, ...) {
 
 const Failure *status_last(void) { return &last; }
 
+void status_restore(const Failure *failure) { last = *failure; }
+
 void status_clear(void) {
   Failure none = { .row = UINT64_MAX };
   last = none;

@@ -69,6 +69,8 @@ static inline Status status_is(Status code) { return code; }
 const Failure *status_last(void);
 /* Forgets it: code KVSTORE_OK, empty text. */
 void status_clear(void);
+/* Puts back a copy of what status_last gave, after calls whose failures are nobody's business. */
+void status_restore(const Failure *failure);
 /* The fixed text and the name ("CORRUPT") of a code; "unknown status" and "UNKNOWN" for any other number. */
 const char *status_text(Status code);
 const char *status_name(Status code);

@@ -58,13 +58,13 @@ static Status take_out_of_page(Store *store) {
 static Status cut_log(Store *store) {
   TRY(take_out_of_page(store));
   CRASH_POINT(truncate_before_names);
-  Status status = superblocks_name_log(store, 0);
+  Status status = superblocks_name_no_log(store);
   if (status != KVSTORE_OK) {
     shared_store(&store->page->failed, 1);
     return status;
   }
   CRASH_POINT(truncate_before_cut);
-  TRY(os_truncate(store->log_file, 0));
+  if (!log_is_inside(store)) TRY(os_truncate(store->log_file, 0));
   CRASH_POINT(truncate_after_cut);
   return KVSTORE_OK;
 }
@@ -116,8 +116,10 @@ static Status checkpoint(Session *session, int mode, uint64_t *held, uint64_t *s
 }
 
 /* What a handle with a reading transaction asks for is done beside it. */
-static Status checkpoint_beside(Session *session, int mode, uint64_t *held, uint64_t *settled) {
+static Status checkpoint_beside(Session *session, int mode, uint32_t busy_timeout_ms, uint64_t *held,
+                                uint64_t *settled) {
   Session beside = { .store = session->store, .options = session->options };
+  beside.options.busy_timeout_ms = busy_timeout_ms;
   mutex_init(&beside.lock);
   Status status = checkpoint(&beside, mode, held, settled);
   mutex_destroy(&beside.lock);
@@ -128,12 +130,17 @@ Status session_checkpoint(Session *session, int mode, uint64_t *log_bytes, uint6
   TRY(may_checkpoint(session, mode));
   uint64_t held, settled;
   if (session_transaction(session) == 1)
-    TRY(checkpoint_beside(session, mode, &held, &settled));
+    TRY(checkpoint_beside(session, mode, session->options.busy_timeout_ms, &held, &settled));
   else
     TRY(checkpoint(session, mode, &held, &settled));
   if (log_bytes) *log_bytes = held;
   if (settled_bytes) *settled_bytes = settled;
   return KVSTORE_OK;
+}
+
+Status log_cut_at_once(Session *session) {
+  uint64_t held, settled;
+  return checkpoint_beside(session, CHECKPOINT_TRUNCATE, 0, &held, &settled);
 }
 
 Status session_maintain(Session *session) {

@@ -209,6 +209,7 @@ typedef struct Transaction {
   bool failed;           /* an operation could not be undone alone: commit must roll back */
   bool durable;          /* its commit is synced, whatever the session's level */
   bool boundary_wanted;  /* a boundary follows its commit */
+  bool marked;           /* path-journal says that it has written */
   _Atomic uint64_t seen; /* the last sequence of it that its own session sees */
   uint64_t first_sequence, next_sequence;
   Buffer record;        /* room for the header, then operations */
@@ -262,12 +263,12 @@ struct Store {
   _Atomic uint32_t references; /* of sessions, iterators and views: the memory goes with the last */
   Os *os;
   struct MemoryOs *memory;                          /* of a store in memory, whose Os it is; NULL: a file */
-  char *path, *log_path, *page_path, *rewrite_path; /* in memory: names within its own Os */
+  char *path, *log_path, *page_path, *rewrite_path, *journal_path; /* in memory: names within its own Os */
   uint64_t device, inode;
   bool moved; /* while opening: the path names another file by now */
   uint8_t store_id[16];
-  int journal_mode;
-  bool log_is_spent;            /* recovery found no room for its break: the log is begun anew */
+  int journal_mode;             /* the first opener's, once the page is there */
+  bool log_is_spent;            /* no room for recovery's break, or another journal mode: the log is begun anew */
   bool background, reader_only; /* reader_only: this process cannot write the file */
   uint64_t grace_ms, log_bytes;
   int compression;      /* COMPRESSION_* of families that do not say otherwise */
@@ -420,8 +421,10 @@ Status version_hold_by_lock(Store *store, Version *v, GenerationPin **pin) MUST_
 Status version_holds_leave_slots(Store *store) MUST_CHECK;
 
 /* ---- generation.c ---- */
-/* Names the log in the superblocks (0: none), in both pages, each synced. Maintenance held. */
-Status superblocks_name_log(Store *store, uint64_t log_id) MUST_CHECK;
+/* Names the log in the superblocks, in both pages, each synced. Maintenance held. */
+Status superblocks_name_log(Store *store, const LogPlace *place) MUST_CHECK;
+/* Names none, and gives back the piece of the file that it lay in. */
+Status superblocks_name_no_log(Store *store) MUST_CHECK;
 /* The same with other sealing bytes: at every moment the store opens by the old ones or by the new ones. */
 Status superblocks_change_sealing(Store *store, const uint8_t sealing[SEALING_BYTES]) MUST_CHECK;
 /* The newest superblock of this very store, and the page that it lies in. */
@@ -495,6 +498,10 @@ Status reader_try_again(Store *store, Status status, uint32_t *failures) MUST_CH
 uint64_t log_start_now(Store *store);
 void reader_close(Store *store);
 
+/* ---- checkpoint.c ---- */
+/* Everything that is in the log goes into the file, and the log is cut: KVSTORE_BUSY when somebody else writes. */
+Status log_cut_at_once(Session *session) MUST_CHECK;
+
 /* ---- apply.c ---- */
 /* Applies the log, whichever the page names by now, to its end. Takes the apply lock. */
 Status store_apply(Store *store) MUST_CHECK;
@@ -507,8 +514,16 @@ Status log_follow(Store *store) MUST_CHECK;
 void log_detach(Store *store);
 /* Is the log that this process has open the page's? */
 bool log_is_current(Store *store);
-/* The log's file, in store->log_file; `flags` as os_open takes them. */
+/* path-wal, in store->log_file; `flags` as os_open takes them. */
 Status log_file_open(Store *store, int flags) MUST_CHECK;
+/* Has this store's journal mode the log in the store's own file? */
+static inline bool log_is_inside(const Store *store) { return store->journal_mode == JOURNAL_DELETE; }
+/* What a sync of the log syncs; NULL: this process has never had it open. */
+static inline OsFile *log_file(const Store *store) {
+  return log_is_inside(store) ? store->file.file : store->log_file;
+}
+/* Where a page says that the log lies; the id is looked at first (log_follow). */
+LogPlace shared_log_place(SharedPage *page);
 /* Makes the log and names it in both superblocks, at the first write of a store's life (LOG-1). */
 Status log_create(Store *store) MUST_CHECK;
 /* Replays the log from the manifest's point. */
@@ -569,6 +584,13 @@ typedef struct AdoptPayload {
 } AdoptPayload;
 /* A long list of what the run replaces goes into an extent of its own, through `job`. */
 Status adopt_payload_write(const AdoptPayload *payload, SpaceJob *job, Buffer *out) MUST_CHECK;
+
+/* ---- journal.c: path-journal, a marker for who looks (PROC-7) ---- */
+/* The transaction has written; its end. Nothing depends on either, so nothing fails. Write lock held. */
+void journal_mark(Store *store);
+void journal_unmark(Store *store);
+/* Takes away what a killed process left. */
+void journal_discard(Store *store);
 
 /* ---- transaction.c ---- */
 /* Another process that is gone: nobody holds its life byte (PROC-2). */

@@ -599,12 +599,20 @@ static Status write_both_superblocks(Store *store, const Superblock *next, uint3
   return os_sync(file);
 }
 
-Status superblocks_name_log(Store *store, uint64_t log_id) {
+Status superblocks_name_log(Store *store, const LogPlace *place) {
   Superblock next;
   uint32_t page;
   TRY(newest_superblock(store, &next, &page));
-  next.log_id = log_id;
+  next.log_id = place->log_id;
+  next.ring_offset = place->ring_offset;
+  next.ring_capacity = place->ring_capacity;
   return write_both_superblocks(store, &next, page);
+}
+
+Status superblocks_name_no_log(Store *store) {
+  TRY(superblocks_name_log(store, &(LogPlace){ 0 }));
+  shared_store(&store->page->ring_bytes, 0);
+  return KVSTORE_OK;
 }
 
 Status superblocks_change_sealing(Store *store, const uint8_t sealing[SEALING_BYTES]) {

@@ -79,10 +79,12 @@ uint64_t log_start_now(Store *store) {
 
 /* ---- words of one's own ---- */
 
-static void set_words(Store *store, uint64_t log_id, uint64_t start, uint64_t end, uint64_t visible,
+static void set_words(Store *store, const LogPlace *log, uint64_t start, uint64_t end, uint64_t visible,
                       uint64_t generation) {
   SharedPage *page = store->page;
-  shared_store(&page->log_id, log_id);
+  shared_store(&page->log_id, log->log_id);
+  shared_store(&page->ring_offset, log->ring_offset);
+  shared_store(&page->ring_bytes, log->ring_offset ? wal_file_bytes(log->ring_capacity) : 0);
   shared_store(&page->start, start);
   shared_store(&page->end, end);
   shared_store(&page->visible, visible);
@@ -103,9 +105,9 @@ static Status start_over_with_theirs(Store *store, SharedPage *theirs) {
   forget_log(store);
   TRY(generation_start_over(store));
   uint64_t generation = shared_load(&theirs->generation), visible = shared_load(&theirs->visible);
-  uint64_t log_id = shared_load(&theirs->log_id);
-  set_words(store, log_id, log_id ? shared_load(&theirs->start) : 0, log_id ? shared_load(&theirs->end) : 0, visible,
-            generation);
+  LogPlace log = shared_log_place(theirs);
+  set_words(store, &log, log.log_id ? shared_load(&theirs->start) : 0, log.log_id ? shared_load(&theirs->end) : 0,
+            visible, generation);
   TRY(log_follow(store));
   store->look_anew = false;
   return KVSTORE_OK;
@@ -190,7 +192,8 @@ static Status look_alone(Store *store) {
   if (status == KVSTORE_OK) {
     const Manifest *m = store_manifest(store);
     shared_raise(&store->page->clock, (uint64_t)m->clock_ms);
-    set_words(store, store->superblock.log_id, store->wal ? log_replay_start(store, m).position : 0,
+    LogPlace log = superblock_log_place(&store->superblock);
+    set_words(store, &log, store->wal ? log_replay_start(store, m).position : 0,
               store->wal ? store->applied.position : 0, store->applied.sequence - 1, m->generation);
   }
   mutex_unlock(&store->apply_lock);

@@ -17,7 +17,7 @@ static StoreOptions with_defaults(const StoreOptions *given) {
   StoreOptions o = given ? *given : (StoreOptions){ .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL };
   if (!o.value_bytes_max) o.value_bytes_max = VALUE_BYTES_MAX;
   if (o.value_bytes_max > VALUE_BYTES_CEILING) o.value_bytes_max = VALUE_BYTES_CEILING;
-  if (!o.log_bytes) o.log_bytes = LOG_BYTES_DEFAULT;
+  if (!o.log_bytes) o.log_bytes = o.journal_mode == JOURNAL_DELETE ? LOG_BYTES_INSIDE : LOG_BYTES_DEFAULT;
   if (o.log_bytes < LOG_BYTES_MIN) o.log_bytes = LOG_BYTES_MIN;
   o.log_bytes = round_up(o.log_bytes, PAGE_BYTES);
   if (!o.grace_ms) o.grace_ms = grace_default_ms;

@@ -69,6 +69,10 @@ typedef struct SharedPage {
   SharedLine failed;      /* 1: a sync failed, nobody acknowledges a write */
   SharedLine next_extent; /* the next extent id of all processes, above every manifest's */
   SharedLine next_run;    /* the next run number of all processes, the same */
+  SharedLine journal;     /* JOURNAL_* of the first opener, and the capacity that it asked for */
+  SharedLine log_bytes;
+  SharedLine ring_offset; /* the piece of the file that holds the log, or that a superblock may still name as one */
+  SharedLine ring_bytes;  /* 0: there is none. Written after ring_offset */
   _Atomic uint32_t write_waiters; /* futex: changes whenever the write word is given back */
   _Atomic uint32_t maintenance_waiters;
   uint8_t rest2[56];

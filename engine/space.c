@@ -1,4 +1,5 @@
-/* space.c - where new extents go. Free is what no manifest, limbo list, reservation or adopted record names (FILE-7):
+/* space.c - where new extents go. Free is what no manifest, limbo list, reservation or adopted record names, and no log
+ * lies in (FILE-7):
  * the list of used ranges is made from these each time, so that no stored free list can be wrong. */
 #include <stdlib.h>
 #include <string.h>
@@ -70,11 +71,14 @@ static void add_version(UsedRanges *used, Store *store, const Version *v) {
 }
 
 /* Every range that may not be written, in order. The allocating mutex is held. Reservations are read first: whoever
- * gives one up has made its extents part of a published generation or of the log before, and these are looked at after.
+ * gives one up has made its extents part of a published generation or of the log before, or the log itself of one, and
+ * these are looked at after.
  */
 static Status used_ranges(Store *store, UsedRanges *used) {
   add_range(used, 0, SUPERBLOCK_COUNT * PAGE_BYTES);
   add_reservations(used, store->page);
+  uint64_t ring_bytes = shared_load(&store->page->ring_bytes);
+  add_range(used, shared_load(&store->page->ring_offset), ring_bytes);
   TRY(generation_follow(store));
   TRY(store_apply(store));
   mutex_lock(&store->apply_lock); /* no generation that the page does not show yet: its pins could not be seen */

@@ -93,6 +93,7 @@ static void store_free(Store *store) {
   memory_release(store->page_path);
   mutex_destroy(&store->follow_lock);
   memory_release(store->rewrite_path);
+  memory_release(store->journal_path);
   mutex_destroy(&store->apply_lock);
   mutex_destroy(&store->versions_lock);
   mutex_destroy(&store->work_lock);
@@ -139,7 +140,9 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
   store->log_path = path_with(path, "-wal");
   store->page_path = path_with(path, "-shm");
   store->rewrite_path = path_with(path, "-rewrite");
-  if (status == KVSTORE_OK && (!store->path || !store->log_path || !store->page_path || !store->rewrite_path))
+  store->journal_path = path_with(path, "-journal");
+  bool named = store->path && store->log_path && store->page_path && store->rewrite_path && store->journal_path;
+  if (status == KVSTORE_OK && !named)
     status = status_nomem();
   if (status == KVSTORE_OK)
     *out = store;
@@ -150,13 +153,6 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
 
 /* ---- superblocks ---- */
 
-/* What this library cannot do with a store that says it needs it. */
-static Status check_features(const Superblock *s) {
-  if (s->ring_offset || s->ring_capacity)
-    return status_fail(KVSTORE_UNSUPPORTED, "the store keeps its log inside its file, which this library cannot read");
-  return KVSTORE_OK;
-}
-
 /* Under a lock that nobody else changes them below, or by who looks again afterwards. */
 static Status reread_superblock(Store *store) {
   uint32_t page;
@@ -164,8 +160,7 @@ static Status reread_superblock(Store *store) {
   TRY(superblock_read(store->file.file, &store->superblock, &page, &state));
   if (state != SUPERBLOCK_VALID || sealing_is_sealed(store->superblock.sealing) != (store->key != NULL))
     return status_fail(KVSTORE_CORRUPT, "the store's superblocks have changed under it");
-  TRY(superblock_check_key(&store->superblock, page, store->key));
-  return check_features(&store->superblock);
+  return superblock_check_key(&store->superblock, page, store->key);
 }
 
 /* The key of the store whose superblock was read from `page`; a plain one has none. */
@@ -267,6 +262,9 @@ static void page_from_recovery(Store *store) {
   shared_store(&page->clock, (uint64_t)m->clock_ms);
   shared_raise(&page->next_extent, m->next_extent_id);
   if (!store->wal) return;
+  LogPlace log = superblock_log_place(&store->superblock);
+  shared_store(&page->ring_offset, log.ring_offset);
+  shared_store(&page->ring_bytes, log.ring_offset ? wal_file_bytes(log.ring_capacity) : 0);
   shared_store(&page->start, log_replay_start(store, m).position);
   shared_store(&page->end, store->applied.position);
   shared_store(&page->synced, store->applied.position);
@@ -274,7 +272,8 @@ static void page_from_recovery(Store *store) {
   atomic_store_explicit(&store->log_ready, true, memory_order_release);
 }
 
-/* Replays the log that the superblock names and closes its end, so that nothing of a lost future joins on. */
+/* Replays the log that the superblock names and closes its end, so that nothing of a lost future joins on. One that
+ * lies where this journal mode has none is begun anew. */
 static Status recover(Store *store) {
   const Manifest *m = store_manifest(store);
   TRY(log_open_for_replay(store, m));
@@ -282,6 +281,8 @@ static Status recover(Store *store) {
   bool clean = m->log_id == wal_log_id(store->wal) && m->log_end;
   WalRecovery result;
   TRY(log_recover(store, clean ? m->log_end : WAL_END_UNKNOWN, &result));
+  store->log_is_spent = log_is_inside(store) != (store->superblock.ring_offset != 0);
+  if (store->log_is_spent) return KVSTORE_OK;
   Status status = wal_append_break(store->wal, &store->applied, start.position, start.position);
   if (status == KVSTORE_FULL) { /* too many recoveries without a checkpoint: begin_log_anew */
     store->log_is_spent = true;
@@ -292,6 +293,11 @@ static Status recover(Store *store) {
   return wal_sync(store->wal);
 }
 
+/* In journal mode WAL path-wal is there from the first open to the last close. */
+static Status open_for_the_first_write(Store *store) {
+  return log_is_inside(store) ? KVSTORE_OK : log_file_open(store, OS_OPEN_CREATE);
+}
+
 /* What the log holds goes into the file, and the log goes. Nobody else has the store. */
 static Status begin_log_anew(Store *store) {
   mutex_lock(&store->apply_lock);
@@ -299,7 +305,7 @@ static Status begin_log_anew(Store *store) {
   mutex_unlock(&store->apply_lock);
   if (status == KVSTORE_OK) status = maintenance_flush(store);
   TRY(status);
-  TRY(superblocks_name_log(store, 0));
+  TRY(superblocks_name_no_log(store));
   log_detach(store);
   os_close(store->log_file);
   store->log_file = NULL;
@@ -309,7 +315,7 @@ static Status begin_log_anew(Store *store) {
   shared_store(&store->page->end, 0);
   shared_store(&store->page->synced, 0);
   TRY(discard(store, store->log_path));
-  return log_file_open(store, OS_OPEN_CREATE);
+  return open_for_the_first_write(store);
 }
 
 /* The locks are on the file that is open; it may not be the one of that name any more (PROC-3). */
@@ -323,23 +329,28 @@ static Status check_name(Store *store) {
 }
 
 /* What was read before the exclusive lock was there may have been another process's last word but one: it may have made
- * a log since, and died. */
+ * a log since, and died. What it wrote last may be in the system's memory alone: what a former superblock names must not
+ * be overwritten before the newer one is durable. */
 static Status recover_first(Store *store) {
   TRY(check_name(store));
+  TRY(os_sync(store->file.file));
   TRY(reread_superblock(store));
   TRY(discard(store, store->page_path));
   TRY(discard(store, store->rewrite_path));
-  if (!store->superblock.log_id) TRY(discard_stale_log(store));
+  journal_discard(store);
+  if (!store->superblock.log_id || store->superblock.ring_offset) TRY(discard_stale_log(store));
   TRY(map_page(store, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE));
   TRY(shared_page_init(store->page, store->store_id));
   shared_store(&store->page->next_extent, 1);
   shared_store(&store->page->next_run, 1);
+  shared_store(&store->page->journal, (uint64_t)store->journal_mode);
+  shared_store(&store->page->log_bytes, store->log_bytes);
   TRY(take_number(store));
   TRY(load_version(store));
   if (store->superblock.log_id)
     TRY(recover(store));
   else
-    TRY(log_file_open(store, OS_OPEN_CREATE));
+    TRY(open_for_the_first_write(store));
   page_from_recovery(store);
   TRY(space_measure(store));
   if (store->log_is_spent) TRY(begin_log_anew(store));
@@ -368,6 +379,8 @@ static Status find_page(Store *store) {
 
 static Status open_joining(Store *store) {
   TRY(take_number(store));
+  store->journal_mode = (int)shared_load(&store->page->journal);
+  store->log_bytes = shared_load(&store->page->log_bytes);
   mutex_lock(&store->apply_lock);
   Status status = generation_follow_newest(store);
   mutex_unlock(&store->apply_lock);
@@ -479,10 +492,7 @@ static Status read_or_create(Store *store, OsFile *file, const StoreOptions *opt
   uint32_t page;
   SuperblockState state;
   TRY(superblock_read(file, &store->superblock, &page, &state));
-  if (state == SUPERBLOCK_VALID) {
-    TRY(find_key(store, page, options));
-    return check_features(&store->superblock);
-  }
+  if (state == SUPERBLOCK_VALID) return find_key(store, page, options);
   if (options->read_only) return status_fail(KVSTORE_CORRUPT, "%s holds no store yet", store->path);
   TRY(create_file(store, file, options));
   return superblock_read(file, &store->superblock, &page, &state);
@@ -633,10 +643,11 @@ static void unlink_own(Store *store, const char *path, OsFile *file) {
 
 Status store_close_last(Store *store) {
   TRY(store_settle(store));
-  if (shared_load(&store->page->log_id)) TRY(superblocks_name_log(store, 0));
+  if (shared_load(&store->page->log_id) || shared_load(&store->page->ring_bytes)) TRY(superblocks_name_no_log(store));
   TRY(space_trim(store));
   CRASH_POINT(close_before_unlink);
   unlink_own(store, store->log_path, store->log_file);
+  journal_discard(store);
   unlink_own(store, store->page_path, store->page_file);
   return os_sync_directory(store->os, store->path);
 }

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "wal/wal.h"
 
 static const char magic[8] = { 'C', 'o', 'l', 'o', 'n', 'n', 'a', 'd' };
 
@@ -60,6 +61,13 @@ static bool is_cut_off(const uint8_t *pages, size_t length, uint64_t file_size) 
   return memcmp(pages, magic, begins) == 0 || memcmp(pages, zeros, begins) == 0;
 }
 
+static bool log_place_is_possible(const LogPlace *place) {
+  if (!place->ring_offset && !place->ring_capacity) return true;
+  return place->log_id && place->ring_offset % PAGE_BYTES == 0 && place->ring_offset >= SUPERBLOCK_COUNT * PAGE_BYTES &&
+         place->ring_offset <= INT64_MAX && place->ring_capacity % PAGE_BYTES == 0 &&
+         place->ring_capacity >= WAL_CAPACITY_MIN && place->ring_capacity <= WAL_CAPACITY_MAX;
+}
+
 Status superblock_read(OsFile *file, Superblock *out, uint32_t *page, SuperblockState *state) {
   uint8_t pages[SUPERBLOCK_COUNT * PAGE_BYTES] = { 0 };
   size_t got = 0;
@@ -87,6 +95,9 @@ Status superblock_read(OsFile *file, Superblock *out, uint32_t *page, Superblock
   if (out->must_read || out->must_write)
     return status_fail(KVSTORE_UNSUPPORTED, "the file uses features (%llx, %llx) that this library does not know",
                        (unsigned long long)out->must_read, (unsigned long long)out->must_write);
+  LogPlace place = superblock_log_place(out);
+  if (!log_place_is_possible(&place))
+    return status_fail(KVSTORE_CORRUPT, "the superblock names a log where none can lie");
   *state = SUPERBLOCK_VALID;
   return KVSTORE_OK;
 }

@@ -46,13 +46,23 @@ typedef struct Superblock {
   uint8_t mac[SUPERBLOCK_MAC_BYTES]; /* as it was read; made anew when it is written */
 } Superblock;
 
+/* Where a log lies. All zeros: there is none. */
+typedef struct LogPlace {
+  uint64_t log_id;
+  uint64_t ring_offset, ring_capacity; /* in the store's own file; 0 and 0: in path-wal */
+} LogPlace;
+static inline LogPlace superblock_log_place(const Superblock *s) {
+  return (LogPlace){ s->log_id, s->ring_offset, s->ring_capacity };
+}
+
 typedef enum SuperblockState {
   SUPERBLOCK_VALID,
   SUPERBLOCK_NEW, /* an empty file, or a creation cut off (FILE-2) */
 } SuperblockState;
 
 /* Reads both pages and takes the valid one with the higher generation; *page says which. KVSTORE_CORRUPT when neither
- * is valid in a file that is no cut-off creation, KVSTORE_UNSUPPORTED for a newer format or an unknown feature. */
+ * is valid in a file that is no cut-off creation, or it names a log where none can lie; KVSTORE_UNSUPPORTED for a newer
+ * format or an unknown feature. */
 Status superblock_read(OsFile *file, Superblock *out, uint32_t *page, SuperblockState *state) MUST_CHECK;
 /* Was this one, read from that page, written with the key? KVSTORE_CORRUPT. Of a plain store (key NULL): nothing to
  * ask.

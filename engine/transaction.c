@@ -104,7 +104,7 @@ static struct Savepoint transaction_begin_point(const Transaction *t) {
 void transaction_start(Store *store, Session *session, bool autocommit) {
   Transaction *t = &store->transaction;
   t->autocommit = autocommit;
-  t->failed = t->shape_changed = t->spilled = t->durable = t->boundary_wanted = false;
+  t->failed = t->shape_changed = t->spilled = t->durable = t->boundary_wanted = t->marked = false;
   t->first_sequence = t->next_sequence = store->applied.sequence;
   t->row_operations = 0;
   t->touched_count = t->undo_count = t->row_id_count = 0;
@@ -134,6 +134,7 @@ enum { RECORD_KEEP_BYTES = 1 << 20 };
 
 void transaction_finish(Store *store) {
   Transaction *t = &store->transaction;
+  if (t->marked) journal_unmark(store);
   for (size_t i = 0; i < t->touched_count; i++) delta_release(t->touched[i].delta);
   for (size_t i = 0; i < t->undo_count; i++) delta_release(t->undo[i].delta);
   t->touched_count = t->undo_count = t->row_id_count = 0;
@@ -360,7 +361,7 @@ Status log_sync_to(Store *store, uint64_t position) {
     status = status_fail(KVSTORE_IO, "a sync failed: nothing is acknowledged until every process has closed the store");
   } else {
     uint64_t end = shared_load(&page->end);
-    status = os_sync(store->log_file); /* whichever log lies in it by now: what a former one held is in the file */
+    status = os_sync(log_file(store)); /* whichever log lies in it by now: what a former one held is in the file */
     COUNT(log_syncs);
     if (status == KVSTORE_OK)
       shared_raise(&page->synced, end);
@@ -522,6 +523,7 @@ Status write_end(Session *session, Status status) {
   if (status == KVSTORE_OK) status = transaction_spill(session); /* the commit must find a record that fits */
   if (status == KVSTORE_OK) {
     statement_keep(store);
+    if (log_is_inside(store) && !t->marked && t->record.length > t->record_begins) journal_mark(store);
   } else {
     struct Savepoint to = t->statement;
     if (t->spilled && !t->autocommit)
@@ -661,7 +663,7 @@ Status session_sync(Session *session) {
   mutex_unlock(&store->apply_lock);
   TRY(status);
   uint64_t last = atomic_load_explicit(&store->applied_sequence, memory_order_acquire);
-  if (!store->log_file) return KVSTORE_OK; /* this process never had a log, and there is none any more */
+  if (!log_file(store)) return KVSTORE_OK; /* this process never had a log, and there is none any more */
   TRY(log_sync_to(store, shared_load(&store->page->end)));
   shared_raise(&store->page->visible, last);
   return KVSTORE_OK;

@@ -269,6 +269,18 @@ static Status vacuum(Store *store, uint64_t target) {
   return status;
 }
 
+/* A log inside the file stays where it is. One that the file cannot be cut behind goes, unless somebody is writing: the
+ * next write makes another, further down. */
+static Status cut_log_in_the_way(Session *session, uint64_t target) {
+  SharedPage *page = session->store->page;
+  uint64_t ring_bytes = shared_load(&page->ring_bytes);
+  if (!ring_bytes || shared_load(&page->ring_offset) + ring_bytes <= target) return KVSTORE_OK;
+  Status status = log_cut_at_once(session);
+  if (status != KVSTORE_BUSY) return status;
+  status_clear();
+  return KVSTORE_OK;
+}
+
 /* What is committed is settled first, as far as no writer has it open: it may be what makes rows dead. */
 Status session_vacuum(Session *session, uint64_t pages) {
   Store *store = session->store;
@@ -278,5 +290,7 @@ Status session_vacuum(Session *session, uint64_t pages) {
   TRY(os_stat_file(store->file.file, &stat));
   uint64_t whole = stat.size / PAGE_BYTES;
   TRY(session_checkpoint(session, CHECKPOINT_PASSIVE, NULL, NULL));
-  return vacuum(store, pages && pages < whole ? (whole - pages) * PAGE_BYTES : 0);
+  uint64_t target = pages && pages < whole ? (whole - pages) * PAGE_BYTES : 0;
+  TRY(cut_log_in_the_way(session, target));
+  return vacuum(store, target);
 }
