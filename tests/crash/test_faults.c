@@ -114,6 +114,7 @@ static void fault_disarm(const Fault *f) {
 
 typedef struct Run {
   Fault fault;
+  int journal_mode;
   Session *session;
   Oracle committed; /* what is acknowledged */
   Oracle inside;    /* what the open transaction sees */
@@ -123,14 +124,15 @@ typedef struct Run {
 
 static void check_run(const Run *r, bool right, const char *what) {
   if (right) return;
-  fprintf(stderr, "%s %" PRIu64 " (how %d), step %zu: %s; last: %s: %s\n", r->fault.memory ? "allocation" : "call",
-          r->fault.n, (int)r->fault.how, r->step, what, status_name(status_last()->code), status_last()->text);
+  fprintf(stderr, "journal mode %d: %s %" PRIu64 " (how %d), step %zu: %s; last: %s: %s\n", r->journal_mode,
+          r->fault.memory ? "allocation" : "call", r->fault.n, (int)r->fault.how, r->step, what,
+          status_name(status_last()->code), status_last()->text);
   CHECK(right);
 }
 
 static Status open_store(Run *r) {
   StoreOptions options = { .os = fault_os(r->fault.os),
-                           .journal_mode = JOURNAL_WAL,
+                           .journal_mode = r->journal_mode,
                            .sync_level = SYNC_FULL,
                            .no_background = true,
                            .log_bytes = 64 << 10 };
@@ -239,12 +241,13 @@ static bool run_script(Run *r) {
   return hit;
 }
 
-static bool run_once(bool memory, FaultHow how, uint64_t n) {
+static bool run_once(int journal_mode, bool memory, FaultHow how, uint64_t n) {
   static Run run;
   Os *files = NULL;
   uint64_t held = memory_blocks_held();
   memset(&run, 0, sizeof run);
   run.fault = (Fault){ memory, how, n, NULL };
+  run.journal_mode = journal_mode;
   CHECK_OK(os_memory_create(&files));
   CHECK_OK(fault_os_create(files, &run.fault.os));
   bool hit = run_script(&run);
@@ -255,21 +258,26 @@ static bool run_once(bool memory, FaultHow how, uint64_t n) {
 }
 
 /* Every call, or one in so many under sanitizers. COLONNADE_FAULT=n fails the n-th alone. */
-static void fail_each(bool memory, FaultHow how, uint64_t runs) {
+static void fail_each_in(int journal_mode, bool memory, FaultHow how, uint64_t runs) {
   uint64_t calls = 0, step = 1, random = (uint64_t)how + (memory ? 10 : 0);
   const char *one = getenv("COLONNADE_FAULT");
   if (one) {
-    run_once(memory, how, strtoull(one, NULL, 10));
+    run_once(journal_mode, memory, how, strtoull(one, NULL, 10));
     return;
   }
-  for (uint64_t n = 1; run_once(memory, how, n); n *= 2) calls = n; /* how many there are, roughly */
+  for (uint64_t n = 1; run_once(journal_mode, memory, how, n); n *= 2) calls = n; /* how many there are, roughly */
   step += 2 * calls / test_scaled(runs);
   uint64_t done = 0;
-  for (uint64_t n = 1 + test_random_below(&random, step); run_once(memory, how, n); n += step) done++;
-  fprintf(stderr, "%" PRIu64 " failures, one in %" PRIu64 "\n", done, step);
+  for (uint64_t n = 1 + test_random_below(&random, step); run_once(journal_mode, memory, how, n); n += step) done++;
+  fprintf(stderr, "journal mode %d: %" PRIu64 " failures, one in %" PRIu64 "\n", journal_mode, done, step);
 }
 
-TEST(faults, a_call_that_fails_leaves_the_store_before_or_after) { fail_each(false, FAULT_ERROR, 5000); }
-TEST(faults, a_short_write_leaves_the_store_before_or_after) { fail_each(false, FAULT_SHORT, 5000); }
-TEST(faults, a_full_disk_leaves_the_store_before_or_after) { fail_each(false, FAULT_NO_SPACE, 5000); }
-TEST(faults, an_allocation_that_fails_leaves_the_store_before_or_after) { fail_each(true, FAULT_ERROR, 5000); }
+static void fail_each(bool memory, FaultHow how) {
+  fail_each_in(JOURNAL_WAL, memory, how, 2500);
+  fail_each_in(JOURNAL_DELETE, memory, how, 2500);
+}
+
+TEST(faults, a_call_that_fails_leaves_the_store_before_or_after) { fail_each(false, FAULT_ERROR); }
+TEST(faults, a_short_write_leaves_the_store_before_or_after) { fail_each(false, FAULT_SHORT); }
+TEST(faults, a_full_disk_leaves_the_store_before_or_after) { fail_each(false, FAULT_NO_SPACE); }
+TEST(faults, an_allocation_that_fails_leaves_the_store_before_or_after) { fail_each(true, FAULT_ERROR); }

@@ -95,7 +95,8 @@ static Status open_by_any_password(const char *path, StoreOptions *options, Sess
 }
 
 static Session *open_or_say(const Life *life, uint64_t *random) {
-  StoreOptions options = { .journal_mode = JOURNAL_WAL, .log_bytes = 64 << 10 };
+  StoreOptions options = { .log_bytes = 64 << 10 };
+  options.journal_mode = test_random_below(random, 2) ? JOURNAL_WAL : JOURNAL_DELETE; /* another at every open */
   options.sync_level = (int)test_random_below(random, 3);
   options.no_background = test_random_below(random, 2);
   options.no_map = test_random_below(random, 4) == 0;
@@ -106,7 +107,7 @@ static Session *open_or_say(const Life *life, uint64_t *random) {
 }
 
 static Session *seal_or_say(const Life *life, Session *session, uint64_t *random) {
-  StoreOptions options = { .journal_mode = JOURNAL_WAL,
+  StoreOptions options = { .journal_mode = test_random_below(random, 2) ? JOURNAL_WAL : JOURNAL_DELETE,
                            .log_bytes = 64 << 10,
                            .password = password_bytes(passwords[1 + test_random_below(random, 2)]),
                            .key_cost = { 1, KEY_MEMORY_MIN } };
@@ -228,9 +229,8 @@ static uint64_t now_us(void) {
 }
 
 static void remove_store(const Campaign *c) {
-  static const char *const ends[] = {
-    "", "-wal", "-shm", "-rewrite", ".copy", ".copy-wal", ".copy-shm", ".copy-backup"
-  };
+  static const char *const ends[] = { "",      "-wal",      "-shm",      "-journal",    "-rewrite",
+                                      ".copy", ".copy-wal", ".copy-shm", ".copy-backup" };
   char name[620];
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
     snprintf(name, sizeof name, "%s%s", c->path, ends[i]);

@@ -44,7 +44,7 @@ typedef struct Scene {
   char path[PATH_BYTES], copy[PATH_BYTES]; /* copy: the target of backups */
   int password;
   bool no_map, has_older_copy;
-  int compression;
+  int compression, journal_mode;
   uint32_t next_stamp;
   Oracle state, older; /* older: what a backup of earlier holds */
 } Scene;
@@ -88,7 +88,7 @@ static bool failed(Trial *t, const char *what, Status status) {
 
 static StoreOptions options_of(const Scene *scene, Os *os, int password) {
   return (StoreOptions){ .os = os,
-                         .journal_mode = JOURNAL_WAL,
+                         .journal_mode = scene->journal_mode,
                          .sync_level = SYNC_FULL,
                          .no_background = true,
                          .no_map = scene->no_map,
@@ -147,6 +147,7 @@ static void scene_make(Scene *scene, uint64_t seed, Os *os, const char *director
   scene->no_map = test_random_below(&random, 4) == 0;
   scene->has_older_copy = test_random_below(&random, 2);
   scene->compression = test_random_below(&random, 3) == 0 ? COMPRESSION_EVERY_RUN : COMPRESSION_AUTO;
+  scene->journal_mode = test_random_below(&random, 2) ? JOURNAL_WAL : JOURNAL_DELETE;
   oracle_init(&scene->state);
   Session *session = NULL;
   CHECK_OK(open_by(scene, os, scene->path, scene->password, &session));
@@ -350,7 +351,7 @@ static bool vacuum_to_the_end(Trial *t, uint64_t *bytes) {
   *bytes = stat.size;
   if (status != KVSTORE_OK) return failed(t, "the file's size", status);
   return nothing_is_left(t, t->scene->path, "-wal") && nothing_is_left(t, t->scene->path, "-shm") &&
-         nothing_is_left(t, t->scene->path, "-rewrite") &&
+         nothing_is_left(t, t->scene->path, "-rewrite") && nothing_is_left(t, t->scene->path, "-journal") &&
          (t->procedure != BACKUP || nothing_is_left(t, t->scene->copy, "-backup"));
 }
 
@@ -671,7 +672,7 @@ static void copy_file(const char *from, const char *to) {
 }
 
 static void remove_files(const Scene *scene) {
-  static const char *const ends[] = { "", "-wal", "-shm", "-rewrite", "-backup" };
+  static const char *const ends[] = { "", "-wal", "-shm", "-journal", "-rewrite", "-backup" };
   char name[PATH_BYTES + 16];
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
     snprintf(name, sizeof name, "%s%s", scene->path, ends[i]);

@@ -541,6 +541,7 @@ static void begin_transaction(Run *r) {
 /* Each life of a store packs what it writes, or not, and reads both. */
 static void open_store(Run *r) {
   r->options.compression = one_in(r, 2) ? COMPRESSION_EVERY_RUN : COMPRESSION_NONE;
+  r->options.journal_mode = one_in(r, 2) ? JOURNAL_WAL : JOURNAL_DELETE;
   CHECK_OK(session_open(r->world->path, &r->options, &r->session));
   CHECK_OK(session_clone(r->session, &r->other));
 }
@@ -770,7 +771,6 @@ uint64_t model_run(const ModelWorld *world, uint64_t seed, uint64_t operations) 
   r->check.model = &r->model;
   r->check.reclaims = one_in(r, 3);
   r->options = (StoreOptions){ .os = world->os,
-                               .journal_mode = JOURNAL_WAL,
                                .sync_level = world->cut ? SYNC_FULL : SYNC_NORMAL,
                                .log_bytes = one_in(r, 3) ? UINT64_C(3) << 20 : (UINT64_C(64) << 10) << below(r, 2),
                                .no_background = true,
