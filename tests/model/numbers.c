@@ -1,6 +1,7 @@
 #include "tests/model/numbers.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -12,10 +13,17 @@ const char *store_path(void) {
   return path;
 }
 
+static const char journal_variable[] = "COLONNADE_TEST_LOG_INSIDE";
+
+void use_journal_mode(int mode) {
+  CHECK_INT(mode == JOURNAL_DELETE ? setenv(journal_variable, "1", 1) : unsetenv(journal_variable), 0);
+}
+
 StoreOptions small_log_options(void) {
-  return (StoreOptions){
-    .journal_mode = JOURNAL_WAL, .sync_level = SYNC_NORMAL, .busy_timeout_ms = 30000, .log_bytes = 64 << 10
-  };
+  return (StoreOptions){ .journal_mode = getenv(journal_variable) ? JOURNAL_DELETE : JOURNAL_WAL,
+                         .sync_level = SYNC_NORMAL,
+                         .busy_timeout_ms = 30000,
+                         .log_bytes = 64 << 10 };
 }
 
 Session *opened_with(const char *path, StoreOptions options) {

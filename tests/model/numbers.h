@@ -11,8 +11,20 @@
 
 /* The store of this test, in its directory. */
 const char *store_path(void);
-/* A log so small that it is gone round often; NORMAL, and a busy timeout that is long for any machine. */
+/* A log so small that it is gone round often; NORMAL, and a busy timeout that is long for any machine. The journal mode
+ * is WAL, unless another was chosen. */
 StoreOptions small_log_options(void);
+/* Of the options above, in this process and in the children that it starts from now on. */
+void use_journal_mode(int mode);
+/* Two tests of one body: the second has the log inside the store's file. */
+#define TEST_IN_BOTH_JOURNAL_MODES(suite, name)            \
+  static void suite##_##name##_in_either_mode(void);       \
+  TEST(suite, name) { suite##_##name##_in_either_mode(); } \
+  TEST(suite, name##_with_the_log_inside) {                \
+    use_journal_mode(JOURNAL_DELETE);                      \
+    suite##_##name##_in_either_mode();                     \
+  }                                                        \
+  static void suite##_##name##_in_either_mode(void)
 Session *opened_with(const char *path, StoreOptions options);
 
 Status try_put_number(Session *s, const char *key, int64_t number) MUST_CHECK;

@@ -45,7 +45,7 @@ static void echo(const char *path, Child *child, Session *s, int64_t from, int64
   }
 }
 
-TEST(engine_processes, each_sees_at_once_what_the_other_committed) {
+TEST_IN_BOTH_JOURNAL_MODES(engine_processes, each_sees_at_once_what_the_other_committed) {
   const char *path = store_path();
   Session *s = opened(path);
   amounts_table(s);
@@ -261,7 +261,7 @@ static void let_it_write_and_die(void) {
   child_kill(&dying);
 }
 
-TEST(engine_processes, who_opens_while_the_first_writer_dies_keeps_its_log) {
+TEST_IN_BOTH_JOURNAL_MODES(engine_processes, who_opens_while_the_first_writer_dies_keeps_its_log) {
   const char *path = store_path();
   dying = child_start("last_words", path);
   turn(&dying); /* it has the store open, and no log yet */
@@ -368,7 +368,7 @@ static void check_totals(Session *s, uint64_t expected_rows, int64_t expected_su
 }
 
 /* By turns each writes and cuts the log under the other, which has applied all, some or nothing of it. */
-TEST(engine_processes, a_log_that_is_cut_under_others_is_followed_by_the_next) {
+TEST_IN_BOTH_JOURNAL_MODES(engine_processes, a_log_that_is_cut_under_others_is_followed_by_the_next) {
   const char *path = store_path();
   Session *s = opened(path);
   amounts_table(s);
@@ -405,7 +405,7 @@ ROLE(cutter) {
   CHECK_OK(session_close(s));
 }
 
-TEST(engine_processes, nothing_is_lost_while_several_cut_the_log) {
+TEST_IN_BOTH_JOURNAL_MODES(engine_processes, nothing_is_lost_while_several_cut_the_log) {
   const char *path = store_path();
   Session *s = opened(path);
   put_number(s, "counter", 0);
@@ -420,7 +420,7 @@ TEST(engine_processes, nothing_is_lost_while_several_cut_the_log) {
 }
 
 /* Who never looked at the log that another process made must not throw it away. */
-TEST(engine_processes, the_last_close_settles_a_log_that_it_never_read) {
+TEST_IN_BOTH_JOURNAL_MODES(engine_processes, the_last_close_settles_a_log_that_it_never_read) {
   const char *path = store_path();
   Session *s = opened(path);
   Child child = child_start("last_words", path);
@@ -433,7 +433,7 @@ TEST(engine_processes, the_last_close_settles_a_log_that_it_never_read) {
   CHECK_OK(session_close(s));
 }
 
-static void die_before_names(Counter which, uint64_t hits) {
+static void die_at_point(Counter which, uint64_t hits) {
   (void)hits;
   if (strcmp(counter_name(which), getenv("COLONNADE_TEST_POINT")) == 0) kill(getpid(), SIGKILL);
 }
@@ -442,12 +442,12 @@ ROLE(dying_cutter) {
   Session *s = opened(path);
   CHECK(next_turn());
   put_number(s, "child", 1);
-  counter_hook_set(die_before_names);
+  counter_hook_set(die_at_point);
   CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
   _exit(97); /* it should be dead */
 }
 
-TEST(engine_processes, a_log_half_cut_by_who_died_is_made_anew) {
+TEST_IN_BOTH_JOURNAL_MODES(engine_processes, a_log_half_cut_by_who_died_is_made_anew) {
   static const char *const points[] = { "crash_truncate_before_names", "crash_truncate_before_cut",
                                         "crash_truncate_after_cut" };
   const char *path = store_path();
@@ -467,6 +467,41 @@ TEST(engine_processes, a_log_half_cut_by_who_died_is_made_anew) {
   s = opened(path);
   CHECK_INT(get_number(s, "child"), 2);
   CHECK_OK(session_close(s));
+}
+
+ROLE(dying_maker) {
+  Session *s = opened(path);
+  CHECK(next_turn());
+  counter_hook_set(die_at_point);
+  put_number(s, "child", 1);
+  _exit(97); /* it should be dead */
+}
+
+/* What it took of the file is free again: the next one lies there. */
+TEST(engine_processes, a_log_inside_the_file_half_made_by_who_died_is_made_anew) {
+  static const char *const points[] = { "crash_ring_before_names", "crash_superblocks_between" };
+  const char *path = store_path();
+  use_journal_mode(JOURNAL_DELETE);
+  for (int64_t i = 0; i < 2; i++) {
+    Session *s = opened(path);
+    StoreInfo before, after;
+    put_number(s, "parent", i);
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
+    CHECK_OK(session_info(s, &before));
+    setenv("COLONNADE_TEST_POINT", points[i], 1);
+    Child child = child_start("dying_maker", path);
+    give_turn(&child);
+    child_was_killed(&child);
+    put_number(s, "parent", i + 1);
+    CHECK_OK(session_info(s, &after));
+    CHECK_INT(after.file_bytes, before.file_bytes);
+    CHECK_OK(session_close(s));
+    s = opened(path);
+    CHECK_INT(get_number(s, "parent"), i + 1);
+    CHECK_INT(get_number(s, "child"), -1);
+    CHECK_OK(session_check(s, NULL));
+    CHECK_OK(session_close(s));
+  }
 }
 
 /* ---- who shrinks the file under others ---- */
@@ -492,7 +527,7 @@ ROLE(overwriter) {
   CHECK_OK(session_close(s));
 }
 
-TEST(engine_processes, a_file_that_is_shrunk_under_another_process_serves_it_all_the_same) {
+TEST_IN_BOTH_JOURNAL_MODES(engine_processes, a_file_that_is_shrunk_under_another_process_serves_it_all_the_same) {
   const char *path = store_path();
   Session *s = opened(path);
   put_number(s, "old", 7);

@@ -88,7 +88,7 @@ static void lead(Session *s, Child *child, int64_t rounds) {
   }
 }
 
-TEST(readers, one_without_rights_sees_every_commit_at_once) {
+TEST_IN_BOTH_JOURNAL_MODES(readers, one_without_rights_sees_every_commit_at_once) {
   const char *path = open_to_readers();
   Session *s = opened(path, false);
   write_number(s, 0);
@@ -100,7 +100,7 @@ TEST(readers, one_without_rights_sees_every_commit_at_once) {
 }
 
 /* The log itself is looked at. */
-TEST(readers, one_that_may_not_read_the_page_sees_every_commit_at_once) {
+TEST_IN_BOTH_JOURNAL_MODES(readers, one_that_may_not_read_the_page_sees_every_commit_at_once) {
   const char *path = open_to_readers();
   char page[640];
   snprintf(page, sizeof page, "%s-shm", path);
@@ -139,7 +139,7 @@ static void need_two_users(const char *path) {
   CHECK_INT(chmod(path, 0644), 0);
 }
 
-TEST(readers, one_follows_through_the_lives_and_deaths_of_writers) {
+TEST_IN_BOTH_JOURNAL_MODES(readers, one_follows_through_the_lives_and_deaths_of_writers) {
   const char *path = open_to_readers();
   Session *s = opened(path, false);
   write_number(s, 0);
@@ -204,13 +204,13 @@ TEST(readers, one_may_write_the_file_and_not_make_the_page) {
   CHECK_INT(chmod(test_directory(), 0755), 0);
 }
 
-TEST(readers, one_reads_the_log_that_a_dead_writer_left) {
+TEST_IN_BOTH_JOURNAL_MODES(readers, one_reads_the_log_that_a_dead_writer_left) {
   const char *path = open_to_readers();
   Session *s = opened(path, false);
   write_number(s, 0);
   CHECK_OK(session_close(s));
   let_write(path, 1, 1);
-  CHECK(is_there(path, "-wal"));
+  CHECK_INT(is_there(path, "-wal"), small_log_options().journal_mode == JOURNAL_WAL);
   CHECK_INT(chmod(path, 0444), 0);
   visit(path, 1);
 }
