@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/superblock.h"
 #include "tests/crash/workload.h"
 #include "tests/support/simdisk.h"
 #include "tests/support/test.h"
 
-enum { STATES_MAX = 64 };
+enum { STATES_MAX = 64, LOG_BYTES = 64 << 10 };
 
 typedef struct Image {
   uint8_t *bytes;
@@ -23,6 +24,7 @@ typedef struct Bench {
   Oracle states[STATES_MAX];
   size_t count;
   bool no_map;
+  int journal_mode;
   const char *password; /* of a sealed store */
   uint64_t verdicts;
 } Bench;
@@ -31,21 +33,22 @@ static const char store_path[] = "/disk/store", log_path[] = "/disk/store-wal";
 
 static StoreOptions options_of(const Bench *b) {
   return (StoreOptions){ .os = simdisk_os(b->disk),
-                         .journal_mode = JOURNAL_WAL,
+                         .journal_mode = b->journal_mode,
                          .sync_level = SYNC_FULL,
                          .no_background = true,
-                         .log_bytes = 64 << 10,
+                         .log_bytes = LOG_BYTES,
                          .no_map = b->no_map,
                          .password = { (const uint8_t *)b->password, b->password ? strlen(b->password) : 0 },
                          .key_cost = { 1, KEY_MEMORY_MIN } };
 }
 
-static Bench *bench_create(uint64_t seed, const char *password) {
+static Bench *bench_create(uint64_t seed, int journal_mode, const char *password) {
   Bench *b = calloc(1, sizeof *b);
   CHECK(b != NULL);
   CHECK_OK(simdisk_create(seed, &b->disk));
   b->work = (Workload){ .random = seed, .next_stamp = 1 };
   b->password = password;
+  b->journal_mode = journal_mode;
   oracle_init(&b->states[0]);
   b->count = 1;
   StoreOptions options = options_of(b);
@@ -80,7 +83,23 @@ static Image image_of(Bench *b, const char *path) {
   return image;
 }
 
-/* The process is gone, its files are as the images say. */
+/* The file that the log lies in, and where in it. */
+static const char *file_of_log(const Bench *b) { return b->journal_mode == JOURNAL_WAL ? log_path : store_path; }
+
+static size_t base_of_log(const Bench *b) {
+  OsFile *file = NULL;
+  Superblock superblock;
+  uint32_t page;
+  SuperblockState state;
+  if (b->journal_mode == JOURNAL_WAL) return 0;
+  CHECK_OK(os_open(simdisk_os(b->disk), store_path, 0, &file));
+  CHECK_OK(superblock_read(file, &superblock, &page, &state));
+  os_close(file);
+  CHECK(superblock.ring_offset > 0);
+  return (size_t)superblock.ring_offset;
+}
+
+/* The process is gone, its files are as the images say. `log` NULL: there is none, or the store's file holds it. */
 static void put_images(Bench *b, const Image *store, const Image *log) {
   simdisk_write_file(b->disk, store_path, store->bytes, store->length);
   if (log)
@@ -137,12 +156,13 @@ static int verdict(Bench *b) {
 
 typedef enum Rest { REST_ENDS, REST_ZEROS, REST_FORMER } Rest;
 
-static Image prefix_of(const Image *log, const Image *former, size_t length, Rest rest) {
+/* `limit`: where in its file the log's room ends. */
+static Image prefix_of(const Image *log, const Image *former, size_t length, size_t limit, Rest rest) {
   Image out = { malloc(log->length), rest == REST_ENDS ? length : log->length };
   CHECK(out.bytes != NULL);
-  memcpy(out.bytes, log->bytes, length);
-  if (rest == REST_ZEROS) memset(out.bytes + length, 0, log->length - length);
-  if (rest == REST_FORMER) memcpy(out.bytes + length, former->bytes + length, log->length - length);
+  memcpy(out.bytes, log->bytes, log->length);
+  if (rest == REST_ZEROS) memset(out.bytes + length, 0, limit - length);
+  if (rest == REST_FORMER) memcpy(out.bytes + length, former->bytes + length, limit - length);
   return out;
 }
 
@@ -155,9 +175,11 @@ static void fill_laps(Bench *b) {
   }
 }
 
-typedef struct Tail { /* a log before and after some commits, which lie between `first` and `end` of its file */
+/* A log before and after some commits, which lie between `first` and `end` of its file; its room reaches from `base` to
+ * `limit`. */
+typedef struct Tail {
   Image store, former, log;
-  size_t first, end;
+  size_t base, limit, first, end;
   uint64_t generations; /* published between the two images of the log */
 } Tail;
 
@@ -178,19 +200,26 @@ static void make_tail(Bench *b, Tail *t) {
   b->count = 1;
   CHECK_OK(session_checkpoint(b->session, CHECKPOINT_FULL, NULL, NULL));
   t->store = image_of(b, store_path);
-  t->former = image_of(b, log_path);
+  t->former = image_of(b, file_of_log(b));
   uint64_t generation = generation_of(b);
   for (int i = 0; i < 12; i++) transact(b, true);
-  t->log = image_of(b, log_path);
+  t->log = image_of(b, file_of_log(b));
   t->generations = generation_of(b) - generation;
-  CHECK_INT(t->former.length, t->log.length);
-  for (t->first = 4096; t->former.bytes[t->first] == t->log.bytes[t->first];) t->first++;
-  for (t->end = t->log.length; t->former.bytes[t->end - 1] == t->log.bytes[t->end - 1];) t->end--;
+  t->base = base_of_log(b);
+  t->limit = t->base + 4096 + LOG_BYTES;
+  CHECK(t->limit <= t->former.length && t->limit <= t->log.length);
+  for (t->first = t->base + 4096; t->former.bytes[t->first] == t->log.bytes[t->first];) t->first++;
+  for (t->end = t->limit; t->former.bytes[t->end - 1] == t->log.bytes[t->end - 1];) t->end--;
   t->end = (t->end + 15) & ~(size_t)15; /* whole records: the padding of the last may be as it was */
 }
 
-static void check_prefixes(Rest rest) {
-  Bench *b = bench_create(3, NULL);
+static void put_log(Bench *b, const Tail *t, const Image *log) {
+  bool inside = b->journal_mode == JOURNAL_DELETE;
+  put_images(b, inside ? log : &t->store, inside ? NULL : log);
+}
+
+static void check_prefixes(int journal_mode, Rest rest) {
+  Bench *b = bench_create(3, journal_mode, NULL);
   Tail t;
   fill_laps(b);
   make_tail(b, &t);
@@ -203,10 +232,11 @@ static void check_prefixes(Rest rest) {
   }
   abandon(b);
   size_t step = test_scale() >= 1 ? 1 : 7;
+  if (journal_mode == JOURNAL_DELETE) step *= 31; /* the image of all of the store is laid out each time */
   int last = 0, refused = 0;
-  for (size_t length = 0; length <= t.end; length += length < t.first && length % 4096 ? 61 : step) {
-    Image cut = prefix_of(&t.log, &t.former, length, rest);
-    put_images(b, &t.store, &cut);
+  for (size_t length = t.base; length <= t.end; length += length < t.first && length % 4096 ? 61 : step) {
+    Image cut = prefix_of(&t.log, &t.former, length, t.limit, rest);
+    put_log(b, &t, &cut);
     int state = verdict(b);
     free(cut.bytes);
     bool right = state == REFUSED ? length < t.first : state >= last;
@@ -215,7 +245,7 @@ static void check_prefixes(Rest rest) {
     if (state != REFUSED) last = state;
     refused += state == REFUSED;
   }
-  put_images(b, &t.store, &t.log);
+  put_log(b, &t, &t.log);
   CHECK_INT(verdict(b), b->count - 1);
   if (step == 1) CHECK_INT(last, b->count - 1);
   fprintf(stderr, "%zu bytes of log from %zu on, %d prefixes refused\n", t.end - t.first, t.first, refused);
@@ -223,14 +253,24 @@ static void check_prefixes(Rest rest) {
   bench_destroy(b);
 }
 
-TEST(damage, every_prefix_of_a_log_at_the_end_of_its_file_is_a_prefix_of_its_commits) { check_prefixes(REST_ENDS); }
-TEST(damage, every_prefix_of_a_log_before_zeros_is_a_prefix_of_its_commits) { check_prefixes(REST_ZEROS); }
-TEST(damage, every_prefix_of_a_log_before_the_former_lap_is_a_prefix_of_its_commits) { check_prefixes(REST_FORMER); }
+TEST(damage, every_prefix_of_a_log_at_the_end_of_its_file_is_a_prefix_of_its_commits) {
+  check_prefixes(JOURNAL_WAL, REST_ENDS);
+}
+TEST(damage, every_prefix_of_a_log_before_zeros_is_a_prefix_of_its_commits) { check_prefixes(JOURNAL_WAL, REST_ZEROS); }
+TEST(damage, every_prefix_of_a_log_before_the_former_lap_is_a_prefix_of_its_commits) {
+  check_prefixes(JOURNAL_WAL, REST_FORMER);
+}
+TEST(damage, prefixes_of_a_log_inside_the_store_before_zeros_are_prefixes_of_its_commits) {
+  check_prefixes(JOURNAL_DELETE, REST_ZEROS);
+}
+TEST(damage, prefixes_of_a_log_inside_the_store_before_the_former_lap_are_prefixes_of_its_commits) {
+  check_prefixes(JOURNAL_DELETE, REST_FORMER);
+}
 
 /* ---- flipped bits ---- */
 
 /* A small store with something of everything: rows in runs, dead ones, and a log when `with_log`. */
-static Bench *small_store(bool with_log, const char *password) {
+static Bench *small_store(bool with_log, int journal_mode, const char *password) {
   static const OracleOp ops[] = {
     { ORACLE_CREATE, ORACLE_TABLE, 0, 0, 1, EXPIRY_NEVER },
     { ORACLE_CREATE, 1, 0, 0, 2, EXPIRY_NEVER },
@@ -243,7 +283,7 @@ static Bench *small_store(bool with_log, const char *password) {
     { ORACLE_DELETE, ORACLE_TABLE, 1, 1, 8, EXPIRY_NEVER },
     { ORACLE_PUT, 0, 3, 1, 9, EXPIRY_NEVER },
   };
-  Bench *b = bench_create(5, password);
+  Bench *b = bench_create(5, journal_mode, password);
   for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
     CHECK_OK(oracle_run(b->session, &ops[i]));
     CHECK_OK(oracle_apply(&b->states[0], &ops[i], 0));
@@ -261,19 +301,21 @@ static Bench *small_store(bool with_log, const char *password) {
   return b;
 }
 
-/* Flips bits of `which` (one of the two images), one at a time: all in the long form, else one in so many. `least` is
- * the oldest state that may come of it. */
-static void flip(Bench *b, Image *store, Image *log, Image *which, size_t used, size_t least, uint64_t flips) {
+/* Flips bits of `used` bytes of `which` (one of the two images) from `from` on, one at a time: all in the long form,
+ * else one in so many. `least` is the oldest state that may come of it. */
+static void flip(Bench *b, Image *store, Image *log, Image *which, size_t from, size_t used, size_t least,
+                 uint64_t flips) {
   uint64_t bits = (uint64_t)used * 8, step = 1 + bits / test_scaled(flips), random = 11, equal = 0, refused = 0;
   for (uint64_t bit = test_random_below(&random, step); bit < bits; bit += step) {
     b->no_map = test_random_below(&random, 2);
-    which->bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+    uint8_t *byte = &which->bytes[from + bit / 8];
+    *byte ^= (uint8_t)(1u << (bit % 8));
     put_images(b, store, log);
     int state = verdict(b);
-    which->bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+    *byte ^= (uint8_t)(1u << (bit % 8));
     bool right = state == REFUSED || state >= (int)least;
     if (!right)
-      fprintf(stderr, "bit %" PRIu64 " of byte %" PRIu64 " flipped: %d: %s\n", bit % 8, bit / 8, state,
+      fprintf(stderr, "bit %" PRIu64 " of byte %" PRIu64 " flipped: %d: %s\n", bit % 8, from + bit / 8, state,
               status_last()->text);
     CHECK(right);
     refused += state == REFUSED;
@@ -288,47 +330,63 @@ static void flip(Bench *b, Image *store, Image *log, Image *which, size_t used, 
 }
 
 static void flip_closed_store(const char *password, uint64_t flips) {
-  Bench *b = small_store(false, password);
+  Bench *b = small_store(false, JOURNAL_WAL, password);
   CHECK_OK(session_close(b->session));
   Image store = image_of(b, store_path);
   CHECK(store.length <= 64 << 10);
-  flip(b, &store, NULL, &store, store.length, 0, flips);
+  flip(b, &store, NULL, &store, 0, store.length, 0, flips);
   free(store.bytes);
   bench_destroy(b);
 }
 
 /* The store's file cannot change what the log says: every commit is there, or an error. */
-static void flip_store_with_log(const char *password, uint64_t flips) {
-  Bench *b = small_store(true, password);
-  Image store = image_of(b, store_path), log = image_of(b, log_path);
-  abandon(b);
+static void flip_store_with_log(int journal_mode, const char *password, uint64_t flips) {
+  bool beside = journal_mode == JOURNAL_WAL;
+  Bench *b = small_store(true, journal_mode, password);
+  Image store = image_of(b, store_path), log = image_of(b, file_of_log(b));
   size_t used = store.length < 64 << 10 ? store.length : 64 << 10;
-  flip(b, &store, &log, &store, used, b->count - 1, flips);
+  CHECK(beside || base_of_log(b) > used);
+  abandon(b);
+  flip(b, &store, beside ? &log : NULL, &store, 0, used, b->count - 1, flips);
   free(store.bytes);
   free(log.bytes);
   bench_destroy(b);
 }
 
 /* A flip in the last record of a log cannot be told from a write that was cut: one commit may go, and no more. */
-static void flip_log(const char *password, uint64_t flips) {
-  Bench *b = small_store(true, password);
-  Image store = image_of(b, store_path), log = image_of(b, log_path);
+static void flip_log(int journal_mode, const char *password, uint64_t flips) {
+  bool beside = journal_mode == JOURNAL_WAL;
+  Bench *b = small_store(true, journal_mode, password);
+  Image store = image_of(b, store_path), log = image_of(b, file_of_log(b));
+  size_t base = base_of_log(b), used = LOG_BYTES;
   abandon(b);
-  size_t used = log.length;
-  while (used && !log.bytes[used - 1]) used--;
-  flip(b, &store, &log, &log, used, b->count - 2, flips);
+  while (used && !log.bytes[base + used - 1]) used--;
+  flip(b, &store, beside ? &log : NULL, beside ? &log : &store, base, used, b->count - 2, flips);
   free(store.bytes);
   free(log.bytes);
   bench_destroy(b);
 }
 
 TEST(damage, a_flipped_bit_of_a_closed_store_is_harmless_or_reported) { flip_closed_store(NULL, 60000); }
-TEST(damage, a_flipped_bit_of_a_store_with_its_log_is_harmless_or_reported) { flip_store_with_log(NULL, 30000); }
-TEST(damage, a_flipped_bit_of_a_log_is_harmless_or_reported_or_takes_the_last_commit) { flip_log(NULL, 25000); }
+TEST(damage, a_flipped_bit_of_a_store_with_its_log_is_harmless_or_reported) {
+  flip_store_with_log(JOURNAL_WAL, NULL, 30000);
+}
+TEST(damage, a_flipped_bit_of_a_log_is_harmless_or_reported_or_takes_the_last_commit) {
+  flip_log(JOURNAL_WAL, NULL, 25000);
+}
 TEST(damage, a_flipped_bit_of_a_closed_sealed_store_is_harmless_or_reported) { flip_closed_store("secret", 15000); }
 TEST(damage, a_flipped_bit_of_a_sealed_store_with_its_log_is_harmless_or_reported) {
-  flip_store_with_log("secret", 15000);
+  flip_store_with_log(JOURNAL_WAL, "secret", 15000);
 }
 TEST(damage, a_flipped_bit_of_a_sealed_log_is_harmless_or_reported_or_takes_the_last_commit) {
-  flip_log("secret", 10000);
+  flip_log(JOURNAL_WAL, "secret", 10000);
+}
+TEST(damage, a_flipped_bit_of_a_store_with_its_log_inside_is_harmless_or_reported) {
+  flip_store_with_log(JOURNAL_DELETE, NULL, 2000);
+}
+TEST(damage, a_flipped_bit_of_a_log_inside_the_store_is_harmless_or_reported_or_takes_the_last_commit) {
+  flip_log(JOURNAL_DELETE, NULL, 3000);
+}
+TEST(damage, a_flipped_bit_of_a_sealed_log_inside_the_store_is_harmless_or_reported_or_takes_the_last_commit) {
+  flip_log(JOURNAL_DELETE, "secret", 1500);
 }
