@@ -43,14 +43,16 @@ typedef struct StoreOptions {
   bool read_only;           /* this session never writes; a missing file is an error */
   uint32_t busy_timeout_ms; /* how long begin and autocommits wait for another transaction; 0: not at all */
   uint32_t value_bytes_max; /* 0: VALUE_BYTES_MAX */
-  uint64_t log_bytes; /* capacity of the ring at its birth; 0: LOG_BYTES_DEFAULT; a multiple of 4096, at least 64 KiB */
-  bool no_background; /* no thread of the store's own: session_maintain does the work, and commits that need room */
-  bool no_map;        /* read through the block cache instead of mapping */
-  int compression;    /* COMPRESSION_* of the bottom level of kv families, from the next merge on */
-  uint64_t cache_bytes;      /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
-  uint64_t grace_ms;         /* how long an expired row stays before background work reclaims it; 0: a day */
-  bool create_only;          /* fail with KVSTORE_BUSY when the file is there */
-  bool network_allowed;      /* open a file on a network file system all the same */
+  /* Capacity of the ring at its birth, the first opener's, too: a multiple of 4096, at least 64 KiB. 0:
+   * LOG_BYTES_DEFAULT, in journal mode DELETE LOG_BYTES_INSIDE. */
+  uint64_t log_bytes;
+  bool no_background;   /* no thread of the store's own: session_maintain does the work, and commits that need room */
+  bool no_map;          /* read through the block cache instead of mapping */
+  int compression;      /* COMPRESSION_* of the bottom level of kv families, from the next merge on */
+  uint64_t cache_bytes; /* bound of the block cache; 0: BLOCK_CACHE_BYTES_DEFAULT */
+  uint64_t grace_ms;    /* how long an expired row stays before background work reclaims it; 0: a day */
+  bool create_only;     /* fail with KVSTORE_BUSY when the file is there */
+  bool network_allowed; /* open a file on a network file system all the same */
   uint32_t sync_interval_ms; /* how soon a commit of SYNC_BACKGROUND is synced; 0: SYNC_INTERVAL_DEFAULT_MS */
   Bytes password;            /* data NULL: none. Borrowed for the call that opens */
   KeyCost key_cost;          /* of passwords that this session sets */

@@ -142,8 +142,7 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
   store->rewrite_path = path_with(path, "-rewrite");
   store->journal_path = path_with(path, "-journal");
   bool named = store->path && store->log_path && store->page_path && store->rewrite_path && store->journal_path;
-  if (status == KVSTORE_OK && !named)
-    status = status_nomem();
+  if (status == KVSTORE_OK && !named) status = status_nomem();
   if (status == KVSTORE_OK)
     *out = store;
   else
@@ -329,8 +328,8 @@ static Status check_name(Store *store) {
 }
 
 /* What was read before the exclusive lock was there may have been another process's last word but one: it may have made
- * a log since, and died. What it wrote last may be in the system's memory alone: what a former superblock names must not
- * be overwritten before the newer one is durable. */
+ * a log since, and died. What it wrote last may be in the system's memory alone: what a former superblock names must
+ * not be overwritten before the newer one is durable. */
 static Status recover_first(Store *store) {
   TRY(check_name(store));
   TRY(os_sync(store->file.file));

@@ -65,8 +65,11 @@ typedef struct KVPinned KVPinned;             /* a value in place */
 #define KVSTORE_FAMILY_NAME_MAX     255        /* bytes; names that begin with "__" are reserved */
 
 /* ---- constants ---- */
-/* Where the log lies. The first opener's mode holds until the last close; it may differ at every open.
- * Both keep it in `path-wal`, beside the file, in this version; it goes with the last close. */
+/* Where the log lies while the store is open. The first opener's mode holds until the last close, which leaves the file
+ * alone in either; it may differ at every open, also behind a crash. Commits are as durable in both.
+ *   WAL     in `path-wal`, beside the file
+ *   DELETE  in a piece of the store's own file. `path-journal` is an empty file that is there from the first write of a
+ *           transaction to its end: a single write makes and removes it, so writes are dearer one by one */
 #define KVSTORE_JOURNAL_DELETE 0
 #define KVSTORE_JOURNAL_WAL    1
 
@@ -82,7 +85,7 @@ typedef struct KVPinned KVPinned;             /* a value in place */
 #define KVSTORE_CHECKPOINT_PASSIVE  0 /* moves what it can from the log into the file, waiting for nobody */
 #define KVSTORE_CHECKPOINT_FULL     1 /* waits for a writer (KVSTORE_BUSY at the timeout), then moves everything */
 #define KVSTORE_CHECKPOINT_RESTART  2 /* the same: the log is a ring, and is written over from where it stands */
-#define KVSTORE_CHECKPOINT_TRUNCATE 3 /* the same; the log's file keeps its size until the last close */
+#define KVSTORE_CHECKPOINT_TRUNCATE 3 /* the same, and the log ends: path-wal has 0 bytes, one inside is free space */
 
 /* Settled keys and values in frames of 16 KiB, zstd with a dictionary that is learnt from them: smaller in the file and
  * slower to read, since a read decodes a frame, unless the block cache has it. Keys that are not there, and what was
@@ -134,7 +137,7 @@ typedef struct KVStoreOptions {
   uint32_t busy_timeout_ms; /* how long to wait for another handle's transaction; 0: not at all */
   uint32_t value_bytes_max; /* the longest value; 0: KVSTORE_VALUE_BYTES_DEFAULT; at most KVSTORE_VALUE_BYTES_MAX */
   int background_off;       /* not 0: no thread of the store's own: kvstore_maintain and commits that need room work */
-  uint64_t log_bytes;       /* capacity of the log when it is made: a multiple of 4,096 from 64 KiB; 0: 64 MiB */
+  uint64_t log_bytes;       /* capacity of the log: a multiple of 4,096 from 64 KiB; 0: 64 MiB, in DELETE 1 MiB */
   uint64_t grace_ms;        /* how long an expired row stays before background work reclaims it; 0: a day */
   uint32_t checkpoint_commits; /* checkpoints after so many commits of this handle; 0: when the log asks for it */
   int map_off;                 /* not 0: reads through the block cache instead of mapping the file */
@@ -609,8 +612,9 @@ KVSTORE_API int kvstore_sync(KVStore *pKV);
 KVSTORE_API int kvstore_integrity_check(KVStore *pKV, char **pzErrMsg);
 /* Moves what the log holds into the file. `mode`: PASSIVE waits for no writer and leaves what one keeps open; FULL and
  * RESTART wait for writers as long as the busy timeout says (KVSTORE_BUSY); TRUNCATE then cuts the log's file to 0
- * bytes, and the next write begins another. *pnLog and *pnCkpt (may be NULL) are pages of 4,096 bytes: in the log, and
- * how many of them are settled now; 0 and 0 behind TRUNCATE. KVSTORE_BUSY inside the handle's own write transaction. */
+ * bytes (a log inside the store's file becomes free space), and the next write begins another. *pnLog and *pnCkpt (may
+ * be NULL) are pages of 4,096 bytes: in the log, and how many of them are settled now; 0 and 0 behind TRUNCATE.
+ * KVSTORE_BUSY inside the handle's own write transaction. */
 KVSTORE_API int kvstore_checkpoint(KVStore *pKV, int mode, int *pnLog, int *pnCkpt);
 /* Shrinks the file: gives back at most nPage pages of 4,096 bytes of its end, 0: all that it can. Settles what is
  * committed, rewrites what holds deleted, overwritten or long expired rows, and moves what lies behind; as far as that

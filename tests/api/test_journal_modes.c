@@ -38,9 +38,11 @@ static const char *files(void) {
   struct dirent **entries;
   int count = scandir(test_directory(), &entries, NULL, alphasort);
   CHECK(count >= 0);
+  size_t used = 0;
   names[0] = 0;
   for (int i = 0; i < count; i++) {
-    if (entries[i]->d_name[0] != '.') (void)strcat(strcat(names, entries[i]->d_name), " ");
+    if (entries[i]->d_name[0] != '.')
+      used += (size_t)snprintf(names + used, sizeof names - used, "%s ", entries[i]->d_name);
     free(entries[i]);
   }
   free(entries);
