@@ -64,20 +64,19 @@ static void put_command(const Command *command) {
 }
 
 static void put_opening(void) {
-  puts(
-    ".TH COLONNADE 1 \"\" \"colonnade " COLONNADE_VERSION "\" \"User Commands\"\n"
-    ".SH NAME\n"
-    "colonnade \\- one file that keeps keys and values, and tables that filter and count fast\n"
-    ".SH SYNOPSIS\n"
-    ".B colonnade \\-\\-db\n.I FILE COMMAND\n.RI [ WORDS ]\n.RI [ OPTIONS ]\n"
-    ".SH DESCRIPTION\n"
-    "Does from a shell what the library Colonnade does from C. A store is one file, with\n"
-    ".IR FILE \\-wal\n(unless the journal mode is delete) and\n.I FILE\\-shm\nbeside it while it is open. Any number "
-    "of programs may read and write it at once.\n"
-    ".PP\n"
-    "Options stand anywhere before\n.BR \\-\\- ;\nwhat follows that is words, also when they look like options.\n"
-    ".SH OPTIONS\n"
-    "Every command takes these.");
+  puts(".TH COLONNADE 1 \"\" \"colonnade " COLONNADE_VERSION "\" \"User Commands\"\n"
+       ".SH NAME\n"
+       "colonnade \\- one file that keeps keys and values, and tables that filter and count fast\n"
+       ".SH SYNOPSIS\n"
+       ".B colonnade \\-\\-db\n.I FILE COMMAND\n.RI [ WORDS ]\n.RI [ OPTIONS ]\n"
+       ".SH DESCRIPTION\n"
+       "Does from a shell what the library Colonnade does from C. A store is one file, with\n"
+       ".IR FILE \\-wal\n(not in journal mode delete) and\n.I FILE\\-shm\nbeside it while it is open. Any number of "
+       "programs may read and write it at once.\n"
+       ".PP\n"
+       "Options stand anywhere before\n.BR \\-\\- ;\nwhat follows that is words, also when they look like options.\n"
+       ".SH OPTIONS\n"
+       "Every command takes these.");
 }
 
 static void put_closing(void) {
