@@ -231,16 +231,22 @@ enum { SLACK_MIN = 4 << 20 };
 
 static void add_bytes(void *context, const Extent *extent) { *(uint64_t *)context += extent_bytes(extent->length); }
 
-/* What the newest generation names, and what readers of former ones still need. */
+/* What the newest generation names, what readers of former ones still need, and a log inside the file. */
 static uint64_t bytes_kept(Store *store) {
   Version *v = version_keep(store);
   const Manifest *m = v->manifest;
-  uint64_t bytes = 0;
+  uint64_t bytes = shared_load(&store->page->ring_bytes);
   manifest_each_extent(m, add_bytes, &bytes);
   for (uint32_t i = 0; i < m->limbo_count; i++)
     if (generation_pinned(store, m->limbo[i].birth, m->limbo[i].death)) bytes += m->limbo[i].bytes;
   version_let_go(store, v);
   return bytes;
+}
+
+/* Where a log inside the file ends: it stays there, and the file cannot be cut before it. */
+static uint64_t ring_end(SharedPage *page) {
+  uint64_t bytes = shared_load(&page->ring_bytes);
+  return bytes ? shared_load(&page->ring_offset) + bytes : 0;
 }
 
 /* Merges leave holes, and the file as long as it was at most. A file longer than what it holds by more than a
@@ -249,8 +255,10 @@ Status vacuum_slack(Store *store, uint32_t share, bool *moved) {
   uint64_t kept = bytes_kept(store), owed = shared_load(&store->page->owed), end;
   uint64_t least = 4 * store->log_bytes < SLACK_MIN ? 4 * store->log_bytes : SLACK_MIN; /* tests have small logs */
   *moved = false;
-  if (shared_load(&store->page->file_size) <= kept + kept / share + owed + least) return KVSTORE_OK;
+  uint64_t size = shared_load(&store->page->file_size), ring = ring_end(store->page);
+  if (size <= kept + kept / share + owed + least || size <= ring + owed + least) return KVSTORE_OK;
   uint64_t target = round_up(kept + kept / (2 * share) + owed + least / 2, PAGE_BYTES);
+  if (target < ring) target = ring;
   TRY(space_end(store, &end));
   Status status = end > target ? move_batch(store, &(Aim){ .target = target, .unread = true }, moved) : KVSTORE_OK;
   if (status == KVSTORE_OK) status = space_give_back(store, target);
@@ -272,9 +280,7 @@ static Status vacuum(Store *store, uint64_t target) {
 /* A log inside the file stays where it is. One that the file cannot be cut behind goes, unless somebody is writing: the
  * next write makes another, further down. */
 static Status cut_log_in_the_way(Session *session, uint64_t target) {
-  SharedPage *page = session->store->page;
-  uint64_t ring_bytes = shared_load(&page->ring_bytes);
-  if (!ring_bytes || shared_load(&page->ring_offset) + ring_bytes <= target) return KVSTORE_OK;
+  if (ring_end(session->store->page) <= target) return KVSTORE_OK;
   Status status = log_cut_at_once(session);
   if (status != KVSTORE_BUSY) return status;
   status_clear();
