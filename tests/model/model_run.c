@@ -33,7 +33,7 @@ typedef struct Held {
 
 typedef struct Run {
   const ModelWorld *world;
-  uint64_t random;
+  uint64_t random, journal_random; /* the mode of each life, from numbers of its own */
   Model model;
   ModelCheck check;
   StoreOptions options;
@@ -541,7 +541,7 @@ static void begin_transaction(Run *r) {
 /* Each life of a store packs what it writes, or not, and reads both. */
 static void open_store(Run *r) {
   r->options.compression = one_in(r, 2) ? COMPRESSION_EVERY_RUN : COMPRESSION_NONE;
-  r->options.journal_mode = one_in(r, 2) ? JOURNAL_WAL : JOURNAL_DELETE;
+  r->options.journal_mode = test_random_below(&r->journal_random, 2) ? JOURNAL_WAL : JOURNAL_DELETE;
   CHECK_OK(session_open(r->world->path, &r->options, &r->session));
   CHECK_OK(session_clone(r->session, &r->other));
 }
@@ -767,7 +767,7 @@ uint64_t model_run(const ModelWorld *world, uint64_t seed, uint64_t operations) 
   printf("seed %llu, %llu operations\n", (unsigned long long)seed, (unsigned long long)operations);
   fflush(stdout);
   r->world = world;
-  r->random = seed;
+  r->random = r->journal_random = seed;
   r->check.model = &r->model;
   r->check.reclaims = one_in(r, 3);
   r->options = (StoreOptions){ .os = world->os,

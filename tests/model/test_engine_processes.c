@@ -486,15 +486,15 @@ TEST(engine_processes, a_log_inside_the_file_half_made_by_who_died_is_made_anew)
     Session *s = opened(path);
     StoreInfo before, after;
     put_number(s, "parent", i);
-    CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
     CHECK_OK(session_info(s, &before));
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_TRUNCATE, NULL, NULL));
     setenv("COLONNADE_TEST_POINT", points[i], 1);
     Child child = child_start("dying_maker", path);
     give_turn(&child);
     child_was_killed(&child);
     put_number(s, "parent", i + 1);
     CHECK_OK(session_info(s, &after));
-    CHECK_INT(after.file_bytes, before.file_bytes);
+    CHECK(after.file_bytes < before.file_bytes + before.log_bytes);
     CHECK_OK(session_close(s));
     s = opened(path);
     CHECK_INT(get_number(s, "parent"), i + 1);

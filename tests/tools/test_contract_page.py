@@ -6,7 +6,7 @@ import sys
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TEST = re.compile(r"^TEST\((\w+), (\w+)\)", flags=re.MULTILINE)
+TEST = re.compile(r"^TEST(?:_IN_BOTH_JOURNAL_MODES)?\((\w+), (\w+)\)", flags=re.MULTILINE)
 NAMED = re.compile(r"`(\w+)/(\w+)`")
 REASONS = ("We differ: ", "Not built yet", "measured by bench/", "a rule for the caller", "by the compiler, ",
            "the test check_install")
