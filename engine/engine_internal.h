@@ -262,7 +262,7 @@ struct Store {
   uint32_t sessions;           /* under the registry's lock */
   _Atomic uint32_t references; /* of sessions, iterators and views: the memory goes with the last */
   Os *os;
-  struct MemoryOs *memory;                          /* of a store in memory, whose Os it is; NULL: a file */
+  struct MemoryOs *memory; /* of a store in memory, whose Os it is; NULL: a file */
   char *path, *log_path, *page_path, *rewrite_path, *journal_path; /* in memory: names within its own Os */
   uint64_t device, inode;
   bool moved; /* while opening: the path names another file by now */
@@ -519,9 +519,7 @@ Status log_file_open(Store *store, int flags) MUST_CHECK;
 /* Has this store's journal mode the log in the store's own file? */
 static inline bool log_is_inside(const Store *store) { return store->journal_mode == JOURNAL_DELETE; }
 /* What a sync of the log syncs; NULL: this process has never had it open. */
-static inline OsFile *log_file(const Store *store) {
-  return log_is_inside(store) ? store->file.file : store->log_file;
-}
+static inline OsFile *log_file(const Store *store) { return log_is_inside(store) ? store->file.file : store->log_file; }
 /* Where a page says that the log lies; the id is looked at first (log_follow). */
 LogPlace shared_log_place(SharedPage *page);
 /* Makes the log and names it in both superblocks, at the first write of a store's life (LOG-1). */

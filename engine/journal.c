@@ -16,8 +16,8 @@ void journal_mark(Store *store) {
   if (store->memory) return;
   Failure before = *status_last();
   OsFile *marker = NULL;
-  bool made = path_is_ours(store) &&
-              os_open_beside(store->file.file, store->journal_path, OS_OPEN_CREATE, &marker) == KVSTORE_OK;
+  bool made =
+    path_is_ours(store) && os_open_beside(store->file.file, store->journal_path, OS_OPEN_CREATE, &marker) == KVSTORE_OK;
   os_close(marker);
   store->transaction.marked = made;
   status_restore(&before);

@@ -147,8 +147,7 @@ static Status make_inside(Store *store, Wal **wal, LogPlace *place) {
   space_job_init(&job, store, false);
   Status status = take_ring(&job, bytes, &place->ring_offset);
   if (status == KVSTORE_OK)
-    status =
-      wal_create(store->file.file, place->ring_offset, store->log_bytes, store_manifest(store)->generation, wal);
+    status = wal_create(store->file.file, place->ring_offset, store->log_bytes, store_manifest(store)->generation, wal);
   if (status == KVSTORE_OK) {
     place->ring_capacity = store->log_bytes;
     shared_store(&store->page->ring_offset, place->ring_offset);
