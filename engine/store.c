@@ -594,7 +594,7 @@ static Status open_once(const char *path, const StoreOptions *options, Store **o
     store_release(store);
     return status;
   }
-  if (!store->reader_only && store_has_frozen(store)) maintenance_ask(store);
+  if (!store->reader_only && (store_has_frozen(store) || compaction_lags(store))) maintenance_ask(store);
   *out = store;
   return KVSTORE_OK;
 }

@@ -420,6 +420,17 @@ static void resolve_rows_waiting(Session *session) {
   read_unpin(session, &pin);
 }
 
+/* The disk is full, but the file may have room: what was kept for a flush is more than the flush takes, and merges free
+ * what they replace. The mutex is held, and the transaction has no rows any more. */
+static bool boundary_for_room(Store *store) {
+  Failure why = *status_last();
+  if (shared_load(&store->page->end) <= store->frozen.position) return false;
+  if (boundary_append(store) == KVSTORE_OK) return true;
+  Status ignored = status_fail(KVSTORE_FULL, "%s", why.text);
+  (void)ignored;
+  return false;
+}
+
 /* Commits what the transaction holds and ends it. The mutex is held, and let go here. */
 static Status commit_and_unlock(Session *session) {
   Store *store = session->store;
@@ -432,6 +443,7 @@ static Status commit_and_unlock(Session *session) {
     Status undone = roll_back_all(store);
     if (undone != KVSTORE_OK) status = undone;
     fate_rolled_back(session);
+    if (status == KVSTORE_FULL) boundary = boundary_for_room(store);
   }
   uint64_t end = shared_load(&page->end), last = store->applied.sequence - 1;
   bool full = (session->options.sync_level == SYNC_FULL || t->durable) && status == KVSTORE_OK && !empty;
