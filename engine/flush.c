@@ -14,6 +14,7 @@ typedef struct Flush {
   uint64_t boundary;
   Manifest *draft;
   SpaceJob *job;
+  bool deltas_alone, joined; /* it joins no runs to the deltas; it has joined some */
 } Flush;
 
 static Era *era_at(const FamilyState *state, uint64_t boundary) {
@@ -186,7 +187,9 @@ static Status flush_kv(Flush *f, const Family *family, const Era *era, RunList *
     TRY(flush_kv_rows(f, era, &alone, list));
     return keep_runs(era, overlapping + below, era->run_count, list);
   }
-  KvFlush on_top = { first, runs_to_take(f, family, era, first), false, kv_run_shape(f->store, kv_bytes(era), 0) };
+  KvFlush on_top = { .first = first, .shape = kv_run_shape(f->store, kv_bytes(era), 0) };
+  if (!f->deltas_alone) on_top.taken = runs_to_take(f, family, era, first);
+  f->joined |= on_top.taken > 0;
   on_top.bottom = first + on_top.taken == overlapping && !era->disjoint_count;
   TRY(flush_kv_rows(f, era, &on_top, list));
   return keep_runs(era, first + on_top.taken, era->run_count, list);
@@ -351,28 +354,44 @@ static Status settle_debt(Store *store) {
   return KVSTORE_OK;
 }
 
-Status flush_frozen(Store *store, bool *flushed) {
-  Flush f = { .store = store };
+/* What hold_frozen found. */
+typedef struct Frozen {
   WalCursor target;
   uint64_t log_id; /* 0: there is none, and nothing to flush */
   uint32_t next_family_id;
+} Frozen;
+
+static Status flush_to(Flush *f, const Frozen *frozen) {
+  SpaceJob job;
+  space_job_init(&job, f->store, true);
+  f->job = &job;
+  f->draft = NULL;
+  Status status = generation_draft(f->store, f->version->manifest, &f->draft);
+  if (status == KVSTORE_OK) {
+    f->draft->replay = frozen->target;
+    f->draft->log_id = frozen->log_id;
+    f->draft->next_family_id = frozen->next_family_id;
+    status = flush_version(f);
+  }
+  manifest_release(f->draft);
+  space_job_end(&job);
+  return status;
+}
+
+/* The room that is kept for a flush is for the deltas alone: it joins no runs to them when there is no more. */
+Status flush_frozen(Store *store, bool *flushed) {
+  Flush f = { .store = store };
+  Frozen frozen;
   *flushed = false;
-  f.version = hold_frozen(store, &target, &log_id, &next_family_id);
+  f.version = hold_frozen(store, &frozen.target, &frozen.log_id, &frozen.next_family_id);
   Status status = KVSTORE_OK;
-  if (log_id && target.position > shared_load(&store->page->start)) {
-    SpaceJob job;
-    space_job_init(&job, store, true);
-    f.job = &job;
-    f.boundary = target.sequence - 1;
-    status = generation_draft(store, f.version->manifest, &f.draft);
-    if (status == KVSTORE_OK) {
-      f.draft->replay = target;
-      f.draft->log_id = log_id;
-      f.draft->next_family_id = next_family_id;
-      status = flush_version(&f);
+  if (frozen.log_id && frozen.target.position > shared_load(&store->page->start)) {
+    f.boundary = frozen.target.sequence - 1;
+    status = flush_to(&f, &frozen);
+    if (status == KVSTORE_FULL && f.joined) {
+      f.deltas_alone = true;
+      status = flush_to(&f, &frozen);
     }
-    manifest_release(f.draft);
-    space_job_end(&job);
     if (status == KVSTORE_OK) status = settle_debt(store);
     if (status == KVSTORE_OK) {
       COUNT(flushes);

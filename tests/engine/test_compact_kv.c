@@ -6,6 +6,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine.h"
+#include "engine/engine_internal.h"
 #include "tests/support/fault_os.h"
 #include "tests/support/test.h"
 
@@ -383,18 +384,19 @@ typedef struct Faulty {
   Os *memory;
   FaultOs *fault;
   Session *session;
+  uint64_t log_bytes;
 } Faulty;
 
 static void open_faulty(Faulty *f) {
   StoreOptions with = options(0);
   with.os = fault_os(f->fault);
-  with.log_bytes = 256 << 10;
+  with.log_bytes = f->log_bytes;
   CHECK_OK(session_open("store", &with, &f->session));
 }
 
 /* A level, and on top of it runs for which a merge of several slices is due. */
-static Faulty make_faulty(uint32_t rounds[FEW]) {
-  Faulty f = { 0 };
+static Faulty make_faulty(uint64_t log_bytes, uint32_t rounds[FEW]) {
+  Faulty f = { .log_bytes = log_bytes };
   CHECK_OK(os_memory_create(&f.memory));
   CHECK_OK(fault_os_create(f.memory, &f.fault));
   open_faulty(&f);
@@ -412,7 +414,7 @@ static void destroy_faulty(Faulty *f) {
 
 static void check_failed_merge(uint64_t n, FaultHow how, uint64_t *failures, uint64_t *slices) {
   static uint32_t rounds[FEW];
-  Faulty f = make_faulty(rounds);
+  Faulty f = make_faulty(256 << 10, rounds);
   uint64_t before = counter_get(COUNTER_crash_compaction_between_slices);
   fault_os_arm(f.fault, how == FAULT_NO_SPACE ? FAULT_ALLOCATE : FAULT_WRITE, n, how, false);
   Status first = session_checkpoint(f.session, CHECKPOINT_FULL, NULL, NULL);
@@ -454,7 +456,7 @@ static Status put_at(Session *s, uint32_t i, uint32_t round, uint32_t *rounds) {
  * needs less than was kept for it), and with the first free space everything is merged. */
 TEST(compact_kv, a_disk_that_fills_up_during_merges_stops_no_reader_and_is_made_up_for) {
   static uint32_t rounds[FEW];
-  Faulty f = make_faulty(rounds);
+  Faulty f = make_faulty(256 << 10, rounds);
   uint32_t refused = 0, after_the_first = 0;
   fault_os_arm(f.fault, FAULT_ALLOCATE, 1, FAULT_NO_SPACE, true);
   for (uint32_t n = 0; refused < 20; n++) {
@@ -467,7 +469,10 @@ TEST(compact_kv, a_disk_that_fills_up_during_merges_stops_no_reader_and_is_made_
   }
   CHECK(after_the_first > 0);
   check_rounds(f.session, rounds, FEW);
+  CHECK_OK(session_close(f.session)); /* what is acknowledged has its room */
   fault_os_disarm(f.fault);
+  open_faulty(&f);
+  check_rounds(f.session, rounds, FEW);
   CHECK_OK(session_maintain(f.session));
   put_range(f.session, 0, FEW, 1, 2, EXPIRY_NEVER);
   for (uint32_t i = 0; i < FEW; i++) rounds[i] = 2;
@@ -475,5 +480,41 @@ TEST(compact_kv, a_disk_that_fills_up_during_merges_stops_no_reader_and_is_made_
   CHECK_OK(session_vacuum(f.session, 0));
   check_rounds(f.session, rounds, FEW);
   CHECK(info_of(f.session).file_bytes < (uint64_t)FEW * (VALUE_BYTES + 60) * 3 / 2);
+  destroy_faulty(&f);
+}
+
+/* A flush joins the runs below it, each as long as all above, when it has the room; what is kept for it is for the
+ * commits alone. */
+TEST(compact_kv, a_flush_that_may_not_grow_the_file_joins_no_runs) {
+  enum { ROWS = 20000 };
+  static uint32_t rounds[ROWS];
+  Faulty f = { .log_bytes = 1 << 20 };
+  CHECK_OK(os_memory_create(&f.memory));
+  CHECK_OK(fault_os_create(f.memory, &f.fault));
+  open_faulty(&f);
+  load(f.session, ROWS, rounds);
+  static const uint32_t lengths[] = { 1920, 950, 470, 500 }; /* the last one stays in the log */
+  for (uint32_t n = 0; n < 4; n++) {
+    put_range(f.session, 0, lengths[n], 1, 2 + n, EXPIRY_NEVER);
+    for (uint32_t i = 0; i < lengths[n]; i++) rounds[i] = 2 + n;
+    if (n < 3) settle(f.session);
+  }
+  uint64_t end, pages = info_of(f.session).file_bytes / PAGE_BYTES;
+  CHECK_OK(space_end(session_store(f.session), &end));
+  CHECK_OK(session_begin(f.session, true)); /* so that the vacuum leaves the log alone */
+  Session *other = NULL;
+  StoreOptions with = options(0);
+  with.os = fault_os(f.fault);
+  CHECK_OK(session_open("store", &with, &other));
+  CHECK_OK(session_vacuum(other, pages - end / PAGE_BYTES));
+  CHECK_OK(session_close(other));
+  CHECK_OK(session_rollback(f.session));
+  CHECK_INT(info_of(f.session).file_bytes, end);
+  fault_os_arm(f.fault, FAULT_ALLOCATE, 1, FAULT_NO_SPACE, true);
+  CHECK_OK(session_checkpoint(f.session, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(info_of(f.session).log_bytes_used, 0);
+  CHECK(fault_os_failures(f.fault) > 0);
+  fault_os_disarm(f.fault);
+  check_rounds(f.session, rounds, ROWS);
   destroy_faulty(&f);
 }
