@@ -120,3 +120,15 @@ TEST(status, out_of_memory_says_so) {
   CHECK_INT(status_nomem(), KVSTORE_NOMEM);
   CHECK_STR(status_last()->text, "out of memory");
 }
+
+TEST(status, a_failure_that_was_kept_is_put_back_with_all_that_it_names) {
+  status_record_at(KVSTORE_CONSTRAINT, 7, "id", "12", "a row with this key is there already");
+  Failure kept = *status_last();
+  status_fail(KVSTORE_NOTFOUND, "nobody's business");
+  status_restore(&kept);
+  CHECK_INT(status_last()->code, KVSTORE_CONSTRAINT);
+  CHECK_INT(status_last()->row, 7);
+  CHECK_STR(status_last()->column, "id");
+  CHECK_STR(status_last()->value, "12");
+  CHECK_STR(status_last()->text, "a row with this key is there already");
+}

@@ -408,7 +408,7 @@ static bool begin_sealed(Run *r) {
 
 typedef void (*Plant)(SimDisk *disk);
 
-static bool run_seed(uint64_t seed, Plant plant, bool trace, char why[WHY_BYTES]) {
+static Run *run_create(uint64_t seed, Plant plant, bool trace) {
   Run *r = calloc(1, sizeof *r);
   CHECK(r != NULL);
   r->seed = r->random = seed;
@@ -428,12 +428,21 @@ static bool run_seed(uint64_t seed, Plant plant, bool trace, char why[WHY_BYTES]
                         .loads = true,
                         .bulk_one_in = below(r, 16) == 0 ? 10 : 0,
                         .large_one_in = below(r, 2) ? 20 : 0 };
-  bool right = begin_sealed(r) && run_lives(r);
-  memcpy(why, r->why, sizeof r->why);
+  return r;
+}
+
+static void run_destroy(Run *r, bool right) {
   if (!right) cut(r);
   simdisk_destroy(r->disk);
   free(r->states);
   free(r);
+}
+
+static bool run_seed(uint64_t seed, Plant plant, bool trace, char why[WHY_BYTES]) {
+  Run *r = run_create(seed, plant, trace);
+  bool right = begin_sealed(r) && run_lives(r);
+  memcpy(why, r->why, sizeof r->why);
+  run_destroy(r, right);
   return right;
 }
 
@@ -449,6 +458,76 @@ TEST(power, every_cut_leaves_a_prefix_of_the_commits_with_all_durable_ones) {
   CHECK_INT(wrong, 0);
   CHECK(one || (counter_get(COUNTER_stores_rewritten) > 0 && counter_get(COUNTER_records_sealed) > 0));
   CHECK(one || counter_get(COUNTER_crash_ring_before_names) > 0);
+}
+
+/* ---- a kill, and a cut soon after ---- */
+
+/* What a killed process wrote is there for who comes next, and a cut may still take it: nothing of a former generation
+ * or log may be overwritten before it is durable. The kill is a copy of the disk, pending writes included. */
+static Run *to_be_killed;
+static SimDisk *left_by_kill;
+static uint64_t points_left;
+static size_t told_before_kill;
+
+static void kill_at_point(Counter which, uint64_t hits) {
+  (void)which;
+  (void)hits;
+  if (left_by_kill || --points_left) return;
+  left_by_kill = simdisk_clone(to_be_killed->disk);
+  told_before_kill = to_be_killed->count;
+  simdisk_crash_at(to_be_killed->disk, simdisk_calls(to_be_killed->disk) + 1);
+}
+
+static bool work_until_off(Run *r) {
+  for (int steps = 60; steps && !power_is_off(r); steps--) {
+    uint64_t what = below(r, 100);
+    if (!(what < 70 ? transact(r) : what < 92 ? checkpoint(r) : what < 96 ? maintain(r) : vacuum(r))) return false;
+  }
+  return true;
+}
+
+static bool run_killed(Run *r) {
+  bool right = begin_sealed(r) && open_all(r);
+  to_be_killed = r;
+  points_left = 1 + below(r, 120);
+  counter_hook_set(kill_at_point);
+  right = right && work_until_off(r);
+  counter_hook_set(NULL);
+  if (!right || !left_by_kill) return right && close_all(r);
+  if (!cut(r)) return false;
+  simdisk_destroy(r->disk);
+  r->disk = left_by_kill;
+  if (r->trace) simdisk_trace(r->disk, stderr);
+  tell(r, "killed");
+  r->durable = told_before_kill - 1;
+  if (!open_all(r) || !find_state(r)) return false;
+  simdisk_crash_at(r->disk, simdisk_calls(r->disk) + 1 + below(r, 60));
+  if (!work_until_off(r) || !cut(r)) return false;
+  return open_all(r) && find_state(r) && check_integrity(r, r->writers[0]) && close_all(r);
+}
+
+static bool run_killed_seed(uint64_t seed, bool trace, char why[WHY_BYTES]) {
+  Run *r = run_create(seed, NULL, trace);
+  left_by_kill = NULL;
+  bool right = run_killed(r);
+  memcpy(why, r->why, sizeof r->why);
+  run_destroy(r, right);
+  return right;
+}
+
+TEST(power, a_cut_soon_after_a_kill_leaves_what_the_killed_process_was_told) {
+  const char *one = getenv("COLONNADE_CRASH_SEED");
+  char why[WHY_BYTES];
+  uint64_t first = one ? strtoull(one, NULL, 10) : 1, count = one ? 1 : test_scaled(600), wrong = 0, kills = 0;
+  for (uint64_t seed = first; seed < first + count && wrong < 10; seed++) {
+    bool right = run_killed_seed(seed, one != NULL, why);
+    kills += left_by_kill != NULL;
+    if (right) continue;
+    fprintf(stderr, "seed %" PRIu64 ": %s\n", seed, why);
+    wrong++;
+  }
+  CHECK_INT(wrong, 0);
+  CHECK(one || kills > count / 2);
 }
 
 /* ---- a harness that cannot fail proves nothing ---- */
