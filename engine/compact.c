@@ -236,8 +236,10 @@ static Status compact(Compaction *c, bool *compacted) {
   return status;
 }
 
-Status compact_once(Store *store, bool *compacted) {
-  Compaction c = { .store = store, .expired_before = store_clock(store) - (int64_t)store->grace_ms };
+Status compact_once(Store *store, bool by_call, bool *compacted) {
+  Compaction c = { .store = store,
+                   .expired_before = store_clock(store) - (int64_t)store->grace_ms,
+                   .by_call = by_call };
   return compact(&c, compacted);
 }
 

@@ -11,6 +11,7 @@ typedef struct Compaction {
   Manifest *draft;
   SpaceJob *job;
   int64_t expired_before;
+  bool by_call;  /* somebody asks: what pays for who reads next, too */
   bool thorough; /* not what pays, but whatever holds a dead or long expired row */
 } Compaction;
 

@@ -22,6 +22,7 @@
 enum {
   OVERLAPPING_SHARE = 4, /* overlapping runs may hold that part of what the level does, and some of the log */
   RUN_SHARE = 16,        /* a run of the level, and so a slice, is that part of the family */
+  CALLED_SHARE = 8,      /* who calls for merges pays at most that many times what they take in, and once more */
   PIECE_SHARE = 8,       /* and a piece that part of a run: what is freed has room for what comes */
   SLICE_RUNS_MAX = 3,
 };
@@ -120,7 +121,9 @@ static bool overlapping_is_due(const Compaction *c, const Family *family, const 
   if (round_holds(&family->round, era)) return true;
   for (uint32_t i = first; i < end; i++)
     wasted += is_wasteful(c, era->runs[i].run) ? era->runs[i].run->entry.data_bytes : 0;
-  if (c->thorough) return wasted || overlapping + (era->disjoint_count > 0) > 1;
+  bool layers = overlapping + (era->disjoint_count > 0) > 1;
+  if (c->thorough) return wasted || layers;
+  if (c->by_call && layers && bytes >= level_bytes(era) / CALLED_SHARE) return true;
   if (bytes > kv_overlapping_bytes_max(c->store, era)) return true;
   return (overlapping > KV_OVERLAPPING_MAX && bytes >= small) || (wasted && wasted >= small);
 }

@@ -681,7 +681,8 @@ Status era_find_in_runs(Era *era, Bytes key, uint64_t hash, uint64_t sequence, u
 /* ---- flush.c, compact.c, maintenance.c ---- */
 Status boundary_append(Store *store) MUST_CHECK;             /* mutex held, no transaction has rows */
 Status flush_frozen(Store *store, bool *flushed) MUST_CHECK; /* maintenance held */
-Status compact_once(Store *store, bool *compacted) MUST_CHECK;
+/* `by_call`: also what is not due yet, but leaves one layer to read at a fair price. */
+Status compact_once(Store *store, bool by_call, bool *compacted) MUST_CHECK;
 /* Rewrites what holds a dead row, or one whose expiry is less than `expired_before`; a family at a time. */
 Status compact_thoroughly(Store *store, int64_t expired_before, bool *compacted) MUST_CHECK;
 /* Are flushes so far ahead of the merges that these come first? Maintenance held. */
@@ -701,7 +702,8 @@ Status maintenance_bury_dead(Store *store) MUST_CHECK;
 Status maintenance_flush(Store *store) MUST_CHECK;
 /* Does all that is due. */
 Status maintenance_run(Store *store) MUST_CHECK;
-/* For who asks for it: leaves less room in the file than what goes on writing would need again. */
+/* For who asks for it: merges early where it pays, and leaves less room in the file than what goes on writing would
+ * need again. */
 Status maintenance_run_by_call(Store *store) MUST_CHECK;
 /* Asks for it: the thread does it, or nobody (no_background: the next call that needs room). */
 void maintenance_ask(Store *store);

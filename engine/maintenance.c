@@ -140,20 +140,22 @@ static Status flush_and_resolve(Store *store, bool *did) {
   return resolve_waiting(store);
 }
 
+enum { SLACK_SHARE = 4, SLACK_SHARE_BY_CALL = 16 };
+
 /* The next thing that is due: a flush, since writers may wait for it, unless that would leave a merge ever further
  * behind; then a merge; then what shortens the file. A merge that fails keeps no flush from its turn. */
-static Status do_next(Store *store, uint32_t slack_share, bool *did) {
+static Status do_next(Store *store, bool by_call, bool *did) {
   bool lags = compaction_lags(store);
   *did = false;
   if (!lags) TRY(flush_and_resolve(store, did));
   if (*did) return KVSTORE_OK;
-  Status status = compact_once(store, did);
+  Status status = compact_once(store, by_call, did);
   if (*did) return KVSTORE_OK;
   if (lags) {
     Status flushed = flush_and_resolve(store, did);
     return status == KVSTORE_OK ? flushed : status;
   }
-  return status == KVSTORE_OK ? vacuum_slack(store, slack_share, did) : status;
+  return status == KVSTORE_OK ? vacuum_slack(store, by_call ? SLACK_SHARE_BY_CALL : SLACK_SHARE, did) : status;
 }
 
 /* The last session of this process is closing: it flushes what is left, and merges nothing. */
@@ -164,23 +166,21 @@ static bool is_stopping(Store *store) {
   return stopping;
 }
 
-static Status do_all(Store *store, uint32_t slack_share) {
+static Status do_all(Store *store, bool by_call) {
   bool did = true;
-  while (did && !is_stopping(store)) TRY(do_next(store, slack_share, &did));
+  while (did && !is_stopping(store)) TRY(do_next(store, by_call, &did));
   return KVSTORE_OK;
 }
 
-static Status take_and_do_all(Store *store, uint32_t slack_share) {
+static Status take_and_do_all(Store *store, bool by_call) {
   TRY(maintenance_take(store, true));
-  Status status = do_all(store, slack_share);
+  Status status = do_all(store, by_call);
   maintenance_give(store);
   return status;
 }
 
-enum { SLACK_SHARE = 4, SLACK_SHARE_BY_CALL = 16 };
-
-Status maintenance_run(Store *store) { return take_and_do_all(store, SLACK_SHARE); }
-Status maintenance_run_by_call(Store *store) { return take_and_do_all(store, SLACK_SHARE_BY_CALL); }
+Status maintenance_run(Store *store) { return take_and_do_all(store, false); }
+Status maintenance_run_by_call(Store *store) { return take_and_do_all(store, true); }
 
 Status maintenance_flush(Store *store) {
   bool flushed = true;

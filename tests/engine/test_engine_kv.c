@@ -327,6 +327,27 @@ TEST(engine_kv, tombstones_over_nothing_are_not_written_into_the_level) {
   CHECK_OK(session_close(s));
 }
 
+TEST(engine_kv, maintenance_by_call_leaves_one_layer_where_that_pays) {
+  Session *s = open_store(roomy);
+  load(s, 0, STRIDE, "first");
+  load(s, STRIDE * 3 / 4, STRIDE, "second"); /* a quarter of what it lies on: not due by itself */
+  uint64_t compactions = counter_get(COUNTER_compactions);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(counter_get(COUNTER_compactions), compactions);
+  CHECK_OK(session_maintain(s));
+  uint64_t merged = counter_get(COUNTER_compactions);
+  CHECK(merged > compactions);
+  load(s, 0, STRIDE / 20, "third"); /* a twentieth: not worth writing the rest again */
+  CHECK_OK(session_maintain(s));
+  CHECK_OK(session_maintain(s));
+  CHECK_INT(counter_get(COUNTER_compactions), merged);
+  check_loaded(s, 0, STRIDE / 20, "third");
+  check_loaded(s, STRIDE / 20, STRIDE * 3 / 4, "first");
+  check_loaded(s, STRIDE * 3 / 4, STRIDE, "second");
+  CHECK_OK(session_check(s, NULL));
+  CHECK_OK(session_close(s));
+}
+
 /* ---- what outlives a call ---- */
 
 TEST(engine_kv, more_iterators_than_slots_each_keep_their_rows) {
