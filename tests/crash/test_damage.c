@@ -382,11 +382,11 @@ TEST(damage, a_flipped_bit_of_a_sealed_log_is_harmless_or_reported_or_takes_the_
   flip_log(JOURNAL_WAL, "secret", 10000);
 }
 TEST(damage, a_flipped_bit_of_a_store_with_its_log_inside_is_harmless_or_reported) {
-  flip_store_with_log(JOURNAL_DELETE, NULL, 2000);
+  flip_store_with_log(JOURNAL_DELETE, NULL, 1000);
 }
 TEST(damage, a_flipped_bit_of_a_log_inside_the_store_is_harmless_or_reported_or_takes_the_last_commit) {
-  flip_log(JOURNAL_DELETE, NULL, 3000);
+  flip_log(JOURNAL_DELETE, NULL, 1500);
 }
 TEST(damage, a_flipped_bit_of_a_sealed_log_inside_the_store_is_harmless_or_reported_or_takes_the_last_commit) {
-  flip_log(JOURNAL_DELETE, "secret", 1500);
+  flip_log(JOURNAL_DELETE, "secret", 700);
 }
