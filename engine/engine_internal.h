@@ -182,7 +182,8 @@ typedef struct SpaceJob {
   size_t extent_count, extent_capacity;
   uint32_t *reservations; /* indexes into the page */
   size_t reservation_count, reservation_capacity;
-  bool owed; /* may use what is kept for the flush of acknowledged commits */
+  uint64_t taken, ahead, ahead_end; /* bytes of extents; what is reserved beyond them */
+  bool owed;                        /* may use what is kept for the flush of acknowledged commits */
 } SpaceJob;
 
 /* ---- the writing transaction ---- */

@@ -481,6 +481,7 @@ static Status give_space(KvLoader *l, SpaceJob *to) {
   for (size_t i = 0; i < l->job.reservation_count; i++)
     to->reservations[to->reservation_count++] = l->job.reservations[i];
   l->job.reservation_count = 0;
+  l->job.ahead = l->job.ahead_end = 0;
   return KVSTORE_OK;
 }
 

@@ -5,7 +5,7 @@
  *       64    ...   the words, each that is written often on a cache line of its own
  *     4096    256   which process numbers are taken (a byte each; 1 to 255)
  *     8192  16384   256 slots of a cache line: what a call pins
- *    24576   8192   256 reservations of 32 bytes: space that no manifest names yet
+ *    24576  32768   1,024 reservations of 32 bytes: space that no manifest names yet
  *
  * Nothing in it points anywhere: positions, sequences and numbers only (a slot's `version` means something to its own
  * process alone). It is made by the first process of a store and dies with the last; it is no file format, and the abi
@@ -23,7 +23,8 @@
 enum {
   SHARED_PAGE_BYTES = 65536,
   SHARED_SLOTS = 256,
-  SHARED_RESERVATIONS = 256,
+  SHARED_RESERVATIONS = 1024,
+  SHARED_RESERVATIONS_OWED = 64, /* of these, for flushes alone */
   SHARED_PROCESSES = 255,
 };
 

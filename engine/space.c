@@ -11,6 +11,9 @@
 
 /* What a flush takes beside a copy of the rows: directories, padding, the manifest. */
 enum { FLUSH_OVERHEAD = 256 << 10, GROWTH_MIN = 1 << 20 };
+/* A job whose pieces do not lie together takes more than it needs at once, so that its reservations stay few. */
+enum { AHEAD_FROM = 16, AHEAD_SHARE = 8, AHEAD_MAX = 256 << 20 };
+_Static_assert(AHEAD_MAX <= WINDOW_BYTES, "an extent in what was taken ahead crosses no window's edge");
 
 typedef struct Range {
   uint64_t begin, end;
@@ -134,7 +137,8 @@ static Status reserve(SpaceJob *job, uint64_t offset, uint64_t bytes) {
   }
   TRY(
     memory_grow(&job->reservations, &job->reservation_capacity, job->reservation_count + 1, sizeof *job->reservations));
-  for (uint32_t i = 0; i < SHARED_RESERVATIONS; i++) {
+  uint32_t end = job->owed ? SHARED_RESERVATIONS : SHARED_RESERVATIONS - SHARED_RESERVATIONS_OWED;
+  for (uint32_t i = 0; i < end; i++) {
     if (atomic_load_explicit(&all[i].owner, memory_order_acquire)) continue;
     atomic_store_explicit(&all[i].offset, offset, memory_order_relaxed);
     atomic_store_explicit(&all[i].length, bytes, memory_order_relaxed);
@@ -188,6 +192,21 @@ void space_job_init(SpaceJob *job, Store *store, bool owed) {
   job->owed = owed;
 }
 
+static Status take_place(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
+  uint64_t more = job->taken / AHEAD_SHARE < AHEAD_MAX ? job->taken / AHEAD_SHARE : AHEAD_MAX;
+  if (more < bytes || job->reservation_count < AHEAD_FROM) more = bytes;
+  if (job->ahead_end - job->ahead < bytes) {
+    Status status = allocate(job, round_up(more, PAGE_BYTES), 0, UINT64_MAX, &job->ahead);
+    if (status == KVSTORE_FULL && more > bytes) status = allocate(job, more = bytes, 0, UINT64_MAX, &job->ahead);
+    job->ahead_end = status == KVSTORE_OK ? job->ahead + more : job->ahead;
+    TRY(status);
+  }
+  *offset = job->ahead;
+  job->ahead += bytes;
+  job->taken += bytes;
+  return KVSTORE_OK;
+}
+
 Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *out) {
   Store *store = job->store;
   Extent extent = { 0 };
@@ -195,7 +214,7 @@ Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *o
   extent.birth = shared_load(&store->page->generation); /* whoever may read it has pinned this one or a later one */
   extent.id = atomic_fetch_add_explicit(&store->page->next_extent.word, 1, memory_order_relaxed);
   TRY(memory_grow(&job->extents, &job->extent_capacity, job->extent_count + 1, sizeof *job->extents));
-  TRY(allocate(job, extent_bytes(length), 0, UINT64_MAX, &extent.offset));
+  TRY(take_place(job, extent_bytes(length), &extent.offset));
   TRY(extent_write(&store->file, bytes, &extent));
   job->extents[job->extent_count++] = extent;
   *out = extent;

@@ -234,6 +234,26 @@ TEST(bulk_load, holds_nobody_back_until_its_commit) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* Keys that descend make a strand of every chunk, and what another load takes lies between. */
+TEST(bulk_load, two_loads_that_write_by_turns_leave_room_for_each_other_and_for_commits) {
+  enum { ROWS = 8000, FILL_BYTES = 4096 };
+  KVStore *kv = open_store(), *other = open_store();
+  KVColumnFamily *family = NULL;
+  CHECK_OK(kvstore_cf_create(kv, "others", &family));
+  KVBulkLoad *loads[] = { begin_load(kv, family, 64 << 10, 0), begin_load(other, NULL, 64 << 10, 0) };
+  char value[FILL_BYTES] = { 0 }, key[32];
+  for (uint32_t i = ROWS; i-- > 0;)
+    for (int j = 0; j < 2; j++) CHECK_OK(kvstore_bulk_load_add(loads[j], key, make_key(key, i), value, FILL_BYTES, 0));
+  CHECK_OK(kvstore_put(kv, "beside", 6, "", 0));
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  for (int j = 0; j < 2; j++) CHECK_INT(commit_load(loads[j]), ROWS);
+  CHECK_INT(count_of(kv), ROWS + 1);
+  check_intact(kv);
+  kvstore_cf_close(family);
+  CHECK_OK(kvstore_close(other));
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(bulk_load, of_a_family_that_is_dropped_meanwhile_is_refused) {
   KVStore *kv = open_store();
   KVColumnFamily *cf = NULL, *other_cf = NULL;
