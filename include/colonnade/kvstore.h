@@ -513,7 +513,8 @@ KVSTORE_API int kvstore_count(KVStore *pKV, int64_t *pnCount);
  * Many pairs at once, in any order: they are sorted with bounded memory and written as runs of the file, beside readers
  * and writers, and become visible in one instant, with the commit. Of equal keys the last one wins, over what the
  * family held too. A load that has committed is durable, at every sync level; one that has failed or was aborted, or
- * whose process died, has changed nothing. While it lasts it takes up to twice its size in the file.
+ * whose process died, has changed nothing. While it lasts it takes up to twice its size in the file, and an eighth
+ * more when others write to it meanwhile.
  *
  *   KVBulkLoad *load = NULL;
  *   kvstore_bulk_load_begin(kv, NULL, NULL, &load);
@@ -559,6 +560,11 @@ KVSTORE_API int kvstore_bulk_load(KVStore *kv, KVColumnFamily *family, const KVP
  * copies that follow a store, from another process too. A change is captured in the transaction that makes it, so
  * none is there that was rolled back, none is missing, and what a power cut took is in neither. It takes its room in
  * the file until it is `changes_ms` old; later writes to the family, and kvstore_maintain, take it away.
+ *
+ * Below KVSTORE_SYNC_FULL a power cut may take commits that a follower has seen, and what is committed then gets their
+ * sequences again; so does what is committed to a backup that takes the place of its store. A follower that must stay
+ * right behind a power cut calls kvstore_sync after it has read, and keeps its position then; behind a backup it begins
+ * anew.
  *
  *   KVChanges *changes = NULL;
  *   KVChange change = KVSTORE_CHANGE_INIT;
