@@ -253,6 +253,20 @@ Status maintenance_wait_flushed(Store *store) {
 
 enum { LOOKS_MAX = 20 }; /* without a new generation */
 
+/* Does the work here, unless somebody is at it. */
+static Status merge_or_wait(Store *store) {
+  uint32_t ticket = atomic_load_explicit(&store->page->maintenance_waiters, memory_order_acquire);
+  Status status = maintenance_take(store, false);
+  if (status == KVSTORE_OK) {
+    status = do_all(store, false);
+    maintenance_give(store);
+  } else if (status == KVSTORE_BUSY) {
+    futex_wait(&store->page->maintenance_waiters, ticket, LOOK_AGAIN_NS);
+    status = KVSTORE_OK;
+  }
+  return status;
+}
+
 void maintenance_wait_merged(Store *store) {
   uint64_t generation = 0;
   for (int looks = 0; looks < LOOKS_MAX && compaction_is_far_behind(store); looks++) {
@@ -265,7 +279,7 @@ void maintenance_wait_merged(Store *store) {
     Status status = threaded ? store->work_status : KVSTORE_OK;
     if (threaded) (void)condition_wait_for(&store->work_done, &store->work_lock, LOOK_AGAIN_NS);
     mutex_unlock(&store->work_lock);
-    if (!threaded) status = maintenance_run(store);
+    if (!threaded) status = merge_or_wait(store);
     if (status != KVSTORE_OK) break;
   }
 }
