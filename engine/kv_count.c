@@ -16,14 +16,16 @@ static uint64_t boundary_of(const Manifest *m) { return m->replay.sequence - 1; 
 /* ---- what is remembered ---- */
 
 /* Who stays on an older generation counts for itself from here on: the family may have been cleared between the two,
- * and the first era of every generation begins at 0. */
+ * and the first era of every generation begins at 0. A process that has slept through generations knows nothing of what
+ * they left behind: only the manifest's own count holds. */
 void family_count_adopt(Family *family, const Manifest *m, const Era *era, uint64_t keys) {
   FamilyCount *c = &family->count;
   mutex_lock(&c->lock);
+  bool skipped = m->generation > c->generation + 1;
   c->generation = m->generation;
   if (keys == KEYS_UNKNOWN) {
     c->known = false;
-  } else if (!c->known || c->sequence < boundary_of(m)) {
+  } else if (!c->known || skipped || c->sequence < boundary_of(m)) {
     c->known = true;
     c->era = era->since;
     c->sequence = boundary_of(m);
