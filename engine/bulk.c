@@ -92,7 +92,7 @@ static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, 
       payload.keys = replaced->keys;
     }
     status = adopt_payload_write(&payload, &t->space, &bytes);
-    if (status == KVSTORE_OK) status = os_sync(store->file.file);
+    if (status == KVSTORE_OK) status = store_sync_file(store);
     if (i == 0) CRASH_POINT(adopt_before_record);
     mutex_lock(&store->apply_lock);
     t->shape_changed = true;

@@ -454,6 +454,9 @@ void generation_show(Store *store, const Manifest *manifest);
 Status generation_draft(Store *store, const Manifest *from, Manifest **out) MUST_CHECK;
 
 /* ---- space.c ---- */
+/* A sync that fails may have lost any page of the file that was written since the last one, by whomever, the log's own
+ * in it too; the next sync would not tell. So nothing more is written until every process has closed the store. */
+Status store_sync_file(Store *store) MUST_CHECK;
 void space_job_init(SpaceJob *job, Store *store, bool owed);
 /* Writes one extent somewhere free; its entry is the job's last. */
 Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *out) MUST_CHECK;

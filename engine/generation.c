@@ -586,17 +586,17 @@ static Status write_superblock(Store *store, const Manifest *m) {
   CRASH_POINT(superblock_before_write);
   TRY(superblock_write(store->file.file, &next, 1 - page, store->key));
   CRASH_POINT(superblock_before_sync);
-  return os_sync(store->file.file);
+  return store_sync_file(store);
 }
 
 /* Both pages, the other one first, so that at every moment one of the two is whole. */
 static Status write_both_superblocks(Store *store, const Superblock *next, uint32_t newest_page) {
   OsFile *file = store->file.file;
   TRY(superblock_write(file, next, 1 - newest_page, store->key));
-  TRY(os_sync(file));
+  TRY(store_sync_file(store));
   CRASH_POINT(superblocks_between);
   TRY(superblock_write(file, next, newest_page, store->key));
-  return os_sync(file);
+  return store_sync_file(store);
 }
 
 Status superblocks_name_log(Store *store, const LogPlace *place) {
@@ -670,7 +670,7 @@ Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
   draft->next_extent_id = shared_load(&page->next_extent) + 2; /* the manifest's own, too */
   TRY(write_manifest(draft, job));
   CRASH_POINT(manifest_before_sync);
-  TRY(os_sync(store->file.file));
+  TRY(store_sync_file(store));
   Status status = make_newest(store, draft);
   if (status != KVSTORE_OK) {
     shared_store(&page->failed, 1);

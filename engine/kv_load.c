@@ -519,6 +519,7 @@ static Status commit_runs(KvLoader *l, uint64_t *loaded) {
   RowLevel level = { 0 };
   m.handles = memory_allocate_zeroed(memory_array_size(result(l)->runs.count, sizeof *m.handles));
   Status status = m.handles ? open_strand(l, result(l), &m, &level) : status_nomem();
+  if (status == KVSTORE_OK) status = store_sync_file(l->store); /* now: the one before the record holds writers up */
   if (status == KVSTORE_OK) status = write_begin(l->session);
   if (status == KVSTORE_OK) {
     status = adopt_statement(l, &level);

@@ -21,7 +21,7 @@ static Status finish_publishing(Store *store, Manifest *newest) {
 
 /* What the dead may have written is made durable, and adopted. */
 static Status settle_inheritance(Store *store) {
-  TRY(os_sync(store->file.file));
+  TRY(store_sync_file(store));
   Manifest *newest = NULL;
   TRY(generation_load(store, &newest));
   Status status = KVSTORE_OK;

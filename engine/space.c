@@ -192,6 +192,12 @@ void space_job_init(SpaceJob *job, Store *store, bool owed) {
   job->owed = owed;
 }
 
+Status store_sync_file(Store *store) {
+  Status status = os_sync(store->file.file);
+  if (status != KVSTORE_OK) shared_store(&store->page->failed, 1);
+  return status;
+}
+
 static Status take_place(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
   uint64_t more = job->taken / AHEAD_SHARE < AHEAD_MAX ? job->taken / AHEAD_SHARE : AHEAD_MAX;
   if (more < bytes || job->reservation_count < AHEAD_FROM) more = bytes;

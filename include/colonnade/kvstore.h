@@ -78,8 +78,8 @@ typedef struct KVPinned KVPinned;             /* a value in place */
 #define KVSTORE_SYNC_NORMAL 1 /* may lose the last commits, never the integrity of the file; the default */
 #define KVSTORE_SYNC_FULL   2 /* loses nothing: a commit returns when it is on the disk */
 /* Loses at most what was committed within the sync interval (KVStoreOptions; 100 ms): a thread of the store's syncs it,
- * or, with background_off, kvstore_maintain does. After a sync that failed, writes are KVSTORE_IO until all have closed
- * the store. */
+ * or, with background_off, kvstore_maintain does. At every level: after a sync that failed, writes are KVSTORE_IO until
+ * all have closed the store. */
 #define KVSTORE_SYNC_BACKGROUND 3
 
 #define KVSTORE_CHECKPOINT_PASSIVE  0 /* moves what it can from the log into the file, waiting for nobody */

@@ -317,6 +317,7 @@ TEST(change_cursor, what_is_old_enough_is_taken_away_and_positions_before_it_are
   check_next(behind, KVSTORE_CHANGE_PUT, "b", "2");
   check_no_more(behind); /* it has seen all that is gone */
   check_no_more(ahead);
+  kvstore_changes_close(slow);
   check_open_gone(kv, cf, first);
   options = capturing(HOUR);
   CHECK_OK(kvstore_cf_set_options(cf, &options));

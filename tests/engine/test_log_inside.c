@@ -308,3 +308,24 @@ TEST(log_inside, any_number_of_deaths_without_a_checkpoint_loses_nothing) {
     CHECK_OK(session_close(s));
   }
 }
+
+/* ---- a sync that fails ---- */
+
+/* What it lost may be records of the log, too, and no later sync says so. */
+TEST(log_inside, a_sync_of_the_file_that_fails_ends_all_writing) {
+  Disk d;
+  disk_make(&d);
+  CHECK_OK(put(d.s, "logged"));
+  fault_os_arm(d.fault, FAULT_SYNC, 1, FAULT_ERROR, false);
+  CHECK_STATUS(session_checkpoint(d.s, CHECKPOINT_FULL, NULL, NULL), KVSTORE_IO);
+  CHECK_INT(fault_os_failures(d.fault), 1);
+  CHECK_STATUS(session_sync(d.s), KVSTORE_IO);
+  CHECK_STATUS(put(d.s, "more"), KVSTORE_IO);
+  CHECK(has(d.s, "logged"));
+  CHECK_STATUS(session_close(d.s), KVSTORE_IO);
+  CHECK_OK(open_by(fault_os(d.fault), &d.s));
+  CHECK(has(d.s, "logged"));
+  CHECK_OK(put(d.s, "again"));
+  check_closed_and_opened(&d, "again", "more");
+  disk_end(&d);
+}
