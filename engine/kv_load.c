@@ -16,6 +16,7 @@ enum {
   ROW_HEAD_BYTES = 16,         /* of a row in a chunk: key length u32, value length u32, expiry i64 */
   ORDINARY_ROWS_MAX = 1 << 16, /* fewer than that, in one chunk, are rows of the delta (VIS-6) */
   ORDINARY_ROW_OVERHEAD = 32,  /* of an operation in a record */
+  FAN_IN = 512,                /* strands that are merged at once */
   ADOPTED_RUNS_MAX = 4,        /* so many wait in the log for the next flush; then one is asked for */
 };
 static const uint64_t run_bytes_max = 1u << 30;
@@ -371,23 +372,24 @@ static Status open_strand(KvLoader *l, const Strand *strand, StrandMerge *m, Row
   return status;
 }
 
-static Status open_strands(KvLoader *l, StrandMerge *m) {
+/* `count` strands from `from` on. */
+static Status open_strands(KvLoader *l, size_t from, size_t count, StrandMerge *m) {
   uint32_t runs = 0;
-  for (size_t i = 0; i < l->strand_count; i++) runs += l->strands[i].runs.count;
+  for (size_t i = 0; i < count; i++) runs += l->strands[from + i].runs.count;
   m->handles = memory_allocate_zeroed(memory_array_size(runs, sizeof *m->handles));
-  m->levels = memory_allocate_zeroed(memory_array_size(l->strand_count, sizeof *m->levels));
-  m->layers = memory_allocate_zeroed(memory_array_size(l->strand_count, sizeof *m->layers));
+  m->levels = memory_allocate_zeroed(memory_array_size(count, sizeof *m->levels));
+  m->layers = memory_allocate_zeroed(memory_array_size(count, sizeof *m->layers));
   if (!m->handles || !m->levels || !m->layers) return status_nomem();
-  for (size_t i = 0; i < l->strand_count; i++) {
-    RowLevel *level = &m->levels[l->strand_count - 1 - i];
-    TRY(open_strand(l, &l->strands[i], m, level));
-    m->layers[l->strand_count - 1 - i].level = level;
+  for (size_t i = 0; i < count; i++) {
+    RowLevel *level = &m->levels[count - 1 - i];
+    TRY(open_strand(l, &l->strands[from + i], m, level));
+    m->layers[count - 1 - i].level = level;
   }
   return KVSTORE_OK;
 }
 
-static void close_strands(KvLoader *l, StrandMerge *m) {
-  for (size_t i = 0; m->levels && i < l->strand_count; i++) row_level_release(&m->levels[i]);
+static void close_strands(size_t count, StrandMerge *m) {
+  for (size_t i = 0; m->levels && i < count; i++) row_level_release(&m->levels[i]);
   for (uint32_t i = 0; i < m->handle_count; i++) run_release(m->handles[i]);
   memory_release(m->handles);
   memory_release(m->levels);
@@ -407,28 +409,42 @@ static Status write_merged(KvLoader *l, MergeCursor *cursor) {
   return end_run(l);
 }
 
-/* Several strands become one; their extents are free again afterwards. */
-static Status merge_strands(KvLoader *l) {
+static Status merge_group(KvLoader *l, size_t from, size_t count) {
   StrandMerge m = { 0 };
-  SpaceJob scratch = l->job;
   MergeCursor cursor;
-  space_job_init(&l->job, l->store, false);
-  size_t merged = l->strand_count;
-  Status status = open_strands(l, &m);
+  Status status = open_strands(l, from, count, &m);
   if (status == KVSTORE_OK) {
     MergeOptions options = { .now_ms = INT64_MIN };
-    status = merge_cursor_open(&cursor, m.layers, (uint32_t)merged, &options);
+    status = merge_cursor_open(&cursor, m.layers, (uint32_t)count, &options);
     if (status == KVSTORE_OK) {
       status = merge_cursor_first(&cursor);
       if (status == KVSTORE_OK) status = write_merged(l, &cursor);
       merge_cursor_close(&cursor);
     }
   }
-  size_t now = l->strand_count;
-  l->strand_count = merged;
-  close_strands(l, &m);
-  l->strand_count = now;
+  close_strands(count, &m);
   COUNT(load_merges);
+  return status;
+}
+
+static void forget_strands(KvLoader *l, size_t count) {
+  for (size_t i = 0; i < count; i++) run_list_release(&l->strands[i].runs);
+  l->strand_count -= count;
+  memmove(l->strands, l->strands + count, l->strand_count * sizeof *l->strands);
+}
+
+/* Neighbours become one, so many at a time: a row costs a look at each that it is merged with. Their extents are free
+ * again afterwards. */
+static Status merge_strands(KvLoader *l) {
+  SpaceJob scratch = l->job;
+  space_job_init(&l->job, l->store, false);
+  size_t merged = l->strand_count, groups = (merged + FAN_IN - 1) / FAN_IN;
+  Status status = KVSTORE_OK;
+  for (size_t i = 0; i < groups && status == KVSTORE_OK; i++) {
+    size_t from = merged * i / groups, end = merged * (i + 1) / groups;
+    status = merge_group(l, from, end - from);
+  }
+  if (status == KVSTORE_OK) forget_strands(l, merged);
   space_job_end(&scratch);
   return status;
 }
@@ -513,7 +529,7 @@ static Status commit_runs(KvLoader *l, uint64_t *loaded) {
   if (l->row_count) TRY(write_chunk(l, 0));
   l->row_count = l->chunk_length = 0;
   TRY(end_run(l));
-  if (l->strand_count > 1) TRY(merge_strands(l));
+  while (l->strand_count > 1) TRY(merge_strands(l));
   for (uint32_t i = 0; i < result(l)->runs.count; i++) *loaded += result(l)->runs.runs[i].row_count;
   StrandMerge m = { 0 };
   RowLevel level = { 0 };

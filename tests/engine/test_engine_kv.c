@@ -5,6 +5,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine.h"
+#include "engine/kv_load.h"
 #include "tests/support/test.h"
 
 static Bytes text(const char *s) { return (Bytes){ (const uint8_t *)s, strlen(s) }; }
@@ -424,3 +425,39 @@ static void held_beyond_the_close(bool no_map) {
 
 TEST(engine_kv, what_is_held_outlives_the_close_and_leaks_nothing) { held_beyond_the_close(false); }
 TEST(engine_kv, the_same_without_a_mapping) { held_beyond_the_close(true); }
+
+/* Keys that descend: each chunk is a strand, of 16 rows. */
+static void add_descending(KvLoader *loader, int rows, uint8_t round) {
+  static uint8_t value[4096];
+  char key[32];
+  value[0] = round;
+  for (int i = rows; i-- > 0;) {
+    snprintf(key, sizeof key, "key%06d", i);
+    CHECK_OK(kv_loader_add(loader, text(key), (Bytes){ value, sizeof value }, EXPIRY_NEVER));
+  }
+}
+
+TEST(engine_kv, a_load_of_very_many_strands_merges_some_at_a_time_and_the_last_of_equal_keys_wins) {
+  enum { ROWS = 4800, ROUNDS = 2 };
+  Session *s = open_store(quiet);
+  KvLoader *loader = NULL;
+  uint64_t merges = counter_get(COUNTER_load_merges), loaded = 0, count = 0;
+  CHECK_OK(kv_loader_create(s, FAMILY_DEFAULT_ID, &(KvLoadOptions){ .memory_bytes = 1 }, &loader));
+  for (uint8_t round = 1; round <= ROUNDS; round++) add_descending(loader, ROWS, round);
+  CHECK_OK(kv_loader_commit(loader, &loaded));
+  kv_loader_destroy(loader);
+  CHECK_INT(loaded, ROWS);
+  CHECK(counter_get(COUNTER_load_merges) - merges >= 3); /* two groups, and what became of them */
+  CHECK_OK(kv_count(s, FAMILY_DEFAULT_ID, &count));
+  CHECK_INT(count, ROWS);
+  for (int i = 0; i < ROWS; i += 7) {
+    char key[32];
+    KvValue out = { 0 };
+    snprintf(key, sizeof key, "key%06d", i);
+    CHECK_OK(kv_get(s, FAMILY_DEFAULT_ID, text(key), &out));
+    CHECK_INT(*(const uint8_t *)out.data, ROUNDS);
+    memory_release(out.data);
+  }
+  CHECK_OK(session_check(s, NULL));
+  CHECK_OK(session_close(s));
+}
