@@ -231,7 +231,8 @@ static void take_change(Fuzz *f, const KVChange *change) {
     return;
   }
   int k = 0;
-  while (k < KEYS && (make_key(k, key) != change->key_length || memcmp(key, change->key, (size_t)change->key_length)))
+  while (k < KEYS &&
+         (make_key(k, key) != change->key_length || memcmp(key, change->key, (size_t)change->key_length) != 0))
     k++;
   must(k < KEYS);
   rows[k].presence = change->kind == KVSTORE_CHANGE_DELETE ? ABSENT : change->expire_ms == 1 ? EXPIRED : PRESENT;

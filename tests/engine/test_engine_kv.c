@@ -443,7 +443,7 @@ TEST(engine_kv, a_load_of_very_many_strands_merges_some_at_a_time_and_the_last_o
   KvLoader *loader = NULL;
   uint64_t merges = counter_get(COUNTER_load_merges), loaded = 0, count = 0;
   CHECK_OK(kv_loader_create(s, FAMILY_DEFAULT_ID, &(KvLoadOptions){ .memory_bytes = 1 }, &loader));
-  for (uint8_t round = 1; round <= ROUNDS; round++) add_descending(loader, ROWS, round);
+  for (int round = 1; round <= ROUNDS; round++) add_descending(loader, ROWS, (uint8_t)round);
   CHECK_OK(kv_loader_commit(loader, &loaded));
   kv_loader_destroy(loader);
   CHECK_INT(loaded, ROWS);
