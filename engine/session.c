@@ -387,8 +387,10 @@ Status session_info(Session *session, StoreInfo *out) {
   for (uint32_t f = 0; f < m->family_count; f++)
     for (uint32_t r = 0; r < m->families[f].run_count; r++) out->extent_bytes += m->families[f].runs[r].data_bytes;
   for (uint32_t i = 0; i < m->limbo_count; i++) out->limbo_bytes += m->limbo[i].bytes;
-  for (uint32_t i = 0; i < pin.version->family_count; i++)
-    out->family_count += family_state_era(pin.version->families[i], pin.sequence) != NULL;
+  for (uint32_t i = 0; i < pin.version->family_count; i++) {
+    const FamilyState *state = pin.version->families[i];
+    out->family_count += !(state->family->flags & FAMILY_HIDDEN) && family_state_era(state, pin.sequence);
+  }
   read_unpin(session, &pin);
   return KVSTORE_OK;
 }

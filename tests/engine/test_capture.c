@@ -115,6 +115,9 @@ static bool cut_at(uint64_t call) {
   CHECK_OK(put(s, family, 9, 6));
   check_changes(s, family);
   CHECK_OK(session_check(s, NULL));
+  StoreInfo info;
+  CHECK_OK(session_info(s, &info));
+  CHECK_INT(info.family_count, 2); /* the default one and the one that is followed: what is hidden is not counted */
   CHECK_OK(session_close(s));
   simdisk_destroy(disk);
   return cut;

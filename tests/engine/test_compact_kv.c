@@ -7,10 +7,11 @@
 #include "base/memory.h"
 #include "engine/engine.h"
 #include "engine/engine_internal.h"
+#include "tests/engine/numbered_pairs.h"
 #include "tests/support/fault_os.h"
 #include "tests/support/test.h"
 
-enum { VALUE_BYTES = 400, ROWS_MAX = 40000, DAY_MS = 24 * 3600 * 1000 };
+enum { ROWS_MAX = 40000, DAY_MS = 24 * 3600 * 1000 };
 
 static StoreOptions options(uint64_t grace_ms) {
   return (StoreOptions){ .journal_mode = JOURNAL_WAL,
@@ -37,43 +38,6 @@ static StoreInfo info_of(Session *s) {
   StoreInfo info;
   CHECK_OK(session_info(s, &info));
   return info;
-}
-
-static Bytes key_of(char text[16], uint32_t i) {
-  int length = snprintf(text, 16, "key%07u", i);
-  return (Bytes){ (const uint8_t *)text, (size_t)length };
-}
-
-/* The value of key i in a round: made from both, so that one of another key or round is noticed. */
-static void value_of(uint8_t value[VALUE_BYTES], uint32_t i, uint32_t round) {
-  uint64_t random = (uint64_t)round << 32 | i;
-  for (size_t b = 0; b < VALUE_BYTES; b += sizeof(uint64_t)) {
-    uint64_t word = test_random(&random);
-    memcpy(value + b, &word, sizeof word);
-  }
-}
-
-static void put_range(Session *s, uint32_t from, uint32_t to, uint32_t step, uint32_t round, int64_t expiry) {
-  char text[16];
-  uint8_t value[VALUE_BYTES];
-  CHECK_OK(session_begin(s, true));
-  for (uint32_t i = from; i < to; i += step) {
-    value_of(value, i, round);
-    CHECK_OK(
-      kv_put(s, FAMILY_DEFAULT_ID, key_of(text, i), (Bytes){ value, sizeof value }, expiry, KV_PUT_ALWAYS, NULL));
-  }
-  CHECK_OK(session_commit(s));
-}
-
-static void check_value(Session *s, uint32_t i, uint32_t round) {
-  char text[16];
-  uint8_t value[VALUE_BYTES];
-  KvValue found = { 0 };
-  value_of(value, i, round);
-  CHECK_OK(kv_get(s, FAMILY_DEFAULT_ID, key_of(text, i), &found));
-  CHECK_INT(found.length, VALUE_BYTES);
-  CHECK_BYTES(found.data, value, VALUE_BYTES);
-  memory_release(found.data);
 }
 
 /* What each key was last put in; 0: it is not there. */
