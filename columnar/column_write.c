@@ -122,13 +122,14 @@ static Status scratch_reserve(ColumnRunWriter *w, uint64_t length) {
 }
 
 /* Appends one chunk to the extent, its place to header and directory. */
-static Status write_chunk(ColumnRunWriter *w, uint32_t number, uint32_t id, const ChunkInput *input, uint64_t *bytes) {
+static Status write_chunk(ColumnRunWriter *w, uint32_t number, uint32_t id, const ChunkInput *input,
+                          const ChooseOptions *options, uint64_t *bytes) {
   uint8_t *at;
   ChunkResult result;
   Chunk chunk;
   TRY(extent_reserve(w, chunk_encode_bound(input), &at));
   TRY(scratch_reserve(w, chunk_encode_scratch(input)));
-  TRY(chunk_encode(input, NULL, at, w->scratch, &result));
+  TRY(chunk_encode(input, options, at, w->scratch, &result));
   TRY(chunk_open(at, result.length, input->row_count, input->type, &chunk));
   uint64_t offset = w->extent_length;
   w->extent_length += (size_t)result.length;
@@ -267,7 +268,7 @@ static Status write_expiry(ColumnRunWriter *w, const ColumnBatch *rows) {
       values[row] = nulls[row] ? 0 : rows->expiry[row];
     }
     ChunkInput input = { TYPE_I64, 0, count, values, nulls };
-    status = write_chunk(w, w->schema->column_count, COLUMN_EXPIRY, &input, &w->summary.expiry_bytes);
+    status = write_chunk(w, w->schema->column_count, COLUMN_EXPIRY, &input, NULL, &w->summary.expiry_bytes);
   }
   memory_release(values);
   memory_release(nulls);
@@ -279,7 +280,8 @@ static Status write_columns(ColumnRunWriter *w, const ColumnBatch *rows) {
     const Column *column = &w->schema->columns[c];
     ChunkInput input = { column->type, column->width, rows->row_count, rows->columns[c].values,
                          rows->columns[c].nulls };
-    TRY(write_chunk(w, c, column->id, &input, &w->summary.column_bytes[c]));
+    ChooseOptions options = { .forbidden = schema_is_key(w->schema, c) ? ENCODINGS_SLOW_TO_GET : 0 };
+    TRY(write_chunk(w, c, column->id, &input, &options, &w->summary.column_bytes[c]));
   }
   return KVSTORE_OK;
 }

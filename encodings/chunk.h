@@ -11,8 +11,8 @@
  *       14     2  value width               bytes of a fixed-bytes value, 0 for other types
  *       16     8  minimum                   images; minimum > maximum when every row is null
  *       24     8  maximum
- *       32     8  base                      constant: the value; stride: row 0; packed with one block: its base; else 0
- *       40     8  step                      stride: the step; packed: the divisor (at least 1); else 0
+ *       32     8  base                      constant: the value; stride: row 0; with one block: its base; else 0
+ *       40     8  step                      stride: the step; others: the divisor, where they have one
  *       48     4  dictionary count          entries of the dictionary, else 0
  *       52     4  data offset               of block 0: a multiple of 64
  *       56     8  length                    of the chunk, padding included

@@ -24,14 +24,18 @@ typedef enum EncodingId {
   ENCODING_BITS = 4,       /* booleans, a bit each */
   ENCODING_PACKED = 5,     /* frame of reference: (image - base) / divisor, bit-packed in interleaved lanes */
   ENCODING_DICTIONARY = 6, /* sorted values, and packed codes */
-  ENCODING_RUN_LENGTH = 7,
-  ENCODING_DELTA = 8,
+  ENCODING_RUN_LENGTH = 7, /* equal neighbours once, and where they end: all types but strings */
+  ENCODING_DELTA = 8,      /* differences of neighbours, a base per block: integers, dates, timestamps */
   ENCODING_ALP = 9,
   ENCODING_ALP_RD = 10,
   ENCODING_FSST = 11,
   ENCODING_ZSTD = 12,
   ENCODING_FRONT_CODED = 13,
+  ENCODING_LAST = ENCODING_FRONT_CODED,
 } EncodingId;
+
+/* A bit (1 << id) for each encoding whose codec_get may read a whole block: not for columns read by key. */
+enum { ENCODINGS_SLOW_TO_GET = 1 << ENCODING_DELTA };
 
 /* "constant", "packed" ...; "?" for a number without a codec. */
 const char *encoding_name(uint32_t encoding);

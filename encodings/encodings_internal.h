@@ -7,7 +7,8 @@
 #include "encodings/codec.h"
 #include "simd/simd.h"
 
-extern const Codec codec_constant, codec_stride, codec_plain, codec_bits, codec_packed, codec_dictionary;
+extern const Codec codec_constant, codec_stride, codec_plain, codec_bits, codec_packed, codec_dictionary, codec_runs,
+  codec_delta;
 
 /* ---- writing ---- */
 
@@ -24,9 +25,14 @@ struct CodecPlan {
   bool is_stride;
   int64_t step;     /* of the stride */
   uint64_t divisor; /* of all differences of images; at least 1 */
+  bool has_runs;    /* run_count is known: all types but strings, */
+  bool has_deltas;  /* delta_minimum and _maximum are: as has_runs, of integers whose differences are i64 */
+  uint64_t runs;    /* of all blocks */
   struct {
     int64_t minimum, maximum; /* minimum > maximum when the block has no value */
     uint32_t null_count;
+    uint32_t run_count;                   /* of plan_carried_words: at least 1 */
+    int64_t delta_minimum, delta_maximum; /* of neighbours within the block; 0 and 0 when it has one row */
   } blocks[SEGMENT_BLOCKS];
   /* the dictionary, when one was built: distinct_count > 0 */
   uint32_t dictionary_count;
@@ -51,6 +57,9 @@ static inline bool plan_block_has_validity(const CodecPlan *p, uint32_t block) {
 }
 /* Bytes of a chunk with this shared part and these data bytes: sum over blocks of data rounded up to 64. */
 uint64_t plan_chunk_bytes(const CodecPlan *plan, uint64_t shared_bytes, uint64_t rounded_data_bytes);
+/* What run-length and delta see of the rows of a block: images, of floats the bits; a null has the value of the row
+ * before it (the first rows: of the first that has one; all: 0). Past the rows: the last value. */
+void plan_carried_words(const CodecPlan *plan, uint32_t block, uint64_t words[BLOCK_ROWS]);
 /* Width in bits of one block of numbers from `minimum` to `maximum` with a divisor; 0 when there is none. */
 unsigned plan_width(int64_t minimum, int64_t maximum, uint64_t divisor);
 

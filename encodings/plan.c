@@ -137,6 +137,50 @@ unsigned plan_width(int64_t minimum, int64_t maximum, uint64_t divisor) {
   return minimum > maximum ? 0 : simd_width(((uint64_t)maximum - (uint64_t)minimum) / divisor);
 }
 
+void plan_carried_words(const CodecPlan *p, uint32_t block, uint64_t words[BLOCK_ROWS]) {
+  const ChunkInput *in = p->input;
+  uint32_t first = block * BLOCK_ROWS, rows = plan_block_rows(p, block);
+  if (type_is_float(in->type)) {
+    unsigned width = 1u << type_width_index(in->type);
+    const uint8_t *values = (const uint8_t *)in->values + (size_t)first * width;
+    for (uint32_t i = 0; i < rows; i++) words[i] = simd_word(values + (size_t)i * width, width);
+  } else {
+    memcpy(words, p->images + first, rows * sizeof *words);
+  }
+  if (p->blocks[block].null_count) {
+    uint32_t start = 0;
+    while (start < rows && input_is_null(in, first + start)) start++;
+    uint64_t last = start < rows ? words[start] : 0;
+    for (uint32_t i = 0; i < rows; i++) last = words[i] = input_is_null(in, first + i) ? last : words[i];
+  }
+  for (uint32_t i = rows; i < BLOCK_ROWS; i++) words[i] = words[rows - 1];
+}
+
+/* Runs, and the range of differences unless one of them may leave an i64. */
+static void measure_steps(CodecPlan *p) {
+  p->has_runs = true;
+  p->has_deltas = type_is_packable(p->input->type) && p->input->type != TYPE_BOOL;
+  for (uint32_t b = 0; b < p->block_count; b++) {
+    uint64_t words[BLOCK_ROWS];
+    uint32_t rows = plan_block_rows(p, b), runs = 1;
+    int64_t least = rows > 1 ? INT64_MAX : 0, most = rows > 1 ? INT64_MIN : 0;
+    plan_carried_words(p, b, words);
+    for (uint32_t i = 1; i < rows; i++) {
+      int64_t delta = (int64_t)(words[i] - words[i - 1]);
+      runs += delta != 0;
+      least = delta < least ? delta : least;
+      most = delta > most ? delta : most;
+    }
+    p->blocks[b].run_count = runs;
+    p->blocks[b].delta_minimum = least;
+    p->blocks[b].delta_maximum = most;
+    p->runs += runs;
+    bool has_values = p->blocks[b].minimum <= p->blocks[b].maximum;
+    uint64_t span = has_values ? (uint64_t)p->blocks[b].maximum - (uint64_t)p->blocks[b].minimum : 0;
+    if (span > INT64_MAX) p->has_deltas = false;
+  }
+}
+
 static void measure_strings(CodecPlan *p) {
   const ChunkInput *in = p->input;
   for (uint32_t b = 0; b < p->block_count; b++) {
@@ -167,6 +211,7 @@ void plan_build(CodecPlan *p, const ChunkInput *in, void *scratch) {
     else if (p->step)
       p->stats.distinct_count = in->row_count;
   }
+  if (!type_is_string(in->type)) measure_steps(p);
 }
 
 /* ---- dictionary ---- */

@@ -59,6 +59,8 @@ typedef struct SimdKernels {
   SimdExtremes *extremes[4];
   SimdPack *pack[4];
   SimdScale *scale[4][4]; /* [bytes of in][bytes of out] */
+  /* values[i] becomes before + values[0] + .. + values[i], modulo 2^64 */
+  void (*running_sum)(uint64_t *values, uint64_t before);
 
   /* ---- floats. Total order of docs/semantics.md: -0.0 equals 0.0, every NaN equal and above infinity. ---- */
   /* low <= x <= high, or x is NaN and `nan` is set; low and high are no NaNs */

@@ -201,6 +201,19 @@ static void sum_f32(const float *in, const uint64_t *mask, double lanes[8]) {
     sum_f32_body(in, false, NULL, lanes);
 }
 
+/* ---- running sums ---- */
+/* Within a vector by doubling distances; then the sum of the vectors before is added to all lanes. */
+static void running_sum(uint64_t *values, uint64_t before) {
+  V carry = SET64(before);
+  for (int i = 0; i < SIMD_ROWS; i += 4) {
+    V x = LOAD(values + i);
+    x = ADD64(x, _mm256_slli_si256(x, 8));
+    x = ADD64(x, _mm256_blend_epi32(ZERO, _mm256_permute4x64_epi64(x, 0x50), 0xf0));
+    STORE(values + i, ADD64(x, carry));
+    carry = ADD64(carry, _mm256_permute4x64_epi64(x, 0xff));
+  }
+}
+
 /* ---- codes ---- */
 /* Code c is bit c % 8 of byte c / 8: two shuffles look up the byte among 32, a third gives the bit. */
 static void member8(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask) {
@@ -263,6 +276,7 @@ const SimdKernels simd_avx2_kernels = {
   .level = SIMD_AVX2,
   .name = "avx2",
   PACKED_KERNELS,
+  .running_sum = running_sum,
   .range_f32 = range_f32,
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,

@@ -118,6 +118,21 @@ static void sum_f32(const float *in, const uint64_t *mask, double lanes[8]) {
   _mm512_storeu_pd(lanes, total);
 }
 
+/* ---- running sums ---- */
+/* Within a vector by doubling distances; then the sum of the vectors before is added to all lanes. */
+static void running_sum(uint64_t *values, uint64_t before) {
+  const V zero = ZERO, last = SET64(7);
+  V carry = SET64(before);
+  for (int i = 0; i < SIMD_ROWS; i += 8) {
+    V x = LOAD(values + i);
+    x = ADD64(x, _mm512_alignr_epi64(x, zero, 7));
+    x = ADD64(x, _mm512_alignr_epi64(x, zero, 6));
+    x = ADD64(x, _mm512_alignr_epi64(x, zero, 4));
+    STORE(values + i, ADD64(x, carry));
+    carry = ADD64(carry, _mm512_permutexvar_epi64(last, x));
+  }
+}
+
 /* ---- codes ---- */
 /* Code c is bit c % 8 of byte c / 8: one permutation looks up the byte among 32, a shuffle gives the bit. */
 static void member8(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask) {
@@ -172,6 +187,7 @@ const SimdKernels simd_avx512_kernels = {
   .level = SIMD_AVX512,
   .name = "avx512",
   PACKED_KERNELS,
+  .running_sum = running_sum,
   .range_f32 = range_f32,
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,

@@ -81,6 +81,10 @@ EXTREMES(64)
 FLOATS(float, f32)
 FLOATS(double, f64)
 
+static void running_sum(uint64_t *values, uint64_t before) {
+  for (unsigned i = 0; i < SIMD_ROWS; i++) values[i] = before += values[i];
+}
+
 static void member8(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask) {
   for (unsigned i = 0; i < SIMD_ROWS; i++) keep(mask, i, bit_get(set, codes[i]), flip);
 }
@@ -108,6 +112,7 @@ const SimdKernels simd_scalar_kernels = {
   .unpack = { WIDTHS(UNPACK_ENTRY) },
   .sum = { WIDTHS(SUM_ENTRY) },
   .extremes = { extremes8, extremes16, extremes32, extremes64 },
+  .running_sum = running_sum,
   .range_f32 = range_f32,
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,

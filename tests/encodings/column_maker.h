@@ -24,6 +24,8 @@ typedef enum Shape {
   SHAPE_FEW,   /* few distinct values, far apart */
   SHAPE_SORTED,
   SHAPE_MULTIPLES, /* of a common divisor */
+  SHAPE_RUNS,      /* long runs of few values */
+  SHAPE_WALK,      /* a clock whose steps vary */
   SHAPE_WILD,      /* random bits, ends, odd floats, odd strings */
   SHAPES,
 } Shape;
@@ -99,6 +101,8 @@ static inline uint64_t shape_number(Shape shape, uint64_t *rng, uint64_t start, 
   case SHAPE_FEW: return start + test_random_below(rng, 5) * 77777;
   case SHAPE_SORTED: return start + row / 7;
   case SHAPE_MULTIPLES: return start + test_random_below(rng, 900) * 60;
+  case SHAPE_RUNS: return start + (row / 61 * UINT64_C(2654435761) >> 7) % 5 * 31;
+  case SHAPE_WALK: return start + row * UINT64_C(100003) + test_random_below(rng, 30);
   default:
     return test_random(rng) % 5 == 0
              ? (test_random(rng) & 1 ? UINT64_MAX : UINT64_C(1) << 63) - test_random_below(rng, 3)

@@ -33,6 +33,11 @@ TEST(choose, each_shape_gets_its_encoding) {
   CHECK_INT(chosen(TYPE_F64, SHAPE_FEW, 65536, 0, &r), ENCODING_DICTIONARY);
   CHECK_INT(chosen(TYPE_I64, SHAPE_FEW, 65536, 0, &r), ENCODING_PACKED); /* multiples of 77,777 */
   CHECK_INT(chosen(TYPE_STRING, SHAPE_WILD, 65536, 0, &r), ENCODING_PLAIN);
+  CHECK_INT(chosen(TYPE_I32, SHAPE_RUNS, 65536, 0, &r), ENCODING_RUN_LENGTH);
+  CHECK(r.length < 64 * (2 + 18 * 3 + 64) + 4096); /* 17 or 18 runs a block, 3 bytes each */
+  CHECK_INT(chosen(TYPE_F64, SHAPE_RUNS, 65536, 30, &r), ENCODING_RUN_LENGTH);
+  CHECK_INT(chosen(TYPE_I64, SHAPE_WALK, 65536, 0, &r), ENCODING_DELTA);
+  CHECK(r.length < 65536 * 6 / 8 + 64 * 64 + 4096); /* 6 bits instead of 27 */
 }
 
 TEST(choose, a_common_divisor_narrows_timestamps) {
@@ -59,7 +64,7 @@ TEST(choose, options_force_and_forbid) {
   uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&column.input), 64));
   void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&column.input), 64));
   ChunkResult r;
-  ChooseOptions options = { .forbidden = 1u << ENCODING_STRIDE };
+  ChooseOptions options = { .forbidden = 1u << ENCODING_STRIDE | 1u << ENCODING_DELTA };
   CHECK_OK(chunk_encode(&column.input, &options, out, scratch, &r));
   CHECK_INT(r.encoding, ENCODING_PACKED);
   options.forbidden = UINT32_MAX;
@@ -67,7 +72,7 @@ TEST(choose, options_force_and_forbid) {
   CHECK_INT(r.encoding, ENCODING_PLAIN);
   options.forced = ENCODING_BITS;
   CHECK_STATUS(chunk_encode(&column.input, &options, out, scratch, &r), KVSTORE_ERROR);
-  options.forced = ENCODING_ALP;
+  options.forced = ENCODING_FSST;
   CHECK_STATUS(chunk_encode(&column.input, &options, out, scratch, &r), KVSTORE_ERROR);
   free(out);
   free(scratch);

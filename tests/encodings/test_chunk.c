@@ -65,7 +65,7 @@ TEST(chunk, damaged_bytes_are_refused_or_consistent) {
         MadeColumn column;
         column_make(&column, &rng, every_type[type], (Shape)shape, 1 + (uint32_t)test_random_below(&rng, 2200),
                     test_random(&rng) & 1 ? 20 : 0);
-        for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_DICTIONARY; encoding++) {
+        for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_LAST; encoding++) {
           MadeChunk made;
           if (!chunk_make(&made, &column, encoding)) continue;
           uint8_t *copy = aligned_alloc(64, made.result.length);
@@ -93,7 +93,7 @@ TEST(chunk, truncated_bytes_are_refused) {
   for (unsigned type = 0; type < TYPES; type++) {
     MadeColumn column;
     column_make(&column, &rng, every_type[type], SHAPE_FEW, 1500, 10);
-    for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_DICTIONARY; encoding++) {
+    for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_LAST; encoding++) {
       MadeChunk made;
       if (!chunk_make(&made, &column, encoding)) continue;
       for (uint64_t length = 0; length < made.result.length; length += length < 256 ? 1 : 64) {
@@ -139,7 +139,7 @@ TEST(chunk, head_is_checked_against_its_directory) {
 
 TEST(chunk, values_that_leave_their_zone_are_refused) {
   MadeColumn column = one_column(TYPE_I32, SHAPE_SMALL, 3000, 0);
-  for (uint32_t encoding = ENCODING_PLAIN; encoding <= ENCODING_DICTIONARY; encoding++) {
+  for (uint32_t encoding = ENCODING_PLAIN; encoding <= ENCODING_LAST; encoding++) {
     MadeChunk m;
     if (!chunk_make(&m, &column, encoding)) continue;
     int64_t low = chunk_block_minimum(&m.chunk, 1);
@@ -154,7 +154,7 @@ TEST(chunk, values_that_leave_their_zone_are_refused) {
 }
 
 TEST(chunk, text_that_is_not_utf8_is_refused) {
-  for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_DICTIONARY; encoding++) {
+  for (uint32_t encoding = ENCODING_CONSTANT; encoding <= ENCODING_LAST; encoding++) {
     MadeColumn column = one_column(TYPE_STRING, encoding == ENCODING_CONSTANT ? SHAPE_CONSTANT : SHAPE_FEW, 100, 0);
     MadeChunk m;
     if (chunk_make(&m, &column, encoding)) {

@@ -7,7 +7,7 @@
 typedef void ColumnTest(const MadeColumn *column, MadeChunk *chunk, uint64_t *rng);
 
 /* How often each pair of type and encoding was reached. */
-static unsigned reached[TYPES][ENCODING_DICTIONARY + 1];
+static unsigned reached[TYPES][ENCODING_LAST + 1];
 
 static uint32_t random_rows(uint64_t *rng) {
   static const uint32_t rows[] = { 1, 2, 63, 64, 1000, 1023, 1024, 1025, 2048, 3000 };
@@ -26,7 +26,7 @@ static void with_column(unsigned type, uint64_t *rng, ColumnTest *test) {
       nulls = 0;
     }
     column_make(&column, rng, every_type[type], (Shape)shape, rows, nulls);
-    for (uint32_t encoding = 0; encoding <= ENCODING_DICTIONARY; encoding++) {
+    for (uint32_t encoding = 0; encoding <= ENCODING_LAST; encoding++) {
       MadeChunk chunk;
       simd_force(random_table(rng));
       if (!chunk_make(&chunk, &column, encoding)) continue;
@@ -99,6 +99,8 @@ TEST(codec, decode_gives_back_every_bit) {
     if (packable && type_array_width(every_type[t]) >= 4) CHECK(reached[t][ENCODING_STRIDE] > 0); /* short ones wrap */
     if (!packable || every_type[t] == TYPE_BOOL) CHECK_INT(reached[t][ENCODING_STRIDE], 0);
     CHECK_INT(reached[t][ENCODING_BITS] > 0, every_type[t] == TYPE_BOOL);
+    CHECK_INT(reached[t][ENCODING_RUN_LENGTH] > 0, !type_is_string(every_type[t]));
+    CHECK_INT(reached[t][ENCODING_DELTA] > 0, packable && every_type[t] != TYPE_BOOL);
   }
 }
 
@@ -352,5 +354,5 @@ TEST(codec, names_and_numbers) {
   CHECK_STR(encoding_name(ENCODING_PACKED), "packed");
   CHECK_STR(encoding_name(ENCODING_FRONT_CODED), "?");
   CHECK(codec_by_id(0) == NULL && codec_by_id(255) == NULL);
-  for (uint32_t i = ENCODING_CONSTANT; i <= ENCODING_DICTIONARY; i++) CHECK_INT(codec_by_id(i)->id, i);
+  for (uint32_t i = ENCODING_CONSTANT; i <= ENCODING_DELTA; i++) CHECK_INT(codec_by_id(i)->id, i);
 }

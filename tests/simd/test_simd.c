@@ -231,6 +231,17 @@ static void check_scale(const SimdKernels *k, uint64_t *rng) {
 }
 TEST(simd, scales_between_all_widths) { on_every_table(check_scale); }
 
+static void check_running_sum(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned round = 0; round < 8; round++) {
+    uint64_t values[SIMD_ROWS], expected[SIMD_ROWS], total = test_random(rng), before = total;
+    draw(rng, round ? 64 - round * 8 : 64, values);
+    for (unsigned i = 0; i < SIMD_ROWS; i++) expected[i] = total += values[i];
+    k->running_sum(values, before);
+    CHECK_BYTES(values, expected, sizeof values);
+  }
+}
+TEST(simd, running_sums_wrap_and_carry_on) { on_every_table(check_running_sum); }
+
 /* ---- floats ---- */
 
 static double odd_double(uint64_t *rng) {
