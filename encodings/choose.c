@@ -4,8 +4,9 @@
 #include "encodings/encodings_internal.h"
 
 /* In the order of their random access, cheapest first. */
-static const Codec *const by_access[] = { &codec_constant, &codec_stride, &codec_bits,       &codec_packed,
-                                          &codec_plain,    &codec_runs,   &codec_dictionary, &codec_delta };
+static const Codec *const by_access[] = { &codec_constant,   &codec_stride, &codec_bits, &codec_packed,
+                                          &codec_plain,      &codec_runs,   &codec_alp,  &codec_alp_rd,
+                                          &codec_dictionary, &codec_delta };
 enum { CODECS = sizeof by_access / sizeof *by_access };
 
 static uint64_t strings_bytes(const ChunkInput *in) {
@@ -28,19 +29,31 @@ uint64_t chunk_encode_bound(const ChunkInput *in) {
 uint64_t chunk_encode_scratch(const ChunkInput *in) { return plan_scratch(in); }
 
 /* Distinct values above which a dictionary cannot pay. Of strings: when hardly any value comes twice. Of numbers: when
- * the codes take three quarters of the bits that the column takes without one (see smallest). */
+ * the codes take three quarters (floats: seven eighths) of the bits that the column takes without one. */
 static uint32_t distinct_worth(const CodecPlan *p) {
   const ChunkInput *in = p->input;
   if (type_is_string(in->type)) return in->row_count / 2 + 1;
   uint64_t other = codec_plain.analyze(p), packed = codec_packed.analyze(p);
+  if (p->has_decimals) packed = codec_alp.analyze(p);
   if (packed && packed < other) other = packed;
-  uint64_t most = other >> type_width_index(in->type), bits = other * 8 / in->row_count * 3 / 4;
+  uint64_t most = other >> type_width_index(in->type), bits = other * 8 / in->row_count * (p->has_decimals ? 7 : 6) / 8;
   if (bits < 16 && most > UINT64_C(1) << bits) most = UINT64_C(1) << bits;
   return most < in->row_count ? (uint32_t)most : in->row_count;
 }
 
 static bool is_allowed(const ChooseOptions *o, EncodingId id) {
   return id == ENCODING_PLAIN || !(o->forbidden >> id & 1);
+}
+
+/* Left and right parts are for those without a decimal form. */
+static void plan_floats(CodecPlan *p, const ChooseOptions *o) {
+  if (!type_is_float(p->input->type)) return;
+  bool settled = o->forced || p->is_constant;
+  if (o->forced == ENCODING_ALP || (!settled && is_allowed(o, ENCODING_ALP)))
+    plan_decimals(p, o->forced == ENCODING_ALP);
+  bool has_form = p->has_decimals && codec_alp.analyze(p) < codec_plain.analyze(p) / 4 * 3;
+  if (o->forced == ENCODING_ALP_RD || (!settled && !has_form && is_allowed(o, ENCODING_ALP_RD)))
+    plan_parts(p, o->forced == ENCODING_ALP_RD);
 }
 
 static void build_dictionary(CodecPlan *p, const ChooseOptions *o, void *scratch) {
@@ -53,14 +66,17 @@ static void build_dictionary(CodecPlan *p, const ChooseOptions *o, void *scratch
 }
 
 /* What a codec must be worth beside one with cheaper access: its bytes and this much more. Always 3 %. Numbers in a
- * dictionary lose their arithmetic (sums, ranges without a look-up), so there it must save a quarter. So must runs,
- * which cost some 2 ns each where a packed block costs 50, and none pay below 16 rows a run. Differences cost a pass
- * over the block for every row that is read: they must save 8 bits a row. */
+ * dictionary lose their arithmetic (sums, ranges without a look-up), so there it must save a quarter; of floats an
+ * eighth, since ALP is unpacked for sums too. Runs must save a quarter: they cost 1 to 2 ns each where a packed block
+ * costs 30, and below 20 rows a run they are not taken. Differences cost a pass over the block for every row that is
+ * read: they must save 8 bits a row. */
 static uint64_t counted_bytes(const CodecPlan *p, const Codec *codec, uint64_t bytes) {
+  ColumnType type = p->input->type;
   switch (codec->id) {
-  case ENCODING_DICTIONARY: return bytes + (type_is_string(p->input->type) ? bytes / 32 : bytes / 3);
-  case ENCODING_RUN_LENGTH: return p->runs * 16 > p->input->row_count ? UINT64_MAX : bytes + bytes / 3;
+  case ENCODING_DICTIONARY: return bytes + bytes / (type_is_string(type) ? 32 : type_is_float(type) ? 7 : 3);
+  case ENCODING_RUN_LENGTH: return p->runs * 20 > p->input->row_count ? UINT64_MAX : bytes + bytes / 3;
   case ENCODING_DELTA: return bytes + p->input->row_count;
+  case ENCODING_ALP_RD: return bytes + bytes / 16;
   default: return bytes + bytes / 32;
   }
 }
@@ -102,6 +118,7 @@ Status chunk_encode(const ChunkInput *in, const ChooseOptions *options, uint8_t 
   CodecPlan plan;
   const Codec *codec = NULL;
   plan_build(&plan, in, scratch);
+  plan_floats(&plan, o);
   build_dictionary(&plan, o, scratch);
   TRY(find_codec(&plan, o, &codec));
   *result = (ChunkResult){ .encoding = codec->id, .stats = plan.stats };

@@ -155,7 +155,8 @@ Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, Col
 /* ---- checking what the head names ---- */
 
 Status chunk_check_shared(const Chunk *c) {
-  if (c->encoding != ENCODING_DICTIONARY && c->dictionary_count) return corrupt("a dictionary where none belongs");
+  bool may_have_one = c->encoding == ENCODING_DICTIONARY || c->encoding == ENCODING_ALP_RD;
+  if (!may_have_one && c->dictionary_count) return corrupt("a dictionary where none belongs");
   return c->codec->check_shared(c);
 }
 
@@ -176,6 +177,22 @@ Status chunk_check_block(const Chunk *c, uint32_t block) {
   chunk_block(c, block, &b);
   if (chunk_block_has_validity(&b)) TRY(check_validity(c, block, &b));
   return c->codec->check_block(c, block);
+}
+
+bool float_zone_holds(const Chunk *c, uint32_t block, const void *values) {
+  const SimdKernels *k = simd_kernels();
+  const uint64_t sign = UINT64_C(1) << 63;
+  int64_t images[BLOCK_ROWS];
+  uint64_t rows[BLOCK_WORDS], low, high;
+  if (c->type == TYPE_F32)
+    k->image_f32(values, images);
+  else
+    k->image_f64(values, images);
+  chunk_validity(c, block, rows);
+  if (!bitmap_count(rows, BLOCK_WORDS)) return true;
+  k->extremes[3](images, sign, rows, &low, &high);
+  return (int64_t)(low ^ sign) >= chunk_block_minimum(c, block) &&
+         (int64_t)(high ^ sign) <= chunk_block_maximum(c, block);
 }
 
 /* The zone of a block against its values: a zone that is too narrow would lose rows silently. */

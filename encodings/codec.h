@@ -26,8 +26,8 @@ typedef enum EncodingId {
   ENCODING_DICTIONARY = 6, /* sorted values, and packed codes */
   ENCODING_RUN_LENGTH = 7, /* equal neighbours once, and where they end: all types but strings */
   ENCODING_DELTA = 8,      /* differences of neighbours, a base per block: integers, dates, timestamps */
-  ENCODING_ALP = 9,
-  ENCODING_ALP_RD = 10,
+  ENCODING_ALP = 9,        /* floats that were decimals: packed integers, two powers of ten a block, exceptions */
+  ENCODING_ALP_RD = 10,    /* other floats: left parts in a small dictionary, right parts packed */
   ENCODING_FSST = 11,
   ENCODING_ZSTD = 12,
   ENCODING_FRONT_CODED = 13,

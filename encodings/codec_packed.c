@@ -26,26 +26,11 @@ void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t 
   simd_kernels()->pack[simd_lane_index(width)](&lanes, width, out);
 }
 
-/* The offsets that lie in [low, high] as images: [*first, *last], false when there are none. */
-static bool offsets_within(unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high, uint64_t *first,
-                           uint64_t *last) {
-  if (high < base) return false;
-  uint64_t most = simd_width_mask(width), from = 0, to = (uint64_t)high - (uint64_t)base;
-  if (low > base) from = (uint64_t)low - (uint64_t)base;
-  if (divisor > 1) {
-    from = from / divisor + (from % divisor != 0);
-    to /= divisor;
-  }
-  *first = from;
-  *last = to < most ? to : most;
-  return *first <= *last;
-}
-
 void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,
                          bool negated, uint64_t mask[BLOCK_WORDS]) {
   const SimdKernels *k = simd_kernels();
   uint64_t first, last, most = simd_width_mask(width), flip = negated ? UINT64_MAX : 0;
-  bool some = offsets_within(width, base, divisor, low, high, &first, &last);
+  bool some = packed_offsets(width, base, divisor, low, high, &first, &last);
   if (!some || (first == 0 && last == most)) {
     if (some == negated) mask_clear(mask);
   } else if (first == 0) {

@@ -151,18 +151,48 @@ static void and_parities(const uint64_t toggles[BLOCK_WORDS], uint64_t mask[BLOC
 }
 
 /* A bit where a run's verdict differs from that of the run before; the mask is their running parity. */
+#define TOGGLE_RUNS(COUNT, VERDICT)                              \
+  do {                                                           \
+    uint64_t before = 0;                                         \
+    for (uint32_t run = 0, start = 0; run < (COUNT); run++) {    \
+      uint64_t verdict = (VERDICT);                              \
+      toggles[start / 64] ^= (verdict ^ before) << (start % 64); \
+      before = verdict;                                          \
+      start = load_u16(r.ends + 2 * (size_t)run);                \
+    }                                                            \
+  } while (0)
+#define TOGGLE_WITHIN(T)                                                                                     \
+  TOGGLE_RUNS(r.count, ((uint64_t)simd_word(r.values + run * sizeof(T), sizeof(T)) - first <= span) ^ flip); \
+  break;
+
+/* Ranges of integers: the stored values are compared as they are. Everything else: an image a run. */
 static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
-  ColumnType type = f->chunk->type;
-  Runs r = block_runs(f->chunk, block);
-  uint64_t toggles[BLOCK_WORDS] = { 0 }, before = 0;
-  for (uint32_t run = 0, start = 0; run < r.count; run++) {
-    uint64_t verdict = compare_image(f->compare, word_image(type, run_word(&r, run)));
-    toggles[start / 64] ^= (verdict ^ before) << (start % 64);
-    before = verdict;
-    start = run_end(&r, run);
+  const Chunk *c = f->chunk;
+  Runs r = block_runs(c, block);
+  uint64_t toggles[BLOCK_WORDS] = { 0 }, flip = f->negated, first, last;
+  if (!r.bytes) {
+    if (!compare_image(f->compare, word_image(c->type, r.base))) mask_clear(mask);
+    return;
+  }
+  if (f->kind == COMPARE_KIND_RANGE && !type_is_float(c->type)) {
+    if (!packed_offsets(8 * r.bytes, (int64_t)r.base, r.step, f->low, f->high, &first, &last)) {
+      if (!flip) mask_clear(mask);
+      return;
+    }
+    uint64_t span = last - first;
+    switch (r.bytes) {
+    case 1: TOGGLE_WITHIN(uint8_t)
+    case 2: TOGGLE_WITHIN(uint16_t)
+    case 4: TOGGLE_WITHIN(uint32_t)
+    default: TOGGLE_WITHIN(uint64_t)
+    }
+  } else {
+    TOGGLE_RUNS(r.count, (uint64_t)compare_image(f->compare, word_image(c->type, run_word(&r, run))));
   }
   and_parities(toggles, mask);
 }
+#undef TOGGLE_WITHIN
+#undef TOGGLE_RUNS
 
 /* Bits of `mask` in [start, end), end above start. */
 static uint64_t range_count(const uint64_t *mask, uint32_t start, uint32_t end) {

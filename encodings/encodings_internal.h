@@ -8,9 +8,22 @@
 #include "simd/simd.h"
 
 extern const Codec codec_constant, codec_stride, codec_plain, codec_bits, codec_packed, codec_dictionary, codec_runs,
-  codec_delta;
+  codec_delta, codec_alp, codec_alp_rd;
 
 /* ---- writing ---- */
+
+/* ALP: the powers of ten of a block, and what it then consists of. */
+typedef struct AlpPowers {
+  uint8_t exponent, factor;
+} AlpPowers;
+typedef struct AlpBlock {
+  int64_t base;
+  uint16_t exceptions;
+  uint8_t width;
+  AlpPowers powers;
+} AlpBlock;
+
+enum { ALP_RD_PARTS = 8 }; /* left parts that have a code */
 
 /* Statistics of one column of one segment, gathered by plan_build; everything points into the caller's scratch. */
 struct CodecPlan {
@@ -34,6 +47,14 @@ struct CodecPlan {
     uint32_t run_count;                   /* of plan_carried_words: at least 1 */
     int64_t delta_minimum, delta_maximum; /* of neighbours within the block; 0 and 0 when it has one row */
   } blocks[SEGMENT_BLOCKS];
+  bool has_decimals; /* plan_decimals has filled `alp` */
+  AlpBlock alp[SEGMENT_BLOCKS];
+  struct {
+    unsigned right_bits; /* 0: plan_parts did not find that it pays */
+    uint32_t count;      /* left parts that have a code, ascending */
+    uint16_t parts[ALP_RD_PARTS];
+    uint16_t exceptions[SEGMENT_BLOCKS];
+  } alp_rd;
   /* the dictionary, when one was built: distinct_count > 0 */
   uint32_t dictionary_count;
   uint64_t dictionary_bytes;       /* string types: of the distinct values */
@@ -46,6 +67,11 @@ void plan_build(CodecPlan *plan, const ChunkInput *input, void *scratch);
 /* Builds the dictionary unless the column has more than `distinct_max` values; then dictionary_count stays 0. */
 void plan_build_dictionary(CodecPlan *plan, uint32_t distinct_max, bool sample_first, void *scratch);
 uint64_t plan_scratch(const ChunkInput *input);
+
+/* Floats: integers and powers of ten (codec_alp.c), left and right parts (codec_alp_rd.c); unless `always`, only when
+ * a sample says that it may pay. */
+void plan_decimals(CodecPlan *plan, bool always);
+void plan_parts(CodecPlan *plan, bool always);
 
 static inline bool input_is_null(const ChunkInput *in, uint32_t row) { return in->nulls && in->nulls[row]; }
 static inline uint32_t plan_block_rows(const CodecPlan *p, uint32_t block) {
@@ -134,6 +160,20 @@ typedef union Lanes {
   uint64_t of64[BLOCK_ROWS];
 } Lanes;
 
+/* The offsets of `width` bits whose images lie in [low, high]: [*first, *last], false when there are none. */
+static inline bool packed_offsets(unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,
+                                  uint64_t *first, uint64_t *last) {
+  if (high < base) return false;
+  uint64_t most = simd_width_mask(width), from = 0, to = (uint64_t)high - (uint64_t)base;
+  if (low > base) from = (uint64_t)low - (uint64_t)base;
+  if (divisor > 1) {
+    from = from / divisor + (from % divisor != 0);
+    to /= divisor;
+  }
+  *first = from;
+  *last = to < most ? to : most;
+  return *first <= *last;
+}
 /* ANDs "packed offset is within [low, high] of images" into mask: x = base + divisor * offset. */
 void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,
                          bool negated, uint64_t mask[BLOCK_WORDS]);
@@ -147,6 +187,8 @@ static inline void mask_and_words(uint64_t *mask, const uint64_t *other) {
 /* The same for 1,024 entries in natural width: [low, high] of images, of every type but strings. */
 void array_filter_range(ColumnType type, const void *values, int64_t low, int64_t high, bool negated,
                         uint64_t mask[BLOCK_WORDS]);
+/* Whether the values that are not null, of a whole block of floats in natural width, lie in the block's zone. */
+bool float_zone_holds(const Chunk *chunk, uint32_t block, const void *values);
 /* Members of compare's set within [minimum, maximum]: *first and how many. */
 uint32_t compare_set_slice(const Compare *compare, int64_t minimum, int64_t maximum, uint32_t *first);
 

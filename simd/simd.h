@@ -69,6 +69,13 @@ typedef struct SimdKernels {
   /* lanes[i % 8] += x for every selected row i, in order of i; mask NULL: all */
   void (*sum_f32)(const float *in, const uint64_t *mask, double lanes[8]);
   void (*sum_f64)(const double *in, const uint64_t *mask, double lanes[8]);
+  /* (base + in[i]) x multiply x divide, in this order, in doubles; |base + in[i]| < 2^51. By the logarithm of the bytes
+   * of in. f32: rounded once more. */
+  void (*decimal_f64[4])(const void *in, int64_t base, double multiply, double divide, double *out);
+  void (*decimal_f32[4])(const void *in, int64_t base, double multiply, double divide, float *out);
+  /* Bits of floats: right[i] | lefts[codes[i]]; codes below 8 */
+  void (*glue64)(const uint64_t *right, const uint8_t *codes, const uint64_t lefts[8], uint64_t *out);
+  void (*glue32)(const uint32_t *right, const uint8_t *codes, const uint64_t lefts[8], uint32_t *out);
   /* float_image of base/schema.h */
   void (*image_f32)(const float *in, int64_t *out);
   void (*image_f64)(const double *in, int64_t *out);

@@ -214,6 +214,33 @@ static void running_sum(uint64_t *values, uint64_t before) {
   }
 }
 
+/* ---- bits of floats: the halves of eight left parts are two vectors ---- */
+KERNEL V low_halves(const uint64_t *words) { /* of eight words, in order */
+  const V even = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+  const V front = _mm256_permutevar8x32_epi32(LOAD(words), even);
+  const V back = _mm256_permutevar8x32_epi32(LOAD(words + 4), even);
+  return _mm256_blend_epi32(front, back, 0xf0);
+}
+static void glue64(const uint64_t *right, const uint8_t *codes, const uint64_t lefts[8], uint64_t *out) {
+  uint64_t highs[8];
+  for (unsigned i = 0; i < 8; i++) highs[i] = lefts[i] >> 32;
+  const V low = low_halves(lefts), high = low_halves(highs);
+  for (int i = 0; i < SIMD_ROWS; i += 8) {
+    const V code = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(codes + i)));
+    const V a = _mm256_permutevar8x32_epi32(low, code), b = _mm256_permutevar8x32_epi32(high, code);
+    const V front = _mm256_unpacklo_epi32(a, b), back = _mm256_unpackhi_epi32(a, b); /* 0 1 4 5 and 2 3 6 7 */
+    STORE(out + i, OR(LOAD(right + i), _mm256_permute2x128_si256(front, back, 0x20)));
+    STORE(out + i + 4, OR(LOAD(right + i + 4), _mm256_permute2x128_si256(front, back, 0x31)));
+  }
+}
+static void glue32(const uint32_t *right, const uint8_t *codes, const uint64_t lefts[8], uint32_t *out) {
+  const V table = low_halves(lefts);
+  for (int i = 0; i < SIMD_ROWS; i += 8) {
+    const V code = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(codes + i)));
+    STORE(out + i, OR(LOAD(right + i), _mm256_permutevar8x32_epi32(table, code)));
+  }
+}
+
 /* ---- codes ---- */
 /* Code c is bit c % 8 of byte c / 8: two shuffles look up the byte among 32, a third gives the bit. */
 static void member8(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask) {
@@ -277,6 +304,8 @@ const SimdKernels simd_avx2_kernels = {
   .name = "avx2",
   PACKED_KERNELS,
   .running_sum = running_sum,
+  .glue64 = glue64,
+  .glue32 = glue32,
   .range_f32 = range_f32,
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,

@@ -133,6 +133,22 @@ static void running_sum(uint64_t *values, uint64_t before) {
   }
 }
 
+/* ---- bits of floats: eight left parts are one vector ---- */
+static void glue64(const uint64_t *right, const uint8_t *codes, const uint64_t lefts[8], uint64_t *out) {
+  const V table = LOAD(lefts);
+  for (int i = 0; i < SIMD_ROWS; i += 8) {
+    const V code = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const void *)(codes + i)));
+    STORE(out + i, OR(LOAD(right + i), _mm512_permutexvar_epi64(code, table)));
+  }
+}
+static void glue32(const uint32_t *right, const uint8_t *codes, const uint64_t lefts[8], uint32_t *out) {
+  const V table = _mm512_castsi256_si512(_mm512_cvtepi64_epi32(LOAD(lefts)));
+  for (int i = 0; i < SIMD_ROWS; i += 16) {
+    const V code = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(codes + i)));
+    STORE(out + i, OR(LOAD(right + i), _mm512_permutexvar_epi32(code, table)));
+  }
+}
+
 /* ---- codes ---- */
 /* Code c is bit c % 8 of byte c / 8: one permutation looks up the byte among 32, a shuffle gives the bit. */
 static void member8(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask) {
@@ -188,6 +204,8 @@ const SimdKernels simd_avx512_kernels = {
   .name = "avx512",
   PACKED_KERNELS,
   .running_sum = running_sum,
+  .glue64 = glue64,
+  .glue32 = glue32,
   .range_f32 = range_f32,
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,

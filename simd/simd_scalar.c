@@ -85,6 +85,13 @@ static void running_sum(uint64_t *values, uint64_t before) {
   for (unsigned i = 0; i < SIMD_ROWS; i++) values[i] = before += values[i];
 }
 
+static void glue64(const uint64_t *right, const uint8_t *codes, const uint64_t lefts[8], uint64_t *out) {
+  for (unsigned i = 0; i < SIMD_ROWS; i++) out[i] = right[i] | lefts[codes[i]];
+}
+static void glue32(const uint32_t *right, const uint8_t *codes, const uint64_t lefts[8], uint32_t *out) {
+  for (unsigned i = 0; i < SIMD_ROWS; i++) out[i] = right[i] | (uint32_t)lefts[codes[i]];
+}
+
 static void member8(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask) {
   for (unsigned i = 0; i < SIMD_ROWS; i++) keep(mask, i, bit_get(set, codes[i]), flip);
 }
@@ -113,6 +120,8 @@ const SimdKernels simd_scalar_kernels = {
   .sum = { WIDTHS(SUM_ENTRY) },
   .extremes = { extremes8, extremes16, extremes32, extremes64 },
   .running_sum = running_sum,
+  .glue64 = glue64,
+  .glue32 = glue32,
   .range_f32 = range_f32,
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,

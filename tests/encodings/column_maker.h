@@ -26,6 +26,7 @@ typedef enum Shape {
   SHAPE_MULTIPLES, /* of a common divisor */
   SHAPE_RUNS,      /* long runs of few values */
   SHAPE_WALK,      /* a clock whose steps vary */
+  SHAPE_NOISE,     /* floats between 0 and 1 without a decimal form, decimals here and there; else small numbers */
   SHAPE_WILD,      /* random bits, ends, odd floats, odd strings */
   SHAPES,
 } Shape;
@@ -71,6 +72,15 @@ static inline void set_wild_float(ColumnType type, void *values, uint32_t row, u
     ((uint32_t *)values)[row] = r % 3 ? edges32[r / 3 % 8] : (uint32_t)test_random(rng);
 }
 
+static inline void set_noise(ColumnType type, void *values, uint32_t row, uint64_t *rng) {
+  double value = (double)(test_random(rng) >> 11) * 0x1p-53;
+  if (test_random_below(rng, 64) == 0) value = -1e10 / (double)(1 + test_random_below(rng, 9));
+  if (type == TYPE_F64)
+    ((double *)values)[row] = value;
+  else
+    ((float *)values)[row] = (float)value;
+}
+
 /* A text that says `number`; wild ones are empty, long, share eight bytes, or hold other alphabets. */
 static inline Bytes make_text(MadeColumn *c, uint32_t row, uint64_t number, bool wild) {
   static const char *const stems[] = {
@@ -97,6 +107,7 @@ static inline uint64_t shape_number(Shape shape, uint64_t *rng, uint64_t start, 
   switch (shape) {
   case SHAPE_CONSTANT: return start;
   case SHAPE_STRIDE: return start + step * row;
+  case SHAPE_NOISE:
   case SHAPE_SMALL: return start + test_random_below(rng, 50);
   case SHAPE_FEW: return start + test_random_below(rng, 5) * 77777;
   case SHAPE_SORTED: return start + row / 7;
@@ -133,6 +144,8 @@ static inline void column_make(MadeColumn *c, uint64_t *rng, ColumnType type, Sh
       ((Bytes *)c->values)[i] = make_text(c, i, number, shape == SHAPE_WILD);
     else if (type_is_float(type) && shape == SHAPE_WILD)
       set_wild_float(type, c->values, i, rng);
+    else if (type_is_float(type) && shape == SHAPE_NOISE)
+      set_noise(type, c->values, i, rng);
     else
       set_number(type, c->values, i, number);
   }

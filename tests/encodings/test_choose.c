@@ -36,6 +36,12 @@ TEST(choose, each_shape_gets_its_encoding) {
   CHECK_INT(chosen(TYPE_I32, SHAPE_RUNS, 65536, 0, &r), ENCODING_RUN_LENGTH);
   CHECK(r.length < 64 * (2 + 18 * 3 + 64) + 4096); /* 17 or 18 runs a block, 3 bytes each */
   CHECK_INT(chosen(TYPE_F64, SHAPE_RUNS, 65536, 30, &r), ENCODING_RUN_LENGTH);
+  CHECK_INT(chosen(TYPE_F64, SHAPE_MULTIPLES, 65536, 0, &r), ENCODING_DICTIONARY);
+  CHECK_INT(chosen(TYPE_F64, SHAPE_SORTED, 65536, 20, &r), ENCODING_ALP);
+  CHECK(r.length < 65536 * 8 / 8 + 64 * (128 + 64) + 4096); /* tenths, 147 of them a block */
+  CHECK_INT(chosen(TYPE_F32, SHAPE_SORTED, 65536, 0, &r), ENCODING_ALP);
+  CHECK_INT(chosen(TYPE_F64, SHAPE_NOISE, 65536, 0, &r), ENCODING_ALP_RD);
+  CHECK(r.length < 65536 * 57 / 8); /* the 52 or 53 bits of the fraction and a code, exceptions */
   CHECK_INT(chosen(TYPE_I64, SHAPE_WALK, 65536, 0, &r), ENCODING_DELTA);
   CHECK(r.length < 65536 * 6 / 8 + 64 * 64 + 4096); /* 6 bits instead of 27 */
 }

@@ -323,6 +323,51 @@ static void check_float_images(const SimdKernels *k, uint64_t *rng) {
 }
 TEST(simd, float_images_are_those_of_base) { on_every_table(check_float_images); }
 
+static void check_decimals(const SimdKernels *k, uint64_t *rng) {
+  static const double tens[] = { 1e0, 1e3, 1e11 }, tenths[] = { 1e-0, 1e-2, 1e-14 };
+  for (unsigned index = 0; index < 4; index++) {
+    for (unsigned round = 0; round < 9; round++) {
+      Lanes lanes;
+      double wide[SIMD_ROWS];
+      float narrow[SIMD_ROWS];
+      int64_t base = round % 3 ? (int64_t)test_random_below(rng, UINT64_C(1) << 50) : 0;
+      if (round % 2) base = -base;
+      for (unsigned i = 0; i < SIMD_ROWS; i++) lane_set(&lanes, index, i, test_random(rng) >> 14);
+      k->decimal_f64[index](&lanes, base, tens[round % 3], tenths[round / 3], wide);
+      k->decimal_f32[index](&lanes, base, tens[round % 3], tenths[round / 3], narrow);
+      for (unsigned i = 0; i < SIMD_ROWS; i++) {
+        double expected = (double)(base + (int64_t)lane_get(&lanes, index, i)) * tens[round % 3] * tenths[round / 3];
+        float rounded = (float)expected;
+        CHECK_BYTES(&wide[i], &expected, sizeof expected);
+        CHECK_BYTES(&narrow[i], &rounded, sizeof rounded);
+      }
+    }
+  }
+}
+TEST(simd, decimals_have_the_bits_of_two_multiplications) { on_every_table(check_decimals); }
+
+static void check_glue(const SimdKernels *k, uint64_t *rng) {
+  uint64_t of64[SIMD_ROWS], out64[SIMD_ROWS], lefts[8], narrow_lefts[8];
+  uint32_t of32[SIMD_ROWS], out32[SIMD_ROWS];
+  uint8_t codes[SIMD_ROWS];
+  for (unsigned i = 0; i < 8; i++) {
+    lefts[i] = test_random(rng) << 50;
+    narrow_lefts[i] = lefts[i] >> 32;
+  }
+  for (unsigned i = 0; i < SIMD_ROWS; i++) {
+    of64[i] = test_random(rng) >> 14;
+    of32[i] = (uint32_t)(test_random(rng) >> 46);
+    codes[i] = (uint8_t)test_random_below(rng, 8);
+  }
+  k->glue64(of64, codes, lefts, out64);
+  k->glue32(of32, codes, narrow_lefts, out32);
+  for (unsigned i = 0; i < SIMD_ROWS; i++) {
+    CHECK(out64[i] == (of64[i] | lefts[codes[i]]));
+    CHECK_INT(out32[i], of32[i] | (uint32_t)narrow_lefts[codes[i]]);
+  }
+}
+TEST(simd, left_and_right_parts_are_glued) { on_every_table(check_glue); }
+
 /* ---- codes, rows, masks ---- */
 
 static void check_members(const SimdKernels *k, uint64_t *rng) {
