@@ -47,6 +47,9 @@
   X(segments_skipped, "segments answered by the directory of their run")              \
   X(blocks_scanned, "blocks whose bytes a kernel read")                               \
   X(blocks_by_position, "blocks with few rows left, looked at one by one")            \
+  X(groups_dense_units, "units whose groups were added up in arrays")                 \
+  X(groups_hashed_units, "units whose rows were given to groups one by one")          \
+  X(sorts_cut, "times that a sort let go of rows beyond its limit")                   \
   X(units_verified, "units whose checksum was compared")                              \
   X(cache_hits, "blocks found in the block cache")                                    \
   X(cache_misses, "blocks read or decoded")                                           \

@@ -35,9 +35,17 @@ Status aggregate_request_check(const Schema *schema, const AggregateRequest *req
                        schema->column_count);
   }
   const Column *column = &schema->columns[request->column];
-  if ((request->kind == AGGREGATE_TOTAL || request->kind == AGGREGATE_MEAN) && !has_sum(column->type)) {
+  static const char *const words[AGGREGATE_KINDS] = {
+    [AGGREGATE_TOTAL] = "sum",
+    [AGGREGATE_MEAN] = "average",
+    [AGGREGATE_VARIANCE] = "variance",
+    [AGGREGATE_VARIANCE_POPULATION] = "variance",
+    [AGGREGATE_DEVIATION] = "standard deviation",
+    [AGGREGATE_DEVIATION_POPULATION] = "standard deviation",
+  };
+  if (words[request->kind] && !has_sum(column->type)) {
     return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "column %s is %s, which has no %s",
-                          column->name, type_name(column->type), request->kind == AGGREGATE_MEAN ? "average" : "sum");
+                          column->name, type_name(column->type), words[request->kind]);
   }
   return KVSTORE_OK;
 }

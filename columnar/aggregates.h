@@ -21,6 +21,15 @@ typedef enum AggregateKind {
   AGGREGATE_LEAST,    /* min(column) */
   AGGREGATE_GREATEST, /* max(column) */
   AGGREGATE_MEAN,     /* avg(column) */
+  /* from here on: query/groups.h alone */
+  AGGREGATE_VARIANCE,            /* of a sample: divided by count - 1 */
+  AGGREGATE_VARIANCE_POPULATION, /* divided by count */
+  AGGREGATE_DEVIATION,           /* square roots of the two */
+  AGGREGATE_DEVIATION_POPULATION,
+  AGGREGATE_DISTINCT, /* count(distinct column) */
+  AGGREGATE_FIRST,    /* the column's value in the row of the least key */
+  AGGREGATE_LAST,
+  AGGREGATE_KINDS
 } AggregateKind;
 
 typedef struct AggregateRequest {
@@ -39,11 +48,11 @@ typedef struct AggregateResult {
 
 typedef struct Aggregates Aggregates;
 
-/* KVSTORE_TYPE: the sum or average of something that has none (names the column). KVSTORE_SCHEMA: a position that the
- * schema does not have. */
+/* Of every kind. KVSTORE_TYPE: the sum, average or variance of something that has none (names the column).
+ * KVSTORE_SCHEMA: a position that the schema does not have. */
 Status aggregate_request_check(const Schema *schema, const AggregateRequest *request) MUST_CHECK;
 
-/* `requests` are copied, `schema` is borrowed. Fails as aggregate_request_check does. */
+/* `requests` (of the first six kinds) are copied, `schema` is borrowed. Fails as aggregate_request_check does. */
 Status aggregates_create(const Schema *schema, const AggregateRequest *requests, size_t count,
                          Aggregates **aggregates) MUST_CHECK;
 void aggregates_destroy(Aggregates *aggregates); /* NULL is allowed */

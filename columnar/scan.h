@@ -111,6 +111,24 @@ Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values
 /* One value: for few rows. */
 Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) MUST_CHECK;
 
+/* ---- columns with few values: codes ----
+ * Where an encoding or a zone says that the current unit has few values in a column (a dictionary, one value, integers
+ * of a narrow range), each row has a code below `count` that stands for its value; equal codes are equal values, and a
+ * null has the last code. Two codes may stand for values that compare equal (both zeros). */
+enum { SCAN_CODES_RANGE = 4096 }; /* integers further apart have no codes */
+/* *count is 0 when the column has no codes here; at most 65,536. */
+Status scan_codes(Scan *scan, uint32_t column, uint32_t *count) MUST_CHECK;
+/* The codes of a block, with room for BLOCK_ROWS; entries past its rows are undefined. Only when there are some. */
+Status scan_read_codes(Scan *scan, uint32_t column, uint32_t block, uint16_t *codes) MUST_CHECK;
+/* What a code of a row that was read stands for; strings as those of scan_read_block. */
+Status scan_code_value(Scan *scan, uint32_t column, uint32_t code, Value *out) MUST_CHECK;
+
+/* Least and greatest image of a column over the current unit, from metadata alone; false when there is none that says
+ * so, or no row has a value. */
+bool scan_zone(Scan *scan, uint32_t column, int64_t *minimum, int64_t *maximum);
+/* The same of a block. */
+bool scan_block_zone(Scan *scan, uint32_t column, uint32_t block, int64_t *minimum, int64_t *maximum);
+
 static inline uint32_t scan_block_rows(const ScanUnit *unit, uint32_t block) {
   uint32_t left = unit->row_count - block * BLOCK_ROWS;
   return left < BLOCK_ROWS ? left : BLOCK_ROWS;

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "kvapi/values.h"
+#include "query/query.h"
 
 _Static_assert(sizeof(KVBytes) == sizeof(Bytes) && offsetof(KVBytes, data) == offsetof(Bytes, data) &&
                  offsetof(KVBytes, length) == offsetof(Bytes, length),
@@ -124,6 +125,6 @@ KVColumnData column_to_caller(const ColumnArray *array, ColumnType type, uint32_
   const uint8_t *values = array->values;
   return (KVColumnData){ .type = (int)type,
                          .form = KVTABLE_FORM_ARRAY,
-                         .values = values + from * type_array_width(type),
+                         .values = values + from * query_type_width(type),
                          .nulls = array->nulls ? array->nulls + from : NULL };
 }

@@ -12,8 +12,17 @@
 
 _Static_assert(KVQUERY_ROWS == (int)AGGREGATE_ROWS && KVQUERY_VALUES == (int)AGGREGATE_VALUES &&
                  KVQUERY_SUM == (int)AGGREGATE_TOTAL && KVQUERY_MIN == (int)AGGREGATE_LEAST &&
-                 KVQUERY_MAX == (int)AGGREGATE_GREATEST && KVQUERY_AVG == (int)AGGREGATE_MEAN,
+                 KVQUERY_MAX == (int)AGGREGATE_GREATEST && KVQUERY_AVG == (int)AGGREGATE_MEAN &&
+                 KVQUERY_VARIANCE == (int)AGGREGATE_VARIANCE &&
+                 KVQUERY_VARIANCE_POP == (int)AGGREGATE_VARIANCE_POPULATION &&
+                 KVQUERY_STDDEV == (int)AGGREGATE_DEVIATION &&
+                 KVQUERY_STDDEV_POP == (int)AGGREGATE_DEVIATION_POPULATION &&
+                 KVQUERY_COUNT_DISTINCT == (int)AGGREGATE_DISTINCT && KVQUERY_FIRST == (int)AGGREGATE_FIRST &&
+                 KVQUERY_LAST == (int)AGGREGATE_LAST && (int)AGGREGATE_KINDS == KVQUERY_LAST + 1,
                "one number");
+_Static_assert(sizeof(KVDecimal) == sizeof(Int128) && offsetof(KVDecimal, high) == offsetof(Int128, high),
+               "arrays of sums cross the door as they are");
+_Static_assert(KVTABLE_TYPE_DECIMAL == (int)QUERY_TYPE_DECIMAL, "one number");
 
 typedef struct Plan {
   uint32_t references; /* of the query and its cursors: one thread */
@@ -27,22 +36,39 @@ typedef struct Filter {
   size_t parameter_count;
 } Filter;
 
+/* Names or aggregates as they were given, in an arena of their own. */
+typedef struct NameList {
+  Arena arena;
+  const char **names;
+  size_t count;
+} NameList;
+typedef struct AskList {
+  Arena arena;
+  KVAggregate *asks;
+  size_t count;
+} AskList;
+typedef struct OrderList {
+  Arena arena;
+  QueryOrder *terms;
+  size_t count;
+} OrderList;
+
 struct KVQuery {
   uint32_t magic;
   uint32_t references; /* the caller's and its cursors': one thread */
   KVTable *table;
   KVSnapshot *snapshot; /* NULL: what is there at each run */
   Filter filter;
-  Arena selection;
-  const char **selected;
-  size_t selected_count; /* 0: all */
+  NameList selected; /* of none: all */
+  NameList grouped;
+  AskList computed;
+  Filter having;
+  OrderList order;
   uint64_t offset, limit;
-  bool ordered;
+  bool ordered, distinct;
   Plan *rows;       /* NULL until it is needed */
-  Plan *aggregates; /* the same; answers the asks below */
-  Arena asks_arena;
-  KVAggregate *asks;
-  size_t ask_count;
+  Plan *aggregates; /* the same; answers what `asked` says */
+  AskList asked;
   Arena strings;         /* of the last aggregates */
   Plan *last;            /* what ran last, for explain */
   ScanCounters counters; /* what that did */
@@ -60,6 +86,13 @@ struct KVCursor {
   size_t column_count;
   KVColumnData *columns; /* of the caller's batch */
 };
+
+static KVValue decimal_to_caller(Int128 number) {
+  KVValue out = kvvalue_of(KVTABLE_TYPE_DECIMAL);
+  out.as.decimal.low = number.low;
+  out.as.decimal.high = number.high;
+  return out;
+}
 
 /* ---- plans ---- */
 
@@ -95,62 +128,88 @@ static void forget_plans(KVQuery *q) {
   plan_replace(&q->aggregates, NULL);
 }
 
+static Status add_asks(const AskList *list, Plan *plan) {
+  for (size_t i = 0; i < list->count; i++) {
+    const KVAggregate *ask = &list->asks[i];
+    TRY(query_aggregate(plan->query, (AggregateKind)ask->kind, ask->kind == KVQUERY_ROWS ? NULL : ask->column));
+  }
+  return KVSTORE_OK;
+}
+
+static bool is_grouped(const KVQuery *q) { return q->grouped.count || q->computed.count; }
+
+static Status add_groups(const KVQuery *q, Query *query, Plan *plan) {
+  TRY(add_asks(&q->computed, plan));
+  TRY(query_group_by(query, q->grouped.names, q->grouped.count));
+  if (!q->having.text) return KVSTORE_OK;
+  return query_having(query, q->having.text, strlen(q->having.text), q->having.parameters, q->having.parameter_count);
+}
+
+static Status shape_rows(const KVQuery *q, Plan *plan) {
+  Query *query = plan->query;
+  if (is_grouped(q)) {
+    TRY(add_groups(q, query, plan));
+  } else {
+    if (q->having.text) return bad_argument("there is a filter over groups, and nothing is grouped");
+    if (q->selected.count) TRY(query_select(query, q->selected.names, q->selected.count));
+    if (q->distinct) TRY(query_distinct(query));
+  }
+  if (q->order.count) TRY(query_order_by(query, q->order.terms, q->order.count));
+  query_limit(query, q->offset, q->limit);
+  query_order_by_key(query, q->ordered);
+  return KVSTORE_OK;
+}
+
 static Status plan_rows(KVQuery *q) {
   Plan *plan = NULL;
   if (q->rows) return KVSTORE_OK;
   TRY(plan_create(q->table, &q->filter, &plan));
-  Status status = KVSTORE_OK;
-  if (q->selected_count) status = query_select(plan->query, q->selected, q->selected_count);
-  if (status == KVSTORE_OK) {
-    query_limit(plan->query, q->offset, q->limit);
-    query_order_by_key(plan->query, q->ordered);
-    plan_replace(&q->rows, plan);
-  }
+  Status status = shape_rows(q, plan);
+  if (status == KVSTORE_OK) plan_replace(&q->rows, plan);
   plan_release(plan);
   return status;
 }
 
 static bool same_asks(const KVQuery *q, const KVAggregate *asks, size_t count) {
-  if (!q->aggregates || q->ask_count != count) return false;
+  if (!q->aggregates || q->asked.count != count) return false;
   for (size_t i = 0; i < count; i++) {
-    if (q->asks[i].kind != asks[i].kind) return false;
-    if (asks[i].kind != KVQUERY_ROWS && strcmp(q->asks[i].column, asks[i].column) != 0) return false;
+    if (q->asked.asks[i].kind != asks[i].kind) return false;
+    if (asks[i].kind != KVQUERY_ROWS && strcmp(q->asked.asks[i].column, asks[i].column) != 0) return false;
   }
   return true;
 }
 
-static Status add_asks(const KVQuery *q, const KVAggregate *asks, size_t count, Plan *plan) {
-  (void)q;
-  for (size_t i = 0; i < count; i++)
-    TRY(
-      query_aggregate(plan->query, (AggregateKind)asks[i].kind, asks[i].kind == KVQUERY_ROWS ? NULL : asks[i].column));
+static void ask_list_release(AskList *list) {
+  arena_release(&list->arena);
+  *list = (AskList){ 0 };
+}
+
+static Status ask_list_copy(const KVAggregate *asks, size_t count, AskList *list) {
+  list->asks = arena_allocate_zeroed(&list->arena, memory_array_size(count, sizeof *list->asks));
+  if (!list->asks) return status_nomem();
+  for (size_t i = 0; i < count; i++) {
+    list->asks[i].kind = asks[i].kind;
+    if (asks[i].kind == KVQUERY_ROWS) continue;
+    list->asks[i].column = arena_copy_string(&list->arena, asks[i].column, strlen(asks[i].column));
+    if (!list->asks[i].column) return status_nomem();
+  }
+  list->count = count;
   return KVSTORE_OK;
 }
 
 /* Remembers what was asked, so that the same again needs no new plan. */
-static Status keep_asks(KVQuery *q, const KVAggregate *asks, size_t count) {
-  arena_reset(&q->asks_arena);
-  q->ask_count = 0;
-  q->asks = arena_allocate_zeroed(&q->asks_arena, memory_array_size(count, sizeof *q->asks));
-  if (!q->asks) return status_nomem();
-  for (size_t i = 0; i < count; i++) {
-    q->asks[i].kind = asks[i].kind;
-    if (asks[i].kind == KVQUERY_ROWS) continue;
-    q->asks[i].column = arena_copy_string(&q->asks_arena, asks[i].column, strlen(asks[i].column));
-    if (!q->asks[i].column) return status_nomem();
-  }
-  q->ask_count = count;
-  return KVSTORE_OK;
-}
-
 static Status plan_aggregates(KVQuery *q, const KVAggregate *asks, size_t count) {
   Plan *plan = NULL;
   if (same_asks(q, asks, count)) return KVSTORE_OK;
   TRY(plan_create(q->table, &q->filter, &plan));
   plan_replace(&q->aggregates, NULL);
-  Status status = add_asks(q, asks, count, plan);
-  if (status == KVSTORE_OK) status = keep_asks(q, asks, count);
-  if (status == KVSTORE_OK) plan_replace(&q->aggregates, plan);
+  ask_list_release(&q->asked);
+  Status status = ask_list_copy(asks, count, &q->asked);
+  if (status == KVSTORE_OK) status = add_asks(&q->asked, plan);
+  if (status == KVSTORE_OK)
+    plan_replace(&q->aggregates, plan);
+  else
+    ask_list_release(&q->asked);
   plan_release(plan);
   return status;
 }
@@ -176,8 +235,12 @@ static void query_drop(KVQuery *q) {
   forget_plans(q);
   plan_replace(&q->last, NULL);
   arena_release(&q->filter.arena);
-  arena_release(&q->selection);
-  arena_release(&q->asks_arena);
+  arena_release(&q->selected.arena);
+  arena_release(&q->grouped.arena);
+  arena_release(&q->having.arena);
+  arena_release(&q->order.arena);
+  ask_list_release(&q->computed);
+  ask_list_release(&q->asked);
   arena_release(&q->strings);
   snapshot_release(q->snapshot);
   table_release(q->table);
@@ -275,39 +338,169 @@ int kvquery_where(KVQuery *query, const char *text, const KVValue *parameters, s
   return leave(query, where(query, text, parameters, parameter_count));
 }
 
-static Status select_columns(KVQuery *q, const char *const *columns, size_t count) {
+static Status copy_names(const KVQuery *q, const char *const *columns, size_t count, NameList *list) {
+  uint32_t position;
+  list->names = arena_allocate(&list->arena, memory_array_size(count, sizeof *list->names));
+  if (!list->names) return status_nomem();
+  for (size_t i = 0; i < count; i++) {
+    if (!columns[i]) return bad_argument("the name of a column is NULL");
+    TRY(expression_column(&q->table->schema, columns[i], strlen(columns[i]), &position));
+    list->names[i] = arena_copy_string(&list->arena, columns[i], strlen(columns[i]));
+    if (!list->names[i]) return status_nomem();
+  }
+  list->count = count;
+  return KVSTORE_OK;
+}
+
+/* Copied and looked up before those that were there go. */
+static Status replace_names(KVQuery *q, const char *const *columns, size_t count, NameList *place) {
+  NameList list = { 0 };
   if (!columns && count) return bad_argument("the columns are NULL");
   if (count > KVTABLE_COLUMNS_MAX)
-    return status_fail(KVSTORE_LIMIT, "%zu columns selected: at most %d", count, KVTABLE_COLUMNS_MAX);
-  Arena arena = { 0 };
-  uint32_t position;
-  const char **names = arena_allocate(&arena, memory_array_size(count, sizeof *names));
-  Status status = names ? KVSTORE_OK : status_nomem();
-  for (size_t i = 0; i < count && status == KVSTORE_OK; i++) {
-    if (!columns[i])
-      status = bad_argument("the name of a column is NULL");
-    else
-      status = expression_column(&q->table->schema, columns[i], strlen(columns[i]), &position);
-    if (status != KVSTORE_OK) break;
-    names[i] = arena_copy_string(&arena, columns[i], strlen(columns[i]));
-    if (!names[i]) status = status_nomem();
-  }
+    return status_fail(KVSTORE_LIMIT, "%zu columns: at most %d", count, KVTABLE_COLUMNS_MAX);
+  Status status = copy_names(q, columns, count, &list);
   if (status != KVSTORE_OK) {
-    arena_release(&arena);
+    arena_release(&list.arena);
     return status;
   }
   plan_replace(&q->rows, NULL);
-  arena_release(&q->selection);
-  q->selection = arena;
-  q->selected = names;
-  q->selected_count = count;
+  arena_release(&place->arena);
+  *place = list;
   return KVSTORE_OK;
 }
 
 int kvquery_select(KVQuery *query, const char *const *columns, size_t count) {
   Status status = enter(query);
   if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, select_columns(query, columns, count));
+  return leave(query, replace_names(query, columns, count, &query->selected));
+}
+
+/* One twice is found by a query of the engine's that does nothing else. */
+static Status group_by(KVQuery *q, const char *const *columns, size_t count) {
+  Query *trial = NULL;
+  NameList list = { 0 };
+  TRY(replace_names(q, columns, count, &list));
+  Status status = query_create(&q->table->schema, &trial);
+  if (status == KVSTORE_OK && count) status = query_group_by(trial, list.names, count);
+  query_destroy(trial);
+  if (status != KVSTORE_OK) {
+    arena_release(&list.arena);
+    return status;
+  }
+  arena_release(&q->grouped.arena);
+  q->grouped = list;
+  return KVSTORE_OK;
+}
+
+int kvquery_group_by(KVQuery *query, const char *const *columns, size_t count) {
+  Status status = enter(query);
+  if (status != KVSTORE_OK) return refuse(query, status);
+  return leave(query, group_by(query, columns, count));
+}
+
+static Status check_asks(const KVAggregate *asks, size_t count) {
+  if (count > QUERY_AGGREGATES_MAX)
+    return status_fail(KVSTORE_LIMIT, "%zu aggregates at once: at most %d", count, QUERY_AGGREGATES_MAX);
+  for (size_t i = 0; i < count; i++) {
+    if (asks[i].kind < KVQUERY_ROWS || asks[i].kind > KVQUERY_LAST)
+      return status_fail(KVSTORE_ERROR, "no such aggregate: %d", asks[i].kind);
+    if (asks[i].kind != KVQUERY_ROWS && !asks[i].column) return bad_argument("the column of an aggregate is NULL");
+  }
+  return KVSTORE_OK;
+}
+
+static Status compute(KVQuery *q, const KVAggregate *asks, size_t count) {
+  AskList list = { 0 };
+  Plan *trial = NULL;
+  if (!asks && count) return bad_argument("the aggregates are NULL");
+  TRY(check_asks(asks, count));
+  Status status = ask_list_copy(asks, count, &list);
+  if (status == KVSTORE_OK) status = plan_create(q->table, &(Filter){ 0 }, &trial);
+  if (status == KVSTORE_OK) status = add_asks(&list, trial);
+  plan_release(trial);
+  if (status != KVSTORE_OK) {
+    ask_list_release(&list);
+    return status;
+  }
+  plan_replace(&q->rows, NULL);
+  ask_list_release(&q->computed);
+  q->computed = list;
+  return KVSTORE_OK;
+}
+
+int kvquery_compute(KVQuery *query, const KVAggregate *aggregates, size_t count) {
+  Status status = enter(query);
+  if (status != KVSTORE_OK) return refuse(query, status);
+  return leave(query, compute(query, aggregates, count));
+}
+
+static Status having(KVQuery *q, const char *text, const KVValue *parameters, size_t count) {
+  Filter filter = { 0 };
+  Arena arena = { 0 };
+  const Expression *parsed;
+  Status status = filter_create(text, parameters, count, &filter);
+  if (status == KVSTORE_OK && filter.text) status = expression_parse(&arena, text, strlen(text), &parsed, NULL);
+  arena_release(&arena);
+  if (status != KVSTORE_OK) {
+    arena_release(&filter.arena);
+    return status;
+  }
+  plan_replace(&q->rows, NULL);
+  arena_release(&q->having.arena);
+  q->having = filter;
+  return KVSTORE_OK;
+}
+
+int kvquery_having(KVQuery *query, const char *text, const KVValue *parameters, size_t parameter_count) {
+  Status status = enter(query);
+  if (status != KVSTORE_OK) return refuse(query, status);
+  return leave(query, having(query, text, parameters, parameter_count));
+}
+
+int kvquery_distinct(KVQuery *query, int distinct) {
+  Status status = enter(query);
+  if (status != KVSTORE_OK) return refuse(query, status);
+  plan_replace(&query->rows, NULL);
+  query->distinct = distinct != 0;
+  return leave(query, KVSTORE_OK);
+}
+
+static Status copy_order(const KVOrder *order, size_t count, OrderList *list) {
+  list->terms = arena_allocate_zeroed(&list->arena, memory_array_size(count, sizeof *list->terms));
+  if (!list->terms) return status_nomem();
+  for (size_t i = 0; i < count; i++) {
+    if (!order[i].column) return bad_argument("the name of a column is NULL");
+    if (order[i].flags & ~(KVQUERY_DESCENDING | KVQUERY_NULLS_LAST))
+      return status_fail(KVSTORE_ERROR, "no such flags of an order: %d", order[i].flags);
+    list->terms[i].column = arena_copy_string(&list->arena, order[i].column, strlen(order[i].column));
+    if (!list->terms[i].column) return status_nomem();
+    list->terms[i].descending = order[i].flags & KVQUERY_DESCENDING;
+    list->terms[i].nulls_last = order[i].flags & KVQUERY_NULLS_LAST;
+  }
+  list->count = count;
+  return KVSTORE_OK;
+}
+
+static Status order_by(KVQuery *q, const KVOrder *order, size_t count) {
+  OrderList list = { 0 };
+  if (!order && count) return bad_argument("the order is NULL");
+  if (count > KVTABLE_COLUMNS_MAX)
+    return status_fail(KVSTORE_LIMIT, "an order of %zu columns: at most %d", count, KVTABLE_COLUMNS_MAX);
+  Status status = copy_order(order, count, &list);
+  if (status != KVSTORE_OK) {
+    arena_release(&list.arena);
+    return status;
+  }
+  plan_replace(&q->rows, NULL);
+  arena_release(&q->order.arena);
+  q->order = list;
+  return KVSTORE_OK;
+}
+
+int kvquery_order_by(KVQuery *query, const KVOrder *order, size_t count) {
+  Status status = enter(query);
+  if (status != KVSTORE_OK) return refuse(query, status);
+  return leave(query, order_by(query, order, count));
 }
 
 int kvquery_limit(KVQuery *query, uint64_t offset, uint64_t limit) {
@@ -329,31 +522,11 @@ int kvquery_order_by_key(KVQuery *query, int ordered) {
 
 /* ---- aggregates ---- */
 
-static KVValue result_to_caller(const AggregateResult *result, int kind) {
-  KVValue out;
-  if (result->is_null) {
-    out = kvvalue_null();
-    if (!result->is_integer) out.type = (int)result->value.type;
-  } else if (result->is_integer) {
-    out = kvvalue_of(KVTABLE_TYPE_DECIMAL);
-    out.as.decimal.low = result->integer.low;
-    out.as.decimal.high = result->integer.high;
-  } else {
-    out = kind <= KVQUERY_VALUES ? kvvalue_u64(result->value.u) : value_to_caller(&result->value);
-  }
+static KVValue result_to_caller(const AggregateResult *result) {
+  if (result->is_integer && !result->is_null) return decimal_to_caller(result->integer);
+  KVValue out = value_to_caller(&result->value);
+  out.is_null = result->is_null;
   return out;
-}
-
-static Status check_asks(const KVAggregate *asks, size_t count, const KVValue *results) {
-  if (!asks || !results || !count) return bad_argument("nothing is asked for, or there is no place for the results");
-  if (count > QUERY_AGGREGATES_MAX)
-    return status_fail(KVSTORE_LIMIT, "%zu aggregates at once: at most %d", count, QUERY_AGGREGATES_MAX);
-  for (size_t i = 0; i < count; i++) {
-    if (asks[i].kind < KVQUERY_ROWS || asks[i].kind > KVQUERY_AVG)
-      return status_fail(KVSTORE_ERROR, "no such aggregate: %d", asks[i].kind);
-    if (asks[i].kind != KVQUERY_ROWS && !asks[i].column) return bad_argument("the column of an aggregate is NULL");
-  }
-  return KVSTORE_OK;
 }
 
 static Status run_aggregates(KVQuery *q, AggregateResult *results) {
@@ -367,14 +540,15 @@ static Status run_aggregates(KVQuery *q, AggregateResult *results) {
 }
 
 static Status aggregate(KVQuery *q, const KVAggregate *asks, size_t count, KVValue *results) {
-  TRY(check_asks(asks, count, results));
+  if (!asks || !results || !count) return bad_argument("nothing is asked for, or there is no place for the results");
+  TRY(check_asks(asks, count));
   for (size_t i = 0; i < count; i++) results[i] = kvvalue_null();
   TRY(plan_aggregates(q, asks, count));
   AggregateResult few[8], *found = few;
   if (count > sizeof few / sizeof *few) found = memory_allocate(memory_array_size(count, sizeof *found));
   if (!found) return status_nomem();
   Status status = run_aggregates(q, found);
-  for (size_t i = 0; i < count && status == KVSTORE_OK; i++) results[i] = result_to_caller(&found[i], asks[i].kind);
+  for (size_t i = 0; i < count && status == KVSTORE_OK; i++) results[i] = result_to_caller(&found[i]);
   if (found != few) memory_release(found);
   return status;
 }
@@ -502,6 +676,13 @@ int kvcursor_next(KVCursor *cursor) {
   return KVSTORE_OK;
 }
 
+static KVValue array_value(const ColumnArray *array, ColumnType type, uint32_t row) {
+  Value found = { .type = type, .is_null = array->nulls && array->nulls[row] };
+  if (type == QUERY_TYPE_DECIMAL && !found.is_null) return decimal_to_caller(((const Int128 *)array->values)[row]);
+  if (!found.is_null) found = value_from_array(type, array->values, row);
+  return value_to_caller(&found);
+}
+
 int kvcursor_value(KVCursor *cursor, size_t column, KVValue *value) {
   if (value) *value = kvvalue_null();
   Status status = cursor_argument(cursor);
@@ -510,10 +691,7 @@ int kvcursor_value(KVCursor *cursor, size_t column, KVValue *value) {
   if (status == KVSTORE_OK && column >= cursor->column_count)
     status = status_fail(KVSTORE_ERROR, "column %zu of rows of %zu", column, cursor->column_count);
   if (status != KVSTORE_OK) return fail(cursor, status);
-  const ColumnArray *array = &cursor->batch.columns[column];
-  Value found = { .type = query_column(cursor->plan->query, column)->type, .is_null = true };
-  if (!array->nulls || !array->nulls[cursor->at]) found = value_from_array(found.type, array->values, cursor->at);
-  *value = value_to_caller(&found);
+  *value = array_value(&cursor->batch.columns[column], query_column(cursor->plan->query, column)->type, cursor->at);
   return KVSTORE_OK;
 }
 

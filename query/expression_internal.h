@@ -14,6 +14,7 @@ typedef enum Token {
   TOKEN_OPEN,
   TOKEN_CLOSE,
   TOKEN_COMMA,
+  TOKEN_STAR,
   TOKEN_MINUS, /* before infinity */
   TOKEN_COMPARISON,
   TOKEN_AND, /* from here on: words */

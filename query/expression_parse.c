@@ -129,12 +129,58 @@ static Status parse_operand(Parser *p, ExpressionOperand *out) {
 
 /* ---- tests ---- */
 
+/* What an aggregate is applied to, and the parenthesis behind it. */
+static Status read_argument(Parser *p, Buffer *name) {
+  Lexer *l = &p->lexer;
+  if (is_word(l, "distinct")) {
+    Lexer word = *l;
+    TRY(lexer_next(l));
+    if (l->token == TOKEN_NAME)
+      buffer_text(name, "distinct ");
+    else
+      *l = word; /* a column of this name */
+  }
+  if (l->token == TOKEN_STAR) {
+    buffer_u8(name, '*');
+  } else if (l->token == TOKEN_NAME) {
+    uint8_t *place = buffer_extend(name, l->body_length);
+    if (!place) return status_nomem();
+    name->length -= l->body_length - lexer_unquote(l, '"', place);
+  } else {
+    return lexer_fail(l, "a column or *");
+  }
+  buffer_u8(name, ')');
+  TRY(lexer_next(l));
+  return expect(p, TOKEN_CLOSE, ")");
+}
+
+/* `SUM( x )` is the column "sum(x)": of groups, one of theirs. `word` is the name before the parenthesis. */
+static Status parse_aggregate(Parser *p, Bytes word, Bytes *column) {
+  Buffer name = { 0 };
+  TRY(lexer_next(&p->lexer));
+  for (size_t i = 0; i < word.length; i++) {
+    uint8_t c = word.data[i];
+    buffer_u8(&name, c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c);
+  }
+  buffer_u8(&name, '(');
+  Status status = read_argument(p, &name);
+  if (status == KVSTORE_OK) status = buffer_status(&name);
+  if (status == KVSTORE_OK) {
+    *column = (Bytes){ arena_copy(p->arena, name.data, name.length), name.length };
+    if (!column->data) status = status_nomem();
+  }
+  buffer_release(&name);
+  return status;
+}
+
 static Status parse_name(Parser *p, Bytes *column) {
   if (p->lexer.token != TOKEN_NAME) return lexer_fail(&p->lexer, "a column");
+  bool is_quoted = p->lexer.is_quoted;
   uint8_t *name = arena_allocate(p->arena, p->lexer.body_length + 1);
   if (!name) return status_nomem();
   *column = (Bytes){ name, lexer_unquote(&p->lexer, '"', name) };
-  return lexer_next(&p->lexer);
+  TRY(lexer_next(&p->lexer));
+  return !is_quoted && p->lexer.token == TOKEN_OPEN ? parse_aggregate(p, *column, column) : KVSTORE_OK;
 }
 
 static Status read_list(Parser *p, OperandList *list) {

@@ -37,8 +37,11 @@ void query_destroy(Query *q) {
   schema_release(&q->schema);
   arena_release(&q->arena);
   buffer_release(&q->where_text);
+  query_forget_groups(q);
   memory_release(q->columns);
   memory_release(q->aggregates);
+  memory_release(q->order);
+  memory_release(q->extra);
   memory_release(q);
 }
 
@@ -109,41 +112,133 @@ void query_limit(Query *q, uint64_t offset, uint64_t limit) {
   q->limit = limit;
 }
 
+/* Rows are sorted with the columns of their order behind them, unless they are given anyway. */
+static uint32_t order_column(Query *q, uint32_t position) {
+  size_t i = 0;
+  while (i < q->column_count && q->columns[i] != position) i++;
+  size_t e = 0;
+  if (i == q->column_count) {
+    while (e < q->extra_count && q->extra[e] != position) e++;
+    if (e == q->extra_count) q->extra[q->extra_count++] = position;
+  }
+  return (uint32_t)(i + e);
+}
+
+Status query_order_by(Query *q, const QueryOrder *order, size_t count) {
+  const Schema *schema = q->is_grouped ? &q->output : &q->schema;
+  if (count > COLUMNS_MAX) return status_fail(KVSTORE_LIMIT, "an order has at most %u columns", COLUMNS_MAX);
+  OrderTerm *terms = memory_allocate(memory_array_size(count, sizeof *terms));
+  uint32_t *extra = memory_allocate(memory_array_size(count, sizeof *extra));
+  Status status = terms && extra ? KVSTORE_OK : status_nomem();
+  for (size_t i = 0; i < count && status == KVSTORE_OK; i++) {
+    terms[i] = (OrderTerm){ 0, order[i].descending, order[i].nulls_last };
+    status = expression_column(schema, order[i].column, strlen(order[i].column), &terms[i].column);
+  }
+  if (status != KVSTORE_OK) {
+    memory_release(terms);
+    memory_release(extra);
+    return status;
+  }
+  memory_release(q->order);
+  memory_release(q->extra);
+  q->order = terms;
+  q->order_count = count;
+  q->extra = extra;
+  q->extra_count = 0;
+  for (size_t i = 0; i < count && !q->is_grouped; i++) terms[i].column = order_column(q, terms[i].column);
+  return KVSTORE_OK;
+}
+
 void query_order_by_key(Query *q, bool ordered) { q->is_ordered = ordered; }
-size_t query_column_count(const Query *q) { return q->column_count; }
-const Column *query_column(const Query *q, size_t index) { return &q->schema.columns[q->columns[index]]; }
+size_t query_column_count(const Query *q) { return q->is_grouped ? q->output.column_count : q->column_count; }
+const Column *query_column(const Query *q, size_t index) {
+  return q->is_grouped ? &q->output.columns[index] : &q->schema.columns[q->columns[index]];
+}
 
 /* ---- as text ---- */
 
-static void explain_rows(const Query *q, Buffer *out) {
-  char text[96];
+static void explain_columns(const Query *q, Buffer *out) {
   buffer_text(out, "columns: ");
-  for (size_t i = 0; i < q->column_count; i++) {
+  for (size_t i = 0; i < query_column_count(q); i++) {
     if (i) buffer_text(out, ", ");
     buffer_text(out, query_column(q, i)->name);
   }
-  buffer_text(out, q->is_ordered ? "\norder: by key\n" : "\norder: as the rows lie\n");
-  if (q->limit != QUERY_NO_LIMIT || q->offset) {
-    int length = snprintf(text, sizeof text, "offset: %llu\n", (unsigned long long)q->offset);
-    if (q->limit != QUERY_NO_LIMIT) {
-      snprintf(text + length, sizeof text - (size_t)length, "limit: %llu\n", (unsigned long long)q->limit);
-    }
+  buffer_u8(out, '\n');
+}
+
+static void explain_groups(const Query *q, Buffer *out) {
+  if (!q->is_grouped) return;
+  buffer_text(out, "groups: by ");
+  for (size_t i = 0; i < q->key_count; i++) {
+    if (i) buffer_text(out, ", ");
+    buffer_text(out, q->schema.columns[q->keys[i]].name);
+  }
+  buffer_text(out, q->key_count ? "\n" : "nothing: all rows are one\n");
+  if (!q->having_text.length) return;
+  buffer_text(out, "having: ");
+  buffer_append(out, q->having_text.data, q->having_text.length);
+  buffer_u8(out, '\n');
+}
+
+static const char *order_name(const Query *q, uint32_t column) {
+  if (q->is_grouped || column < q->column_count) return query_column(q, column)->name;
+  return q->schema.columns[q->extra[column - q->column_count]].name;
+}
+
+static void explain_order(const Query *q, Buffer *out) {
+  buffer_text(out, "order: ");
+  for (size_t i = 0; i < q->order_count; i++) {
+    if (i) buffer_text(out, ", ");
+    buffer_text(out, order_name(q, q->order[i].column));
+    if (q->order[i].descending) buffer_text(out, " descending");
+    if (q->order[i].nulls_last) buffer_text(out, " nulls last");
+  }
+  if (!q->order_count) buffer_text(out, q->is_grouped ? "none" : q->is_ordered ? "by key" : "as the rows lie");
+  buffer_u8(out, '\n');
+}
+
+static void explain_rows(const Query *q, Buffer *out) {
+  char text[96];
+  explain_columns(q, out);
+  explain_groups(q, out);
+  explain_order(q, out);
+  if (q->offset) {
+    snprintf(text, sizeof text, "offset: %llu\n", (unsigned long long)q->offset);
+    buffer_text(out, text);
+  }
+  if (q->limit != QUERY_NO_LIMIT) {
+    snprintf(text, sizeof text, "limit: %llu\n", (unsigned long long)q->limit);
     buffer_text(out, text);
   }
 }
 
-static void explain_aggregates(const Query *q, Buffer *out) {
-  static const char *const words[] = {
-    [AGGREGATE_ROWS] = "count(*)", [AGGREGATE_VALUES] = "count(", [AGGREGATE_TOTAL] = "sum(",
-    [AGGREGATE_LEAST] = "min(",    [AGGREGATE_GREATEST] = "max(", [AGGREGATE_MEAN] = "avg(",
+void query_aggregate_name(AggregateKind kind, const char *column, Buffer *out) {
+  static const char *const words[AGGREGATE_KINDS] = {
+    [AGGREGATE_ROWS] = "count(*)",
+    [AGGREGATE_VALUES] = "count(",
+    [AGGREGATE_TOTAL] = "sum(",
+    [AGGREGATE_LEAST] = "min(",
+    [AGGREGATE_GREATEST] = "max(",
+    [AGGREGATE_MEAN] = "avg(",
+    [AGGREGATE_VARIANCE] = "variance(",
+    [AGGREGATE_VARIANCE_POPULATION] = "variance_pop(",
+    [AGGREGATE_DEVIATION] = "stddev(",
+    [AGGREGATE_DEVIATION_POPULATION] = "stddev_pop(",
+    [AGGREGATE_DISTINCT] = "count(distinct ",
+    [AGGREGATE_FIRST] = "first(",
+    [AGGREGATE_LAST] = "last(",
   };
+  buffer_text(out, words[kind]);
+  if (kind == AGGREGATE_ROWS) return;
+  buffer_text(out, column);
+  buffer_u8(out, ')');
+}
+
+static void explain_aggregates(const Query *q, Buffer *out) {
   buffer_text(out, "aggregates: ");
   for (size_t i = 0; i < q->aggregate_count; i++) {
     if (i) buffer_text(out, ", ");
-    buffer_text(out, words[q->aggregates[i].kind]);
-    if (q->aggregates[i].kind == AGGREGATE_ROWS) continue;
-    buffer_text(out, q->schema.columns[q->aggregates[i].column].name);
-    buffer_u8(out, ')');
+    query_aggregate_name(q->aggregates[i].kind, q->schema.columns[q->aggregates[i].column].name, out);
   }
   buffer_u8(out, '\n');
 }
@@ -168,7 +263,7 @@ void query_explain(const Query *q, const ScanCounters *counters, Buffer *out) {
     buffer_text(out, "none");
   }
   buffer_u8(out, '\n');
-  if (q->aggregate_count) {
+  if (q->aggregate_count && !q->is_grouped) {
     explain_aggregates(q, out);
   } else {
     explain_rows(q, out);
@@ -194,39 +289,73 @@ Status query_check_schema(const Query *q, const Schema *schema) {
   return status_fail(KVSTORE_SCHEMA, "the table's columns have changed since the query was made: make it again");
 }
 
-static Status copy_results(const Aggregates *aggregates, size_t count, Arena *strings, AggregateResult *results) {
-  for (size_t i = 0; i < count; i++) {
-    AggregateResult result = aggregates_result(aggregates, i);
-    Bytes *s = &result.value.s;
-    if (!result.is_null && type_is_string(result.value.type) && s->length) {
-      s->data = arena_copy(strings, s->data, s->length);
-      if (!s->data) return status_nomem();
-    }
-    results[i] = result;
+static Status copy_result(AggregateResult result, Arena *strings, AggregateResult *out) {
+  Bytes *s = &result.value.s;
+  if (!result.is_null && !result.is_integer && type_is_string(result.value.type) && s->length) {
+    s->data = arena_copy(strings, s->data, s->length);
+    if (!s->data) return status_nomem();
+  }
+  *out = result;
+  return KVSTORE_OK;
+}
+
+/* A run: the plain aggregates, and the others as those of one group; each as it is needed. */
+typedef struct Run {
+  Arena arena;
+  AggregateRequest *plain, *other;
+  size_t plain_count, other_count;
+  Scan *scan;
+  Aggregates *aggregates;
+  Groups *groups;
+} Run;
+
+static Status run_prepare(Run *run, const Query *q, const TableSnapshot *snapshot) {
+  run->plain = arena_allocate(&run->arena, (q->aggregate_count + 1) * sizeof *run->plain);
+  run->other = arena_allocate(&run->arena, (q->aggregate_count + 1) * sizeof *run->other);
+  if (!run->plain || !run->other) return status_nomem();
+  for (size_t i = 0; i < q->aggregate_count; i++) {
+    if (q->aggregates[i].kind <= AGGREGATE_MEAN)
+      run->plain[run->plain_count++] = q->aggregates[i];
+    else
+      run->other[run->other_count++] = q->aggregates[i];
+  }
+  TRY(scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, &run->scan));
+  TRY(aggregates_create(snapshot->schema, run->plain, run->plain_count, &run->aggregates));
+  if (run->other_count) TRY(groups_create(snapshot, NULL, 0, run->other, run->other_count, &run->groups));
+  return KVSTORE_OK;
+}
+
+static Status run_units(Run *run, const TableSnapshot *snapshot) {
+  for (uint32_t i = 0; i < snapshot->unit_count; i++) {
+    TRY(scan_unit(run->scan, &snapshot->units[i]));
+    TRY(aggregates_add(run->aggregates, run->scan));
+    if (run->groups) TRY(groups_add(run->groups, run->scan));
   }
   return KVSTORE_OK;
 }
 
-static Status add_units(Scan *scan, const TableSnapshot *snapshot, Aggregates *aggregates) {
-  for (uint32_t i = 0; i < snapshot->unit_count; i++) {
-    TRY(scan_unit(scan, &snapshot->units[i]));
-    TRY(aggregates_add(aggregates, scan));
+static Status run_results(const Run *run, const Query *q, Arena *strings, AggregateResult *results) {
+  size_t plain = 0, other = 0;
+  for (size_t i = 0; i < q->aggregate_count; i++) {
+    bool is_plain = q->aggregates[i].kind <= AGGREGATE_MEAN;
+    AggregateResult result =
+      is_plain ? aggregates_result(run->aggregates, plain++) : groups_result(run->groups, 0, other++);
+    TRY(copy_result(result, strings, &results[i]));
   }
   return KVSTORE_OK;
 }
 
 Status query_run(const Query *q, const TableSnapshot *snapshot, Arena *strings, AggregateResult *results,
                  ScanCounters *counters) {
-  Aggregates *aggregates = NULL;
-  Scan *scan = NULL;
+  Run run = { 0 };
   TRY(query_check_schema(q, snapshot->schema));
-  Status status = scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, &scan);
-  if (status == KVSTORE_OK)
-    status = aggregates_create(snapshot->schema, q->aggregates, q->aggregate_count, &aggregates);
-  if (status == KVSTORE_OK) status = add_units(scan, snapshot, aggregates);
-  if (status == KVSTORE_OK) status = copy_results(aggregates, q->aggregate_count, strings, results);
-  if (status == KVSTORE_OK && counters) *counters = *scan_counters(scan);
-  aggregates_destroy(aggregates);
-  scan_destroy(scan);
+  Status status = run_prepare(&run, q, snapshot);
+  if (status == KVSTORE_OK) status = run_units(&run, snapshot);
+  if (status == KVSTORE_OK) status = run_results(&run, q, strings, results);
+  if (status == KVSTORE_OK && counters) *counters = *scan_counters(run.scan);
+  groups_destroy(run.groups);
+  aggregates_destroy(run.aggregates);
+  scan_destroy(run.scan);
+  arena_release(&run.arena);
   return status;
 }

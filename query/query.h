@@ -1,4 +1,4 @@
-/* query.h - a question about one table: a filter, and either aggregates or rows.
+/* query.h - a question about one table: a filter, and aggregates of all rows, or rows, or groups of rows.
  *
  * A Query is made once for a schema (names are looked up, the filter is bound) and then run over any number of
  * snapshots of the table. Results are pulled: aggregates at once, rows in batches of columns.
@@ -23,7 +23,13 @@ enum {
   QUERY_BATCH_ROWS = BLOCK_ROWS, /* rows of a batch, at most */
   QUERY_AGGREGATES_MAX = 1024,
 };
-#define QUERY_NO_LIMIT UINT64_MAX
+#define QUERY_NO_LIMIT     UINT64_MAX
+#define QUERY_TYPE_DECIMAL ((ColumnType)13) /* of results alone: sums of integers; Int128 in arrays */
+
+/* Bytes of an entry of a batch's array. */
+static inline size_t query_type_width(ColumnType type) {
+  return type == QUERY_TYPE_DECIMAL ? sizeof(Int128) : type_array_width(type);
+}
 
 typedef struct Query Query;
 typedef struct QueryCursor QueryCursor;
@@ -45,10 +51,30 @@ Status query_where_expression(Query *query, const Expression *expression, const 
 Status query_select(Query *query, const char *const *names, size_t count) MUST_CHECK;
 /* Adds an aggregate; `column` is not read for AGGREGATE_ROWS. KVSTORE_SCHEMA, KVSTORE_TYPE; KVSTORE_LIMIT. */
 Status query_aggregate(Query *query, AggregateKind kind, const char *column) MUST_CHECK;
-/* Of the selected rows: leaves out `offset`, gives at most `limit`. Says nothing of aggregates. */
+/* From now on the query's rows are groups: of the selected rows with the same values in these columns, or, with none,
+ * of all. Their columns are these, then the aggregates that were added before. KVSTORE_SCHEMA: no such column, or one
+ * twice. Once for a query, before the three below. */
+Status query_group_by(Query *query, const char *const *names, size_t count) MUST_CHECK;
+/* The rows, each of several equal ones once: groups by the columns of query_select, which comes before. */
+Status query_distinct(Query *query) MUST_CHECK;
+/* Groups for which a filter over their columns is true; names of aggregates as query_aggregate_name has them. As
+ * query_where. */
+Status query_having(Query *query, const char *text, size_t length, const Value *parameters,
+                    size_t parameter_count) MUST_CHECK;
+typedef struct QueryOrder {
+  const char *column; /* of the table; of groups: one of theirs */
+  bool descending, nulls_last;
+} QueryOrder;
+/* The order of the rows or groups, by the first column, among equals by the next; those still equal stay as they lie.
+ * Replaces the order before. KVSTORE_SCHEMA. */
+Status query_order_by(Query *query, const QueryOrder *order, size_t count) MUST_CHECK;
+/* Of the rows or groups: leaves out `offset`, gives at most `limit`. Says nothing of query_run. */
 void query_limit(Query *query, uint64_t offset, uint64_t limit);
 /* Rows in the order of the table's key. Otherwise as they lie: unit after unit. */
 void query_order_by_key(Query *query, bool ordered);
+
+/* Appends "sum(distance)", "count(*)", "count(distinct city)". */
+void query_aggregate_name(AggregateKind kind, const char *column, Buffer *out);
 
 size_t query_column_count(const Query *query); /* of a batch */
 /* Name and type of a column of the batches; valid as long as the query and its selection. */

@@ -6,7 +6,7 @@
 enum { BATCH_FEW_ROWS = 32 }; /* of a block: up to here reading each value costs less than decoding the block */
 
 Status batch_create(const Query *query, Arena *arena, Batch *batch) {
-  size_t count = query->column_count;
+  size_t own = query->column_count, count = own + query->extra_count;
   *batch = (Batch){ .column_count = (uint32_t)count };
   batch->columns = arena_allocate_zeroed(arena, (count + 1) * sizeof *batch->columns);
   batch->arrays = arena_allocate_zeroed(arena, (count + 1) * sizeof *batch->arrays);
@@ -15,7 +15,7 @@ Status batch_create(const Query *query, Arena *arena, Batch *batch) {
   if (!batch->columns || !batch->arrays || !batch->block_values || !batch->block_nulls) return status_nomem();
   for (size_t i = 0; i < count; i++) {
     BatchColumn *c = &batch->columns[i];
-    c->column = query->columns[i];
+    c->column = i < own ? query->columns[i] : query->extra[i - own];
     c->type = query->schema.columns[c->column].type;
     c->width = type_array_width(c->type);
     c->values = arena_allocate_aligned(arena, 64, QUERY_BATCH_ROWS * c->width);

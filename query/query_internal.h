@@ -1,9 +1,25 @@
-/* query_internal.h - a query, the batch that a cursor fills, and the two ways of filling it. */
+/* query_internal.h - a query, and what stands between its snapshot and its batches:
+ *
+ *   rows as they lie, or merged by key ─┐
+ *                                       ├─► having ─► sorter, when there is an order ─► offset, limit ─► batches
+ *   groups, when all units are in ──────┘ */
 #ifndef COLONNADE_QUERY_QUERY_INTERNAL_H
 #define COLONNADE_QUERY_QUERY_INTERNAL_H
 
 #include "base/arena.h"
+#include "query/groups.h"
 #include "query/query.h"
+
+/* A column of the groups: where it comes from. */
+typedef struct GroupOutput {
+  bool is_key;
+  uint32_t index; /* of the key, or of the aggregate */
+} GroupOutput;
+
+typedef struct OrderTerm {
+  uint32_t column; /* of the batches that are sorted */
+  bool descending, nulls_last;
+} OrderTerm;
 
 struct Query {
   Schema schema;
@@ -14,14 +30,48 @@ struct Query {
   size_t column_count;
   AggregateRequest *aggregates;
   size_t aggregate_count, aggregate_capacity;
+  /* groups */
+  bool is_grouped;
+  uint32_t *keys; /* positions */
+  size_t key_count;
+  GroupOutput *outputs;
+  Schema output; /* their columns; sums of integers are QUERY_TYPE_DECIMAL */
+  Arena output_arena;
+  Arena having_arena;
+  Predicate having[2]; /* sums of integers as i64, and as f64 */
+  Buffer having_text;
+  /* order */
+  OrderTerm *order;
+  size_t order_count;
+  uint32_t *extra; /* positions of columns that rows are ordered by and not given with */
+  size_t extra_count;
   uint64_t offset, limit;
-  bool is_ordered;
+  bool is_ordered; /* by the key */
 };
 
 static inline const Predicate *query_predicate(const Query *q) { return q->where_text.length ? &q->where : NULL; }
 
 /* KVSTORE_SCHEMA when the query was made for another schema. */
 Status query_check_schema(const Query *query, const Schema *schema) MUST_CHECK;
+
+/* ---- query_groups.c ---- */
+void query_forget_groups(Query *query);
+typedef struct GroupSource GroupSource;
+Status group_source_create(const Query *query, const TableSnapshot *snapshot, GroupSource **source) MUST_CHECK;
+void group_source_destroy(GroupSource *source); /* NULL is allowed */
+/* The next groups that pass `having`; the first call reads the table. */
+Status group_source_next(GroupSource *source, QueryBatch *batch) MUST_CHECK;
+ScanCounters group_source_counters(const GroupSource *source);
+
+/* ---- query_rows.c: rows as they lie or by key, with the columns that they are ordered by behind ---- */
+typedef struct RowSource RowSource;
+Status row_source_create(const Query *query, const TableSnapshot *snapshot, uint64_t skip, uint64_t limit,
+                         RowSource **source) MUST_CHECK;
+void row_source_destroy(RowSource *source); /* NULL is allowed */
+Status row_source_next(RowSource *source, QueryBatch *batch) MUST_CHECK;
+ScanCounters row_source_counters(const RowSource *source);
+/* From now on only rows are wanted whose value in this column has an image within, or, with `nulls`, is null. */
+void row_source_bound(RowSource *source, uint32_t column, int64_t least, int64_t greatest, bool nulls);
 
 /* ---- query_batch.c: arrays of at most QUERY_BATCH_ROWS rows ---- */
 typedef struct BatchColumn {
@@ -40,7 +90,7 @@ typedef struct Batch {
   uint8_t *block_nulls;
 } Batch;
 
-/* Memory comes from `arena`. */
+/* The columns of the query's rows, then the extra ones. Memory comes from `arena`. */
 Status batch_create(const Query *query, Arena *arena, Batch *batch) MUST_CHECK;
 void batch_clear(Batch *batch);
 /* Appends rows of a block of the scan's unit: numbers within the block, ascending. There is room. Strings stay where

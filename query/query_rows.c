@@ -1,11 +1,12 @@
-/* query_rows.c - a cursor over the rows of a query: as they lie, unit after unit, or merged by key. */
+/* query_rows.c - the rows of a query: as they lie, unit after unit, or merged by key. */
 #include "base/bitmap.h"
 #include "base/memory.h"
+#include "query/group_state.h"
 #include "query/query_internal.h"
 
-struct QueryCursor {
+struct RowSource {
   const Query *query;
-  TableSnapshot snapshot;
+  const TableSnapshot *snapshot;
   Arena arena; /* of the batch */
   Batch batch;
   uint64_t skip, left; /* of the selected rows: still to leave out, still to give */
@@ -13,19 +14,40 @@ struct QueryCursor {
   Scan *scan;
   uint32_t next_unit;
   uint64_t blocks; /* of the current unit, still to come */
+  bool is_over;    /* there is no further unit */
   /* by key */
   Merge *merge;
   Arena strings; /* of the current batch */
+  /* what the order still wants: rows whose value lies within */
+  bool has_bound, wants_nulls;
+  uint32_t bound_column;
+  int64_t least, greatest;
 };
 
-static Status cursor_prepare(QueryCursor *c) {
-  TRY(query_check_schema(c->query, c->snapshot.schema));
+static Status prepare(RowSource *c) {
   TRY(batch_create(c->query, &c->arena, &c->batch));
-  if (c->query->is_ordered) return merge_create(c->query, &c->snapshot, &c->merge);
-  return scan_create(c->snapshot.schema, query_predicate(c->query), c->snapshot.now_ms, &c->scan);
+  if (c->query->is_ordered && !c->query->order_count) return merge_create(c->query, c->snapshot, &c->merge);
+  return scan_create(c->snapshot->schema, query_predicate(c->query), c->snapshot->now_ms, &c->scan);
 }
 
-static void cursor_release(QueryCursor *c) {
+Status row_source_create(const Query *query, const TableSnapshot *snapshot, uint64_t skip, uint64_t limit,
+                         RowSource **out) {
+  RowSource *c = memory_allocate_zeroed(sizeof *c);
+  if (!c) return status_nomem();
+  c->query = query;
+  c->snapshot = snapshot;
+  c->skip = skip;
+  c->left = limit;
+  Status status = prepare(c);
+  if (status == KVSTORE_OK)
+    *out = c;
+  else
+    row_source_destroy(c);
+  return status;
+}
+
+void row_source_destroy(RowSource *c) {
+  if (!c) return;
   merge_destroy(c->merge);
   scan_destroy(c->scan);
   arena_release(&c->strings);
@@ -33,42 +55,50 @@ static void cursor_release(QueryCursor *c) {
   memory_release(c);
 }
 
-Status query_open(const Query *query, TableSnapshot *snapshot, QueryCursor **out) {
-  QueryCursor *c = memory_allocate_zeroed(sizeof *c);
-  if (!c) return status_nomem();
-  c->query = query;
-  c->snapshot = *snapshot;
-  c->skip = query->offset;
-  c->left = query->limit;
-  Status status = cursor_prepare(c);
-  if (status != KVSTORE_OK) { /* the snapshot stays the caller's */
-    cursor_release(c);
-    return status;
-  }
-  *snapshot = (TableSnapshot){ 0 };
-  *out = c;
-  return KVSTORE_OK;
-}
-
-void query_close(QueryCursor *c) {
-  if (!c) return;
-  TableSnapshot snapshot = c->snapshot;
-  cursor_release(c);
-  table_snapshot_release(&snapshot);
-}
-
-ScanCounters query_counters(const QueryCursor *c) {
+ScanCounters row_source_counters(const RowSource *c) {
   return c->merge ? merge_counters(c->merge) : *scan_counters(c->scan);
+}
+
+/* ---- within a bound ---- */
+
+void row_source_bound(RowSource *c, uint32_t column, int64_t least, int64_t greatest, bool nulls) {
+  c->has_bound = true;
+  c->wants_nulls = nulls && (c->query->schema.columns[column].flags & COLUMN_NULLABLE);
+  c->bound_column = column;
+  c->least = least;
+  c->greatest = greatest;
+}
+
+/* Those of the rows of a block whose value lies within the bound. */
+static Status rows_within(RowSource *c, uint32_t block, uint16_t *rows, uint32_t *count) {
+  uint64_t values[BLOCK_ROWS];
+  uint8_t nulls[BLOCK_ROWS];
+  int64_t images[BLOCK_ROWS], least, greatest;
+  uint32_t kept = 0;
+  if (!c->wants_nulls && scan_block_zone(c->scan, c->bound_column, block, &least, &greatest) &&
+      (least > c->greatest || greatest < c->least)) {
+    *count = 0;
+    return KVSTORE_OK;
+  }
+  TRY(scan_read_block(c->scan, c->bound_column, block, values, nulls));
+  group_images(c->query->schema.columns[c->bound_column].type, values, BLOCK_ROWS, images);
+  for (uint32_t i = 0; i < *count; i++) {
+    uint16_t row = rows[i];
+    rows[kept] = row;
+    kept += nulls[row] ? c->wants_nulls : images[row] >= c->least && images[row] <= c->greatest;
+  }
+  *count = kept;
+  return KVSTORE_OK;
 }
 
 /* ---- as the rows lie ---- */
 
 /* Scans units until one has rows to give; *found is false when there is none any more. */
-static Status next_unit(QueryCursor *c, bool *found) {
+static Status next_unit(RowSource *c, bool *found) {
   const ScanSelection *selection = scan_selection(c->scan);
   *found = false;
-  while (c->next_unit < c->snapshot.unit_count) {
-    TRY(scan_unit(c->scan, &c->snapshot.units[c->next_unit++]));
+  while (c->next_unit < c->snapshot->unit_count) {
+    TRY(scan_unit(c->scan, &c->snapshot->units[c->next_unit++]));
     if (selection->row_count > c->skip) {
       scan_fill_masks(c->scan);
       c->blocks = selection->blocks;
@@ -81,7 +111,7 @@ static Status next_unit(QueryCursor *c, bool *found) {
 }
 
 /* The rows of a block that are to be given: after the skipped ones, and no more than are left. */
-static uint32_t block_rows_to_give(QueryCursor *c, uint32_t block, uint16_t rows[BLOCK_ROWS]) {
+static uint32_t block_rows_to_give(RowSource *c, uint32_t block, uint16_t rows[BLOCK_ROWS]) {
   const uint64_t *mask = scan_selection(c->scan)->masks[block];
   uint32_t count = 0;
   for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
@@ -96,22 +126,23 @@ static uint32_t block_rows_to_give(QueryCursor *c, uint32_t block, uint16_t rows
   return count;
 }
 
-static uint64_t block_selected(const QueryCursor *c, uint32_t block) {
+static uint64_t block_selected(const RowSource *c, uint32_t block) {
   return bitmap_count(scan_selection(c->scan)->masks[block], BLOCK_WORDS);
 }
 
 /* A batch ends before the block that does not fit, and with its unit, whose strings it borrows. */
-static Status rows_as_they_lie(QueryCursor *c) {
+static Status rows_as_they_lie(RowSource *c) {
   uint16_t rows[BLOCK_ROWS];
   if (c->blocks == 0) {
     bool found;
     TRY(next_unit(c, &found));
-    if (!found) return KVSTORE_OK;
+    c->is_over = !found;
   }
   while (c->blocks && c->left) {
     uint32_t block = (uint32_t)__builtin_ctzll(c->blocks);
     if (block_selected(c, block) > QUERY_BATCH_ROWS - c->batch.row_count) break;
     uint32_t count = block_rows_to_give(c, block, rows);
+    if (c->has_bound) TRY(rows_within(c, block, rows, &count));
     TRY(batch_append_block(&c->batch, c->scan, block, rows, count));
     c->left -= count;
     c->blocks &= c->blocks - 1;
@@ -121,7 +152,7 @@ static Status rows_as_they_lie(QueryCursor *c) {
 
 /* ---- by key ---- */
 
-static Status rows_by_key(QueryCursor *c) {
+static Status rows_by_key(RowSource *c) {
   arena_reset(&c->strings);
   while (c->batch.row_count < QUERY_BATCH_ROWS && c->left) {
     Scan *scan;
@@ -138,9 +169,10 @@ static Status rows_by_key(QueryCursor *c) {
   return KVSTORE_OK;
 }
 
-Status query_next(QueryCursor *c, QueryBatch *batch) {
+Status row_source_next(RowSource *c, QueryBatch *batch) {
   batch_clear(&c->batch);
-  if (c->left) TRY(c->merge ? rows_by_key(c) : rows_as_they_lie(c));
+  if (c->merge && c->left) TRY(rows_by_key(c));
+  while (!c->merge && c->left && !c->is_over && c->batch.row_count == 0) TRY(rows_as_they_lie(c));
   batch_finish(&c->batch, batch);
   return KVSTORE_OK;
 }

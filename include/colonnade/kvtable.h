@@ -55,7 +55,7 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 #define KVTABLE_TYPE_F32         10
 #define KVTABLE_TYPE_F64         11
 #define KVTABLE_TYPE_DATE        12 /* days since 1970-01-01; int32_t in arrays */
-#define KVTABLE_TYPE_DECIMAL     13 /* decimal128(38, 0): sums of integers; of no column yet */
+#define KVTABLE_TYPE_DECIMAL     13 /* decimal128(38, 0): sums of integers; of no column yet. KVDecimal in arrays */
 #define KVTABLE_TYPE_TIMESTAMP   18 /* microseconds since 1970-01-01 00:00:00; int64_t in arrays */
 #define KVTABLE_TYPE_STRING      19 /* UTF-8, checked; KVBytes in arrays */
 #define KVTABLE_TYPE_BYTES       20 /* any bytes; KVBytes in arrays */
@@ -85,6 +85,11 @@ typedef struct KVBytes { /* borrowed */
   const void *data;
   size_t length;
 } KVBytes;
+
+typedef struct KVDecimal { /* two's complement, 128 bits */
+  uint64_t low;
+  int64_t high;
+} KVDecimal;
 
 typedef struct KVValue {
   int type;    /* KVTABLE_TYPE_* */
@@ -260,8 +265,10 @@ KVSTORE_API int kvtable_append(KVTable *table, const KVColumnData *columns, size
                                const int64_t *expire_ms, int mode, uint64_t *first_row_id);
 
 /* ---- questions ----
- * A query is prepared once and run any number of times; every run sees the latest commit, or, inside a transaction of
- * the handle, what that sees. One thread at a time; its cursors too. It may be closed before its cursors. */
+ * A query asks for aggregates of all rows that match (kvquery_count and its neighbours, at once), or, through a cursor,
+ * for these rows (kvquery_select), or for groups of them (kvquery_group_by). It is prepared once and run any number of
+ * times; every run sees the latest commit, or, inside a transaction of the handle, what that sees. One thread at a
+ * time; its cursors too. It may be closed before its cursors. */
 KVSTORE_API int kvquery_create(KVTable *table, KVQuery **query);
 /* NULL is allowed; also after the table and the store are closed. */
 KVSTORE_API void kvquery_close(KVQuery *query);
@@ -290,12 +297,19 @@ KVSTORE_API int kvquery_min(KVQuery *query, const char *column, KVValue *result)
 KVSTORE_API int kvquery_max(KVQuery *query, const char *column, KVValue *result);
 KVSTORE_API int kvquery_avg(KVQuery *query, const char *column, KVValue *result);
 
-#define KVQUERY_ROWS   0 /* count(*), a u64; `column` is not read */
-#define KVQUERY_VALUES 1 /* count(column): rows where it is not null, a u64 */
-#define KVQUERY_SUM    2
-#define KVQUERY_MIN    3
-#define KVQUERY_MAX    4
-#define KVQUERY_AVG    5
+#define KVQUERY_ROWS           0 /* count(*), a u64; `column` is not read */
+#define KVQUERY_VALUES         1 /* count(column): rows where it is not null, a u64 */
+#define KVQUERY_SUM            2
+#define KVQUERY_MIN            3
+#define KVQUERY_MAX            4
+#define KVQUERY_AVG            5
+#define KVQUERY_VARIANCE       6 /* of a sample: squares of distances from the average, divided by count - 1; an f64 */
+#define KVQUERY_VARIANCE_POP   7 /* divided by the count */
+#define KVQUERY_STDDEV         8 /* square roots of the two */
+#define KVQUERY_STDDEV_POP     9
+#define KVQUERY_COUNT_DISTINCT 10 /* how many different values, exactly; a u64 */
+#define KVQUERY_FIRST          11 /* the column's value, maybe null, in the row of the least key; the column's type */
+#define KVQUERY_LAST           12 /* in the row of the greatest key */
 typedef struct KVAggregate {
   int kind; /* KVQUERY_* */
   const char *column;
@@ -305,13 +319,42 @@ KVSTORE_API int kvquery_aggregate(KVQuery *query, const KVAggregate *aggregates,
 
 /* The columns of the rows, in this order; NULL, 0: all. A column may come twice. */
 KVSTORE_API int kvquery_select(KVQuery *query, const char *const *columns, size_t count);
-/* Leaves out the first `offset` rows and gives at most `limit` (UINT64_MAX: all). */
+/* ---- groups ----
+ * With columns to group by, or aggregates to compute, the rows of the query's cursor are groups: first the columns that
+ * they are grouped by, in their order, then the aggregates, in theirs, named "count(*)", "count(x)", "sum(x)",
+ * "min(x)", "max(x)", "avg(x)", "variance(x)", "variance_pop(x)", "stddev(x)", "stddev_pop(x)", "count(distinct x)",
+ * "first(x)" and "last(x)". A null is a value to group by; both zeros of a float are one, and so are all its NaN.
+ * Without an order they come in any, the same for the same rows at the same place. What is asked for here is kept,
+ * names and all, until it is asked anew. */
+/* Groups by these columns; NULL, 0: by none (with aggregates: one group of all rows; without: rows again).
+ * KVSTORE_SCHEMA: no such column, or one twice. */
+KVSTORE_API int kvquery_group_by(KVQuery *query, const char *const *columns, size_t count);
+/* The aggregates of each group; NULL, 0: none. KVSTORE_SCHEMA, KVSTORE_TYPE, KVSTORE_LIMIT as kvquery_aggregate. */
+KVSTORE_API int kvquery_compute(KVQuery *query, const KVAggregate *aggregates, size_t count);
+/* Only groups for which this filter is true, as kvquery_where, over the columns of the groups: "count(*) > 10 and
+ * avg(delay) < 5". NULL or "": all. What it names is looked up by kvquery_open. */
+KVSTORE_API int kvquery_having(KVQuery *query, const char *text, const KVValue *parameters, size_t parameter_count);
+/* Not 0: of several equal rows one (where a query groups, no two are equal). */
+KVSTORE_API int kvquery_distinct(KVQuery *query, int distinct);
+
+/* ---- order ---- */
+#define KVQUERY_DESCENDING 1
+#define KVQUERY_NULLS_LAST 2 /* else first, whatever the direction */
+typedef struct KVOrder {
+  const char *column; /* of the table, selected or not; of groups: one of theirs */
+  int flags;          /* KVQUERY_DESCENDING, KVQUERY_NULLS_LAST */
+} KVOrder;
+/* The order of rows or groups: by the first column, equals by the next; what is still equal stays as it lies. With a
+ * limit no more is kept than that asks for. NULL, 0: no order. Goes before kvquery_order_by_key. What it names is
+ * looked up by kvquery_open: KVSTORE_SCHEMA. */
+KVSTORE_API int kvquery_order_by(KVQuery *query, const KVOrder *order, size_t count);
+/* Leaves out the first `offset` rows or groups and gives at most `limit` (UINT64_MAX: all). */
 KVSTORE_API int kvquery_limit(KVQuery *query, uint64_t offset, uint64_t limit);
 /* Not 0: rows in the order of the table's key; 0: as they lie. */
 KVSTORE_API int kvquery_order_by_key(KVQuery *query, int ordered);
 
-/* The rows that match, as they are now: the cursor keeps its snapshot until it is closed, whatever is written
- * meanwhile, and may outlive the store's handle. */
+/* The rows that match, or their groups, as they are now: the cursor keeps its snapshot until it is closed, whatever is
+ * written meanwhile, and may outlive the store's handle. */
 KVSTORE_API int kvquery_open(KVQuery *query, KVCursor **cursor);
 /* On to the next row, at first to the first. KVSTORE_NOTFOUND after the last: no failure, and no message. After any
  * other code only the close may follow. */

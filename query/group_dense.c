@@ -1,0 +1,281 @@
+/* group_dense.c - a unit whose key columns have few codes: sums lie in arrays by code, and go to the groups at its end.
+ *
+ * The sum of integers that lie less than 2^31 apart is one word for a whole unit: 47 bits of distances from the least
+ * value, 17 bits of how many; one addition a row does both. Several replicas of the arrays let the processor add
+ * neighbouring rows of one group side by side; of what depends on order there is but one. */
+#include "base/counters.h"
+#include "base/memory.h"
+#include "query/groups_internal.h"
+
+enum { REPLICAS = 4, REPLICATED_MAX = 1024 /* codes: all replicas together stay in the first cache */ };
+#define PACKED_ONE   (UINT64_C(1) << 47)
+#define PACKED_RANGE (UINT64_C(1) << 31)
+
+/* ---- which units ---- */
+
+static uint64_t count_codes(const Groups *g) {
+  uint64_t codes = 1;
+  for (size_t k = 0; k < g->key_count; k++) {
+    codes *= g->keys[k].code_count;
+    if (codes == 0 || codes > GROUP_CODES_MAX) return 0;
+  }
+  return codes;
+}
+
+bool group_dense_fits(const Groups *g, Scan *scan) {
+  if (!g->is_dense) return false;
+  uint64_t codes = count_codes(g);
+  return codes && (codes <= GROUP_CODES_DENSE || codes <= scan_selection(scan)->row_count);
+}
+
+/* ---- arrays ---- */
+
+static void *array_of(Dense *d, size_t size) { return arena_allocate_aligned(&d->arena, 64, d->capacity * size); }
+
+static Status allocate_column(Dense *d, DenseColumn *c, const GroupColumn *column) {
+  bool is_float = type_is_float(column->type);
+  c->counts = array_of(d, sizeof *c->counts);
+  if (!c->counts) return status_nomem();
+  if (column->wants & GROUP_SUM && !is_float) {
+    c->packed = array_of(d, sizeof *c->packed);
+    c->wide = array_of(d, 2 * sizeof *c->wide);
+    if (!c->packed || !c->wide) return status_nomem();
+  }
+  if (column->wants & GROUP_SUM && is_float && !(c->sums = array_of(d, sizeof *c->sums))) return status_nomem();
+  if (column->wants & GROUP_LEAST && !(c->least = array_of(d, sizeof *c->least))) return status_nomem();
+  if (column->wants & GROUP_GREATEST && !(c->greatest = array_of(d, sizeof *c->greatest))) return status_nomem();
+  if (column->wants & GROUP_SPREAD && !(c->spreads = array_of(d, sizeof *c->spreads))) return status_nomem();
+  return KVSTORE_OK;
+}
+
+static Status make_arrays(Groups *g, uint32_t codes) {
+  Dense *d = &g->dense;
+  uint32_t capacity = REPLICAS * REPLICATED_MAX;
+  if (codes <= d->capacity) return KVSTORE_OK;
+  while (capacity < codes) capacity *= 2;
+  arena_release(&d->arena);
+  d->capacity = 0;
+  d->columns = arena_allocate_zeroed(&d->arena, memory_array_size(g->column_count, sizeof *d->columns));
+  uint32_t before = d->capacity;
+  d->capacity = capacity;
+  d->row_counts = array_of(d, sizeof *d->row_counts);
+  Status status = d->columns && d->row_counts ? KVSTORE_OK : status_nomem();
+  for (size_t i = 0; i < g->column_count && status == KVSTORE_OK; i++)
+    status = allocate_column(d, &d->columns[i], &g->columns[i]);
+  if (status != KVSTORE_OK) d->capacity = before;
+  return status;
+}
+
+static void begin_column(Dense *d, DenseColumn *c, const GroupColumn *column, Scan *scan) {
+  uint32_t codes = d->code_count;
+  int64_t low, high;
+  c->is_packed =
+    c->packed && scan_zone(scan, column->column, &low, &high) && (uint64_t)high - (uint64_t)low < PACKED_RANGE;
+  if (c->is_packed) {
+    c->base = low;
+    memset(c->packed, 0, d->replicas * codes * sizeof *c->packed);
+  } else if (c->wide) {
+    memset(c->wide, 0, 2 * codes * sizeof *c->wide);
+  }
+  if (column->nullable) memset(c->counts, 0, codes * sizeof *c->counts);
+  if (c->sums) memset(c->sums, 0, codes * sizeof *c->sums);
+  if (c->spreads) memset(c->spreads, 0, codes * sizeof *c->spreads);
+  for (uint32_t i = 0; c->least && i < codes; i++) c->least[i] = INT64_MAX;
+  for (uint32_t i = 0; c->greatest && i < codes; i++) c->greatest[i] = INT64_MIN;
+  if (c->is_packed && !column->nullable && !d->counting) d->counting = c;
+}
+
+static Status begin_unit(Groups *g, Scan *scan) {
+  Dense *d = &g->dense;
+  uint32_t codes = (uint32_t)count_codes(g);
+  TRY(make_arrays(g, codes));
+  d->code_count = codes;
+  d->replicas = codes <= REPLICATED_MAX ? REPLICAS : 1;
+  d->counting = NULL;
+  for (size_t i = 0; i < g->column_count; i++) begin_column(d, &d->columns[i], &g->columns[i], scan);
+  if (!d->counting) memset(d->row_counts, 0, d->replicas * codes * sizeof *d->row_counts);
+  return KVSTORE_OK;
+}
+
+/* ---- rows ---- */
+
+/* The combined codes of the selected rows of a block: the first key's is the lowest digit. */
+static Status read_codes(Groups *g, Scan *scan, uint32_t block, uint32_t count, uint16_t *codes) {
+  GroupScratch *s = g->scratch;
+  uint32_t step = 1;
+  bool is_whole = count == scan_block_rows(scan_selection(scan)->unit, block);
+  if (g->key_count == 0) memset(codes, 0, count * sizeof *codes);
+  for (size_t k = 0; k < g->key_count; k++) {
+    uint16_t *to = k ? s->more_codes : codes, *from = is_whole ? to : s->some_codes;
+    TRY(scan_read_codes(scan, g->keys[k].column, block, from));
+    if (!is_whole) groups_gather(g, sizeof *to, from, count, to);
+    for (uint32_t i = 0; k && i < count; i++) codes[i] = (uint16_t)(codes[i] + step * to[i]);
+    step *= g->keys[k].code_count;
+  }
+  return KVSTORE_OK;
+}
+
+static void add_ones(uint64_t *counts, uint32_t stride, const uint16_t *codes, uint32_t count) {
+  uint64_t *a = counts, *b = a + stride, *c = b + stride, *d = c + stride;
+  uint32_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    a[codes[i]]++;
+    b[codes[i + 1]]++;
+    c[codes[i + 2]]++;
+    d[codes[i + 3]]++;
+  }
+  for (; i < count; i++) a[codes[i]]++;
+}
+
+/* As add_ones, in steps of PACKED_ONE and a distance each. */
+static void add_packed(uint64_t *sums, uint32_t stride, const uint16_t *codes, const int64_t *images, uint64_t base,
+                       uint32_t count) {
+  uint64_t *a = sums, *b = a + stride, *c = b + stride, *d = c + stride, step = PACKED_ONE - base;
+  uint32_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    a[codes[i]] += (uint64_t)images[i] + step;
+    b[codes[i + 1]] += (uint64_t)images[i + 1] + step;
+    c[codes[i + 2]] += (uint64_t)images[i + 2] + step;
+    d[codes[i + 3]] += (uint64_t)images[i + 3] + step;
+  }
+  for (; i < count; i++) a[codes[i]] += (uint64_t)images[i] + step;
+}
+
+static void add_numbers(const Dense *d, DenseColumn *c, const GroupColumn *column, const GroupScratch *s,
+                        const uint16_t *codes, uint32_t count) {
+  uint32_t stride = d->replicas > 1 ? d->code_count : 0;
+  if (c->is_packed) add_packed(c->packed, stride, codes, s->images, (uint64_t)c->base, count);
+  if (c->wide && !c->is_packed) {
+    for (uint32_t i = 0; i < count; i++)
+      group_add_wide(&c->wide[2 * codes[i]], (uint64_t)s->images[i], (uint64_t)(s->images[i] >> 63));
+  }
+  if (column->nullable) {
+    for (uint32_t i = 0; i < count; i++) c->counts[codes[i]]++;
+  }
+  for (uint32_t i = 0; c->sums && i < count; i++) c->sums[codes[i]] += s->doubles[i];
+  for (uint32_t i = 0; c->least && i < count; i++) {
+    if (s->images[i] < c->least[codes[i]]) c->least[codes[i]] = s->images[i];
+  }
+  for (uint32_t i = 0; c->greatest && i < count; i++) {
+    if (s->images[i] > c->greatest[codes[i]]) c->greatest[codes[i]] = s->images[i];
+  }
+  for (uint32_t i = 0; c->spreads && i < count; i++) spread_add(&c->spreads[codes[i]], s->doubles[i]);
+}
+
+/* Rows whose value is not null, in place. */
+static uint32_t drop_nulls(GroupScratch *s, const uint8_t *nulls, bool doubles, const uint16_t *codes, uint32_t count) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    s->some_codes[kept] = codes[i];
+    s->images[kept] = s->images[i];
+    if (doubles) s->doubles[kept] = s->doubles[i];
+    kept += !nulls[i];
+  }
+  return kept;
+}
+
+static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, const uint16_t *codes, uint32_t count) {
+  GroupScratch *s = g->scratch;
+  const GroupColumn *column = &g->columns[index];
+  DenseColumn *c = &g->dense.columns[index];
+  const void *values;
+  const uint8_t *nulls;
+  TRY(groups_read(g, scan, column->column, block, count, &values, &nulls));
+  if (column->wants & ~(uint32_t)GROUP_COUNT) group_images(column->type, values, count, s->images);
+  bool doubles = c->sums || c->spreads;
+  if (doubles) group_doubles(column->type, values, s->images, count, s->doubles);
+  if (nulls) {
+    count = drop_nulls(s, nulls, doubles, codes, count);
+    codes = s->some_codes;
+  }
+  add_numbers(&g->dense, c, column, s, codes, count);
+  return KVSTORE_OK;
+}
+
+static Status add_block(Groups *g, Scan *scan, uint32_t block) {
+  uint16_t codes[BLOCK_ROWS];
+  Dense *d = &g->dense;
+  uint32_t count = groups_block_rows(g, scan, block);
+  TRY(read_codes(g, scan, block, count, codes));
+  if (!d->counting) add_ones(d->row_counts, d->replicas > 1 ? d->code_count : 0, codes, count);
+  for (size_t i = 0; i < g->column_count; i++) {
+    if (g->columns[i].wants) TRY(add_column(g, i, scan, block, codes, count));
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- to the groups ---- */
+
+static uint64_t code_rows(const Dense *d, uint32_t code) {
+  const uint64_t *counts = d->counting ? d->counting->packed : d->row_counts;
+  uint64_t rows = 0;
+  for (uint32_t r = 0; r < d->replicas; r++) {
+    uint64_t word = counts[r * d->code_count + code];
+    rows += d->counting ? word / PACKED_ONE : word;
+  }
+  return rows;
+}
+
+static Status group_of_code(Groups *g, Scan *scan, uint32_t code, uint32_t *number) {
+  uint32_t id = 0;
+  *number = 0;
+  for (size_t k = 0; k < g->key_count; k++) {
+    TRY(key_column_code(&g->keys[k], scan, code % g->keys[k].code_count, &id));
+    code /= g->keys[k].code_count;
+    if (k == 0) {
+      *number = id;
+    } else {
+      uint64_t word = (uint64_t)*number << 32 | id;
+      TRY(id_map_add(&g->pairs[k], &word, 1, false, number));
+    }
+  }
+  return KVSTORE_OK;
+}
+
+/* What the packed sums of a code come to: their count times the base, and the distances. */
+static void merge_packed(const Dense *d, const DenseColumn *c, uint32_t code, GroupWord *sum) {
+  for (uint32_t r = 0; r < d->replicas; r++) {
+    uint64_t word = c->packed[r * d->code_count + code];
+    __extension__ __int128 base = (__int128)c->base * (int64_t)(word / PACKED_ONE);
+    group_add_wide(sum, word % PACKED_ONE, 0);
+    group_add_wide(sum, (uint64_t)base, (uint64_t)(base >> 64));
+  }
+}
+
+static void merge_column(const Dense *d, const DenseColumn *c, const GroupColumn *column, uint32_t code,
+                         GroupWord *state) {
+  if (column->nullable) state[column->count].u += c->counts[code];
+  if (c->is_packed)
+    merge_packed(d, c, code, state + column->sum);
+  else if (c->wide)
+    group_add_wide(state + column->sum, c->wide[2 * code].u, c->wide[2 * code + 1].u);
+  if (c->sums) state[column->sum].f += c->sums[code];
+  if (c->least && c->least[code] < state[column->least].i) state[column->least].i = c->least[code];
+  if (c->greatest && c->greatest[code] > state[column->greatest].i) state[column->greatest].i = c->greatest[code];
+  if (c->spreads) group_merge_spread(state + column->spread, &c->spreads[code]);
+}
+
+static Status end_unit(Groups *g, Scan *scan) {
+  const Dense *d = &g->dense;
+  for (uint32_t code = 0; code < d->code_count; code++) {
+    uint64_t rows = code_rows(d, code);
+    uint32_t number;
+    if (rows == 0) continue;
+    TRY(group_of_code(g, scan, code, &number));
+    TRY(groups_extend(g, number + 1));
+    GroupWord *state = group_state(g, number);
+    state[GROUP_ROWS].u += rows;
+    for (size_t i = 0; i < g->column_count; i++) {
+      if (g->columns[i].wants) merge_column(d, &d->columns[i], &g->columns[i], code, state);
+    }
+  }
+  return KVSTORE_OK;
+}
+
+Status group_dense_add(Groups *g, Scan *scan) {
+  TRY(begin_unit(g, scan));
+  for (uint64_t left = scan_selection(scan)->blocks; left; left &= left - 1)
+    TRY(add_block(g, scan, (uint32_t)__builtin_ctzll(left)));
+  COUNT(groups_dense_units);
+  return end_unit(g, scan);
+}

@@ -1,0 +1,219 @@
+/* group_state.c - layout, merging and results of the states of groups. */
+#include "query/group_state.h"
+
+#include <math.h>
+
+#include "encodings/codec.h"
+#include "simd/simd.h"
+
+/* ---- layout ---- */
+
+uint32_t group_column_place(GroupColumn *c, uint32_t at) {
+  if (c->nullable) c->count = at++;
+  if (c->wants & GROUP_SUM) c->sum = at, at += 2;
+  uint32_t end_words = type_is_string(c->type) ? 2 : 1;
+  if (c->wants & GROUP_LEAST) c->least = at, at += end_words;
+  if (c->wants & GROUP_GREATEST) c->greatest = at, at += end_words;
+  if (c->wants & GROUP_SPREAD) c->spread = at, at += 6;
+  if (c->wants & GROUP_FIRST) c->first = at, at += END_WORDS;
+  if (c->wants & GROUP_LAST) c->last = at, at += END_WORDS;
+  if (c->wants & GROUP_DISTINCT) c->distinct = at++;
+  return at;
+}
+
+/* All words are zero already. */
+void group_column_clear(const GroupColumn *c, GroupWord *state) {
+  if (type_is_string(c->type)) return;
+  if (c->wants & GROUP_LEAST) state[c->least].i = INT64_MAX;
+  if (c->wants & GROUP_GREATEST) state[c->greatest].i = INT64_MIN;
+}
+
+/* ---- numbers ---- */
+
+void group_images(ColumnType type, const void *values, uint32_t count, int64_t *images) {
+#define WIDEN(T)                                                                    \
+  for (uint32_t i = 0; i < count; i++) images[i] = (int64_t)((const T *)values)[i]; \
+  break
+  switch (type) {
+  case TYPE_BOOL:
+  case TYPE_U8: WIDEN(uint8_t);
+  case TYPE_I8: WIDEN(int8_t);
+  case TYPE_I16: WIDEN(int16_t);
+  case TYPE_U16: WIDEN(uint16_t);
+  case TYPE_DATE:
+  case TYPE_I32: WIDEN(int32_t);
+  case TYPE_U32: WIDEN(uint32_t);
+  case TYPE_F32: simd_kernels()->image_f32(values, images); break;
+  case TYPE_F64: simd_kernels()->image_f64(values, images); break;
+  case TYPE_U64:
+    for (uint32_t i = 0; i < count; i++) images[i] = (int64_t)(((const uint64_t *)values)[i] ^ UINT64_C(1) << 63);
+    break;
+  default: WIDEN(int64_t);
+  }
+#undef WIDEN
+}
+
+void group_doubles(ColumnType type, const void *values, const int64_t *images, uint32_t count, double *doubles) {
+  if (type == TYPE_F64) {
+    memcpy(doubles, values, count * sizeof *doubles);
+  } else if (type == TYPE_F32) {
+    for (uint32_t i = 0; i < count; i++) doubles[i] = (double)((const float *)values)[i];
+  } else if (type == TYPE_U64) {
+    for (uint32_t i = 0; i < count; i++) doubles[i] = (double)((const uint64_t *)values)[i];
+  } else {
+    for (uint32_t i = 0; i < count; i++) doubles[i] = (double)images[i];
+  }
+}
+
+Value group_image_value(ColumnType type, int64_t image) {
+  AggregateState one;
+  aggregate_init(&one, type, AGGREGATE_MIN);
+  one.count = 1;
+  one.minimum = image;
+  return aggregate_minimum(&one);
+}
+
+/* ---- units ---- */
+
+void group_merge_spread(GroupWord *words, const Spread *unit) {
+  double before = words[0].f, count = before + unit->count;
+  if (unit->count == 0) return;
+  if (before == 0) {
+    words[0].f = unit->count;
+    words[1].f = unit->mean;
+    words[2].f = unit->squares;
+    return;
+  }
+  double difference = unit->mean - words[1].f;
+  words[0].f = count;
+  words[1].f += difference * (unit->count / count);
+  words[2].f += unit->squares + difference * difference * (before * (unit->count / count));
+}
+
+void group_column_end_unit(const GroupColumn *c, GroupWord *state) {
+  if (c->wants & GROUP_SUM && type_is_float(c->type)) {
+    state[c->sum].f += state[c->sum + 1].f;
+    state[c->sum + 1].f = 0;
+  }
+  if (c->wants & GROUP_SPREAD) {
+    GroupWord *words = state + c->spread;
+    Spread unit = { words[3].f, words[4].f, words[5].f };
+    group_merge_spread(words, &unit);
+    words[3].f = words[4].f = words[5].f = 0;
+  }
+}
+
+/* ---- strings and ends ---- */
+
+Status group_keep_bytes(GroupWord *keep, Bytes bytes, Arena *arena) {
+  uint64_t room = keep[1].u >> 32;
+  if (bytes.length > UINT32_MAX / 2) return status_fail(KVSTORE_LIMIT, "a string of %zu bytes", bytes.length);
+  if (!keep[0].data || bytes.length > room) {
+    room = bytes.length + bytes.length / 2 + 8;
+    keep[0].data = arena_allocate(arena, (size_t)room);
+    keep[1].u = 0;
+    if (!keep[0].data) return status_nomem();
+  }
+  if (bytes.length) memcpy((uint8_t *)(uintptr_t)keep[0].data, bytes.data, bytes.length);
+  keep[1].u = room << 32 | bytes.length;
+  return KVSTORE_OK;
+}
+
+static int compare_kept(Bytes a, const GroupWord *keep) {
+  Bytes b = group_kept(keep);
+  return bytes_compare(a.data, a.length, b.data, b.length);
+}
+
+Status group_add_bytes(const GroupColumn *c, GroupWord *state, Bytes bytes, Arena *arena) {
+  GroupWord *least = state + c->least, *greatest = state + c->greatest;
+  if (c->wants & GROUP_LEAST && (!least->data || compare_kept(bytes, least) < 0))
+    TRY(group_keep_bytes(least, bytes, arena));
+  if (c->wants & GROUP_GREATEST && (!greatest->data || compare_kept(bytes, greatest) > 0))
+    TRY(group_keep_bytes(greatest, bytes, arena));
+  return KVSTORE_OK;
+}
+
+bool group_end_is_better(const GroupWord *end, Bytes key, bool last) {
+  if (!end[END_FLAGS].u) return true;
+  int order = compare_kept(key, end + END_KEY);
+  return last ? order > 0 : order < 0;
+}
+
+Status group_keep_end(GroupWord *end, Bytes key, const Value *value, Arena *arena) {
+  TRY(group_keep_bytes(end + END_KEY, key, arena));
+  end[END_FLAGS].u = value->is_null ? 3 : 1;
+  if (value->is_null) return KVSTORE_OK;
+  if (type_is_string(value->type)) return group_keep_bytes(end + END_VALUE, value->s, arena);
+  end[END_VALUE].u = value->u;
+  return KVSTORE_OK;
+}
+
+/* ---- results ---- */
+
+static AggregateResult nothing(void) { return (AggregateResult){ .is_null = true, .value = { .is_null = true } }; }
+static AggregateResult result_count(uint64_t count) {
+  return (AggregateResult){ .value = { .type = TYPE_U64, .u = count } };
+}
+static AggregateResult result_double(double x) {
+  if (x != x) x = group_image_value(TYPE_F64, INT64_MAX).f;
+  return (AggregateResult){ .value = { .type = TYPE_F64, .f = x } };
+}
+
+/* Images of u64 are 2^63 too small each. */
+static Int128 integer_sum(const GroupColumn *c, const GroupWord *state) {
+  GroupWord sum[2] = { state[c->sum], state[c->sum + 1] };
+  uint64_t count = group_column_count(c, state);
+  if (c->type == TYPE_U64) group_add_wide(sum, count << 63, count >> 1);
+  return (Int128){ sum[0].u, sum[1].i };
+}
+
+static AggregateResult result_sum(const GroupColumn *c, const GroupWord *state) {
+  if (type_is_float(c->type)) return result_double(state[c->sum].f);
+  return (AggregateResult){ .is_integer = true, .integer = integer_sum(c, state) };
+}
+
+static AggregateResult result_mean(const GroupColumn *c, const GroupWord *state) {
+  double sum = type_is_float(c->type) ? state[c->sum].f : int128_to_double(integer_sum(c, state));
+  return result_double(sum / (double)group_column_count(c, state));
+}
+
+static AggregateResult result_spread(const GroupColumn *c, AggregateKind kind, const GroupWord *state) {
+  const GroupWord *words = state + c->spread;
+  bool sample = kind == AGGREGATE_VARIANCE || kind == AGGREGATE_DEVIATION;
+  double count = words[0].f - (sample ? 1 : 0);
+  if (count == 0) return nothing();
+  double variance = words[2].f / count;
+  bool is_root = kind == AGGREGATE_DEVIATION || kind == AGGREGATE_DEVIATION_POPULATION;
+  return result_double(is_root ? sqrt(variance) : variance);
+}
+
+static AggregateResult result_extreme(const GroupColumn *c, const GroupWord *word) {
+  if (!type_is_string(c->type)) return (AggregateResult){ .value = group_image_value(c->type, word->i) };
+  return (AggregateResult){ .value = { .type = c->type, .s = group_kept(word) } };
+}
+
+static AggregateResult result_end(const GroupColumn *c, const GroupWord *end) {
+  if (end[END_FLAGS].u != 1) return nothing();
+  AggregateResult result = { .value = { .type = c->type } };
+  if (type_is_string(c->type))
+    result.value.s = group_kept(end + END_VALUE);
+  else
+    result.value.u = end[END_VALUE].u;
+  return result;
+}
+
+AggregateResult group_result(const GroupColumn *c, AggregateKind kind, const GroupWord *state) {
+  if (kind == AGGREGATE_ROWS) return result_count(state[GROUP_ROWS].u);
+  if (kind == AGGREGATE_VALUES) return result_count(group_column_count(c, state));
+  if (kind == AGGREGATE_DISTINCT) return result_count(state[c->distinct].u);
+  if (kind == AGGREGATE_FIRST) return result_end(c, state + c->first);
+  if (kind == AGGREGATE_LAST) return result_end(c, state + c->last);
+  if (group_column_count(c, state) == 0) return nothing();
+  switch (kind) {
+  case AGGREGATE_TOTAL: return result_sum(c, state);
+  case AGGREGATE_MEAN: return result_mean(c, state);
+  case AGGREGATE_LEAST: return result_extreme(c, state + c->least);
+  case AGGREGATE_GREATEST: return result_extreme(c, state + c->greatest);
+  default: return result_spread(c, kind, state);
+  }
+}

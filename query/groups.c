@@ -1,0 +1,441 @@
+/* groups.c - making groups, taking units in, and giving results. */
+#include "query/groups.h"
+
+#include "base/bitmap.h"
+#include "base/counters.h"
+#include "base/keycode.h"
+#include "base/memory.h"
+#include "query/groups_internal.h"
+
+/* ---- life ---- */
+
+static uint32_t wants_of(AggregateKind kind) {
+  switch (kind) {
+  case AGGREGATE_TOTAL:
+  case AGGREGATE_MEAN: return GROUP_COUNT | GROUP_SUM;
+  case AGGREGATE_LEAST: return GROUP_COUNT | GROUP_LEAST;
+  case AGGREGATE_GREATEST: return GROUP_COUNT | GROUP_GREATEST;
+  case AGGREGATE_VARIANCE:
+  case AGGREGATE_VARIANCE_POPULATION:
+  case AGGREGATE_DEVIATION:
+  case AGGREGATE_DEVIATION_POPULATION: return GROUP_COUNT | GROUP_SPREAD;
+  case AGGREGATE_DISTINCT: return GROUP_DISTINCT;
+  case AGGREGATE_FIRST: return GROUP_FIRST;
+  case AGGREGATE_LAST: return GROUP_LAST;
+  default: return GROUP_COUNT;
+  }
+}
+
+static void add_request(Groups *g, const AggregateRequest *request, uint32_t *which) {
+  *which = 0;
+  if (request->kind == AGGREGATE_ROWS) return;
+  const Column *column = &g->snapshot->schema->columns[request->column];
+  uint32_t i = 0;
+  while (i < g->column_count && g->columns[i].column != request->column) i++;
+  if (i == g->column_count) {
+    g->column_count++;
+    g->columns[i] = (GroupColumn){ .column = request->column,
+                                   .type = column->type,
+                                   .nullable = (column->flags & COLUMN_NULLABLE) != 0 };
+  }
+  g->columns[i].wants |= wants_of(request->kind);
+  *which = i;
+}
+
+/* What can go by arrays, and what must be told from unit to unit. */
+static void look_at_column(Groups *g, GroupColumn *c) {
+  if (!c->nullable) c->wants &= ~(uint32_t)GROUP_COUNT; /* the rows are the count */
+  if (c->wants & (GROUP_DISTINCT | GROUP_FIRST | GROUP_LAST)) g->is_dense = false;
+  if (type_is_string(c->type) && c->wants & (GROUP_LEAST | GROUP_GREATEST)) g->is_dense = false;
+  if (c->wants & (GROUP_FIRST | GROUP_LAST)) g->has_ends = true;
+  if (c->wants & GROUP_SPREAD || (c->wants & GROUP_SUM && type_is_float(c->type))) g->has_order = true;
+  g->stride = group_column_place(c, g->stride);
+}
+
+static Status allocate(Groups *g, size_t key_count, size_t request_count) {
+  Arena *a = &g->arena;
+  g->scratch = arena_allocate_aligned(a, 64, sizeof *g->scratch);
+  g->keys = arena_allocate_zeroed(a, (key_count + 1) * sizeof *g->keys);
+  g->pairs = arena_allocate_zeroed(a, (key_count + 1) * sizeof *g->pairs);
+  g->requests = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->requests);
+  g->request_columns = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->request_columns);
+  g->columns = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->columns);
+  g->values = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->values);
+  g->value_pairs = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->value_pairs);
+  bool all =
+    g->scratch && g->keys && g->pairs && g->requests && g->request_columns && g->columns && g->values && g->value_pairs;
+  return all ? KVSTORE_OK : status_nomem();
+}
+
+static void lay_out(Groups *g, const uint32_t *keys, size_t key_count, const AggregateRequest *requests,
+                    size_t request_count) {
+  const Schema *schema = g->snapshot->schema;
+  for (size_t k = 0; k < key_count; k++) {
+    g->keys[k].column = keys[k];
+    g->keys[k].type = schema->columns[keys[k]].type;
+  }
+  g->key_count = key_count;
+  for (size_t i = 0; i < request_count; i++) {
+    g->requests[i] = requests[i];
+    add_request(g, &requests[i], &g->request_columns[i]);
+  }
+  g->request_count = request_count;
+  g->stride = GROUP_HEAD;
+  g->is_dense = true;
+  for (size_t i = 0; i < g->column_count; i++) {
+    look_at_column(g, &g->columns[i]);
+    g->values[i].column = g->columns[i].column;
+    g->values[i].type = g->columns[i].type;
+  }
+}
+
+Status groups_create(const TableSnapshot *snapshot, const uint32_t *keys, size_t key_count,
+                     const AggregateRequest *requests, size_t request_count, Groups **out) {
+  for (size_t i = 0; i < request_count; i++) TRY(aggregate_request_check(snapshot->schema, &requests[i]));
+  Groups *g = memory_allocate_zeroed(sizeof *g);
+  if (!g) return status_nomem();
+  g->snapshot = snapshot;
+  Status status = allocate(g, key_count, request_count);
+  if (status == KVSTORE_OK) {
+    lay_out(g, keys, key_count, requests, request_count);
+    if (key_count == 0) status = groups_extend(g, 1);
+  }
+  if (status == KVSTORE_OK)
+    *out = g;
+  else
+    groups_destroy(g);
+  return status;
+}
+
+void groups_destroy(Groups *g) {
+  if (!g) return;
+  for (size_t k = 0; k < g->key_count; k++) {
+    key_column_release(&g->keys[k]);
+    id_map_release(&g->pairs[k]);
+  }
+  for (size_t i = 0; i < g->column_count; i++) {
+    key_column_release(&g->values[i]);
+    id_map_release(&g->value_pairs[i]);
+  }
+  memory_release(g->states);
+  memory_release(g->touched);
+  arena_release(&g->kept);
+  arena_release(&g->dense.arena);
+  arena_release(&g->arena);
+  buffer_release(&g->key);
+  memory_release(g);
+}
+
+uint64_t groups_bytes(const Groups *g) {
+  uint64_t bytes = g->state_capacity * sizeof *g->states + g->touched_capacity * sizeof *g->touched;
+  bytes += g->kept.bytes_held + g->dense.arena.bytes_held + g->arena.bytes_held;
+  for (size_t k = 0; k < g->key_count; k++) bytes += key_column_bytes(&g->keys[k]) + id_map_bytes(&g->pairs[k]);
+  for (size_t i = 0; i < g->column_count; i++)
+    bytes += key_column_bytes(&g->values[i]) + id_map_bytes(&g->value_pairs[i]);
+  return bytes;
+}
+
+/* ---- states ---- */
+
+Status groups_extend(Groups *g, uint32_t count) {
+  if (LIKELY(count <= g->state_count)) return KVSTORE_OK;
+  TRY(memory_grow(&g->states, &g->state_capacity, (size_t)count * g->stride, sizeof *g->states));
+  GroupWord *first = group_state(g, g->state_count);
+  memset(first, 0, (size_t)(count - g->state_count) * g->stride * sizeof *first);
+  for (; g->state_count < count; g->state_count++) {
+    for (size_t i = 0; i < g->column_count; i++) group_column_clear(&g->columns[i], group_state(g, g->state_count));
+  }
+  return KVSTORE_OK;
+}
+
+Status groups_touch(Groups *g, uint32_t number) {
+  GroupWord *state = group_state(g, number);
+  if (state[GROUP_UNIT].u == g->unit_number) return KVSTORE_OK;
+  state[GROUP_UNIT].u = g->unit_number;
+  TRY(memory_grow(&g->touched, &g->touched_capacity, g->touched_count + 1, sizeof *g->touched));
+  g->touched[g->touched_count++] = number;
+  return KVSTORE_OK;
+}
+
+/* ---- what a block has ---- */
+
+uint32_t groups_block_rows(Groups *g, Scan *scan, uint32_t block) {
+  const ScanSelection *selection = scan_selection(scan);
+  uint16_t *rows = g->scratch->rows;
+  uint32_t count = 0;
+  if (selection->whole >> block & 1) {
+    count = scan_block_rows(selection->unit, block);
+    for (uint32_t i = 0; i < count; i++) rows[i] = (uint16_t)i;
+    return count;
+  }
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+    for (uint64_t word = selection->masks[block][w]; word; word &= word - 1)
+      rows[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(word));
+  }
+  return count;
+}
+
+void groups_gather(const Groups *g, size_t width, const void *values, uint32_t count, void *out) {
+  const uint16_t *rows = g->scratch->rows;
+#define GATHER(T)                                                                    \
+  for (uint32_t i = 0; i < count; i++) ((T *)out)[i] = ((const T *)values)[rows[i]]; \
+  break
+  switch (width) {
+  case 1: GATHER(uint8_t);
+  case 2: GATHER(uint16_t);
+  case 4: GATHER(uint32_t);
+  case 8: GATHER(uint64_t);
+  default: GATHER(Bytes);
+  }
+#undef GATHER
+}
+
+Status groups_read(Groups *g, Scan *scan, uint32_t column, uint32_t block, uint32_t count, const void **values,
+                   const uint8_t **nulls) {
+  GroupScratch *s = g->scratch;
+  TRY(scan_read_block(scan, column, block, s->values, s->nulls));
+  *values = s->values;
+  *nulls = s->nulls;
+  if (count < scan_block_rows(scan_selection(scan)->unit, block)) {
+    groups_gather(g, type_array_width(g->snapshot->schema->columns[column].type), s->values, count, s->compact);
+    groups_gather(g, 1, s->nulls, count, s->compact_nulls);
+    *values = s->compact;
+    *nulls = s->compact_nulls;
+  }
+  if (!memchr(*nulls, 1, count)) *nulls = NULL;
+  return KVSTORE_OK;
+}
+
+/* ---- rows, one by one ---- */
+
+/* scratch->groups of the selected rows. */
+static Status find_groups(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
+  GroupScratch *s = g->scratch;
+  uint32_t most = 1;
+  if (g->key_count == 0) memset(s->groups, 0, count * sizeof *s->groups);
+  for (size_t k = 0; k < g->key_count; k++) {
+    TRY(key_column_ids(g, &g->keys[k], scan, block, count, k ? s->ids : s->groups));
+    most = key_column_count(&g->keys[k]);
+    if (k == 0) continue;
+    for (uint32_t i = 0; i < count; i++) s->words[i] = (uint64_t)s->groups[i] << 32 | s->ids[i];
+    TRY(id_map_add(&g->pairs[k], s->words, count, false, s->groups));
+    most = g->pairs[k].count;
+  }
+  return groups_extend(g, most);
+}
+
+/* Sums, counts and extremes of numbers; `groups` and the arrays are without nulls. */
+static void add_numbers(Groups *g, const GroupColumn *c, const uint32_t *groups, uint32_t count) {
+  const GroupScratch *s = g->scratch;
+  uint32_t wants = c->wants;
+  bool is_float = type_is_float(c->type);
+  for (uint32_t i = 0; i < count; i++) {
+    GroupWord *state = group_state(g, groups[i]);
+    if (wants & GROUP_SUM) {
+      if (is_float)
+        state[c->sum + 1].f += s->doubles[i];
+      else
+        group_add_wide(state + c->sum, (uint64_t)s->images[i], (uint64_t)(s->images[i] >> 63));
+    }
+    if (wants & GROUP_LEAST && s->images[i] < state[c->least].i) state[c->least].i = s->images[i];
+    if (wants & GROUP_GREATEST && s->images[i] > state[c->greatest].i) state[c->greatest].i = s->images[i];
+    if (wants & GROUP_SPREAD) {
+      GroupWord *words = state + c->spread + 3;
+      Spread spread = { words[0].f, words[1].f, words[2].f };
+      spread_add(&spread, s->doubles[i]);
+      words[0].f = spread.count;
+      words[1].f = spread.mean;
+      words[2].f = spread.squares;
+    }
+  }
+}
+
+static Status add_strings(Groups *g, const GroupColumn *c, const Bytes *strings, const uint8_t *nulls, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) {
+    if (nulls && nulls[i]) continue;
+    TRY(group_add_bytes(c, group_state(g, g->scratch->groups[i]), strings[i], &g->kept));
+  }
+  return KVSTORE_OK;
+}
+
+static void add_counts(Groups *g, const GroupColumn *c, const uint8_t *nulls, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) group_state(g, g->scratch->groups[i])[c->count].u += !nulls || !nulls[i];
+}
+
+/* Leaves out nulls: the groups that stay are in scratch->some. */
+static uint32_t drop_nulls(GroupScratch *s, const uint8_t *nulls, uint32_t count) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    s->some[kept] = s->groups[i];
+    s->images[kept] = s->images[i];
+    s->doubles[kept] = s->doubles[i];
+    kept += !nulls[i];
+  }
+  return kept;
+}
+
+static Status add_values(Groups *g, const GroupColumn *c, Scan *scan, uint32_t block, uint32_t count) {
+  GroupScratch *s = g->scratch;
+  const void *values;
+  const uint8_t *nulls;
+  TRY(groups_read(g, scan, c->column, block, count, &values, &nulls));
+  if (c->wants & GROUP_COUNT) add_counts(g, c, nulls, count);
+  if (!(c->wants & (GROUP_SUM | GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD))) return KVSTORE_OK;
+  if (type_is_string(c->type)) return add_strings(g, c, values, nulls, count);
+  group_images(c->type, values, count, s->images);
+  bool doubles = c->wants & GROUP_SPREAD || type_is_float(c->type);
+  if (doubles) group_doubles(c->type, values, s->images, count, s->doubles);
+  if (nulls)
+    add_numbers(g, c, s->some, drop_nulls(s, nulls, count));
+  else
+    add_numbers(g, c, s->groups, count);
+  return KVSTORE_OK;
+}
+
+/* Every new pair of a group and a value (that is not null) counts for the group. */
+static Status add_distinct(Groups *g, size_t column, Scan *scan, uint32_t block, uint32_t count) {
+  GroupScratch *s = g->scratch;
+  uint32_t kept = 0;
+  TRY(key_column_ids(g, &g->values[column], scan, block, count, s->ids));
+  for (uint32_t i = 0; i < count; i++) {
+    s->words[kept] = (uint64_t)s->groups[i] << 32 | s->ids[i];
+    kept += s->ids[i] != 0;
+  }
+  IdMap *pairs = &g->value_pairs[column];
+  uint32_t before = pairs->count;
+  TRY(id_map_add(pairs, s->words, kept, false, s->ids));
+  for (; before < pairs->count; before++)
+    group_state(g, (uint32_t)(pairs->words[before] >> 32))[g->columns[column].distinct].u++;
+  return KVSTORE_OK;
+}
+
+/* ---- the rows of the least and greatest key ---- */
+
+static Status read_key(Groups *g, Scan *scan, uint32_t row) {
+  const Schema *schema = g->snapshot->schema;
+  buffer_clear(&g->key);
+  for (uint32_t k = 0; k < schema->key_count; k++) {
+    Value v;
+    TRY(scan_read_value(scan, schema->key_columns[k], row, &v));
+    v.type = schema->columns[schema->key_columns[k]].type;
+    keycode_append(&g->key, &v, (schema->columns[schema->key_columns[k]].flags & COLUMN_NULLABLE) != 0);
+  }
+  return buffer_status(&g->key);
+}
+
+static Status offer_end(Groups *g, const GroupColumn *c, GroupWord *end, Scan *scan, uint32_t row, bool last) {
+  Bytes key = { g->key.data, g->key.length };
+  if (!group_end_is_better(end, key, last)) return KVSTORE_OK;
+  Value v;
+  TRY(scan_read_value(scan, c->column, row, &v));
+  v.type = c->type;
+  return group_keep_end(end, key, &v, &g->kept);
+}
+
+/* A row that may be the first or last of its group. */
+static Status offer_row(Groups *g, uint32_t number, Scan *scan, uint32_t row, uint32_t wants) {
+  GroupWord *state = group_state(g, number);
+  TRY(read_key(g, scan, row));
+  for (size_t i = 0; i < g->column_count; i++) {
+    const GroupColumn *c = &g->columns[i];
+    if (c->wants & wants & GROUP_FIRST) TRY(offer_end(g, c, state + c->first, scan, row, false));
+    if (c->wants & wants & GROUP_LAST) TRY(offer_end(g, c, state + c->last, scan, row, true));
+  }
+  return KVSTORE_OK;
+}
+
+/* Of a segment, whose rows ascend, the first and the last row of a group are remembered; rows of a slab are in no
+ * order. */
+static Status add_ends(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
+  const GroupScratch *s = g->scratch;
+  bool is_slab = scan_selection(scan)->unit->kind == SCAN_UNIT_ARRAYS;
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t row = block * BLOCK_ROWS + s->rows[i];
+    GroupWord *state = group_state(g, s->groups[i]);
+    if (is_slab) TRY(offer_row(g, s->groups[i], scan, row, GROUP_FIRST | GROUP_LAST));
+    for (size_t c = 0; !is_slab && c < g->column_count; c++) {
+      const GroupColumn *column = &g->columns[c];
+      if (column->wants & GROUP_FIRST && !state[column->first + END_ROW].u) state[column->first + END_ROW].u = row + 1;
+      if (column->wants & GROUP_LAST) state[column->last + END_ROW].u = row + 1;
+    }
+  }
+  return KVSTORE_OK;
+}
+
+static Status end_rows(Groups *g, uint32_t number, Scan *scan) {
+  GroupWord *state = group_state(g, number);
+  uint64_t first = 0, last = 0;
+  for (size_t i = 0; i < g->column_count; i++) {
+    const GroupColumn *c = &g->columns[i];
+    GroupWord *words = state + c->first + END_ROW;
+    if (c->wants & GROUP_FIRST) first = words->u, words->u = 0;
+    words = state + c->last + END_ROW;
+    if (c->wants & GROUP_LAST) last = words->u, words->u = 0;
+  }
+  if (first) TRY(offer_row(g, number, scan, (uint32_t)first - 1, GROUP_FIRST));
+  if (last) TRY(offer_row(g, number, scan, (uint32_t)last - 1, GROUP_LAST));
+  return KVSTORE_OK;
+}
+
+/* ---- units ---- */
+
+static Status add_block(Groups *g, Scan *scan, uint32_t block) {
+  GroupScratch *s = g->scratch;
+  uint32_t count = groups_block_rows(g, scan, block);
+  TRY(find_groups(g, scan, block, count));
+  for (uint32_t i = 0; i < count; i++) group_state(g, s->groups[i])[GROUP_ROWS].u++;
+  if (g->has_order || g->has_ends) {
+    for (uint32_t i = 0; i < count; i++) TRY(groups_touch(g, s->groups[i]));
+  }
+  for (size_t i = 0; i < g->column_count; i++) {
+    const GroupColumn *c = &g->columns[i];
+    if (c->wants & (GROUP_COUNT | GROUP_SUM | GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD))
+      TRY(add_values(g, c, scan, block, count));
+    if (c->wants & GROUP_DISTINCT) TRY(add_distinct(g, i, scan, block, count));
+  }
+  return g->has_ends ? add_ends(g, scan, block, count) : KVSTORE_OK;
+}
+
+static Status end_unit(Groups *g, Scan *scan) {
+  for (size_t t = 0; t < g->touched_count; t++) {
+    GroupWord *state = group_state(g, g->touched[t]);
+    for (size_t i = 0; i < g->column_count; i++) group_column_end_unit(&g->columns[i], state);
+    if (g->has_ends) TRY(end_rows(g, g->touched[t], scan));
+  }
+  g->touched_count = 0;
+  return KVSTORE_OK;
+}
+
+Status groups_add(Groups *g, Scan *scan) {
+  const ScanSelection *selection = scan_selection(scan);
+  g->unit_number++;
+  if (selection->row_count == 0) return KVSTORE_OK;
+  for (size_t k = 0; k < g->key_count; k++) TRY(key_column_begin_unit(&g->keys[k], scan));
+  if (group_dense_fits(g, scan)) return group_dense_add(g, scan);
+  for (size_t i = 0; i < g->column_count; i++) {
+    if (g->columns[i].wants & GROUP_DISTINCT) TRY(key_column_begin_unit(&g->values[i], scan));
+  }
+  for (uint64_t left = selection->blocks; left; left &= left - 1)
+    TRY(add_block(g, scan, (uint32_t)__builtin_ctzll(left)));
+  COUNT(groups_hashed_units);
+  return end_unit(g, scan);
+}
+
+/* ---- results ---- */
+
+uint32_t groups_next(const Groups *g, uint32_t *at, uint32_t most, uint32_t *numbers) {
+  uint32_t count = 0;
+  for (; *at < g->state_count && count < most; ++*at) {
+    if (g->key_count == 0 || group_state(g, *at)[GROUP_ROWS].u) numbers[count++] = *at;
+  }
+  return count;
+}
+
+Value groups_key(const Groups *g, uint32_t number, size_t key) {
+  for (size_t k = g->key_count - 1; k > key; k--) number = (uint32_t)(g->pairs[k].words[number] >> 32);
+  return key_column_value(&g->keys[key], key ? (uint32_t)g->pairs[key].words[number] : number);
+}
+
+AggregateResult groups_result(const Groups *g, uint32_t number, size_t request) {
+  return group_result(&g->columns[g->request_columns[request]], g->requests[request].kind, group_state(g, number));
+}

@@ -1,0 +1,39 @@
+/* groups.h - the selected rows of a table divided by the values of some columns, with aggregates of each part.
+ *
+ *   unit ──► codes of its key columns ──► few combinations: an array of sums each, by code, then added to the groups
+ *        └─► or values, to ids (id_map.h) ─────────────────► the groups' states, row by row
+ *
+ * Without key columns there is one group, of all rows. Equal keys are equal by docs/semantics.md: a null is a key, both
+ * zeros are one, and so are all NaN. Groups are numbered as they are first met.
+ *
+ * A Groups belongs to one thread at a time. */
+#ifndef COLONNADE_QUERY_GROUPS_H
+#define COLONNADE_QUERY_GROUPS_H
+
+#include "columnar/aggregates.h"
+#include "columnar/scan.h"
+
+typedef struct Groups Groups;
+
+/* `keys`: positions in the schema, all different. Everything but the snapshot is copied; that is borrowed until
+ * groups_destroy. Requests may be of every kind. */
+Status groups_create(const TableSnapshot *snapshot, const uint32_t *keys, size_t key_count,
+                     const AggregateRequest *requests, size_t request_count, Groups **groups) MUST_CHECK;
+void groups_destroy(Groups *groups); /* NULL is allowed */
+
+/* Adds the rows that `scan` selected of its unit; units come in the order of the snapshot. After a failure only
+ * groups_destroy may follow. */
+Status groups_add(Groups *groups, Scan *scan) MUST_CHECK;
+
+/* ---- results, when all units are added ---- */
+/* The next groups that have rows, at most `most`: their numbers. From *at on, which begins as 0. 0: there are no more.
+ */
+uint32_t groups_next(const Groups *groups, uint32_t *at, uint32_t most, uint32_t *numbers);
+/* Key column `key` of a group. Strings are the Groups'. */
+Value groups_key(const Groups *groups, uint32_t number, size_t key);
+/* The result of a request for a group. Strings likewise. */
+AggregateResult groups_result(const Groups *groups, uint32_t number, size_t request);
+/* Bytes of memory that it holds. */
+uint64_t groups_bytes(const Groups *groups);
+
+#endif

@@ -1,0 +1,125 @@
+/* groups_internal.h - what groups consist of: key columns, states, and what a unit needs on its way into them. */
+#ifndef COLONNADE_QUERY_GROUPS_INTERNAL_H
+#define COLONNADE_QUERY_GROUPS_INTERNAL_H
+
+#include "query/group_state.h"
+#include "query/groups.h"
+#include "query/id_map.h"
+
+enum {
+  GROUP_CODES_DENSE = 4096, /* combinations of codes that go by arrays, however few rows a unit has */
+  GROUP_CODES_MAX = 65536,  /* and when it has as many rows: codes take 16 bits */
+};
+
+/* ---- a column whose values have ids: 0 is null ---- */
+typedef struct KeyColumn {
+  uint32_t column;
+  ColumnType type;
+  IdMap numbers; /* by their images */
+  BytesMap strings;
+  bool is_begun;       /* the window of `numbers` has been thought of */
+  uint32_t code_count; /* of the current unit; 0: none */
+  uint32_t *map;       /* id of each code, ID_UNKNOWN until it is wanted */
+  size_t map_capacity;
+} KeyColumn;
+#define ID_UNKNOWN (ID_NONE - 1)
+
+/* ---- the arrays of a unit whose keys are few codes ---- */
+typedef struct DenseColumn {
+  bool is_packed; /* a sum is one word: a count in the upper bits, distances from `base` in the lower ones */
+  int64_t base;
+  uint64_t *packed; /* as often as `replicas` says */
+  uint64_t *counts; /* of values, unless a packed sum has them */
+  GroupWord *wide;  /* sums of two words */
+  double *sums;
+  int64_t *least, *greatest;
+  Spread *spreads;
+} DenseColumn;
+
+typedef struct Dense {
+  uint32_t capacity; /* codes for which there are arrays */
+  uint32_t code_count;
+  uint32_t replicas;     /* so that neighbours of one group do not wait for each other */
+  DenseColumn *counting; /* whose packed sums count the rows, too; NULL: row_counts do */
+  uint64_t *row_counts;
+  DenseColumn *columns; /* as those of the Groups */
+  Arena arena;
+} Dense;
+
+typedef struct GroupScratch {      /* one block */
+  uint64_t values[2 * BLOCK_ROWS]; /* of any type */
+  uint64_t compact[2 * BLOCK_ROWS];
+  uint8_t nulls[BLOCK_ROWS], compact_nulls[BLOCK_ROWS];
+  int64_t images[BLOCK_ROWS];
+  double doubles[BLOCK_ROWS];
+  uint64_t words[BLOCK_ROWS];
+  uint32_t groups[BLOCK_ROWS], ids[BLOCK_ROWS], some[BLOCK_ROWS];
+  uint16_t codes[BLOCK_ROWS], more_codes[BLOCK_ROWS], some_codes[BLOCK_ROWS];
+  uint16_t rows[BLOCK_ROWS]; /* the selected ones */
+} GroupScratch;
+
+struct Groups {
+  const TableSnapshot *snapshot;
+  KeyColumn *keys;
+  IdMap *pairs; /* [k], k > 0: group of keys 0 to k - 1, and id of key k */
+  size_t key_count;
+  AggregateRequest *requests;
+  uint32_t *request_columns; /* which of `columns` */
+  size_t request_count;
+  GroupColumn *columns;
+  KeyColumn *values;  /* of columns whose different values are counted */
+  IdMap *value_pairs; /* group and id of a value */
+  size_t column_count;
+  GroupWord *states;
+  uint32_t stride; /* words of a state */
+  uint32_t state_count;
+  size_t state_capacity; /* words */
+  Arena kept;            /* strings of states */
+  Arena arena;           /* all that is as long as the Groups */
+  GroupScratch *scratch;
+  bool has_ends, has_order; /* first, last; or anything that is made of each unit by itself */
+  bool is_dense;            /* what is asked for can go by arrays */
+  Dense dense;
+  uint32_t unit_number; /* from 1 */
+  uint32_t *touched;    /* groups of the current unit, when has_order */
+  size_t touched_count, touched_capacity;
+  Buffer key;
+};
+
+static inline GroupWord *group_state(const Groups *g, uint32_t number) {
+  return g->states + (size_t)number * g->stride;
+}
+
+/* The selected rows of a block into scratch->rows; how many. */
+uint32_t groups_block_rows(Groups *groups, Scan *scan, uint32_t block);
+/* The entries at scratch->rows of an array into `out`. */
+void groups_gather(const Groups *groups, size_t width, const void *values, uint32_t count, void *out);
+/* A column of the selected rows of a block: *values and *nulls (NULL: no row is null) lie in scratch. */
+Status groups_read(Groups *groups, Scan *scan, uint32_t column, uint32_t block, uint32_t count, const void **values,
+                   const uint8_t **nulls) MUST_CHECK;
+/* States up to `count` groups. */
+Status groups_extend(Groups *groups, uint32_t count) MUST_CHECK;
+/* The group is touched by the current unit. */
+Status groups_touch(Groups *groups, uint32_t number) MUST_CHECK;
+
+/* ---- group_keys.c ---- */
+void key_column_release(KeyColumn *key);
+Status key_column_begin_unit(KeyColumn *key, Scan *scan) MUST_CHECK;
+/* The id of a code of the current unit. */
+Status key_column_code(KeyColumn *key, Scan *scan, uint32_t code, uint32_t *id) MUST_CHECK;
+/* The ids of the selected rows of a block. */
+Status key_column_ids(Groups *groups, KeyColumn *key, Scan *scan, uint32_t block, uint32_t count,
+                      uint32_t *ids) MUST_CHECK;
+Value key_column_value(const KeyColumn *key, uint32_t id);
+/* One more than the largest id. */
+static inline uint32_t key_column_count(const KeyColumn *key) {
+  return 1 + (type_is_string(key->type) ? key->strings.count : key->numbers.count);
+}
+uint64_t key_column_bytes(const KeyColumn *key);
+
+/* ---- group_dense.c ---- */
+/* Whether the unit can go by arrays; its key columns have begun it. */
+bool group_dense_fits(const Groups *groups, Scan *scan);
+Status group_dense_add(Groups *groups, Scan *scan) MUST_CHECK;
+
+#endif

@@ -1,0 +1,69 @@
+/* id_map.h - values to small numbers: the n-th different one that is added has the id n.
+ *
+ * Grouping works on ids alone: each key column has a map of its values, and each further column one from (id of the
+ * columns before, id of this one) to an id of the pair. An IdMap takes words, by open addressing with linear probing,
+ * or, for words within a window that is known before, by an array; a BytesMap takes strings, which it copies.
+ *
+ * A map is zero-initialised and released at the end. After a failure it holds what it held, and some of what was being
+ * added. */
+#ifndef COLONNADE_QUERY_ID_MAP_H
+#define COLONNADE_QUERY_ID_MAP_H
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/status.h"
+
+#define ID_NONE UINT32_MAX /* not there; no id is that large */
+
+typedef struct IdSlot {
+  uint64_t word;
+  uint32_t id; /* one more; 0: free */
+} IdSlot;
+
+typedef struct IdMap {
+  uint64_t *words; /* of each id */
+  size_t word_capacity;
+  uint32_t count;
+  IdSlot *slots;
+  size_t slot_count; /* a power of two, or 0 */
+  uint32_t used;     /* slots */
+  uint64_t window_first;
+  uint64_t window_count; /* words [first, first + count) are looked up in `window` */
+  uint32_t *window;      /* one more than the id; 0: none */
+} IdMap;
+
+/* Before anything is added: words from `first` on, `count` of them, go by an array. Without memory for it there is no
+ * window. */
+void id_map_window(IdMap *map, uint64_t first, uint64_t count);
+/* ids[i] of words[i], added where they are new, or, when `frozen`, ID_NONE. KVSTORE_LIMIT: more than 2^32 - 2. */
+Status id_map_add(IdMap *map, const uint64_t *words, uint32_t count, bool frozen, uint32_t *ids) MUST_CHECK;
+uint64_t id_map_bytes(const IdMap *map);
+void id_map_release(IdMap *map);
+
+typedef struct BytesSlot {
+  uint32_t tag; /* of the hash */
+  uint32_t id;  /* one more; 0: free */
+} BytesSlot;
+
+typedef struct BytesMap {
+  Bytes *strings; /* of each id */
+  size_t string_capacity;
+  uint32_t count;
+  BytesSlot *slots;
+  size_t slot_count;
+  Arena arena;
+} BytesMap;
+
+Status bytes_map_add(BytesMap *map, Bytes string, bool frozen, uint32_t *id) MUST_CHECK;
+uint64_t bytes_map_bytes(const BytesMap *map);
+void bytes_map_release(BytesMap *map);
+
+/* A word's hash: every bit of it changes the high ones. */
+static inline uint64_t id_hash(uint64_t word) {
+  word ^= word >> 32;
+  word *= UINT64_C(0x9e3779b97f4a7c15);
+  word ^= word >> 29;
+  return word * UINT64_C(0xbf58476d1ce4e5b9);
+}
+
+#endif

@@ -1,0 +1,142 @@
+/* query_cursor.c - a cursor: rows or groups, sorted when there is an order, from `offset` on and at most `limit`. */
+#include "base/memory.h"
+#include "query/query_internal.h"
+#include "query/sorter.h"
+
+struct QueryCursor {
+  const Query *query;
+  TableSnapshot snapshot;
+  Arena arena;
+  RowSource *rows;
+  GroupSource *groups;
+  ColumnType *types; /* of what is sorted */
+  uint32_t type_count;
+  Sorter *sorter;
+  bool is_sorted;      /* everything is in the sorter */
+  uint64_t skip, left; /* of what comes out: still to leave out, still to give */
+  ColumnArray *arrays; /* of the current batch */
+};
+
+/* ---- life ---- */
+
+static Status sorted_types(QueryCursor *c) {
+  const Query *q = c->query;
+  c->type_count = q->is_grouped ? q->output.column_count : (uint32_t)(q->column_count + q->extra_count);
+  c->types = arena_allocate(&c->arena, (c->type_count + 1) * sizeof *c->types);
+  c->arrays = arena_allocate(&c->arena, (c->type_count + 1) * sizeof *c->arrays);
+  if (!c->types || !c->arrays) return status_nomem();
+  for (uint32_t i = 0; i < c->type_count; i++) {
+    if (q->is_grouped)
+      c->types[i] = q->output.columns[i].type;
+    else
+      c->types[i] = q->schema.columns[i < q->column_count ? q->columns[i] : q->extra[i - q->column_count]].type;
+  }
+  return KVSTORE_OK;
+}
+
+static Status prepare(QueryCursor *c) {
+  const Query *q = c->query;
+  uint64_t end = q->limit > QUERY_NO_LIMIT - q->offset ? QUERY_NO_LIMIT : q->offset + q->limit;
+  TRY(query_check_schema(q, c->snapshot.schema));
+  TRY(sorted_types(c));
+  c->skip = q->offset;
+  c->left = q->limit;
+  if (q->order_count) TRY(sorter_create(c->types, c->type_count, q->order, q->order_count, end, &c->sorter));
+  if (q->is_grouped) return group_source_create(q, &c->snapshot, &c->groups);
+  if (c->sorter) return row_source_create(q, &c->snapshot, 0, QUERY_NO_LIMIT, &c->rows);
+  c->skip = 0; /* the rows leave out by themselves what they need not read */
+  return row_source_create(q, &c->snapshot, q->offset, q->limit, &c->rows);
+}
+
+static void cursor_release(QueryCursor *c) {
+  row_source_destroy(c->rows);
+  group_source_destroy(c->groups);
+  sorter_destroy(c->sorter);
+  arena_release(&c->arena);
+  memory_release(c);
+}
+
+Status query_open(const Query *query, TableSnapshot *snapshot, QueryCursor **out) {
+  QueryCursor *c = memory_allocate_zeroed(sizeof *c);
+  if (!c) return status_nomem();
+  c->query = query;
+  c->snapshot = *snapshot;
+  Status status = prepare(c);
+  if (status != KVSTORE_OK) { /* the snapshot stays the caller's */
+    cursor_release(c);
+    return status;
+  }
+  *snapshot = (TableSnapshot){ 0 };
+  *out = c;
+  return KVSTORE_OK;
+}
+
+void query_close(QueryCursor *c) {
+  if (!c) return;
+  TableSnapshot snapshot = c->snapshot;
+  cursor_release(c);
+  table_snapshot_release(&snapshot);
+}
+
+ScanCounters query_counters(const QueryCursor *c) {
+  return c->groups ? group_source_counters(c->groups) : row_source_counters(c->rows);
+}
+
+/* ---- batches ---- */
+
+static Status source_next(QueryCursor *c, QueryBatch *batch) {
+  return c->groups ? group_source_next(c->groups, batch) : row_source_next(c->rows, batch);
+}
+
+/* Rows that cannot be among the first any more need not be read. */
+static void tell_bound(QueryCursor *c) {
+  int64_t least, greatest;
+  bool nulls;
+  if (!c->rows || !sorter_bound(c->sorter, &least, &greatest, &nulls)) return;
+  const Query *q = c->query;
+  uint32_t at = q->order[0].column;
+  uint32_t position = at < q->column_count ? q->columns[at] : q->extra[at - q->column_count];
+  row_source_bound(c->rows, position, least, greatest, nulls);
+}
+
+static Status fill_sorter(QueryCursor *c) {
+  for (;;) {
+    QueryBatch batch;
+    TRY(source_next(c, &batch));
+    if (batch.row_count == 0) break;
+    TRY(sorter_add(c->sorter, &batch));
+    tell_bound(c);
+  }
+  c->is_sorted = true;
+  return KVSTORE_OK;
+}
+
+/* Leaves out the first rows of a batch, and those beyond the limit. */
+static void cut(QueryCursor *c, QueryBatch *batch) {
+  uint32_t first = c->skip < batch->row_count ? (uint32_t)c->skip : batch->row_count;
+  c->skip -= first;
+  batch->row_count -= first;
+  if (batch->row_count > c->left) batch->row_count = (uint32_t)c->left;
+  c->left -= batch->row_count;
+  for (uint32_t i = 0; i < c->type_count; i++) {
+    const ColumnArray *a = &batch->columns[i];
+    c->arrays[i].values = (const uint8_t *)a->values + first * query_type_width(c->types[i]);
+    c->arrays[i].nulls = a->nulls ? a->nulls + first : NULL;
+  }
+  batch->columns = c->arrays;
+  batch->column_count = (uint32_t)query_column_count(c->query);
+}
+
+Status query_next(QueryCursor *c, QueryBatch *batch) {
+  *batch = (QueryBatch){ .columns = c->arrays, .column_count = (uint32_t)query_column_count(c->query) };
+  if (c->sorter && !c->is_sorted) TRY(fill_sorter(c));
+  while (c->left) {
+    QueryBatch more;
+    TRY(c->sorter ? sorter_next(c->sorter, &more) : source_next(c, &more));
+    if (more.row_count == 0) return KVSTORE_OK;
+    cut(c, &more);
+    *batch = more;
+    if (more.row_count) return KVSTORE_OK;
+  }
+  return KVSTORE_OK;
+}

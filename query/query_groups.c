@@ -1,0 +1,260 @@
+/* query_groups.c - groups as rows: which columns they have, which pass `having`, and their arrays. */
+#include "base/memory.h"
+#include "query/query_internal.h"
+
+/* ---- asking ---- */
+
+void query_forget_groups(Query *q) {
+  memory_release(q->keys);
+  memory_release(q->outputs);
+  arena_release(&q->output_arena);
+  arena_release(&q->having_arena);
+  buffer_release(&q->having_text);
+  q->keys = NULL;
+  q->outputs = NULL;
+  q->output = (Schema){ 0 };
+  q->key_count = 0;
+  q->is_grouped = false;
+}
+
+/* The column of an aggregate's results, but for its name. */
+static Column aggregate_column(const Query *q, const AggregateRequest *request) {
+  const Column *of = &q->schema.columns[request->column];
+  Column out = { .flags = COLUMN_NULLABLE };
+  switch (request->kind) {
+  case AGGREGATE_ROWS:
+  case AGGREGATE_VALUES:
+  case AGGREGATE_DISTINCT: return (Column){ .type = TYPE_U64 };
+  case AGGREGATE_TOTAL: out.type = type_is_float(of->type) ? TYPE_F64 : QUERY_TYPE_DECIMAL; return out;
+  case AGGREGATE_LEAST:
+  case AGGREGATE_GREATEST:
+  case AGGREGATE_FIRST:
+  case AGGREGATE_LAST:
+    out = *of;
+    out.flags = (of->flags & COLUMN_UTC) | COLUMN_NULLABLE;
+    return out;
+  default: out.type = TYPE_F64; return out;
+  }
+}
+
+static Status name_aggregate(Query *q, const AggregateRequest *request, char **name) {
+  Buffer text = { 0 };
+  query_aggregate_name(request->kind, q->schema.columns[request->column].name, &text);
+  Status status = buffer_status(&text);
+  if (status == KVSTORE_OK) *name = arena_copy_string(&q->output_arena, (const char *)text.data, text.length);
+  if (status == KVSTORE_OK && !*name) status = status_nomem();
+  buffer_release(&text);
+  return status;
+}
+
+static Status find_key(Query *q, uint32_t position, bool may_be_there, uint32_t *key) {
+  for (*key = 0; *key < q->key_count; ++*key) {
+    if (q->keys[*key] != position) continue;
+    if (may_be_there) return KVSTORE_OK;
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, q->schema.columns[position].name, NULL,
+                          "column %s stands twice among those to group by", q->schema.columns[position].name);
+  }
+  q->keys[q->key_count++] = position;
+  return KVSTORE_OK;
+}
+
+static Status make_groups(Query *q, const uint32_t *positions, size_t count, bool is_distinct) {
+  size_t outputs = count + (is_distinct ? 0 : q->aggregate_count);
+  q->keys = memory_allocate(memory_array_size(count, sizeof *q->keys));
+  q->outputs = memory_allocate_zeroed(memory_array_size(outputs, sizeof *q->outputs));
+  Column *columns = arena_allocate_zeroed(&q->output_arena, memory_array_size(outputs, sizeof *columns));
+  if (!q->keys || !q->outputs || !columns) return status_nomem();
+  for (size_t i = 0; i < count; i++) {
+    uint32_t key;
+    TRY(find_key(q, positions[i], is_distinct, &key));
+    q->outputs[i] = (GroupOutput){ true, key };
+    columns[i] = q->schema.columns[positions[i]];
+    columns[i].flags &= COLUMN_NULLABLE | COLUMN_UTC;
+  }
+  for (size_t i = count; i < outputs; i++) {
+    const AggregateRequest *request = &q->aggregates[i - count];
+    q->outputs[i].index = (uint32_t)(i - count);
+    columns[i] = aggregate_column(q, request);
+    TRY(name_aggregate(q, request, &columns[i].name));
+  }
+  q->output = (Schema){ .column_count = (uint32_t)outputs, .columns = columns };
+  q->is_grouped = true;
+  return KVSTORE_OK;
+}
+
+Status query_group_by(Query *q, const char *const *names, size_t count) {
+  if (count > COLUMNS_MAX) return status_fail(KVSTORE_LIMIT, "a query groups by at most %u columns", COLUMNS_MAX);
+  if (count + q->aggregate_count == 0)
+    return status_fail(KVSTORE_ERROR, "groups by nothing, of which nothing is asked");
+  uint32_t *positions = memory_allocate(memory_array_size(count, sizeof *positions));
+  Status status = positions ? KVSTORE_OK : status_nomem();
+  for (size_t i = 0; i < count && status == KVSTORE_OK; i++)
+    status = expression_column(&q->schema, names[i], strlen(names[i]), &positions[i]);
+  if (status == KVSTORE_OK) status = make_groups(q, positions, count, false);
+  if (status != KVSTORE_OK) query_forget_groups(q);
+  memory_release(positions);
+  return status;
+}
+
+Status query_distinct(Query *q) {
+  Status status = make_groups(q, q->columns, q->column_count, true);
+  if (status != KVSTORE_OK) query_forget_groups(q);
+  return status;
+}
+
+/* ---- having ---- */
+
+/* A sum of integers is compared as an i64 while it is one, else as the nearest f64. */
+static Status bind_having(Query *q, const Expression *e, const Value *parameters, size_t parameter_count) {
+  Schema schema = q->output;
+  schema.columns = arena_allocate(&q->having_arena, schema.column_count * sizeof *schema.columns);
+  if (!schema.columns) return status_nomem();
+  for (unsigned way = 0; way < 2; way++) {
+    for (uint32_t i = 0; i < schema.column_count; i++) {
+      schema.columns[i] = q->output.columns[i];
+      if (schema.columns[i].type == QUERY_TYPE_DECIMAL) schema.columns[i].type = way ? TYPE_F64 : TYPE_I64;
+    }
+    TRY(expression_bind(e, &schema, parameters, parameter_count, &q->having_arena, &q->having[way]));
+  }
+  expression_print(e, parameters, parameter_count, &q->having_text);
+  return buffer_status(&q->having_text);
+}
+
+Status query_having(Query *q, const char *text, size_t length, const Value *parameters, size_t parameter_count) {
+  if (!q->is_grouped) return status_fail(KVSTORE_ERROR, "a filter over groups, where nothing is grouped");
+  Arena arena = { 0 };
+  const Expression *expression;
+  arena_release(&q->having_arena);
+  buffer_clear(&q->having_text);
+  Status status = expression_parse(&arena, text, length, &expression, NULL);
+  if (status == KVSTORE_OK) status = bind_having(q, expression, parameters, parameter_count);
+  if (status != KVSTORE_OK) buffer_clear(&q->having_text);
+  arena_release(&arena);
+  return status;
+}
+
+/* ---- running ---- */
+
+struct GroupSource {
+  const Query *query;
+  const TableSnapshot *snapshot;
+  Scan *scan;
+  Groups *groups;
+  bool is_read; /* all units are in */
+  uint32_t at;  /* groups given so far */
+  Arena arena;
+  ColumnArray *arrays;
+  uint32_t *numbers;
+  Value *row; /* for having */
+};
+
+static Status allocate(GroupSource *s) {
+  const Schema *output = &s->query->output;
+  s->arrays = arena_allocate_zeroed(&s->arena, (output->column_count + 1) * sizeof *s->arrays);
+  s->numbers = arena_allocate(&s->arena, QUERY_BATCH_ROWS * sizeof *s->numbers);
+  s->row = arena_allocate_zeroed(&s->arena, (output->column_count + 1) * sizeof *s->row);
+  if (!s->arrays || !s->numbers || !s->row) return status_nomem();
+  for (uint32_t i = 0; i < output->column_count; i++) {
+    s->arrays[i].values =
+      arena_allocate_aligned(&s->arena, 64, QUERY_BATCH_ROWS * query_type_width(output->columns[i].type));
+    s->arrays[i].nulls = arena_allocate(&s->arena, QUERY_BATCH_ROWS);
+    if (!s->arrays[i].values || !s->arrays[i].nulls) return status_nomem();
+  }
+  return KVSTORE_OK;
+}
+
+Status group_source_create(const Query *q, const TableSnapshot *snapshot, GroupSource **out) {
+  GroupSource *s = memory_allocate_zeroed(sizeof *s);
+  if (!s) return status_nomem();
+  s->query = q;
+  s->snapshot = snapshot;
+  Status status = allocate(s);
+  if (status == KVSTORE_OK) status = scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, &s->scan);
+  if (status == KVSTORE_OK)
+    status = groups_create(snapshot, q->keys, q->key_count, q->aggregates, q->aggregate_count, &s->groups);
+  if (status == KVSTORE_OK)
+    *out = s;
+  else
+    group_source_destroy(s);
+  return status;
+}
+
+void group_source_destroy(GroupSource *s) {
+  if (!s) return;
+  groups_destroy(s->groups);
+  scan_destroy(s->scan);
+  arena_release(&s->arena);
+  memory_release(s);
+}
+
+ScanCounters group_source_counters(const GroupSource *s) { return *scan_counters(s->scan); }
+
+static Status read_units(GroupSource *s) {
+  for (uint32_t i = 0; i < s->snapshot->unit_count; i++) {
+    TRY(scan_unit(s->scan, &s->snapshot->units[i]));
+    TRY(groups_add(s->groups, s->scan));
+  }
+  s->is_read = true;
+  return KVSTORE_OK;
+}
+
+static AggregateResult output_of(const GroupSource *s, uint32_t column, uint32_t number) {
+  const GroupOutput *output = &s->query->outputs[column];
+  if (!output->is_key) return groups_result(s->groups, number, output->index);
+  Value v = groups_key(s->groups, number, output->index);
+  return (AggregateResult){ .is_null = v.is_null, .value = v };
+}
+
+static bool passes(GroupSource *s, uint32_t number) {
+  const Query *q = s->query;
+  bool is_wide = false;
+  for (uint32_t i = 0; i < q->output.column_count; i++) {
+    AggregateResult result = output_of(s, i, number);
+    Value *v = &s->row[i];
+    *v = result.value;
+    v->type = q->output.columns[i].type;
+    v->is_null = result.is_null;
+    if (!result.is_integer || result.is_null) continue;
+    v->type = TYPE_I64;
+    v->i = (int64_t)result.integer.low;
+    is_wide |= result.integer.high != v->i >> 63;
+  }
+  for (uint32_t i = 0; is_wide && i < q->output.column_count; i++) {
+    if (q->output.columns[i].type != QUERY_TYPE_DECIMAL || s->row[i].is_null) continue;
+    s->row[i] = (Value){ .type = TYPE_F64, .f = int128_to_double(output_of(s, i, number).integer) };
+  }
+  return predicate_row(&q->having[is_wide], s->row);
+}
+
+static void fill_column(GroupSource *s, uint32_t column, uint32_t count) {
+  ColumnType type = s->query->output.columns[column].type;
+  uint8_t *values = (uint8_t *)(uintptr_t)s->arrays[column].values;
+  uint8_t *nulls = (uint8_t *)(uintptr_t)s->arrays[column].nulls;
+  size_t width = query_type_width(type);
+  for (uint32_t i = 0; i < count; i++) {
+    AggregateResult result = output_of(s, column, s->numbers[i]);
+    nulls[i] = result.is_null;
+    if (result.is_null)
+      memset(values + i * width, 0, width);
+    else if (result.is_integer)
+      memcpy(values + i * width, &result.integer, width);
+    else
+      value_to_array(&result.value, values, i);
+  }
+}
+
+Status group_source_next(GroupSource *s, QueryBatch *batch) {
+  uint32_t count = 0;
+  *batch = (QueryBatch){ .column_count = s->query->output.column_count, .columns = s->arrays };
+  if (!s->is_read) TRY(read_units(s));
+  while (count == 0) {
+    uint32_t found = groups_next(s->groups, &s->at, QUERY_BATCH_ROWS, s->numbers);
+    if (found == 0) return KVSTORE_OK;
+    for (uint32_t i = 0; i < found; i++) {
+      if (!s->query->having_text.length || passes(s, s->numbers[i])) s->numbers[count++] = s->numbers[i];
+    }
+  }
+  for (uint32_t i = 0; i < s->query->output.column_count; i++) fill_column(s, i, count);
+  batch->row_count = count;
+  return KVSTORE_OK;
+}

@@ -1,0 +1,24 @@
+/* sorter.h - rows of batches in an order of several columns.
+ *
+ * Each row becomes a record: a key of bytes whose memcmp order is the order asked for, with the row's number behind, so
+ * that equals stay as they came; and its values. When only the first rows are wanted, what has fallen behind them is
+ * dropped as it comes, and a row that is no better than the last of them is not taken in at all. */
+#ifndef COLONNADE_QUERY_SORTER_H
+#define COLONNADE_QUERY_SORTER_H
+
+#include "query/query_internal.h"
+
+typedef struct Sorter Sorter;
+
+/* `types` of the batches' columns; all is borrowed until sorter_destroy. `keep`: how many rows are wanted, at most. */
+Status sorter_create(const ColumnType *types, uint32_t column_count, const OrderTerm *terms, size_t term_count,
+                     uint64_t keep, Sorter **sorter) MUST_CHECK;
+void sorter_destroy(Sorter *sorter); /* NULL is allowed */
+Status sorter_add(Sorter *sorter, const QueryBatch *batch) MUST_CHECK;
+/* The next rows in order; the first call ends the adding. Valid until the next call. */
+Status sorter_next(Sorter *sorter, QueryBatch *batch) MUST_CHECK;
+/* True when only rows are wanted any more whose first column (a number) has an image within, or, with *nulls, is null.
+ */
+bool sorter_bound(const Sorter *sorter, int64_t *least, int64_t *greatest, bool *nulls);
+
+#endif

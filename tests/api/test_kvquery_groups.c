@@ -1,0 +1,389 @@
+/* Groups, orders and distinct rows through the public header, against a plain array of the same rows: in the delta, in
+ * runs, in both, inside a transaction, at a snapshot. */
+#include "tests/api/api_support.h"
+
+enum { ROWS = 6000, CARRIERS = 5, DAYS = 7 };
+
+typedef struct Flight {
+  int64_t id;
+  int16_t delay;
+  int has_delay, is_there;
+  unsigned carrier, day;
+} Flight;
+
+static const char *const carriers[CARRIERS] = { "AA", "", "UA", "WN", "\xC3\x84" };
+static Flight flights[ROWS];
+
+static Flight random_flight(int64_t id, uint64_t *seed) {
+  return (Flight){ .id = id,
+                   .delay = (int16_t)((int)test_random_below(seed, 300) - 100),
+                   .has_delay = test_random_below(seed, 8) != 0,
+                   .is_there = 1,
+                   .carrier = (unsigned)test_random_below(seed, CARRIERS),
+                   .day = (unsigned)test_random_below(seed, DAYS) };
+}
+
+static int put_flight(KVTable *table, const Flight *f, int64_t expire_ms) {
+  KVValue row[] = { kvvalue_i64(f->id), f->has_delay ? kvvalue_i64(f->delay) : kvvalue_null(),
+                    kvvalue_string(carriers[f->carrier]), kvvalue_i64(f->day) };
+  return kvtable_upsert(table, row, 4, expire_ms);
+}
+
+static void put_flights(KVStore *kv, KVTable *table, int from, int end, uint64_t *seed) {
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = from; i < end; i++) {
+    flights[i] = random_flight(i, seed);
+    CHECK_OK(put_flight(table, &flights[i], 0));
+  }
+  CHECK_OK(kvstore_commit(kv));
+}
+
+static KVTable *create_table(KVStore *kv) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "delay", KVTABLE_TYPE_I16, KVTABLE_NULLABLE, 0 },
+                                         { "carrier", KVTABLE_TYPE_STRING, 0, 0 },
+                                         { "day", KVTABLE_TYPE_U8, 0, 0 } };
+  const char *key[] = { "id" };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, "flights", columns, 4, key, 1, &table));
+  return table;
+}
+
+/* ---- the plain answer ---- */
+
+typedef struct Group {
+  uint64_t rows, values, distinct;
+  int64_t sum, first, last;
+  int least, greatest;
+} Group;
+static Group groups[CARRIERS][DAYS];
+
+static void group_flights(void) {
+  static unsigned char seen[CARRIERS][DAYS][400];
+  memset(groups, 0, sizeof groups);
+  memset(seen, 0, sizeof seen);
+  for (int i = 0; i < ROWS; i++) {
+    const Flight *f = &flights[i];
+    Group *g = &groups[f->carrier][f->day];
+    if (!f->is_there) continue;
+    if (g->rows++ == 0) g->first = f->id;
+    g->last = f->id;
+    if (!f->has_delay) continue;
+    if (g->values == 0 || f->delay < g->least) g->least = f->delay;
+    if (g->values == 0 || f->delay > g->greatest) g->greatest = f->delay;
+    g->values++;
+    g->sum += f->delay;
+    g->distinct += !seen[f->carrier][f->day][f->delay + 100];
+    seen[f->carrier][f->day][f->delay + 100] = 1;
+  }
+}
+
+static const KVAggregate asks[] = { { KVQUERY_ROWS, NULL },   { KVQUERY_VALUES, "delay" },
+                                    { KVQUERY_SUM, "delay" }, { KVQUERY_MIN, "delay" },
+                                    { KVQUERY_MAX, "delay" }, { KVQUERY_COUNT_DISTINCT, "delay" },
+                                    { KVQUERY_FIRST, "id" },  { KVQUERY_LAST, "id" },
+                                    { KVQUERY_AVG, "delay" } };
+enum { ASKS = sizeof asks / sizeof *asks };
+
+static KVValue value_at(KVCursor *cursor, size_t column) {
+  KVValue v;
+  CHECK_OK(kvcursor_value(cursor, column, &v));
+  return v;
+}
+
+static unsigned carrier_of(const KVValue *v) {
+  for (unsigned c = 0; c < CARRIERS; c++) {
+    size_t length = strlen(carriers[c]);
+    if (v->as.bytes.length == length && (length == 0 || memcmp(v->as.bytes.data, carriers[c], length) == 0)) return c;
+  }
+  CHECK(!"a carrier that is there");
+  return 0;
+}
+
+static void check_row(KVCursor *cursor, const Group *g) {
+  CHECK_INT(value_at(cursor, 2).as.u64, g->rows);
+  CHECK_INT(value_at(cursor, 3).as.u64, g->values);
+  KVValue sum = value_at(cursor, 4);
+  CHECK_INT(sum.is_null, g->values == 0);
+  if (g->values) {
+    CHECK_INT(sum.type, KVTABLE_TYPE_DECIMAL);
+    CHECK_INT((int64_t)sum.as.decimal.low, g->sum);
+    CHECK_INT(sum.as.decimal.high, g->sum < 0 ? -1 : 0);
+    CHECK_INT(value_at(cursor, 5).as.i64, g->least);
+    CHECK_INT(value_at(cursor, 6).as.i64, g->greatest);
+    CHECK(value_at(cursor, 10).as.f64 == (double)g->sum / (double)g->values);
+  }
+  CHECK_INT(value_at(cursor, 7).as.u64, g->distinct);
+  CHECK_INT(value_at(cursor, 8).as.i64, g->first);
+  CHECK_INT(value_at(cursor, 9).as.i64, g->last);
+}
+
+static void check_groups(KVTable *table, KVSnapshot *snapshot) {
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  const char *keys[] = { "carrier", "day" };
+  int found = 0, expected = 0, code;
+  group_flights();
+  for (int c = 0; c < CARRIERS; c++)
+    for (int d = 0; d < DAYS; d++) expected += groups[c][d].rows != 0;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_at(query, snapshot));
+  CHECK_OK(kvquery_group_by(query, keys, 2));
+  CHECK_OK(kvquery_compute(query, asks, ASKS));
+  CHECK_OK(kvquery_open(query, &cursor));
+  CHECK_INT(kvcursor_column_count(cursor), 2 + ASKS);
+  KVColumnDefinition definition;
+  CHECK_OK(kvcursor_column(cursor, 7, &definition));
+  CHECK_STR(definition.name, "count(distinct delay)");
+  for (; (code = kvcursor_next(cursor)) == KVSTORE_OK; found++) {
+    KVValue carrier = value_at(cursor, 0);
+    check_row(cursor, &groups[carrier_of(&carrier)][value_at(cursor, 1).as.u64]);
+  }
+  CHECK_INT(code, KVSTORE_NOTFOUND);
+  CHECK_INT(found, expected);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+}
+
+/* ---- where rows lie ---- */
+
+TEST(kvquery_groups, are_those_of_the_array_wherever_the_rows_lie) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  uint64_t seed = 3;
+  check_groups(table, NULL); /* an empty table has no groups */
+  put_flights(kv, table, 0, ROWS / 2, &seed);
+  check_groups(table, NULL); /* in the delta */
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  check_groups(table, NULL); /* in a run */
+  put_flights(kv, table, ROWS / 3, ROWS, &seed);
+  check_groups(table, NULL); /* in both, some of the run replaced */
+  for (int i = 0; i < ROWS; i += 5) {
+    KVValue id = kvvalue_i64(i);
+    if (i % 2)
+      CHECK_OK(kvtable_delete(table, &id, 1));
+    else
+      CHECK_OK(put_flight(table, &flights[i], kvstore_now_ms() - 1)); /* expired */
+    flights[i].is_there = 0;
+  }
+  check_groups(table, NULL);
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  check_groups(table, NULL);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery_groups, of_a_transaction_are_its_own_and_of_a_snapshot_those_of_then) {
+  KVStore *kv = open_store(), *other = NULL;
+  KVTable *table = create_table(kv), *seen = NULL;
+  KVSnapshot *snapshot = NULL;
+  static Flight before[ROWS], inside[ROWS];
+  uint64_t seed = 5;
+  put_flights(kv, table, 0, ROWS, &seed);
+  memcpy(before, flights, sizeof before);
+  CHECK_OK(kvstore_clone(kv, &other));
+  CHECK_OK(kvtable_open(other, "flights", &seen));
+  CHECK_OK(kvstore_snapshot_create(kv, &snapshot));
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 0; i < ROWS; i += 3) {
+    flights[i] = random_flight(i, &seed);
+    CHECK_OK(put_flight(table, &flights[i], 0));
+  }
+  memcpy(inside, flights, sizeof inside);
+  check_groups(table, NULL);
+  memcpy(flights, before, sizeof before);
+  check_groups(seen, NULL);
+  check_groups(table, snapshot);
+  CHECK_OK(kvstore_commit(kv));
+  check_groups(table, snapshot);
+  memcpy(flights, inside, sizeof inside);
+  check_groups(seen, NULL);
+  kvstore_snapshot_release(snapshot);
+  kvtable_close(table);
+  kvtable_close(seen);
+  CHECK_OK(kvstore_close(other));
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- order, having, distinct ---- */
+
+TEST(kvquery_groups, are_filtered_ordered_and_cut) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  const char *keys[] = { "carrier", "day" };
+  const KVValue least = kvvalue_i64(140);
+  const KVOrder order[] = { { "sum(delay)", KVQUERY_DESCENDING }, { "day", 0 } };
+  uint64_t seed = 8;
+  int found = 0, passing = 0;
+  put_flights(kv, table, 0, ROWS, &seed);
+  group_flights();
+  for (int c = 0; c < CARRIERS; c++)
+    for (int d = 0; d < DAYS; d++) passing += groups[c][d].rows > 140 && d != 3;
+  CHECK(passing > 6);
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "day <> 3", NULL, 0));
+  CHECK_OK(kvquery_group_by(query, keys, 2));
+  CHECK_OK(kvquery_compute(query, asks, ASKS));
+  CHECK_OK(kvquery_having(query, "count(*) > ? and carrier is not null", &least, 1));
+  CHECK_OK(kvquery_order_by(query, order, 2));
+  CHECK_OK(kvquery_open(query, &cursor));
+  int64_t sums[CARRIERS * DAYS];
+  while (kvcursor_next(cursor) == KVSTORE_OK) {
+    CHECK(value_at(cursor, 2).as.u64 > 140 && value_at(cursor, 1).as.u64 != 3);
+    sums[found] = (int64_t)value_at(cursor, 4).as.decimal.low;
+    if (found) CHECK(sums[found] <= sums[found - 1]);
+    found++;
+  }
+  CHECK_INT(found, passing);
+  kvcursor_close(cursor);
+  CHECK_OK(kvquery_limit(query, 2, 3));
+  CHECK_OK(kvquery_open(query, &cursor));
+  uint64_t rows = 0;
+  const KVColumnData *data = NULL;
+  CHECK_OK(kvcursor_next_batch(cursor, &rows, &data));
+  CHECK_INT(rows, 3);
+  CHECK_INT(data[4].type, KVTABLE_TYPE_DECIMAL);
+  for (int i = 0; i < 3; i++) CHECK_INT((int64_t)((const KVDecimal *)data[4].values)[i].low, sums[2 + i]);
+  CHECK_STATUS(kvcursor_next_batch(cursor, &rows, &data), KVSTORE_NOTFOUND);
+  kvcursor_close(cursor);
+  char *text = NULL;
+  CHECK_OK(kvquery_explain(query, &text));
+  CHECK(strstr(text, "groups: by carrier, day") && strstr(text, "order: sum(delay) descending, day"));
+  CHECK(strstr(text, "having: \"count(*)\" > 140 and carrier is not null") != NULL);
+  kvstore_free(text);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery_groups, distinct_rows_come_once_and_rows_in_any_order) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  const char *day[] = { "day" };
+  const KVOrder by_day[] = { { "day", KVQUERY_DESCENDING } }, by_delay[] = { { "delay", KVQUERY_NULLS_LAST } };
+  uint64_t seed = 21;
+  put_flights(kv, table, 0, ROWS, &seed);
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_select(query, day, 1));
+  CHECK_OK(kvquery_distinct(query, 1));
+  CHECK_OK(kvquery_order_by(query, by_day, 1));
+  CHECK_OK(kvquery_open(query, &cursor));
+  for (int d = DAYS; d-- > 0;) {
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_INT(value_at(cursor, 0).as.u64, d);
+  }
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+  kvcursor_close(cursor);
+  CHECK_OK(kvquery_distinct(query, 0));
+  CHECK_OK(kvquery_order_by(query, by_delay, 1)); /* which is not selected */
+  CHECK_OK(kvquery_limit(query, 0, 5));
+  CHECK_OK(kvquery_open(query, &cursor));
+  CHECK_INT(kvcursor_column_count(cursor), 1);
+  int rows = 0;
+  while (kvcursor_next(cursor) == KVSTORE_OK) rows++;
+  CHECK_INT(rows, 5);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery_groups, aggregates_of_all_rows_at_once) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  KVQuery *query = NULL;
+  const KVAggregate all[] = { { KVQUERY_ROWS, NULL },       { KVQUERY_VARIANCE_POP, "delay" },
+                              { KVQUERY_STDDEV, "delay" },  { KVQUERY_COUNT_DISTINCT, "carrier" },
+                              { KVQUERY_FIRST, "carrier" }, { KVQUERY_LAST, "day" },
+                              { KVQUERY_SUM, "delay" } };
+  KVValue results[7];
+  double mean = 0, squares = 0, count = 0;
+  uint64_t seed = 34;
+  put_flights(kv, table, 0, ROWS, &seed);
+  for (int i = 0; i < ROWS; i++) {
+    if (flights[i].has_delay) mean += flights[i].delay, count++;
+  }
+  mean /= count;
+  for (int i = 0; i < ROWS; i++) {
+    if (flights[i].has_delay) squares += (flights[i].delay - mean) * (flights[i].delay - mean);
+  }
+  CHECK_OK(kvquery_create(table, &query));
+  for (int run = 0; run < 2; run++) {
+    CHECK_OK(kvquery_aggregate(query, all, 7, results));
+    CHECK_INT(results[0].as.u64, ROWS);
+    CHECK(results[1].as.f64 / (squares / count) - 1 < 1e-12 && results[1].as.f64 / (squares / count) - 1 > -1e-12);
+    double variance = results[2].as.f64 * results[2].as.f64;
+    CHECK(variance / (squares / (count - 1)) - 1 < 1e-12 && variance / (squares / (count - 1)) - 1 > -1e-12);
+    CHECK_INT(results[3].as.u64, CARRIERS);
+    CHECK_INT(carrier_of(&results[4]), flights[0].carrier);
+    CHECK_INT(results[5].as.u64, flights[ROWS - 1].day);
+    CHECK(!results[6].is_null);
+    CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  }
+  CHECK_OK(kvquery_where(query, "id = 7", NULL, 0));
+  CHECK_OK(kvquery_aggregate(query, all + 1, 2, results));
+  CHECK(flights[7].has_delay ? !results[0].is_null && results[0].as.f64 == 0 : results[0].is_null);
+  CHECK(results[1].is_null); /* of a sample of one */
+  CHECK_OK(kvquery_where(query, "id < 0", NULL, 0));
+  CHECK_OK(kvquery_aggregate(query, all, 7, results));
+  CHECK_INT(results[3].as.u64, 0);
+  CHECK(results[1].is_null && results[4].is_null && results[5].is_null && results[6].is_null);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery_groups, wrong_questions_are_refused_and_what_was_asked_before_stays) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  const char *day[] = { "day" }, *twice[] = { "day", "day" }, *unknown[] = { "altitude" }, *missing[] = { NULL };
+  const KVAggregate bad_kind[] = { { 99, "day" } }, no_column[] = { { KVQUERY_SUM, NULL } },
+                    no_sum[] = { { KVQUERY_VARIANCE, "carrier" } }, count[] = { { KVQUERY_ROWS, NULL } };
+  const KVOrder bad_flags[] = { { "day", 8 } }, no_name[] = { { NULL, 0 } }, by_sum[] = { { "sum(day)", 0 } };
+  uint64_t seed = 1;
+  put_flights(kv, table, 0, 100, &seed);
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_group_by(query, day, 1));
+  CHECK_OK(kvquery_compute(query, count, 1));
+  CHECK_STATUS(kvquery_group_by(query, twice, 2), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvquery_group_by(query, unknown, 1), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvquery_group_by(query, missing, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_group_by(query, NULL, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_compute(query, bad_kind, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_compute(query, no_column, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_compute(query, no_sum, 1), KVSTORE_TYPE);
+  CHECK_STATUS(kvquery_compute(query, NULL, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_having(query, "count(", NULL, 0), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_order_by(query, bad_flags, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_order_by(query, no_name, 1), KVSTORE_ERROR);
+  CHECK_OK(kvquery_open(query, &cursor));
+  CHECK_INT(kvcursor_column_count(cursor), 2);
+  kvcursor_close(cursor);
+  CHECK_OK(kvquery_order_by(query, by_sum, 1));
+  CHECK_STATUS(kvquery_open(query, &cursor), KVSTORE_SCHEMA); /* no such column of the groups */
+  CHECK(cursor == NULL);
+  CHECK_OK(kvquery_order_by(query, NULL, 0));
+  CHECK_OK(kvquery_having(query, "sum(day) > 3", NULL, 0));
+  CHECK_STATUS(kvquery_open(query, &cursor), KVSTORE_SCHEMA);
+  CHECK_OK(kvquery_having(query, "count(*) > 'x'", NULL, 0));
+  CHECK_STATUS(kvquery_open(query, &cursor), KVSTORE_TYPE);
+  CHECK_OK(kvquery_group_by(query, NULL, 0));
+  CHECK_OK(kvquery_compute(query, NULL, 0));
+  CHECK_STATUS(kvquery_open(query, &cursor), KVSTORE_ERROR); /* a filter over groups that are none */
+  CHECK_OK(kvquery_having(query, NULL, NULL, 0));
+  CHECK_OK(kvquery_open(query, &cursor)); /* rows again */
+  CHECK_INT(kvcursor_column_count(cursor), 4);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  CHECK_STATUS(kvquery_group_by(NULL, day, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_distinct(NULL, 1), KVSTORE_ERROR);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
