@@ -175,6 +175,43 @@ static Status check_name(const Schema *schema, uint32_t position) {
   return KVSTORE_OK;
 }
 
+bool type_has_encoding(ColumnType type, uint32_t encoding) {
+  bool is_integer = type_is_integer(type) || type == TYPE_DATE || type == TYPE_TIMESTAMP;
+  switch (encoding) {
+  case 1: /* constant, plain, dictionary */
+  case 3:
+  case 6: return true;
+  case 2: /* stride, delta */
+  case 8: return is_integer;
+  case 4: return type == TYPE_BOOL;               /* bits */
+  case 5: return is_integer || type == TYPE_BOOL; /* packed */
+  case 7: return !type_is_string(type);           /* run-length */
+  case 9:                                         /* ALP, ALP-RD */
+  case 10: return type_is_float(type);
+  case 11: /* FSST, zstd, front-coded */
+  case 12:
+  case 13: return type == TYPE_STRING || type == TYPE_BYTES;
+  default: return false;
+  }
+}
+
+static Status check_encoding(const Column *c) {
+  uint32_t wished = column_encoding(c), forbidden = column_forbidden(c);
+  if (wished && !type_has_encoding(c->type, wished)) {
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have encoding %u",
+                          c->name, type_name(c->type), wished);
+  }
+  if (forbidden & 1 || forbidden >> (COLUMN_ENCODINGS + 1)) {
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL,
+                          "column %s forbids encodings that there are none of: 0x%x", c->name, forbidden);
+  }
+  if (wished && forbidden >> wished & 1) {
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s wants and forbids encoding %u", c->name,
+                          wished);
+  }
+  return KVSTORE_OK;
+}
+
 static Status check_type(const Column *c) {
   if (!type_is_valid(c->type)) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s has the unknown type %d", c->name,
@@ -185,12 +222,13 @@ static Status check_type(const Column *c) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the width %u",
                           c->name, type_name(c->type), c->width);
   }
-  uint32_t allowed = COLUMN_NULLABLE | COLUMN_HIDDEN | (c->type == TYPE_TIMESTAMP ? COLUMN_UTC : 0);
-  if (c->flags & ~allowed) {
+  uint32_t allowed =
+    COLUMN_NULLABLE | COLUMN_HIDDEN | COLUMN_READ_BY_KEY | (c->type == TYPE_TIMESTAMP ? COLUMN_UTC : 0);
+  if (c->flags & ((1u << COLUMN_ENCODING_SHIFT) - 1) & ~allowed) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the flags 0x%x",
                           c->name, type_name(c->type), c->flags);
   }
-  return KVSTORE_OK;
+  return check_encoding(c);
 }
 
 static Status check_key(const Schema *schema) {
@@ -252,8 +290,11 @@ Status schema_check(const Schema *schema) {
  *   u16  number of columns
  *   u8   number of key columns
  *   u8   1: the last column is the hidden row id
- *   per column:  u32 id, u8 type, u8 flags, u16 width, u8 length of the name, the name
+ *   per column:  u32 id, u8 type, u8 flags, u16 width, u8 length of the name, the name;
+ *                with flag 128: u8 encoding, u16 encodings forbidden
  *   per key column:  u16 position */
+
+enum { DISK_WISHES = 128 };
 
 void schema_write(const Schema *schema, Buffer *out) {
   buffer_u32(out, schema->version);
@@ -265,10 +306,15 @@ void schema_write(const Schema *schema, Buffer *out) {
     size_t length = strlen(c->name);
     buffer_u32(out, c->id);
     buffer_u8(out, (uint8_t)c->type);
-    buffer_u8(out, (uint8_t)c->flags);
+    bool has_wishes = c->flags >> COLUMN_ENCODING_SHIFT;
+    buffer_u8(out, (uint8_t)((c->flags & 0x7f) | (has_wishes ? DISK_WISHES : 0)));
     buffer_u16(out, (uint16_t)c->width);
     buffer_u8(out, (uint8_t)length);
     buffer_append(out, c->name, length);
+    if (has_wishes) {
+      buffer_u8(out, (uint8_t)column_encoding(c));
+      buffer_u16(out, (uint16_t)column_forbidden(c));
+    }
   }
   for (uint32_t k = 0; k < schema->key_count; k++) buffer_u16(out, (uint16_t)schema->key_columns[k]);
 }
@@ -286,6 +332,11 @@ static Status read_column(Reader *in, Column *c) {
   if (!c->name) return status_nomem();
   memcpy(c->name, name, length);
   c->name[length] = 0;
+  if (c->flags & DISK_WISHES) {
+    uint32_t encoding = reader_u8(in), forbidden = reader_u16(in);
+    if (!encoding && !forbidden) return status_fail(KVSTORE_CORRUPT, "a column's wishes in a schema are none");
+    c->flags = (c->flags & 0x7f) | encoding << COLUMN_ENCODING_SHIFT | forbidden << COLUMN_FORBIDDEN_SHIFT;
+  }
   return KVSTORE_OK;
 }
 

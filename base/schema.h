@@ -55,15 +55,26 @@ enum {
   COLUMN_NULLABLE = 1,
   COLUMN_UTC = 2,    /* a timestamp in UTC; without it, naive */
   COLUMN_HIDDEN = 4, /* the row id of a table without a primary key */
+  COLUMN_READ_BY_KEY = 8,
+  /* Wishes how it is encoded: bits 8 to 15 are an encoding's number (0: any), bit 16 + n is set: never encoding n. */
+  COLUMN_ENCODING_SHIFT = 8,
+  COLUMN_FORBIDDEN_SHIFT = 16,
+  COLUMN_ENCODINGS = 13, /* numbers from 1: EncodingId of encodings/codec.h */
 };
 
 typedef struct Column {
   uint32_t id; /* never reused within its family */
   ColumnType type;
-  uint32_t flags; /* COLUMN_* */
+  uint32_t flags; /* COLUMN_*: and wishes, column_encoding and column_forbidden */
   uint32_t width; /* bytes of a fixed-bytes value; 0 for every other type */
   char *name;     /* UTF-8, 1 to 255 bytes */
 } Column;
+
+/* The encoding that a column shall have where it can, 0 when any; and those it shall not have, bit n for encoding n. */
+static inline uint32_t column_encoding(const Column *c) { return c->flags >> COLUMN_ENCODING_SHIFT & 0xff; }
+static inline uint32_t column_forbidden(const Column *c) { return c->flags >> COLUMN_FORBIDDEN_SHIFT; }
+/* Whether columns of a type can ever have an encoding. */
+bool type_has_encoding(ColumnType type, uint32_t encoding);
 
 /* A table's columns in order, and which of them make its key. A table without a primary key has one more column at the
  * end: hidden, u64, not null, its row id, which is its key. Owned by its creator; schema_release gives it back. */

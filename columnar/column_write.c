@@ -275,12 +275,21 @@ static Status write_expiry(ColumnRunWriter *w, const ColumnBatch *rows) {
   return status;
 }
 
+/* The user's wishes, and what is read by key gets no encoding that reads a whole block for a row. */
+static ChooseOptions column_options(const Schema *schema, uint32_t c) {
+  const Column *column = &schema->columns[c];
+  bool by_key = schema_is_key(schema, c) || column->flags & COLUMN_READ_BY_KEY;
+  return (ChooseOptions){ .forced = column_encoding(column),
+                          .or_best = true,
+                          .forbidden = column_forbidden(column) | (by_key ? ENCODINGS_SLOW_TO_GET : 0) };
+}
+
 static Status write_columns(ColumnRunWriter *w, const ColumnBatch *rows) {
   for (uint32_t c = 0; c < w->schema->column_count; c++) {
     const Column *column = &w->schema->columns[c];
     ChunkInput input = { column->type, column->width, rows->row_count, rows->columns[c].values,
                          rows->columns[c].nulls };
-    ChooseOptions options = { .forbidden = schema_is_key(w->schema, c) ? ENCODINGS_SLOW_TO_GET : 0 };
+    ChooseOptions options = column_options(w->schema, c);
     TRY(write_chunk(w, c, column->id, &input, &options, &w->summary.column_bytes[c]));
   }
   return KVSTORE_OK;

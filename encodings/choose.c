@@ -65,6 +65,16 @@ static void build_dictionary(CodecPlan *p, const ChooseOptions *o, void *scratch
   if (!settled && is_allowed(o, ENCODING_DICTIONARY)) plan_build_dictionary(p, distinct_worth(p), true, scratch);
 }
 
+static void plan_shapes(CodecPlan *p, const ChooseOptions *o, void *scratch) {
+  plan_floats(p, o);
+  build_dictionary(p, o, scratch);
+}
+
+static bool can_hold(const CodecPlan *p, uint32_t encoding) {
+  const Codec *codec = codec_by_id(encoding);
+  return codec && codec->analyze(p);
+}
+
 /* What a codec must be worth beside one with cheaper access: its bytes and this much more. Always 3 %. Numbers in a
  * dictionary lose their arithmetic (sums, ranges without a look-up), so there it must save a quarter; of floats an
  * eighth, since ALP is unpacked for sums too. Runs must save a quarter: they cost 1 to 2 ns each where a packed block
@@ -118,8 +128,12 @@ Status chunk_encode(const ChunkInput *in, const ChooseOptions *options, uint8_t 
   CodecPlan plan;
   const Codec *codec = NULL;
   plan_build(&plan, in, scratch);
-  plan_floats(&plan, o);
-  build_dictionary(&plan, o, scratch);
+  plan_shapes(&plan, o, scratch);
+  ChooseOptions free_choice = { .forbidden = o->forbidden };
+  if (o->forced && o->or_best && !can_hold(&plan, o->forced)) {
+    plan_shapes(&plan, &free_choice, scratch);
+    o = &free_choice;
+  }
   TRY(find_codec(&plan, o, &codec));
   *result = (ChunkResult){ .encoding = codec->id, .stats = plan.stats };
   result->length = codec->encode(&plan, out);

@@ -9,7 +9,8 @@
 #include "encodings/codec.h"
 
 typedef struct ChooseOptions {
-  uint32_t forced;    /* an EncodingId, or 0. One that cannot hold the column fails with KVSTORE_ERROR. */
+  uint32_t forced;    /* an EncodingId, or 0. One that cannot hold the column fails with KVSTORE_ERROR; */
+  bool or_best;       /* unless this is set: then the best one that is not forbidden is taken instead */
   uint32_t forbidden; /* bit (1 << id): not this one; plain is always allowed */
 } ChooseOptions;
 

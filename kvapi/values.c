@@ -25,7 +25,12 @@ SAME_TYPE(TIMESTAMP);
 SAME_TYPE(STRING);
 SAME_TYPE(BYTES);
 SAME_TYPE(FIXED_BYTES);
-_Static_assert(KVTABLE_NULLABLE == (int)COLUMN_NULLABLE && KVTABLE_UTC == (int)COLUMN_UTC, "one number");
+_Static_assert(KVTABLE_NULLABLE == (int)COLUMN_NULLABLE && KVTABLE_UTC == (int)COLUMN_UTC &&
+                 KVTABLE_READ_BY_KEY == (int)COLUMN_READ_BY_KEY,
+               "one number");
+_Static_assert(KVTABLE_USE_ENCODING(1) == 1 << (int)COLUMN_ENCODING_SHIFT &&
+                 KVTABLE_NO_ENCODING(1) == 2 << (int)COLUMN_FORBIDDEN_SHIFT,
+               "one place");
 _Static_assert(KVTABLE_COLUMNS_MAX < COLUMNS_MAX && KVTABLE_KEY_COLUMNS_MAX == KEY_COLUMNS_MAX, "room for the row id");
 
 /* ---- text ---- */
@@ -263,6 +268,6 @@ const char *kvtable_type_name(int type) { return name_of(type); }
 int kvtable_type_by_name(const char *name) { return name ? (int)type_by_name(name, strlen(name)) : KVTABLE_TYPE_NONE; }
 
 KVColumnDefinition definition_of(const Column *column) {
-  return (KVColumnDefinition){ column->name, (int)column->type, (int)(column->flags & (COLUMN_NULLABLE | COLUMN_UTC)),
+  return (KVColumnDefinition){ column->name, (int)column->type, (int)(column->flags & ~(uint32_t)COLUMN_HIDDEN),
                                column->width };
 }

@@ -64,6 +64,31 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 /* Flags of a column */
 #define KVTABLE_NULLABLE 1 /* may be null */
 #define KVTABLE_UTC      2 /* a timestamp is in UTC; without it, naive */
+/* Single rows of it are asked for more often than many: no encoding that reads a whole block for one. Key columns are
+ * so anyway. */
+#define KVTABLE_READ_BY_KEY 8
+
+/* Encodings of a column in the file. Each piece of up to 65,536 rows chooses its own, by its values: the smallest,
+ * unless one that is faster is nearly as small. To choose for it, OR one of these into the column's flags:
+ *
+ *   KVTABLE_USE_ENCODING(e)  this one, wherever the values allow it (a stride only where they are one); else the best
+ *   KVTABLE_NO_ENCODING(e)   never this one; may be given for several. Plain is used all the same where nothing else is
+ *                            left
+ *
+ * KVSTORE_SCHEMA: an encoding that the column's type never has, or one wished and forbidden. Rows that lie in the file
+ * already keep theirs. */
+#define KVTABLE_ENCODING_CONSTANT   1  /* one value */
+#define KVTABLE_ENCODING_STRIDE     2  /* integers, dates, timestamps: equal steps, no nulls */
+#define KVTABLE_ENCODING_PLAIN      3  /* natural width; strings: offsets and bytes */
+#define KVTABLE_ENCODING_BITS       4  /* bool */
+#define KVTABLE_ENCODING_PACKED     5  /* integers, bool, dates, timestamps: differences to a base in as few bits */
+#define KVTABLE_ENCODING_DICTIONARY 6  /* every type: distinct values, and a number for each row */
+#define KVTABLE_ENCODING_RUN_LENGTH 7  /* every type but strings */
+#define KVTABLE_ENCODING_DELTA      8  /* integers, dates, timestamps: differences of neighbours */
+#define KVTABLE_ENCODING_ALP        9  /* f32, f64 that were decimals */
+#define KVTABLE_ENCODING_ALP_RD     10 /* f32, f64 */
+#define KVTABLE_USE_ENCODING(e)     ((e) << 8)
+#define KVTABLE_NO_ENCODING(e)      (1 << (16 + (e)))
 
 #define KVTABLE_COLUMNS_MAX     1023
 #define KVTABLE_KEY_COLUMNS_MAX 16
@@ -71,7 +96,7 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 typedef struct KVColumnDefinition {
   const char *name; /* UTF-8, 1 to 255 bytes, unique in its table */
   int type;         /* KVTABLE_TYPE_* */
-  int flags;        /* KVTABLE_NULLABLE, KVTABLE_UTC */
+  int flags;        /* KVTABLE_NULLABLE, KVTABLE_UTC, KVTABLE_READ_BY_KEY, encodings */
   uint32_t width;   /* of fixed bytes: 1 to 4,096; else 0 */
 } KVColumnDefinition;
 

@@ -126,7 +126,7 @@ TEST(types, images_order_as_values_do) {
 static Column columns_of_flights[] = {
   { 1, TYPE_DATE, 0, 0, "day" },
   { 2, TYPE_STRING, 0, 0, "carrier" },
-  { 3, TYPE_I16, COLUMN_NULLABLE, 0, "dep_delay" },
+  { 3, TYPE_I16, COLUMN_NULLABLE | 5u << COLUMN_ENCODING_SHIFT | 1u << (COLUMN_FORBIDDEN_SHIFT + 7), 0, "dep_delay" },
   { 7, TYPE_TIMESTAMP, COLUMN_UTC | COLUMN_NULLABLE, 0, "d\xC3\xA9part" },
   { 8, TYPE_FIXED_BYTES, 0, 16, "id" },
 };
@@ -280,7 +280,12 @@ TEST(schema, check_refuses_what_is_wrong) {
   REFUSED(columns[4].width = 0);
   REFUSED(columns[4].width = FIXED_BYTES_MAX + 1);
   REFUSED(columns[1].flags = COLUMN_UTC);
-  REFUSED(columns[1].flags = 8);
+  REFUSED(columns[1].flags = 16);
+  REFUSED(columns[1].flags = 4u << COLUMN_ENCODING_SHIFT);  /* bits, of an i64 */
+  REFUSED(columns[1].flags = 14u << COLUMN_ENCODING_SHIFT); /* there is no such encoding */
+  REFUSED(columns[1].flags = 1u << COLUMN_FORBIDDEN_SHIFT);
+  REFUSED(columns[1].flags = 1u << (COLUMN_FORBIDDEN_SHIFT + 14));
+  REFUSED(columns[1].flags = 5u << COLUMN_ENCODING_SHIFT | 1u << (COLUMN_FORBIDDEN_SHIFT + 5));
   REFUSED(columns[1].flags = COLUMN_HIDDEN);
   REFUSED(s.key_count = 0);
   REFUSED(s.key_count = KEY_COLUMNS_MAX + 1);
