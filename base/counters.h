@@ -63,7 +63,7 @@
   X(runs_packed, "row runs written in frames")                                        \
   X(runs_not_worth_packing, "row runs left plain: frames save too little")            \
   X(log_syncs, "fdatasync calls on the log")                                          \
-  X(log_sync_waits_shared, "commits whose sync another waiter did")                   \
+  X(log_syncs_shared, "syncs asked for that another's had made")                      \
   X(background_syncs, "syncs of what SYNC_BACKGROUND left")                           \
   X(captured_changes, "changes noted for who follows a family")                       \
   X(capture_trims, "times that old ones were taken away")                             \

@@ -52,7 +52,7 @@ static Status take_out_of_page(Store *store) {
   shared_store(&page->start, 0);
   shared_store(&page->end, 0);
   shared_store(&page->synced, 0);
-  shared_mutex_unlock(&page->sync_mutex);
+  sync_mutex_unlock(page);
   mutex_lock(&store->apply_lock);
   if (store->wal) log_detach(store); /* all that this process knows of it has been flushed: nothing is read anew */
   mutex_unlock(&store->apply_lock);
@@ -148,9 +148,25 @@ Status log_cut_at_once(Session *session) {
   return checkpoint_beside(session, CHECKPOINT_TRUNCATE, 0, &held, &settled);
 }
 
+enum { SETTLED_SHARE = 8 };
+
+/* Rows in memory are one layer more for every read. Few are left there: who calls often shall not pay with small runs.
+ */
+static Status end_large_delta(Session *session) {
+  Store *store = session->store;
+  if (session_transaction(session) || !shared_load(&store->page->log_id)) return KVSTORE_OK;
+  mutex_lock(&store->apply_lock);
+  uint64_t since = shared_load(&store->page->end) - store->frozen.position;
+  bool large = store->wal && log_is_current(store) && since >= wal_capacity(store->wal) / SETTLED_SHARE;
+  mutex_unlock(&store->apply_lock);
+  uint64_t start, held;
+  return large ? end_delta(session, CHECKPOINT_PASSIVE, &start, &held) : KVSTORE_OK;
+}
+
 Status session_maintain(Session *session) {
   if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
   TRY(sync_timer_fire(session->store));
   TRY(capture_trim(session));
+  TRY(end_large_delta(session));
   return maintenance_run_by_call(session->store);
 }

@@ -306,8 +306,8 @@ typedef bool (*BackupProgress)(void *context, uint64_t done, uint64_t total);
  * transaction, when another one is not over by the end of the busy timeout, and when `path` is an open store;
  * KVSTORE_ERROR when it is this store, or a file that is none; what was at `path` is then untouched. */
 Status session_backup(Session *session, const char *path, BackupProgress progress, void *context) MUST_CHECK;
-/* Does what background work there is: syncs what SYNC_BACKGROUND has left, flushes what is frozen, compacts what is
- * due, resolves. */
+/* Does what background work there is: syncs what SYNC_BACKGROUND has left, flushes what is frozen, and the rows in
+ * memory too when they are an eighth of what the log holds, compacts what is due and some before, resolves. */
 Status session_maintain(Session *session) MUST_CHECK;
 /* Verifies everything that can be: superblocks, manifest, every unit, every structure. *why (memory_release) on
  * KVSTORE_CORRUPT. */

@@ -630,6 +630,7 @@ static inline void transaction_after_last(Store *store) {
 Status transaction_take_back(Store *store) MUST_CHECK;
 Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t sequence) MUST_CHECK;
 Status log_sync_to(Store *store, uint64_t position) MUST_CHECK;
+void sync_mutex_unlock(SharedPage *page); /* and wakes who waits for a sync */
 
 /* ---- kv.c, kv_count.c, bulk.c ---- */
 /* What a manifest that is being taken says of a family's keys; `era` is the one that it becomes. */

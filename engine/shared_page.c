@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* Changes with the layout; the pointer width and the mutex's size are part of it. */
-static const uint64_t abi_tag = UINT64_C(0x436f6c6f00040000) | sizeof(SharedMutex) << 8 | sizeof(void *);
+static const uint64_t abi_tag = UINT64_C(0x436f6c6f00050000) | sizeof(SharedMutex) << 8 | sizeof(void *);
 
 _Static_assert(sizeof(SharedSlot) == 64, "a slot is a cache line");
 _Static_assert(sizeof(SharedReservation) == 32, "reservations lie 32 bytes apart");

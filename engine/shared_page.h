@@ -76,7 +76,8 @@ typedef struct SharedPage {
   SharedLine ring_bytes;  /* 0: there is none. Written after ring_offset */
   _Atomic uint32_t write_waiters; /* futex: changes whenever the write word is given back */
   _Atomic uint32_t maintenance_waiters;
-  uint8_t rest2[56];
+  _Atomic uint32_t sync_turns; /* futex: changes whenever the sync mutex is given back */
+  uint8_t rest2[52];
 
   SharedMutex mutex; /* commits; guards write_word, end */
   uint8_t rest3[64];

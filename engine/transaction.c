@@ -349,27 +349,45 @@ Status boundary_append(Store *store) {
   return status;
 }
 
+/* Sync mutex held. */
+static Status sync_log(Store *store) {
+  SharedPage *page = store->page;
+  if (shared_load(&page->failed))
+    return status_fail(KVSTORE_IO, "a sync failed: nothing is acknowledged until every process has closed the store");
+  uint64_t end = shared_load(&page->end);
+  Status status = os_sync(log_file(store)); /* whichever log lies in it by now: what a former one held is in the file */
+  COUNT(log_syncs);
+  if (status == KVSTORE_OK)
+    shared_raise(&page->synced, end);
+  else
+    shared_store(&page->failed, 1);
+  return status;
+}
+
+void sync_mutex_unlock(SharedPage *page) {
+  shared_mutex_unlock(&page->sync_mutex);
+  atomic_fetch_add_explicit(&page->sync_turns, 1, memory_order_release);
+  futex_wake_all(&page->sync_turns);
+}
+
+/* All who wait are woken at once by a sync that ends: whom it served goes, and one of the others makes the next. (In a
+ * queue on the mutex those served would wait behind the next sync.) */
 Status log_sync_to(Store *store, uint64_t position) {
   SharedPage *page = store->page;
-  if (shared_load(&page->synced) >= position) return KVSTORE_OK;
-  bool died;
-  TRY(shared_mutex_lock(&page->sync_mutex, &died));
-  Status status = KVSTORE_OK;
-  if (shared_load(&page->synced) >= position) {
-    COUNT(log_sync_waits_shared);
-  } else if (shared_load(&page->failed)) {
-    status = status_fail(KVSTORE_IO, "a sync failed: nothing is acknowledged until every process has closed the store");
-  } else {
-    uint64_t end = shared_load(&page->end);
-    status = os_sync(log_file(store)); /* whichever log lies in it by now: what a former one held is in the file */
-    COUNT(log_syncs);
-    if (status == KVSTORE_OK)
-      shared_raise(&page->synced, end);
-    else
-      shared_store(&page->failed, 1);
+  for (;;) {
+    uint32_t turn = atomic_load_explicit(&page->sync_turns, memory_order_acquire);
+    if (shared_load(&page->synced) >= position) {
+      COUNT(log_syncs_shared);
+      return KVSTORE_OK;
+    }
+    bool died;
+    if (shared_mutex_try_lock(&page->sync_mutex, &died)) {
+      Status status = shared_load(&page->synced) >= position ? KVSTORE_OK : sync_log(store);
+      sync_mutex_unlock(page);
+      return status;
+    }
+    futex_wait(&page->sync_turns, turn, LOOK_AGAIN_NS);
   }
-  shared_mutex_unlock(&page->sync_mutex);
-  return status;
 }
 
 void fate_release(TransactionFate *fate) {

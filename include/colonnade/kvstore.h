@@ -639,10 +639,10 @@ KVSTORE_API int kvstore_backup(KVStore *kv, const char *path);
  * it must not close the handle. Not 0: the backup ends with KVSTORE_CANCELLED, and `path` is as it was. */
 typedef int (*KVStoreProgress)(void *context, uint64_t done, uint64_t total);
 KVSTORE_API int kvstore_backup_with(KVStore *kv, const char *path, KVStoreProgress progress, void *context);
-/* Does the background work there is: flushes, merges of runs (which leave behind what has expired longer than the grace
- * ago; some before they are due, so that reads and walks meet one layer), resolving, shortening a file that is longer
- * than what it holds; for stores opened with background_off, and before a time of reading. KVSTORE_READONLY on a handle
- * that only reads. */
+/* Does the background work there is: flushes (also of rows in memory, when they are many), merges of runs (which leave
+ * behind what has expired longer than the grace ago; some before they are due, so that reads and walks meet one layer),
+ * resolving, shortening a file that is longer than what it holds; for stores opened with background_off, and before a
+ * time of reading. KVSTORE_READONLY on a handle that only reads. */
 KVSTORE_API int kvstore_maintain(KVStore *kv);
 
 /* Counted per handle from its open or the last reset, but for nDbPages. */
