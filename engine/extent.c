@@ -269,6 +269,41 @@ static Status block_cached(ExtentState *state, uint64_t first, uint64_t last, co
   return block_cache_get(state->file->cache, &key, length, &fill, out);
 }
 
+/* What lies across the border of two units, on its way out of them. */
+typedef struct Seam {
+  ExtentState *state;
+  const uint8_t *table;
+  uint64_t offset;
+} Seam;
+
+static Status copy_from_units(void *context, uint8_t *bytes, size_t length) {
+  const Seam *s = context;
+  for (size_t done = 0; done < length;) {
+    uint64_t at = s->offset + done, unit = at / UNIT_BYTES;
+    size_t count = (size_t)(UNIT_BYTES - at % UNIT_BYTES);
+    if (count > length - done) count = length - done;
+    CacheBlock *block = NULL;
+    TRY(block_cached(s->state, unit, unit, s->table, &block));
+    memcpy(bytes + done, cache_block_bytes(block) + at % UNIT_BYTES, count);
+    block_cache_release(block);
+    done += count;
+  }
+  return KVSTORE_OK;
+}
+
+/* Little that lies in two units is copied out of them, so that a walk over rows keeps no unit twice. The address agrees
+ * with the offset in its alignment. */
+static Status seam_cached(ExtentState *state, uint64_t offset, size_t length, const uint8_t *table,
+                          const uint8_t **bytes, CacheBlock **out) {
+  size_t before = (size_t)(offset % CHUNK_ALIGNMENT);
+  Seam seam = { state, table, offset - before };
+  CacheFill fill = { copy_from_units, &seam };
+  TRY(block_cache_make(state->file->cache, before + length, &fill, out));
+  COUNT(cache_seams);
+  *bytes = cache_block_bytes(*out) + before;
+  return KVSTORE_OK;
+}
+
 static Status extent_block(Source *source, uint64_t offset, size_t length, const uint8_t **bytes, SourcePin *pin) {
   ExtentState *state = source->context;
   if (offset > source->length || length > source->length - offset)
@@ -287,6 +322,11 @@ static Status extent_block(Source *source, uint64_t offset, size_t length, const
     return KVSTORE_OK;
   }
   CacheBlock *block = NULL;
+  if (last == first + 1 && length < UNIT_BYTES) {
+    TRY(seam_cached(state, offset, length, table, bytes, &block));
+    pin->cached = block;
+    return KVSTORE_OK;
+  }
   TRY(block_cached(state, first, last, table, &block));
   pin->cached = block;
   *bytes = cache_block_bytes(block) + (offset - first * UNIT_BYTES);

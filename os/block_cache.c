@@ -193,13 +193,12 @@ static bool book(BlockCache *c, uint64_t bytes) {
 
 /* ---- making ---- */
 
-static CacheBlock *allocate_block(BlockCache *c, const CacheKey *key, size_t length) {
+static CacheBlock *allocate_block(BlockCache *c, size_t length) {
   CacheBlock *b = memory_allocate_aligned(CHUNK_ALIGNMENT, (size_t)block_bytes(length));
   while (!b && c && evict_one(c)) b = memory_allocate_aligned(CHUNK_ALIGNMENT, (size_t)block_bytes(length));
   if (!b) return NULL;
   memset(b, 0, sizeof *b);
   b->cache = c;
-  b->key = *key;
   b->length = length;
   atomic_init(&b->references, 1);
   if (c) add(&c->pinned_bytes, block_bytes(length));
@@ -248,6 +247,18 @@ static CacheBlock *keep(BlockCache *c, uint64_t hash, CacheBlock *b) {
   return other;
 }
 
+Status block_cache_make(BlockCache *c, size_t length, const CacheFill *fill, CacheBlock **block) {
+  CacheBlock *b = allocate_block(c, length);
+  if (!b) return status_nomem();
+  memset(bytes_of(b) + length, 0, CHUNK_PADDING);
+  Status status = fill->fill(fill->context, bytes_of(b), length);
+  if (status == KVSTORE_OK)
+    *block = b;
+  else
+    block_cache_release(b);
+  return status;
+}
+
 Status block_cache_get(BlockCache *c, const CacheKey *key, size_t length, const CacheFill *fill, CacheBlock **block) {
   uint64_t hash = hash_of(key);
   CacheBlock *b = c ? find(c, hash, key, length) : NULL;
@@ -257,14 +268,8 @@ Status block_cache_get(BlockCache *c, const CacheKey *key, size_t length, const 
     return KVSTORE_OK;
   }
   COUNT(cache_misses);
-  b = allocate_block(c, key, length);
-  if (!b) return status_nomem();
-  memset(bytes_of(b) + length, 0, CHUNK_PADDING);
-  Status status = fill->fill(fill->context, bytes_of(b), length);
-  if (status != KVSTORE_OK) {
-    block_cache_release(b);
-    return status;
-  }
+  TRY(block_cache_make(c, length, fill, &b));
+  b->key = *key;
   *block = c ? keep(c, hash, b) : b;
   return KVSTORE_OK;
 }

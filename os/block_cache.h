@@ -51,6 +51,8 @@ uint64_t block_cache_number(BlockCache *cache);
  * fill leaves nothing behind; short of memory, blocks are evicted before it is KVSTORE_NOMEM. */
 Status block_cache_get(BlockCache *cache, const CacheKey *key, size_t length, const CacheFill *fill,
                        CacheBlock **block) MUST_CHECK;
+/* A block that nobody else will find. `cache` may be NULL. */
+Status block_cache_make(BlockCache *cache, size_t length, const CacheFill *fill, CacheBlock **block) MUST_CHECK;
 const uint8_t *cache_block_bytes(const CacheBlock *block);
 void block_cache_release(CacheBlock *block);
 

@@ -166,6 +166,9 @@ typedef struct RowCursor {
   bool valid; /* it stands on a row; false at either end, from which only a positioning call leads back */
   RowView row;
   RowWindow window;
+  const uint8_t *sparse; /* block `sparse_block` of the sparse index, NULL: none is held */
+  uint32_t sparse_block;
+  RowPin sparse_pin;
   uint32_t piece, offset, next_offset;
   uint32_t group;        /* where the row was found last; a hint */
   uint32_t loaded_group; /* whose offsets are below; UINT32_MAX: none */

@@ -19,13 +19,26 @@ Status row_sparse_block(const RowRun *run, uint32_t block, const uint8_t **bytes
   return status_fail(KVSTORE_CORRUPT, "block %u of the sparse index of a row run has the wrong count", block);
 }
 
-Status row_group_position(const RowRun *run, uint32_t group, uint32_t *position) {
-  const uint8_t *block;
-  RowPin pin;
-  TRY(row_sparse_block(run, group / SPARSE_GROUPS, &block, &pin));
-  *position = load_u32(block + SPARSE_POSITIONS_AT + group % SPARSE_GROUPS * 4);
-  row_pin_release(&pin);
-  if (UNLIKELY(position_piece(*position) >= run->piece_count))
+static void give_sparse_back(RowCursor *c) {
+  row_pin_release(&c->sparse_pin);
+  c->sparse = NULL;
+}
+
+/* The cursor holds the block that it needed last: a walk backward asks for each one some 250 times. */
+static Status hold_sparse(RowCursor *c, uint32_t block) {
+  if (LIKELY(c->sparse && c->sparse_block == block)) return KVSTORE_OK;
+  give_sparse_back(c);
+  const uint8_t *bytes;
+  TRY(row_sparse_block(c->run, block, &bytes, &c->sparse_pin));
+  c->sparse = bytes;
+  c->sparse_block = block;
+  return KVSTORE_OK;
+}
+
+static Status group_position(RowCursor *c, uint32_t group, uint32_t *position) {
+  TRY(hold_sparse(c, group / SPARSE_GROUPS));
+  *position = load_u32(c->sparse + SPARSE_POSITIONS_AT + group % SPARSE_GROUPS * 4);
+  if (UNLIKELY(position_piece(*position) >= c->run->piece_count))
     return status_fail(KVSTORE_CORRUPT, "group %u of a row run begins outside its pieces", group);
   return KVSTORE_OK;
 }
@@ -40,6 +53,7 @@ void row_cursor_open(RowCursor *c, const RowRun *run) {
 
 void row_cursor_close(RowCursor *c) {
   row_window_close(&c->window);
+  give_sparse_back(c);
   c->valid = false;
 }
 
@@ -80,30 +94,37 @@ Status row_cursor_first(RowCursor *c) {
 /* ---- backward ---- */
 
 /* Fetches ahead what lies between two positions of a piece, up to 4 KiB: the lines last to first, a direction that the
- * hardware's own prefetcher can follow, unlike the walk through a group. */
-static void prefetch_rows(const RowRun *run, uint32_t from, uint32_t to) {
-  const RowPiece *piece = &run->pieces[position_piece(from)];
+ * hardware's own prefetcher can follow, unlike the walk through a group. Not mapped: what of it lies in the window. */
+static void prefetch_rows(const RowCursor *c, uint32_t from, uint32_t to) {
+  const RowPiece *piece = &c->run->pieces[position_piece(from)];
+  const RowWindow *w = &c->window;
+  const uint8_t *base = piece->source->base;
   uint32_t start = position_offset(from), end = position_offset(to);
-  if (!piece->source->base || run->frames || position_piece(from) != position_piece(to) || end > piece->length ||
-      start >= end || end - start > PAGE_BYTES)
+  if (c->run->frames || position_piece(from) != position_piece(to) || end > piece->length || start >= end ||
+      end - start > PAGE_BYTES)
     return;
-  for (uint32_t at = end; at > start; at -= at - start < 64 ? at - start : 64)
-    __builtin_prefetch(piece->source->base + at - 1);
+  if (!base) {
+    if (!w->bytes || w->piece != position_piece(from)) return;
+    base = w->bytes - w->start;
+    if (start < w->start) start = w->start;
+    if (end > w->end) end = w->end;
+  }
+  for (uint32_t at = end; at > start; at -= at - start < 64 ? at - start : 64) __builtin_prefetch(base + at - 1);
 }
 
 /* Notes the offsets of a group's rows. */
 static Status load_group(RowCursor *c, uint32_t group) {
   uint32_t position, near;
   c->loaded_group = NO_GROUP;
-  TRY(row_group_position(c->run, group, &position));
+  TRY(group_position(c, group, &position));
   if (group) {
-    TRY(row_group_position(c->run, group - 1, &near));
-    prefetch_rows(c->run, near, position);
+    TRY(group_position(c, group - 1, &near));
+    prefetch_rows(c, near, position);
   }
   uint32_t piece = position_piece(position), offset = position_offset(position), end = c->run->pieces[piece].length,
            n = 0;
   if (group + 1 < c->run->group_count) {
-    TRY(row_group_position(c->run, group + 1, &near));
+    TRY(group_position(c, group + 1, &near));
     if (position_piece(near) == piece) end = position_offset(near);
   }
   while (n < SPARSE_INTERVAL && offset < end) {
@@ -133,15 +154,15 @@ static Status last_of_group(RowCursor *c, uint32_t group) {
 }
 
 /* The last group that begins at or before a position: that of the row there. */
-static Status group_of(const RowCursor *c, uint32_t position, uint32_t *group) {
+static Status group_of(RowCursor *c, uint32_t position, uint32_t *group) {
   const RowRun *run = c->run;
   uint32_t low = 0, high = run->group_count, at;
   if (c->group < high) { /* most often where the last one was, or behind it */
-    TRY(row_group_position(run, c->group, &at));
+    TRY(group_position(c, c->group, &at));
     if (at <= position) {
       low = c->group;
       for (uint32_t i = 1; i <= 2 && low + i < high; i++) {
-        TRY(row_group_position(run, low + i, &at));
+        TRY(group_position(c, low + i, &at));
         if (at > position) high = low + i;
       }
     } else {
@@ -150,7 +171,7 @@ static Status group_of(const RowCursor *c, uint32_t position, uint32_t *group) {
   }
   while (high - low > 1) {
     uint32_t middle = low + (high - low) / 2;
-    TRY(row_group_position(run, middle, &at));
+    TRY(group_position(c, middle, &at));
     if (at <= position)
       low = middle;
     else
@@ -245,15 +266,12 @@ static Status search_block(RowCursor *c, const uint8_t *block, uint32_t count, c
 static Status find_start(RowCursor *c, const void *key, size_t length, uint32_t *position, uint32_t *skip) {
   const RowRun *run = c->run;
   uint32_t fence = find_fence(run, key, length), group = 0;
-  const uint8_t *block;
-  RowPin pin;
-  TRY(row_sparse_block(run, fence, &block, &pin));
-  Status status = search_block(c, block, sparse_groups(run, fence), key, length, &group);
-  *position = load_u32(block + SPARSE_POSITIONS_AT + group * 4);
-  *skip = load_u16(block + SPARSE_SKIP_AT);
-  row_pin_release(&pin);
+  TRY(hold_sparse(c, fence));
+  TRY(search_block(c, c->sparse, sparse_groups(run, fence), key, length, &group));
+  *position = load_u32(c->sparse + SPARSE_POSITIONS_AT + group * 4);
+  *skip = load_u16(c->sparse + SPARSE_SKIP_AT);
   c->group = fence * SPARSE_GROUPS + group;
-  return status;
+  return KVSTORE_OK;
 }
 
 /* From the row at `position` on, the first one >= key. At most a group's rows are passed over. */

@@ -199,7 +199,5 @@ static inline uint32_t sparse_groups(const RowRun *run, uint32_t block) {
   uint32_t left = run->group_count - block * SPARSE_GROUPS;
   return left < SPARSE_GROUPS ? left : SPARSE_GROUPS;
 }
-/* Where a group begins; KVSTORE_CORRUPT when that is outside the pieces. */
-Status row_group_position(const RowRun *run, uint32_t group, uint32_t *position) MUST_CHECK;
 
 #endif

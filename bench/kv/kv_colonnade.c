@@ -31,6 +31,8 @@ static void *engine_open(const char *directory, int synced) {
   options.busy_timeout_ms = 20000;
   const char *packed = getenv("BENCH_KV_PACKED"); /* see README.md */
   if (packed && *packed) options.compression = KVSTORE_COMPRESSION_ZSTD;
+  const char *cache = getenv("BENCH_KV_CACHE_MB");
+  if (cache) options.cache_bytes = strtoull(cache, NULL, 10) << 20;
   options.password = KV_PASSWORD;
   options.password_length = options.password ? (int)strlen(options.password) : 0;
   snprintf(path, sizeof path, "%s/pairs.colonnade", directory);

@@ -85,6 +85,37 @@ TEST(engine_cache, what_fits_is_read_and_verified_once) {
   CHECK_OK(session_close(s));
 }
 
+static void walk(Session *s, bool reverse) {
+  KvIterator *it = NULL;
+  uint32_t count = 0;
+  CHECK_OK(kv_iterator_create(s, FAMILY_DEFAULT_ID, (Bytes){ 0 }, reverse, &it));
+  for (CHECK_OK(kv_iterator_first(it)); !kv_iterator_eof(it); CHECK_OK(kv_iterator_next(it))) {
+    char text[16];
+    CHECK_BYTES(kv_iterator_key(it).data, key_of(reverse ? ROWS - 1 - count : count, text).data, 11);
+    count++;
+  }
+  CHECK_INT(count, ROWS);
+  kv_iterator_destroy(it);
+}
+
+/* Some 60 rows lie in two units each. */
+TEST(engine_cache, rows_across_the_border_of_two_units_keep_no_unit_twice) {
+  fill_store();
+  uint64_t seams = counter_get(COUNTER_cache_seams), verified = counter_get(COUNTER_units_verified);
+  Session *s = open_store(64 << 20);
+  StoreInfo info;
+  CHECK_OK(session_info(s, &info));
+  walk(s, false);
+  walk(s, true);
+  for (uint32_t i = 0; i < ROWS; i++)
+    if (i % LONG_EVERY) CHECK_OK(read_row(s, i));
+  CHECK(counter_get(COUNTER_cache_seams) - seams > 100);
+  CHECK(counter_get(COUNTER_units_verified) - verified <= info.file_bytes / UNIT_BYTES);
+  CHECK(usage_of(s).kept_bytes <= info.file_bytes * 5 / 4);
+  CHECK_INT(usage_of(s).pinned_bytes, 0);
+  CHECK_OK(session_close(s));
+}
+
 TEST(engine_cache, a_small_cache_gives_the_same_answers_within_its_bound) {
   fill_store();
   uint64_t evictions = counter_get(COUNTER_cache_evictions), bypasses = counter_get(COUNTER_cache_bypasses);
