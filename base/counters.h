@@ -81,6 +81,9 @@
   X(load_chunks, "sorted chunks that a bulk load wrote into runs")                    \
   X(load_merges, "bulk loads whose runs were merged before they were adopted")        \
   X(resolved_keys, "delta rows whose locator was looked up")                          \
+  X(keys_resolved_by_readers, "of these, by who was about to read a table")           \
+  X(dead_states_begun, "deleted sets of tables begun with those of a manifest")       \
+  X(deleted_segments_made, "deleted rows of a segment that were made anew")           \
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")        \
   X(large_pages_asked, "blocks of memory for which large pages were asked")           \
   X(evictions, "expired rows deleted by a reader")                                    \

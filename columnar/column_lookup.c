@@ -231,15 +231,37 @@ static Status search_segment(Segment *s, const SegmentOpen *o, Bytes key, uint32
 /* ---- one key ---- */
 
 static bool is_outside(const ColumnRun *run, Bytes key) {
-  return key_compare(key, run->first_key) < 0 || key_compare(key, run->last_key) > 0;
+  uint64_t head = bytes_prefix64(key.data, key.length);
+  if (head < run->first_head || head > run->last_head) return true;
+  return (head == run->first_head && key_compare(key, run->first_key) < 0) ||
+         (head == run->last_head && key_compare(key, run->last_key) > 0);
+}
+
+/* The segment whose range a key lies in, opened; NULL: there is none. */
+typedef struct KeyPlace {
+  Segment *segment;
+  SegmentOpen *opened;
+} KeyPlace;
+
+static Status place_key(ColumnRun *run, Bytes key, KeyPlace *place) {
+  *place = (KeyPlace){ 0 };
+  Segment *s = find_segment(run, key);
+  if (key_compare(key, s->last_key) > 0) return KVSTORE_OK;
+  TRY(segment_open(s, &place->opened));
+  place->segment = s;
+  return KVSTORE_OK;
+}
+
+static bool filter_says_no(const SegmentOpen *o, uint64_t hash) {
+  return o->filter && !key_filter_may_contain(o->filter, o->filter_bytes, hash);
 }
 
 static Status find_inside(ColumnRun *run, Bytes key, uint64_t hash, uint64_t *locator) {
-  Segment *s = find_segment(run, key);
-  if (key_compare(key, s->last_key) > 0) return KVSTORE_OK;
-  SegmentOpen *o;
-  TRY(segment_open(s, &o));
-  if (o->filter && !key_filter_may_contain(o->filter, o->filter_bytes, hash)) return KVSTORE_OK;
+  KeyPlace place;
+  TRY(place_key(run, key, &place));
+  Segment *s = place.segment;
+  SegmentOpen *o = place.opened;
+  if (!s || filter_says_no(o, hash)) return KVSTORE_OK;
   uint32_t row = 0;
   bool is_equal = false;
   TRY(search_segment(s, o, key, &row, &is_equal));
@@ -278,7 +300,8 @@ Status column_run_lower_bound(ColumnRun *run, Bytes key, uint32_t *position) {
 
 typedef struct KeyOrder {
   uint64_t head;
-  size_t number; /* of the key in the caller's array */
+  size_t number;             /* of the key in the caller's array */
+  const SegmentOpen *opened; /* while filters are asked */
 } KeyOrder;
 
 enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, SORT_MIN = 16 };
@@ -316,18 +339,38 @@ static size_t select_keys(const ColumnRun *run, const Bytes *keys, size_t count,
   size_t selected = 0;
   for (size_t i = 0; i < count; i++) {
     if (locators[i] != LOCATOR_NONE || is_outside(run, keys[i])) continue;
-    order[selected++] = (KeyOrder){ key_head(keys[i], run->index->key_prefix), i };
+    order[selected++] = (KeyOrder){ key_head(keys[i], run->index->key_prefix), i, NULL };
   }
   return selected;
+}
+
+/* Leaves out the keys that their segments' filters do not know. All lines are fetched before the first is looked at. */
+static Status ask_filters(ColumnRun *run, const Bytes *keys, const uint64_t *hashes, KeyOrder *order, size_t *count) {
+  size_t kept = 0;
+  for (size_t i = 0; i < *count; i++) {
+    KeyPlace place;
+    TRY(place_key(run, keys[order[i].number], &place));
+    if (!place.segment) continue;
+    order[kept] = order[i];
+    order[kept++].opened = place.opened;
+    if (place.opened->filter)
+      key_filter_prefetch(place.opened->filter, place.opened->filter_bytes, hashes[order[i].number]);
+  }
+  size_t placed = kept;
+  kept = 0;
+  for (size_t i = 0; i < placed; i++)
+    if (!filter_says_no(order[i].opened, hashes[order[i].number])) order[kept++] = order[i];
+  *count = kept;
+  return KVSTORE_OK;
 }
 
 Status column_run_find_many(ColumnRun *run, const Bytes *keys, const uint64_t *hashes, size_t count,
                             uint64_t *locators) {
   KeyOrder *order = memory_allocate(memory_array_size(count, sizeof *order)), *room = NULL, *sorted = order;
   if (!order) return status_nomem();
-  Status status = KVSTORE_OK;
   size_t selected = select_keys(run, keys, count, locators, order);
-  if (selected >= SORT_MIN) {
+  Status status = ask_filters(run, keys, hashes, order, &selected);
+  if (status == KVSTORE_OK && selected >= SORT_MIN) {
     room = memory_allocate(memory_array_size(selected, sizeof *room));
     if (room)
       sorted = sort_order(order, room, selected);

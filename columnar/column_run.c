@@ -203,6 +203,8 @@ static Status read_segments(Reader *in, ColumnRun *run) {
   if (rows != run->row_count || reader_left(in)) return directory_damaged("its length");
   run->first_key = run->segments[0].first_key;
   run->last_key = run->segments[run->segment_count - 1].last_key;
+  run->first_head = bytes_prefix64(run->first_key.data, run->first_key.length);
+  run->last_head = bytes_prefix64(run->last_key.data, run->last_key.length);
   index->key_prefix = keys_common_prefix(run->first_key, run->last_key);
   for (uint32_t i = 0; i < run->segment_count; i++) {
     index->heads[i] = key_head(run->segments[i].first_key, index->key_prefix);

@@ -121,6 +121,7 @@ struct ColumnRun {
   const Value *defaults;
   uint32_t schema_version;        /* of the writer */
   Bytes first_key, last_key;      /* encoded; owned by the run */
+  uint64_t first_head, last_head; /* their first 8 bytes */
   int64_t expiry_min, expiry_max; /* EXPIRY_NEVER both when nothing in it expires */
   struct Segment *segments;
   struct ColumnRunIndex *index; /* private to the folder */
@@ -139,6 +140,12 @@ struct Segment {
   const ChunkPlace *places;           /* of the run's own columns, then of the expiry: see segment_place */
   struct SegmentOpen *_Atomic opened; /* private to the folder */
 };
+
+/* Whether a run may hold a key between two others; they may be the same. */
+static inline bool column_run_overlaps(const ColumnRun *run, Bytes first, Bytes last) {
+  return bytes_compare(last.data, last.length, run->first_key.data, run->first_key.length) >= 0 &&
+         bytes_compare(first.data, first.length, run->last_key.data, run->last_key.length) <= 0;
+}
 
 static inline Segment *column_run_segment(const ColumnRun *run, uint32_t segment) { return &run->segments[segment]; }
 /* Rows of block `block`: BLOCK_ROWS but for the last. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/counters.h"
 #include "base/memory.h"
 #include "columnar/deleted_internal.h"
 
@@ -264,6 +265,7 @@ static Status set_add_sorted(DeletedSet *made, const uint32_t *positions, size_t
     for (; i < count && position_segment(positions[i]) == segment; i++) rows[length++] = (uint16_t)positions[i];
     DeletedRows *old = made->segments[segment], *grown;
     TRY(rows_add(old, rows, length, &grown));
+    COUNT_MANY(deleted_segments_made, grown != old);
     made->count += grown->count - (old ? old->count : 0);
     made->segments[segment] = grown;
     rows_release(old);

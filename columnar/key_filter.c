@@ -24,6 +24,10 @@ void key_filter_add(uint8_t *filter, size_t bytes, uint64_t hash) {
   }
 }
 
+void key_filter_prefetch(const uint8_t *filter, size_t bytes, uint64_t hash) {
+  __builtin_prefetch(filter + block_offset(bytes, hash));
+}
+
 bool key_filter_may_contain(const uint8_t *filter, size_t bytes, uint64_t hash) {
   const uint8_t *block = filter + block_offset(bytes, hash);
   uint32_t missing = 0;

@@ -16,6 +16,7 @@ enum { KEY_FILTER_BLOCK_BYTES = 32 };
 size_t key_filter_bytes(size_t keys);
 /* `hash` is hash_key of the encoded key. `filter` starts as zeros. */
 void key_filter_add(uint8_t *filter, size_t bytes, uint64_t hash);
+void key_filter_prefetch(const uint8_t *filter, size_t bytes, uint64_t hash);
 bool key_filter_may_contain(const uint8_t *filter, size_t bytes, uint64_t hash);
 
 #endif

@@ -7,8 +7,13 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/table_state.h"
 
 /* ---- rows ---- */
+
+static void rows_wait(Store *store, uint64_t rows) {
+  atomic_fetch_add_explicit(&store->rows_waiting, rows, memory_order_relaxed);
+}
 
 Status apply_kv(Era *era, Bytes key, uint64_t hash, Bytes value, int64_t expiry, bool tombstone, uint64_t sequence) {
   return kv_delta_append(era->deltas[0].delta->kv, hash, key.data, key.length, value.data, value.length, expiry,
@@ -34,12 +39,14 @@ Status apply_row(Store *store, Era *era, Bytes key, uint64_t hash, const ColumnA
   uint32_t replaced;
   TRY(
     table_delta_append(era->deltas[0].delta->table, key, hash, columns, source_row, expiry, sequence, NULL, &replaced));
+  rows_wait(store, 1);
   return replaced == TABLE_ROW_NONE ? end_frozen_row(store, era, key, hash, sequence) : KVSTORE_OK;
 }
 
 Status apply_rows(Store *store, Era *era, const TableAppend *rows) {
   uint32_t first, appended;
   TRY(table_delta_append_batch(era->deltas[0].delta->table, rows, &first, &appended));
+  rows_wait(store, appended);
   for (uint32_t i = 0; i < rows->batch->row_count && era->delta_count > 1; i++) {
     if (rows->replaced[i] == TABLE_ROW_NONE)
       TRY(end_frozen_row(store, era, rows->keys[i], rows->hashes[i], rows->sequence + i * rows->sequence_step));
@@ -50,6 +57,7 @@ Status apply_rows(Store *store, Era *era, const TableAppend *rows) {
 Status apply_row_delete(Store *store, Era *era, Bytes key, uint64_t hash, uint64_t sequence) {
   uint32_t replaced;
   TRY(table_delta_delete(era->deltas[0].delta->table, key, hash, sequence, NULL, &replaced));
+  rows_wait(store, 1);
   return replaced == TABLE_ROW_NONE ? end_frozen_row(store, era, key, hash, sequence) : KVSTORE_OK;
 }
 
@@ -67,12 +75,9 @@ static Status era_freeze(const Era *from, const Family *family, uint64_t boundar
   Status status = era_allocate(to, shared.delta_count + 1, 0);
   DeltaHandle *fresh = status == KVSTORE_OK ? delta_handle_create(family) : NULL;
   Locators *locators = fresh && family->kind == FAMILY_TABLE ? locators_create() : NULL;
-  DeadCache *dead =
-    fresh && family->kind == FAMILY_TABLE ? dead_cache_create(from->run_count, from->delta_count + 1) : NULL;
-  if (!fresh || (family->kind == FAMILY_TABLE && (!locators || !dead))) {
+  if (!fresh || (family->kind == FAMILY_TABLE && !locators)) {
     delta_release(fresh);
     locators_release(locators);
-    dead_cache_release(dead);
     era_release(&shared);
     if (status == KVSTORE_OK) era_release(to);
     return status_nomem();
@@ -84,10 +89,16 @@ static Status era_freeze(const Era *from, const Family *family, uint64_t boundar
   memory_release(to->runs);
   to->runs = shared.runs; /* moved */
   to->run_count = shared.run_count;
-  to->dead = dead;
   to->level = shared.level;
   dead_cache_release(shared.dead);
   memory_release(shared.deltas);
+  if (family->kind == FAMILY_TABLE) {
+    status = dead_cache_carry(from, to);
+    if (status != KVSTORE_OK) {
+      era_release(to);
+      return status;
+    }
+  }
   DeltaHandle *former = from->deltas[0].delta;
   atomic_store_explicit(&former->boundary, boundary, memory_order_release);
   if (former->kv)
@@ -192,7 +203,7 @@ static Status era_begin(const Family *family, uint64_t since, Era *era) {
   bool table = family->kind == FAMILY_TABLE;
   if (table) {
     era->deltas[0].locators = locators_create();
-    era->dead = dead_cache_create(0, 1);
+    era->dead = dead_cache_create();
   }
   if (era->deltas[0].delta && (!table || (era->deltas[0].locators && era->dead))) return KVSTORE_OK;
   era_release(era);
@@ -276,18 +287,20 @@ static Status state_before(const FamilyState *from, uint64_t sequence, FamilySta
     cut.level = (RowLevel){ 0 };
     cut.run_count = gone;
     cut.runs = memory_copy(last->runs, gone * sizeof *last->runs);
-    DeadCache *dead = dead_cache_create(last->run_count - gone, last->delta_count);
-    if (!cut.runs || !dead) {
-      memory_release(cut.runs);
-      dead_cache_release(dead);
+    if (!cut.runs) {
       family_state_release(s);
       return status_nomem();
     }
     memmove(last->runs, last->runs + gone, (last->run_count - gone) * sizeof *last->runs);
     last->run_count -= gone;
-    dead_cache_release(last->dead);
-    last->dead = dead;
     era_release(&cut);
+    dead_cache_release(last->dead);
+    last->dead = NULL;
+    Status status = from->family->kind == FAMILY_TABLE ? dead_cache_carry(&from->eras[count - 1], last) : KVSTORE_OK;
+    if (status != KVSTORE_OK) {
+      family_state_release(s);
+      return status;
+    }
   }
   *out = s;
   return KVSTORE_OK;
@@ -399,10 +412,7 @@ static Status era_with_run(const Era *from, RunHandle *run, AdoptedDeletes *repl
   Era shared;
   TRY(era_copy(from, &shared));
   RunLayer *runs = memory_allocate((shared.run_count + 1) * sizeof *runs);
-  DeadCache *dead = run->columns ? dead_cache_create(shared.run_count + 1, shared.delta_count) : NULL;
-  if (!runs || (run->columns && !dead)) {
-    memory_release(runs);
-    dead_cache_release(dead);
+  if (!runs) {
     era_release(&shared);
     return status_nomem();
   }
@@ -412,7 +422,7 @@ static Status era_with_run(const Era *from, RunHandle *run, AdoptedDeletes *repl
   dead_cache_release(shared.dead);
   shared.runs = runs;
   shared.run_count++;
-  shared.dead = dead;
+  shared.dead = NULL;
   *to = shared;
   return KVSTORE_OK;
 }
@@ -429,6 +439,11 @@ static Status adopt_into(Store *store, FamilyState *from, RunHandle *run, Adopte
   if (from->family->kind == FAMILY_KV) family_count_adopted_run(from->family, sequence);
   run_retain(run);
   if (replaced) atomic_fetch_add_explicit(&replaced->references, 1, memory_order_relaxed);
+  if (from->family->kind == FAMILY_TABLE) status = dead_cache_carry(last, &to->eras[from->era_count - 1]);
+  if (status != KVSTORE_OK) {
+    family_state_release(to);
+    return status;
+  }
   return publish_with(store, to);
 }
 
@@ -578,7 +593,7 @@ Status apply_adopt(Store *store, uint32_t id, Bytes payload, uint64_t sequence) 
   if (status == KVSTORE_OK) status = run_entry_decode(&in, &arena, stat.size, &entry);
   if (status == KVSTORE_OK && (entry.kind == RUN_COLUMNS) != (family->kind == FAMILY_TABLE))
     status = status_fail(KVSTORE_CORRUPT, "an adopted run is not of its family's kind");
-  if (status == KVSTORE_OK) status = run_handle_open(store, &entry, family, &run);
+  if (status == KVSTORE_OK) status = run_handle_open(store, &entry, family, NULL, &run);
   uint64_t next_row_id = reader_u64(&in);
   if (status == KVSTORE_OK) status = apply_replaced(store, era, run, &in, stat.size, sequence, &replaced);
   if (status == KVSTORE_OK) status = adopt_into(store, state, run, replaced, sequence);

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "engine/engine_internal.h"
 #include "engine/run_build.h"
+#include "engine/table_state.h"
 #include "engine/table_write.h"
 
 /* What a run replaces, while it is gathered: rows of runs by layer, rows of deltas by key. */
@@ -186,10 +187,11 @@ static Status replaced_by_batch(Store *store, Era *era, const PreparedRows *rows
   return KVSTORE_OK;
 }
 
-static Status build_from_batch(Store *store, const PreparedRows *rows, const uint32_t *order, uint32_t count,
-                               RunList *runs) {
+static Status build_from_batch(Store *store, const Era *era, const PreparedRows *rows, const uint32_t *order,
+                               uint32_t count, RunList *runs) {
   TableRunBuilder *builder = NULL;
-  TRY(table_run_builder_create(store, &store->transaction.space, rows->schema, runs->arena, &builder));
+  bool between = era_has_runs_between(era, rows->keys[order[0]], rows->keys[order[count - 1]]);
+  TRY(table_run_builder_create(store, &store->transaction.space, rows->schema, between, runs->arena, &builder));
   Status status = KVSTORE_OK;
   bool whole = count == rows->batch.row_count;
   for (uint32_t i = 0; whole && i < count; i++) whole = order[i] == i;
@@ -212,7 +214,7 @@ Status bulk_rows(Session *session, FamilyState *state, Era *era, const PreparedR
   if (status == KVSTORE_OK) status = sort_rows(rows, mode, &order, &count);
   if (status == KVSTORE_OK && !rows->schema->has_row_id)
     status = replaced_by_batch(store, era, rows, order, count, mode, store->transaction.next_sequence - 1, &replaced);
-  if (status == KVSTORE_OK) status = build_from_batch(store, rows, order, count, &runs);
+  if (status == KVSTORE_OK) status = build_from_batch(store, era, rows, order, count, &runs);
   if (status == KVSTORE_OK) status = adopt_runs(store, state, &runs, &replaced, &store->transaction.record);
   replaced_release(&replaced);
   run_list_release(&runs);
@@ -283,7 +285,7 @@ static Status replaced_by_locators(Era *era, uint32_t from, uint32_t end, Replac
   for (uint32_t row = from; row < end; row++) {
     uint64_t *words = atomic_load_explicit(&era->deltas[0].locators->slabs[table_slab_of(row)], memory_order_acquire);
     uint64_t word = words[table_slab_offset(row)];
-    if (word == LOCATOR_NONE || table_delta_dead_at(delta, row) == DEAD_ROLLED_BACK) continue;
+    if (!locator_is_row(word) || table_delta_dead_at(delta, row) == DEAD_ROLLED_BACK) continue;
     for (uint32_t i = 0; i < era->run_count; i++)
       if (era->runs[i].run->entry.number == locator_unpack(word).run)
         TRY(replace_run_row(replaced, i, locator_position(word)));
@@ -306,9 +308,9 @@ static Status spill_table(Store *store, const Family *family, Era *era, uint64_t
   Transaction *t = &store->transaction;
   TableDelta *delta = era->deltas[0].delta->table;
   size_t capacity = 0;
-  TRY(era_resolve(store, era, UINT64_MAX));
+  TRY(era_resolve(era, UINT64_MAX));
   TableRunBuilder *builder = NULL;
-  TRY(table_run_builder_create(store, &t->space, &family->schema, runs->arena, &builder));
+  TRY(table_run_builder_create(store, &t->space, &family->schema, era->run_count > 0, runs->arena, &builder));
   TableCursor cursor;
   Status status = KVSTORE_OK;
   uint32_t first = UINT32_MAX;

@@ -98,6 +98,16 @@ static Status close_output(void *context, uint32_t number, Buffer *directory, Co
   return run_list_add(o->list, &entry);
 }
 
+/* Does a run that stays lie where the chosen ones do? */
+static bool chosen_lie_between_others(const Era *era, const bool *chosen) {
+  for (uint32_t i = 0; i < era->run_count; i++) {
+    const ColumnRun *run = era->runs[i].run->columns;
+    for (uint32_t j = 0; chosen[i] && j < era->run_count; j++)
+      if (!chosen[j] && column_run_overlaps(era->runs[j].run->columns, run->first_key, run->last_key)) return true;
+  }
+  return false;
+}
+
 static Status merge_table(Compaction *c, const Family *family, const Era *era, const bool *chosen, RunList *list) {
   ColumnMergeInput *inputs = memory_allocate(memory_array_size(era->run_count, sizeof *inputs));
   if (!inputs) return status_nomem();
@@ -107,6 +117,7 @@ static Status merge_table(Compaction *c, const Family *family, const Era *era, c
   MergeOutput output = { .c = c, .family = family, .list = list };
   ColumnMergeOptions options = { 0 };
   options.schema = &family->schema;
+  options.run.key_filter = chosen_lie_between_others(era, chosen);
   options.expired_before = c->expired_before;
   options.open_output = open_output;
   options.close_output = close_output;

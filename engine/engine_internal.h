@@ -85,31 +85,28 @@ typedef struct DeltaHandle {
   _Atomic uint64_t boundary; /* UINT64_MAX while active; then the last sequence that it holds */
 } DeltaHandle;
 
-/* One open run. */
-typedef struct RunHandle {
+/* The extents of a run, open, and what was verified of them: shared by all handles of the same extents. */
+typedef struct OpenRun {
   _Atomic uint32_t references;
-  RunEntry entry;
   ExtentSources sources;
   RowRun *rows; /* one of the two */
   ColumnRun *columns;
   Family *family; /* holds the schema that `columns` refers to */
+} OpenRun;
+
+/* A run as one manifest's entry has it: what is dead of it changes from entry to entry. */
+typedef struct RunHandle {
+  _Atomic uint32_t references;
+  RunEntry entry;
+  OpenRun *open;
+  RowRun *rows; /* those of `open` */
+  ColumnRun *columns;
   Arena arena;
 } RunHandle;
 
-/* Where the rows of one delta have their older row in a run: a word a row (columnar/locator.h). Belongs to one set of
- * runs: when these change, each delta gets a new one (VIS-5). Entries below `resolved` are published. */
-typedef struct Locators {
-  _Atomic uint32_t references;
-  Mutex lock; /* who resolves */
-  _Atomic uint32_t resolved;
-  _Atomic(uint64_t *) *slabs; /* of DELTA_SLAB_ROWS words */
-} Locators;
-enum { LOCATOR_SLABS_MAX = 32768 };
-#define LOCATOR_UNKNOWN (LOCATOR_NONE - 1) /* to be looked up */
-
 typedef struct DeltaLayer {
   DeltaHandle *delta;
-  Locators *locators; /* tables */
+  struct Locators *locators; /* tables */
 } DeltaLayer;
 
 typedef struct RunLayer {
@@ -132,17 +129,6 @@ typedef struct AdoptedDeletes {
   Arena arena;
 } AdoptedDeletes;
 
-/* The deleted sets of an era's runs at the newest sequence that was asked for; extended copy-on-write (VIS-4). */
-typedef struct DeadCache {
-  _Atomic uint32_t references;
-  Mutex lock;
-  bool valid;
-  uint64_t sequence;
-  uint32_t run_count, delta_count;
-  DeletedSet **sets;   /* by run layer */
-  uint32_t *rows_done; /* by delta layer: rows below are in the sets */
-} DeadCache;
-
 /* The layers of a family between two clears. delta[0] is active; the others are frozen, newest first. Runs: adopted
  * ones first, newest first; then the manifest's, newest first; kv level 1 (key-disjoint, in key order) last. */
 typedef struct Era {
@@ -152,8 +138,8 @@ typedef struct Era {
   uint32_t disjoint_count; /* how many of the last runs are key-disjoint (kv) */
   DeltaLayer *deltas;
   RunLayer *runs;
-  DeadCache *dead; /* tables */
-  RowLevel level;  /* kv: the key-disjoint runs, as one layer */
+  struct DeadCache *dead; /* tables */
+  RowLevel level;         /* kv: the key-disjoint runs, as one layer */
 } Era;
 
 typedef struct FamilyState {
@@ -302,8 +288,9 @@ struct Store {
   _Atomic uint64_t record_held; /* bytes of the transaction's record, for who asks what is held */
   uint32_t transaction_number;
 
-  uint64_t rows_unasked;            /* of tables, written since the thread was last asked to resolve; under the mutex */
-  _Atomic uint64_t rows_unresolved; /* the same since it last did */
+  Mutex advance_lock;            /* who advances the tables' deleted sets; behind apply */
+  _Atomic uint64_t rows_waiting; /* of tables, applied since that was last done */
+  _Atomic bool rows_asked;       /* the thread was asked to do it */
 
   Mutex versions_lock; /* guards the list of versions and pins */
   _Atomic(Version *) current;
@@ -370,11 +357,9 @@ DeltaHandle *delta_retain(DeltaHandle *d);
 void delta_release(DeltaHandle *d);
 RunHandle *run_retain(RunHandle *r);
 void run_release(RunHandle *r);
-Status run_handle_open(Store *store, const RunEntry *entry, Family *family, RunHandle **out) MUST_CHECK;
-Locators *locators_create(void);
-void locators_release(Locators *l);
-DeadCache *dead_cache_create(uint32_t run_count, uint32_t delta_count);
-void dead_cache_release(DeadCache *c);
+/* `former` (may be NULL): a handle of this run by an older entry; where the extents are the same, they stay open. */
+Status run_handle_open(Store *store, const RunEntry *entry, Family *family, const RunHandle *former,
+                       RunHandle **out) MUST_CHECK;
 FamilyState *family_state_retain(FamilyState *s);
 void family_state_release(FamilyState *s);
 /* A state of so many empty eras, for the caller to fill in, with these traits. */
@@ -606,6 +591,9 @@ Status write_begin(Session *session) MUST_CHECK;
 /* Inside a statement: pins the current version and sees all that is committed, synced or not, and the transaction's
  * own. */
 Status write_pin(Session *session, ReadPin *pin) MUST_CHECK;
+/* The current version, for work that can wait: *pinned is false when its generation has been left behind. */
+Status version_try_pin(Store *store, ReadPin *pin, bool *pinned) MUST_CHECK;
+void version_unpin(Store *store, ReadPin *pin);
 /* Takes the write word for work on the log itself, and the session's lock: nobody writes until writers_go. The log is
  * applied to its end. KVSTORE_BUSY when the session has a transaction, or the busy timeout ends. */
 Status writers_stop(Session *session) MUST_CHECK;
@@ -669,15 +657,7 @@ Status kv_write_row(Session *session, FamilyState *state, Era *era, Bytes key, B
 /* When the open transaction's record has grown too large for the log: its rows become adopted runs (LOG-8). */
 Status transaction_spill(Session *session) MUST_CHECK;
 
-/* ---- table_state.c ---- */
-/* Looks up the locators of the era's delta rows with a sequence up to `sequence` (all their rows when UINT64_MAX). */
-Status era_resolve(Store *store, Era *era, uint64_t sequence) MUST_CHECK;
-/* The same for every table of a pinned version with more than UNRESOLVED_MAX rows that wait. */
-Status version_resolve(Store *store, const Version *v, uint64_t sequence) MUST_CHECK;
-/* The deleted sets of the era's runs at a snapshot, an array by run layer (entries may be NULL); sets_release gives it
- * back. */
-Status era_deleted(Store *store, Era *era, uint64_t sequence, bool own_transaction, DeletedSet ***sets) MUST_CHECK;
-void deleted_sets_release(DeletedSet **sets, uint32_t count);
+/* ---- table_state.c: more in table_state.h ---- */
 /* The live row of a key in the runs at a snapshot, where the deltas know nothing newer: LOCATOR_NONE when there is
  * none. Only runs adopted after the sequence `after` are asked; 0: all. */
 Status era_find_in_runs(Era *era, Bytes key, uint64_t hash, uint64_t sequence, uint64_t after, uint64_t *locator,

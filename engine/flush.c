@@ -7,6 +7,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/compact_internal.h"
+#include "engine/table_state.h"
 
 typedef struct Flush {
   Store *store;
@@ -259,23 +260,36 @@ static Status add_deletes(Flush *f, const RunLayer *layer, const DeletedSet *now
 }
 
 static Status keep_table_runs(Flush *f, Era *era, RunList *list) {
-  DeletedSet **sets;
-  TRY(era_deleted(f->store, era, f->boundary, false, &sets));
+  DeadState *dead;
+  TRY(era_dead(era, f->boundary, false, &dead));
   Status status = KVSTORE_OK;
   for (uint32_t i = 0; i < era->run_count && status == KVSTORE_OK; i++) {
     if (era->runs[i].since > f->boundary) continue;
     RunEntry entry = era->runs[i].run->entry;
     bool gone;
-    status = add_deletes(f, &era->runs[i], sets[i], &entry, &gone);
+    status = add_deletes(f, &era->runs[i], dead->sets[i], &entry, &gone);
     if (status == KVSTORE_OK && !gone) status = run_list_add(list, &entry);
   }
-  deleted_sets_release(sets, era->run_count);
+  dead_state_release(dead);
   return status;
+}
+
+static bool frozen_lie_between_runs(const Flush *f, const Era *era) {
+  for (uint32_t i = 0; i < era->delta_count; i++) {
+    TableCursor c;
+    if (!is_frozen(&era->deltas[i], f->boundary)) continue;
+    table_cursor_open(&c, era->deltas[i].delta->table, f->boundary);
+    if (!table_cursor_first(&c)) continue;
+    Bytes first = c.key;
+    if (table_cursor_last(&c) && era_has_runs_between(era, first, c.key)) return true;
+  }
+  return false;
 }
 
 static Status flush_table(Flush *f, const Family *family, Era *era, RunList *list) {
   TableRunBuilder *builder = NULL;
-  TRY(table_run_builder_create(f->store, f->job, &family->schema, list->arena, &builder));
+  bool between = frozen_lie_between_runs(f, era);
+  TRY(table_run_builder_create(f->store, f->job, &family->schema, between, list->arena, &builder));
   Status status = flush_rows(f, era, builder);
   if (status == KVSTORE_OK) status = table_run_builder_finish(builder, list);
   table_run_builder_destroy(builder);

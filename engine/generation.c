@@ -5,6 +5,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/table_state.h"
 
 /* ---- reading ---- */
 
@@ -148,34 +149,17 @@ static Status open_run(Store *store, const RunEntry *entry, Family *family, cons
   if (former && same_places(&former->run->entry, entry)) {
     out->run = run_retain(former->run);
   } else {
-    TRY(run_handle_open(store, entry, family, &out->run));
+    TRY(run_handle_open(store, entry, family, former ? former->run : NULL, &out->run));
   }
   return entry->kind == RUN_COLUMNS ? deletes_of(store, entry, out->run, former, &out->deleted) : KVSTORE_OK;
 }
 
-/* Locators into runs that stayed are copied; the others are looked up again when they are needed (VIS-5). */
-static Status carry_locators(const DeltaLayer *from, DeltaLayer *to, const Era *era) {
-  to->locators = locators_create();
-  if (!to->locators) return status_nomem();
-  uint32_t resolved = atomic_load_explicit(&from->locators->resolved, memory_order_acquire);
-  for (uint32_t first = 0; first < resolved; first += DELTA_SLAB_ROWS) {
-    uint32_t slab = first / DELTA_SLAB_ROWS,
-             count = resolved - first < DELTA_SLAB_ROWS ? resolved - first : DELTA_SLAB_ROWS;
-    const uint64_t *old = atomic_load_explicit(&from->locators->slabs[slab], memory_order_acquire);
-    uint64_t *words = memory_allocate(DELTA_SLAB_ROWS * sizeof *words);
-    if (!words) return status_nomem();
-    for (uint32_t i = 0; i < DELTA_SLAB_ROWS; i++) words[i] = i < count ? old[i] : LOCATOR_UNKNOWN;
-    atomic_store_explicit(&to->locators->slabs[slab], words, memory_order_release);
-    for (uint32_t i = 0; i < count; i++) {
-      bool stayed = false;
-      if (old[i] != LOCATOR_NONE) {
-        Locator at = locator_unpack(old[i]);
-        for (uint32_t r = 0; r < era->run_count && !stayed; r++) stayed = era->runs[r].run->entry.number == at.run;
-      }
-      if (!stayed) words[i] = LOCATOR_UNKNOWN;
-    }
-  }
-  return KVSTORE_OK;
+/* So that the readers of the new generation find their sets made: a failure is theirs, who try again. */
+static void make_ready(Store *store, Era *era, uint64_t boundary) {
+  uint64_t sequence = atomic_load_explicit(&store->applied_sequence, memory_order_relaxed);
+  Status status = era_resolve(era, UINT64_MAX);
+  if (status == KVSTORE_OK) status = era_advance(era, sequence > boundary ? sequence : boundary);
+  if (status != KVSTORE_OK) status_clear();
 }
 
 /* The base era of a family: the manifest's runs, and of the current state what came after the manifest's boundary. */
@@ -210,7 +194,7 @@ static Status base_era(Store *store, const FamilyEntry *entry, Family *family, c
   for (uint32_t i = 0; old && i < old->delta_count && status == KVSTORE_OK; i++) {
     if (atomic_load_explicit(&old->deltas[i].delta->boundary, memory_order_acquire) <= boundary) continue;
     out->deltas[kept].delta = delta_retain(old->deltas[i].delta);
-    if (family->kind == FAMILY_TABLE) status = carry_locators(&old->deltas[i], &out->deltas[kept], out);
+    if (family->kind == FAMILY_TABLE) status = locators_carry(&old->deltas[i], &out->deltas[kept], out);
     kept++;
   }
   if (!kept && status == KVSTORE_OK) {
@@ -221,12 +205,13 @@ static Status base_era(Store *store, const FamilyEntry *entry, Family *family, c
   }
   out->delta_count = kept;
   if (status == KVSTORE_OK && family->kind == FAMILY_TABLE) {
-    out->dead = dead_cache_create(out->run_count, out->delta_count);
+    out->dead = dead_cache_create();
     if (!out->dead) status = status_nomem();
   }
   if (status == KVSTORE_OK) status = era_renew_adopted(out, old && old->delta_count > kept);
   if (status == KVSTORE_OK) status = era_finish(out);
   if (status != KVSTORE_OK) era_release(out);
+  if (status == KVSTORE_OK && family->kind == FAMILY_TABLE) make_ready(store, out, boundary);
   return status;
 }
 

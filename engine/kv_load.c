@@ -362,7 +362,7 @@ static Status open_strand(KvLoader *l, const Strand *strand, StrandMerge *m, Row
   Status status = KVSTORE_OK;
   for (uint32_t i = 0; i < strand->runs.count && status == KVSTORE_OK; i++) {
     RunHandle *handle = NULL;
-    status = run_handle_open(l->store, &strand->runs.runs[i], l->family, &handle);
+    status = run_handle_open(l->store, &strand->runs.runs[i], l->family, NULL, &handle);
     if (status != KVSTORE_OK) break;
     m->handles[m->handle_count++] = handle;
     runs[i] = handle->rows;

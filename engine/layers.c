@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/table_state.h"
 
 static bool last_reference(_Atomic uint32_t *references) {
   uint32_t before = atomic_fetch_sub_explicit(references, 1, memory_order_acq_rel);
@@ -59,50 +60,84 @@ RunHandle *run_retain(RunHandle *r) {
   return r;
 }
 
+static void open_run_release(OpenRun *o) {
+  if (!o || !last_reference(&o->references)) return;
+  row_run_close(o->rows);
+  column_run_close(o->columns);
+  extent_sources_close(&o->sources);
+  family_release(o->family);
+  memory_release(o);
+}
+
 void run_release(RunHandle *r) {
   if (!r || !last_reference(&r->references)) return;
-  row_run_close(r->rows);
-  column_run_close(r->columns);
-  extent_sources_close(&r->sources);
-  family_release(r->family);
+  open_run_release(r->open);
   arena_release(&r->arena);
   memory_release(r);
 }
 
-static Status open_structure(RunHandle *r) {
-  Source *last = &r->sources.run.sources[r->entry.extent_count - 1];
+static Status open_structure(OpenRun *o, const RunEntry *entry) {
+  Source *last = &o->sources.run.sources[entry->extent_count - 1];
   const uint8_t *directory;
   SourcePin pin;
   TRY(source_block(last, 0, (size_t)last->length, &directory, &pin));
   Status status;
-  if (r->entry.kind == RUN_ROWS) {
-    status = row_run_open(directory, (size_t)last->length, &r->sources.run, &r->rows);
+  if (entry->kind == RUN_ROWS) {
+    status = row_run_open(directory, (size_t)last->length, &o->sources.run, &o->rows);
   } else {
-    status = column_run_open(directory, (size_t)last->length, &r->sources.run, &r->family->schema, NULL, &r->columns);
-    if (status == KVSTORE_OK) r->columns->number = r->entry.number;
+    status = column_run_open(directory, (size_t)last->length, &o->sources.run, &o->family->schema, NULL, &o->columns);
+    if (status == KVSTORE_OK) o->columns->number = entry->number;
   }
   source_release(last, &pin);
   TRY(status);
-  uint64_t rows = r->rows ? row_run_summary(r->rows)->row_count : r->columns->row_count;
-  if (rows != r->entry.row_count)
-    return status_fail(KVSTORE_CORRUPT, "run %u does not hold the rows that the manifest says", r->entry.number);
+  uint64_t rows = o->rows ? row_run_summary(o->rows)->row_count : o->columns->row_count;
+  if (rows != entry->row_count)
+    return status_fail(KVSTORE_CORRUPT, "run %u does not hold the rows that the manifest says", entry->number);
   return KVSTORE_OK;
 }
 
-Status run_handle_open(Store *store, const RunEntry *entry, Family *family, RunHandle **out) {
+static Status open_run_create(Store *store, const RunEntry *entry, Family *family, OpenRun **out) {
+  OpenRun *o = memory_allocate_zeroed(sizeof *o);
+  if (!o) return status_nomem();
+  atomic_init(&o->references, 1);
+  o->family = family_retain(family);
+  Status status = extent_sources_open(&store->file, entry->extents, entry->extent_count, &o->sources);
+  if (status == KVSTORE_OK) status = open_structure(o, entry);
+  if (status == KVSTORE_OK)
+    *out = o;
+  else
+    open_run_release(o);
+  return status;
+}
+
+/* A vacuum moves extents. */
+static bool same_extents(const RunEntry *a, const RunEntry *b) {
+  if (a->extent_count != b->extent_count || a->row_count != b->row_count) return false;
+  for (uint32_t i = 0; i < a->extent_count; i++)
+    if (a->extents[i].id != b->extents[i].id || a->extents[i].offset != b->extents[i].offset) return false;
+  return true;
+}
+
+/* What of a run was opened and verified is not looked at again because some of its rows have died. */
+Status run_handle_open(Store *store, const RunEntry *entry, Family *family, const RunHandle *former, RunHandle **out) {
   RunHandle *r = memory_allocate_zeroed(sizeof *r);
   if (!r) return status_nomem();
   atomic_init(&r->references, 1);
-  r->family = family_retain(family);
   Status status = run_entry_copy(entry, &r->arena, &r->entry);
-  if (status == KVSTORE_OK)
-    status = extent_sources_open(&store->file, r->entry.extents, r->entry.extent_count, &r->sources);
-  if (status == KVSTORE_OK) status = open_structure(r);
-  if (status == KVSTORE_OK)
-    *out = r;
-  else
+  if (status == KVSTORE_OK && former && former->open->family == family && same_extents(&former->entry, entry)) {
+    r->open = former->open;
+    one_more(&r->open->references);
+  } else if (status == KVSTORE_OK) {
+    status = open_run_create(store, &r->entry, family, &r->open);
+  }
+  if (status != KVSTORE_OK) {
     run_release(r);
-  return status;
+    return status;
+  }
+  r->rows = r->open->rows;
+  r->columns = r->open->columns;
+  *out = r;
+  return KVSTORE_OK;
 }
 
 /* ---- locators and caches ---- */
@@ -132,19 +167,9 @@ void locators_release(Locators *l) {
   memory_release(l);
 }
 
-DeadCache *dead_cache_create(uint32_t run_count, uint32_t delta_count) {
+DeadCache *dead_cache_create(void) {
   DeadCache *c = memory_allocate_zeroed(sizeof *c);
   if (!c) return NULL;
-  c->run_count = run_count;
-  c->delta_count = delta_count;
-  c->sets = memory_allocate_zeroed(memory_array_size(run_count, sizeof *c->sets));
-  c->rows_done = memory_allocate_zeroed(memory_array_size(delta_count, sizeof *c->rows_done));
-  if (!c->sets || !c->rows_done) {
-    memory_release(c->sets);
-    memory_release(c->rows_done);
-    memory_release(c);
-    return NULL;
-  }
   atomic_init(&c->references, 1);
   mutex_init(&c->lock);
   return c;
@@ -152,9 +177,7 @@ DeadCache *dead_cache_create(uint32_t run_count, uint32_t delta_count) {
 
 void dead_cache_release(DeadCache *c) {
   if (!c || !last_reference(&c->references)) return;
-  for (uint32_t i = 0; i < c->run_count; i++) deleted_set_release(c->sets[i]);
-  memory_release(c->sets);
-  memory_release(c->rows_done);
+  for (uint32_t i = 0; i < DEAD_STATES_MAX; i++) dead_state_release(c->states[i]);
   mutex_destroy(&c->lock);
   memory_release(c);
 }
@@ -216,11 +239,11 @@ Status era_finish(Era *era) {
 }
 
 void era_release(Era *era) {
-  for (uint32_t i = 0; i < era->delta_count; i++) {
+  for (uint32_t i = 0; era->deltas && i < era->delta_count; i++) {
     delta_release(era->deltas[i].delta);
     locators_release(era->deltas[i].locators);
   }
-  for (uint32_t i = 0; i < era->run_count; i++) {
+  for (uint32_t i = 0; era->runs && i < era->run_count; i++) {
     run_release(era->runs[i].run);
     deleted_set_release(era->runs[i].deleted);
     adopted_release(era->runs[i].replaced);

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/table_state.h"
 
 enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 };
 
@@ -112,15 +113,13 @@ bool store_has_frozen(Store *store) {
   return frozen;
 }
 
-/* Locators of the rows that wait for theirs (DESIGN 8). No generation is published meanwhile, so the version is safe to
- * read. */
-static Status resolve_waiting(Store *store) {
-  mutex_lock(&store->versions_lock);
-  Version *v = atomic_load_explicit(&store->current, memory_order_relaxed);
-  atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
-  mutex_unlock(&store->versions_lock);
-  atomic_store_explicit(&store->rows_unresolved, 0, memory_order_relaxed);
-  Status status = version_resolve(store, v, shared_load(&store->page->visible));
+/* Locators and deleted sets of the rows that wait for theirs (DESIGN 8). No generation is published meanwhile, so the
+ * version is safe to read. */
+static Status advance_tables(Store *store) {
+  uint64_t sequence = atomic_load_explicit(&store->applied_sequence, memory_order_acquire);
+  Version *v = version_keep(store);
+  atomic_store_explicit(&store->rows_asked, false, memory_order_relaxed);
+  Status status = tables_advance(store, v, sequence);
   version_let_go(store, v);
   return status;
 }
@@ -134,10 +133,10 @@ static void flush_is_done(Store *store) {
   mutex_unlock(&store->work_lock);
 }
 
-static Status flush_and_resolve(Store *store, bool *did) {
+static Status flush_and_advance(Store *store, bool *did) {
   TRY(flush_frozen(store, did));
   if (*did) flush_is_done(store);
-  return resolve_waiting(store);
+  return advance_tables(store);
 }
 
 enum { SLACK_SHARE = 4, SLACK_SHARE_BY_CALL = 16 };
@@ -147,12 +146,12 @@ enum { SLACK_SHARE = 4, SLACK_SHARE_BY_CALL = 16 };
 static Status do_next(Store *store, bool by_call, bool *did) {
   bool lags = compaction_lags(store);
   *did = false;
-  if (!lags) TRY(flush_and_resolve(store, did));
+  if (!lags) TRY(flush_and_advance(store, did));
   if (*did) return KVSTORE_OK;
   Status status = compact_once(store, by_call, did);
   if (*did) return KVSTORE_OK;
   if (lags) {
-    Status flushed = flush_and_resolve(store, did);
+    Status flushed = flush_and_advance(store, did);
     return status == KVSTORE_OK ? flushed : status;
   }
   return status == KVSTORE_OK ? vacuum_slack(store, by_call ? SLACK_SHARE_BY_CALL : SLACK_SHARE, did) : status;

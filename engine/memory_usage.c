@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/table_state.h"
 
 typedef enum PartKind { PART_DELTA, PART_RUN, PART_VERSION, PART_KINDS } PartKind;
 
@@ -52,10 +53,11 @@ static void add_deleted(PartList *l, const DeletedSet *set) {
 
 static void add_run(PartList *l, const RunLayer *layer) {
   const RunHandle *r = layer->run;
-  uint64_t bytes = sizeof *r + r->arena.bytes_held + extent_sources_memory(&r->sources);
+  uint64_t bytes = sizeof *r->open + extent_sources_memory(&r->open->sources);
   if (r->rows) bytes += row_run_memory(r->rows);
   if (r->columns) bytes += column_run_memory(r->columns);
-  add(l, PART_RUN, r, bytes);
+  add(l, PART_RUN, r->open, bytes);
+  add(l, PART_RUN, r, sizeof *r + r->arena.bytes_held);
   add_deleted(l, layer->deleted);
   if (layer->replaced)
     add(l, PART_VERSION, layer->replaced, sizeof *layer->replaced + layer->replaced->arena.bytes_held);
@@ -63,9 +65,13 @@ static void add_run(PartList *l, const RunLayer *layer) {
 
 static void add_dead_cache(PartList *l, DeadCache *c) {
   if (!c) return;
-  add(l, PART_VERSION, c, sizeof *c + c->run_count * sizeof *c->sets + c->delta_count * sizeof *c->rows_done);
+  add(l, PART_VERSION, c, sizeof *c);
   mutex_lock(&c->lock);
-  for (uint32_t i = 0; i < c->run_count; i++) add_deleted(l, c->sets[i]);
+  for (uint32_t s = 0; s < DEAD_STATES_MAX && c->states[s]; s++) {
+    const DeadState *state = c->states[s];
+    add(l, PART_VERSION, state, dead_state_memory(state));
+    for (uint32_t i = 0; i < state->run_count; i++) add_deleted(l, state->sets[i]);
+  }
   mutex_unlock(&c->lock);
 }
 

@@ -6,6 +6,7 @@
 #include "crypto/seal.h"
 #include "engine/engine_internal.h"
 #include "engine/row_stage.h"
+#include "engine/table_state.h"
 
 static Status find_era(Store *store, const Operation *op, int kind, FamilyState **state, Era **era) {
   *state = version_family(atomic_load_explicit(&store->current, memory_order_relaxed), op->family_id);
@@ -159,11 +160,26 @@ static Status apply_next(Store *store, uint64_t end) {
   return apply_up_to(store, at, &record);
 }
 
+/* So that no reader of this process finds many rows that another one has written and nobody has looked up yet. A
+ * failure is tried again by the reader, who reports it. */
+static void advance_waiting(Store *store) {
+  if (atomic_load_explicit(&store->rows_waiting, memory_order_relaxed) <= UNRESOLVED_MAX) return;
+  ReadPin pin;
+  bool pinned;
+  Status status = version_try_pin(store, &pin, &pinned);
+  if (status == KVSTORE_OK && pinned) {
+    status = tables_advance(store, pin.version, atomic_load_explicit(&store->applied_sequence, memory_order_relaxed));
+    version_unpin(store, &pin);
+  }
+  if (status != KVSTORE_OK) status_clear();
+}
+
 /* What lies below the log's start may be overwritten while it is read: whoever finds that it has passed takes the
  * manifest that holds those records instead (LOG-6). */
 static Status apply_one(Store *store, uint64_t end) {
   WalCursor before = store->applied;
   Status status = apply_next(store, end);
+  if (LIKELY(status == KVSTORE_OK)) advance_waiting(store);
   if (LIKELY(status == KVSTORE_OK) || !log_is_current(store)) return KVSTORE_OK; /* it was whole, or the log is gone */
   if (log_start_now(store) <= before.position) return status;
   TRY(generation_follow_newest(store));

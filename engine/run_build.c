@@ -46,6 +46,7 @@ struct TableRunBuilder {
   Store *store;
   SpaceJob *job;
   const Schema *schema;
+  bool key_filter;
   Arena *arena;
   RunList runs;
   ColumnRunWriter *writer;
@@ -57,13 +58,20 @@ struct TableRunBuilder {
   bool has_expiry;
 };
 
-Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, Arena *arena,
+bool era_has_runs_between(const Era *era, Bytes first, Bytes last) {
+  for (uint32_t i = 0; i < era->run_count; i++)
+    if (column_run_overlaps(era->runs[i].run->columns, first, last)) return true;
+  return false;
+}
+
+Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, bool key_filter, Arena *arena,
                                 TableRunBuilder **out) {
   TableRunBuilder *b = memory_allocate_zeroed(sizeof *b);
   if (!b) return status_nomem();
   b->store = store;
   b->job = job;
   b->schema = schema;
+  b->key_filter = key_filter;
   b->arena = b->runs.arena = arena;
   Status status = row_stage_create(&b->stage, schema, GATHER_ROWS, &b->stage_arena);
   b->expiry = arena_allocate(&b->stage_arena, GATHER_ROWS * sizeof *b->expiry);
@@ -86,7 +94,8 @@ void table_run_builder_destroy(TableRunBuilder *b) {
 static Status open_writer(TableRunBuilder *b) {
   if (b->writer) return KVSTORE_OK;
   RunSink sink = space_sink(&b->sink, b->job);
-  return column_run_writer_create(&sink, b->schema, NULL, &b->writer);
+  ColumnRunOptions options = { .key_filter = b->key_filter };
+  return column_run_writer_create(&sink, b->schema, &options, &b->writer);
 }
 
 static Status close_writer(TableRunBuilder *b) {

@@ -42,8 +42,11 @@ Status manifest_family_of(const FamilyState *state, uint64_t boundary, Arena *ar
 
 /* Rows of one table as column runs: gathered from anywhere in key order, cut into runs as they fill. */
 typedef struct TableRunBuilder TableRunBuilder;
-Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, Arena *arena,
+/* `key_filter`: the keys lie between those of other runs, so that who looks one up asks each of them. */
+Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, bool key_filter, Arena *arena,
                                 TableRunBuilder **out) MUST_CHECK;
+/* Does any run of a table's era lie there? */
+bool era_has_runs_between(const Era *era, Bytes first, Bytes last);
 /* Row `row` of a delta; its arrays stay until the next flush of the builder, which the builder does by itself. */
 Status table_run_builder_add(TableRunBuilder *b, const TableDelta *delta, uint32_t row) MUST_CHECK;
 Status table_run_builder_add_row(TableRunBuilder *b, const ColumnArray *columns, size_t row, int64_t expiry) MUST_CHECK;

@@ -471,7 +471,7 @@ Status family_usage(Session *session, uint32_t family, FamilyUsage *out) {
 /* ---- verifying ---- */
 
 static Status check_run(const RunLayer *layer) {
-  TRY(extent_sources_check(&layer->run->sources));
+  TRY(extent_sources_check(&layer->run->open->sources));
   if (layer->run->columns) return column_run_check(layer->run->columns);
   const char *why = NULL;
   Status status = row_run_check(layer->run->rows, &why);

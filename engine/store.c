@@ -96,6 +96,7 @@ static void store_free(Store *store) {
   memory_release(store->journal_path);
   mutex_destroy(&store->apply_lock);
   mutex_destroy(&store->versions_lock);
+  mutex_destroy(&store->advance_lock);
   mutex_destroy(&store->work_lock);
   condition_destroy(&store->work_wanted);
   condition_destroy(&store->work_done);
@@ -117,6 +118,7 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
   mutex_init(&store->follow_lock);
   mutex_init(&store->apply_lock);
   mutex_init(&store->versions_lock);
+  mutex_init(&store->advance_lock);
   mutex_init(&store->work_lock);
   condition_init(&store->work_wanted);
   condition_init(&store->work_done);
@@ -594,7 +596,8 @@ static Status open_once(const char *path, const StoreOptions *options, Store **o
     store_release(store);
     return status;
   }
-  if (!store->reader_only && (store_has_frozen(store) || compaction_lags(store))) maintenance_ask(store);
+  bool waiting = atomic_load_explicit(&store->rows_waiting, memory_order_relaxed) > UNRESOLVED_MAX;
+  if (!store->reader_only && (waiting || store_has_frozen(store) || compaction_lags(store))) maintenance_ask(store);
   *out = store;
   return KVSTORE_OK;
 }

@@ -1,13 +1,13 @@
-/* table_state.c - which rows of a table's runs are dead at a snapshot: locators, and the deleted sets made from them
- * (VIS-4, VIS-5; DESIGN 8). Locators are the truth, sets a cache of them for one version and sequence. */
+/* table_state.c - which rows of a table's runs are dead at a snapshot: the deleted sets that locators make (VIS-4;
+ * DESIGN 8). Locators are the truth, a DeadState is a cache of them for one shape of an era and one sequence. */
+#include "engine/table_state.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/counters.h"
-#include "base/hash.h"
 #include "base/memory.h"
-#include "engine/engine_internal.h"
 
 /* ---- rows of runs ---- */
 
@@ -23,8 +23,7 @@ static bool contains(const uint32_t *positions, size_t count, uint32_t position)
   return low < count && positions[low] == position;
 }
 
-/* Dead by the manifest, or replaced by a run that was adopted up to `sequence`. Delta rows do not count here. */
-static bool run_row_is_dead(const Era *era, uint32_t layer, uint32_t position, uint64_t sequence) {
+bool era_run_row_is_dead(const Era *era, uint32_t layer, uint32_t position, uint64_t sequence) {
   const RunLayer *run = &era->runs[layer];
   if (deleted_set_contains(run->deleted, position_segment(position), position_row(position))) return true;
   for (uint32_t i = 0; i < era->run_count && era->runs[i].since; i++) {
@@ -47,7 +46,7 @@ Status era_find_in_runs(Era *era, Bytes key, uint64_t hash, uint64_t sequence, u
     TRY(column_run_find(era->runs[i].run->columns, key, hash, &at, &found));
     if (!found) continue;
     uint64_t word = locator_pack(at);
-    if (run_row_is_dead(era, i, locator_position(word), sequence)) continue;
+    if (era_run_row_is_dead(era, i, locator_position(word), sequence)) continue;
     *locator = word;
     *layer = i;
     return KVSTORE_OK;
@@ -55,153 +54,36 @@ Status era_find_in_runs(Era *era, Bytes key, uint64_t hash, uint64_t sequence, u
   return KVSTORE_OK;
 }
 
-/* ---- resolving ---- */
+/* ---- states ---- */
 
-enum { RESOLVE_BATCH = 1024 };
-
-typedef struct ResolveBatch {
-  uint32_t rows[RESOLVE_BATCH];
-  Bytes keys[RESOLVE_BATCH];
-  uint64_t hashes[RESOLVE_BATCH], sequences[RESOLVE_BATCH], found[RESOLVE_BATCH];
-  size_t count;
-} ResolveBatch;
-
-static Status locator_slab(Locators *l, uint32_t slab, uint64_t **out) {
-  ASSERT(slab < LOCATOR_SLABS_MAX, "ENG-9");
-  *out = atomic_load_explicit(&l->slabs[slab], memory_order_acquire);
-  if (*out) return KVSTORE_OK;
-  uint64_t *words = memory_allocate(DELTA_SLAB_ROWS * sizeof *words);
-  if (!words) return status_nomem();
-  for (uint32_t i = 0; i < DELTA_SLAB_ROWS; i++) words[i] = LOCATOR_UNKNOWN;
-  atomic_store_explicit(&l->slabs[slab], words, memory_order_release);
-  *out = words;
-  return KVSTORE_OK;
+DeadState *dead_state_retain(DeadState *state) {
+  atomic_fetch_add_explicit(&state->references, 1, memory_order_relaxed);
+  return state;
 }
 
-/* A delete hides a key's rows; a run adopted after it, and before `sequence`, may hold the key again. */
-static bool adopted_between(const Era *era, uint64_t after, uint64_t sequence) {
-  for (uint32_t i = 0; i < era->run_count && era->runs[i].since; i++)
-    if (era->runs[i].since > after && era->runs[i].since < sequence) return true;
-  return false;
+void dead_state_release(DeadState *state) {
+  if (!state || atomic_fetch_sub_explicit(&state->references, 1, memory_order_acq_rel) != 1) return;
+  for (uint32_t i = 0; i < state->run_count; i++) deleted_set_release(state->sets[i]);
+  memory_release(state);
 }
 
-/* Whether the row that this one replaced lies in a delta: then that row's locator, or its run's flush, speaks for it.
- */
-static bool replaced_in_delta(const Era *era, uint32_t layer, uint32_t row, Bytes key, uint64_t hash,
-                              uint64_t sequence) {
-  const TableDelta *delta = era->deltas[layer].delta->table;
-  uint32_t older = table_delta_older(delta, row);
-  if (older != TABLE_ROW_NONE) {
-    uint64_t dead_at = table_delta_dead_at(delta, older), older_sequence = table_delta_sequence(delta, older);
-    if (dead_at == sequence) return true;
-    if (dead_at == older_sequence) return !adopted_between(era, older_sequence, sequence);
-  }
-  for (uint32_t i = layer + 1; i < era->delta_count; i++) {
-    uint32_t at;
-    const TableDelta *frozen = era->deltas[i].delta->table;
-    DeltaState state = table_delta_find(frozen, hash, key.data, key.length, sequence - 1, &at);
-    if (state == DELTA_FOUND) return true;
-    if (state == DELTA_DELETED) return !adopted_between(era, table_delta_sequence(frozen, at), sequence);
-  }
-  return false;
+uint64_t dead_state_memory(const DeadState *state) {
+  return sizeof *state + state->run_count * sizeof(DeletedSet *) + state->delta_count * sizeof(uint32_t);
 }
 
-/* Looks the batch up, newest run first; a dead hit sends the key on to older runs. */
-static Status find_batch(Era *era, ResolveBatch *b) {
-  for (size_t i = 0; i < b->count; i++) b->found[i] = LOCATOR_NONE;
-  for (uint32_t r = 0; r < era->run_count; r++) {
-    const RunLayer *layer = &era->runs[r];
-    TRY(column_run_find_many(layer->run->columns, b->keys, b->hashes, b->count, b->found));
-    for (size_t i = 0; i < b->count; i++) {
-      if (b->found[i] == LOCATOR_NONE || locator_unpack(b->found[i]).run != layer->run->entry.number) continue;
-      if (layer->since > b->sequences[i] || run_row_is_dead(era, r, locator_position(b->found[i]), b->sequences[i]))
-        b->found[i] = LOCATOR_NONE;
-    }
-  }
-  return KVSTORE_OK;
+static DeadState *state_allocate(const Era *era, uint64_t sequence) {
+  size_t sets = memory_array_size(era->run_count, sizeof(DeletedSet *));
+  DeadState *state = memory_allocate_zeroed(sizeof *state + sets + era->delta_count * sizeof(uint32_t));
+  if (!state) return NULL;
+  atomic_init(&state->references, 1);
+  state->sequence = sequence;
+  state->run_count = era->run_count;
+  state->delta_count = era->delta_count;
+  state->rows_done = (uint32_t *)(void *)(state->sets + era->run_count);
+  return state;
 }
 
-static Status resolve_batch(Era *era, uint32_t layer, ResolveBatch *b) {
-  if (!b->count) return KVSTORE_OK;
-  Locators *l = era->deltas[layer].locators;
-  TRY(find_batch(era, b));
-  for (size_t i = 0; i < b->count; i++) {
-    uint64_t *words;
-    TRY(locator_slab(l, table_slab_of(b->rows[i]), &words));
-    words[table_slab_offset(b->rows[i])] = b->found[i];
-  }
-  COUNT_MANY(resolved_keys, b->count);
-  b->count = 0;
-  return KVSTORE_OK;
-}
-
-static Status resolve_rows(Era *era, uint32_t layer, uint64_t sequence, ResolveBatch *b) {
-  Locators *l = era->deltas[layer].locators;
-  const TableDelta *delta = era->deltas[layer].delta->table;
-  uint32_t from = atomic_load_explicit(&l->resolved, memory_order_relaxed), end = table_delta_row_count(delta),
-           row = from;
-  b->count = 0;
-  for (; row < end; row++) {
-    uint64_t at = table_delta_sequence(delta, row), *words;
-    bool rolled_back = table_delta_dead_at(delta, row) == DEAD_ROLLED_BACK;
-    if (at > sequence && !rolled_back) break;
-    TRY(locator_slab(l, table_slab_of(row), &words));
-    uint64_t *word = &words[table_slab_offset(row)];
-    if (*word != LOCATOR_UNKNOWN) continue; /* carried over from the former runs */
-    Bytes key = table_delta_key(delta, row);
-    uint64_t hash = hash_key(key.data, key.length);
-    if (rolled_back || replaced_in_delta(era, layer, row, key, hash, at)) {
-      *word = LOCATOR_NONE;
-      continue;
-    }
-    b->rows[b->count] = row;
-    b->keys[b->count] = key;
-    b->hashes[b->count] = hash;
-    b->sequences[b->count++] = at;
-    if (b->count == RESOLVE_BATCH) TRY(resolve_batch(era, layer, b));
-  }
-  TRY(resolve_batch(era, layer, b));
-  atomic_store_explicit(&l->resolved, row, memory_order_release);
-  return KVSTORE_OK;
-}
-
-Status era_resolve(Store *store, Era *era, uint64_t sequence) {
-  (void)store;
-  ResolveBatch *batch = NULL;
-  Status status = KVSTORE_OK;
-  for (uint32_t i = era->delta_count; i-- > 0 && status == KVSTORE_OK;) {
-    Locators *l = era->deltas[i].locators;
-    if (atomic_load_explicit(&l->resolved, memory_order_acquire) >= table_delta_row_count(era->deltas[i].delta->table))
-      continue;
-    if (!batch && !(batch = memory_allocate(sizeof *batch))) return status_nomem();
-    mutex_lock(&l->lock);
-    status = resolve_rows(era, i, sequence, batch);
-    mutex_unlock(&l->lock);
-  }
-  memory_release(batch);
-  return status;
-}
-
-static uint32_t rows_behind(const Era *era) {
-  uint32_t behind = 0;
-  for (uint32_t i = 0; i < era->delta_count; i++) {
-    uint32_t rows = table_delta_row_count(era->deltas[i].delta->table);
-    uint32_t resolved = atomic_load_explicit(&era->deltas[i].locators->resolved, memory_order_acquire);
-    if (rows > resolved) behind += rows - resolved;
-  }
-  return behind;
-}
-
-Status version_resolve(Store *store, const Version *v, uint64_t sequence) {
-  for (uint32_t i = 0; i < v->family_count; i++) {
-    if (v->families[i]->family->kind != FAMILY_TABLE) continue;
-    Era *era = family_state_era(v->families[i], sequence);
-    if (era && rows_behind(era) > UNRESOLVED_MAX) TRY(era_resolve(store, era, sequence));
-  }
-  return KVSTORE_OK;
-}
-
-/* ---- deleted sets ---- */
+/* ---- the positions that a state lacks ---- */
 
 typedef struct RunNumber {
   uint32_t number, layer;
@@ -216,8 +98,7 @@ typedef struct DeadWork {
   const Era *era;
   RunNumber *numbers;   /* by number */
   Positions *positions; /* by run layer */
-  uint32_t *rows_done;  /* by delta layer */
-  DeletedSet **sets;    /* by run layer; each a reference */
+  const RunNumber *last;
 } DeadWork;
 
 static int by_number(const void *a, const void *b) {
@@ -229,7 +110,6 @@ static void work_release(DeadWork *w) {
   for (uint32_t i = 0; w->positions && i < w->era->run_count; i++) memory_release(w->positions[i].rows);
   memory_release(w->numbers);
   memory_release(w->positions);
-  memory_release(w->rows_done);
 }
 
 static Status work_start(DeadWork *w, const Era *era) {
@@ -237,19 +117,18 @@ static Status work_start(DeadWork *w, const Era *era) {
   w->era = era;
   w->numbers = memory_allocate_zeroed(memory_array_size(era->run_count, sizeof *w->numbers));
   w->positions = memory_allocate_zeroed(memory_array_size(era->run_count, sizeof *w->positions));
-  w->rows_done = memory_allocate_zeroed(memory_array_size(era->delta_count, sizeof *w->rows_done));
-  w->sets = memory_allocate_zeroed(memory_array_size(era->run_count, sizeof(DeletedSet *)));
-  if (!w->numbers || !w->positions || !w->rows_done || !w->sets) return status_nomem();
+  if (!w->numbers || !w->positions) return status_nomem();
   for (uint32_t i = 0; i < era->run_count; i++) w->numbers[i] = (RunNumber){ era->runs[i].run->entry.number, i };
-  qsort(w->numbers, era->run_count, sizeof *w->numbers, by_number);
+  if (era->run_count) qsort(w->numbers, era->run_count, sizeof *w->numbers, by_number);
   return KVSTORE_OK;
 }
 
 static Status add_position(DeadWork *w, uint32_t number, uint32_t position) {
   RunNumber wanted = { number, 0 };
-  const RunNumber *found = bsearch(&wanted, w->numbers, w->era->run_count, sizeof *w->numbers, by_number);
-  ASSERT(found != NULL, "ENG-10"); /* locators belong to the era's own runs */
-  Positions *p = &w->positions[found->layer];
+  if (!w->last || w->last->number != number)
+    w->last = bsearch(&wanted, w->numbers, w->era->run_count, sizeof *w->numbers, by_number);
+  ASSERT(w->last != NULL, "ENG-10"); /* locators belong to the era's own runs */
+  Positions *p = &w->positions[w->last->layer];
   if (p->count == p->capacity) TRY(memory_grow(&p->rows, &p->capacity, p->count + 1, sizeof *p->rows));
   p->rows[p->count++] = position;
   return KVSTORE_OK;
@@ -265,79 +144,214 @@ static Status add_adopted(DeadWork *w, uint64_t after, uint64_t sequence) {
   return KVSTORE_OK;
 }
 
-static Status add_delta_rows(DeadWork *w, uint64_t sequence) {
-  for (uint32_t i = 0; i < w->era->delta_count; i++) {
-    const TableDelta *delta = w->era->deltas[i].delta->table;
-    Locators *l = w->era->deltas[i].locators;
-    uint32_t end = atomic_load_explicit(&l->resolved, memory_order_acquire), row = w->rows_done[i];
-    for (; row < end; row++) {
-      if (table_delta_dead_at(delta, row) == DEAD_ROLLED_BACK) continue;
-      if (table_delta_sequence(delta, row) > sequence) break;
-      const uint64_t *words = atomic_load_explicit(&l->slabs[table_slab_of(row)], memory_order_acquire);
-      uint64_t word = words[table_slab_offset(row)];
-      if (word != LOCATOR_NONE) TRY(add_position(w, locator_unpack(word).run, locator_position(word)));
-    }
-    w->rows_done[i] = row;
+/* The rows of one delta from `row` on; *done is where the snapshot ends. */
+static Status add_delta_rows(DeadWork *w, const DeltaLayer *layer, uint32_t row, uint64_t sequence, uint32_t *done) {
+  const TableDelta *delta = layer->delta->table;
+  const Locators *l = layer->locators;
+  uint32_t end = atomic_load_explicit(&l->resolved, memory_order_acquire);
+  for (; row < end; row++) {
+    if (table_delta_dead_at(delta, row) == DEAD_ROLLED_BACK) continue;
+    if (table_delta_sequence(delta, row) > sequence) break;
+    const uint64_t *words = atomic_load_explicit(&l->slabs[table_slab_of(row)], memory_order_acquire);
+    uint64_t word = words[table_slab_offset(row)];
+    if (locator_is_row(word)) TRY(add_position(w, locator_unpack(word).run, locator_position(word)));
   }
+  *done = row;
   return KVSTORE_OK;
 }
 
-static Status extend_sets(DeadWork *w) {
+static Status add_missing(DeadWork *w, const DeadState *base, DeadState *to) {
+  TRY(add_adopted(w, base->sequence, to->sequence));
+  for (uint32_t i = 0; i < w->era->delta_count; i++)
+    TRY(add_delta_rows(w, &w->era->deltas[i], base->rows_done[i], to->sequence, &to->rows_done[i]));
+  return KVSTORE_OK;
+}
+
+/* Segments without a row that has died since are shared with the base. */
+static Status make_sets(const DeadWork *w, const DeadState *base, DeadState *to) {
   for (uint32_t i = 0; i < w->era->run_count; i++) {
-    Positions *p = &w->positions[i];
-    if (!p->count) continue;
-    DeletedSet *next;
-    TRY(deleted_set_add_many(w->sets[i], w->era->runs[i].run->columns->segment_count, p->rows, p->count, &next));
-    deleted_set_release(w->sets[i]);
-    w->sets[i] = next;
+    const Positions *p = &w->positions[i];
+    if (!p->count)
+      to->sets[i] = deleted_set_retain(base->sets[i]);
+    else
+      TRY(deleted_set_add_many(base->sets[i], w->era->runs[i].run->columns->segment_count, p->rows, p->count,
+                               &to->sets[i]));
   }
   return KVSTORE_OK;
 }
 
-/* Starts from the cache when that is not newer than the snapshot, else from the manifest's sets. */
-static uint64_t start_sets(DeadWork *w, const DeadCache *cache, uint64_t sequence) {
-  bool from_cache = cache->valid && cache->sequence <= sequence;
-  for (uint32_t i = 0; i < w->era->run_count; i++)
-    w->sets[i] = deleted_set_retain(from_cache ? cache->sets[i] : w->era->runs[i].deleted);
-  if (!from_cache) return 0;
-  memcpy(w->rows_done, cache->rows_done, w->era->delta_count * sizeof *w->rows_done);
-  return cache->sequence;
-}
-
-static void keep_sets(DeadCache *cache, const DeadWork *w, uint64_t sequence) {
-  for (uint32_t i = 0; i < cache->run_count; i++) {
-    deleted_set_release(cache->sets[i]);
-    cache->sets[i] = deleted_set_retain(w->sets[i]);
-  }
-  memcpy(cache->rows_done, w->rows_done, cache->delta_count * sizeof *cache->rows_done);
-  cache->sequence = sequence;
-  cache->valid = true;
-}
-
-Status era_deleted(Store *store, Era *era, uint64_t sequence, bool own_transaction, DeletedSet ***sets) {
-  TRY(era_resolve(store, era, sequence));
-  DeadCache *cache = era->dead;
+static Status state_extend(const Era *era, const DeadState *base, uint64_t sequence, DeadState **out) {
   DeadWork w;
-  Status status = work_start(&w, era);
-  if (status == KVSTORE_OK) {
-    mutex_lock(&cache->lock);
-    uint64_t after = start_sets(&w, cache, sequence);
-    status = add_adopted(&w, after, sequence);
-    if (status == KVSTORE_OK) status = add_delta_rows(&w, sequence);
-    if (status == KVSTORE_OK) status = extend_sets(&w);
-    if (status == KVSTORE_OK && !own_transaction && (!cache->valid || sequence >= cache->sequence))
-      keep_sets(cache, &w, sequence);
-    mutex_unlock(&cache->lock);
-  }
+  DeadState *to = state_allocate(era, sequence);
+  Status status = to ? work_start(&w, era) : status_nomem();
+  if (!to) return status;
+  if (status == KVSTORE_OK) status = add_missing(&w, base, to);
+  if (status == KVSTORE_OK) status = make_sets(&w, base, to);
   work_release(&w);
   if (status == KVSTORE_OK)
-    *sets = w.sets;
+    *out = to;
   else
-    deleted_sets_release(w.sets, w.sets ? era->run_count : 0);
+    dead_state_release(to);
   return status;
 }
 
-void deleted_sets_release(DeletedSet **sets, uint32_t count) {
-  for (uint32_t i = 0; i < count; i++) deleted_set_release(sets[i]);
-  memory_release((void *)sets);
+/* What the manifest says: before every row of the deltas, and every adopted run. */
+static DeadState *state_of_manifest(const Era *era) {
+  DeadState *state = state_allocate(era, 0);
+  for (uint32_t i = 0; state && i < era->run_count; i++) state->sets[i] = deleted_set_retain(era->runs[i].deleted);
+  if (state) COUNT(dead_states_begun);
+  return state;
+}
+
+/* Nothing has died between it and a snapshot that is not older. All rows up to there are resolved. */
+static bool state_is_good_at(const Era *era, const DeadState *state, uint64_t sequence) {
+  if (state->sequence == sequence) return true;
+  for (uint32_t i = 0; i < era->run_count && era->runs[i].since; i++)
+    if (era->runs[i].since > state->sequence && era->runs[i].since <= sequence) return false;
+  for (uint32_t i = 0; i < era->delta_count; i++) {
+    const TableDelta *delta = era->deltas[i].delta->table;
+    uint32_t row = state->rows_done[i];
+    if (row >= table_delta_row_count(delta)) continue;
+    /* behind rows that were rolled back, sequences begin anew */
+    bool rolled_back = table_delta_dead_at(delta, row) == DEAD_ROLLED_BACK;
+    if (rolled_back || table_delta_sequence(delta, row) <= sequence) return false;
+  }
+  return true;
+}
+
+/* ---- the cache ---- */
+
+/* The state at `place` becomes the one that was used last. */
+static DeadState *cache_use(DeadCache *cache, uint32_t place) {
+  DeadState *state = cache->states[place];
+  memmove(cache->states + 1, cache->states, place * sizeof(DeadState *));
+  return cache->states[0] = state;
+}
+
+/* The newest state that is not newer than the snapshot, or NULL. */
+static DeadState *cache_find(DeadCache *cache, uint64_t sequence) {
+  uint32_t best = DEAD_STATES_MAX;
+  for (uint32_t i = 0; i < DEAD_STATES_MAX && cache->states[i]; i++) {
+    if (cache->states[i]->sequence > sequence) continue;
+    if (best == DEAD_STATES_MAX || cache->states[i]->sequence > cache->states[best]->sequence) best = i;
+  }
+  return best < DEAD_STATES_MAX ? cache_use(cache, best) : NULL;
+}
+
+/* In the place of the one that was not used for longest. */
+static void cache_keep(DeadCache *cache, DeadState *state) {
+  dead_state_release(cache->states[DEAD_STATES_MAX - 1]);
+  cache->states[DEAD_STATES_MAX - 1] = dead_state_retain(state);
+  cache_use(cache, DEAD_STATES_MAX - 1);
+  uint64_t rows = 0;
+  for (uint32_t i = 0; i < state->delta_count; i++) rows += state->rows_done[i];
+  if (rows > atomic_load_explicit(&cache->rows_done, memory_order_relaxed))
+    atomic_store_explicit(&cache->rows_done, rows, memory_order_relaxed);
+}
+
+static Status state_at(Era *era, uint64_t sequence, bool own_transaction, DeadState **out) {
+  DeadCache *cache = era->dead;
+  DeadState *base = cache_find(cache, sequence);
+  if (base) {
+    dead_state_retain(base);
+  } else {
+    base = state_of_manifest(era);
+    if (!base) return status_nomem();
+    if (!own_transaction) cache_keep(cache, base);
+  }
+  if (state_is_good_at(era, base, sequence)) {
+    *out = base;
+    return KVSTORE_OK;
+  }
+  Status status = state_extend(era, base, sequence, out);
+  if (status == KVSTORE_OK && !own_transaction) cache_keep(cache, *out);
+  dead_state_release(base);
+  return status;
+}
+
+Status era_dead(Era *era, uint64_t sequence, bool own_transaction, DeadState **out) {
+  TRY(era_resolve(era, sequence));
+  mutex_lock(&era->dead->lock);
+  Status status = state_at(era, sequence, own_transaction, out);
+  mutex_unlock(&era->dead->lock);
+  return status;
+}
+
+/* ---- when the era changes ---- */
+
+static DeadState *newest_state(const DeadCache *cache) {
+  DeadState *newest = NULL;
+  for (uint32_t i = 0; i < DEAD_STATES_MAX && cache->states[i]; i++)
+    if (!newest || cache->states[i]->sequence > newest->sequence) newest = cache->states[i];
+  return newest;
+}
+
+static DeletedSet *set_of_run(const Era *era, const DeadState *state, const RunLayer *layer) {
+  for (uint32_t i = 0; i < era->run_count; i++)
+    if (era->runs[i].run->entry.number == layer->run->entry.number) return state->sets[i];
+  return layer->deleted;
+}
+
+static uint32_t rows_of_delta(const Era *era, const DeadState *state, const DeltaHandle *delta) {
+  for (uint32_t i = 0; i < era->delta_count; i++)
+    if (era->deltas[i].delta == delta) return state->rows_done[i];
+  return 0;
+}
+
+/* No row that the state knows replaces one of a run that the former era did not have: such a run came later. */
+Status dead_cache_carry(const Era *from, Era *to) {
+  to->dead = dead_cache_create();
+  if (!to->dead) return status_nomem();
+  mutex_lock(&from->dead->lock);
+  DeadState *newest = newest_state(from->dead), *state = NULL;
+  if (newest) state = state_allocate(to, newest->sequence);
+  for (uint32_t i = 0; state && i < to->run_count; i++)
+    state->sets[i] = deleted_set_retain(set_of_run(from, newest, &to->runs[i]));
+  for (uint32_t i = 0; state && i < to->delta_count; i++)
+    state->rows_done[i] = rows_of_delta(from, newest, to->deltas[i].delta);
+  mutex_unlock(&from->dead->lock);
+  if (newest && !state) return status_nomem();
+  if (state) cache_keep(to->dead, state);
+  dead_state_release(state);
+  return KVSTORE_OK;
+}
+
+/* ---- before anybody asks ---- */
+
+static uint64_t rows_not_in_sets(const Era *era) {
+  uint64_t rows = 0, done = atomic_load_explicit(&era->dead->rows_done, memory_order_relaxed);
+  for (uint32_t i = 0; i < era->delta_count; i++) rows += table_delta_row_count(era->deltas[i].delta->table);
+  return rows > done ? rows - done : 0;
+}
+
+Status era_advance(Era *era, uint64_t sequence) {
+  TRY(era_resolve(era, sequence));
+  if (rows_not_in_sets(era) <= UNRESOLVED_MAX) return KVSTORE_OK;
+  DeadState *state;
+  TRY(era_dead(era, sequence, false, &state));
+  dead_state_release(state);
+  return KVSTORE_OK;
+}
+
+static Status advance_all(const Version *v, uint64_t sequence, uint64_t *unresolved) {
+  *unresolved = 0;
+  for (uint32_t i = 0; i < v->family_count; i++) {
+    if (v->families[i]->family->kind != FAMILY_TABLE) continue;
+    Era *era = family_state_era(v->families[i], sequence);
+    if (!era) continue;
+    TRY(era_advance(era, sequence));
+    *unresolved += era_rows_unresolved(era);
+  }
+  return KVSTORE_OK;
+}
+
+/* What is still unresolved then, rows of an open transaction, goes on waiting. */
+Status tables_advance(Store *store, const Version *v, uint64_t sequence) {
+  mutex_lock(&store->advance_lock);
+  uint64_t waiting = atomic_load_explicit(&store->rows_waiting, memory_order_relaxed), unresolved;
+  Status status = advance_all(v, sequence, &unresolved);
+  if (status == KVSTORE_OK && waiting > unresolved)
+    atomic_fetch_sub_explicit(&store->rows_waiting, waiting - unresolved, memory_order_relaxed);
+  mutex_unlock(&store->advance_lock);
+  return status;
 }

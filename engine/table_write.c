@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/keycode.h"
 #include "base/memory.h"
+#include "engine/table_state.h"
 
 enum { WRITE_CHUNK = 4096 }; /* rows between two looks at the size of the record */
 
@@ -206,11 +207,28 @@ static Status append_rows(Store *store, FamilyState *state, Era *era, const Prep
   return status;
 }
 
+/* While the keys are in the cache; in the current version, which has what the statement itself has spilled. What fails
+ * here fails again where it is needed, and says so there. */
+static void resolve_written(Session *session, uint32_t family, const Era *era) {
+  if (era_rows_unresolved(era) <= UNRESOLVED_MAX) return;
+  ReadPin pin;
+  FamilyState *state;
+  Era *now;
+  Status status = write_pin(session, &pin);
+  if (status == KVSTORE_OK) {
+    status = session_family(session, &pin, family, FAMILY_TABLE, &state, &now);
+    if (status == KVSTORE_OK) status = era_resolve(now, UINT64_MAX);
+    read_unpin(session, &pin);
+  }
+  if (status != KVSTORE_OK) status_clear();
+}
+
 Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from, size_t count) {
   Transaction *t = &session->store->transaction;
   const ColumnBatch *batch = &rows->batch;
   TRY(append_rows(session->store, state, era, rows, from, count));
   t->next_sequence += count;
+  resolve_written(session, state->family->id, era);
   for (size_t i = from; i < from + count; i++) {
     int64_t expiry = batch->expiry ? batch->expiry[i] : EXPIRY_NEVER;
     record_append_row(&t->record, state->family->id, expiry, rows->keys[i], rows->schema, batch->columns, i);

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "crypto/seal.h"
 #include "engine/engine_internal.h"
+#include "engine/table_state.h"
 
 enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 }; /* a waiter looks this often whether the holder still lives */
 
@@ -406,36 +407,24 @@ static void fate_rolled_back(Session *session) {
 
 /* ---- rows that wait for their locator ---- */
 
-enum { RESOLVE_BEHIND_MAX = 65536 }; /* beyond that the committing writer does it, whoever else is at it */
-
-/* Counts the rows that the transaction wrote into tables. Mutex held; true when they are many enough to be resolved. */
-static bool rows_wait(Store *store) {
-  Transaction *t = &store->transaction;
-  uint64_t rows = 0;
-  for (size_t i = 0; i < t->touched_count; i++)
-    if (t->touched[i].delta->table)
-      rows += table_delta_row_count(t->touched[i].delta->table) - t->touched[i].mark.row_count;
-  if (!rows) return false;
-  atomic_fetch_add_explicit(&store->rows_unresolved, rows, memory_order_relaxed);
-  store->rows_unasked += rows;
-  if (store->rows_unasked <= UNRESOLVED_MAX) return false;
-  store->rows_unasked = 0;
-  return true;
-}
-
-/* So that the next count is exact at once (DESIGN 8). What fails here is tried again by that count, which reports it.
- */
-static void resolve_rows_waiting(Session *session) {
+/* So that a count behind this commit, at `last`, finds its deleted sets (nearly) made (DESIGN 8): the store's thread is
+ * asked early, and what it has not done is done here. A failure is tried again by the count, which reports it. Mutex
+ * held; nothing of the transaction can fail any more, but its rows need not be seen yet. */
+static void advance_waiting(Session *session, uint64_t last) {
   Store *store = session->store;
-  if (store->background && atomic_load_explicit(&store->rows_unresolved, memory_order_relaxed) < RESOLVE_BEHIND_MAX) {
-    maintenance_ask(store);
+  uint64_t waiting = atomic_load_explicit(&store->rows_waiting, memory_order_relaxed);
+  if (waiting <= UNRESOLVED_MAX) {
+    bool ask = waiting > UNRESOLVED_MAX / 2 && store->background;
+    if (ask && !atomic_exchange_explicit(&store->rows_asked, true, memory_order_relaxed)) maintenance_ask(store);
     return;
   }
   ReadPin pin;
-  atomic_store_explicit(&store->rows_unresolved, 0, memory_order_relaxed);
-  if (read_pin(session, &pin) != KVSTORE_OK) return;
-  if (version_resolve(store, pin.version, shared_load(&store->page->visible)) != KVSTORE_OK) status_clear();
-  read_unpin(session, &pin);
+  Status status = write_pin(session, &pin);
+  if (status == KVSTORE_OK) {
+    status = tables_advance(store, pin.version, last);
+    read_unpin(session, &pin);
+  }
+  if (status != KVSTORE_OK) status_clear();
 }
 
 /* The disk is full, but the file may have room: what was kept for a flush is more than the flush takes, and merges free
@@ -454,7 +443,7 @@ static Status commit_and_unlock(Session *session) {
   Store *store = session->store;
   SharedPage *page = store->page;
   Transaction *t = &store->transaction;
-  bool empty = t->record.length == t->record_begins && !t->record.failed, boundary = false, waiting = false;
+  bool empty = t->record.length == t->record_begins && !t->record.failed, boundary = false;
   bool adopted = false;
   Status status = empty ? KVSTORE_OK : commit_record(store);
   if (status != KVSTORE_OK) {
@@ -467,10 +456,10 @@ static Status commit_and_unlock(Session *session) {
   bool full = (session->options.sync_level == SYNC_FULL || t->durable) && status == KVSTORE_OK && !empty;
   bool later = session->options.sync_level == SYNC_BACKGROUND && status == KVSTORE_OK && !empty && !full;
   if (status == KVSTORE_OK && !empty) {
+    advance_waiting(session, last);
     if (!full) shared_raise(&page->visible, last);
     CRASH_POINT(commit_after_publish);
     if (wants_boundary(store)) boundary = boundary_append(store) == KVSTORE_OK; /* else the next commit asks again */
-    waiting = rows_wait(store);
     adopted = boundary && t->shape_changed;
   }
   transaction_finish(store);
@@ -486,7 +475,6 @@ static Status commit_and_unlock(Session *session) {
   if (later) sync_timer_start(store);
   if (boundary) maintenance_ask(store);
   if (adopted) maintenance_wait_merged(store);
-  if (waiting) resolve_rows_waiting(session);
   return status;
 }
 

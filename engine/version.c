@@ -399,6 +399,17 @@ Status write_pin(Session *session, ReadPin *pin) {
   return KVSTORE_OK;
 }
 
+Status version_try_pin(Store *store, ReadPin *pin, bool *pinned) {
+  memset(pin, 0, sizeof *pin);
+  TRY(pin_current(store, pin));
+  uint64_t newest = atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst);
+  *pinned = pin->version->manifest->generation >= newest;
+  if (!*pinned) unpin(store, pin);
+  return KVSTORE_OK;
+}
+
+void version_unpin(Store *store, ReadPin *pin) { unpin(store, pin); }
+
 static TransactionFate *fate_keep(Session *session) {
   mutex_lock(&session->store->versions_lock);
   TransactionFate *fate = session->fate;

@@ -1,21 +1,23 @@
 /* view.c - a table at a snapshot, as units for scans: segments with their dead rows, and slabs of deltas. */
 #include <string.h>
 
+#include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/table_state.h"
 
 typedef struct View {
   Store *store;
   VersionHold hold;
   Era *era;
-  DeletedSet **sets;
+  DeadState *dead;
   ScanUnit *units;
   uint32_t unit_count;
 } View;
 
 static void view_release(void *owner) {
   View *view = owner;
-  deleted_sets_release(view->sets, view->sets ? view->era->run_count : 0);
+  dead_state_release(view->dead);
   memory_release(view->units);
   version_unhold(view->store, &view->hold);
   store_release(view->store);
@@ -30,7 +32,7 @@ static void add_run(View *view, uint32_t layer) {
     unit->row_count = column_run_segment(run, s)->row_count;
     unit->run = run;
     unit->segment = s;
-    unit->deleted = view->sets[layer];
+    unit->deleted = view->dead->sets[layer];
   }
 }
 
@@ -67,6 +69,14 @@ static Status fill_units(View *view, uint64_t sequence) {
   return view->units ? KVSTORE_OK : status_nomem();
 }
 
+static Status take_dead_rows(View *view, uint64_t sequence, bool inside) {
+  uint32_t before = era_rows_unresolved(view->era);
+  TRY(era_dead(view->era, sequence, inside, &view->dead));
+  uint32_t after = era_rows_unresolved(view->era);
+  COUNT_MANY(keys_resolved_by_readers, before > after ? before - after : 0);
+  return KVSTORE_OK;
+}
+
 Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) {
   View *view = memory_allocate_zeroed(sizeof *view);
   if (!view) return status_nomem();
@@ -83,7 +93,7 @@ Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) {
   if (status == KVSTORE_OK) status = version_hold(view->store, &pin, &view->hold);
   if (status == KVSTORE_OK) {
     bool inside = session_sees_uncommitted(session);
-    status = era_deleted(view->store, view->era, pin.sequence, inside, &view->sets);
+    status = take_dead_rows(view, pin.sequence, inside);
   }
   if (status == KVSTORE_OK) status = fill_units(view, pin.sequence);
   if (status == KVSTORE_OK) {

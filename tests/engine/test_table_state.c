@@ -1,0 +1,310 @@
+/* Dead rows of runs: who looks keys up, and what is made anew when some die. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/limits.h"
+#include "base/memory.h"
+#include "engine/engine.h"
+#include "tests/support/children.h"
+#include "tests/support/test.h"
+
+enum { ROWS = 140000, SEGMENTS = (ROWS + SEGMENT_ROWS - 1) / SEGMENT_ROWS };
+
+static Session *open_path(const char *path, bool background) {
+  StoreOptions options = {
+    .journal_mode = JOURNAL_WAL, .sync_level = SYNC_OFF, .no_background = !background, .log_bytes = 8 << 20
+  };
+  Session *s = NULL;
+  CHECK_OK(session_open(path, &options, &s));
+  return s;
+}
+
+static const char *store_path(void) {
+  static char path[512];
+  snprintf(path, sizeof path, "%s/store", test_directory());
+  return path;
+}
+
+/* The row of key ids[i] gets the amount; ids NULL: first, first + 1, ... */
+static void write_rows(Session *s, uint32_t table, const int64_t *ids, int64_t first, uint32_t count, int32_t amount) {
+  int64_t *keys = memory_allocate(count * sizeof *keys);
+  int32_t *amounts = memory_allocate(count * sizeof *amounts);
+  for (uint32_t i = 0; i < count; i++) {
+    keys[i] = ids ? ids[i] : first + i;
+    amounts[i] = amount;
+  }
+  ColumnArray columns[] = { { keys, NULL }, { amounts, NULL } };
+  ColumnBatch batch = { count, 2, columns, NULL };
+  CHECK_OK(table_write(s, table, &batch, TABLE_UPSERT, NULL));
+  memory_release(keys);
+  memory_release(amounts);
+}
+
+static uint32_t make_table(Session *s) {
+  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" }, { 0, TYPE_I32, 0, 0, (char *)"amount" } };
+  Schema schema = { .column_count = 2, .columns = columns, .key_count = 1, .key_columns = { 0 } };
+  uint32_t id = 0;
+  CHECK_OK(family_create(s, "t", FAMILY_TABLE, &schema, &id));
+  return id;
+}
+
+/* ROWS rows of amount 0 in one settled run. */
+static uint32_t settled_table(Session *s) {
+  uint32_t table = make_table(s);
+  write_rows(s, table, NULL, 0, ROWS, 0);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  return table;
+}
+
+/* Live rows, counted block by block. */
+static uint64_t count_rows(Session *s, uint32_t table) {
+  TableSnapshot snapshot;
+  Scan *scan = NULL;
+  uint64_t rows = 0;
+  CHECK_OK(table_snapshot(s, table, &snapshot));
+  CHECK_OK(scan_create(snapshot.schema, NULL, snapshot.now_ms, &scan));
+  for (uint32_t u = 0; u < snapshot.unit_count; u++) {
+    CHECK_OK(scan_unit(scan, &snapshot.units[u]));
+    rows += scan_selection(scan)->row_count;
+  }
+  scan_destroy(scan);
+  table_snapshot_release(&snapshot);
+  return rows;
+}
+
+static uint64_t state = 88172645463325252u;
+static uint64_t next_random(void) {
+  state ^= state << 13;
+  state ^= state >> 7;
+  return state ^= state << 17;
+}
+
+static void upsert_random(Session *s, uint32_t table, uint32_t count, int32_t amount) {
+  int64_t *ids = memory_allocate(count * sizeof *ids);
+  for (uint32_t i = 0; i < count; i++) ids[i] = (int64_t)(next_random() % ROWS);
+  write_rows(s, table, ids, 0, count, amount);
+  memory_release(ids);
+}
+
+typedef struct Counts {
+  uint64_t resolved, begun, made, units;
+} Counts;
+
+static Counts counts(void) {
+  return (Counts){ counter_get(COUNTER_keys_resolved_by_readers), counter_get(COUNTER_dead_states_begun),
+                   counter_get(COUNTER_deleted_segments_made), counter_get(COUNTER_units_verified) };
+}
+
+TEST(table_state, a_count_behind_a_commit_looks_few_keys_up) {
+  static const uint32_t sizes[] = { 1, 700, 700, 700, 1024, 1025, 3000, 10000, 900, 30000 };
+  for (int background = 0; background < 2; background++) {
+    Session *s = open_path(store_path(), background);
+    uint32_t table = settled_table(s);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+      upsert_random(s, table, sizes[i], (int32_t)i);
+      Counts before = counts();
+      CHECK_INT(count_rows(s, table), ROWS);
+      CHECK(counts().resolved - before.resolved <= UNRESOLVED_MAX);
+    }
+    CHECK_OK(family_drop(s, table));
+    CHECK_OK(session_close(s));
+  }
+}
+
+TEST(table_state, single_rows_that_nobody_counts_do_not_pile_up) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  for (int i = 0; i < 3000; i++) write_rows(s, table, NULL, (int64_t)(next_random() % ROWS), 1, i);
+  Counts before = counts();
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK(counts().resolved - before.resolved <= UNRESOLVED_MAX);
+  CHECK_OK(session_close(s));
+}
+
+TEST(table_state, many_rows_of_one_transaction_wait_no_more_than_those_of_many) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  CHECK_OK(session_begin(s, true));
+  for (int i = 0; i < 20; i++) {
+    upsert_random(s, table, 500, i);
+    if (i == 10) CHECK_INT(count_rows(s, table), ROWS);
+  }
+  CHECK_OK(session_commit(s));
+  Counts before = counts();
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK(counts().resolved - before.resolved <= UNRESOLVED_MAX);
+  CHECK_OK(session_close(s));
+}
+
+TEST(table_state, a_new_generation_has_its_keys_looked_up_and_its_sets_made) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  write_rows(s, table, NULL, ROWS, 100, 0);
+  upsert_random(s, table, 5000, 1);
+  CHECK_INT(count_rows(s, table), ROWS + 100);
+  for (int i = 0; i < 3; i++) { /* what was in a delta lies in a run afterwards, and dies there */
+    CHECK_OK(session_begin(s, true));
+    upsert_random(s, table, 5000, 2);
+    write_rows(s, table, NULL, ROWS, 100, 3);
+    CHECK_OK(session_commit(s));
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+    Counts before = counts();
+    CHECK_INT(count_rows(s, table), ROWS + 100);
+    CHECK_INT(counts().resolved - before.resolved, 0);
+    CHECK_INT(counts().made - before.made, 0);
+  }
+  CHECK_OK(session_maintain(s)); /* merges */
+  Counts before = counts();
+  CHECK_INT(count_rows(s, table), ROWS + 100);
+  CHECK_INT(counts().made - before.made, 0);
+  CHECK_OK(session_close(s));
+}
+
+TEST(table_state, only_segments_where_a_row_has_died_get_new_sets) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  CHECK(SEGMENTS == 3);
+  upsert_random(s, table, 10000, 1);
+  CHECK_INT(count_rows(s, table), ROWS);
+  Counts before = counts();
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK_INT(counts().made - before.made, 0);
+  write_rows(s, table, NULL, 2 * SEGMENT_ROWS + 100, 2000, 2); /* of one segment */
+  CHECK_INT(counts().made - before.made, 1);
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK_INT(counts().made - before.made, 1);
+  write_rows(s, table, NULL, 7, 10, 3);
+  write_rows(s, table, NULL, SEGMENT_ROWS + 7, 10, 3);
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK(counts().made - before.made <= 3); /* of the ten, some were dead already */
+  CHECK_INT(counts().begun - before.begun, 0);
+  CHECK_OK(session_close(s));
+}
+
+TEST(table_state, a_reader_that_stays_finds_its_sets_again) {
+  Session *s = open_path(store_path(), false), *reader = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  upsert_random(s, table, 5000, 1);
+  CHECK_OK(session_begin(reader, false));
+  CHECK_INT(count_rows(reader, table), ROWS);
+  for (int i = 0; i < 10; i++) {
+    upsert_random(s, table, 3000, 2);
+    CHECK_INT(count_rows(s, table), ROWS);
+    Counts before = counts();
+    CHECK_INT(count_rows(reader, table), ROWS);
+    CHECK_INT(counts().made - before.made, 0);
+    CHECK_INT(counts().begun - before.begun, 0);
+  }
+  CHECK_OK(session_commit(reader));
+  CHECK_OK(session_close(reader));
+  CHECK_OK(session_close(s));
+}
+
+/* Sequences of what was rolled back are given again: a state that ends before such rows does not hold what follows. */
+TEST(table_state, rows_behind_those_that_were_rolled_back_are_not_missed) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s), other = 0;
+  CHECK_OK(family_create(s, "other", FAMILY_KV, NULL, &other));
+  upsert_random(s, table, 10, 1);
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK_OK(session_begin(s, true));
+  for (int i = 0; i < 20; i++)
+    CHECK_OK(kv_put(s, other, (Bytes){ (const uint8_t *)"key", 3 }, (Bytes){ (const uint8_t *)"v", 1 }, EXPIRY_NEVER,
+                    KV_PUT_ALWAYS, NULL));
+  write_rows(s, table, NULL, 100, 5, 2);
+  CHECK_OK(session_rollback(s));
+  write_rows(s, table, NULL, 100, 5, 3);
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK_OK(session_close(s));
+}
+
+/* Keys that a transaction's own spilled runs hold are found there, not in the runs that those replace. */
+TEST(table_state, rows_behind_a_spill_replace_what_was_spilled) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  uint64_t adopted = counter_get(COUNTER_adopted_runs);
+  CHECK_OK(session_begin(s, true));
+  for (int i = 0; i < 4; i++) write_rows(s, table, NULL, 1000, 60000, i);
+  CHECK(counter_get(COUNTER_adopted_runs) > adopted);
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK_OK(session_commit(s));
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK_OK(session_close(s));
+}
+
+static uint64_t count_filtered(Session *s, uint32_t table) {
+  TableSnapshot snapshot;
+  Scan *scan = NULL;
+  uint64_t rows = 0;
+  int64_t values[BLOCK_ROWS];
+  uint8_t nulls[BLOCK_ROWS];
+  CHECK_OK(table_snapshot(s, table, &snapshot));
+  CHECK_OK(scan_create(snapshot.schema, NULL, snapshot.now_ms, &scan));
+  for (uint32_t u = 0; u < snapshot.unit_count; u++) {
+    CHECK_OK(scan_unit(scan, &snapshot.units[u]));
+    rows += scan_selection(scan)->row_count;
+    for (uint32_t b = 0; b < scan_selection(scan)->block_count; b++)
+      CHECK_OK(scan_read_block(scan, 0, b, values, nulls));
+  }
+  scan_destroy(scan);
+  table_snapshot_release(&snapshot);
+  return rows;
+}
+
+TEST(table_state, a_flush_of_deletes_leaves_verified_what_is_verified) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = make_table(s);
+  int64_t *ids = memory_allocate(ROWS * sizeof *ids);
+  for (uint32_t i = 0; i < ROWS; i++) ids[i] = (int64_t)i * 1000003 % 1000000007; /* nothing that packs to nothing */
+  write_rows(s, table, ids, 0, ROWS, 0);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  Counts before = counts();
+  CHECK_INT(count_filtered(s, table), ROWS);
+  uint64_t all = counts().units - before.units;
+  CHECK(all > 20);
+  write_rows(s, table, ids, 0, 10, 1);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  before = counts();
+  CHECK_INT(count_filtered(s, table), ROWS);
+  CHECK(counts().units - before.units < all / 4);
+  memory_release(ids);
+  CHECK_OK(session_close(s));
+}
+
+/* ---- a process that follows ---- */
+
+ROLE(follower) {
+  Session *s = open_path(path, false);
+  FamilyInfo info;
+  CHECK_OK(family_find(s, "t", &info));
+  while (next_turn()) {
+    Counts before = counts();
+    CHECK_INT(count_rows(s, info.id), ROWS);
+    CHECK(counts().resolved - before.resolved <= UNRESOLVED_MAX);
+    turn_done();
+  }
+  CHECK(counter_get(COUNTER_resolved_keys) > 3000); /* while it followed */
+  CHECK_OK(session_close(s));
+}
+
+TEST(table_state, a_process_that_follows_looks_few_keys_up_when_it_counts) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  Child child = child_start("follower", store_path());
+  turn(&child);
+  static const uint32_t sizes[] = { 1, 3000, 700, 700, 10000 };
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    upsert_random(s, table, sizes[i], (int32_t)i);
+    turn(&child);
+  }
+  upsert_random(s, table, 5000, 9);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  upsert_random(s, table, 5000, 10);
+  turn(&child);
+  child_finish(&child);
+  CHECK_OK(session_close(s));
+}
