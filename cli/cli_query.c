@@ -1,4 +1,4 @@
-/* cli_query.c - questions to a table: rows that match a filter, or aggregates over them. */
+/* cli_query.c - questions to a table: rows that match a filter, aggregates over them, or groups of them. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,10 +52,21 @@ static int explain(Cli *cli, const Run *run, Json *json) {
 typedef struct AggregateName {
   const char *option;
   int kind;
+  const char *label; /* what stands before the column */
 } AggregateName;
 static const AggregateName aggregate_names[] = {
-  { "count", KVQUERY_ROWS }, { "sum", KVQUERY_SUM }, { "min", KVQUERY_MIN },
-  { "max", KVQUERY_MAX },    { "avg", KVQUERY_AVG },
+  { "count", KVQUERY_ROWS, "count(" },
+  { "sum", KVQUERY_SUM, "sum(" },
+  { "min", KVQUERY_MIN, "min(" },
+  { "max", KVQUERY_MAX, "max(" },
+  { "avg", KVQUERY_AVG, "avg(" },
+  { "count-distinct", KVQUERY_COUNT_DISTINCT, "count(distinct " },
+  { "variance", KVQUERY_VARIANCE, "variance(" },
+  { "variance-pop", KVQUERY_VARIANCE_POP, "variance_pop(" },
+  { "stddev", KVQUERY_STDDEV, "stddev(" },
+  { "stddev-pop", KVQUERY_STDDEV_POP, "stddev_pop(" },
+  { "first", KVQUERY_FIRST, "first(" },
+  { "last", KVQUERY_LAST, "last(" },
 };
 
 static const AggregateName *aggregate_of(const char *option) {
@@ -77,8 +88,7 @@ static size_t collect_aggregates(const Arguments *arguments, KVAggregate *aggreg
       known = aggregates[j].kind == name->kind && strcmp(aggregates[j].column, column) == 0;
     if (known) continue;
     label_at[count] = labels->length;
-    text_add_string(labels, name->option);
-    text_add_string(labels, "(");
+    text_add_string(labels, name->label);
     text_add_string(labels, column);
     text_add(labels, ")", 2);
     aggregates[count++] = (KVAggregate){ name->kind, column };
@@ -225,6 +235,70 @@ static int print_rows(Cli *cli, Run *run, KVCursor *cursor, double began, int ex
   return result;
 }
 
+/* ---- orders and groups ---- */
+
+/* Takes one of two words off the end of *length characters, together with the blanks before it. */
+static int take_word(const char *text, size_t *length, const char *word) {
+  size_t size = strlen(word);
+  while (*length && text[*length - 1] == ' ') --*length;
+  if (*length <= size || text[*length - size - 1] != ' ') return 0;
+  for (size_t i = 0; i < size; i++)
+    if ((text[*length - size + i] | 32) != word[i]) return 0;
+  *length -= size;
+  while (*length && text[*length - 1] == ' ') --*length;
+  return 1;
+}
+
+/* `sum(x) desc nulls last`: the name stays in `text`, NUL behind it. */
+static KVOrder read_order(char *text) {
+  KVOrder order = { text, 0 };
+  size_t length = strlen(text);
+  while (*order.column == ' ') order.column++, length--;
+  char *name = text + (order.column - text);
+  if (take_word(name, &length, "last")) {
+    if (take_word(name, &length, "nulls"))
+      order.flags |= KVQUERY_NULLS_LAST;
+    else
+      length = strlen(name);
+  } else if (take_word(name, &length, "first") && !take_word(name, &length, "nulls")) {
+    length = strlen(name);
+  }
+  if (take_word(name, &length, "desc"))
+    order.flags |= KVQUERY_DESCENDING;
+  else
+    (void)take_word(name, &length, "asc");
+  name[length] = '\0';
+  return order;
+}
+
+static int set_order(Run *run, const Arguments *arguments) {
+  size_t count;
+  char **texts = arguments_list(arguments, "order-by", &count);
+  KVOrder *order = cli_allocate(count + 1, sizeof *order);
+  for (size_t i = 0; i < count; i++) order[i] = read_order(texts[i]);
+  int code = kvquery_order_by(run->query, order, count);
+  free(order);
+  free(texts);
+  return code;
+}
+
+static int set_groups(Run *run, const Arguments *arguments) {
+  size_t count;
+  char **columns = arguments_list(arguments, "group-by", &count);
+  KVAggregate *aggregates = cli_allocate(arguments->use_count + 1, sizeof *aggregates);
+  size_t *label_at = cli_allocate(arguments->use_count + 1, sizeof *label_at);
+  Text labels = TEXT_EMPTY;
+  int code = kvquery_group_by(run->query, (const char *const *)columns, count);
+  count = collect_aggregates(arguments, aggregates, &labels, label_at);
+  if (code == KVSTORE_OK) code = kvquery_compute(run->query, aggregates, count);
+  if (code == KVSTORE_OK) code = kvquery_having(run->query, arguments_text(arguments, "having"), NULL, 0);
+  text_free(&labels);
+  free(label_at);
+  free(aggregates);
+  free(columns);
+  return code;
+}
+
 static int run_rows(Cli *cli, Run *run, const Arguments *arguments) {
   uint64_t limit = UINT64_MAX;
   uint64_t offset = 0;
@@ -234,6 +308,9 @@ static int run_rows(Cli *cli, Run *run, const Arguments *arguments) {
   char **columns = arguments_list(arguments, "select", &count);
   int code = kvquery_select(run->query, (const char *const *)columns, count);
   free(columns);
+  if (code == KVSTORE_OK) code = kvquery_distinct(run->query, arguments_has(arguments, "distinct"));
+  if (code == KVSTORE_OK && arguments_has(arguments, "group-by")) code = set_groups(run, arguments);
+  if (code == KVSTORE_OK) code = set_order(run, arguments);
   if (code == KVSTORE_OK) code = kvquery_limit(run->query, offset, limit);
   if (code == KVSTORE_OK) code = kvquery_order_by_key(run->query, arguments_has(arguments, "order-by-key"));
   double began = cli_seconds();
@@ -253,12 +330,27 @@ static int has_aggregates(const Arguments *arguments) {
   return 0;
 }
 
+/* Options that do not go together. */
+static int check_options(const Arguments *arguments, int aggregated, int grouped) {
+  if (grouped && (arguments_has(arguments, "select") || arguments_has(arguments, "distinct") ||
+                  arguments_has(arguments, "order-by-key")))
+    return cli_fail("--select, --distinct and --order-by-key concern rows, not the groups of --group-by");
+  if (!grouped && arguments_has(arguments, "having"))
+    return cli_fail("--having filters the groups of --group-by, which is missing");
+  if (!aggregated || grouped) return CLI_DONE;
+  static const char *const of_rows[] = { "select", "limit", "offset", "order-by", "order-by-key", "distinct" };
+  for (size_t i = 0; i < sizeof of_rows / sizeof of_rows[0]; i++)
+    if (arguments_has(arguments, of_rows[i]))
+      return cli_fail("--%s concerns rows or the groups of --group-by, and --count, --sum and the like all that match: "
+                      "ask for one or the other",
+                      of_rows[i]);
+  return CLI_DONE;
+}
+
 static int run_query(Cli *cli, const Arguments *arguments) {
+  int grouped = arguments_has(arguments, "group-by");
   int aggregated = has_aggregates(arguments);
-  if (aggregated && (arguments_has(arguments, "select") || arguments_has(arguments, "limit")))
-    return cli_fail(
-      "--select and --limit concern rows, and --count, --sum, --min, --max, --avg all that match: ask for "
-      "one or the other");
+  if (check_options(arguments, aggregated, grouped)) return CLI_FAILED;
   KVTable *table = NULL;
   Run run = { 0 };
   int result = cli_open(cli, CLI_OPEN_READ);
@@ -268,7 +360,7 @@ static int run_query(Cli *cli, const Arguments *arguments) {
     if (code == KVSTORE_OK) code = kvquery_where(run.query, arguments_text(arguments, "where"), NULL, 0);
     if (code != KVSTORE_OK) result = cli_fail_store(cli, code, NULL);
   }
-  if (!result) result = aggregated ? run_aggregates(cli, &run, arguments) : run_rows(cli, &run, arguments);
+  if (!result) result = aggregated && !grouped ? run_aggregates(cli, &run, arguments) : run_rows(cli, &run, arguments);
   kvquery_close(run.query);
   kvtable_close(table);
   return result;
@@ -281,19 +373,33 @@ static const OptionSpec query_options[] = {
   { "min", "COL", "its least value" },
   { "max", "COL", "its greatest value" },
   { "avg", "COL", "its average" },
+  { "count-distinct", "COL", "how many different values it has" },
+  { "variance", "COL", "its variance as of a sample; --variance-pop as of all there is" },
+  { "variance-pop", "COL", "the squares of the distances from the average, divided by their number" },
+  { "stddev", "COL", "its standard deviation as of a sample; --stddev-pop as of all there is" },
+  { "stddev-pop", "COL", "the square root of --variance-pop" },
+  { "first", "COL", "its value in the row of the least key" },
+  { "last", "COL", "its value in the row of the greatest key" },
+  { "group-by", "COL[,COL]", "the same for each group of rows with equal values in these columns" },
+  { "having", "TEXT", "groups for which this filter is true: 'count(*) > 10'" },
   { "select", "COL[,COL]", "the columns of the rows (default: all)" },
-  { "limit", "N", "at most so many rows" },
-  { "offset", "N", "without the first so many rows" },
+  { "distinct", NULL, "of equal rows one" },
+  { "order-by", "COL[ desc][ nulls last][,...]",
+    "the order of rows or groups; of groups also by 'sum(x)' and the like" },
   { "order-by-key", NULL, "rows in the order of the table's key (default: as they lie)" },
+  { "limit", "N", "at most so many rows or groups" },
+  { "offset", "N", "without the first so many of them" },
   { "explain", NULL, "how the question was understood, what was read, what was skipped, how long it took" },
   { NULL, NULL, NULL },
 };
 const Command command_query = {
   .name = "query",
   .words = "TABLE",
-  .summary = "filter a table: rows, counts, sums",
+  .summary = "filter a table: rows, counts, sums, groups",
   .description =
-    "Prints the rows that match, or, with --count, --sum, --min, --max and --avg, one answer over all of them. "
+    "Prints the rows that match, or, with --count, --sum, --min, --max, --avg and the like, one answer over all of "
+    "them, "
+    "or, with --group-by, one for each group. "
     "Texts stand in single quotes, dates are written date '2013-07-04', and a column whose name is not one "
     "word stands in double quotes. Missing values match nothing but is null.",
   .example =

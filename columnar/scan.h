@@ -111,6 +111,10 @@ Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values
 /* One value: for few rows. */
 Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) MUST_CHECK;
 
+/* Drops from masks[b] of `blocks` the rows whose value has an image outside [low, high] or is null: on encoded bytes,
+ * as a filter does. A number column; masks are filled (scan_fill_masks). What is left of *blocks has rows. */
+Status scan_keep_within(Scan *scan, uint32_t column, int64_t low, int64_t high, uint64_t *blocks) MUST_CHECK;
+
 /* ---- columns with few values: codes ----
  * Where an encoding or a zone says that the current unit has few values in a column (a dictionary, one value, integers
  * of a narrow range), each row has a code below `count` that stands for its value; equal codes are equal values, and a
@@ -126,8 +130,6 @@ Status scan_code_value(Scan *scan, uint32_t column, uint32_t code, Value *out) M
 /* Least and greatest image of a column over the current unit, from metadata alone; false when there is none that says
  * so, or no row has a value. */
 bool scan_zone(Scan *scan, uint32_t column, int64_t *minimum, int64_t *maximum);
-/* The same of a block. */
-bool scan_block_zone(Scan *scan, uint32_t column, uint32_t block, int64_t *minimum, int64_t *maximum);
 
 static inline uint32_t scan_block_rows(const ScanUnit *unit, uint32_t block) {
   uint32_t left = unit->row_count - block * BLOCK_ROWS;

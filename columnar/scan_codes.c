@@ -127,11 +127,3 @@ bool scan_zone(Scan *scan, uint32_t column, int64_t *minimum, int64_t *maximum) 
   *maximum = zone.maximum;
   return zone.minimum <= zone.maximum;
 }
-
-bool scan_block_zone(Scan *scan, uint32_t column, uint32_t block, int64_t *minimum, int64_t *maximum) {
-  ScanColumn *c;
-  if (scan_column(scan, column, &c) != KVSTORE_OK || c->kind != SCAN_COLUMN_CHUNK) return false;
-  *minimum = chunk_block_minimum(c->hold.chunk, block);
-  *maximum = chunk_block_maximum(c->hold.chunk, block);
-  return *minimum <= *maximum;
-}

@@ -6,6 +6,8 @@
  *
  * AND evaluates its children in order of bytes x observed selectivity, each on what the former left. OR evaluates in
  * order of bytes x what they leave over, each on the rows that none before it took (the complement). */
+#include <math.h>
+
 #include "base/bitmap.h"
 #include "base/counters.h"
 #include "columnar/scan_internal.h"
@@ -291,4 +293,65 @@ static Status node_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks
 
 Status scan_filter_blocks(Scan *scan, uint64_t blocks, uint64_t full, UnitMasks *masks) {
   return node_blocks(scan, scan->where->root, blocks, full, masks, scan->scratch);
+}
+
+/* ---- a range that comes up on the way ---- */
+
+/* A comparison's range lies within the images of its type. */
+static void clip(ColumnType type, int64_t *low, int64_t *high) {
+  int64_t least = INT64_MIN, most = INT64_MAX;
+  size_t bits = 8 * type_array_width(type);
+  if (type_is_float(type)) {
+    least = float_image(-INFINITY);
+  } else if (type == TYPE_BOOL) {
+    least = 0;
+    most = 1;
+  } else if (bits < 64) {
+    most = (INT64_C(1) << (type_is_signed(type) ? bits - 1 : bits)) - 1;
+    least = type_is_signed(type) ? -most - 1 : 0;
+  }
+  if (*low < least) *low = least;
+  if (*high > most) *high = most;
+}
+
+static Status keep_in_chunk(Scan *scan, ScanColumn *c, const Compare *compare, uint64_t *blocks) {
+  uint64_t scratch[CODEC_FILTER_SCRATCH / sizeof(uint64_t)], maybe, certain;
+  CodecFilter filter;
+  codec_filter_prepare(&filter, c->hold.chunk, compare, scratch);
+  codec_filter_zones(&filter, &maybe, &certain);
+  *blocks &= maybe;
+  uint64_t scanned = *blocks & ~certain;
+  if (!scanned) return KVSTORE_OK;
+  TRY(chunk_hold_blocks(&c->hold, scanned));
+  codec_filter_blocks(&filter, scanned, *scan->masks);
+  return KVSTORE_OK;
+}
+
+static Status keep_in_arrays(Scan *scan, ScanColumn *c, const Compare *compare, uint64_t blocks) {
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    ColumnArray array;
+    TRY(scan_column_array(scan, c, block, &array));
+    array_filter(compare, array.values, array.nulls, scan_block_rows(scan->selection.unit, block),
+                 (*scan->masks)[block]);
+  }
+  return KVSTORE_OK;
+}
+
+Status scan_keep_within(Scan *scan, uint32_t column, int64_t low, int64_t high, uint64_t *blocks) {
+  ScanColumn *c;
+  TRY(scan_column(scan, column, &c));
+  clip(c->type, &low, &high);
+  Compare compare = {
+    .type = c->type, .kind = low > high ? COMPARE_KIND_NONE : COMPARE_KIND_RANGE, .low = low, .high = high
+  };
+  if (c->kind == SCAN_COLUMN_CHUNK)
+    TRY(keep_in_chunk(scan, c, &compare, blocks));
+  else
+    TRY(keep_in_arrays(scan, c, &compare, *blocks));
+  for (uint64_t left = *blocks; left;) {
+    uint32_t block = take_block(&left);
+    if (scan->kernels->mask_count((*scan->masks)[block], BLOCK_WORDS) == 0) *blocks &= ~(UINT64_C(1) << block);
+  }
+  return KVSTORE_OK;
 }

@@ -103,7 +103,7 @@ static Status begin_unit(Groups *g, Scan *scan) {
 static Status read_codes(Groups *g, Scan *scan, uint32_t block, uint32_t count, uint16_t *codes) {
   GroupScratch *s = g->scratch;
   uint32_t step = 1;
-  bool is_whole = count == scan_block_rows(scan_selection(scan)->unit, block);
+  bool is_whole = s->is_whole;
   if (g->key_count == 0) memset(codes, 0, count * sizeof *codes);
   for (size_t k = 0; k < g->key_count; k++) {
     uint16_t *to = k ? s->more_codes : codes, *from = is_whole ? to : s->some_codes;
@@ -127,24 +127,46 @@ static void add_ones(uint64_t *counts, uint32_t stride, const uint16_t *codes, u
   for (; i < count; i++) a[codes[i]]++;
 }
 
-/* As add_ones, in steps of PACKED_ONE and a distance each. */
-static void add_packed(uint64_t *sums, uint32_t stride, const uint16_t *codes, const int64_t *images, uint64_t base,
-                       uint32_t count) {
-  uint64_t *a = sums, *b = a + stride, *c = b + stride, *d = c + stride, step = PACKED_ONE - base;
-  uint32_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    a[codes[i]] += (uint64_t)images[i] + step;
-    b[codes[i + 1]] += (uint64_t)images[i + 1] + step;
-    c[codes[i + 2]] += (uint64_t)images[i + 2] + step;
-    d[codes[i + 3]] += (uint64_t)images[i + 3] + step;
+/* As add_ones, in steps of PACKED_ONE and a distance each; numbers in the width of their type. */
+#define ADD_PACKED(name, T)                                                                                \
+  static void name(uint64_t *sums, uint32_t stride, const uint16_t *codes, const T *values, uint64_t base, \
+                   uint32_t count) {                                                                       \
+    uint64_t *a = sums, *b = a + stride, *c = b + stride, *d = c + stride, step = PACKED_ONE - base;       \
+    uint32_t i = 0;                                                                                        \
+    for (; i + 4 <= count; i += 4) {                                                                       \
+      a[codes[i]] += (uint64_t)values[i] + step;                                                           \
+      b[codes[i + 1]] += (uint64_t)values[i + 1] + step;                                                   \
+      c[codes[i + 2]] += (uint64_t)values[i + 2] + step;                                                   \
+      d[codes[i + 3]] += (uint64_t)values[i + 3] + step;                                                   \
+    }                                                                                                      \
+    for (; i < count; i++) a[codes[i]] += (uint64_t)values[i] + step;                                      \
   }
-  for (; i < count; i++) a[codes[i]] += (uint64_t)images[i] + step;
+ADD_PACKED(add_packed_i8, int8_t)
+ADD_PACKED(add_packed_i16, int16_t)
+ADD_PACKED(add_packed_i32, int32_t)
+ADD_PACKED(add_packed_i64, int64_t)
+ADD_PACKED(add_packed_u8, uint8_t)
+ADD_PACKED(add_packed_u16, uint16_t)
+ADD_PACKED(add_packed_u32, uint32_t)
+
+static void add_packed(const Dense *d, DenseColumn *c, ColumnType type, const uint16_t *codes, const void *values,
+                       uint32_t count) {
+  uint32_t stride = d->replicas > 1 ? d->code_count : 0;
+  uint64_t base = (uint64_t)c->base;
+  switch (type) {
+  case TYPE_I8: add_packed_i8(c->packed, stride, codes, values, base, count); break;
+  case TYPE_BOOL:
+  case TYPE_U8: add_packed_u8(c->packed, stride, codes, values, base, count); break;
+  case TYPE_I16: add_packed_i16(c->packed, stride, codes, values, base, count); break;
+  case TYPE_U16: add_packed_u16(c->packed, stride, codes, values, base, count); break;
+  case TYPE_I32: add_packed_i32(c->packed, stride, codes, values, base, count); break;
+  case TYPE_U32: add_packed_u32(c->packed, stride, codes, values, base, count); break;
+  default: add_packed_i64(c->packed, stride, codes, values, base, count); break;
+  }
 }
 
-static void add_numbers(const Dense *d, DenseColumn *c, const GroupColumn *column, const GroupScratch *s,
-                        const uint16_t *codes, uint32_t count) {
-  uint32_t stride = d->replicas > 1 ? d->code_count : 0;
-  if (c->is_packed) add_packed(c->packed, stride, codes, s->images, (uint64_t)c->base, count);
+static void add_numbers(DenseColumn *c, const GroupColumn *column, const GroupScratch *s, const uint16_t *codes,
+                        uint32_t count) {
   if (c->wide && !c->is_packed) {
     for (uint32_t i = 0; i < count; i++)
       group_add_wide(&c->wide[2 * codes[i]], (uint64_t)s->images[i], (uint64_t)(s->images[i] >> 63));
@@ -181,14 +203,19 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
   const void *values;
   const uint8_t *nulls;
   TRY(groups_read(g, scan, column->column, block, count, &values, &nulls));
-  if (column->wants & ~(uint32_t)GROUP_COUNT) group_images(column->type, values, count, s->images);
-  bool doubles = c->sums || c->spreads;
+  bool doubles = c->sums || c->spreads, is_packed = c->is_packed && column->type != TYPE_U64;
+  uint32_t images = (uint32_t)GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD | (is_packed && !nulls ? 0 : GROUP_SUM);
+  if (column->wants & images) group_images(column->type, values, count, s->images);
   if (doubles) group_doubles(column->type, values, s->images, count, s->doubles);
   if (nulls) {
     count = drop_nulls(s, nulls, doubles, codes, count);
     codes = s->some_codes;
   }
-  add_numbers(&g->dense, c, column, s, codes, count);
+  if (c->is_packed && is_packed && !nulls)
+    add_packed(&g->dense, c, column->type, codes, values, count);
+  else if (c->is_packed)
+    add_packed(&g->dense, c, TYPE_I64, codes, s->images, count);
+  add_numbers(c, column, s, codes, count);
   return KVSTORE_OK;
 }
 

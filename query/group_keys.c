@@ -56,7 +56,7 @@ static Status ids_of_codes(Groups *g, KeyColumn *key, Scan *scan, uint32_t block
   GroupScratch *s = g->scratch;
   TRY(scan_read_codes(scan, key->column, block, s->codes));
   for (uint32_t i = 0; i < count; i++) {
-    uint16_t code = s->codes[s->rows[i]];
+    uint16_t code = s->codes[group_row(s, i)];
     ids[i] = key->map[code];
     if (UNLIKELY(ids[i] == ID_UNKNOWN)) TRY(key_column_code(key, scan, code, &ids[i]));
   }

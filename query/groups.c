@@ -62,8 +62,9 @@ static Status allocate(Groups *g, size_t key_count, size_t request_count) {
   g->columns = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->columns);
   g->values = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->values);
   g->value_pairs = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->value_pairs);
-  bool all =
-    g->scratch && g->keys && g->pairs && g->requests && g->request_columns && g->columns && g->values && g->value_pairs;
+  g->seen = arena_allocate(a, SEGMENT_ROWS + 1);
+  bool all = g->seen && g->scratch && g->keys && g->pairs && g->requests && g->request_columns && g->columns &&
+             g->values && g->value_pairs;
   return all ? KVSTORE_OK : status_nomem();
 }
 
@@ -163,11 +164,8 @@ uint32_t groups_block_rows(Groups *g, Scan *scan, uint32_t block) {
   const ScanSelection *selection = scan_selection(scan);
   uint16_t *rows = g->scratch->rows;
   uint32_t count = 0;
-  if (selection->whole >> block & 1) {
-    count = scan_block_rows(selection->unit, block);
-    for (uint32_t i = 0; i < count; i++) rows[i] = (uint16_t)i;
-    return count;
-  }
+  g->scratch->is_whole = selection->whole >> block & 1;
+  if (g->scratch->is_whole) return scan_block_rows(selection->unit, block);
   for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
     for (uint64_t word = selection->masks[block][w]; word; word &= word - 1)
       rows[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(word));
@@ -196,7 +194,7 @@ Status groups_read(Groups *g, Scan *scan, uint32_t column, uint32_t block, uint3
   TRY(scan_read_block(scan, column, block, s->values, s->nulls));
   *values = s->values;
   *nulls = s->nulls;
-  if (count < scan_block_rows(scan_selection(scan)->unit, block)) {
+  if (!s->is_whole) {
     groups_gather(g, type_array_width(g->snapshot->schema->columns[column].type), s->values, count, s->compact);
     groups_gather(g, 1, s->nulls, count, s->compact_nulls);
     *values = s->compact;
@@ -224,30 +222,51 @@ static Status find_groups(Groups *g, Scan *scan, uint32_t block, uint32_t count)
   return groups_extend(g, most);
 }
 
-/* Sums, counts and extremes of numbers; `groups` and the arrays are without nulls. */
-static void add_numbers(Groups *g, const GroupColumn *c, const uint32_t *groups, uint32_t count) {
-  const GroupScratch *s = g->scratch;
-  uint32_t wants = c->wants;
-  bool is_float = type_is_float(c->type);
+/* Small loops over rows without nulls: each keeps one thing. */
+static void add_sums(Groups *g, uint32_t at, const uint32_t *groups, uint32_t count) {
+  const int64_t *images = g->scratch->images;
+  for (uint32_t i = 0; i < count; i++)
+    group_add_wide(group_state(g, groups[i]) + at, (uint64_t)images[i], (uint64_t)(images[i] >> 63));
+}
+
+static void add_float_sums(Groups *g, uint32_t at, const uint32_t *groups, uint32_t count) {
+  const double *doubles = g->scratch->doubles;
+  for (uint32_t i = 0; i < count; i++) group_state(g, groups[i])[at].f += doubles[i];
+}
+
+static void add_least(Groups *g, uint32_t at, const uint32_t *groups, uint32_t count) {
+  const int64_t *images = g->scratch->images;
   for (uint32_t i = 0; i < count; i++) {
-    GroupWord *state = group_state(g, groups[i]);
-    if (wants & GROUP_SUM) {
-      if (is_float)
-        state[c->sum + 1].f += s->doubles[i];
-      else
-        group_add_wide(state + c->sum, (uint64_t)s->images[i], (uint64_t)(s->images[i] >> 63));
-    }
-    if (wants & GROUP_LEAST && s->images[i] < state[c->least].i) state[c->least].i = s->images[i];
-    if (wants & GROUP_GREATEST && s->images[i] > state[c->greatest].i) state[c->greatest].i = s->images[i];
-    if (wants & GROUP_SPREAD) {
-      GroupWord *words = state + c->spread + 3;
-      Spread spread = { words[0].f, words[1].f, words[2].f };
-      spread_add(&spread, s->doubles[i]);
-      words[0].f = spread.count;
-      words[1].f = spread.mean;
-      words[2].f = spread.squares;
-    }
+    GroupWord *word = &group_state(g, groups[i])[at];
+    if (images[i] < word->i) word->i = images[i];
   }
+}
+
+static void add_greatest(Groups *g, uint32_t at, const uint32_t *groups, uint32_t count) {
+  const int64_t *images = g->scratch->images;
+  for (uint32_t i = 0; i < count; i++) {
+    GroupWord *word = &group_state(g, groups[i])[at];
+    if (images[i] > word->i) word->i = images[i];
+  }
+}
+
+static void add_spreads(Groups *g, uint32_t at, const uint32_t *groups, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) {
+    GroupWord *words = group_state(g, groups[i]) + at;
+    Spread spread = { words[0].f, words[1].f, words[2].f };
+    spread_add(&spread, g->scratch->doubles[i]);
+    words[0].f = spread.count;
+    words[1].f = spread.mean;
+    words[2].f = spread.squares;
+  }
+}
+
+static void add_numbers(Groups *g, const GroupColumn *c, const uint32_t *groups, uint32_t count) {
+  if (c->wants & GROUP_SUM && type_is_float(c->type)) add_float_sums(g, c->sum + 1, groups, count);
+  if (c->wants & GROUP_SUM && !type_is_float(c->type)) add_sums(g, c->sum, groups, count);
+  if (c->wants & GROUP_LEAST) add_least(g, c->least, groups, count);
+  if (c->wants & GROUP_GREATEST) add_greatest(g, c->greatest, groups, count);
+  if (c->wants & GROUP_SPREAD) add_spreads(g, c->spread + 3, groups, count);
 }
 
 static Status add_strings(Groups *g, const GroupColumn *c, const Bytes *strings, const uint8_t *nulls, uint32_t count) {
@@ -309,6 +328,28 @@ static Status add_distinct(Groups *g, size_t column, Scan *scan, uint32_t block,
   return KVSTORE_OK;
 }
 
+/* Of all rows together: which codes there are. Blocks are read until all have been seen. */
+static Status count_seen(Groups *g, size_t column, Scan *scan) {
+  KeyColumn *values = &g->values[column];
+  GroupScratch *s = g->scratch;
+  uint32_t codes = values->code_count;
+  memset(g->seen, 0, codes);
+  for (uint64_t left = scan_selection(scan)->blocks; left && memchr(g->seen, 0, codes - 1); left &= left - 1) {
+    uint32_t block = (uint32_t)__builtin_ctzll(left), count = groups_block_rows(g, scan, block);
+    TRY(scan_read_codes(scan, values->column, block, s->codes));
+    for (uint32_t i = 0; i < count; i++) g->seen[s->codes[group_row(s, i)]] = 1;
+  }
+  for (uint32_t code = 0; code + 1 < codes; code++) { /* the last one is null */
+    uint32_t id, pair;
+    if (!g->seen[code]) continue;
+    TRY(key_column_code(values, scan, code, &id));
+    uint64_t word = id;
+    if (id) TRY(id_map_add(&g->value_pairs[column], &word, 1, false, &pair));
+  }
+  group_state(g, 0)[g->columns[column].distinct].u = g->value_pairs[column].count;
+  return KVSTORE_OK;
+}
+
 /* ---- the rows of the least and greatest key ---- */
 
 static Status read_key(Groups *g, Scan *scan, uint32_t row) {
@@ -350,7 +391,7 @@ static Status add_ends(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   const GroupScratch *s = g->scratch;
   bool is_slab = scan_selection(scan)->unit->kind == SCAN_UNIT_ARRAYS;
   for (uint32_t i = 0; i < count; i++) {
-    uint32_t row = block * BLOCK_ROWS + s->rows[i];
+    uint32_t row = block * BLOCK_ROWS + group_row(s, i);
     GroupWord *state = group_state(g, s->groups[i]);
     if (is_slab) TRY(offer_row(g, s->groups[i], scan, row, GROUP_FIRST | GROUP_LAST));
     for (size_t c = 0; !is_slab && c < g->column_count; c++) {
@@ -379,6 +420,8 @@ static Status end_rows(Groups *g, uint32_t number, Scan *scan) {
 
 /* ---- units ---- */
 
+static bool counts_seen(const Groups *g, size_t column) { return g->key_count == 0 && g->values[column].code_count; }
+
 static Status add_block(Groups *g, Scan *scan, uint32_t block) {
   GroupScratch *s = g->scratch;
   uint32_t count = groups_block_rows(g, scan, block);
@@ -391,7 +434,7 @@ static Status add_block(Groups *g, Scan *scan, uint32_t block) {
     const GroupColumn *c = &g->columns[i];
     if (c->wants & (GROUP_COUNT | GROUP_SUM | GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD))
       TRY(add_values(g, c, scan, block, count));
-    if (c->wants & GROUP_DISTINCT) TRY(add_distinct(g, i, scan, block, count));
+    if (c->wants & GROUP_DISTINCT && !counts_seen(g, i)) TRY(add_distinct(g, i, scan, block, count));
   }
   return g->has_ends ? add_ends(g, scan, block, count) : KVSTORE_OK;
 }
@@ -412,10 +455,16 @@ Status groups_add(Groups *g, Scan *scan) {
   if (selection->row_count == 0) return KVSTORE_OK;
   for (size_t k = 0; k < g->key_count; k++) TRY(key_column_begin_unit(&g->keys[k], scan));
   if (group_dense_fits(g, scan)) return group_dense_add(g, scan);
+  bool all_seen = true; /* nothing is asked for but different values that codes tell */
   for (size_t i = 0; i < g->column_count; i++) {
-    if (g->columns[i].wants & GROUP_DISTINCT) TRY(key_column_begin_unit(&g->values[i], scan));
+    if (g->columns[i].wants & GROUP_DISTINCT) {
+      TRY(key_column_begin_unit(&g->values[i], scan));
+      if (counts_seen(g, i)) TRY(count_seen(g, i, scan));
+    }
+    all_seen = all_seen && g->columns[i].wants == GROUP_DISTINCT && counts_seen(g, i);
   }
-  for (uint64_t left = selection->blocks; left; left &= left - 1)
+  if (all_seen && g->column_count) group_state(g, 0)[GROUP_ROWS].u += selection->row_count;
+  for (uint64_t left = all_seen && g->column_count ? 0 : selection->blocks; left; left &= left - 1)
     TRY(add_block(g, scan, (uint32_t)__builtin_ctzll(left)));
   COUNT(groups_hashed_units);
   return end_unit(g, scan);
@@ -438,4 +487,69 @@ Value groups_key(const Groups *g, uint32_t number, size_t key) {
 
 AggregateResult groups_result(const Groups *g, uint32_t number, size_t request) {
   return group_result(&g->columns[g->request_columns[request]], g->requests[request].kind, group_state(g, number));
+}
+
+/* ---- results, many at once ---- */
+
+/* Numbers of groups to ids of one of their keys. */
+static void key_ids(const Groups *g, const uint32_t *numbers, uint32_t count, size_t key, uint32_t *ids) {
+  memcpy(ids, numbers, count * sizeof *ids);
+  for (size_t k = g->key_count - 1; k > key; k--) {
+    for (uint32_t i = 0; i < count; i++) ids[i] = (uint32_t)(g->pairs[k].words[ids[i]] >> 32);
+  }
+  for (uint32_t i = 0; key && i < count; i++) ids[i] = (uint32_t)g->pairs[key].words[ids[i]];
+}
+
+static bool integer_array(ColumnType type, const uint64_t *words, uint32_t count, void *values) {
+#define NARROW(T)                                                      \
+  for (uint32_t i = 0; i < count; i++) ((T *)values)[i] = (T)words[i]; \
+  return true
+  switch (type_array_width(type)) {
+  case 1: NARROW(uint8_t);
+  case 2: NARROW(uint16_t);
+  case 4: NARROW(uint32_t);
+  default: NARROW(uint64_t);
+  }
+#undef NARROW
+}
+
+bool groups_keys(const Groups *g, const uint32_t *numbers, uint32_t count, size_t key, void *values, uint8_t *nulls) {
+  const KeyColumn *column = &g->keys[key];
+  GroupScratch *s = g->scratch;
+  if (type_is_float(column->type)) return false;
+  key_ids(g, numbers, count, key, s->ids);
+  for (uint32_t i = 0; i < count; i++) nulls[i] = s->ids[i] == 0;
+  if (type_is_string(column->type)) {
+    for (uint32_t i = 0; i < count; i++)
+      ((Bytes *)values)[i] = s->ids[i] ? column->strings.strings[s->ids[i] - 1] : (Bytes){ NULL, 0 };
+    return true;
+  }
+  uint64_t bias = column->type == TYPE_U64 ? UINT64_C(1) << 63 : 0;
+  for (uint32_t i = 0; i < count; i++) s->words[i] = s->ids[i] ? column->numbers.words[s->ids[i] - 1] ^ bias : 0;
+  return integer_array(column->type, s->words, count, values);
+}
+
+static void sums_of(const Groups *g, const GroupColumn *c, const uint32_t *numbers, uint32_t count, Int128 *values,
+                    uint8_t *nulls) {
+  for (uint32_t i = 0; i < count; i++) {
+    const GroupWord *state = group_state(g, numbers[i]);
+    nulls[i] = group_column_count(c, state) == 0;
+    values[i] = (Int128){ state[c->sum].u, state[c->sum + 1].i };
+  }
+}
+
+bool groups_results(const Groups *g, const uint32_t *numbers, uint32_t count, size_t request, void *values,
+                    uint8_t *nulls) {
+  const GroupColumn *c = &g->columns[g->request_columns[request]];
+  AggregateKind kind = g->requests[request].kind;
+  if (kind == AGGREGATE_TOTAL && !type_is_float(c->type) && c->type != TYPE_U64) {
+    sums_of(g, c, numbers, count, values, nulls);
+    return true;
+  }
+  bool is_rows = kind == AGGREGATE_ROWS || (kind == AGGREGATE_VALUES && !c->nullable);
+  if (!is_rows && kind != AGGREGATE_VALUES) return false;
+  uint32_t at = is_rows ? GROUP_ROWS : c->count;
+  for (uint32_t i = 0; i < count; i++) ((uint64_t *)values)[i] = group_state(g, numbers[i])[at].u;
+  memset(nulls, 0, count);
+  return true;
 }

@@ -31,8 +31,14 @@ Status groups_add(Groups *groups, Scan *scan) MUST_CHECK;
 uint32_t groups_next(const Groups *groups, uint32_t *at, uint32_t most, uint32_t *numbers);
 /* Key column `key` of a group. Strings are the Groups'. */
 Value groups_key(const Groups *groups, uint32_t number, size_t key);
+/* The same of many groups, as an array of the column's type: false when it must be done one by one. */
+bool groups_keys(const Groups *groups, const uint32_t *numbers, uint32_t count, size_t key, void *values,
+                 uint8_t *nulls);
 /* The result of a request for a group. Strings likewise. */
 AggregateResult groups_result(const Groups *groups, uint32_t number, size_t request);
+/* The same of many: counts and sums of integers; false: one by one. */
+bool groups_results(const Groups *groups, const uint32_t *numbers, uint32_t count, size_t request, void *values,
+                    uint8_t *nulls);
 /* Bytes of memory that it holds. */
 uint64_t groups_bytes(const Groups *groups);
 

@@ -55,7 +55,8 @@ typedef struct GroupScratch {      /* one block */
   uint64_t words[BLOCK_ROWS];
   uint32_t groups[BLOCK_ROWS], ids[BLOCK_ROWS], some[BLOCK_ROWS];
   uint16_t codes[BLOCK_ROWS], more_codes[BLOCK_ROWS], some_codes[BLOCK_ROWS];
-  uint16_t rows[BLOCK_ROWS]; /* the selected ones */
+  bool is_whole;             /* all rows of the block are selected */
+  uint16_t rows[BLOCK_ROWS]; /* the selected ones, unless all are */
 } GroupScratch;
 
 struct Groups {
@@ -83,6 +84,7 @@ struct Groups {
   uint32_t unit_number; /* from 1 */
   uint32_t *touched;    /* groups of the current unit, when has_order */
   size_t touched_count, touched_capacity;
+  uint8_t *seen; /* codes of the column whose values are counted, when there is one group */
   Buffer key;
 };
 
@@ -90,10 +92,11 @@ static inline GroupWord *group_state(const Groups *g, uint32_t number) {
   return g->states + (size_t)number * g->stride;
 }
 
-/* The selected rows of a block into scratch->rows; how many. */
+/* The selected rows of a block into scratch->rows, unless all are; how many. */
 uint32_t groups_block_rows(Groups *groups, Scan *scan, uint32_t block);
 /* The entries at scratch->rows of an array into `out`. */
 void groups_gather(const Groups *groups, size_t width, const void *values, uint32_t count, void *out);
+static inline uint32_t group_row(const GroupScratch *s, uint32_t i) { return s->is_whole ? i : s->rows[i]; }
 /* A column of the selected rows of a block: *values and *nulls (NULL: no row is null) lie in scratch. */
 Status groups_read(Groups *groups, Scan *scan, uint32_t column, uint32_t block, uint32_t count, const void **values,
                    const uint8_t **nulls) MUST_CHECK;

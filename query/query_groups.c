@@ -231,7 +231,10 @@ static void fill_column(GroupSource *s, uint32_t column, uint32_t count) {
   uint8_t *values = (uint8_t *)(uintptr_t)s->arrays[column].values;
   uint8_t *nulls = (uint8_t *)(uintptr_t)s->arrays[column].nulls;
   size_t width = query_type_width(type);
-  for (uint32_t i = 0; i < count; i++) {
+  const GroupOutput *output = &s->query->outputs[column];
+  bool done = output->is_key ? groups_keys(s->groups, s->numbers, count, output->index, values, nulls)
+                             : groups_results(s->groups, s->numbers, count, output->index, values, nulls);
+  for (uint32_t i = 0; !done && i < count; i++) {
     AggregateResult result = output_of(s, column, s->numbers[i]);
     nulls[i] = result.is_null;
     if (result.is_null)

@@ -1,7 +1,6 @@
 /* query_rows.c - the rows of a query: as they lie, unit after unit, or merged by key. */
 #include "base/bitmap.h"
 #include "base/memory.h"
-#include "query/group_state.h"
 #include "query/query_internal.h"
 
 struct RowSource {
@@ -19,7 +18,7 @@ struct RowSource {
   Merge *merge;
   Arena strings; /* of the current batch */
   /* what the order still wants: rows whose value lies within */
-  bool has_bound, wants_nulls;
+  bool has_bound, wants_nulls, is_kept;
   uint32_t bound_column;
   int64_t least, greatest;
 };
@@ -62,33 +61,20 @@ ScanCounters row_source_counters(const RowSource *c) {
 /* ---- within a bound ---- */
 
 void row_source_bound(RowSource *c, uint32_t column, int64_t least, int64_t greatest, bool nulls) {
+  if (c->has_bound && c->least == least && c->greatest == greatest) return;
   c->has_bound = true;
+  c->is_kept = false;
   c->wants_nulls = nulls && (c->query->schema.columns[column].flags & COLUMN_NULLABLE);
   c->bound_column = column;
   c->least = least;
   c->greatest = greatest;
 }
 
-/* Those of the rows of a block whose value lies within the bound. */
-static Status rows_within(RowSource *c, uint32_t block, uint16_t *rows, uint32_t *count) {
-  uint64_t values[BLOCK_ROWS];
-  uint8_t nulls[BLOCK_ROWS];
-  int64_t images[BLOCK_ROWS], least, greatest;
-  uint32_t kept = 0;
-  if (!c->wants_nulls && scan_block_zone(c->scan, c->bound_column, block, &least, &greatest) &&
-      (least > c->greatest || greatest < c->least)) {
-    *count = 0;
-    return KVSTORE_OK;
-  }
-  TRY(scan_read_block(c->scan, c->bound_column, block, values, nulls));
-  group_images(c->query->schema.columns[c->bound_column].type, values, BLOCK_ROWS, images);
-  for (uint32_t i = 0; i < *count; i++) {
-    uint16_t row = rows[i];
-    rows[kept] = row;
-    kept += nulls[row] ? c->wants_nulls : images[row] >= c->least && images[row] <= c->greatest;
-  }
-  *count = kept;
-  return KVSTORE_OK;
+/* Of the blocks still to come only rows within the bound stay: whenever it has changed, and at each unit. */
+static Status keep_within(RowSource *c) {
+  if (!c->has_bound || c->is_kept || c->wants_nulls || !c->blocks) return KVSTORE_OK;
+  c->is_kept = true;
+  return scan_keep_within(c->scan, c->bound_column, c->least, c->greatest, &c->blocks);
 }
 
 /* ---- as the rows lie ---- */
@@ -102,6 +88,7 @@ static Status next_unit(RowSource *c, bool *found) {
     if (selection->row_count > c->skip) {
       scan_fill_masks(c->scan);
       c->blocks = selection->blocks;
+      c->is_kept = false;
       *found = true;
       return KVSTORE_OK;
     }
@@ -138,11 +125,11 @@ static Status rows_as_they_lie(RowSource *c) {
     TRY(next_unit(c, &found));
     c->is_over = !found;
   }
+  TRY(keep_within(c));
   while (c->blocks && c->left) {
     uint32_t block = (uint32_t)__builtin_ctzll(c->blocks);
     if (block_selected(c, block) > QUERY_BATCH_ROWS - c->batch.row_count) break;
     uint32_t count = block_rows_to_give(c, block, rows);
-    if (c->has_bound) TRY(rows_within(c, block, rows, &count));
     TRY(batch_append_block(&c->batch, c->scan, block, rows, count));
     c->left -= count;
     c->blocks &= c->blocks - 1;

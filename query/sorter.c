@@ -6,12 +6,14 @@
 #include "base/counters.h"
 #include "base/keycode.h"
 #include "base/memory.h"
+#include "query/group_state.h"
 
 enum { SLACK_ROWS = 2048 /* beyond those wanted, before the worse ones go */ };
 
 /* A record: lengths of key and values, key, values. */
 typedef struct Record {
   uint64_t head; /* the key's first bytes, so that most comparisons touch nothing else */
+  int64_t rank;  /* of the first column: see rank_rows */
   uint8_t *bytes;
 } Record;
 
@@ -28,6 +30,8 @@ struct Sorter {
   Buffer key, values;
   bool has_bound; /* `bound` is the key of the last row that is wanted so far */
   Buffer bound;
+  int64_t bound_rank;
+  int64_t *ranks; /* of the rows of a batch */
   bool is_sorted;
   size_t at;
   Arena results;
@@ -57,6 +61,30 @@ static void append_term(const Sorter *s, const OrderTerm *term, const QueryBatch
     keycode_append(out, &v, false);
   }
   for (size_t i = from; term->descending && i < out->length; i++) out->data[i] = (uint8_t)~out->data[i];
+}
+
+/* A number for each row that never orders two rows otherwise than their keys do: most rows that are not wanted are told
+ * by it. */
+static void rank_rows(Sorter *s, const QueryBatch *batch) {
+  const OrderTerm *term = &s->terms[0];
+  const ColumnArray *a = &batch->columns[term->column];
+  ColumnType type = s->types[term->column];
+  if (type_is_string(type)) {
+    for (uint32_t i = 0; i < batch->row_count; i++)
+      s->ranks[i] = row_is_null(a, i) ? 0 : bytes_image(((const Bytes *)a->values)[i]);
+  } else if (type == QUERY_TYPE_DECIMAL) {
+    for (uint32_t i = 0; i < batch->row_count; i++) {
+      Int128 v = ((const Int128 *)a->values)[i];
+      bool fits = v.high == (int64_t)v.low >> 63;
+      s->ranks[i] = fits ? (int64_t)v.low : v.high < 0 ? INT64_MIN : INT64_MAX;
+    }
+  } else {
+    group_images(type, a->values, batch->row_count, s->ranks);
+  }
+  for (uint32_t i = 0; term->descending && i < batch->row_count; i++) s->ranks[i] = ~s->ranks[i];
+  for (uint32_t i = 0; a->nulls && i < batch->row_count; i++) {
+    if (a->nulls[i]) s->ranks[i] = term->nulls_last ? INT64_MAX : INT64_MIN;
+  }
 }
 
 static Status make_key(Sorter *s, const QueryBatch *batch, uint32_t row) {
@@ -122,6 +150,7 @@ static Status drop_worse(Sorter *s) {
   for (size_t i = 0; i < s->record_count; i++) {
     Record *r = &s->records[i];
     Bytes key = record_key(r);
+    s->bound_rank = r->rank; /* at last: of the last */
     Status status = copy_record(&kept, key.data, key.length, record_values(r), load_u32(r->bytes + 4), r);
     if (status != KVSTORE_OK) {
       arena_release(&s->arena);
@@ -144,6 +173,10 @@ static bool is_wanted(const Sorter *s) {
 }
 
 static Status add_row(Sorter *s, const QueryBatch *batch, uint32_t row) {
+  if (s->has_bound && s->ranks[row] > s->bound_rank) {
+    s->row_number++;
+    return KVSTORE_OK;
+  }
   TRY(make_key(s, batch, row));
   if (!is_wanted(s)) return KVSTORE_OK;
   pack_values(s, batch, row, &s->values);
@@ -151,12 +184,13 @@ static Status add_row(Sorter *s, const QueryBatch *batch, uint32_t row) {
   TRY(memory_grow(&s->records, &s->record_capacity, s->record_count + 1, sizeof *s->records));
   TRY(
     copy_record(&s->arena, s->key.data, s->key.length, s->values.data, s->values.length, &s->records[s->record_count]));
-  s->record_count++;
+  s->records[s->record_count++].rank = s->ranks[row];
   return s->keep < SIZE_MAX / 4 && s->record_count >= 2 * (size_t)s->keep + SLACK_ROWS ? drop_worse(s) : KVSTORE_OK;
 }
 
 Status sorter_add(Sorter *s, const QueryBatch *batch) {
   if (s->keep == 0) return KVSTORE_OK;
+  rank_rows(s, batch);
   for (uint32_t row = 0; row < batch->row_count; row++) TRY(add_row(s, batch, row));
   return KVSTORE_OK;
 }
@@ -222,7 +256,8 @@ Status sorter_next(Sorter *s, QueryBatch *batch) {
 
 static Status allocate(Sorter *s) {
   s->arrays = arena_allocate_zeroed(&s->results, (s->column_count + 1) * sizeof *s->arrays);
-  if (!s->arrays) return status_nomem();
+  s->ranks = arena_allocate_aligned(&s->results, 64, QUERY_BATCH_ROWS * sizeof *s->ranks);
+  if (!s->arrays || !s->ranks) return status_nomem();
   for (uint32_t c = 0; c < s->column_count; c++) {
     s->arrays[c].values = arena_allocate_aligned(&s->results, 64, QUERY_BATCH_ROWS * query_type_width(s->types[c]));
     s->arrays[c].nulls = arena_allocate(&s->results, QUERY_BATCH_ROWS);

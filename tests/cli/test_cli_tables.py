@@ -82,12 +82,51 @@ class Tables(CliTest):
         self.assertIn("id < 5", self.json("query", "t", "--where", "id < 5", "--count", "--explain")["explain"])
         self.assertIn("blocks", self.text("query", "t", "--limit", "1", "--explain"))
 
+    def test_groups_are_those_of_sqlite(self):
+        asks = ["--count", "--sum", "amount", "--min", "day", "--count-distinct", "rate", "--avg", "amount"]
+        sql = "count(*), sum(amount), min(day), count(distinct rate), avg(amount)"
+        for keys in ["city", "amount", "city,day", "rate", "day,city,amount"]:
+            for having in [None, "count(*) > 40"]:
+                options = ["--having", having] if having else []
+                answer = self.json("query", "t", "--where", "id <> 7", "--group-by", keys, *asks, *options,
+                                   "--order-by", keys)
+                expected = self.sql(f"select {keys}, {sql} from t where id <> 7 group by {keys} "
+                                    f"{'having ' + having if having else ''} order by {keys}")
+                self.assertEqual(answer["row_count"], len(expected))
+                for row, expect in zip(answer["rows"], expected):
+                    for value, wanted in zip(row.values(), expect):
+                        self.assertAlmostEqual(value, wanted) if isinstance(wanted, float) else \
+                            self.assertEqual(value, wanted, keys)
+        names = list(self.json("query", "t", "--group-by", "city", "--stddev", "amount", "--last", "id")["rows"][0])
+        self.assertEqual(names, ["city", "stddev(amount)", "last(id)"])
+
+    def test_rows_are_ordered_and_distinct_as_sqlite_says(self):
+        for order, sql in [("amount desc,id", "amount desc nulls last, id"), ("amount desc nulls first, id", None),
+                           ("city nulls last,id desc", "city nulls last, id desc"), ("rate,day,id", None)]:
+            sql = sql or order
+            if "desc,id" in order:
+                order = order.replace("desc", "DESC nulls last")
+            answer = self.json("query", "t", "--select", "id", "--order-by", order, "--limit", "50", "--offset", "7")
+            self.assertEqual([tuple(row.values()) for row in answer["rows"]],
+                             self.sql(f"select id from t order by {sql} limit 50 offset 7"), order)
+        rows = self.json("query", "t", "--select", "city,day", "--distinct", "--order-by", "day desc,city")["rows"]
+        self.assertEqual([tuple(row.values()) for row in rows],
+                         self.sql("select distinct city, day from t order by day desc, city"))
+        top = self.json("query", "t", "--group-by", "day", "--sum", "amount", "--order-by", "sum(amount) desc",
+                        "--limit", "2")["rows"]
+        self.assertEqual([row["sum(amount)"] for row in top],
+                         [row[0] for row in self.sql("select sum(amount) from t group by day order by 1 desc limit 2")])
+
     def test_wrong_questions_are_told(self):
         for options, saying in [(["--where", "amount >"], "position 9"), (["--where", "town = 'Oslo'"], "town"),
                                 (["--where", "amount > 'abc'"], "amount"), (["--where", "city like '%o'"], "%o"),
                                 (["--where", "amount > id"], "another column"), (["--sum", "city"], "city"),
                                 (["--sum", "x"], "x"),
                                 (["--select", "id,x"], "x"), (["--count", "--limit", "3"], "--limit"),
+                                (["--group-by", "x", "--count"], "x"), (["--having", "count(*) > 1"], "--group-by"),
+                                (["--group-by", "city", "--select", "id"], "--select"),
+                                (["--group-by", "city", "--having", "sum(id) > 1"], "sum(id)"),
+                                (["--order-by", "town desc"], "town"), (["--stddev", "city"], "city"),
                                 (["--where", "day = '2024-13-01'"], "2024-13-01")]:
             out = self.refuses("query", "t", *options, saying=saying)
             self.assertEqual(out, b"")
