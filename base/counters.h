@@ -46,6 +46,7 @@
   X(blocks_certain, "blocks whose zone map says that every row matches")              \
   X(segments_skipped, "segments answered by the directory of their run")              \
   X(blocks_scanned, "blocks whose bytes a kernel read")                               \
+  X(blocks_visible_whole, "blocks of deltas whose rows were not asked one by one")    \
   X(blocks_by_position, "blocks with few rows left, looked at one by one")            \
   X(groups_dense_units, "units whose groups were added up in arrays")                 \
   X(groups_hashed_units, "units whose rows were given to groups one by one")          \

@@ -123,15 +123,49 @@ uint32_t deleted_rows_count_range(const DeletedRows *rows, uint32_t from, uint32
   return rows_lower_bound(rows, to) - rows_lower_bound(rows, from);
 }
 
-void deleted_rows_and_not(const DeletedRows *rows, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
-  if (rows->is_bitmap) {
-    const uint64_t *words = rows->words + (size_t)block * BLOCKS_WORDS;
-    for (uint32_t w = 0; w < BLOCK_WORDS; w++) mask[w] &= ~words[w];
-    return;
+static uint32_t take_block(uint64_t *blocks) {
+  uint32_t block = (uint32_t)__builtin_ctzll(*blocks);
+  *blocks &= *blocks - 1;
+  return block;
+}
+
+/* Where there is one, the first words usually tell. */
+static bool any_bit(const uint64_t words[BLOCK_WORDS]) {
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++)
+    if (words[w]) return true;
+  return false;
+}
+
+static void clear_by_words(const uint64_t *words, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS], uint64_t *touched) {
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    const uint64_t *dead = words + (size_t)block * BLOCKS_WORDS;
+    if (!any_bit(dead)) continue;
+    *touched |= UINT64_C(1) << block;
+    for (uint32_t w = 0; w < BLOCK_WORDS; w++) masks[block][w] &= ~dead[w];
   }
-  uint32_t first = block * BLOCK_ROWS;
-  for (uint32_t i = rows_lower_bound(rows, first); i < rows->count && rows->rows[i] < first + BLOCK_ROWS; i++) {
-    bit_clear(mask, rows->rows[i] - first);
+}
+
+static void clear_by_array(const DeletedRows *rows, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS],
+                           uint64_t *touched) {
+  for (uint32_t i = 0; i < rows->count; i++) {
+    uint32_t block = rows->rows[i] / BLOCK_ROWS;
+    if (!(blocks >> block & 1)) continue;
+    *touched |= UINT64_C(1) << block;
+    bit_clear(masks[block], rows->rows[i] % BLOCK_ROWS);
+  }
+}
+
+void deleted_rows_clear(const DeletedRows *rows, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS], uint64_t *touched,
+                        uint64_t *emptied) {
+  *touched = *emptied = 0;
+  if (rows->is_bitmap)
+    clear_by_words(rows->words, blocks, masks, touched);
+  else
+    clear_by_array(rows, blocks, masks, touched);
+  for (uint64_t left = *touched; left;) {
+    uint32_t block = take_block(&left);
+    if (!any_bit(masks[block])) *emptied |= UINT64_C(1) << block;
   }
 }
 

@@ -74,13 +74,10 @@ static inline bool deleted_set_contains(const DeletedSet *set, uint32_t segment,
 }
 /* Dead rows among [from, to) of the segment. */
 uint32_t deleted_rows_count_range(const DeletedRows *rows, uint32_t from, uint32_t to);
-/* Clears in the mask of block `block` the bits of its dead rows. */
-void deleted_rows_and_not(const DeletedRows *rows, uint32_t block, uint64_t mask[BLOCK_WORDS]);
-static inline void deleted_set_and_not(const DeletedSet *set, uint32_t segment, uint32_t block,
-                                       uint64_t mask[BLOCK_WORDS]) {
-  const DeletedRows *rows = deleted_set_rows(set, segment);
-  if (rows) deleted_rows_and_not(rows, block, mask);
-}
+/* Clears in the masks of `blocks` (a bit a block) the bits of their dead rows. *touched: those of them that have any;
+ * *emptied: those of these with no bit left. */
+void deleted_rows_clear(const DeletedRows *rows, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS], uint64_t *touched,
+                        uint64_t *emptied);
 /* Appends the positions of all dead rows, ascending, to an array of at least deleted_set_count entries. */
 void deleted_set_positions(const DeletedSet *set, uint32_t *positions);
 /* The segment's dead rows as words; `words` is written whole. */

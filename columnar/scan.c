@@ -61,8 +61,11 @@ static uint32_t block_rows(const Scan *scan, uint32_t block) { return scan_block
 
 static void fill_blocks(Scan *scan, uint64_t blocks) {
   while (blocks) {
-    uint32_t block = take_block(&blocks);
-    bitmap_fill_first((*scan->masks)[block], BLOCK_WORDS, block_rows(scan, block));
+    uint32_t block = take_block(&blocks), rows = block_rows(scan, block);
+    if (LIKELY(rows == BLOCK_ROWS))
+      memset((*scan->masks)[block], 0xff, sizeof(*scan->masks)[block]);
+    else
+      bitmap_fill_first((*scan->masks)[block], BLOCK_WORDS, rows);
   }
 }
 
@@ -99,11 +102,10 @@ static Status segment_expiry(Scan *scan, Segment *segment, Course *course) {
 
 static void segment_deleted(Scan *scan, const DeletedRows *rows, Course *course) {
   if (!rows) return;
-  for (uint64_t left = course->blocks; left;) {
-    uint32_t block = take_block(&left);
-    deleted_rows_and_not(rows, block, (*scan->masks)[block]);
-  }
-  sort_blocks(scan, course->blocks, course);
+  uint64_t touched, emptied;
+  deleted_rows_clear(rows, course->blocks, *scan->masks, &touched, &emptied);
+  course->full &= ~touched;
+  course->blocks &= ~emptied;
 }
 
 /* VIS-9: visible_block is the reader of dead_at; whole blocks go through its vector form, except under ThreadSanitizer.
@@ -134,14 +136,23 @@ static void arrays_unexpired(const Scan *scan, const ScanUnit *unit, uint32_t bl
   }
 }
 
+/* Whether every row of the block is visible, as two words tell: no row has died, and the last one is old enough. */
+static bool all_visible(const Scan *scan, const ScanUnit *unit, uint32_t block) {
+  if (!unit->dead_rows || atomic_load_explicit(&unit->dead_rows[block], memory_order_relaxed)) return false;
+  return unit->sequence[(size_t)block * BLOCK_ROWS + block_rows(scan, block) - 1] <= unit->snapshot;
+}
+
 static void arrays_live(Scan *scan, const ScanUnit *unit, Course *course) {
-  if (!unit->sequence && !unit->expiry) return;
+  uint64_t looked_at = 0;
   for (uint64_t left = course->blocks; left;) {
     uint32_t block = take_block(&left);
-    if (unit->sequence) arrays_visible(scan, unit, block, (*scan->masks)[block]);
+    bool hides = unit->sequence && !all_visible(scan, unit, block);
+    if (hides) arrays_visible(scan, unit, block, (*scan->masks)[block]);
     if (unit->expiry) arrays_unexpired(scan, unit, block, (*scan->masks)[block]);
+    if (hides || unit->expiry) looked_at |= UINT64_C(1) << block;
   }
-  sort_blocks(scan, course->blocks, course);
+  COUNT_MANY(blocks_visible_whole, (uint64_t)__builtin_popcountll(course->blocks & ~looked_at));
+  sort_blocks(scan, looked_at, course);
 }
 
 /* ---- one unit ---- */
@@ -184,9 +195,9 @@ static void conclude(Scan *scan, const Course *course, uint64_t certain) {
   for (uint64_t left = course->blocks & ~whole; left;) {
     uint32_t block = take_block(&left);
     const uint64_t *mask = (*scan->masks)[block];
-    uint64_t any = 0;
-    for (uint32_t w = 0; w < BLOCK_WORDS; w++) any |= mask[w];
-    if (any) blocks |= UINT64_C(1) << block;
+    uint32_t w = 0;
+    while (w < BLOCK_WORDS && !mask[w]) w++;
+    if (w < BLOCK_WORDS) blocks |= UINT64_C(1) << block;
   }
   selection->whole = whole;
   selection->blocks = blocks;

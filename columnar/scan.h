@@ -47,6 +47,9 @@ typedef struct ScanUnit {
   const Value *defaults;      /* what such columns read as, by position; NULL: null */
   const uint64_t *sequence;   /* with dead_at: visible when sequence <= snapshot < dead_at. NULL, both: all are */
   const _Atomic uint64_t *dead_at;
+  /* Of each block, how many rows have a dead_at other than DEAD_NEVER; sequences ascend where that is 0. NULL: ask all
+   */
+  const _Atomic uint32_t *dead_rows;
   const int64_t *expiry; /* milliseconds since the epoch, or EXPIRY_NEVER; NULL: never, all of them */
   uint64_t snapshot;
 } ScanUnit;

@@ -45,6 +45,7 @@ static void add_delta(View *view, const TableDelta *delta, uint64_t sequence, ui
     unit->columns = slab.columns;
     unit->sequence = slab.sequence;
     unit->dead_at = slab.dead_at;
+    unit->dead_rows = slab.dead_rows;
     unit->expiry = slab.expiry;
     unit->snapshot = sequence;
   }

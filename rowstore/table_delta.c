@@ -40,11 +40,20 @@ static inline uint32_t older_of(const TableDelta *delta, uint32_t row) { /* TABL
   return (link_of(delta, row) & ~LINK_REPLACED) - 1;
 }
 
-/* Changes dead_at between DEAD_NEVER and anything else, and the count of live rows with it. */
+static inline _Atomic uint32_t *dead_rows_of(const TableDelta *delta, uint32_t row) {
+  return &slab_at(&delta->store, row)->dead_rows[row % DELTA_SLAB_ROWS / BLOCK_ROWS];
+}
+static void count_dead(TableDelta *delta, uint32_t row, uint32_t was, uint32_t is) {
+  uint32_t dead = atomic_load_explicit(dead_rows_of(delta, row), memory_order_relaxed);
+  atomic_store_explicit(dead_rows_of(delta, row), dead + is - was, memory_order_relaxed);
+}
+
+/* Changes dead_at between DEAD_NEVER and anything else, and the counts of live and dead rows with it. */
 static void set_dead_at(TableDelta *delta, uint32_t row, uint64_t value) {
   uint64_t was_live = dead_at_load(delta, row) == DEAD_NEVER, is_live = value == DEAD_NEVER;
   uint64_t live = atomic_load_explicit(&delta->live_rows, memory_order_relaxed);
   atomic_store_explicit(&delta->live_rows, live + is_live - was_live, memory_order_relaxed);
+  count_dead(delta, row, !was_live, !is_live);
   atomic_store_explicit(dead_at_of(delta, row), value, memory_order_relaxed);
 }
 
@@ -139,6 +148,7 @@ TableSlab table_delta_slab(const TableDelta *delta, uint32_t slab_index) {
     .columns = slab->columns,
     .sequence = slab->sequence,
     .dead_at = slab->dead_at,
+    .dead_rows = slab->dead_rows,
     .expiry = atomic_load_explicit(&slab->expiry, memory_order_acquire),
   };
 }
@@ -168,7 +178,9 @@ static Status link_row(TableDelta *delta, uint32_t row, Bytes key, uint64_t hash
   atomic_init(&slab->dead_at[offset], is_delete ? sequence : DEAD_NEVER);
   slab->link[offset] = (older + 1) | (replaces ? LINK_REPLACED : 0);
   slab->entry[offset] = reference;
-  if (!is_delete) {
+  if (is_delete) {
+    count_dead(delta, row, 0, 1);
+  } else {
     uint64_t live = atomic_load_explicit(&delta->live_rows, memory_order_relaxed);
     atomic_store_explicit(&delta->live_rows, live + 1, memory_order_relaxed);
   }
@@ -304,11 +316,20 @@ static bool check_row(const TableDelta *delta, uint32_t row, const char **why) {
   return true;
 }
 
+/* The dead rows of the block that begins with a row are as many as are counted. */
+static bool check_dead_rows(const TableDelta *delta, uint32_t first) {
+  uint32_t dead = 0;
+  for (uint32_t row = first; row < next_row(delta) && row - first < BLOCK_ROWS; row++)
+    dead += dead_at_load(delta, row) != DEAD_NEVER;
+  return dead == atomic_load_explicit(dead_rows_of(delta, first), memory_order_relaxed);
+}
+
 bool table_delta_check(TableDelta *delta, const char **why) {
   if (!key_index_check(&delta->index, why)) return false;
   uint64_t live = 0;
   for (uint32_t row = 0; row < next_row(delta); row++) {
     if (!check_row(delta, row, why)) return false;
+    if (row % BLOCK_ROWS == 0 && !check_dead_rows(delta, row)) return wrong(why, "dead rows miscounted (VIS-2)");
     live += dead_at_load(delta, row) == DEAD_NEVER;
   }
   if (live != atomic_load_explicit(&delta->live_rows, memory_order_relaxed)) return wrong(why, "live rows miscounted");

@@ -101,6 +101,9 @@ typedef struct TableSlab {
   const ColumnArray *columns; /* in schema order; nulls is NULL for columns that are not nullable */
   const uint64_t *sequence;
   const _Atomic uint64_t *dead_at;
+  /* Of each block of BLOCK_ROWS rows: how many have a dead_at that is not DEAD_NEVER. Where that is 0, sequences ascend
+   * and nothing that a snapshot may see is dead: what has died for it was counted before it was taken. */
+  const _Atomic uint32_t *dead_rows;
   const int64_t *expiry; /* NULL: EXPIRY_NEVER, all of them */
 } TableSlab;
 

@@ -26,9 +26,10 @@ typedef struct SlabArrays {
   ColumnArray *columns;
   uint64_t *sequence;
   _Atomic uint64_t *dead_at;
-  uint32_t *link;            /* table_delta.c */
-  uint32_t *entry;           /* reference of the row's key */
-  _Atomic(int64_t *) expiry; /* NULL until a row of this slab has one */
+  uint32_t *link;                                           /* table_delta.c */
+  uint32_t *entry;                                          /* reference of the row's key */
+  _Atomic(int64_t *) expiry;                                /* NULL until a row of this slab has one */
+  _Atomic uint32_t dead_rows[DELTA_SLAB_ROWS / BLOCK_ROWS]; /* of each block: rows whose dead_at is not DEAD_NEVER */
 } SlabArrays;
 
 typedef struct SlabDirectory SlabDirectory;

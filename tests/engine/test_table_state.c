@@ -275,6 +275,33 @@ TEST(table_state, a_flush_of_deletes_leaves_verified_what_is_verified) {
   CHECK_OK(session_close(s));
 }
 
+TEST(table_state, a_block_of_a_delta_is_taken_whole_only_where_all_of_it_is_seen) {
+  Session *s = open_path(store_path(), false), *reader = open_path(store_path(), false);
+  uint32_t table = make_table(s);
+  write_rows(s, table, NULL, 0, 3000, 0);
+  uint64_t whole = counter_get(COUNTER_blocks_visible_whole);
+  CHECK_INT(count_rows(s, table), 3000);
+  CHECK_INT(counter_get(COUNTER_blocks_visible_whole) - whole, 3);
+  CHECK_OK(session_begin(reader, false));
+  write_rows(s, table, NULL, 3000, 50, 0); /* in the third block, behind what the reader sees */
+  write_rows(s, table, NULL, 100, 1, 1);   /* a row of the first one dies */
+  whole = counter_get(COUNTER_blocks_visible_whole);
+  CHECK_INT(count_rows(reader, table), 3000);
+  CHECK_INT(counter_get(COUNTER_blocks_visible_whole) - whole, 1);
+  CHECK_INT(count_rows(s, table), 3050);
+  CHECK_OK(session_begin(s, true));
+  write_rows(s, table, NULL, 1500, 10, 2);
+  write_rows(s, table, NULL, 9000, 10, 2);
+  CHECK_INT(count_rows(reader, table), 3000);
+  CHECK_OK(session_rollback(s)); /* what had died lives again */
+  whole = counter_get(COUNTER_blocks_visible_whole);
+  CHECK_INT(count_rows(s, table), 3050);
+  CHECK_INT(counter_get(COUNTER_blocks_visible_whole) - whole, 1);
+  CHECK_OK(session_commit(reader));
+  CHECK_OK(session_close(reader));
+  CHECK_OK(session_close(s));
+}
+
 /* ---- a process that follows ---- */
 
 ROLE(follower) {
