@@ -148,6 +148,20 @@ static void add_block_zones(const ColumnTotal *total, const Scan *scan, const Ch
   }
 }
 
+/* Smallest and largest of strings that do not lie in their chunk: each block is decoded first. */
+static Status add_decoded(Scan *scan, ScanColumn *column, uint64_t blocks, bool all_rows, AggregateState *state) {
+  const ScanSelection *selection = &scan->selection;
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    Bytes values[BLOCK_ROWS];
+    uint8_t nulls[BLOCK_ROWS];
+    TRY(scan_chunk_block(scan, column, block, values, nulls));
+    array_aggregate(state->type, values, nulls, scan_block_rows(selection->unit, block),
+                    all_rows ? NULL : selection->masks[block], state);
+  }
+  return KVSTORE_OK;
+}
+
 static Status add_chunk(const ColumnTotal *total, Scan *scan, ScanColumn *column, AggregateState *state) {
   const ScanSelection *selection = &scan->selection;
   uint64_t blocks = selection->blocks;
@@ -158,7 +172,11 @@ static Status add_chunk(const ColumnTotal *total, Scan *scan, ScanColumn *column
     TRY(chunk_hold_blocks(&column->hold, blocks));
     bool all_rows = (blocks & ~selection->whole) == 0;
     if (!all_rows && (blocks & selection->whole)) scan_fill_masks(scan);
-    codec_aggregate_blocks(column->hold.chunk, blocks, all_rows ? NULL : selection->masks, state);
+    bool wants_ends = state->wanted & (AGGREGATE_MIN | AGGREGATE_MAX);
+    if (wants_ends && codec_get_room(column->hold.chunk))
+      TRY(add_decoded(scan, column, blocks, all_rows, state));
+    else
+      codec_aggregate_blocks(column->hold.chunk, blocks, all_rows ? NULL : selection->masks, state);
   }
   aggregate_merge(state, &zones);
   return KVSTORE_OK;

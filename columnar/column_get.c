@@ -8,10 +8,21 @@ enum { DECODE_MIN = 32 }; /* rows of one block from which on decoding it whole i
 
 /* ---- one value ---- */
 
-/* Strings of a chunk that is pinned only for now move to the scratch. */
-static Status value_keep(const ChunkHold *hold, Buffer *scratch, Value *value) {
+Status chunk_get(const Chunk *chunk, uint32_t row, Buffer *scratch, Value *out) {
+  uint8_t *room = NULL;
+  uint64_t bytes = codec_get_room(chunk);
   buffer_clear(scratch);
-  if (!hold->pin.cached || value->is_null || !type_is_string(value->type)) return KVSTORE_OK;
+  if (bytes) {
+    room = buffer_extend(scratch, (size_t)bytes);
+    if (!room) return status_nomem();
+  }
+  codec_get_into(chunk, row, out, room);
+  return KVSTORE_OK;
+}
+
+/* Strings of a chunk that is pinned only for now move to the scratch, unless they were made there. */
+static Status value_keep(const ChunkHold *hold, Buffer *scratch, Value *value) {
+  if (!hold->pin.cached || value->is_null || !type_is_string(value->type) || scratch->length) return KVSTORE_OK;
   buffer_append(scratch, value->s.data, value->s.length);
   TRY(buffer_status(scratch));
   value->s.data = scratch->data;
@@ -30,8 +41,8 @@ Status column_run_get(ColumnRun *run, uint32_t position, uint32_t column, Buffer
   uint32_t row = position_row(position);
   Status status = chunk_hold_block(&hold, row / BLOCK_ROWS);
   if (status == KVSTORE_OK) {
-    codec_get(hold.chunk, row, out);
-    status = value_keep(&hold, scratch, out);
+    status = chunk_get(hold.chunk, row, scratch, out);
+    if (status == KVSTORE_OK) status = value_keep(&hold, scratch, out);
   }
   segment_chunk_release(&hold);
   return status;
@@ -102,7 +113,8 @@ static Status copy_strings(Bytes *strings, size_t count, Arena *arena) {
 }
 
 static Status keep_strings(const ChunkHold *hold, const OutputColumn *out, size_t count, Arena *arena) {
-  if (!hold->pin.cached || !type_is_string(out->type)) return KVSTORE_OK;
+  bool are_ours = codec_get_room(hold->chunk) > 0;
+  if (!hold->pin.cached || !type_is_string(out->type) || are_ours) return KVSTORE_OK;
   return copy_strings((Bytes *)(void *)out->values, count, arena);
 }
 
@@ -135,10 +147,23 @@ static size_t same_block(const uint16_t *rows, size_t count) {
   return same;
 }
 
-static void get_each(const Chunk *chunk, const uint16_t *rows, size_t first, size_t end, const OutputColumn *out) {
+/* Room in the arena for strings that do not lie in the chunk: *room is NULL when it takes none. */
+static Status room_allocate(uint64_t bytes, Arena *arena, uint8_t **room) {
+  *room = bytes ? arena_allocate(arena, (size_t)bytes) : NULL;
+  return bytes && !*room ? status_nomem() : KVSTORE_OK;
+}
+
+static Status get_each(const Chunk *chunk, const uint16_t *rows, size_t first, size_t end, const OutputColumn *out,
+                       Arena *arena) {
+  uint8_t *room;
+  TRY(room_allocate(codec_get_room(chunk), arena, &room));
   for (size_t i = first; i < end; i++) {
     Value value;
-    codec_get(chunk, rows[i], &value);
+    codec_get_into(chunk, rows[i], &value, room);
+    if (room && !value.is_null && value.s.length) {
+      value.s.data = arena_copy(arena, value.s.data, value.s.length);
+      if (!value.s.data) return status_nomem();
+    }
     if (out->nulls) out->nulls[i] = value.is_null;
     if (value.is_null) {
       memset(out->values + i * out->width, 0, out->width);
@@ -146,6 +171,7 @@ static void get_each(const Chunk *chunk, const uint16_t *rows, size_t first, siz
       value_to_array(&value, out->values, i);
     }
   }
+  return KVSTORE_OK;
 }
 
 /* The entries of one decoded block that are wanted. */
@@ -165,12 +191,15 @@ static void gather(const uint8_t *block, const uint16_t *rows, size_t count, siz
   }
 }
 
-static void get_decoded(const Chunk *chunk, const uint16_t *rows, size_t first, size_t end, const OutputColumn *out) {
+static Status get_decoded(const Chunk *chunk, const uint16_t *rows, size_t first, size_t end, const OutputColumn *out,
+                          Arena *arena) {
   Bytes block[BLOCK_ROWS]; /* the widest entries */
-  uint8_t nulls[BLOCK_ROWS];
-  codec_decode(chunk, rows[first] / BLOCK_ROWS, block, out->nulls ? nulls : NULL);
+  uint8_t nulls[BLOCK_ROWS], *room;
+  TRY(room_allocate(codec_decode_room(chunk, rows[first] / BLOCK_ROWS), arena, &room));
+  codec_decode_into(chunk, rows[first] / BLOCK_ROWS, block, out->nulls ? nulls : NULL, room);
   gather((const uint8_t *)block, rows + first, end - first, out->width, out->values + first * out->width);
   if (out->nulls) gather(nulls, rows + first, end - first, 1, out->nulls + first);
+  return KVSTORE_OK;
 }
 
 static Status read_column(const ChunkHold *hold, const uint16_t *rows, size_t count, ColumnType type,
@@ -181,9 +210,9 @@ static Status read_column(const ChunkHold *hold, const uint16_t *rows, size_t co
   for (size_t first = 0, end; first < count; first = end) {
     end = first + same_block(rows + first, count - first);
     if (end - first >= DECODE_MIN) {
-      get_decoded(hold->chunk, rows, first, end, &out);
+      TRY(get_decoded(hold->chunk, rows, first, end, &out, arena));
     } else {
-      get_each(hold->chunk, rows, first, end, &out);
+      TRY(get_each(hold->chunk, rows, first, end, &out, arena));
     }
   }
   TRY(keep_strings(hold, &out, count, arena));
@@ -221,7 +250,10 @@ static Status decode_chunk(Segment *s, const ChunkHold *hold, OutputColumn *out,
   TRY(chunk_hold_blocks(hold, all_blocks(s)));
   for (uint32_t block = 0; block < s->block_count; block++) {
     size_t first = (size_t)block * BLOCK_ROWS;
-    codec_decode(hold->chunk, block, out->values + first * out->width, out->nulls ? out->nulls + first : NULL);
+    uint8_t *room;
+    TRY(room_allocate(codec_decode_room(hold->chunk, block), arena, &room));
+    codec_decode_into(hold->chunk, block, out->values + first * out->width, out->nulls ? out->nulls + first : NULL,
+                      room);
   }
   return keep_strings(hold, out, s->row_count, arena);
 }

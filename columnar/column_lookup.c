@@ -127,6 +127,7 @@ typedef struct KeyProbe {
   uint32_t held; /* how many of them are open */
   Value values[KEY_COLUMNS_MAX];
   Buffer scratch[KEY_COLUMNS_MAX]; /* of unescaped strings */
+  Buffer room;                     /* of a row's string that does not lie in its chunk */
 } KeyProbe;
 
 /* The values of an encoded key. */
@@ -146,20 +147,23 @@ static Status probe_open(KeyProbe *probe, Segment *s, uint32_t block) {
     TRY(segment_stored_chunk(s, index->key_columns[k], &probe->holds[k]));
     probe->held++;
     TRY(chunk_hold_block(&probe->holds[k], block));
+    uint64_t room = codec_get_room(probe->holds[k].chunk);
+    if (room > probe->room.length) (void)buffer_extend(&probe->room, (size_t)room - probe->room.length);
   }
-  return KVSTORE_OK;
+  return buffer_status(&probe->room);
 }
 
 static void probe_release(KeyProbe *probe) {
   for (uint32_t k = 0; k < probe->held; k++) segment_chunk_release(&probe->holds[k]);
   for (uint32_t k = 0; k < probe->count; k++) buffer_release(&probe->scratch[k]);
+  buffer_release(&probe->room);
 }
 
-/* The order of row `row`'s key and the probe's: negative, 0, positive. */
+/* The order of row `row`'s key and the probe's: negative, 0, positive. The room is large enough (probe_open). */
 static int probe_compare_row(const KeyProbe *probe, uint32_t row) {
   for (uint32_t k = 0; k < probe->count; k++) {
     Value value;
-    codec_get(probe->holds[k].chunk, row, &value);
+    codec_get_into(probe->holds[k].chunk, row, &value, probe->room.data);
     int order = value_compare(&value, &probe->values[k]);
     if (order) return order;
   }
@@ -211,6 +215,7 @@ static Status search_values(Segment *s, uint32_t block, Bytes key, uint32_t *row
   probe.count = s->run->index->key_count;
   probe.held = 0;
   memset(probe.scratch, 0, sizeof probe.scratch);
+  probe.room = (Buffer){ 0 };
   Status status = probe_parse(&probe, s->run->index, key);
   if (status == KVSTORE_OK) status = probe_open(&probe, s, block);
   if (status == KVSTORE_OK) {

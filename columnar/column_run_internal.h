@@ -132,4 +132,7 @@ int64_t value_image(const Value *value);
 /* KVSTORE_CORRUPT unless the position names a row; then its segment. */
 Status position_check(ColumnRun *run, uint32_t position, Segment **segment) MUST_CHECK;
 
+/* One value of a chunk; its strings point into the chunk or into `scratch`, which is cleared first. */
+Status chunk_get(const Chunk *chunk, uint32_t row, Buffer *scratch, Value *out) MUST_CHECK;
+
 #endif

@@ -42,6 +42,7 @@ Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms,
 void scan_destroy(Scan *scan) {
   if (!scan) return;
   scan_close_columns(scan);
+  arena_release(&scan->strings);
   arena_release(&scan->arena);
   memory_release(scan);
 }

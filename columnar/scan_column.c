@@ -54,6 +54,7 @@ void scan_close_columns(Scan *scan) {
     c->kind = SCAN_COLUMN_CLOSED;
   }
   scan->open_count = 0;
+  arena_reset(&scan->strings);
   if (scan->expiry_is_open) segment_chunk_release(&scan->expiry);
   scan->expiry_is_open = false;
 }
@@ -91,9 +92,7 @@ Status scan_column_array(Scan *scan, ScanColumn *column, uint32_t block, ColumnA
 }
 
 void scan_column_value(const ScanColumn *column, uint32_t row, Value *out) {
-  if (column->kind == SCAN_COLUMN_CHUNK) {
-    codec_get(column->hold.chunk, row, out);
-  } else if (column->kind == SCAN_COLUMN_CONSTANT) {
+  if (column->kind == SCAN_COLUMN_CONSTANT) {
     *out = column->constant;
   } else if (column->nulls && column->nulls[row]) {
     *out = (Value){ .type = column->type, .is_null = true };
@@ -102,14 +101,32 @@ void scan_column_value(const ScanColumn *column, uint32_t row, Value *out) {
   }
 }
 
+/* Room for strings, until the unit is left; *room is NULL when none is needed. */
+static Status strings_room(Scan *scan, uint64_t bytes, uint8_t **room) {
+  *room = bytes ? arena_allocate(&scan->strings, (size_t)bytes) : NULL;
+  return bytes && !*room ? status_nomem() : KVSTORE_OK;
+}
+
+Status scan_chunk_block(Scan *scan, ScanColumn *column, uint32_t block, void *values, uint8_t *nulls) {
+  uint8_t *room;
+  TRY(chunk_hold_block(&column->hold, block));
+  TRY(strings_room(scan, codec_decode_room(column->hold.chunk, block), &room));
+  codec_decode_into(column->hold.chunk, block, values, nulls, room);
+  return KVSTORE_OK;
+}
+
+static Status chunk_value(Scan *scan, ScanColumn *column, uint32_t row, Value *out) {
+  uint8_t *room;
+  TRY(chunk_hold_block(&column->hold, row / BLOCK_ROWS));
+  TRY(strings_room(scan, codec_get_room(column->hold.chunk), &room));
+  codec_get_into(column->hold.chunk, row, out, room);
+  return KVSTORE_OK;
+}
+
 Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values, uint8_t *nulls) {
   ScanColumn *c;
   TRY(scan_column(scan, column, &c));
-  if (c->kind == SCAN_COLUMN_CHUNK) {
-    TRY(chunk_hold_block(&c->hold, block));
-    codec_decode(c->hold.chunk, block, values, nulls);
-    return KVSTORE_OK;
-  }
+  if (c->kind == SCAN_COLUMN_CHUNK) return scan_chunk_block(scan, c, block, values, nulls);
   ColumnArray array;
   TRY(scan_column_array(scan, c, block, &array));
   size_t rows = scan_block_rows(scan->selection.unit, block);
@@ -125,7 +142,7 @@ Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values
 Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) {
   ScanColumn *c;
   TRY(scan_column(scan, column, &c));
-  if (c->kind == SCAN_COLUMN_CHUNK) TRY(chunk_hold_block(&c->hold, row / BLOCK_ROWS));
+  if (c->kind == SCAN_COLUMN_CHUNK) return chunk_value(scan, c, row, out);
   scan_column_value(c, row, out);
   return KVSTORE_OK;
 }

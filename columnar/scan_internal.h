@@ -50,6 +50,7 @@ struct Scan {
   int64_t now_ms;
   const SimdKernels *kernels;
   Arena arena;
+  Arena strings; /* of the current unit: those that do not lie in their chunks */
   NodeState *nodes;
   ScanColumn **columns; /* by position; NULL until first touched */
   uint32_t *open_columns;
@@ -75,7 +76,9 @@ static inline uint32_t take_block(uint64_t *blocks) {
 Status scan_column(Scan *scan, uint32_t column, ScanColumn **out) MUST_CHECK;
 /* Block `block` of an ARRAY column, or a block of a CONSTANT one, in place. */
 Status scan_column_array(Scan *scan, ScanColumn *column, uint32_t block, ColumnArray *out) MUST_CHECK;
-/* One value; the block of a CHUNK column has been verified. */
+/* Block `block` of a CHUNK column; verifies it first. */
+Status scan_chunk_block(Scan *scan, ScanColumn *column, uint32_t block, void *values, uint8_t *nulls) MUST_CHECK;
+/* One value of an ARRAY or CONSTANT column. */
 void scan_column_value(const ScanColumn *column, uint32_t row, Value *out);
 /* Whether the unit has no such column; then what every row reads as. */
 bool scan_unit_default(const ScanUnit *unit, uint32_t column, Value *out);

@@ -6,8 +6,8 @@
 /* In the order of their random access, cheapest first. */
 static const Codec *const by_access[] = { &codec_constant,   &codec_stride, &codec_bits, &codec_packed,
                                           &codec_plain,      &codec_runs,   &codec_alp,  &codec_alp_rd,
-                                          &codec_dictionary, &codec_delta };
-enum { CODECS = sizeof by_access / sizeof *by_access };
+                                          &codec_dictionary, &codec_fsst,   &codec_delta };
+enum { CODECS = sizeof by_access / sizeof *by_access, FSST_BYTES_MIN = 8192 };
 
 static uint64_t strings_bytes(const ChunkInput *in) {
   uint64_t bytes = 0;
@@ -21,12 +21,15 @@ static uint64_t strings_bytes(const ChunkInput *in) {
  * of it. */
 uint64_t chunk_encode_bound(const ChunkInput *in) {
   uint64_t rows = round_up(in->row_count, BLOCK_ROWS), blocks = rows / BLOCK_ROWS;
-  uint64_t per_row = type_is_string(in->type) ? 8 : UINT64_C(20);
+  bool strings = type_is_string(in->type);
+  uint64_t per_row = strings ? 8 : UINT64_C(20), symbols = strings ? 2304 + strings_bytes(in) : 0; /* FSST */
   return CHUNK_HEAD_MAX + blocks * (BLOCK_WORDS * 8 + 3 * CHUNK_ALIGNMENT) + rows * per_row + strings_bytes(in) +
-         4 * CHUNK_ALIGNMENT;
+         symbols + 4 * CHUNK_ALIGNMENT;
 }
 
-uint64_t chunk_encode_scratch(const ChunkInput *in) { return plan_scratch(in); }
+uint64_t chunk_encode_scratch(const ChunkInput *in) {
+  return round_up(plan_scratch(in), 64) + fsst_scratch(in, strings_bytes(in));
+}
 
 /* Distinct values above which a dictionary cannot pay. Of strings: when hardly any value comes twice. Of numbers: when
  * the codes take three quarters (floats: seven eighths) of the bits that the column takes without one. */
@@ -65,9 +68,22 @@ static void build_dictionary(CodecPlan *p, const ChooseOptions *o, void *scratch
   if (!settled && is_allowed(o, ENCODING_DICTIONARY)) plan_build_dictionary(p, distinct_worth(p), true, scratch);
 }
 
+/* Symbols are learnt when no dictionary already makes little of the strings: learning them takes milliseconds. */
+static void plan_strings(CodecPlan *p, const ChooseOptions *o, void *scratch) {
+  ColumnType type = p->input->type;
+  void *own = (uint8_t *)scratch + round_up(plan_scratch(p->input), 64);
+  if (type != TYPE_STRING && type != TYPE_BYTES) return;
+  if (o->forced == ENCODING_FSST) plan_symbols(p, true, own);
+  if (o->forced || p->is_constant || !is_allowed(o, ENCODING_FSST)) return;
+  uint64_t dictionary = is_allowed(o, ENCODING_DICTIONARY) ? codec_dictionary.analyze(p) : 0;
+  if (p->string_bytes >= FSST_BYTES_MIN && (!dictionary || dictionary > p->string_bytes / 4))
+    plan_symbols(p, false, own);
+}
+
 static void plan_shapes(CodecPlan *p, const ChooseOptions *o, void *scratch) {
   plan_floats(p, o);
   build_dictionary(p, o, scratch);
+  plan_strings(p, o, scratch);
 }
 
 static bool can_hold(const CodecPlan *p, uint32_t encoding) {
@@ -79,7 +95,7 @@ static bool can_hold(const CodecPlan *p, uint32_t encoding) {
  * dictionary lose their arithmetic (sums, ranges without a look-up), so there it must save a quarter; of floats an
  * eighth, since ALP is unpacked for sums too. Runs must save a quarter: they cost 1 to 2 ns each where a packed block
  * costs 30, and below 20 rows a run they are not taken. Differences cost a pass over the block for every row that is
- * read: they must save 8 bits a row. */
+ * read: they must save 8 bits a row. Symbols must save a fifth: every use of a string decodes it. */
 static uint64_t counted_bytes(const CodecPlan *p, const Codec *codec, uint64_t bytes) {
   ColumnType type = p->input->type;
   switch (codec->id) {
@@ -87,6 +103,7 @@ static uint64_t counted_bytes(const CodecPlan *p, const Codec *codec, uint64_t b
   case ENCODING_RUN_LENGTH: return p->runs * 20 > p->input->row_count ? UINT64_MAX : bytes + bytes / 3;
   case ENCODING_DELTA: return bytes + p->input->row_count;
   case ENCODING_ALP_RD: return bytes + bytes / 16;
+  case ENCODING_FSST: return bytes + bytes / 4;
   default: return bytes + bytes / 32;
   }
 }

@@ -155,7 +155,8 @@ Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, Col
 /* ---- checking what the head names ---- */
 
 Status chunk_check_shared(const Chunk *c) {
-  bool may_have_one = c->encoding == ENCODING_DICTIONARY || c->encoding == ENCODING_ALP_RD;
+  bool may_have_one =
+    c->encoding == ENCODING_DICTIONARY || c->encoding == ENCODING_ALP_RD || c->encoding == ENCODING_FSST;
   if (!may_have_one && c->dictionary_count) return corrupt("a dictionary where none belongs");
   return c->codec->check_shared(c);
 }
@@ -195,18 +196,24 @@ bool float_zone_holds(const Chunk *c, uint32_t block, const void *values) {
          (int64_t)(high ^ sign) <= chunk_block_maximum(c, block);
 }
 
+static int64_t row_image(const Chunk *c, uint32_t row) {
+  Value v;
+  if (c->codec->image) return c->codec->image(c, row);
+  codec_get(c, row, &v);
+  return type_is_string(c->type)  ? bytes_image(v.s)
+         : type_is_float(c->type) ? float_image(v.f)
+                                  : (int64_t)(v.u + type_image_bias(c->type));
+}
+
 /* The zone of a block against its values: a zone that is too narrow would lose rows silently. */
 static Status check_zone(const Chunk *c, uint32_t block) {
   ChunkBlock b;
   chunk_block(c, block, &b);
   int64_t low = INT64_MAX, high = INT64_MIN;
   for (uint32_t i = 0; i < b.row_count; i++) {
-    Value v;
-    codec_get(c, block * BLOCK_ROWS + i, &v);
-    if (v.is_null) continue;
-    int64_t image = type_is_string(c->type)  ? bytes_image(v.s)
-                    : type_is_float(c->type) ? float_image(v.f)
-                                             : (int64_t)(v.u + type_image_bias(c->type));
+    uint32_t row = block * BLOCK_ROWS + i;
+    if (chunk_row_is_null(c, row)) continue;
+    int64_t image = row_image(c, row);
     if (image < low) low = image;
     if (image > high) high = image;
   }

@@ -11,7 +11,7 @@ const Codec *codec_by_id(uint32_t encoding) {
     [ENCODING_CONSTANT] = &codec_constant, [ENCODING_STRIDE] = &codec_stride, [ENCODING_PLAIN] = &codec_plain,
     [ENCODING_BITS] = &codec_bits,         [ENCODING_PACKED] = &codec_packed, [ENCODING_DICTIONARY] = &codec_dictionary,
     [ENCODING_RUN_LENGTH] = &codec_runs,   [ENCODING_DELTA] = &codec_delta,   [ENCODING_ALP] = &codec_alp,
-    [ENCODING_ALP_RD] = &codec_alp_rd,
+    [ENCODING_ALP_RD] = &codec_alp_rd,     [ENCODING_FSST] = &codec_fsst,
   };
   return encoding < sizeof codecs / sizeof *codecs ? codecs[encoding] : NULL;
 }
@@ -32,8 +32,21 @@ static void clear_nulls(const Chunk *c, uint32_t rows, const uint64_t *valid, vo
   }
 }
 
+uint64_t codec_decode_room(const Chunk *c, uint32_t block) {
+  return c->codec->decode_room ? c->codec->decode_room(c, block) : 0;
+}
+uint64_t codec_get_room(const Chunk *c) { return c->codec->get_room ? c->codec->get_room(c) : 0; }
+
 void codec_decode(const Chunk *c, uint32_t block, void *values, uint8_t *nulls) {
-  c->codec->decode(c, block, values);
+  ASSERT(!c->codec->decode_into, "ENC-11");
+  codec_decode_into(c, block, values, nulls, NULL);
+}
+
+void codec_decode_into(const Chunk *c, uint32_t block, void *values, uint8_t *nulls, uint8_t *room) {
+  if (c->codec->decode_into)
+    c->codec->decode_into(c, block, values, room);
+  else
+    c->codec->decode(c, block, values);
   simd_count(simd_kernels(), 1);
   if (chunk_block_null_count(c, block)) {
     uint64_t valid[BLOCK_WORDS];
@@ -45,9 +58,16 @@ void codec_decode(const Chunk *c, uint32_t block, void *values, uint8_t *nulls) 
 }
 
 void codec_get(const Chunk *c, uint32_t row, Value *out) {
+  ASSERT(!c->codec->get_into, "ENC-11");
+  codec_get_into(c, row, out, NULL);
+}
+
+void codec_get_into(const Chunk *c, uint32_t row, Value *out, uint8_t *room) {
   ASSERT(row < c->row_count, "ENC-3");
   if (chunk_row_is_null(c, row))
     *out = (Value){ .type = c->type, .is_null = true };
+  else if (c->codec->get_into)
+    *out = (Value){ .type = c->type, .s = c->codec->get_into(c, row, room) };
   else
     c->codec->get_one(c, row, out);
 }
@@ -132,9 +152,22 @@ void codec_filter_blocks(const CodecFilter *f, uint64_t blocks, uint64_t (*masks
   simd_count(simd_kernels(), (uint64_t)__builtin_popcountll(blocks));
 }
 
+/* Strings that would have to be made first: the filter on the encoded ones, under a mask of these rows. */
+static uint32_t filter_positions_by_mask(const CodecFilter *f, uint32_t block, uint16_t *positions, uint32_t count) {
+  uint64_t mask[BLOCK_WORDS] = { 0 };
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < count; i++) bit_set(mask, positions[i]);
+  filter_block(f, block, mask);
+  for (uint32_t i = 0; i < count; i++) {
+    if (bit_get(mask, positions[i])) positions[kept++] = positions[i];
+  }
+  return kept;
+}
+
 uint32_t codec_filter_positions(const CodecFilter *f, uint32_t block, uint16_t *positions, uint32_t count) {
   uint32_t kept = 0;
   if (f->kind == COMPARE_KIND_NONE) return 0;
+  if (f->chunk->codec->get_into) return filter_positions_by_mask(f, block, positions, count);
   for (uint32_t i = 0; i < count; i++) {
     Value v;
     uint32_t row = block * BLOCK_ROWS + positions[i];
@@ -177,6 +210,7 @@ static void aggregate_block(const Chunk *c, uint32_t block, const uint64_t *mask
     state->wanted &= ~(uint32_t)(AGGREGATE_MIN | AGGREGATE_MAX);
   }
   if (state->wanted & (AGGREGATE_SUM | AGGREGATE_MIN | AGGREGATE_MAX)) {
+    ASSERT(c->codec->aggregate, "ENC-11");
     c->codec->aggregate(c, block, rows, count == chunk_block_rows(c, block), state);
   }
   state->wanted = wanted;

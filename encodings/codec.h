@@ -28,7 +28,7 @@ typedef enum EncodingId {
   ENCODING_DELTA = 8,      /* differences of neighbours, a base per block: integers, dates, timestamps */
   ENCODING_ALP = 9,        /* floats that were decimals: packed integers, two powers of ten a block, exceptions */
   ENCODING_ALP_RD = 10,    /* other floats: left parts in a small dictionary, right parts packed */
-  ENCODING_FSST = 11,
+  ENCODING_FSST = 11,      /* strings, bytes: codes of a table of up to 255 symbols of 1 to 8 bytes */
   ENCODING_ZSTD = 12,
   ENCODING_FRONT_CODED = 13,
   ENCODING_LAST = ENCODING_FRONT_CODED,
@@ -49,6 +49,14 @@ void codec_decode(const Chunk *chunk, uint32_t block, void *values, uint8_t *nul
 
 /* Row `row` of the chunk (< row_count): a cache line or two. Strings point into the chunk. */
 void codec_get(const Chunk *chunk, uint32_t row, Value *out);
+
+/* Strings that do not lie in the chunk as they are, but are made in room of the caller. Where these say 0, strings
+ * point into the chunk, and the functions above will do; elsewhere they must not be called (ENC-11). */
+uint64_t codec_decode_room(const Chunk *chunk, uint32_t block); /* bytes for one block; it has been checked */
+uint64_t codec_get_room(const Chunk *chunk);                    /* bytes for any one row */
+/* The same as above for every chunk: strings point into the chunk or into `room` (NULL when it takes none). */
+void codec_decode_into(const Chunk *chunk, uint32_t block, void *values, uint8_t *nulls, uint8_t *room);
+void codec_get_into(const Chunk *chunk, uint32_t row, Value *out, uint8_t *room);
 
 /* Codes of a dictionary chunk for one block (room for BLOCK_ROWS; a null row has code 0), and the value of a code
  * (< chunk->dictionary_count). Codes ascend with the values. Only when encoding is ENCODING_DICTIONARY. */
@@ -111,6 +119,7 @@ typedef struct AggregateState {
   Bytes minimum_bytes, maximum_bytes; /* strings: into the chunk; copy before it goes */
 } AggregateState;
 
+/* Smallest and largest strings of a chunk that takes room are not for these: decode, then array_aggregate. */
 void aggregate_init(AggregateState *state, ColumnType type, uint32_t wanted);
 /* Adds the rows of block `block` whose bit is set in `mask` (NULL: all of its rows). Nulls count for nothing. */
 void codec_aggregate(const Chunk *chunk, uint32_t block, const uint64_t *mask, AggregateState *state);
@@ -160,6 +169,12 @@ struct Codec {
   /* Rows of `mask` (all of them not null, at least one): sum, minimum, maximum. `full` says that the mask is all the
    * rows of the block. */
   void (*aggregate)(const Chunk *chunk, uint32_t block, const uint64_t *mask, bool full, AggregateState *state);
+  /* Strings made in room: instead of decode, get_one and aggregate; NULL for all others. `image` is that of a row. */
+  uint64_t (*decode_room)(const Chunk *chunk, uint32_t block);
+  uint64_t (*get_room)(const Chunk *chunk);
+  void (*decode_into)(const Chunk *chunk, uint32_t block, Bytes *values, uint8_t *room);
+  Bytes (*get_into)(const Chunk *chunk, uint32_t row, uint8_t *room);
+  int64_t (*image)(const Chunk *chunk, uint32_t row);
   Status (*check_shared)(const Chunk *chunk);
   Status (*check_block)(const Chunk *chunk, uint32_t block);
 };

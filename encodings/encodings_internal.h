@@ -8,7 +8,7 @@
 #include "simd/simd.h"
 
 extern const Codec codec_constant, codec_stride, codec_plain, codec_bits, codec_packed, codec_dictionary, codec_runs,
-  codec_delta, codec_alp, codec_alp_rd;
+  codec_delta, codec_alp, codec_alp_rd, codec_fsst;
 
 /* ---- writing ---- */
 
@@ -24,6 +24,15 @@ typedef struct AlpBlock {
 } AlpBlock;
 
 enum { ALP_RD_PARTS = 8 }; /* left parts that have a code */
+
+/* Symbols, by their first two bytes, of two bytes the longest first, those of one byte behind all others. */
+typedef struct FsstTable {
+  uint32_t count;
+  uint64_t words[255];
+  uint8_t lengths[255];
+  uint8_t single[256];            /* code of the symbol that is this byte, 255: none */
+  uint8_t *pair_first, *pair_end; /* codes of the longer symbols that begin with these two bytes; 65,536 each */
+} FsstTable;
 
 /* Statistics of one column of one segment, gathered by plan_build; everything points into the caller's scratch. */
 struct CodecPlan {
@@ -55,6 +64,18 @@ struct CodecPlan {
     uint16_t parts[ALP_RD_PARTS];
     uint16_t exceptions[SEGMENT_BLOCKS];
   } alp_rd;
+  bool has_symbols; /* plan_symbols has filled `fsst` */
+  struct {
+    FsstTable table;
+    uint32_t *lengths; /* encoded, of every row */
+    uint8_t *codes;    /* of every row, one after the other; NULL when there is too much of it to be kept */
+    uint64_t longest;  /* string, as it is */
+    struct {
+      uint64_t bytes; /* of all codes */
+      uint32_t base;
+      uint8_t width;
+    } blocks[SEGMENT_BLOCKS];
+  } fsst;
   /* the dictionary, when one was built: distinct_count > 0 */
   uint32_t dictionary_count;
   uint64_t dictionary_bytes;       /* string types: of the distinct values */
@@ -72,6 +93,10 @@ uint64_t plan_scratch(const ChunkInput *input);
  * a sample says that it may pay. */
 void plan_decimals(CodecPlan *plan, bool always);
 void plan_parts(CodecPlan *plan, bool always);
+
+/* Strings and bytes: a symbol table and the lengths of what it encodes. `scratch`: fsst_scratch bytes. */
+void plan_symbols(CodecPlan *plan, bool always, void *scratch);
+uint64_t fsst_scratch(const ChunkInput *input, uint64_t string_bytes);
 
 static inline bool input_is_null(const ChunkInput *in, uint32_t row) { return in->nulls && in->nulls[row]; }
 static inline uint32_t plan_block_rows(const CodecPlan *p, uint32_t block) {

@@ -87,6 +87,7 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 #define KVTABLE_ENCODING_DELTA      8  /* integers, dates, timestamps: differences of neighbours */
 #define KVTABLE_ENCODING_ALP        9  /* f32, f64 that were decimals */
 #define KVTABLE_ENCODING_ALP_RD     10 /* f32, f64 */
+#define KVTABLE_ENCODING_FSST       11 /* string, bytes: codes of a table of symbols */
 #define KVTABLE_USE_ENCODING(e)     ((e) << 8)
 #define KVTABLE_NO_ENCODING(e)      (1 << (16 + (e)))
 

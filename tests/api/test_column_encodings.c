@@ -136,6 +136,7 @@ TEST(column_encodings, every_forced_encoding_is_taken_and_answers_the_same) {
     { 2, KVTABLE_ENCODING_RUN_LENGTH, "run_length" },
     { 3, KVTABLE_ENCODING_PLAIN, "plain" },
     { 3, KVTABLE_ENCODING_DICTIONARY, "dictionary" },
+    { 3, KVTABLE_ENCODING_FSST, "fsst" },
   };
   KVStore *kv = open_store();
   static const int none[TYPES] = { 0 };

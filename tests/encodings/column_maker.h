@@ -196,6 +196,32 @@ static inline bool chunk_make(MadeChunk *m, const MadeColumn *c, uint32_t forced
 
 static inline void chunk_free(MadeChunk *m) { free(m->bytes); }
 
+/* Decodes a block, or reads a row, with exactly the room that it asks for: *room, for the caller to free. */
+static inline void decode_block(const Chunk *chunk, uint32_t block, void *values, uint8_t *nulls, uint8_t **room) {
+  uint64_t bytes = codec_decode_room(chunk, block);
+  *room = bytes ? malloc(bytes) : NULL;
+  codec_decode_into(chunk, block, values, nulls, *room);
+}
+static inline void get_row(const Chunk *chunk, uint32_t row, Value *out, uint8_t **room) {
+  uint64_t bytes = codec_get_room(chunk);
+  *room = bytes ? malloc(bytes) : NULL;
+  codec_get_into(chunk, row, out, *room);
+}
+
+/* codec_aggregate, or, where it is not for the chunk, its strings decoded and added. */
+static inline void aggregate_rows(const Chunk *chunk, uint32_t block, const uint64_t *mask, AggregateState *state,
+                                  uint8_t **room) {
+  Bytes values[BLOCK_ROWS];
+  uint8_t nulls[BLOCK_ROWS];
+  *room = NULL;
+  if (!codec_get_room(chunk)) {
+    codec_aggregate(chunk, block, mask, state);
+    return;
+  }
+  decode_block(chunk, block, values, nulls, room);
+  array_aggregate(chunk->type, values, nulls, chunk_block_rows(chunk, block), mask, state);
+}
+
 /* A random comparison that has something to do with the column. `memory` and `constants` back it. */
 enum { CONSTANTS_MAX = 40 };
 static inline Value constant_near(const MadeColumn *c, uint64_t *rng) {

@@ -32,7 +32,8 @@ TEST(choose, each_shape_gets_its_encoding) {
   CHECK(r.length < 65536 * 3 / 8 + 4096);
   CHECK_INT(chosen(TYPE_F64, SHAPE_FEW, 65536, 0, &r), ENCODING_DICTIONARY);
   CHECK_INT(chosen(TYPE_I64, SHAPE_FEW, 65536, 0, &r), ENCODING_PACKED); /* multiples of 77,777 */
-  CHECK_INT(chosen(TYPE_STRING, SHAPE_WILD, 65536, 0, &r), ENCODING_PLAIN);
+  CHECK_INT(chosen(TYPE_STRING, SHAPE_WILD, 65536, 0, &r), ENCODING_FSST);
+  CHECK_INT(chosen(TYPE_FIXED_BYTES, SHAPE_WILD, 65536, 0, &r), ENCODING_PLAIN);
   CHECK_INT(chosen(TYPE_I32, SHAPE_RUNS, 65536, 0, &r), ENCODING_RUN_LENGTH);
   CHECK(r.length < 64 * (2 + 18 * 3 + 64) + 4096); /* 17 or 18 runs a block, 3 bytes each */
   CHECK_INT(chosen(TYPE_F64, SHAPE_RUNS, 65536, 30, &r), ENCODING_RUN_LENGTH);
@@ -63,6 +64,41 @@ TEST(choose, a_common_divisor_narrows_timestamps) {
   free(values);
 }
 
+/* Texts of few words: far under a half of what they are; noise gets no symbols. */
+TEST(choose, long_texts_get_symbols_and_noise_none) {
+  enum { ROWS = 20000, LONGEST = 60 };
+  static const char *const words[] = { "carefully ", "furious ", "packages ", "sleep ", "above ", "the ", "bold " };
+  Bytes *values = malloc(ROWS * sizeof *values);
+  char *text = malloc((size_t)ROWS * LONGEST);
+  uint64_t rng = 6, bytes = 0;
+  for (int noise = 0; noise < 2; noise++) {
+    bytes = 0;
+    for (uint32_t i = 0; i < ROWS; i++) {
+      char *at = text + (size_t)i * LONGEST;
+      size_t length = 0, want = 20 + test_random_below(&rng, 20);
+      while (length < want) {
+        const char *word = words[test_random_below(&rng, 7)];
+        memcpy(at + length, word, strlen(word));
+        length += strlen(word);
+      }
+      for (size_t k = 0; noise && k < length; k++) at[k] = (char)test_random(&rng);
+      values[i] = (Bytes){ (const uint8_t *)at, length };
+      bytes += length;
+    }
+    ChunkInput input = { .type = TYPE_BYTES, .row_count = ROWS, .values = values };
+    uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
+    void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+    ChunkResult r;
+    CHECK_OK(chunk_encode(&input, NULL, out, scratch, &r));
+    CHECK_INT(r.encoding, noise ? ENCODING_PLAIN : ENCODING_FSST);
+    if (!noise) CHECK(r.length < bytes * 2 / 5);
+    free(out);
+    free(scratch);
+  }
+  free(text);
+  free(values);
+}
+
 TEST(choose, options_force_and_forbid) {
   uint64_t rng = 2;
   MadeColumn column;
@@ -78,7 +114,7 @@ TEST(choose, options_force_and_forbid) {
   CHECK_INT(r.encoding, ENCODING_PLAIN);
   options.forced = ENCODING_BITS;
   CHECK_STATUS(chunk_encode(&column.input, &options, out, scratch, &r), KVSTORE_ERROR);
-  options.forced = ENCODING_FSST;
+  options.forced = ENCODING_ZSTD;
   CHECK_STATUS(chunk_encode(&column.input, &options, out, scratch, &r), KVSTORE_ERROR);
   free(out);
   free(scratch);
