@@ -47,7 +47,7 @@ static void on_field(void *data, size_t length, void *context) {
   }
   text_add(&reader->bytes, data, length);
   text_add(&reader->bytes, "", 1);
-  reader->fields[reader->field_count++] = (CsvField){ NULL, length, data == NULL };
+  reader->fields[reader->field_count++] = (CsvField){ NULL, length, data == NULL, FIELD_CSV };
   if (reader->bytes.length > CSV_ROW_BYTES_MAX)
     reader->result = fail_here(reader, "the row has more than 256 MiB; is a closing quote missing?");
 }

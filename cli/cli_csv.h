@@ -12,10 +12,18 @@ typedef struct CsvForm {
   char quote;
 } CsvForm;
 
+typedef enum FieldKind {
+  FIELD_CSV,    /* anything: what it means is guessed */
+  FIELD_STRING, /* of JSON */
+  FIELD_NUMBER, /* of JSON, or true or false */
+  FIELD_NULL,   /* of JSON, or a member that is not there */
+} FieldKind;
+
 typedef struct CsvField {
   const char *data; /* a NUL follows the last byte */
   size_t length;
   int bare; /* empty, and not written as "" */
+  FieldKind kind;
 } CsvField;
 
 typedef struct CsvRow {

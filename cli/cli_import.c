@@ -1,4 +1,5 @@
-/* cli_import.c - a CSV file into a table: one pass that finds the types, one that writes the rows, one transaction. */
+/* cli_import.c - a file, CSV or JSON lines, into a table: one pass that finds the types, one that writes the rows, one
+ * transaction. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,9 @@ typedef struct Import {
   KVTable *table;
   KVColumnDefinition *columns; /* of the table */
   size_t column_count;
-  size_t *fields; /* per column: which field of a row, or NO_FIELD */
+  size_t *fields;       /* per column: which field of a row, or NO_FIELD */
+  CsvField *row_fields; /* JSON lines: of the object that is being read, by column of the survey */
+  Text bytes;           /* of a value written as <hex:...> */
   Batch batch;
   uint64_t batch_row; /* number in the file of the first row that waits in the batch */
   double began;
@@ -37,6 +40,27 @@ static int read_character(const Arguments *arguments, const char *name, char *ch
   if (strcmp(text, "tab") == 0 || strcmp(text, "\\t") == 0) text = "\t";
   if (strlen(text) != 1 || *text == '\n' || *text == '\r') return cli_fail("--%s takes one character, or tab", name);
   *character = *text;
+  return 0;
+}
+
+/* By --as, else by the name of the file. */
+static int read_form(const Arguments *arguments, Survey *survey) {
+  static const char *const endings[] = { ".jsonl", ".ndjson", ".json" };
+  const char *form = arguments_text(arguments, "as");
+  if (form) {
+    survey->is_jsonl = strcmp(form, "jsonl") == 0;
+    if (!survey->is_jsonl && strcmp(form, "csv") != 0) return cli_fail("--as takes csv or jsonl, not %s", form);
+  } else {
+    size_t length = strlen(survey->path);
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+      size_t end = strlen(endings[i]);
+      survey->is_jsonl |= length > end && strcmp(survey->path + length - end, endings[i]) == 0;
+    }
+  }
+  static const char *const of_csv[] = { "null", "delimiter", "quote", "no-header" };
+  for (size_t i = 0; i < sizeof of_csv / sizeof of_csv[0]; i++)
+    if (survey->is_jsonl && arguments_has(arguments, of_csv[i]))
+      return cli_fail("--%s concerns CSV, and %s is read as JSON lines; --as csv reads it so", of_csv[i], survey->path);
   return 0;
 }
 
@@ -145,7 +169,9 @@ static int plan_present_table(Import *import, const Arguments *arguments) {
   memcpy(import->columns, schema.columns, schema.column_count * sizeof *schema.columns);
   size_t matched = 0;
   for (size_t i = 0; i < schema.column_count; i++) {
-    size_t field = survey->has_header ? find_name(survey->names, survey->column_count, schema.columns[i].name) : i;
+    size_t field = survey->has_header || survey->is_jsonl
+                     ? find_name(survey->names, survey->column_count, schema.columns[i].name)
+                     : i;
     import->fields[i] = field < survey->column_count ? field : NO_FIELD;
     matched += import->fields[i] != NO_FIELD;
     if (import->fields[i] == NO_FIELD && !(schema.columns[i].flags & KVTABLE_NULLABLE))
@@ -198,11 +224,18 @@ static int set_column(Import *import, const CsvRow *row, size_t column) {
     const CsvField *field = &row->fields[import->fields[column]];
     int is_text = definition->type == KVTABLE_TYPE_STRING || definition->type == KVTABLE_TYPE_BYTES ||
                   definition->type == KVTABLE_TYPE_FIXED_BYTES;
-    int is_null = survey_is_null(&import->survey, field) || (!field->length && !field->bare && !is_text);
+    int is_null = survey_is_null(&import->survey, field) ||
+                  (field->kind == FIELD_CSV && !field->length && !field->bare && !is_text);
     if (is_null && !(definition->flags & KVTABLE_NULLABLE))
       return csv_fail(import->survey.path, row->number, row->line, definition->name,
                       "a value is missing, but rows are found by this column");
-    const char *refusal = is_null ? NULL : value_read(definition, field->data, field->length, &value);
+    const char *data = field->data;
+    size_t length = field->length;
+    if (is_text && definition->type != KVTABLE_TYPE_STRING && text_read_hex(&import->bytes, data, length)) {
+      data = import->bytes.data;
+      length = import->bytes.length;
+    }
+    const char *refusal = is_null ? NULL : value_read(definition, data, length, &value);
     if (refusal) return fail_value(import, row, column, refusal);
   }
   batch_set(&import->batch, column, &value);
@@ -211,12 +244,27 @@ static int set_column(Import *import, const CsvRow *row, size_t column) {
 
 static int load_row(void *context, const CsvRow *row) {
   Import *import = context;
-  if (row->number == 1 && import->survey.has_header) return 0;
+  if (row->number == 1 && import->survey.has_header && !import->survey.is_jsonl) return 0;
   int result = survey_check_width(&import->survey, row);
   for (size_t i = 0; i < import->column_count && !result; i++) result = set_column(import, row, i);
   if (result) return result;
   batch_next_row(&import->batch);
   return batch_is_full(&import->batch) ? append_batch(import) : 0;
+}
+
+/* The members of an object, in the order of the columns. */
+static int load_object(void *context, const JsonlRow *object) {
+  Import *import = context;
+  const Survey *survey = &import->survey;
+  for (size_t i = 0; i < survey->column_count; i++) import->row_fields[i] = (CsvField){ "", 0, 0, FIELD_NULL };
+  for (size_t i = 0, guess = 0; i < object->member_count; i++, guess++) {
+    size_t column = survey_column(survey, object->members[i].name, guess < survey->column_count ? guess : 0);
+    if (column == SIZE_MAX) return cli_fail("%s has changed while it was read; nothing was imported", survey->path);
+    import->row_fields[column] = object->members[i].value;
+    guess = column;
+  }
+  CsvRow row = { import->row_fields, survey->column_count, object->number, object->line };
+  return load_row(import, &row);
 }
 
 static void show_survey(void *context, uint64_t bytes, uint64_t of) {
@@ -231,9 +279,12 @@ static void show_load(void *context, uint64_t bytes, uint64_t of) {
 
 static int load_rows(Import *import) {
   batch_begin(&import->batch, import->columns, import->column_count);
-  import->batch_row = import->survey.has_header ? 2 : 1;
+  import->batch_row = import->survey.has_header && !import->survey.is_jsonl ? 2 : 1;
+  import->row_fields = cli_allocate(import->survey.column_count, sizeof *import->row_fields);
   CsvSink sink = { import, load_row, show_load };
-  int result = csv_read_file(import->survey.path, &import->survey.form, &sink);
+  JsonlSink json_sink = { import, load_object, show_load };
+  int result = import->survey.is_jsonl ? jsonl_read_file(import->survey.path, &json_sink)
+                                       : csv_read_file(import->survey.path, &import->survey.form, &sink);
   return result ? result : append_batch(import);
 }
 
@@ -290,7 +341,8 @@ static int run_import(Cli *cli, const Arguments *arguments) {
   import.survey.has_header = !arguments_has(arguments, "no-header");
   import.survey.progress = show_survey;
   read_nulls(arguments, &import.survey);
-  int result = read_character(arguments, "delimiter", &import.survey.form.delimiter);
+  int result = read_form(arguments, &import.survey);
+  if (!result) result = read_character(arguments, "delimiter", &import.survey.form.delimiter);
   if (!result) result = read_character(arguments, "quote", &import.survey.form.quote);
   progress_begin(&import.progress, import.table_name);
   if (!result) result = survey_file(&import.survey, &import);
@@ -303,6 +355,8 @@ static int run_import(Cli *cli, const Arguments *arguments) {
   kvtable_close(import.table);
   survey_free(&import.survey);
   free(import.survey.nulls);
+  free(import.row_fields);
+  text_free(&import.bytes);
   free(import.columns);
   free(import.fields);
   return result;
@@ -314,6 +368,7 @@ static const OptionSpec import_options[] = {
   { "types", "COL=TYPE[,...]", "types that should not be guessed, as flight=i32" },
   { "append", NULL, "add to a table that is there; a key that is there already refuses the file" },
   { "upsert", NULL, "add to a table that is there; rows with the same key are replaced" },
+  { "as", "csv|jsonl", "how the file is written (default: by its name; JSON lines for .jsonl, .ndjson, .json)" },
   { "null", "TEXT", "stands for a missing value; may come several times (default: nothing, and NA)" },
   { "delimiter", "CHAR", "between fields (default: a comma)" },
   { "quote", "CHAR", "around fields (default: \")" },
@@ -322,13 +377,15 @@ static const OptionSpec import_options[] = {
 };
 const Command command_import = {
   .name = "import",
-  .words = "FILE.csv --table NAME",
-  .summary = "make a table from a CSV file",
+  .words = "FILE --table NAME",
+  .summary = "make a table from a file: CSV or JSON lines",
   .description =
     "Reads the file twice: once to find the type of each column, once to write the rows. All of it happens in "
     "one transaction: a file with a wrong value, named by row and column, leaves the store as it was. Types "
     "that are guessed are bool, i64, u64, f64, date, timestamp and string; postcodes such as 01234 stay text. "
-    "--types takes these too: i8 i16 i32, u8 u16 u32, f32, bytes, fixed_bytes:WIDTH.",
+    "--types takes these too: i8 i16 i32, u8 u16 u32, f32, bytes, fixed_bytes:WIDTH; what these two are given "
+    "as <hex:00FF> are those bytes. In JSON lines each line is an object; its members are the columns, null and "
+    "a member that is not there are missing values, and what is nested stays JSON text.",
   .example = "colonnade --db air.db import flights.csv --table flights --key time_hour,carrier,flight",
   .options = import_options,
   .words_min = 1,

@@ -61,6 +61,15 @@ void infer_value(Inference *inference, const char *text, size_t length) {
   inference->excluded |= KIND_ALL & ~kinds_of(inference, text, length);
 }
 
+void infer_text(Inference *inference, const char *text, size_t length) {
+  int number = scan_float(text, length) == SCANNED_FLOAT, truth;
+  inference->seen = 1;
+  if (number || scan_bool(text, length, &truth))
+    inference->excluded = KIND_ALL;
+  else
+    infer_value(inference, text, length);
+}
+
 int infer_type(const Inference *inference, int *flags) {
   unsigned left = KIND_ALL & ~inference->excluded;
   *flags = 0;

@@ -14,6 +14,8 @@ typedef struct Inference { /* begin with zeros */
 
 /* Takes one more value into account; nulls are not given. */
 void infer_value(Inference *inference, const char *text, size_t length);
+/* The same of what is a text by its form: a date or a timestamp, nan or inf beside numbers, or just a text. */
+void infer_text(Inference *inference, const char *text, size_t length);
 /* Bool, i64, u64, f64, date or timestamp, and string for everything else and for a column without a value. *flags gets
  * KVTABLE_UTC when every timestamp had a Z. Numbers with leading zeros (postcodes) and whole numbers that the type
  * would round stay text. */

@@ -30,17 +30,17 @@ static void begin_element(Json *json, const char *name) {
   if (json->depth) {
     int *filled = &json->filled[json->depth - 1];
     if (*filled) fputc(',', json->file);
-    if (json->depth <= 2) {
+    if (!json->compact && json->depth <= 2) {
       fputc('\n', json->file);
       for (int i = 0; i < json->depth; i++) fputs("  ", json->file);
-    } else if (*filled) {
+    } else if (!json->compact && *filled) {
       fputc(' ', json->file);
     }
     *filled = 1;
   }
   if (name) {
     write_text(json->file, (const unsigned char *)name, strlen(name));
-    fputs(": ", json->file);
+    fputs(json->compact ? ":" : ": ", json->file);
   }
 }
 
@@ -57,7 +57,7 @@ void json_open_array(Json *json, const char *name) { open_level(json, name, '[',
 
 void json_close(Json *json) {
   json->depth--;
-  if (json->filled[json->depth] && json->depth < 2) {
+  if (json->filled[json->depth] && json->depth < 2 && !json->compact) {
     fputc('\n', json->file);
     for (int i = 0; i < json->depth; i++) fputs("  ", json->file);
   }

@@ -13,8 +13,9 @@
 
 #define JSON_DEPTH_MAX 8
 
-typedef struct Json { /* begin with { file } and the rest zero */
+typedef struct Json { /* begin with { file, compact } and the rest zero */
   FILE *file;
+  int compact; /* one line, no spaces */
   int depth;
   int filled[JSON_DEPTH_MAX]; /* per level: a comma is needed before the next element */
   char closing[JSON_DEPTH_MAX];

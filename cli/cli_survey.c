@@ -8,6 +8,7 @@
 #include "cli/cli_text.h"
 
 int survey_is_null(const Survey *survey, const CsvField *field) {
+  if (field->kind != FIELD_CSV) return field->kind == FIELD_NULL;
   if (!field->length && !field->bare) return 0; /* written as "": an empty text */
   for (size_t i = 0; i < survey->null_count; i++)
     if (strlen(survey->nulls[i]) == field->length && memcmp(survey->nulls[i], field->data, field->length) == 0)
@@ -93,10 +94,61 @@ static void on_progress(void *context, uint64_t bytes, uint64_t of) {
   if (pass->survey->progress) pass->survey->progress(pass->progress_context, bytes, of);
 }
 
+/* ---- JSON lines ---- */
+
+size_t survey_column(const Survey *survey, const char *name, size_t guess) {
+  for (size_t i = 0; i < survey->column_count; i++) {
+    size_t at = guess + i < survey->column_count ? guess + i : guess + i - survey->column_count;
+    if (strcmp(survey->names[at], name) == 0) return at;
+  }
+  return SIZE_MAX;
+}
+
+static int add_column(Survey *survey, const JsonlRow *row, const char *name) {
+  if (survey->column_count == KVTABLE_COLUMNS_MAX) {
+    char message[64];
+    snprintf(message, sizeof message, "a table has at most %d columns", KVTABLE_COLUMNS_MAX);
+    return csv_fail(survey->path, row->number, row->line, NULL, message);
+  }
+  if (!*name || strlen(name) > 255)
+    return csv_fail(survey->path, row->number, row->line, NULL, "the name of a member has not 1 to 255 bytes");
+  if (survey->column_count == survey->column_capacity) {
+    size_t capacity = survey->column_capacity ? survey->column_capacity * 2 : 32;
+    survey->names = cli_reallocate(survey->names, capacity, sizeof *survey->names);
+    survey->columns = cli_reallocate(survey->columns, capacity, sizeof *survey->columns);
+    survey->column_capacity = capacity;
+  }
+  char *copy = cli_allocate(strlen(name) + 1, 1);
+  memcpy(copy, name, strlen(name));
+  survey->names[survey->column_count] = copy;
+  survey->columns[survey->column_count++] = (Inference){ 0 };
+  return 0;
+}
+
+static int on_object(void *context, const JsonlRow *row) {
+  Survey *survey = ((SurveyPass *)context)->survey;
+  for (size_t i = 0, guess = 0; i < row->member_count; i++, guess++) {
+    const CsvField *field = &row->members[i].value;
+    size_t column = survey_column(survey, row->members[i].name, guess < survey->column_count ? guess : 0);
+    if (column == SIZE_MAX) {
+      int result = add_column(survey, row, row->members[i].name);
+      if (result) return result;
+      column = survey->column_count - 1;
+    }
+    guess = column;
+    if (field->kind == FIELD_NUMBER) infer_value(&survey->columns[column], field->data, field->length);
+    if (field->kind == FIELD_STRING) infer_text(&survey->columns[column], field->data, field->length);
+  }
+  survey->row_count++;
+  return 0;
+}
+
 int survey_file(Survey *survey, void *progress_context) {
   SurveyPass pass = { survey, progress_context };
   CsvSink sink = { &pass, on_row, on_progress };
-  int result = csv_read_file(survey->path, &survey->form, &sink);
+  JsonlSink json_sink = { &pass, on_object, on_progress };
+  int result =
+    survey->is_jsonl ? jsonl_read_file(survey->path, &json_sink) : csv_read_file(survey->path, &survey->form, &sink);
   if (!result && !survey->column_count) result = cli_fail("%s is empty; nothing was imported", survey->path);
   return result;
 }

@@ -45,6 +45,25 @@ void text_add_hex(Text *text, const void *data, size_t length) {
   text_add_string(text, ">");
 }
 
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int text_read_hex(Text *text, const char *data, size_t length) {
+  if (length < 6 || memcmp(data, "<hex:", 5) != 0 || data[length - 1] != '>' || (length - 6) % 2) return 0;
+  text->length = 0;
+  reserve(text, length / 2);
+  for (size_t i = 5; i + 1 < length; i += 2) {
+    int high = hex_digit(data[i]), low = hex_digit(data[i + 1]);
+    if (high < 0 || low < 0) return 0;
+    text->data[text->length++] = (char)(high << 4 | low);
+  }
+  text->data[text->length] = '\0';
+  return 1;
+}
+
 static void add_control(Text *text, unsigned char byte) {
   char escape[8];
   if (byte == '\n') {

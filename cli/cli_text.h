@@ -20,6 +20,8 @@ void text_add_count(Text *text, uint64_t number);
 void text_add_readable(Text *text, const void *data, size_t length);
 /* <hex:AABB> */
 void text_add_hex(Text *text, const void *data, size_t length);
+/* The bytes that text_add_hex wrote so, instead of what the text holds; 0 when they are no such form. */
+int text_read_hex(Text *text, const char *data, size_t length);
 void text_free(Text *text);
 
 /* Whether the bytes are UTF-8: no surrogates, nothing overlong, nothing beyond U+10FFFF. */

@@ -1,0 +1,274 @@
+/* cli_export.c - the rows of a table into a file, as CSV or as JSON lines, so that import reads them back. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/cli_json.h"
+#include "cli/cli_progress.h"
+
+typedef struct Export {
+  Cli *cli;
+  const char *table_name;
+  const char *path; /* NULL: standard output */
+  char *part;       /* what is written until it is whole */
+  FILE *file;
+  int as_jsonl;
+  const char *null; /* CSV: stands for a missing value */
+  KVTable *table;
+  KVQuery *query;
+  KVCursor *cursor;
+  KVColumnDefinition *columns;
+  size_t column_count;
+  uint64_t row_count;
+  Text cell;
+} Export;
+
+/* ---- values ---- */
+
+static int is_bytes(int type) { return type == KVTABLE_TYPE_BYTES || type == KVTABLE_TYPE_FIXED_BYTES; }
+
+/* As import reads it: bytes that are no text, or could be taken for such a form, as <hex:...>; a timestamp in UTC with
+ * its Z. */
+static void write_cell(Export *e, const KVColumnDefinition *column, const KVValue *value) {
+  char printed[64];
+  e->cell.length = 0;
+  if (column->type == KVTABLE_TYPE_STRING || is_bytes(column->type)) {
+    const char *data = value->as.bytes.data;
+    size_t length = value->as.bytes.length;
+    int plain = column->type == KVTABLE_TYPE_STRING || (text_is_utf8(data, length) && !memchr(data, '\0', length) &&
+                                                        !(length >= 5 && memcmp(data, "<hex:", 5) == 0));
+    if (plain)
+      text_add(&e->cell, data, length);
+    else
+      text_add_hex(&e->cell, data, length);
+    return;
+  }
+  size_t length = kvvalue_print(value, printed, sizeof printed);
+  text_add(&e->cell, printed, length < sizeof printed ? length : sizeof printed - 1);
+  if (column->type == KVTABLE_TYPE_TIMESTAMP && column->flags & KVTABLE_UTC) text_add_string(&e->cell, "Z");
+}
+
+static int fail_row(const Export *e, size_t column, const char *message) {
+  return cli_fail("row %llu, column %s: %s; nothing was exported", (unsigned long long)e->row_count + 1,
+                  e->columns[column].name, message);
+}
+
+/* ---- CSV ---- */
+
+/* RFC 4180: quoted where it must be. An empty text is "", so that it is not taken for a missing value. */
+static void write_csv_field(FILE *file, const char *data, size_t length, const char *null) {
+  int quoted = !length || (strlen(null) == length && memcmp(null, data, length) == 0);
+  for (size_t i = 0; i < length && !quoted; i++)
+    quoted = data[i] == ',' || data[i] == '"' || data[i] == '\n' || data[i] == '\r';
+  if (!quoted) {
+    fwrite(data, 1, length, file);
+    return;
+  }
+  fputc('"', file);
+  for (size_t i = 0; i < length; i++) {
+    if (data[i] == '"') fputc('"', file);
+    fputc(data[i], file);
+  }
+  fputc('"', file);
+}
+
+static int write_csv_row(Export *e, const KVValue *values) {
+  for (size_t i = 0; i < e->column_count; i++) {
+    if (i) fputc(',', e->file);
+    if (values[i].is_null) {
+      fputs(e->null, e->file);
+      continue;
+    }
+    write_cell(e, &e->columns[i], &values[i]);
+    if (e->cell.length && memchr(e->cell.data, '\0', e->cell.length))
+      return fail_row(e, i, "a text with a NUL byte does not go into CSV; --as jsonl takes it");
+    write_csv_field(e->file, e->cell.data, e->cell.length, e->null);
+  }
+  fputs("\r\n", e->file);
+  return 0;
+}
+
+static void write_header(Export *e) {
+  for (size_t i = 0; i < e->column_count; i++) {
+    if (i) fputc(',', e->file);
+    write_csv_field(e->file, e->columns[i].name, strlen(e->columns[i].name), "");
+  }
+  fputs("\r\n", e->file);
+}
+
+/* ---- JSON lines ---- */
+
+static int write_json_row(Export *e, const KVValue *values) {
+  Json json = { .file = e->file, .compact = 1 };
+  json_open_object(&json, NULL);
+  for (size_t i = 0; i < e->column_count; i++) {
+    const KVColumnDefinition *column = &e->columns[i];
+    int as_text = is_bytes(column->type) || (column->type == KVTABLE_TYPE_TIMESTAMP && column->flags & KVTABLE_UTC);
+    if (!as_text || values[i].is_null) {
+      json_value(&json, column->name, &values[i]);
+      continue;
+    }
+    write_cell(e, column, &values[i]);
+    json_bytes(&json, column->name, e->cell.data, e->cell.length);
+  }
+  json_close(&json);
+  return 0;
+}
+
+/* ---- rows ---- */
+
+static int describe_columns(Export *e) {
+  e->column_count = kvcursor_column_count(e->cursor);
+  e->columns = cli_allocate(e->column_count, sizeof *e->columns);
+  for (size_t i = 0; i < e->column_count; i++) {
+    int code = kvcursor_column(e->cursor, i, &e->columns[i]);
+    if (code != KVSTORE_OK) return cli_fail_store(e->cli, code, e->table_name);
+  }
+  return 0;
+}
+
+static int write_rows(Export *e, uint64_t expected) {
+  Progress progress;
+  KVValue *values = cli_allocate(e->column_count, sizeof *values);
+  int result = 0, code;
+  progress_begin(&progress, e->table_name);
+  if (!e->as_jsonl) write_header(e);
+  while (!result && (code = kvcursor_next(e->cursor)) == KVSTORE_OK) {
+    for (size_t i = 0; i < e->column_count && code == KVSTORE_OK; i++) code = kvcursor_value(e->cursor, i, &values[i]);
+    if (code != KVSTORE_OK) break;
+    result = e->as_jsonl ? write_json_row(e, values) : write_csv_row(e, values);
+    e->row_count++;
+    if (e->path && expected) progress_show(&progress, (double)e->row_count / (double)expected);
+    if (ferror(e->file)) break;
+  }
+  progress_end(&progress);
+  free(values);
+  if (result) return result;
+  if (ferror(e->file)) return cli_fail("%s cannot be written: %s", e->path ? e->path : "the output", strerror(errno));
+  return code == KVSTORE_NOTFOUND ? 0 : cli_fail_store(e->cli, code, "the rows end here");
+}
+
+static int prepare(Export *e, const Arguments *arguments) {
+  uint64_t limit = UINT64_MAX;
+  const char *where = arguments_text(arguments, "where");
+  if (arguments_number(arguments, "limit", 0, UINT64_MAX, &limit)) return CLI_FAILED;
+  int code = kvquery_create(e->table, &e->query);
+  if (code == KVSTORE_OK && where) code = kvquery_where(e->query, where, NULL, 0);
+  if (code == KVSTORE_OK && arguments_has(arguments, "select")) {
+    size_t count;
+    char **columns = arguments_list(arguments, "select", &count);
+    code = kvquery_select(e->query, (const char *const *)columns, count);
+    free(columns);
+  }
+  if (code == KVSTORE_OK) code = kvquery_limit(e->query, 0, limit);
+  if (code == KVSTORE_OK) code = kvquery_order_by_key(e->query, 1);
+  if (code == KVSTORE_OK) code = kvquery_open(e->query, &e->cursor);
+  return code == KVSTORE_OK ? describe_columns(e) : cli_fail_store(e->cli, code, NULL);
+}
+
+/* ---- the file ---- */
+
+/* What is there stays until all of the new one is written. */
+static int open_file(Export *e) {
+  e->file = stdout;
+  if (!e->path) return 0;
+  size_t size = strlen(e->path) + sizeof ".part";
+  e->part = cli_allocate(size, 1);
+  snprintf(e->part, size, "%s.part", e->path);
+  e->file = fopen(e->part, "wb");
+  return e->file ? 0 : cli_fail("%s cannot be written: %s", e->part, strerror(errno));
+}
+
+static int close_file(Export *e, int result) {
+  if (!e->path) {
+    if (fflush(stdout) == 0) return result;
+    return result ? result : cli_fail("the output cannot be written: %s", strerror(errno));
+  }
+  if (!e->file) return result;
+  int failed = fflush(e->file) != 0 || fsync(fileno(e->file)) != 0;
+  failed |= fclose(e->file) != 0;
+  if (!result && (failed || rename(e->part, e->path) != 0))
+    result = cli_fail("%s cannot be written: %s", e->path, strerror(errno));
+  if (result) unlink(e->part);
+  return result;
+}
+
+static void report(const Export *e) {
+  if (!e->path) return;
+  if (e->cli->json) {
+    Json json = { .file = stdout };
+    json_open_object(&json, NULL);
+    json_string(&json, "table", e->table_name);
+    json_u64(&json, "rows", e->row_count);
+    json_close(&json);
+    return;
+  }
+  Text text = TEXT_EMPTY;
+  text_add_count(&text, e->row_count);
+  printf("%s: %s row%s in %s\n", e->table_name, text.data, e->row_count == 1 ? "" : "s", e->path);
+  text_free(&text);
+}
+
+static int read_form(Export *e, const Arguments *arguments) {
+  const char *form = arguments_text(arguments, "as");
+  size_t length = e->path ? strlen(e->path) : 0;
+  e->null = arguments_text(arguments, "null");
+  if (form && strcmp(form, "csv") != 0 && strcmp(form, "jsonl") != 0)
+    return cli_fail("--as takes csv or jsonl, not %s", form);
+  e->as_jsonl = form ? strcmp(form, "jsonl") == 0 : length > 6 && strcmp(e->path + length - 6, ".jsonl") == 0;
+  if (e->as_jsonl && e->null) return cli_fail("--null concerns CSV; in JSON lines a missing value is null");
+  return 0;
+}
+
+static int run_export(Cli *cli, const Arguments *arguments) {
+  Export e = { .cli = cli, .table_name = arguments->words[0], .path = arguments_text(arguments, "to") };
+  uint64_t expected = 0;
+  int result = read_form(&e, arguments);
+  if (!result) result = cli_open(cli, CLI_OPEN_READ);
+  if (!result) result = cli_open_table(cli, e.table_name, &e.table);
+  if (!result && !arguments_has(arguments, "where") && kvtable_count(e.table, &expected) != KVSTORE_OK) expected = 0;
+  if (!result) result = prepare(&e, arguments);
+  /* A row of one missing value would be a blank line, which is no row. */
+  if (!e.null) e.null = e.column_count == 1 ? "NA" : "";
+  if (!result) {
+    result = open_file(&e);
+    if (!result) result = write_rows(&e, expected);
+    result = close_file(&e, result);
+  }
+  if (!result) report(&e);
+  kvcursor_close(e.cursor);
+  kvquery_close(e.query);
+  kvtable_close(e.table);
+  text_free(&e.cell);
+  free(e.columns);
+  free(e.part);
+  return result;
+}
+
+static const OptionSpec export_options[] = {
+  { "to", "FILE", "where to; what is there is replaced when all is written (default: standard output)" },
+  { "as", "csv|jsonl", "how it is written (default: by the name of --to, CSV but for .jsonl)" },
+  { "where", "FILTER", "the rows that match, as in query" },
+  { "select", "COL[,COL]", "these columns (default: all)" },
+  { "limit", "N", "at most so many rows" },
+  { "null", "TEXT", "CSV: stands for a missing value (default: nothing; NA where there is one column)" },
+  { NULL, NULL, NULL },
+};
+const Command command_export = {
+  .name = "export",
+  .words = "TABLE",
+  .summary = "write a table to a file: CSV or JSON lines",
+  .description =
+    "Writes rows in the order of the key, so that import reads them back: RFC 4180 with a header, or an object a "
+    "line. Bytes that are no text stand as <hex:00FF>, timestamps in UTC end with Z. In CSV a text that is the same "
+    "as --null is quoted, but import does not tell it from a missing value: read with import --null '' what was "
+    "written without --null.",
+  .example = "colonnade --db air.db export flights --to ua.csv --where \"carrier = 'UA'\"",
+  .options = export_options,
+  .words_min = 1,
+  .words_max = 1,
+  .run = run_export,
+};

@@ -1,0 +1,33 @@
+/* cli_jsonl.h - the objects of a file of JSON lines, through json-c in its strict mode (RFC 8259; it also takes NaN,
+ * Infinity and single quotes).
+ *
+ * An object a line; blank lines are passed over, a byte order mark at the beginning of the file too. Arrays and objects
+ * inside are given as JSON text. Whole numbers beyond 64 bits are refused. */
+#ifndef COLONNADE_CLI_JSONL_H
+#define COLONNADE_CLI_JSONL_H
+
+#include "cli/cli_csv.h"
+
+typedef struct JsonlMember {
+  const char *name;
+  CsvField value;
+} JsonlMember;
+
+typedef struct JsonlRow {
+  const JsonlMember *members; /* in the order of the line, each name once */
+  size_t member_count;
+  uint64_t number; /* of the object, from 1 */
+  uint64_t line;   /* on which it stands, from 1 */
+} JsonlRow;
+
+typedef struct JsonlSink {
+  void *context;
+  int (*row)(void *context, const JsonlRow *row);               /* 0 to go on; else an exit code, after a message */
+  void (*progress)(void *context, uint64_t bytes, uint64_t of); /* a piece was read; may be NULL */
+} JsonlSink;
+
+/* Reads the whole file. 0, what a row gave, or CLI_FAILED after a message: a file that cannot be read, a line that is
+ * no JSON object of UTF-8, or has more than CSV_ROW_BYTES_MAX bytes. */
+int jsonl_read_file(const char *path, const JsonlSink *sink);
+
+#endif

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Tables out of the store and back: export and import in both forms, JSON lines and their refusals."""
+
+import csv
+import io
+import json
+import os
+import random
+
+import cli_program
+from cli_program import CliTest
+
+COLUMNS = {"id": "i64", "flag": "bool", "small": "i8", "wide": "u64", "half": "f32", "real": "f64", "day": "date",
+           "at": "timestamp", "name": "string", "raw": "bytes", "four": "fixed_bytes"}
+TEXTS = ["", "plain", 'with "quotes", commas', "two\nlines\r\n", " spaces ", "NA", "null", "1", "true", "é€😀", "<hex:41>",
+         "2013-01-01", "-", "tab\there"]
+
+
+class Files(CliTest):
+    def random_rows(self, count, seed):
+        source = random.Random(seed)
+        pick = lambda *values: source.choice(values)
+        rows = []
+        for number in range(count):
+            raw = source.randbytes(source.randrange(6))
+            row = {"id": number * 3 - 50, "flag": pick(True, False), "small": pick(-128, 127, 0, 5),
+                   "wide": pick(0, 2**64 - 1, 2**63, 12), "half": pick(0.5, -1.25, 3e38), "real":
+                   pick(0.1, -2.5e-300, 1e22, source.random(), 3.0), "day": pick("1970-01-01", "2024-02-29", "1912-06-23"),
+                   "at": pick("2013-01-01 00:00:00", "1969-12-31 23:59:59.999999"), "name": pick(*TEXTS),
+                   "raw": pick("<hex:" + raw.hex().upper() + ">", "text", "<hex:3C6865783A34313E>"),
+                   "four": pick("<hex:00FF00FF>", "abcd")}
+            for name in COLUMNS:
+                if name != "id" and source.random() < 0.15:
+                    row[name] = None
+            rows.append(row)
+        return rows
+
+    def types(self):
+        return ",".join(f"{name}={kind}" + (":4" if kind == "fixed_bytes" else "") for name, kind in COLUMNS.items())
+
+    def lines(self, rows):
+        return "".join(json.dumps(row) + "\n" for row in rows)
+
+    def make(self, rows, table="t"):
+        path = self.write("made.jsonl", self.lines(rows))
+        return self.json("import", path, "--table", table, "--key", "id", "--types", self.types())
+
+    def exported(self, table, *options):
+        return self.text("export", table, *options)
+
+    def rows(self, table):
+        return self.json("query", table, "--order-by-key")["rows"]
+
+    # ---- there and back ----
+
+    def test_what_is_exported_reads_back_the_same_in_both_forms(self):
+        rows = self.random_rows(700, 1)
+        self.assertEqual(self.make(rows)["rows"], 700)
+        for form, options in (("jsonl", []), ("csv", ["--null", ""])):
+            path = os.path.join(self.directory, "out." + form)
+            self.assertEqual(self.json("export", "t", "--to", path)["rows"], 700)
+            back = "back_" + form
+            self.json("import", path, "--table", back, "--key", "id", "--types", self.types(), *options)
+            self.assertEqual(self.rows(back), self.rows("t"))
+            again = self.exported(back, "--as", form)
+            with open(path, newline="", encoding="utf-8") as file:
+                self.assertEqual(again, file.read())
+            self.assertFalse(os.path.exists(str(path) + ".part"))
+
+    def test_guessed_types_survive_json_lines(self):
+        self.import_lines([{"n": 1, "f": 1.5, "b": True, "d": "2024-02-29", "u": "2024-02-29T01:02:03Z", "s": "12", "x": "nan"},
+                           {"n": -2, "f": 2, "b": False, "d": "1970-01-01", "u": "1970-01-01T00:00:00.5Z", "s": "true", "x": 2.5}])
+        expected = {"n": "i64", "f": "f64", "b": "bool", "d": "date", "u": "timestamp", "s": "string", "x": "f64"}
+        self.assertEqual(self.column_types("t"), expected)
+        path = self.write("again.jsonl", self.exported("t", "--as", "jsonl"))
+        self.json("import", path, "--table", "again")
+        self.assertEqual(self.column_types("again"), expected)
+        self.assertEqual(self.rows("again"), self.rows("t"))
+
+    def import_lines(self, rows, *options, table="t"):
+        return self.json("import", self.write("in.jsonl", self.lines(rows)), "--table", table, *options)
+
+    def column_types(self, table):
+        return {column["column"]: column["type"] for column in self.json("info", table)["columns"]}
+
+    # ---- JSON lines ----
+
+    def test_members_are_columns_in_any_order_and_need_not_be_there(self):
+        self.import_lines([{"a": 1}, {"b": "x", "a": 2}, {"c": [1, {"d": "é"}], "b": None}, {}])
+        self.assertEqual(self.rows("t"), [
+            {"a": 1, "b": None, "c": None}, {"a": 2, "b": "x", "c": None},
+            {"a": None, "b": None, "c": '[1,{"d":"é"}]'}, {"a": None, "b": None, "c": None}])
+
+    def test_numbers_keep_what_they_say(self):
+        rows = [{"i": n, "u": u, "s": str(2**70)} for n, u in ((0, 5), (-1, 2**63), (2**63 - 1, 2**64 - 1), (-2**63, 0))]
+        self.import_lines(rows)
+        self.assertEqual(self.rows("t"), rows)
+        self.assertEqual(self.column_types("t"), {"i": "i64", "u": "u64", "s": "string"})
+        path = self.write("f.jsonl", '{"f": 0.1}\n{"f": 1e-320}\n{"f": 123456789.123456789}\n')
+        self.json("import", path, "--table", "f")
+        self.assertEqual([row["f"] for row in self.rows("f")], [0.1, 1e-320, 123456789.123456789])
+
+    def test_numbers_that_json_does_not_know_are_read_as_others_write_them(self):
+        self.json("import", self.write("f.jsonl", '{"f": NaN}\n{"f": 1.0}\n{"f": -Infinity}\n{"f": "inf"}\n'), "--table", "f")
+        self.assertEqual([row["f"] for row in self.rows("f")], ["nan", 1, "-inf", "inf"])
+
+    def test_lines_are_added_to_a_table_by_name(self):
+        self.import_lines([{"id": 1, "s": "a"}], "--key", "id")
+        self.import_lines([{"s": "b", "id": 2}, {"id": 1, "s": "c"}], "--upsert")
+        self.assertEqual(self.rows("t"), [{"id": 1, "s": "c"}, {"id": 2, "s": "b"}])
+        self.refuses("import", self.write("x.jsonl", '{"id": 3, "other": 1}\n'), "--table", "t", "--append",
+                     saying=["only 1 of them"])
+
+    def test_lines_that_are_no_objects_are_refused_by_their_number(self):
+        bad = {"[1]": "no object", '{"a": 1} x': "follows", '{"a": 1': "not complete",
+               '{"a": 18446744073709551616}': "beyond 64 bits",
+               '{"b": "1\\\\", "a": -9223372036854775809}': "beyond 64 bits", '{"": 1}': "1 to 255", "7": "object", "x": "no JSON"}
+        for line, saying in bad.items():
+            path = self.write("bad.jsonl", '{"a": 1}\n\n' + line + "\n")
+            self.refuses("import", path, "--table", "bad", saying=["row 2 (line 3)", saying])
+        path = os.path.join(self.directory, "bytes.jsonl")
+        with open(path, "wb") as file:
+            file.write(b'{"a": "\xff"}\n')
+        self.refuses("import", path, "--table", "bad", saying=["row 1", "no JSON"])
+        with open(path, "wb") as file:
+            file.write(b'{"a": 1}\n{"a": "\0"}\n')
+        self.refuses("import", path, "--table", "bad", saying=["row 2"])
+        self.assertFalse(self.store.exists())
+
+    def test_a_wrong_value_is_named_by_row_and_member(self):
+        self.refuses("import", self.write("x.jsonl", '{"a": 1}\n{"a": "two"}\n'), "--table", "t", "--types", "a=i8",
+                     saying=["row 2", "column a", '"two" is no i8'])
+        self.refuses("import", self.write("x.jsonl", '{"a": ""}\n'), "--table", "t", "--types", "a=i8",
+                     saying=["row 1", "column a"])
+        self.refuses("import", self.write("x.jsonl", '{"a": 1}\n'), "--table", "t", "--delimiter", ";",
+                     saying=["--delimiter concerns CSV"])
+
+    def test_a_table_of_very_many_members_is_refused(self):
+        row = {f"m{number}": number for number in range(1024)}
+        self.refuses("import", self.write("x.jsonl", self.lines([row])), "--table", "t", saying=["1023 columns"])
+        del row["m0"]
+        self.import_lines([row, dict(reversed(row.items()))])
+        self.assertEqual(self.rows("t")[0], row)
+
+    # ---- export ----
+
+    def test_export_takes_a_filter_columns_and_a_limit(self):
+        self.import_lines([{"id": n, "s": f"s{n}", "z": n % 3} for n in range(100)], "--key", "id")
+        text = self.exported("t", "--where", "z = 1", "--select", "s,id", "--limit", "3")
+        self.assertEqual(list(csv.reader(io.StringIO(text))), [["s", "id"], ["s1", "1"], ["s4", "4"], ["s7", "7"]])
+        self.refuses("export", "t", "--where", "nothing = 1", saying=["nothing"])
+        self.refuses("export", "t", "--as", "xml", saying=["csv or jsonl"])
+        self.run_tool("export", "none", code=2)
+
+    def test_a_column_of_missing_values_keeps_its_rows(self):
+        self.import_lines([{"a": "x"}, {"a": None}, {"a": ""}, {"a": "NA"}])
+        path = self.write("one.csv", self.exported("t"))
+        self.json("import", path, "--table", "back")
+        self.assertEqual(self.json("query", "back", "--count")["results"]["count(*)"], 4)
+        self.assertEqual([row["a"] for row in self.rows("back")], ["x", None, "", None])
+
+    def test_a_failed_export_leaves_the_old_file(self):
+        self.import_lines([{"a": "x"}, {"a": "nul\0"}])
+        path = self.write("kept.csv", "old")
+        self.refuses("export", "t", "--to", path, saying=["row 2, column a", "NUL"])
+        with open(path, encoding="utf-8") as file:
+            self.assertEqual(file.read(), "old")
+        self.assertFalse(os.path.exists(str(path) + ".part"))
+        self.refuses("export", "t", "--to", os.path.join(self.directory, "none", "x.csv"), saying=["cannot be written"])
+        self.assertIn("nul\\u0000", self.exported("t", "--as", "jsonl"))
+
+
+if __name__ == "__main__":
+    cli_program.main()
