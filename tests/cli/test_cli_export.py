@@ -24,9 +24,9 @@ class Files(CliTest):
         for number in range(count):
             raw = source.randbytes(source.randrange(6))
             row = {"id": number * 3 - 50, "flag": pick(True, False), "small": pick(-128, 127, 0, 5),
-                   "wide": pick(0, 2**64 - 1, 2**63, 12), "half": pick(0.5, -1.25, 3e38), "real":
-                   pick(0.1, -2.5e-300, 1e22, source.random(), 3.0), "day": pick("1970-01-01", "2024-02-29", "1912-06-23"),
-                   "at": pick("2013-01-01 00:00:00", "1969-12-31 23:59:59.999999"), "name": pick(*TEXTS),
+                   "wide": pick(0, 2**64 - 1, 2**63, 12), "half": pick(0.5, -1.25, 3e38),
+                   "real": pick(0.1, -2.5e-300, 1e22, source.random(), 3.0),
+                   "day": pick("1970-01-01", "2024-02-29", "1912-06-23"), "at": pick("2013-01-01 00:00:00", "1969-12-31 23:59:59.999999"), "name": pick(*TEXTS),
                    "raw": pick("<hex:" + raw.hex().upper() + ">", "text", "<hex:3C6865783A34313E>"),
                    "four": pick("<hex:00FF00FF>", "abcd")}
             for name in COLUMNS:
@@ -68,8 +68,9 @@ class Files(CliTest):
             self.assertFalse(os.path.exists(str(path) + ".part"))
 
     def test_guessed_types_survive_json_lines(self):
-        self.import_lines([{"n": 1, "f": 1.5, "b": True, "d": "2024-02-29", "u": "2024-02-29T01:02:03Z", "s": "12", "x": "nan"},
-                           {"n": -2, "f": 2, "b": False, "d": "1970-01-01", "u": "1970-01-01T00:00:00.5Z", "s": "true", "x": 2.5}])
+        self.import_lines([
+            {"n": 1, "f": 1.5, "b": True, "d": "2024-02-29", "u": "2024-02-29T01:02:03Z", "s": "12", "x": "nan"},
+            {"n": -2, "f": 2, "b": False, "d": "1970-01-01", "u": "1970-01-01T00:00:00.5Z", "s": "true", "x": 2.5}])
         expected = {"n": "i64", "f": "f64", "b": "bool", "d": "date", "u": "timestamp", "s": "string", "x": "f64"}
         self.assertEqual(self.column_types("t"), expected)
         path = self.write("again.jsonl", self.exported("t", "--as", "jsonl"))
@@ -92,7 +93,8 @@ class Files(CliTest):
             {"a": None, "b": None, "c": '[1,{"d":"é"}]'}, {"a": None, "b": None, "c": None}])
 
     def test_numbers_keep_what_they_say(self):
-        rows = [{"i": n, "u": u, "s": str(2**70)} for n, u in ((0, 5), (-1, 2**63), (2**63 - 1, 2**64 - 1), (-2**63, 0))]
+        pairs = ((0, 5), (-1, 2**63), (2**63 - 1, 2**64 - 1), (-2**63, 0))
+        rows = [{"i": n, "u": u, "s": str(2**70)} for n, u in pairs]
         self.import_lines(rows)
         self.assertEqual(self.rows("t"), rows)
         self.assertEqual(self.column_types("t"), {"i": "i64", "u": "u64", "s": "string"})
@@ -166,7 +168,7 @@ class Files(CliTest):
         with open(path, encoding="utf-8") as file:
             self.assertEqual(file.read(), "old")
         self.assertFalse(os.path.exists(str(path) + ".part"))
-        self.refuses("export", "t", "--to", os.path.join(self.directory, "none", "x.csv"), saying=["cannot be written"])
+        self.refuses("export", "t", "--to", self.directory / "none" / "x.csv", saying=["cannot be written"])
         self.assertIn("nul\\u0000", self.exported("t", "--as", "jsonl"))
 
 
