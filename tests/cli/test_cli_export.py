@@ -12,7 +12,8 @@ from cli_program import CliTest
 
 COLUMNS = {"id": "i64", "flag": "bool", "small": "i8", "wide": "u64", "half": "f32", "real": "f64", "day": "date",
            "at": "timestamp", "name": "string", "raw": "bytes", "four": "fixed_bytes"}
-TEXTS = ["", "plain", 'with "quotes", commas', "two\nlines\r\n", " spaces ", "NA", "null", "1", "true", "é€😀", "<hex:41>",
+TEXTS = ["", "plain", 'with "quotes", commas', "two\nlines\r\n", " spaces ", "NA", "null", "1", "true", "é€😀",
+         "<hex:41>",
          "2013-01-01", "-", "tab\there"]
 
 
@@ -26,7 +27,9 @@ class Files(CliTest):
             row = {"id": number * 3 - 50, "flag": pick(True, False), "small": pick(-128, 127, 0, 5),
                    "wide": pick(0, 2**64 - 1, 2**63, 12), "half": pick(0.5, -1.25, 3e38),
                    "real": pick(0.1, -2.5e-300, 1e22, source.random(), 3.0),
-                   "day": pick("1970-01-01", "2024-02-29", "1912-06-23"), "at": pick("2013-01-01 00:00:00", "1969-12-31 23:59:59.999999"), "name": pick(*TEXTS),
+                   "day": pick("1970-01-01", "2024-02-29", "1912-06-23"),
+                   "at": pick("2013-01-01 00:00:00", "1969-12-31 23:59:59.999999"),
+                   "name": pick(*TEXTS),
                    "raw": pick("<hex:" + raw.hex().upper() + ">", "text", "<hex:3C6865783A34313E>"),
                    "four": pick("<hex:00FF00FF>", "abcd")}
             for name in COLUMNS:
@@ -103,7 +106,8 @@ class Files(CliTest):
         self.assertEqual([row["f"] for row in self.rows("f")], [0.1, 1e-320, 123456789.123456789])
 
     def test_numbers_that_json_does_not_know_are_read_as_others_write_them(self):
-        self.json("import", self.write("f.jsonl", '{"f": NaN}\n{"f": 1.0}\n{"f": -Infinity}\n{"f": "inf"}\n'), "--table", "f")
+        content = '{"f": NaN}\n{"f": 1.0}\n{"f": -Infinity}\n{"f": "inf"}\n'
+        self.json("import", self.write("f.jsonl", content), "--table", "f")
         self.assertEqual([row["f"] for row in self.rows("f")], ["nan", 1, "-inf", "inf"])
 
     def test_lines_are_added_to_a_table_by_name(self):
@@ -116,7 +120,8 @@ class Files(CliTest):
     def test_lines_that_are_no_objects_are_refused_by_their_number(self):
         bad = {"[1]": "no object", '{"a": 1} x': "follows", '{"a": 1': "not complete",
                '{"a": 18446744073709551616}': "beyond 64 bits",
-               '{"b": "1\\\\", "a": -9223372036854775809}': "beyond 64 bits", '{"": 1}': "1 to 255", "7": "object", "x": "no JSON"}
+               '{"b": "1\\\\", "a": -9223372036854775809}': "beyond 64 bits",
+               '{"": 1}': "1 to 255", "7": "object", "x": "no JSON"}
         for line, saying in bad.items():
             path = self.write("bad.jsonl", '{"a": 1}\n\n' + line + "\n")
             self.refuses("import", path, "--table", "bad", saying=["row 2 (line 3)", saying])
