@@ -107,8 +107,7 @@ void thread_yield(void) { sched_yield(); }
 
 uint32_t thread_number(void) {
   static _Atomic uint32_t used;
-  /* initial-exec: asked several times by each call, and the general way to a thread's word is a function */
-  static _Thread_local __attribute__((tls_model("initial-exec"))) uint32_t own; /* the number plus one */
+  static _Thread_local uint32_t own; /* the number plus one */
   if (own == 0) own = atomic_fetch_add_explicit(&used, 1, memory_order_relaxed) + 1;
   return own - 1;
 }
