@@ -136,7 +136,8 @@ static const CompareOperator operators[] = {
   [TEST_IS_TRUE] = COMPARE_EQUAL,
 };
 
-/* `like`: 'abc%' is a prefix, 'abc' an equality, '%' whatever is not null. */
+/* `like`: 'abc%' is a prefix, 'abc' an equality. '%' is a prefix too: of whatever is not null, and of a null unknown,
+ * also under a `not`. */
 static Status bind_pattern(const Column *column, PredicateTerm *term, Value *pattern) {
   if (pattern->is_null) return KVSTORE_OK;
   Bytes *s = &pattern->s;
@@ -146,16 +147,10 @@ static Status bind_pattern(const Column *column, PredicateTerm *term, Value *pat
     return fail_value(KVSTORE_UNSUPPORTED, column, pattern,
                       "is not supported: a pattern is a prefix and one % at its end");
   }
-  if (!percent) {
-    term->op = negated ? COMPARE_NOT_EQUAL : COMPARE_EQUAL;
-  } else if (s->length > 1) {
+  if (percent)
     s->length--;
-  } else if (negated) {
-    term->kind = TERM_FALSE;
-  } else {
-    term->op = COMPARE_IS_NOT_NULL;
-    term->count = 0;
-  }
+  else
+    term->op = negated ? COMPARE_NOT_EQUAL : COMPARE_EQUAL;
   return KVSTORE_OK;
 }
 

@@ -10,13 +10,13 @@
 
 static Column columns[] = {
   { 1, TYPE_I32, COLUMN_NULLABLE, 0, "dep_delay" },
-  { 2, TYPE_STRING, 0, 0, "carrier" },
-  { 3, TYPE_F64, 0, 0, "distance" },
+  { 2, TYPE_STRING, COLUMN_NULLABLE, 0, "carrier" },
+  { 3, TYPE_F64, COLUMN_NULLABLE, 0, "distance" },
   { 4, TYPE_DATE, 0, 0, "day" },
   { 5, TYPE_TIMESTAMP, 0, 0, "time_hour" },
-  { 6, TYPE_BOOL, 0, 0, "late" },
+  { 6, TYPE_BOOL, COLUMN_NULLABLE, 0, "late" },
   { 7, TYPE_BYTES, 0, 0, "tail" },
-  { 8, TYPE_U64, 0, 0, "and" },
+  { 8, TYPE_U64, COLUMN_NULLABLE, 0, "and" },
   { 9, TYPE_U64, COLUMN_HIDDEN, 0, "row_id" },
   { 10, TYPE_I64, 0, 0, "date" },
 };
@@ -300,6 +300,19 @@ TEST(expression, filters_mean_what_they_say) {
   }
   for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
     if (matches(no[i], NULL, 0, row)) CHECK_STR(no[i], "is not true");
+  }
+  Value none[sizeof row / sizeof *row];
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) none[i] = (Value){ .is_null = true };
+  static const char *const unknown[] = {
+    "carrier like '%'",  "carrier not like '%'", "dep_delay in ()", "dep_delay < 1e400", "late",
+    "carrier like 'U%'", "dep_delay not in (1)", "distance is nan", "dep_delay = 65.5",  "dep_delay between 1 and 0",
+    "\"and\" <> -1",     "carrier = 'U'",
+  };
+  for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) { /* nor is it false */
+    char negated[80];
+    snprintf(negated, sizeof negated, "not (%s)", unknown[i]);
+    if (matches(unknown[i], NULL, 0, none) || matches(negated, NULL, 0, none))
+      CHECK_STR(unknown[i], "is unknown of a null");
   }
   Value parameters[] = { { .type = TYPE_I64, .i = 60 }, text_value("UA") };
   CHECK(matches("dep_delay > ? and carrier = ?", parameters, 2, row));
