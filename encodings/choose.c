@@ -4,9 +4,9 @@
 #include "encodings/encodings_internal.h"
 
 /* In the order of their random access, cheapest first. */
-static const Codec *const by_access[] = { &codec_constant,   &codec_stride, &codec_bits, &codec_packed,
-                                          &codec_plain,      &codec_runs,   &codec_alp,  &codec_alp_rd,
-                                          &codec_dictionary, &codec_fsst,   &codec_delta };
+static const Codec *const by_access[] = { &codec_constant,   &codec_stride, &codec_bits,  &codec_packed,
+                                          &codec_plain,      &codec_runs,   &codec_alp,   &codec_alp_rd,
+                                          &codec_dictionary, &codec_fsst,   &codec_front, &codec_delta };
 enum { CODECS = sizeof by_access / sizeof *by_access, FSST_BYTES_MIN = 8192 };
 
 static uint64_t strings_bytes(const ChunkInput *in) {
@@ -74,7 +74,10 @@ static void plan_strings(CodecPlan *p, const ChooseOptions *o, void *scratch) {
   void *own = (uint8_t *)scratch + round_up(plan_scratch(p->input), 64);
   if (type != TYPE_STRING && type != TYPE_BYTES) return;
   if (o->forced == ENCODING_FSST) plan_symbols(p, true, own);
-  if (o->forced || p->is_constant || !is_allowed(o, ENCODING_FSST)) return;
+  if (o->forced == ENCODING_FRONT_CODED) plan_fronts(p, true);
+  if (o->forced || p->is_constant) return;
+  if (is_allowed(o, ENCODING_FRONT_CODED)) plan_fronts(p, false);
+  if (!is_allowed(o, ENCODING_FSST)) return;
   uint64_t dictionary = is_allowed(o, ENCODING_DICTIONARY) ? codec_dictionary.analyze(p) : 0;
   if (p->string_bytes >= FSST_BYTES_MIN && (!dictionary || dictionary > p->string_bytes / 4))
     plan_symbols(p, false, own);
@@ -95,7 +98,8 @@ static bool can_hold(const CodecPlan *p, uint32_t encoding) {
  * dictionary lose their arithmetic (sums, ranges without a look-up), so there it must save a quarter; of floats an
  * eighth, since ALP is unpacked for sums too. Runs must save a quarter: they cost 1 to 2 ns each where a packed block
  * costs 30, and below 20 rows a run they are not taken. Differences cost a pass over the block for every row that is
- * read: they must save 8 bits a row. Symbols must save a fifth: every use of a string decodes it. */
+ * read: they must save 8 bits a row. Symbols and fronts must save a fifth: every use of a string
+ * decodes it. */
 static uint64_t counted_bytes(const CodecPlan *p, const Codec *codec, uint64_t bytes) {
   ColumnType type = p->input->type;
   switch (codec->id) {
@@ -103,6 +107,7 @@ static uint64_t counted_bytes(const CodecPlan *p, const Codec *codec, uint64_t b
   case ENCODING_RUN_LENGTH: return p->runs * 20 > p->input->row_count ? UINT64_MAX : bytes + bytes / 3;
   case ENCODING_DELTA: return bytes + p->input->row_count;
   case ENCODING_ALP_RD: return bytes + bytes / 16;
+  case ENCODING_FRONT_CODED:
   case ENCODING_FSST: return bytes + bytes / 4;
   default: return bytes + bytes / 32;
   }

@@ -30,7 +30,7 @@ typedef enum EncodingId {
   ENCODING_ALP_RD = 10,    /* other floats: left parts in a small dictionary, right parts packed */
   ENCODING_FSST = 11,      /* strings, bytes: codes of a table of up to 255 symbols of 1 to 8 bytes */
   ENCODING_ZSTD = 12,
-  ENCODING_FRONT_CODED = 13,
+  ENCODING_FRONT_CODED = 13, /* strings, bytes: what they share with the one before, and the rest */
   ENCODING_LAST = ENCODING_FRONT_CODED,
 } EncodingId;
 

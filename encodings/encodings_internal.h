@@ -8,7 +8,7 @@
 #include "simd/simd.h"
 
 extern const Codec codec_constant, codec_stride, codec_plain, codec_bits, codec_packed, codec_dictionary, codec_runs,
-  codec_delta, codec_alp, codec_alp_rd, codec_fsst;
+  codec_delta, codec_alp, codec_alp_rd, codec_fsst, codec_front;
 
 /* ---- writing ---- */
 
@@ -76,6 +76,11 @@ struct CodecPlan {
       uint8_t width;
     } blocks[SEGMENT_BLOCKS];
   } fsst;
+  bool has_fronts; /* plan_fronts has filled `fronts` */
+  struct {
+    uint32_t longest;               /* string */
+    uint32_t bytes[SEGMENT_BLOCKS]; /* of the entries */
+  } fronts;
   /* the dictionary, when one was built: distinct_count > 0 */
   uint32_t dictionary_count;
   uint64_t dictionary_bytes;       /* string types: of the distinct values */
@@ -96,6 +101,8 @@ void plan_parts(CodecPlan *plan, bool always);
 
 /* Strings and bytes: a symbol table and the lengths of what it encodes. `scratch`: fsst_scratch bytes. */
 void plan_symbols(CodecPlan *plan, bool always, void *scratch);
+/* What neighbouring strings share. */
+void plan_fronts(CodecPlan *plan, bool always);
 uint64_t fsst_scratch(const ChunkInput *input, uint64_t string_bytes);
 
 static inline bool input_is_null(const ChunkInput *in, uint32_t row) { return in->nulls && in->nulls[row]; }

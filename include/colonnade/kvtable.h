@@ -88,8 +88,10 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 #define KVTABLE_ENCODING_ALP        9  /* f32, f64 that were decimals */
 #define KVTABLE_ENCODING_ALP_RD     10 /* f32, f64 */
 #define KVTABLE_ENCODING_FSST       11 /* string, bytes: codes of a table of symbols */
-#define KVTABLE_USE_ENCODING(e)     ((e) << 8)
-#define KVTABLE_NO_ENCODING(e)      (1 << (16 + (e)))
+#define KVTABLE_ENCODING_FRONT_CODED \
+  13 /* string, bytes, up to 4,096: what each shares with the one before, and the rest */
+#define KVTABLE_USE_ENCODING(e) ((e) << 8)
+#define KVTABLE_NO_ENCODING(e)  (1 << (16 + (e)))
 
 #define KVTABLE_COLUMNS_MAX     1023
 #define KVTABLE_KEY_COLUMNS_MAX 16

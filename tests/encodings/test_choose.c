@@ -64,6 +64,29 @@ TEST(choose, a_common_divisor_narrows_timestamps) {
   free(values);
 }
 
+/* Keys in order: a byte or two of each differ from the one before. */
+TEST(choose, sorted_keys_are_front_coded) {
+  enum { ROWS = 30000, LENGTH = 40 };
+  Bytes *values = malloc(ROWS * sizeof *values);
+  char *text = malloc((size_t)ROWS * (LENGTH + 1));
+  for (uint32_t i = 0; i < ROWS; i++) {
+    char *at = text + (size_t)i * (LENGTH + 1);
+    (void)snprintf(at, LENGTH + 1, "customer/%05u/order/%04u", i / 40, i % 40 * 7);
+    values[i] = (Bytes){ (const uint8_t *)at, strlen(at) };
+  }
+  ChunkInput input = { .type = TYPE_STRING, .row_count = ROWS, .values = values };
+  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
+  void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+  ChunkResult r;
+  CHECK_OK(chunk_encode(&input, NULL, out, scratch, &r));
+  CHECK_INT(r.encoding, ENCODING_FRONT_CODED);
+  CHECK(r.length < (uint64_t)ROWS * 7); /* two lengths, 1 to 3 digits, a sixteenth of a whole key */
+  free(out);
+  free(scratch);
+  free(text);
+  free(values);
+}
+
 /* Texts of few words: far under a half of what they are; noise gets no symbols. */
 TEST(choose, long_texts_get_symbols_and_noise_none) {
   enum { ROWS = 20000, LONGEST = 60 };
