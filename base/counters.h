@@ -65,6 +65,7 @@
   X(runs_packed, "row runs written in frames")                                        \
   X(runs_not_worth_packing, "row runs left plain: frames save too little")            \
   X(log_syncs, "fdatasync calls on the log")                                          \
+  X(file_syncs, "syncs of the store's file for what it holds")                        \
   X(log_syncs_shared, "syncs asked for that another's had made")                      \
   X(background_syncs, "syncs of what SYNC_BACKGROUND left")                           \
   X(captured_changes, "changes noted for who follows a family")                       \

@@ -77,7 +77,7 @@ static uint32_t replaced_finish(Replaced *r) {
   return kept;
 }
 
-/* Makes the runs durable, then part of the transaction: in memory and in its record. */
+/* Makes the runs part of the transaction: in memory and in its record. Its commit makes them durable first. */
 static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, Replaced *replaced, Buffer *record) {
   Transaction *t = &store->transaction;
   uint32_t run_count = replaced_finish(replaced);
@@ -93,10 +93,8 @@ static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, 
       payload.keys = replaced->keys;
     }
     status = adopt_payload_write(&payload, &t->space, &bytes);
-    if (status == KVSTORE_OK) status = store_sync_file(store);
-    if (i == 0) CRASH_POINT(adopt_before_record);
     mutex_lock(&store->apply_lock);
-    t->shape_changed = true;
+    t->shape_changed = t->adopted = true;
     if (status == KVSTORE_OK)
       status = apply_adopt(store, state->family->id, (Bytes){ bytes.data, bytes.length }, t->next_sequence);
     mutex_unlock(&store->apply_lock);
@@ -128,6 +126,36 @@ static int by_key(const void *a, const void *b) {
   return order ? order : (x->row > y->row) - (x->row < y->row);
 }
 
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS };
+
+/* One pass of a radix sort: by the digit at bit `shift`, stably. */
+static void sort_pass(const SortedRow *from, SortedRow *to, uint32_t count, uint32_t shift) {
+  uint32_t starts[DIGITS + 1] = { 0 };
+  for (uint32_t i = 0; i < count; i++) starts[(from[i].head >> shift & (DIGITS - 1)) + 1]++;
+  for (uint32_t d = 1; d <= DIGITS; d++) starts[d] += starts[d - 1];
+  for (uint32_t i = 0; i < count; i++) to[starts[from[i].head >> shift & (DIGITS - 1)]++] = from[i];
+}
+
+/* By key: by heads first, leaving out digits that all of them share, then those of equal heads. Returns which of the
+ * two arrays holds the result. */
+static SortedRow *sort_by_key(const Bytes *keys, SortedRow *rows, SortedRow *room, uint32_t count) {
+  uint64_t varying = 0;
+  for (uint32_t i = 1; i < count; i++) varying |= rows[i].head ^ rows[0].head;
+  for (uint32_t shift = 0; shift < 64; shift += DIGIT_BITS) {
+    if (!(varying >> shift & (DIGITS - 1))) continue;
+    sort_pass(rows, room, count, shift);
+    SortedRow *swap = rows;
+    rows = room;
+    room = swap;
+  }
+  sort_keys = keys;
+  for (uint32_t i = 0, end; i < count; i = end) {
+    for (end = i + 1; end < count && rows[end].head == rows[i].head;) end++;
+    if (end - i > 1) qsort(rows + i, end - i, sizeof *rows, by_key);
+  }
+  return rows;
+}
+
 static bool same_key(const Bytes *a, const Bytes *b) {
   return bytes_compare(a->data, a->length, b->data, b->length) == 0;
 }
@@ -135,10 +163,10 @@ static bool same_key(const Bytes *a, const Bytes *b) {
 /* The rows in key order; of equal keys the last one stays, or none may be (inserts). */
 static Status sort_rows(const PreparedRows *rows, int mode, uint32_t **order, uint32_t *count) {
   uint32_t n = rows->batch.row_count;
-  SortedRow *sorted = memory_allocate(n * sizeof *sorted);
+  SortedRow *both = memory_allocate(memory_array_size(n, 2 * sizeof *both)), *sorted = both; /* and room to sort */
   *order = memory_allocate(n * sizeof **order);
-  if (!sorted || !*order) {
-    memory_release(sorted);
+  if (!both || !*order) {
+    memory_release(both);
     return status_nomem();
   }
   bool ascending = true;
@@ -149,10 +177,7 @@ static Status sort_rows(const PreparedRows *rows, int mode, uint32_t **order, ui
       ascending = bytes_compare(p->data, p->length, q->data, q->length) < 0;
     }
   }
-  if (!ascending) {
-    sort_keys = rows->keys;
-    qsort(sorted, n, sizeof *sorted, by_key);
-  }
+  if (!ascending) sorted = sort_by_key(rows->keys, both, both + n, n);
   Status status = KVSTORE_OK;
   *count = 0;
   for (uint32_t i = 0; i < n && status == KVSTORE_OK; i++) {
@@ -164,41 +189,147 @@ static Status sort_rows(const PreparedRows *rows, int mode, uint32_t **order, ui
     }
     (*order)[(*count)++] = sorted[i].row;
   }
-  memory_release(sorted);
+  memory_release(both);
   return status;
+}
+
+enum { LOOKUP_BATCH = 1024 };
+
+/* Rows of the batch, in key order, that are looked up together. */
+typedef struct KeyBatch {
+  uint32_t rows[LOOKUP_BATCH];
+  Bytes keys[LOOKUP_BATCH];
+  uint64_t hashes[LOOKUP_BATCH], after[LOOKUP_BATCH], found[LOOKUP_BATCH];
+  size_t count;
+} KeyBatch;
+
+typedef struct BatchLookup {
+  Era *era;
+  int mode;
+  uint64_t sequence;
+  int64_t now_ms;
+  Replaced *replaced;
+  uint32_t layer_count; /* runs between the first and the last key of the batch */
+  uint32_t *layers;
+  bool deltas_empty;
+  KeyBatch keys;
+} BatchLookup;
+
+static Status refuse_if_there(const BatchLookup *l, uint32_t row, int64_t expiry) {
+  if (l->mode != TABLE_INSERT || expiry_passed(expiry, l->now_ms)) return KVSTORE_OK;
+  return status_fail_at(KVSTORE_CONSTRAINT, row, NULL, NULL, "row %u: a row with this key is there already", row);
+}
+
+/* Keys whose row a delta has leave the batch; of deleted ones only runs that were adopted later may have a row. */
+static Status ask_deltas(BatchLookup *l) {
+  KeyBatch *b = &l->keys;
+  size_t kept = 0;
+  for (size_t n = 0; n < b->count; n++) {
+    DeltaState state = DELTA_ABSENT;
+    const TableDelta *delta = NULL;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < l->era->delta_count && state == DELTA_ABSENT; i++) {
+      delta = l->era->deltas[i].delta->table;
+      state = table_delta_find(delta, b->hashes[n], b->keys[n].data, b->keys[n].length, l->sequence, &at);
+    }
+    if (state == DELTA_FOUND) {
+      TRY(refuse_if_there(l, b->rows[n], table_delta_expiry(delta, at)));
+      TRY(replace_delta_row(l->replaced, b->keys[n]));
+      continue;
+    }
+    b->after[kept] = state == DELTA_DELETED ? table_delta_sequence(delta, at) : 0;
+    b->rows[kept] = b->rows[n];
+    b->keys[kept] = b->keys[n];
+    b->hashes[kept++] = b->hashes[n];
+  }
+  b->count = kept;
+  return KVSTORE_OK;
+}
+
+/* A row of a run that is live at the sequence. */
+static bool is_live_hit(const BatchLookup *l, uint32_t layer, size_t n) {
+  uint64_t since = l->era->runs[layer].since;
+  if (since > l->sequence || (l->keys.after[n] && since <= l->keys.after[n])) return false;
+  return !era_run_row_is_dead(l->era, layer, locator_position(l->keys.found[n]), l->sequence);
+}
+
+static Status ask_run(BatchLookup *l, uint32_t layer) {
+  KeyBatch *b = &l->keys;
+  ColumnRun *run = l->era->runs[layer].run->columns;
+  TRY(column_run_find_many(run, b->keys, b->hashes, b->count, b->found));
+  for (size_t n = 0; n < b->count; n++) {
+    if (b->found[n] == LOCATOR_NONE || locator_unpack(b->found[n]).run != run->number) continue;
+    if (!is_live_hit(l, layer, n)) {
+      b->found[n] = LOCATOR_NONE;
+      continue;
+    }
+    int64_t expiry = EXPIRY_NEVER;
+    if (l->mode == TABLE_INSERT) TRY(column_run_get_expiry(run, locator_position(b->found[n]), &expiry));
+    TRY(refuse_if_there(l, b->rows[n], expiry));
+    TRY(replace_run_row(l->replaced, layer, locator_position(b->found[n])));
+  }
+  return KVSTORE_OK;
+}
+
+static Status ask_batch(BatchLookup *l) {
+  if (!l->deltas_empty) TRY(ask_deltas(l));
+  for (size_t n = 0; n < l->keys.count; n++) l->keys.found[n] = LOCATOR_NONE;
+  for (uint32_t i = 0; i < l->layer_count && l->keys.count; i++) TRY(ask_run(l, l->layers[i]));
+  l->keys.count = 0;
+  return KVSTORE_OK;
+}
+
+static Status lookup_start(BatchLookup *l, Bytes first, Bytes last) {
+  l->layers = memory_allocate(memory_array_size(l->era->run_count, sizeof *l->layers));
+  if (!l->layers) return status_nomem();
+  for (uint32_t i = 0; i < l->era->run_count; i++)
+    if (column_run_overlaps(l->era->runs[i].run->columns, first, last)) l->layers[l->layer_count++] = i;
+  l->deltas_empty = true;
+  for (uint32_t i = 0; i < l->era->delta_count; i++)
+    l->deltas_empty &= table_delta_row_count(l->era->deltas[i].delta->table) == 0;
+  return KVSTORE_OK;
+}
+
+static Status ask_all(BatchLookup *l, const PreparedRows *rows, const uint32_t *order, uint32_t count) {
+  if (!l->layer_count && l->deltas_empty) return KVSTORE_OK;
+  KeyBatch *b = &l->keys;
+  for (uint32_t i = 0; i < count; i++) {
+    b->rows[b->count] = order[i];
+    b->keys[b->count] = rows->keys[order[i]];
+    b->after[b->count] = 0;
+    b->hashes[b->count++] = rows->hashes[order[i]];
+    if (b->count == LOOKUP_BATCH) TRY(ask_batch(l));
+  }
+  return ask_batch(l);
 }
 
 /* What each row of the batch replaces, or that it replaces nothing. */
 static Status replaced_by_batch(Store *store, Era *era, const PreparedRows *rows, const uint32_t *order, uint32_t count,
                                 int mode, uint64_t sequence, Replaced *replaced) {
-  int64_t now_ms = store_clock(store);
-  for (uint32_t i = 0; i < count; i++) {
-    uint32_t row = order[i];
-    FoundRow found;
-    TRY(find_table_row(era, sequence, rows->keys[row], &found));
-    if (mode == TABLE_INSERT && found.found && !expiry_passed(found.expiry, now_ms))
-      return status_fail_at(KVSTORE_CONSTRAINT, row, NULL, NULL, "row %u: a row with this key is there already", row);
-    if (!found.found) continue;
-    if (found.delta)
-      TRY(replace_delta_row(replaced, rows->keys[row]));
-    else
-      TRY(replace_run_row(replaced, found.layer, found.position));
-  }
-  return KVSTORE_OK;
+  BatchLookup *l = memory_allocate_zeroed(sizeof *l);
+  if (!l) return status_nomem();
+  l->era = era;
+  l->mode = mode;
+  l->sequence = sequence;
+  l->now_ms = store_clock(store);
+  l->replaced = replaced;
+  Status status = lookup_start(l, rows->keys[order[0]], rows->keys[order[count - 1]]);
+  if (status == KVSTORE_OK) status = ask_all(l, rows, order, count);
+  memory_release(l->layers);
+  memory_release(l);
+  return status;
 }
 
+/* Where rows come in no order, the keys of what comes next are likely to lie between these. */
 static Status build_from_batch(Store *store, const Era *era, const PreparedRows *rows, const uint32_t *order,
                                uint32_t count, RunList *runs) {
   TableRunBuilder *builder = NULL;
-  bool between = era_has_runs_between(era, rows->keys[order[0]], rows->keys[order[count - 1]]);
-  TRY(table_run_builder_create(store, &store->transaction.space, rows->schema, between, runs->arena, &builder));
-  Status status = KVSTORE_OK;
   bool whole = count == rows->batch.row_count;
   for (uint32_t i = 0; whole && i < count; i++) whole = order[i] == i;
-  if (whole) status = table_run_builder_add_batch(builder, &rows->batch);
-  for (uint32_t i = 0; !whole && i < count && status == KVSTORE_OK; i++)
-    status = table_run_builder_add_row(builder, rows->batch.columns, order[i],
-                                       rows->batch.expiry ? rows->batch.expiry[order[i]] : EXPIRY_NEVER);
+  bool between = !whole || era_has_runs_between(era, rows->keys[order[0]], rows->keys[order[count - 1]]);
+  TRY(table_run_builder_create(store, &store->transaction.space, rows->schema, between, runs->arena, &builder));
+  Status status = whole ? table_run_builder_add_batch(builder, &rows->batch)
+                        : table_run_builder_add_rows(builder, &rows->batch, order, count);
   if (status == KVSTORE_OK) status = table_run_builder_finish(builder, runs);
   table_run_builder_destroy(builder);
   return status;

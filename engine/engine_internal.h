@@ -169,6 +169,8 @@ typedef struct SpaceJob {
   uint32_t *reservations; /* indexes into the page */
   size_t reservation_count, reservation_capacity;
   uint64_t taken, ahead, ahead_end; /* bytes of extents; what is reserved beyond them */
+  uint64_t writing;                 /* bytes of extents that the disk has begun with and may not have written */
+  size_t written;                   /* extents before this one are written */
   bool owed;                        /* may use what is kept for the flush of acknowledged commits */
 } SpaceJob;
 
@@ -197,6 +199,7 @@ typedef struct Transaction {
   bool durable;          /* its commit is synced, whatever the session's level */
   bool boundary_wanted;  /* a boundary follows its commit */
   bool marked;           /* path-journal says that it has written */
+  bool adopted;          /* its record names runs that may not be durable yet */
   _Atomic uint64_t seen; /* the last sequence of it that its own session sees */
   uint64_t first_sequence, next_sequence;
   Buffer record;        /* room for the header, then operations */

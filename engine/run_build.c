@@ -143,6 +143,49 @@ Status table_run_builder_add_row(TableRunBuilder *b, const ColumnArray *columns,
   return KVSTORE_OK;
 }
 
+/* Values of `rows`, one after the other; a loop for each width that arrays have. */
+#define GATHER(type) \
+  for (uint32_t i = 0; i < count; i++) { memcpy(to + i * sizeof(type), from + rows[i] * sizeof(type), sizeof(type)); }
+static void gather(const uint8_t *from, size_t width, const uint32_t *rows, uint32_t count, uint8_t *to) {
+  switch (width) {
+  case 1: GATHER(uint8_t) break;
+  case 2: GATHER(uint16_t) break;
+  case 4: GATHER(uint32_t) break;
+  case 8: GATHER(uint64_t) break;
+  case sizeof(Bytes): GATHER(Bytes) break;
+  default:
+    for (uint32_t i = 0; i < count; i++) memcpy(to + i * width, from + rows[i] * width, width);
+  }
+}
+
+static void stage_rows(TableRunBuilder *b, const ColumnBatch *rows, const uint32_t *order, uint32_t count) {
+  uint32_t to = b->staged;
+  b->staged += count;
+  for (uint32_t c = 0; c < b->schema->column_count; c++) {
+    size_t width = type_array_width(b->schema->columns[c].type);
+    const ColumnArray *column = &rows->columns[c];
+    gather(column->values, width, order, count, (uint8_t *)b->stage.values[c] + to * width);
+    if (column->nulls)
+      gather(column->nulls, 1, order, count, b->stage.nulls[c] + to);
+    else
+      memset(b->stage.nulls[c] + to, 0, count);
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    b->expiry[to + i] = rows->expiry ? rows->expiry[order[i]] : EXPIRY_NEVER;
+    b->has_expiry |= b->expiry[to + i] != EXPIRY_NEVER;
+  }
+}
+
+Status table_run_builder_add_rows(TableRunBuilder *b, const ColumnBatch *rows, const uint32_t *order, uint32_t count) {
+  for (uint32_t done = 0; done < count;) {
+    if (b->staged == GATHER_ROWS) TRY(flush_stage(b));
+    uint32_t room = GATHER_ROWS - b->staged, part = count - done < room ? count - done : room;
+    stage_rows(b, rows, order + done, part);
+    done += part;
+  }
+  return KVSTORE_OK;
+}
+
 Status table_run_builder_add(TableRunBuilder *b, const TableDelta *delta, uint32_t row) {
   TableSlab slab = table_delta_slab(delta, table_slab_of(row));
   uint32_t at = table_slab_offset(row);

@@ -194,6 +194,7 @@ void space_job_init(SpaceJob *job, Store *store, bool owed) {
 
 Status store_sync_file(Store *store) {
   Status status = os_sync(store->file.file);
+  COUNT(file_syncs);
   if (status != KVSTORE_OK) shared_store(&store->page->failed, 1);
   return status;
 }
@@ -213,6 +214,23 @@ static Status take_place(SpaceJob *job, uint64_t bytes, uint64_t *offset) {
   return KVSTORE_OK;
 }
 
+enum { WRITEBACK_MIN = 64 << 10, WRITEBACK_WAITING_MAX = 16 << 20 };
+
+/* The disk begins with what is written, and is never far behind: else the job's sync, and any other process's sync of
+ * the log meanwhile, would wait for all of it (DESIGN 9). */
+static void start_writeback(SpaceJob *job, const Extent *extent) {
+  OsFile *file = job->store->file.file;
+  if (extent->length < WRITEBACK_MIN) return;
+  os_writeback(file, extent->offset, extent->length, false);
+  job->writing += extent->length;
+  for (; job->writing > WRITEBACK_WAITING_MAX && job->written < job->extent_count; job->written++) {
+    const Extent *oldest = &job->extents[job->written];
+    if (oldest->length < WRITEBACK_MIN) continue;
+    os_writeback(file, oldest->offset, oldest->length, true);
+    job->writing -= oldest->length;
+  }
+}
+
 Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *out) {
   Store *store = job->store;
   Extent extent = { 0 };
@@ -223,6 +241,7 @@ Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *o
   TRY(take_place(job, extent_bytes(length), &extent.offset));
   TRY(extent_write(&store->file, bytes, &extent));
   job->extents[job->extent_count++] = extent;
+  start_writeback(job, &extent);
   *out = extent;
   return KVSTORE_OK;
 }

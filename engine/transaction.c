@@ -105,7 +105,7 @@ static struct Savepoint transaction_begin_point(const Transaction *t) {
 void transaction_start(Store *store, Session *session, bool autocommit) {
   Transaction *t = &store->transaction;
   t->autocommit = autocommit;
-  t->failed = t->shape_changed = t->spilled = t->durable = t->boundary_wanted = t->marked = false;
+  t->failed = t->shape_changed = t->spilled = t->durable = t->boundary_wanted = t->marked = t->adopted = false;
   t->first_sequence = t->next_sequence = store->applied.sequence;
   t->row_operations = 0;
   t->touched_count = t->undo_count = t->row_id_count = 0;
@@ -308,6 +308,17 @@ static WalAppend append_how(Store *store, RecordKind kind, uint32_t sequence_cou
                       .context = store->key };
 }
 
+/* What a record names is durable before the record is there: one sync for all runs that the transaction has adopted.
+ * Asked for before the mutex where there is time (LOCK-1). */
+static Status sync_adopted(Store *store) {
+  Transaction *t = &store->transaction;
+  if (LIKELY(!t->adopted)) return KVSTORE_OK;
+  TRY(store_sync_file(store));
+  t->adopted = false;
+  CRASH_POINT(adopt_before_record);
+  return KVSTORE_OK;
+}
+
 /* Writes the record and publishes it. Mutex held. */
 static Status commit_record(Store *store) {
   Transaction *t = &store->transaction;
@@ -315,6 +326,7 @@ static Status commit_record(Store *store) {
   TRY(buffer_status(&t->record));
   if (UNLIKELY(shared_load(&page->failed)))
     return status_fail(KVSTORE_IO, "a sync failed: nothing is written until every process has closed the store");
+  TRY(sync_adopted(store));
   TRY(space_owe(store, t->record.length));
   CRASH_POINT(commit_before_write);
   WalCursor tail = store->applied;
@@ -632,9 +644,9 @@ static void end_reading(Session *session) {
 static Status end_writing(Session *session, bool commit) {
   Store *store = session->store;
   bool died;
-  Status status = shared_mutex_lock(&store->page->mutex, &died);
-  if (status != KVSTORE_OK) return status;
-  if (commit && store->transaction.failed)
+  Status status = commit && !store->transaction.failed ? sync_adopted(store) : KVSTORE_OK;
+  TRY(shared_mutex_lock(&store->page->mutex, &died));
+  if (commit && status == KVSTORE_OK && store->transaction.failed)
     status = status_fail(KVSTORE_ERROR, "a statement of the transaction could not be taken back: it is rolled back");
   if (commit && status == KVSTORE_OK) {
     status = commit_and_unlock(session);

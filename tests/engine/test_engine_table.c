@@ -147,6 +147,55 @@ TEST(engine_table, a_bulk_batch_is_adopted_and_replaces_rows) {
   CHECK_OK(session_close(s));
 }
 
+TEST(engine_table, a_transaction_of_many_bulk_batches_syncs_the_file_once) {
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  CHECK_OK(upsert(s, t, 0, 1, 1, TABLE_INSERT)); /* makes the log */
+  uint64_t adopted = counter_get(COUNTER_adopted_runs), syncs = counter_get(COUNTER_file_syncs);
+  CHECK_OK(session_begin(s, true));
+  for (int i = 0; i < 4; i++) CHECK_OK(upsert(s, t, 1 + i * 70000, 70000, 1, TABLE_INSERT));
+  CHECK_INT(counter_get(COUNTER_adopted_runs) - adopted, 4);
+  CHECK_INT(counter_get(COUNTER_file_syncs) - syncs, 0);
+  CHECK_OK(session_commit(s));
+  CHECK_INT(counter_get(COUNTER_file_syncs) - syncs, 1);
+  check_totals(s, t, 280001, 280001);
+  CHECK_OK(session_close(s));
+}
+
+/* Keys of one batch lie between those of the others, in runs and in the delta; their first 8 bytes are the same. */
+TEST(engine_table, bulk_batches_in_no_order_find_what_they_replace) {
+  enum { KEYS = 210000, PIECES = 3 };
+  Session *s = open_store();
+  Column columns[] = { { 0, TYPE_STRING, 0, 0, (char *)"id" }, { 0, TYPE_I32, COLUMN_NULLABLE, 0, (char *)"amount" } };
+  Schema schema = { .column_count = 2, .columns = columns, .key_count = 1, .key_columns = { 0 } };
+  uint32_t t = 0;
+  CHECK_OK(family_create(s, "t", FAMILY_TABLE, &schema, &t));
+  char(*texts)[32] = memory_allocate(KEYS * sizeof *texts);
+  Bytes *ids = memory_allocate(KEYS * sizeof *ids);
+  int32_t *amounts = memory_allocate(KEYS * sizeof *amounts);
+  for (uint32_t i = 0; i < KEYS; i++) {
+    uint32_t number = (uint32_t)((uint64_t)i * 100003 % KEYS);
+    int length = snprintf(texts[i], sizeof *texts, "common %c %u", 'a' + (int)(number % 7), number);
+    ids[i] = (Bytes){ (uint8_t *)texts[i], (size_t)length };
+    amounts[i] = 1;
+  }
+  for (int round = 0; round < 2; round++) {
+    for (uint32_t p = 0; p < PIECES; p++) {
+      ColumnArray arrays[] = { { ids + p * (KEYS / PIECES), NULL }, { amounts, NULL } };
+      ColumnBatch batch = { KEYS / PIECES, 2, arrays, NULL };
+      if (round) CHECK_STATUS(table_write(s, t, &batch, TABLE_INSERT, NULL), KVSTORE_CONSTRAINT);
+      CHECK_OK(table_write(s, t, &batch, TABLE_UPSERT, NULL));
+      batch.row_count = 100; /* ordinary rows, which the next round's runs replace */
+      CHECK_OK(table_write(s, t, &batch, TABLE_UPSERT, NULL));
+    }
+    check_totals(s, t, KEYS, KEYS);
+  }
+  memory_release(texts);
+  memory_release(ids);
+  memory_release(amounts);
+  CHECK_OK(session_close(s));
+}
+
 TEST(engine_table, a_transaction_larger_than_the_log_spills_and_stays_atomic) {
   Session *s = open_store();
   uint32_t t = make_table(s);
