@@ -139,7 +139,9 @@ static Status copy_record(Arena *arena, const void *key, size_t key_length, cons
 
 /* ---- the rows that are wanted ---- */
 
-static void sort_records(Sorter *s) { qsort(s->records, s->record_count, sizeof *s->records, compare_records); }
+static void sort_records(Sorter *s) {
+  if (s->record_count > 1) qsort(s->records, s->record_count, sizeof *s->records, compare_records);
+}
 
 /* Keeps the best rows, in an arena of their own, and remembers the key of the last. */
 static Status drop_worse(Sorter *s) {

@@ -1,4 +1,5 @@
 // The public headers in C++: everything a C++ program may write is written here once.
+#include "colonnade/kvarrow.h"
 #include "colonnade/kvtable.h"
 
 extern "C" int headers_in_cpp(const char *path);

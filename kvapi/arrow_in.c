@@ -1,0 +1,476 @@
+/* arrow_in.c - an Arrow C stream into a table: each record batch as the column arrays that kvtable_append takes.
+ *
+ * Fixed-width columns of the very type are taken where they lie; strings of every layout as pointers into their
+ * buffers; everything else, dictionaries too, value by value through the door's own conversion, which rounds nothing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/memory.h"
+#include "colonnade/kvarrow.h"
+#include "kvapi/tables.h"
+#include "kvapi/values.h"
+
+enum { NO_CHILD = UINT32_MAX };
+
+typedef struct Intake {
+  KVTable *table;
+  struct ArrowArrayStream *stream;
+  struct ArrowSchema schema;
+  uint32_t *children; /* by column: which child, NO_CHILD: none */
+  int mode;
+  uint64_t row_count;
+  Arena arena; /* of one batch */
+} Intake;
+
+/* An array with its schema, and the row of it that is row 0 of the batch. */
+typedef struct Child {
+  const struct ArrowSchema *schema;
+  const struct ArrowArray *array;
+  int64_t offset;
+} Child;
+
+static Status fail_array(const char *name, const char *what) {
+  return status_fail_at(KVSTORE_ERROR, UINT64_MAX, name, NULL, "the Arrow array of column %s %s", name, what);
+}
+
+/* ---- layouts ---- */
+
+typedef enum Layout {
+  LAYOUT_NONE, /* no column takes it */
+  LAYOUT_NULL,
+  LAYOUT_BITS,
+  LAYOUT_FIXED, /* numbers, dates, timestamps */
+  LAYOUT_BYTES, /* fixed-size binary */
+  LAYOUT_OFFSETS,
+  LAYOUT_LONG_OFFSETS,
+  LAYOUT_VIEWS
+} Layout;
+
+/* What the format string says. `type`: the column type whose arrays have the same form. */
+typedef struct Form {
+  Layout layout;
+  int type;
+  size_t width; /* bytes of a value */
+  int64_t unit; /* microseconds are value * unit / divisor; for dates days are value / divisor */
+  int64_t divisor;
+} Form;
+
+static Form form_of_time(const char *f) {
+  Form form = { LAYOUT_FIXED, KVTABLE_TYPE_TIMESTAMP, 8, 1, 1 };
+  if (strcmp(f, "tdD") == 0) return (Form){ LAYOUT_FIXED, KVTABLE_TYPE_DATE, 4, 1, 1 };
+  if (strcmp(f, "tdm") == 0) return (Form){ LAYOUT_FIXED, KVTABLE_TYPE_DATE, 8, 1, 86400000 };
+  if (strncmp(f, "ts", 2) != 0 || !f[2] || f[3] != ':') return (Form){ 0 };
+  if (f[2] == 's') form.unit = 1000000;
+  if (f[2] == 'm') form.unit = 1000;
+  if (f[2] == 'n') form.divisor = 1000;
+  return strchr("smun", f[2]) ? form : (Form){ 0 };
+}
+
+static Form form_of(const char *f) {
+  static const struct {
+    char letter;
+    Form form;
+  } simple[] = {
+    { 'n', { LAYOUT_NULL, 0, 0, 1, 1 } },
+    { 'b', { LAYOUT_BITS, KVTABLE_TYPE_BOOL, 1, 1, 1 } },
+    { 'c', { LAYOUT_FIXED, KVTABLE_TYPE_I8, 1, 1, 1 } },
+    { 's', { LAYOUT_FIXED, KVTABLE_TYPE_I16, 2, 1, 1 } },
+    { 'i', { LAYOUT_FIXED, KVTABLE_TYPE_I32, 4, 1, 1 } },
+    { 'l', { LAYOUT_FIXED, KVTABLE_TYPE_I64, 8, 1, 1 } },
+    { 'C', { LAYOUT_FIXED, KVTABLE_TYPE_U8, 1, 1, 1 } },
+    { 'S', { LAYOUT_FIXED, KVTABLE_TYPE_U16, 2, 1, 1 } },
+    { 'I', { LAYOUT_FIXED, KVTABLE_TYPE_U32, 4, 1, 1 } },
+    { 'L', { LAYOUT_FIXED, KVTABLE_TYPE_U64, 8, 1, 1 } },
+    { 'f', { LAYOUT_FIXED, KVTABLE_TYPE_F32, 4, 1, 1 } },
+    { 'g', { LAYOUT_FIXED, KVTABLE_TYPE_F64, 8, 1, 1 } },
+    { 'u', { LAYOUT_OFFSETS, KVTABLE_TYPE_STRING, 0, 1, 1 } },
+    { 'z', { LAYOUT_OFFSETS, KVTABLE_TYPE_BYTES, 0, 1, 1 } },
+    { 'U', { LAYOUT_LONG_OFFSETS, KVTABLE_TYPE_STRING, 0, 1, 1 } },
+    { 'Z', { LAYOUT_LONG_OFFSETS, KVTABLE_TYPE_BYTES, 0, 1, 1 } },
+  };
+  if (!f) return (Form){ 0 };
+  for (size_t i = 0; i < sizeof simple / sizeof simple[0]; i++)
+    if (f[0] == simple[i].letter && !f[1]) return simple[i].form;
+  if (f[0] == 't') return form_of_time(f);
+  if (strcmp(f, "vu") == 0) return (Form){ LAYOUT_VIEWS, KVTABLE_TYPE_STRING, 0, 1, 1 };
+  if (strcmp(f, "vz") == 0) return (Form){ LAYOUT_VIEWS, KVTABLE_TYPE_BYTES, 0, 1, 1 };
+  if (f[0] == 'w' && f[1] == ':')
+    return (Form){ LAYOUT_BYTES, KVTABLE_TYPE_FIXED_BYTES, strtoul(f + 2, NULL, 10), 1, 1 };
+  return (Form){ 0 };
+}
+
+/* ---- one array ---- */
+
+static int64_t buffers_of(Layout layout) {
+  switch (layout) {
+  case LAYOUT_NULL: return 0;
+  case LAYOUT_OFFSETS:
+  case LAYOUT_LONG_OFFSETS: return 3;
+  case LAYOUT_VIEWS: return 3; /* at least: validity, views, lengths of the data buffers */
+  default: return 2;
+  }
+}
+
+/* That it has the buffers and the rows which its schema and its parent say. */
+static Status check_array(const Child *c, int64_t rows, const char *name) {
+  const struct ArrowArray *a = c->array;
+  Form form = form_of(c->schema->format);
+  if (form.layout == LAYOUT_NONE)
+    return status_fail_at(KVSTORE_UNSUPPORTED, UINT64_MAX, name, NULL, "column %s: no column takes the Arrow type %s",
+                          name, c->schema->format ? c->schema->format : "NULL");
+  bool several = form.layout == LAYOUT_VIEWS;
+  if (several ? a->n_buffers < buffers_of(form.layout) : a->n_buffers != buffers_of(form.layout))
+    return fail_array(name, "has the wrong number of buffers");
+  if (a->offset < 0 || rows < 0 || rows > INT64_MAX / 2 || c->offset > INT64_MAX / 2 || a->length < 0 ||
+      c->offset + rows > a->offset + a->length)
+    return fail_array(name, "has fewer rows than its batch");
+  if (a->n_buffers && !a->buffers) return fail_array(name, "has no buffers");
+  for (int64_t i = 1; rows && i < a->n_buffers && !several; i++)
+    if (!a->buffers[i] && i == 1) return fail_array(name, "lacks a buffer");
+  if (several && rows && (!a->buffers[1] || !a->buffers[a->n_buffers - 1])) return fail_array(name, "lacks a buffer");
+  if (!c->schema->dictionary != !a->dictionary) return fail_array(name, "has a dictionary, or its schema has, alone");
+  return KVSTORE_OK;
+}
+
+static bool is_null_at(const Child *c, Form form, int64_t row) {
+  if (form.layout == LAYOUT_NULL) return true;
+  const uint8_t *bits = c->array->buffers[0];
+  uint64_t at = (uint64_t)(c->offset + row);
+  return bits && !(bits[at / 8] >> at % 8 & 1);
+}
+
+static Status string_by_offset(const Child *c, Form form, int64_t row, Bytes *out) {
+  const uint8_t *offsets = c->array->buffers[1], *data = c->array->buffers[2];
+  size_t width = form.layout == LAYOUT_OFFSETS ? 4 : 8, at = (size_t)(c->offset + row) * width;
+  int64_t from = width == 4 ? (int32_t)load_u32(offsets + at) : (int64_t)load_u64(offsets + at);
+  int64_t to = width == 4 ? (int32_t)load_u32(offsets + at + 4) : (int64_t)load_u64(offsets + at + 8);
+  if (from < 0 || to < from || (to > from && !data)) return fail_array(c->schema->name, "has offsets that descend");
+  *out = (Bytes){ data ? data + from : (const uint8_t *)"", (size_t)(to - from) };
+  return KVSTORE_OK;
+}
+
+/* Views of 16 bytes: a length, and up to 12 bytes in place, or 4 of them, a buffer and an offset in it. */
+static Status string_by_view(const Child *c, int64_t row, Bytes *out) {
+  const struct ArrowArray *a = c->array;
+  const uint8_t *view = (const uint8_t *)a->buffers[1] + (size_t)(c->offset + row) * 16;
+  uint32_t length = load_u32(view), buffer = load_u32(view + 8), offset = load_u32(view + 12);
+  if (length > INT32_MAX) return fail_array(c->schema->name, "has a view of a negative length");
+  if (length <= 12) {
+    *out = (Bytes){ view + 4, length };
+    return KVSTORE_OK;
+  }
+  int64_t data_buffers = a->n_buffers - 3;
+  const uint8_t *lengths = a->buffers[a->n_buffers - 1];
+  if (buffer >= data_buffers || (int64_t)load_u64(lengths + (size_t)buffer * 8) < (int64_t)offset + length ||
+      !a->buffers[2 + buffer])
+    return fail_array(c->schema->name, "has a view outside its buffers");
+  *out = (Bytes){ (const uint8_t *)a->buffers[2 + buffer] + offset, length };
+  return KVSTORE_OK;
+}
+
+static Status string_at(const Child *c, Form form, int64_t row, Bytes *out) {
+  if (form.layout == LAYOUT_VIEWS) return string_by_view(c, row, out);
+  if (form.layout != LAYOUT_BYTES) return string_by_offset(c, form, row, out);
+  *out = (Bytes){ (const uint8_t *)c->array->buffers[1] + (size_t)(c->offset + row) * form.width, form.width };
+  return KVSTORE_OK;
+}
+
+static int64_t signed_at(const uint8_t *p, size_t width) {
+  switch (width) {
+  case 1: return (int8_t)*p;
+  case 2: return (int16_t)load_u16(p);
+  case 4: return (int32_t)load_u32(p);
+  default: return (int64_t)load_u64(p);
+  }
+}
+
+static uint64_t unsigned_at(const uint8_t *p, size_t width) {
+  return width == 1 ? *p : width == 2 ? load_u16(p) : width == 4 ? load_u32(p) : load_u64(p);
+}
+
+static Status time_at(const Child *c, Form form, int64_t number, KVValue *out) {
+  if (number % form.divisor || __builtin_mul_overflow(number / form.divisor, form.unit, &out->as.i64))
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, c->schema->name, NULL, "%lld in the unit of %s is no whole %s",
+                          (long long)number, c->schema->format,
+                          form.type == KVTABLE_TYPE_DATE ? "day" : "microsecond that a timestamp holds");
+  return KVSTORE_OK;
+}
+
+/* A value that is not null, and of no dictionary. */
+static Status value_in_place(const Child *c, Form form, int64_t row, KVValue *out) {
+  *out = kvvalue_of(form.type);
+  uint64_t at = (uint64_t)(c->offset + row);
+  const uint8_t *values = c->array->buffers[1];
+  if (form.layout == LAYOUT_BITS) {
+    out->as.i64 = values[at / 8] >> at % 8 & 1;
+    return KVSTORE_OK;
+  }
+  if (form.layout != LAYOUT_FIXED) {
+    Bytes string;
+    TRY(string_at(c, form, row, &string));
+    out->as.bytes = (KVBytes){ string.data, string.length };
+    return KVSTORE_OK;
+  }
+  const uint8_t *p = values + (size_t)at * form.width;
+  if (form.type == KVTABLE_TYPE_F32) {
+    float narrow;
+    memcpy(&narrow, p, sizeof narrow);
+    out->as.f64 = (double)narrow;
+  } else if (form.type == KVTABLE_TYPE_F64) {
+    memcpy(&out->as.f64, p, sizeof out->as.f64);
+  } else if (form.type >= KVTABLE_TYPE_U8 && form.type <= KVTABLE_TYPE_U64) {
+    out->as.u64 = unsigned_at(p, form.width);
+  } else {
+    return time_at(c, form, signed_at(p, form.width), out);
+  }
+  return KVSTORE_OK;
+}
+
+static Status value_at(const Child *c, Form form, int64_t row, KVValue *out) {
+  *out = kvvalue_null();
+  if (is_null_at(c, form, row)) return KVSTORE_OK;
+  if (!c->schema->dictionary) return value_in_place(c, form, row, out);
+  Child values = { c->schema->dictionary, c->array->dictionary, c->array->dictionary->offset };
+  Form of_values = form_of(values.schema->format);
+  KVValue index;
+  TRY(value_in_place(c, form, row, &index));
+  if (index.as.u64 >= (uint64_t)values.array->length)
+    return fail_array(c->schema->name, "has an index outside its dictionary");
+  if (!is_null_at(&values, of_values, index.as.i64)) return value_in_place(&values, of_values, index.as.i64, out);
+  return KVSTORE_OK;
+}
+
+static Status check_dictionary(const Child *c, const char *name) {
+  if (!c->schema->dictionary) return KVSTORE_OK;
+  Form indexes = form_of(c->schema->format);
+  Child values = { c->schema->dictionary, c->array->dictionary, c->array->dictionary->offset };
+  if (indexes.layout != LAYOUT_FIXED || indexes.type < KVTABLE_TYPE_I8 || indexes.type > KVTABLE_TYPE_U64)
+    return fail_array(name, "has a dictionary whose indexes are no integers");
+  if (values.schema->dictionary) return fail_array(name, "has a dictionary of dictionaries");
+  return check_array(&values, values.array->length, name);
+}
+
+/* ---- one column ---- */
+
+static Status take_nulls(const Child *c, Form form, uint32_t rows, Arena *arena, KVColumnData *out) {
+  if (form.layout != LAYOUT_NULL && (!c->array->null_count || !c->array->buffers[0])) return KVSTORE_OK;
+  uint8_t *nulls = arena_allocate(arena, rows);
+  if (!nulls) return status_nomem();
+  for (uint32_t i = 0; i < rows; i++) nulls[i] = is_null_at(c, form, i);
+  out->nulls = nulls;
+  return KVSTORE_OK;
+}
+
+static Status take_strings(const Child *c, Form form, uint32_t rows, Arena *arena, KVColumnData *out) {
+  Bytes *strings = arena_allocate(arena, memory_array_size(rows, sizeof *strings));
+  if (!strings) return status_nomem();
+  for (uint32_t i = 0; i < rows; i++) {
+    strings[i] = (Bytes){ (const uint8_t *)"", 0 };
+    if (!out->nulls || !out->nulls[i]) TRY(string_at(c, form, i, &strings[i]));
+  }
+  out->values = strings;
+  return KVSTORE_OK;
+}
+
+static void store_number(void *values, uint32_t row, ColumnType type, const Value *value) {
+  switch (type) {
+  case TYPE_BOOL:
+  case TYPE_I8: ((int8_t *)values)[row] = (int8_t)value->i; return;
+  case TYPE_I16: ((int16_t *)values)[row] = (int16_t)value->i; return;
+  case TYPE_I32:
+  case TYPE_DATE: ((int32_t *)values)[row] = (int32_t)value->i; return;
+  case TYPE_U8: ((uint8_t *)values)[row] = (uint8_t)value->u; return;
+  case TYPE_U16: ((uint16_t *)values)[row] = (uint16_t)value->u; return;
+  case TYPE_U32: ((uint32_t *)values)[row] = (uint32_t)value->u; return;
+  case TYPE_U64: ((uint64_t *)values)[row] = value->u; return;
+  case TYPE_F32: ((float *)values)[row] = (float)value->f; return;
+  case TYPE_F64: ((double *)values)[row] = value->f; return;
+  default: ((int64_t *)values)[row] = value->i; return;
+  }
+}
+
+/* The row of the stream instead of the batch's, as who reads the message counts. */
+static Status fail_in_row(const Intake *in, const Column *column, uint32_t row, Status status) {
+  Failure why = *status_last();
+  uint64_t number = in->row_count + row;
+  return status_fail_at(status, number, column->name, NULL, "row %llu: %s", (unsigned long long)number, why.text);
+}
+
+static Status take_values(Intake *in, const Child *c, Form form, const Column *column, uint32_t rows,
+                          KVColumnData *out) {
+  void *values = arena_allocate_zeroed(&in->arena, memory_array_size(rows, type_array_width(column->type)));
+  uint8_t *nulls = arena_allocate_zeroed(&in->arena, rows);
+  if (!values || !nulls) return status_nomem();
+  for (uint32_t i = 0; i < rows; i++) {
+    KVValue given;
+    Value value = { 0 };
+    Status status = value_at(c, form, i, &given);
+    if (status == KVSTORE_OK) status = value_for_column(&given, column, &value);
+    if (status != KVSTORE_OK) return fail_in_row(in, column, i, status);
+    nulls[i] = value.is_null;
+    if (type_is_string(column->type))
+      ((Bytes *)values)[i] = value.is_null ? (Bytes){ (const uint8_t *)"", 0 } : value.s;
+    else if (!value.is_null)
+      store_number(values, i, column->type, &value);
+  }
+  out->values = values;
+  out->nulls = nulls;
+  return KVSTORE_OK;
+}
+
+static Status take_column(Intake *in, const Child *c, const Column *column, uint32_t rows, KVColumnData *out) {
+  Form form = form_of(c->schema->format);
+  *out = (KVColumnData){ .type = (int)column->type, .form = KVTABLE_FORM_ARRAY };
+  TRY(check_array(c, rows, column->name));
+  TRY(check_dictionary(c, column->name));
+  bool same = !c->schema->dictionary && form.type == (int)column->type && form.unit == 1 && form.divisor == 1;
+  if (same && form.layout == LAYOUT_FIXED && form.width == type_array_width(column->type) &&
+      (uintptr_t)c->array->buffers[1] % form.width == 0) {
+    TRY(take_nulls(c, form, rows, &in->arena, out));
+    out->values = (const uint8_t *)c->array->buffers[1] + (size_t)c->offset * form.width;
+    return KVSTORE_OK;
+  }
+  if (same && type_is_string(column->type)) {
+    TRY(take_nulls(c, form, rows, &in->arena, out));
+    return take_strings(c, form, rows, &in->arena, out);
+  }
+  return take_values(in, c, form, column, rows, out);
+}
+
+static Status take_no_column(Intake *in, const Column *column, uint32_t rows, KVColumnData *out) {
+  uint8_t *nulls = arena_allocate(&in->arena, rows);
+  if (!nulls) return status_nomem();
+  memset(nulls, 1, rows);
+  *out = (KVColumnData){ .type = (int)column->type, .form = KVTABLE_FORM_ARRAY, .nulls = nulls };
+  return KVSTORE_OK;
+}
+
+/* ---- batches ---- */
+
+static Status check_batch(const Intake *in, const struct ArrowArray *batch) {
+  if (batch->n_children != in->schema.n_children || (batch->n_children && !batch->children))
+    return status_fail(KVSTORE_ERROR, "an Arrow batch has %lld columns, its schema %lld", (long long)batch->n_children,
+                       (long long)in->schema.n_children);
+  if (batch->length < 0 || batch->length > UINT32_MAX)
+    return status_fail(KVSTORE_LIMIT, "an Arrow batch of %lld rows", (long long)batch->length);
+  if (batch->null_count && batch->n_buffers && batch->buffers && batch->buffers[0])
+    return status_fail(KVSTORE_UNSUPPORTED, "an Arrow batch has rows that are null as a whole");
+  return batch->offset < 0 ? status_fail(KVSTORE_ERROR, "an Arrow batch begins before its rows") : KVSTORE_OK;
+}
+
+static Status take_batch(Intake *in, const struct ArrowArray *batch, KVColumnData **out) {
+  const Schema *schema = &in->table->schema;
+  TRY(check_batch(in, batch));
+  KVColumnData *data = arena_allocate(&in->arena, memory_array_size(in->table->visible, sizeof *data));
+  if (!data) return status_nomem();
+  for (uint32_t i = 0; i < in->table->visible; i++) {
+    if (in->children[i] == NO_CHILD) {
+      TRY(take_no_column(in, &schema->columns[i], (uint32_t)batch->length, &data[i]));
+      continue;
+    }
+    const struct ArrowArray *array = batch->children[in->children[i]];
+    Child child = { in->schema.children[in->children[i]], array, array->offset + batch->offset };
+    TRY(take_column(in, &child, &schema->columns[i], (uint32_t)batch->length, &data[i]));
+  }
+  *out = data;
+  return KVSTORE_OK;
+}
+
+static int append_batch(Intake *in, const struct ArrowArray *batch) {
+  KVColumnData *data = NULL;
+  Status status = batch->length ? take_batch(in, batch, &data) : KVSTORE_OK;
+  int code = status == KVSTORE_OK ? KVSTORE_OK : handle_refuse(in->table->kv, status);
+  if (data && code == KVSTORE_OK)
+    code = kvtable_append(in->table, data, in->table->visible, (uint64_t)batch->length, NULL, in->mode, NULL);
+  in->row_count += code == KVSTORE_OK ? (uint64_t)batch->length : 0;
+  arena_release(&in->arena);
+  in->arena = (Arena){ 0 };
+  return code;
+}
+
+static Status stream_failed(struct ArrowArrayStream *stream, int error) {
+  const char *text = stream->get_last_error ? stream->get_last_error(stream) : NULL;
+  return status_fail(KVSTORE_ERROR, "the Arrow stream fails: %s", text ? text : strerror(error));
+}
+
+static int append_batches(Intake *in) {
+  for (;;) {
+    struct ArrowArray batch;
+    memset(&batch, 0, sizeof batch);
+    int error = in->stream->get_next(in->stream, &batch);
+    if (error) return handle_refuse(in->table->kv, stream_failed(in->stream, error));
+    if (!batch.release) return KVSTORE_OK;
+    int code = append_batch(in, &batch);
+    batch.release(&batch);
+    if (code != KVSTORE_OK) return code;
+  }
+}
+
+/* ---- the stream ---- */
+
+static Status find_children(Intake *in) {
+  const struct ArrowSchema *s = &in->schema;
+  const Schema *table = &in->table->schema;
+  if (!s->format || strcmp(s->format, "+s") != 0)
+    return status_fail(KVSTORE_SCHEMA, "the Arrow stream is of %s, not of record batches",
+                       s->format ? s->format : "NULL");
+  for (uint32_t i = 0; i < in->table->visible; i++) in->children[i] = NO_CHILD;
+  for (int64_t c = 0; c < s->n_children; c++) {
+    const char *name = s->children[c]->name ? s->children[c]->name : "";
+    uint32_t i = 0;
+    while (i < in->table->visible && strcmp(table->columns[i].name, name) != 0) i++;
+    if (i == in->table->visible)
+      return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, name, NULL,
+                            "the Arrow stream has a column %s, table %s has not", name, in->table->name);
+    if (in->children[i] != NO_CHILD)
+      return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, name, NULL, "the Arrow stream has column %s twice", name);
+    in->children[i] = (uint32_t)c;
+  }
+  return KVSTORE_OK;
+}
+
+static Status prepare(Intake *in) {
+  int error = in->stream->get_schema(in->stream, &in->schema);
+  if (error) {
+    in->schema.release = NULL;
+    return stream_failed(in->stream, error);
+  }
+  in->children = memory_allocate(memory_array_size(in->table->visible, sizeof *in->children));
+  return in->children ? find_children(in) : status_nomem();
+}
+
+/* In a transaction of its own, unless the handle is in one. */
+static int append_all(Intake *in, bool own) {
+  KVStore *kv = in->table->kv;
+  int code = own ? kvstore_begin(kv, 1) : KVSTORE_OK;
+  if (code != KVSTORE_OK) return code;
+  code = append_batches(in);
+  if (!own) return code;
+  if (code == KVSTORE_OK) return kvstore_commit(kv);
+  (void)kvstore_rollback(kv); /* the failure stays the message */
+  return code;
+}
+
+int kvtable_append_stream(KVTable *table, struct ArrowArrayStream *stream, int mode, uint64_t *row_count) {
+  Intake in = { .table = table, .stream = stream, .mode = mode };
+  if (row_count) *row_count = 0;
+  if (!stream || !stream->release) return handle_refuse(NULL, bad_argument("the stream is NULL, or released"));
+  Status status = table_enter(table);
+  int code;
+  if (status != KVSTORE_OK) {
+    code = table_refuse(table, status);
+  } else {
+    bool own = !session_transaction(table->kv->session);
+    code = handle_leave(table->kv, prepare(&in));
+    if (code == KVSTORE_OK) code = append_all(&in, own);
+  }
+  if (in.schema.release) in.schema.release(&in.schema);
+  stream->release(stream);
+  memory_release(in.children);
+  if (row_count && code == KVSTORE_OK) *row_count = in.row_count;
+  return code;
+}

@@ -1,0 +1,325 @@
+/* arrow_out.c - the rows of a query as an Arrow C stream: batches of a cursor, copied into arrays that own themselves.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/memory.h"
+#include "colonnade/kvarrow.h"
+#include "kvapi/handle.h"
+
+enum { BATCH_ROWS_MAX = 65536, FORMAT_BYTES = 24 };
+#define BATCH_STRING_BYTES_MAX ((size_t)1 << 30) /* offsets have 32 bits */
+
+typedef struct Stream {
+  KVCursor *cursor;
+  char error[512];
+} Stream;
+
+/* ---- schemas ---- */
+
+typedef struct SchemaParts { /* what one ArrowSchema owns */
+  char format[FORMAT_BYTES];
+  char name[288];               /* "count(distinct x)" */
+  struct ArrowSchema *children; /* of a struct: in one piece, and the pointers to them */
+  struct ArrowSchema **pointers;
+} SchemaParts;
+
+static void schema_release_arrow(struct ArrowSchema *schema) {
+  SchemaParts *parts = schema->private_data;
+  for (int64_t i = 0; i < schema->n_children; i++)
+    if (parts->children[i].release) parts->children[i].release(&parts->children[i]);
+  memory_release(parts->children);
+  memory_release((void *)parts->pointers);
+  memory_release(parts);
+  schema->release = NULL;
+}
+
+static void write_format(const KVColumnDefinition *column, char format[FORMAT_BYTES]) {
+  static const char *const formats[] = {
+    [KVTABLE_TYPE_BOOL] = "b",   [KVTABLE_TYPE_I8] = "c",    [KVTABLE_TYPE_I16] = "s", [KVTABLE_TYPE_I32] = "i",
+    [KVTABLE_TYPE_I64] = "l",    [KVTABLE_TYPE_U8] = "C",    [KVTABLE_TYPE_U16] = "S", [KVTABLE_TYPE_U32] = "I",
+    [KVTABLE_TYPE_U64] = "L",    [KVTABLE_TYPE_F32] = "f",   [KVTABLE_TYPE_F64] = "g", [KVTABLE_TYPE_DATE] = "tdD",
+    [KVTABLE_TYPE_STRING] = "u", [KVTABLE_TYPE_BYTES] = "z",
+  };
+  if (column->type == KVTABLE_TYPE_DECIMAL) {
+    snprintf(format, FORMAT_BYTES, "d:38,0");
+  } else if (column->type == KVTABLE_TYPE_TIMESTAMP) {
+    snprintf(format, FORMAT_BYTES, "tsu:%s", column->flags & KVTABLE_UTC ? "UTC" : "");
+  } else if (column->type == KVTABLE_TYPE_FIXED_BYTES) {
+    snprintf(format, FORMAT_BYTES, "w:%u", column->width);
+  } else {
+    snprintf(format, FORMAT_BYTES, "%s", formats[column->type]);
+  }
+}
+
+static Status schema_make(struct ArrowSchema *schema) {
+  SchemaParts *parts = memory_allocate_zeroed(sizeof *parts);
+  memset(schema, 0, sizeof *schema);
+  if (!parts) return status_nomem();
+  schema->format = parts->format;
+  schema->name = parts->name;
+  schema->flags = ARROW_FLAG_NULLABLE;
+  schema->private_data = parts;
+  schema->release = schema_release_arrow;
+  return KVSTORE_OK;
+}
+
+static Status schema_of_column(KVCursor *cursor, size_t column, struct ArrowSchema *schema) {
+  KVColumnDefinition definition;
+  TRY(schema_make(schema));
+  SchemaParts *parts = schema->private_data;
+  int code = kvcursor_column(cursor, column, &definition);
+  if (code != KVSTORE_OK) return code;
+  write_format(&definition, parts->format);
+  snprintf(parts->name, sizeof parts->name, "%s", definition.name);
+  return KVSTORE_OK;
+}
+
+static Status fill_schema(KVCursor *cursor, struct ArrowSchema *schema) {
+  size_t count = kvcursor_column_count(cursor);
+  TRY(schema_make(schema));
+  SchemaParts *parts = schema->private_data;
+  snprintf(parts->format, FORMAT_BYTES, "+s");
+  schema->flags = 0;
+  parts->children = memory_allocate_zeroed(memory_array_size(count, sizeof *parts->children));
+  parts->pointers = memory_allocate_zeroed(memory_array_size(count, sizeof(struct ArrowSchema *)));
+  if (!parts->children || !parts->pointers) return status_nomem();
+  schema->children = parts->pointers;
+  schema->n_children = (int64_t)count;
+  for (size_t i = 0; i < count; i++) {
+    parts->pointers[i] = &parts->children[i];
+    TRY(schema_of_column(cursor, i, &parts->children[i]));
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- arrays ---- */
+
+typedef struct ColumnParts { /* what one column of a batch owns */
+  Buffer validity, values, bytes;
+  const void *buffers[3];
+  int64_t rows, nulls;
+  KVColumnDefinition definition;
+} ColumnParts;
+
+typedef struct BatchParts {
+  size_t column_count;
+  ColumnParts **columns; /* each is its array's: a consumer may move that away */
+  struct ArrowArray *children;
+  struct ArrowArray **pointers;
+  const void *no_validity[1];
+} BatchParts;
+
+static void column_release(struct ArrowArray *array) {
+  ColumnParts *c = array->private_data;
+  buffer_release(&c->validity);
+  buffer_release(&c->values);
+  buffer_release(&c->bytes);
+  memory_release(c);
+  array->release = NULL;
+}
+
+static void batch_release(struct ArrowArray *array) {
+  BatchParts *b = array->private_data;
+  for (size_t i = 0; b->children && i < b->column_count; i++)
+    if (b->children[i].release) b->children[i].release(&b->children[i]);
+  memory_release((void *)b->columns);
+  memory_release(b->children);
+  memory_release((void *)b->pointers);
+  memory_release(b);
+  array->release = NULL;
+}
+
+static size_t value_width(int type) {
+  switch (type) {
+  case KVTABLE_TYPE_I8:
+  case KVTABLE_TYPE_U8: return 1;
+  case KVTABLE_TYPE_I16:
+  case KVTABLE_TYPE_U16: return 2;
+  case KVTABLE_TYPE_I32:
+  case KVTABLE_TYPE_U32:
+  case KVTABLE_TYPE_F32:
+  case KVTABLE_TYPE_DATE: return 4;
+  case KVTABLE_TYPE_DECIMAL: return 16;
+  default: return 8;
+  }
+}
+
+/* Sets the bits of rows from `c->rows` on; a bit that is set is a value, or true. */
+static void append_bits(Buffer *bits, int64_t first, const uint8_t *bytes, uint8_t of, uint64_t count) {
+  for (uint64_t i = 0; i < count; i++) {
+    uint64_t row = (uint64_t)first + i;
+    if (row % 8 == 0) buffer_u8(bits, 0);
+    bool set = bytes ? (bytes[i] != 0) == of : true;
+    if (set && !bits->failed) bits->data[row / 8] |= (uint8_t)(1 << row % 8);
+  }
+}
+
+static void append_strings(ColumnParts *c, const KVColumnData *data, uint64_t count) {
+  const KVBytes *strings = data->values;
+  bool fixed = c->definition.type == KVTABLE_TYPE_FIXED_BYTES;
+  for (uint64_t i = 0; i < count; i++) {
+    bool none = data->nulls && data->nulls[i];
+    if (fixed && none) {
+      uint8_t *zeros = buffer_extend(&c->bytes, c->definition.width);
+      if (zeros) memset(zeros, 0, c->definition.width);
+    } else if (!none && strings[i].length) {
+      buffer_append(&c->bytes, strings[i].data, strings[i].length);
+    }
+    if (!fixed) buffer_u32(&c->values, (uint32_t)c->bytes.length);
+  }
+}
+
+static void append_column(ColumnParts *c, const KVColumnData *data, uint64_t count) {
+  int type = c->definition.type;
+  append_bits(&c->validity, c->rows, data->nulls, 0, count);
+  for (uint64_t i = 0; data->nulls && i < count; i++) c->nulls += data->nulls[i] != 0;
+  if (type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES || type == KVTABLE_TYPE_FIXED_BYTES)
+    append_strings(c, data, count);
+  else if (type == KVTABLE_TYPE_BOOL)
+    append_bits(&c->values, c->rows, data->values, 1, count);
+  else
+    buffer_append(&c->values, data->values, (size_t)count * value_width(type));
+  c->rows += (int64_t)count;
+}
+
+static bool is_full(const BatchParts *b) {
+  size_t most = 0;
+  for (size_t i = 0; i < b->column_count; i++)
+    most = b->columns[i]->bytes.length > most ? b->columns[i]->bytes.length : most;
+  return (b->column_count && b->columns[0]->rows >= BATCH_ROWS_MAX) || most >= BATCH_STRING_BYTES_MAX;
+}
+
+/* What is behind a string of 1 GiB fits the offsets too: a batch of the cursor has at most 1,024 rows; one whose
+ * strings would not is refused. */
+static Status check_room(const BatchParts *b) {
+  for (size_t i = 0; i < b->column_count; i++) {
+    TRY(buffer_status(&b->columns[i]->validity));
+    TRY(buffer_status(&b->columns[i]->values));
+    TRY(buffer_status(&b->columns[i]->bytes));
+    if (b->columns[i]->bytes.length > INT32_MAX)
+      return status_fail(KVSTORE_LIMIT, "the strings of a batch have more than 2 GiB");
+  }
+  return KVSTORE_OK;
+}
+
+/* *end: there was no row. */
+static int fill_batch(KVCursor *cursor, BatchParts *b, bool *end) {
+  uint64_t count, all = 0;
+  const KVColumnData *data;
+  int code = KVSTORE_OK;
+  while (!is_full(b) && (code = kvcursor_next_batch(cursor, &count, &data)) == KVSTORE_OK) {
+    for (size_t i = 0; i < b->column_count; i++) append_column(b->columns[i], &data[i], count);
+    TRY(check_room(b));
+    all += count;
+  }
+  *end = !all;
+  return code == KVSTORE_NOTFOUND ? KVSTORE_OK : code;
+}
+
+static void show_column(ColumnParts *c, struct ArrowArray *array) {
+  int type = c->definition.type;
+  bool offsets = type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES;
+  c->buffers[0] = c->nulls ? c->validity.data : NULL;
+  c->buffers[1] = type == KVTABLE_TYPE_FIXED_BYTES ? c->bytes.data : c->values.data;
+  c->buffers[2] = c->bytes.data ? c->bytes.data : (const uint8_t *)"";
+  *array = (struct ArrowArray){ .length = c->rows,
+                                .null_count = c->nulls,
+                                .n_buffers = offsets ? 3 : 2,
+                                .buffers = c->buffers,
+                                .release = column_release,
+                                .private_data = c };
+}
+
+static Status begin_batch(KVCursor *cursor, BatchParts *b) {
+  b->column_count = kvcursor_column_count(cursor);
+  b->columns = memory_allocate_zeroed(memory_array_size(b->column_count, sizeof(ColumnParts *)));
+  b->children = memory_allocate_zeroed(memory_array_size(b->column_count, sizeof *b->children));
+  b->pointers = memory_allocate_zeroed(memory_array_size(b->column_count, sizeof(struct ArrowArray *)));
+  if (!b->columns || !b->children || !b->pointers) return status_nomem();
+  for (size_t i = 0; i < b->column_count; i++) {
+    ColumnParts *c = memory_allocate_zeroed(sizeof *c);
+    if (!c) return status_nomem();
+    b->columns[i] = c;
+    b->pointers[i] = &b->children[i];
+    show_column(c, &b->children[i]); /* so that it is released whatever comes */
+    int code = kvcursor_column(cursor, i, &c->definition);
+    if (code != KVSTORE_OK) return code;
+    if (c->definition.type == KVTABLE_TYPE_STRING || c->definition.type == KVTABLE_TYPE_BYTES)
+      buffer_u32(&c->values, 0);
+  }
+  return KVSTORE_OK;
+}
+
+static int next_batch(KVCursor *cursor, struct ArrowArray *out) {
+  BatchParts *b = memory_allocate_zeroed(sizeof *b);
+  memset(out, 0, sizeof *out);
+  if (!b) return status_nomem();
+  out->private_data = b;
+  out->release = batch_release;
+  bool end = true;
+  int code = begin_batch(cursor, b);
+  if (code == KVSTORE_OK) code = fill_batch(cursor, b, &end);
+  if (code != KVSTORE_OK || end) {
+    batch_release(out);
+    memset(out, 0, sizeof *out);
+    return code;
+  }
+  for (size_t i = 0; i < b->column_count; i++) show_column(b->columns[i], &b->children[i]);
+  out->length = b->column_count ? b->columns[0]->rows : 0;
+  out->n_buffers = 1;
+  out->buffers = b->no_validity;
+  out->n_children = (int64_t)b->column_count;
+  out->children = b->pointers;
+  return KVSTORE_OK;
+}
+
+/* ---- the stream ---- */
+
+static int as_errno(Stream *stream, int code) {
+  if (code == KVSTORE_OK) return 0;
+  snprintf(stream->error, sizeof stream->error, "%s", status_last()->text);
+  return code == KVSTORE_NOMEM ? ENOMEM : code == KVSTORE_ERROR || code == KVSTORE_LIMIT ? EINVAL : EIO;
+}
+
+static int stream_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
+  Stream *s = stream->private_data;
+  int code = fill_schema(s->cursor, out);
+  if (code != KVSTORE_OK && out->release) out->release(out);
+  return as_errno(s, code);
+}
+
+static int stream_next(struct ArrowArrayStream *stream, struct ArrowArray *out) {
+  Stream *s = stream->private_data;
+  return as_errno(s, next_batch(s->cursor, out));
+}
+
+static const char *stream_error(struct ArrowArrayStream *stream) {
+  Stream *s = stream->private_data;
+  return s->error[0] ? s->error : NULL;
+}
+
+static void stream_release(struct ArrowArrayStream *stream) {
+  Stream *s = stream->private_data;
+  kvcursor_close(s->cursor);
+  memory_release(s);
+  memset(stream, 0, sizeof *stream);
+}
+
+int kvquery_open_stream(KVQuery *query, struct ArrowArrayStream *stream) {
+  KVCursor *cursor = NULL;
+  if (!stream) return handle_refuse(NULL, bad_argument("the place for the stream is NULL"));
+  memset(stream, 0, sizeof *stream);
+  int code = kvquery_open(query, &cursor);
+  if (code != KVSTORE_OK) return code;
+  Stream *s = memory_allocate_zeroed(sizeof *s);
+  if (!s) {
+    kvcursor_close(cursor);
+    return handle_refuse(NULL, status_nomem());
+  }
+  s->cursor = cursor;
+  *stream = (struct ArrowArrayStream){ stream_schema, stream_next, stream_error, stream_release, s };
+  return KVSTORE_OK;
+}

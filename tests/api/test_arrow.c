@@ -1,0 +1,519 @@
+/* Arrow streams out of queries and into tables: every type there and back, layouts that others write, refusals. */
+#include <errno.h>
+#include <math.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "colonnade/kvarrow.h"
+#include "tests/api/api_support.h"
+
+enum { COLUMNS = 16, ROWS = 70000 };
+
+static const KVColumnDefinition columns[COLUMNS] = {
+  { "id", KVTABLE_TYPE_I64, 0, 0 },
+  { "flag", KVTABLE_TYPE_BOOL, KVTABLE_NULLABLE, 0 },
+  { "a", KVTABLE_TYPE_I8, KVTABLE_NULLABLE, 0 },
+  { "b", KVTABLE_TYPE_I16, KVTABLE_NULLABLE, 0 },
+  { "c", KVTABLE_TYPE_I32, KVTABLE_NULLABLE, 0 },
+  { "d", KVTABLE_TYPE_U8, KVTABLE_NULLABLE, 0 },
+  { "e", KVTABLE_TYPE_U16, KVTABLE_NULLABLE, 0 },
+  { "f", KVTABLE_TYPE_U32, KVTABLE_NULLABLE, 0 },
+  { "g", KVTABLE_TYPE_U64, KVTABLE_NULLABLE, 0 },
+  { "h", KVTABLE_TYPE_F32, KVTABLE_NULLABLE, 0 },
+  { "i", KVTABLE_TYPE_F64, KVTABLE_NULLABLE, 0 },
+  { "day", KVTABLE_TYPE_DATE, KVTABLE_NULLABLE, 0 },
+  { "at", KVTABLE_TYPE_TIMESTAMP, KVTABLE_NULLABLE | KVTABLE_UTC, 0 },
+  { "text", KVTABLE_TYPE_STRING, KVTABLE_NULLABLE, 0 },
+  { "raw", KVTABLE_TYPE_BYTES, KVTABLE_NULLABLE, 0 },
+  { "four", KVTABLE_TYPE_FIXED_BYTES, KVTABLE_NULLABLE, 4 },
+};
+static const char *const formats[COLUMNS] = { "l", "b", "c", "s",   "i",       "C", "S", "I",
+                                              "L", "f", "g", "tdD", "tsu:UTC", "u", "z", "w:4" };
+static const char *const key[] = { "id" };
+
+static KVTable *make_table(KVStore *kv, const char *name) {
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, name, columns, COLUMNS, key, 1, &table));
+  return table;
+}
+
+/* The value of a column in a row, from their numbers alone. */
+static KVValue value_of(uint32_t row, size_t column, char text[32]) {
+  uint64_t random = (uint64_t)row << 8 | column;
+  uint64_t bits = test_random(&random);
+  KVValue v = kvvalue_of(columns[column].type);
+  if (column && bits % 7 == 0) return kvvalue_null();
+  switch (v.type) {
+  case KVTABLE_TYPE_BOOL: v.as.i64 = bits >> 8 & 1; break;
+  case KVTABLE_TYPE_I8: v.as.i64 = (int8_t)(bits >> 8); break;
+  case KVTABLE_TYPE_I16: v.as.i64 = (int16_t)(bits >> 8); break;
+  case KVTABLE_TYPE_I32:
+  case KVTABLE_TYPE_DATE: v.as.i64 = (int32_t)(bits >> 8) / 1000; break;
+  case KVTABLE_TYPE_U8: v.as.u64 = (uint8_t)(bits >> 8); break;
+  case KVTABLE_TYPE_U16: v.as.u64 = (uint16_t)(bits >> 8); break;
+  case KVTABLE_TYPE_U32: v.as.u64 = (uint32_t)(bits >> 8); break;
+  case KVTABLE_TYPE_U64: v.as.u64 = bits; break;
+  case KVTABLE_TYPE_F32: v.as.f64 = (double)((float)(int32_t)(bits >> 8) / 16); break;
+  case KVTABLE_TYPE_F64: v.as.f64 = bits % 5 ? (double)(int64_t)bits / 3 : bits % 2 ? NAN : -0.0; break;
+  case KVTABLE_TYPE_TIMESTAMP: v.as.i64 = (int64_t)(bits >> 12); break;
+  case KVTABLE_TYPE_I64: v.as.i64 = row; break;
+  default: {
+    size_t length = v.type == KVTABLE_TYPE_FIXED_BYTES ? 4 : bits % 31;
+    for (size_t i = 0; i < length; i++) text[i] = (char)('a' + (bits >> i) % 20);
+    v.as.bytes = (KVBytes){ text, length };
+  }
+  }
+  return v;
+}
+
+static void check_same(const KVValue *a, const KVValue *b) {
+  CHECK_INT(!a->is_null, !b->is_null);
+  if (a->is_null) return;
+  CHECK_INT(a->type, b->type);
+  if (a->type >= KVTABLE_TYPE_STRING) {
+    CHECK_INT(a->as.bytes.length, b->as.bytes.length);
+    CHECK(!a->as.bytes.length || memcmp(a->as.bytes.data, b->as.bytes.data, a->as.bytes.length) == 0);
+  } else {
+    CHECK(a->as.u64 == b->as.u64 || (isnan(a->as.f64) && isnan(b->as.f64)));
+  }
+}
+
+static void check_rows(KVTable *table, uint32_t rows) {
+  uint64_t count;
+  CHECK_OK(kvtable_count(table, &count));
+  CHECK_INT(count, rows);
+  for (uint32_t i = 0; i < rows; i += 1 + rows / 500) {
+    KVValue id = kvvalue_i64(i), values[COLUMNS];
+    KVRow *row = NULL;
+    char text[32];
+    CHECK_OK(kvtable_get(table, &id, 1, values, COLUMNS, NULL, &row));
+    for (size_t c = 0; c < COLUMNS; c++) {
+      KVValue expected = value_of(i, c, text);
+      check_same(&values[c], &expected);
+    }
+    kvtable_row_free(row);
+  }
+}
+
+static void fill(KVStore *kv, KVTable *table, uint32_t rows) {
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (uint32_t i = 0; i < rows; i++) {
+    KVValue values[COLUMNS];
+    static char texts[COLUMNS][32];
+    for (size_t c = 0; c < COLUMNS; c++) values[c] = value_of(i, c, texts[c]);
+    CHECK_OK(kvtable_upsert(table, values, COLUMNS, 0));
+  }
+  CHECK_OK(kvstore_commit(kv));
+}
+
+static void stream_of(KVTable *table, struct ArrowArrayStream *stream) {
+  KVQuery *query = NULL;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_open_stream(query, stream));
+  kvquery_close(query);
+}
+
+/* ---- there and back ---- */
+
+TEST(arrow, every_type_goes_out_and_comes_back) {
+  uint32_t rows = test_scale() < 1 ? 3000 : ROWS;
+  KVStore *kv = open_store();
+  KVTable *from = make_table(kv, "from"), *to = make_table(kv, "to");
+  struct ArrowArrayStream stream;
+  struct ArrowSchema schema;
+  uint64_t count = 0;
+  fill(kv, from, rows);
+  stream_of(from, &stream);
+  CHECK_INT(stream.get_schema(&stream, &schema), 0);
+  CHECK_STR(schema.format, "+s");
+  CHECK_INT(schema.n_children, COLUMNS);
+  for (int64_t i = 0; i < COLUMNS; i++) {
+    CHECK_STR(schema.children[i]->name, columns[i].name);
+    CHECK_STR(schema.children[i]->format, formats[i]);
+  }
+  schema.release(&schema);
+  CHECK(!schema.release);
+  CHECK_OK(kvtable_append_stream(to, &stream, KVTABLE_INSERT, &count));
+  CHECK(!stream.release);
+  CHECK_INT(count, rows);
+  check_rows(to, rows);
+  stream_of(from, &stream);
+  CHECK_STATUS(kvtable_append_stream(to, &stream, KVTABLE_INSERT, &count), KVSTORE_CONSTRAINT);
+  CHECK_INT(count, 0);
+  stream_of(from, &stream);
+  CHECK_OK(kvtable_append_stream(to, &stream, KVTABLE_UPSERT, NULL));
+  check_rows(to, rows);
+  kvtable_close(from);
+  kvtable_close(to);
+  CHECK_OK(kvstore_close(kv));
+}
+
+static void check_batch(const struct ArrowArray *batch) {
+  const struct ArrowArray *ids = batch->children[0], *texts = batch->children[13];
+  const int32_t *offsets = texts->buffers[1];
+  const uint8_t *valid = texts->buffers[0];
+  for (int64_t row = 0; row < batch->length; row++) {
+    int64_t id = ((const int64_t *)ids->buffers[1])[row];
+    char text[32];
+    KVValue expected = value_of((uint32_t)id, 13, text);
+    CHECK_INT(valid ? valid[row / 8] >> row % 8 & 1 : 1, !expected.is_null);
+    if (expected.is_null) continue;
+    CHECK_INT(offsets[row + 1] - offsets[row], expected.as.bytes.length);
+    CHECK(memcmp((const char *)texts->buffers[2] + offsets[row], text, expected.as.bytes.length) == 0);
+  }
+}
+
+TEST(arrow, a_stream_keeps_its_snapshot_and_its_arrays_outlive_everything) {
+  KVStore *kv = open_store();
+  KVTable *table = make_table(kv, "t");
+  struct ArrowArrayStream stream;
+  struct ArrowArray batch, moved, end;
+  fill(kv, table, 2000);
+  stream_of(table, &stream);
+  CHECK_OK(kvtable_clear(table));
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+  CHECK_INT(stream.get_next(&stream, &batch), 0);
+  CHECK_INT(batch.length, 2000);
+  CHECK_INT(stream.get_next(&stream, &end), 0);
+  CHECK(!end.release);
+  CHECK(!stream.get_last_error(&stream));
+  stream.release(&stream);
+  check_batch(&batch);
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (!child) {
+    batch.release(&batch);
+    _exit(batch.release != NULL);
+  }
+  int how;
+  CHECK_INT(waitpid(child, &how, 0), child);
+  CHECK_INT(how, 0);
+  moved = *batch.children[13]; /* a consumer may take a column and let the rest go */
+  batch.children[13]->release = NULL;
+  batch.release(&batch);
+  CHECK_INT(((const int32_t *)moved.buffers[1])[0], 0);
+  CHECK_INT(moved.length, 2000);
+  moved.release(&moved);
+}
+
+TEST(arrow, groups_and_their_sums_leave_as_decimals) {
+  KVStore *kv = open_store();
+  KVTable *table = make_table(kv, "t");
+  KVQuery *query = NULL;
+  struct ArrowArrayStream stream;
+  struct ArrowSchema schema;
+  struct ArrowArray batch;
+  const char *by[] = { "flag" };
+  const KVAggregate sums[] = { { KVQUERY_ROWS, NULL }, { KVQUERY_SUM, "c" }, { KVQUERY_COUNT_DISTINCT, "text" } };
+  const KVOrder order[] = { { "flag", 0 } };
+  int64_t sum[3] = { 0 }, count[3] = { 0 };
+  char text[32];
+  fill(kv, table, 1000);
+  for (uint32_t i = 0; i < 1000; i++) {
+    KVValue flag = value_of(i, 1, text), number = value_of(i, 4, text);
+    int group = flag.is_null ? 0 : 1 + (int)flag.as.i64;
+    count[group]++;
+    sum[group] += number.is_null ? 0 : number.as.i64;
+  }
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_group_by(query, by, 1));
+  CHECK_OK(kvquery_compute(query, sums, 3));
+  CHECK_OK(kvquery_order_by(query, order, 1));
+  CHECK_OK(kvquery_open_stream(query, &stream));
+  CHECK_INT(stream.get_schema(&stream, &schema), 0);
+  CHECK_STR(schema.children[2]->format, "d:38,0");
+  CHECK_STR(schema.children[3]->name, "count(distinct text)");
+  CHECK_INT(stream.get_next(&stream, &batch), 0);
+  CHECK_INT(batch.length, 3);
+  for (int i = 0; i < 3; i++) {
+    CHECK_INT(((const uint64_t *)batch.children[1]->buffers[1])[i], count[i]);
+    CHECK_INT(((const int64_t *)batch.children[2]->buffers[1])[2 * i], sum[i]);
+    CHECK_INT(((const int64_t *)batch.children[2]->buffers[1])[2 * i + 1], sum[i] < 0 ? -1 : 0);
+  }
+  batch.release(&batch);
+  schema.release(&schema);
+  stream.release(&stream);
+  CHECK_OK(kvquery_where(query, "id < 0", NULL, 0));
+  CHECK_OK(kvquery_open_stream(query, &stream));
+  CHECK_INT(stream.get_next(&stream, &batch), 0);
+  CHECK(!batch.release);
+  stream.release(&stream);
+  kvquery_close(query);
+  CHECK_STATUS(kvquery_open_stream(NULL, &stream), KVSTORE_ERROR);
+  CHECK(!stream.release);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- what others write: one column "x" of one or two batches, made by hand ---- */
+
+typedef struct Handmade {
+  struct ArrowSchema schema, child_schema, dictionary_schema, *child_schemas[1];
+  struct ArrowArray batch, child, dictionary, *children[1];
+  const void *no_validity[1];
+  int batches, given; /* how many get_next gives */
+  int fails;          /* get_next fails behind them */
+  int released;
+} Handmade;
+
+static void release_schema(struct ArrowSchema *schema) { schema->release = NULL; }
+static void release_array(struct ArrowArray *array) { array->release = NULL; }
+
+static int give_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
+  Handmade *h = stream->private_data;
+  *out = h->schema;
+  return 0;
+}
+static int give_batch(struct ArrowArrayStream *stream, struct ArrowArray *out) {
+  Handmade *h = stream->private_data;
+  memset(out, 0, sizeof *out);
+  if (h->given == h->batches) return h->fails ? EIO : 0;
+  h->given++;
+  *out = h->batch;
+  return 0;
+}
+static const char *give_error(struct ArrowArrayStream *stream) {
+  (void)stream;
+  return "the network is gone";
+}
+static void release_stream(struct ArrowArrayStream *stream) {
+  ((Handmade *)stream->private_data)->released++;
+  stream->release = NULL;
+}
+
+/* `buffers` are the child's. */
+static struct ArrowArrayStream handmade(Handmade *h, const char *format, int64_t rows, const void **buffers,
+                                        int64_t buffer_count) {
+  memset(h, 0, sizeof *h);
+  h->batches = 1;
+  h->child_schema = (struct ArrowSchema){ .format = format, .name = "x", .release = release_schema };
+  h->child_schemas[0] = &h->child_schema;
+  h->schema = (struct ArrowSchema){
+    .format = "+s", .name = "", .n_children = 1, .children = h->child_schemas, .release = release_schema
+  };
+  h->child = (struct ArrowArray){ .length = rows,
+                                  .null_count = buffers && buffers[0] ? -1 : 0,
+                                  .n_buffers = buffer_count,
+                                  .buffers = buffers,
+                                  .release = release_array };
+  h->children[0] = &h->child;
+  h->batch = (struct ArrowArray){ .length = rows,
+                                  .n_buffers = 1,
+                                  .buffers = h->no_validity,
+                                  .n_children = 1,
+                                  .children = h->children,
+                                  .release = release_array };
+  return (struct ArrowArrayStream){ give_schema, give_batch, give_error, release_stream, h };
+}
+
+static KVTable *one_column(KVStore *kv, int type, uint32_t width) {
+  static int number;
+  char name[32];
+  KVTable *table = NULL;
+  const KVColumnDefinition column = { "x", type, KVTABLE_NULLABLE, width };
+  (void)snprintf(name, sizeof name, "one%d", number++);
+  CHECK_OK(kvtable_create(kv, name, &column, 1, NULL, 0, &table));
+  return table;
+}
+
+/* Appends the stream to a table of one column and says its values in one line; or the code and the message. */
+static const char *taken(int type, uint32_t width, struct ArrowArrayStream *stream) {
+  static char line[512];
+  KVStore *kv = open_store();
+  KVTable *table = one_column(kv, type, width);
+  Handmade *h = stream->private_data;
+  uint64_t rows = 0;
+  int code = kvtable_append_stream(table, stream, KVTABLE_INSERT, &rows);
+  line[0] = '\0';
+  CHECK_INT(h->released, 1);
+  if (code != KVSTORE_OK) {
+    uint64_t count;
+    CHECK_OK(kvtable_count(table, &count));
+    CHECK_INT(count, 0);
+    (void)snprintf(line, sizeof line, "%d: %s", code, kvstore_errmsg(kv));
+  } else {
+    KVQuery *query = NULL;
+    KVCursor *cursor = NULL;
+    CHECK_OK(kvquery_create(table, &query));
+    CHECK_OK(kvquery_order_by_key(query, 1));
+    CHECK_OK(kvquery_open(query, &cursor));
+    while (kvcursor_next(cursor) == KVSTORE_OK) {
+      KVValue value;
+      size_t at = strlen(line);
+      CHECK_OK(kvcursor_value(cursor, 0, &value));
+      if (at) line[at++] = ' ';
+      (void)kvvalue_print(&value, line + at, sizeof line - at);
+    }
+    kvcursor_close(cursor);
+    kvquery_close(query);
+  }
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+  return line;
+}
+
+TEST(arrow, numbers_go_into_other_numbers_that_hold_them) {
+  Handmade h;
+  const uint8_t valid[] = { 0x0b }; /* row 2 is null */
+  const int64_t longs[] = { 1, -128, 77, 127 }, nanoseconds[] = { 1000, -3000000, 0, 5000 };
+  const double doubles[] = { 1, 0.5, 0, -3 };
+  const int64_t milliseconds[] = { 86400000, 0, 1, -86400000 };
+  const uint8_t bits[] = { 0x05 };
+  const void *buffers[] = { valid, longs };
+  struct ArrowArrayStream s = handmade(&h, "l", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_I8, 0, &s), "1 -128 null 127");
+  s = handmade(&h, "l", 4, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_U8, 0, &s), "row 1"));
+  buffers[1] = doubles;
+  s = handmade(&h, "g", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_F32, 0, &s), "1.0 0.5 null -3.0");
+  s = handmade(&h, "g", 4, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "row 1: "));
+  buffers[1] = nanoseconds;
+  s = handmade(&h, "tsn:Europe/Oslo", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_TIMESTAMP, 0, &s),
+            "1970-01-01 00:00:00.000001 1969-12-31 23:59:59.997 null 1970-01-01 00:00:00.000005");
+  buffers[0] = NULL;
+  buffers[1] = milliseconds;
+  s = handmade(&h, "tdm", 4, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_DATE, 0, &s), "row 2: 1 in the unit of tdm is no whole day"));
+  s = handmade(&h, "tdm", 2, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_DATE, 0, &s), "1970-01-02 1970-01-01");
+  buffers[1] = bits;
+  s = handmade(&h, "b", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_BOOL, 0, &s), "true false true false");
+  s = handmade(&h, "n", 3, NULL, 0);
+  CHECK_STR(taken(KVTABLE_TYPE_F64, 0, &s), "null null null");
+}
+
+TEST(arrow, strings_come_in_every_layout) {
+  Handmade h;
+  const uint8_t valid[] = { 0x05 };
+  const int32_t offsets[] = { 0, 3, 3, 5 };
+  const int64_t long_offsets[] = { 1, 3, 3, 5 };
+  const char *bytes = "abcde";
+  const void *buffers[] = { valid, offsets, bytes };
+  struct ArrowArrayStream s = handmade(&h, "u", 3, buffers, 3);
+  CHECK_STR(taken(KVTABLE_TYPE_STRING, 0, &s), "abc null de");
+  buffers[1] = long_offsets;
+  s = handmade(&h, "U", 3, buffers, 3);
+  CHECK_STR(taken(KVTABLE_TYPE_STRING, 0, &s), "bc null de");
+  s = handmade(&h, "Z", 3, buffers, 3);
+  CHECK_STR(taken(KVTABLE_TYPE_STRING, 0, &s), "bc null de");
+
+  struct {
+    uint32_t length;
+    char prefix[4];
+    uint32_t buffer, offset;
+  } views[3] = { { 5, "", 0, 0 }, { 14, "long", 0, 1 }, { 12, "", 0, 0 } };
+  memcpy(views[0].prefix, "hello", 5);
+  memcpy(views[2].prefix, "twelve bytes", 12);
+  const int64_t lengths[] = { 15 };
+  const void *view_buffers[] = { NULL, views, "xlonger than 12", lengths };
+  s = handmade(&h, "vu", 3, view_buffers, 4);
+  CHECK_STR(taken(KVTABLE_TYPE_STRING, 0, &s), "hello longer than 12 twelve bytes");
+  views[1].offset = 2;
+  s = handmade(&h, "vu", 3, view_buffers, 4);
+  CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "a view outside its buffers"));
+  views[1].buffer = 7;
+  s = handmade(&h, "vu", 3, view_buffers, 4);
+  CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "a view outside its buffers"));
+
+  const void *fixed[] = { NULL, "aabbcc" };
+  s = handmade(&h, "w:2", 3, fixed, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_FIXED_BYTES, 2, &s), "6161 6262 6363");
+  s = handmade(&h, "w:2", 3, fixed, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_FIXED_BYTES, 3, &s), "x"));
+}
+
+TEST(arrow, slices_and_dictionaries_are_followed) {
+  Handmade h;
+  const int32_t numbers[] = { 10, 20, 30, 40, 50 };
+  const void *buffers[] = { NULL, numbers };
+  struct ArrowArrayStream s = handmade(&h, "i", 2, buffers, 2);
+  h.child.offset = 1;
+  h.child.length = 4;
+  h.batch.offset = 2;
+  CHECK_STR(taken(KVTABLE_TYPE_I32, 0, &s), "40 50");
+  s = handmade(&h, "i", 2, buffers, 2);
+  h.batch.offset = 2;
+  h.child.length = 3;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "fewer rows"));
+
+  const int8_t indexes[] = { 1, 0, 2, 1 };
+  const int32_t offsets[] = { 0, 2, 5, 5 };
+  const uint8_t words_valid[] = { 0x03 };
+  const void *index_buffers[] = { NULL, indexes }, *word_buffers[] = { words_valid, offsets, "ontwo" };
+  for (int beyond = 0; beyond < 2; beyond++) {
+    s = handmade(&h, "c", 4, index_buffers, 2);
+    h.dictionary_schema = (struct ArrowSchema){ .format = "u", .name = "", .release = release_schema };
+    h.dictionary =
+      (struct ArrowArray){ .length = 3 - beyond, .null_count = 1, .n_buffers = 3, .buffers = word_buffers };
+    h.child_schema.dictionary = &h.dictionary_schema;
+    h.child.dictionary = &h.dictionary;
+    if (!beyond) CHECK_STR(taken(KVTABLE_TYPE_STRING, 0, &s), "two on null two");
+    if (beyond) CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "an index outside its dictionary"));
+  }
+}
+
+/* ---- refusals ---- */
+
+TEST(arrow, what_contradicts_itself_is_refused_and_released) {
+  Handmade h;
+  const int32_t numbers[] = { 1, 2, 3 }, descending[] = { 0, 3, 1, 5 };
+  const void *buffers[] = { NULL, numbers }, *strings[] = { NULL, descending, "abcde" };
+  struct ArrowArrayStream s = handmade(&h, "+l", 3, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "no column takes the Arrow type +l"));
+  s = handmade(&h, "i", 3, buffers, 3);
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "wrong number of buffers"));
+  s = handmade(&h, "i", 4, buffers, 2);
+  h.child.length = 3;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "fewer rows"));
+  s = handmade(&h, "u", 3, strings, 3);
+  CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "descend"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.schema.format = "i";
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "not of record batches"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.child_schema.name = "y";
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "has a column y"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.batch.n_children = 0;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "has 0 columns"));
+  s = handmade(&h, "u", 3, strings, 3);
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "x"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.batches = 2;
+  h.fails = 1; /* the two batches before are taken back */
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "the network is gone"));
+}
+
+TEST(arrow, inside_a_transaction_the_rows_belong_to_it) {
+  Handmade h;
+  const int32_t numbers[] = { 1, 2, 3 };
+  const void *buffers[] = { NULL, numbers };
+  KVStore *kv = open_store();
+  KVTable *table = one_column(kv, KVTABLE_TYPE_I32, 0);
+  uint64_t count, rows;
+  struct ArrowArrayStream s = handmade(&h, "i", 3, buffers, 2);
+  CHECK_OK(kvstore_begin(kv, 1));
+  CHECK_OK(kvtable_append_stream(table, &s, KVTABLE_INSERT, &rows));
+  CHECK_INT(rows, 3);
+  CHECK_OK(kvstore_rollback(kv));
+  CHECK_OK(kvtable_count(table, &count));
+  CHECK_INT(count, 0);
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.batches = 5;
+  CHECK_OK(kvtable_append_stream(table, &s, KVTABLE_INSERT, &rows));
+  CHECK_INT(rows, 15);
+  CHECK_OK(kvtable_count(table, &count));
+  CHECK_INT(count, 15);
+  CHECK_STATUS(kvtable_append_stream(table, NULL, KVTABLE_INSERT, &rows), KVSTORE_ERROR);
+  CHECK_STATUS(kvtable_append_stream(table, &s, KVTABLE_INSERT, &rows), KVSTORE_ERROR); /* released */
+  s = handmade(&h, "i", 3, buffers, 2);
+  kvtable_close(table);
+  CHECK_STATUS(kvtable_append_stream(NULL, &s, KVTABLE_INSERT, &rows), KVSTORE_ERROR);
+  CHECK_INT(h.released, 1);
+  CHECK_OK(kvstore_close(kv));
+}
