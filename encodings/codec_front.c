@@ -42,6 +42,7 @@ static Bytes row_string(const ChunkInput *in, uint32_t row) {
 static uint32_t shared_length(const ChunkInput *in, uint32_t row) {
   if (row % BLOCK_ROWS % GROUP_ROWS == 0) return 0;
   Bytes a = row_string(in, row - 1), b = row_string(in, row);
+  if (!a.data || !b.data) return 0;
   uint32_t common = 0, most = (uint32_t)(a.length < b.length ? a.length : b.length);
   while (common < most && a.data[common] == b.data[common]) common++;
   return common;
