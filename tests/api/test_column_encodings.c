@@ -94,6 +94,64 @@ static void check_same_answers(KVTable *a, KVTable *b) {
   }
 }
 
+static void check_same_ends(KVTable *a, KVTable *b) {
+  static const char *const filters[] = { "", "i > 50", "s like 'city 3%'", "x > 1" };
+  for (size_t f = 0; f < sizeof filters / sizeof *filters; f++) {
+    for (int largest = 0; largest < 2; largest++) {
+      KVQuery *queries[2];
+      KVValue ends[2];
+      KVTable *tables[] = { a, b };
+      for (int t = 0; t < 2; t++) {
+        CHECK_OK(kvquery_create(tables[t], &queries[t]));
+        CHECK_OK(kvquery_where(queries[t], filters[f], NULL, 0));
+        CHECK_OK(largest ? kvquery_max(queries[t], "s", &ends[t]) : kvquery_min(queries[t], "s", &ends[t]));
+      }
+      CHECK_INT(ends[0].as.bytes.length, ends[1].as.bytes.length);
+      CHECK_BYTES(ends[0].as.bytes.data, ends[1].as.bytes.data, ends[0].as.bytes.length);
+      kvquery_close(queries[0]);
+      kvquery_close(queries[1]);
+    }
+  }
+}
+
+/* The strings of the rows that match, through a cursor: many rows of a block, and few. */
+static void check_same_strings(KVTable *a, KVTable *b, const char *where) {
+  KVTable *tables[] = { a, b };
+  KVQuery *queries[2];
+  KVCursor *cursors[2];
+  const char *column = "s";
+  uint64_t rows[2], seen = 0;
+  int status[2];
+  for (int t = 0; t < 2; t++) {
+    CHECK_OK(kvquery_create(tables[t], &queries[t]));
+    CHECK_OK(kvquery_where(queries[t], where, NULL, 0));
+    CHECK_OK(kvquery_select(queries[t], &column, 1));
+    CHECK_OK(kvquery_open(queries[t], &cursors[t]));
+  }
+  for (;;) {
+    const KVColumnData *data[2];
+    for (int t = 0; t < 2; t++) status[t] = kvcursor_next_batch(cursors[t], &rows[t], &data[t]);
+    CHECK_INT(status[0], status[1]);
+    if (status[0] == KVSTORE_NOTFOUND) break;
+    CHECK_OK(status[0]);
+    CHECK_INT(rows[0], rows[1]);
+    seen += rows[0];
+    for (uint64_t i = 0; i < rows[0]; i++) {
+      bool is_null = data[0]->nulls && data[0]->nulls[i];
+      CHECK_INT(is_null, data[1]->nulls && data[1]->nulls[i]);
+      const KVBytes *left = (const KVBytes *)data[0]->values + i, *right = (const KVBytes *)data[1]->values + i;
+      if (is_null) continue;
+      CHECK_INT(left->length, right->length);
+      CHECK_BYTES(left->data, right->data, left->length);
+    }
+  }
+  CHECK(seen > 0);
+  for (int t = 0; t < 2; t++) {
+    kvcursor_close(cursors[t]);
+    kvquery_close(queries[t]);
+  }
+}
+
 /* Rows by key, each value. */
 static void check_same_rows(KVTable *a, KVTable *b) {
   for (int i = 0; i < ROWS; i += 97) {
@@ -149,11 +207,72 @@ TEST(column_encodings, every_forced_encoding_is_taken_and_answers_the_same) {
     CHECK(has_encoding(table, (size_t)forced[i].column + 1, forced[i].name));
     check_same_answers(plain, table);
     check_same_rows(plain, table);
+    check_same_ends(plain, table);
+    check_same_strings(plain, table, "i < 60");
+    check_same_strings(plain, table, "s = 'city 49 of many' or i = 19");
     kvtable_close(table);
     CHECK_OK(kvtable_drop(kv, "forced"));
   }
   kvtable_close(plain);
   CHECK_OK(kvstore_close(kv));
+}
+
+/* Keys of strings, as each encoding that may hold them: found, absent ones not, in order, mapped and through the cache.
+ */
+TEST(column_encodings, string_keys_are_found_in_every_encoding) {
+  static const int encodings[] = { KVTABLE_ENCODING_PLAIN, KVTABLE_ENCODING_DICTIONARY, KVTABLE_ENCODING_FSST,
+                                   KVTABLE_ENCODING_FRONT_CODED };
+  static const char *const names[] = { "plain", "dictionary", "fsst", "front_coded" };
+  const char *key[] = { "k" };
+  for (int i = 0; i < 4; i++) {
+    char path[32], text[40];
+    (void)snprintf(path, sizeof path, "keys%d", i);
+    for (int cached = 0; cached < 2; cached++) {
+      KVStore *kv = NULL;
+      KVTable *table = NULL;
+      KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+      options.log_bytes = 1 << 20;
+      options.map_off = cached;
+      CHECK_OK(kvstore_open_with(path_of(path), &kv, &options));
+      if (!cached) {
+        const KVColumnDefinition columns[] = { { "k", KVTABLE_TYPE_STRING, KVTABLE_USE_ENCODING(encodings[i]), 0 },
+                                               { "n", KVTABLE_TYPE_I64, 0, 0 } };
+        CHECK_OK(kvtable_create(kv, "t", columns, 2, key, 1, &table));
+        CHECK_OK(kvstore_begin(kv, 1));
+        for (int row = 0; row < 3000; row++) {
+          (void)snprintf(text, sizeof text, "customer/%04d/order/%02d", row / 20, row % 20 * 3);
+          KVValue values[] = { kvvalue_string(text), kvvalue_i64(row) };
+          CHECK_OK(kvtable_insert(table, values, 2, 0, NULL));
+        }
+        CHECK_OK(kvstore_commit(kv));
+        CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+        CHECK(has_encoding(table, 0, names[i]));
+      } else {
+        CHECK_OK(kvtable_open(kv, "t", &table));
+      }
+      for (int row = 0; row < 3000; row += 17) {
+        KVValue at, values[2];
+        KVRow *held = NULL;
+        (void)snprintf(text, sizeof text, "customer/%04d/order/%02d", row / 20, row % 20 * 3);
+        at = kvvalue_string(text);
+        CHECK_OK(kvtable_get(table, &at, 1, values, 2, NULL, &held));
+        CHECK_INT(values[1].as.i64, row);
+        CHECK_INT(values[0].as.bytes.length, strlen(text));
+        CHECK_BYTES(values[0].as.bytes.data, text, strlen(text));
+        kvtable_row_free(held);
+        (void)snprintf(text, sizeof text, "customer/%04d/order/%02d", row / 20, row % 20 * 3 + 1);
+        at = kvvalue_string(text);
+        CHECK_STATUS(kvtable_get(table, &at, 1, values, 2, NULL, &held), KVSTORE_NOTFOUND);
+      }
+      CHECK_INT(matches(table, "k like 'customer/0017/%'"), 20);
+      CHECK_INT(matches(table, "k >= 'customer/0100/order/03' and k < 'customer/0101'"), 19);
+      char *report = NULL;
+      CHECK_OK(kvstore_integrity_check(kv, &report));
+      kvstore_free(report);
+      kvtable_close(table);
+      CHECK_OK(kvstore_close(kv));
+    }
+  }
 }
 
 TEST(column_encodings, forbidden_ones_are_not_taken_and_wishes_survive_a_reopen) {

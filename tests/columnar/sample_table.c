@@ -150,8 +150,20 @@ void sample_sort(SampleTable *t) {
   free(order);
 }
 
+/* Every second column wants one of the encodings that its type can have, so that each meets everything. */
+static void wish_encodings(SampleTable *t, uint64_t seed) {
+  uint64_t random = seed ^ 0x5eed;
+  for (uint32_t c = 0; c < t->schema.column_count; c++) {
+    uint32_t encoding = 1 + (uint32_t)test_random_below(&random, COLUMN_ENCODINGS);
+    t->columns[c].flags &= (1u << COLUMN_ENCODING_SHIFT) - 1;
+    if (test_random(&random) & 1 || !type_has_encoding(t->columns[c].type, encoding)) continue;
+    t->columns[c].flags |= encoding << COLUMN_ENCODING_SHIFT;
+  }
+}
+
 void sample_fill(SampleTable *t, uint32_t rows, uint32_t expiring, uint64_t seed) {
   uint64_t random = seed;
+  wish_encodings(t, seed);
   t->row_count = rows;
   for (uint32_t c = 0; c < t->schema.column_count; c++) fill_column(t, &random, c, rows);
   if (expiring) {
