@@ -50,6 +50,12 @@
   X(blocks_by_position, "blocks with few rows left, looked at one by one")            \
   X(groups_dense_units, "units whose groups were added up in arrays")                 \
   X(groups_hashed_units, "units whose rows were given to groups one by one")          \
+  X(bytes_spilled, "bytes of sorts and groups that went out of memory")               \
+  X(spilled_runs, "sorted runs that went out of memory")                              \
+  X(spills_merged, "times that such runs were merged because they were many")         \
+  X(groups_spilled, "rows of groups that no memory was left for")                     \
+  X(values_spilled, "values to be counted once that no memory was left for")          \
+  X(scratch_pieces, "pieces written to a file without a name")                        \
   X(sorts_cut, "times that a sort let go of rows beyond its limit")                   \
   X(units_verified, "units whose checksum was compared")                              \
   X(cache_hits, "blocks found in the block cache")                                    \

@@ -1,14 +1,13 @@
-/* queries.c - questions about a table.
+/* queries.c - questions about a table: what is asked.
  *
  * What the caller has asked (filter, columns, limit, order) is kept as it was given. A *plan* is an engine's query made
  * from it; it never changes, so that open cursors may share it while the caller asks something else. A change drops the
  * plan, and the next run makes another. */
+#include "kvapi/queries.h"
+
 #include <string.h>
 
 #include "base/memory.h"
-#include "kvapi/snapshots.h"
-#include "kvapi/tables.h"
-#include "kvapi/values.h"
 
 _Static_assert(KVQUERY_ROWS == (int)AGGREGATE_ROWS && KVQUERY_VALUES == (int)AGGREGATE_VALUES &&
                  KVQUERY_SUM == (int)AGGREGATE_TOTAL && KVQUERY_MIN == (int)AGGREGATE_LEAST &&
@@ -24,85 +23,17 @@ _Static_assert(sizeof(KVDecimal) == sizeof(Int128) && offsetof(KVDecimal, high) 
                "arrays of sums cross the door as they are");
 _Static_assert(KVTABLE_TYPE_DECIMAL == (int)QUERY_TYPE_DECIMAL, "one number");
 
-typedef struct Plan {
-  uint32_t references; /* of the query and its cursors: one thread */
-  Query *query;
-} Plan;
-
-typedef struct Filter {
-  Arena arena;
-  char *text; /* NULL: every row */
-  Value *parameters;
-  size_t parameter_count;
-} Filter;
-
-/* Names or aggregates as they were given, in an arena of their own. */
-typedef struct NameList {
-  Arena arena;
-  const char **names;
-  size_t count;
-} NameList;
-typedef struct AskList {
-  Arena arena;
-  KVAggregate *asks;
-  size_t count;
-} AskList;
-typedef struct OrderList {
-  Arena arena;
-  QueryOrder *terms;
-  size_t count;
-} OrderList;
-
-struct KVQuery {
-  uint32_t magic;
-  uint32_t references; /* the caller's and its cursors': one thread */
-  KVTable *table;
-  KVSnapshot *snapshot; /* NULL: what is there at each run */
-  Filter filter;
-  NameList selected; /* of none: all */
-  NameList grouped;
-  AskList computed;
-  Filter having;
-  OrderList order;
-  uint64_t offset, limit;
-  bool ordered, distinct;
-  Plan *rows;       /* NULL until it is needed */
-  Plan *aggregates; /* the same; answers what `asked` says */
-  AskList asked;
-  Arena strings;         /* of the last aggregates */
-  Plan *last;            /* what ran last, for explain */
-  ScanCounters counters; /* what that did */
-};
-
-struct KVCursor {
-  uint32_t magic;
-  bool failed;
-  KVQuery *query;
-  Plan *plan;
-  QueryCursor *rows;
-  QueryBatch batch;
-  uint32_t at; /* the current row; row_count: none yet of the next batch */
-  bool on_row;
-  size_t column_count;
-  KVColumnData *columns; /* of the caller's batch */
-};
-
-static KVValue decimal_to_caller(Int128 number) {
-  KVValue out = kvvalue_of(KVTABLE_TYPE_DECIMAL);
-  out.as.decimal.low = number.low;
-  out.as.decimal.high = number.high;
-  return out;
-}
+enum { MEMORY_LIMIT_DEFAULT = 256 << 20, MEMORY_LIMIT_LEAST = 1 << 20 };
 
 /* ---- plans ---- */
 
-static void plan_release(Plan *plan) {
+void plan_release(Plan *plan) {
   if (!plan || --plan->references) return;
   query_destroy(plan->query);
   memory_release(plan);
 }
 
-static void plan_replace(Plan **place, Plan *plan) {
+void plan_replace(Plan **place, Plan *plan) {
   plan_release(*place);
   *place = plan;
   if (plan) plan->references++;
@@ -160,7 +91,7 @@ static Status shape_rows(const KVQuery *q, Plan *plan) {
   return KVSTORE_OK;
 }
 
-static Status plan_rows(KVQuery *q) {
+Status plan_rows(KVQuery *q) {
   Plan *plan = NULL;
   if (q->rows) return KVSTORE_OK;
   TRY(plan_create(q->table, &q->filter, &plan));
@@ -198,7 +129,7 @@ static Status ask_list_copy(const KVAggregate *asks, size_t count, AskList *list
 }
 
 /* Remembers what was asked, so that the same again needs no new plan. */
-static Status plan_aggregates(KVQuery *q, const KVAggregate *asks, size_t count) {
+Status plan_aggregates(KVQuery *q, const KVAggregate *asks, size_t count) {
   Plan *plan = NULL;
   if (same_asks(q, asks, count)) return KVSTORE_OK;
   TRY(plan_create(q->table, &q->filter, &plan));
@@ -216,7 +147,7 @@ static Status plan_aggregates(KVQuery *q, const KVAggregate *asks, size_t count)
 
 /* ---- life ---- */
 
-static Status enter(KVQuery *q) {
+Status question_enter(KVQuery *q) {
   if (!q || q->magic != MAGIC_QUERY) return bad_argument(q ? "this is no open query" : "the query is NULL");
   TRY(handle_enter(q->table->kv));
   Status status = birth_check(q->table->birth);
@@ -224,13 +155,13 @@ static Status enter(KVQuery *q) {
   return status;
 }
 
-static int refuse(KVQuery *q, Status status) {
+int question_refuse(KVQuery *q, Status status) {
   return handle_refuse(q && q->magic == MAGIC_QUERY ? q->table->kv : NULL, status);
 }
 
-static int leave(KVQuery *q, Status status) { return handle_leave(q->table->kv, status); }
+int question_leave(KVQuery *q, Status status) { return handle_leave(q->table->kv, status); }
 
-static void query_drop(KVQuery *q) {
+void question_drop(KVQuery *q) {
   if (!q || --q->references) return;
   forget_plans(q);
   plan_replace(&q->last, NULL);
@@ -255,6 +186,7 @@ static Status create(KVTable *table, KVQuery **query) {
   q->references = 1;
   q->table = table;
   q->limit = QUERY_NO_LIMIT;
+  q->memory_limit = MEMORY_LIMIT_DEFAULT;
   atomic_fetch_add_explicit(&table->references, 1, memory_order_relaxed);
   *query = q;
   return KVSTORE_OK;
@@ -270,7 +202,7 @@ int kvquery_create(KVTable *table, KVQuery **query) {
 void kvquery_close(KVQuery *query) {
   if (!query || query->magic != MAGIC_QUERY) return;
   query->magic = MAGIC_DEAD;
-  query_drop(query);
+  question_drop(query);
 }
 
 /* ---- asking ---- */
@@ -288,12 +220,12 @@ static Status at_snapshot(KVQuery *q, KVSnapshot *snapshot) {
 }
 
 int kvquery_at(KVQuery *query, KVSnapshot *snapshot) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, at_snapshot(query, snapshot));
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, at_snapshot(query, snapshot));
 }
 
-static Session *session_of(const KVQuery *q) { return q->snapshot ? q->snapshot->frozen : q->table->kv->session; }
+Session *question_session(const KVQuery *q) { return q->snapshot ? q->snapshot->frozen : q->table->kv->session; }
 
 static Status copy_parameter(const KVValue *given, size_t index, Arena *arena, Value *out) {
   TRY(value_for_filter(given, index, out));
@@ -333,9 +265,9 @@ static Status where(KVQuery *q, const char *text, const KVValue *parameters, siz
 }
 
 int kvquery_where(KVQuery *query, const char *text, const KVValue *parameters, size_t parameter_count) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, where(query, text, parameters, parameter_count));
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, where(query, text, parameters, parameter_count));
 }
 
 static Status copy_names(const KVQuery *q, const char *const *columns, size_t count, NameList *list) {
@@ -370,9 +302,9 @@ static Status replace_names(KVQuery *q, const char *const *columns, size_t count
 }
 
 int kvquery_select(KVQuery *query, const char *const *columns, size_t count) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, replace_names(query, columns, count, &query->selected));
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, replace_names(query, columns, count, &query->selected));
 }
 
 /* One twice is found by a query of the engine's that does nothing else. */
@@ -393,12 +325,12 @@ static Status group_by(KVQuery *q, const char *const *columns, size_t count) {
 }
 
 int kvquery_group_by(KVQuery *query, const char *const *columns, size_t count) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, group_by(query, columns, count));
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, group_by(query, columns, count));
 }
 
-static Status check_asks(const KVAggregate *asks, size_t count) {
+Status question_check_asks(const KVAggregate *asks, size_t count) {
   if (count > QUERY_AGGREGATES_MAX)
     return status_fail(KVSTORE_LIMIT, "%zu aggregates at once: at most %d", count, QUERY_AGGREGATES_MAX);
   for (size_t i = 0; i < count; i++) {
@@ -413,7 +345,7 @@ static Status compute(KVQuery *q, const KVAggregate *asks, size_t count) {
   AskList list = { 0 };
   Plan *trial = NULL;
   if (!asks && count) return bad_argument("the aggregates are NULL");
-  TRY(check_asks(asks, count));
+  TRY(question_check_asks(asks, count));
   Status status = ask_list_copy(asks, count, &list);
   if (status == KVSTORE_OK) status = plan_create(q->table, &(Filter){ 0 }, &trial);
   if (status == KVSTORE_OK) status = add_asks(&list, trial);
@@ -429,9 +361,9 @@ static Status compute(KVQuery *q, const KVAggregate *asks, size_t count) {
 }
 
 int kvquery_compute(KVQuery *query, const KVAggregate *aggregates, size_t count) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, compute(query, aggregates, count));
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, compute(query, aggregates, count));
 }
 
 static Status having(KVQuery *q, const char *text, const KVValue *parameters, size_t count) {
@@ -452,17 +384,17 @@ static Status having(KVQuery *q, const char *text, const KVValue *parameters, si
 }
 
 int kvquery_having(KVQuery *query, const char *text, const KVValue *parameters, size_t parameter_count) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, having(query, text, parameters, parameter_count));
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, having(query, text, parameters, parameter_count));
 }
 
 int kvquery_distinct(KVQuery *query, int distinct) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
   plan_replace(&query->rows, NULL);
   query->distinct = distinct != 0;
-  return leave(query, KVSTORE_OK);
+  return question_leave(query, KVSTORE_OK);
 }
 
 static Status copy_order(const KVOrder *order, size_t count, OrderList *list) {
@@ -498,269 +430,38 @@ static Status order_by(KVQuery *q, const KVOrder *order, size_t count) {
 }
 
 int kvquery_order_by(KVQuery *query, const KVOrder *order, size_t count) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, order_by(query, order, count));
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, order_by(query, order, count));
 }
 
 int kvquery_limit(KVQuery *query, uint64_t offset, uint64_t limit) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
   plan_replace(&query->rows, NULL);
   query->offset = offset;
   query->limit = limit;
-  return leave(query, KVSTORE_OK);
+  return question_leave(query, KVSTORE_OK);
+}
+
+static Status memory_limit(KVQuery *q, uint64_t bytes) {
+  if (bytes && bytes < MEMORY_LIMIT_LEAST)
+    return status_fail(KVSTORE_LIMIT, "a query with %llu bytes of memory: at least %d are needed",
+                       (unsigned long long)bytes, MEMORY_LIMIT_LEAST);
+  q->memory_limit = bytes ? bytes : MEMORY_LIMIT_DEFAULT;
+  return KVSTORE_OK;
+}
+
+int kvquery_memory_limit(KVQuery *query, uint64_t bytes) {
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, memory_limit(query, bytes));
 }
 
 int kvquery_order_by_key(KVQuery *query, int ordered) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
   plan_replace(&query->rows, NULL);
   query->ordered = ordered != 0;
-  return leave(query, KVSTORE_OK);
-}
-
-/* ---- aggregates ---- */
-
-static KVValue result_to_caller(const AggregateResult *result) {
-  if (result->is_integer && !result->is_null) return decimal_to_caller(result->integer);
-  KVValue out = value_to_caller(&result->value);
-  out.is_null = result->is_null;
-  return out;
-}
-
-static Status run_aggregates(KVQuery *q, AggregateResult *results) {
-  TableSnapshot snapshot;
-  arena_reset(&q->strings);
-  TRY(table_snapshot(session_of(q), q->table->family, &snapshot));
-  Status status = query_run(q->aggregates->query, &snapshot, &q->strings, results, &q->counters);
-  table_snapshot_release(&snapshot);
-  if (status == KVSTORE_OK) plan_replace(&q->last, q->aggregates);
-  return status;
-}
-
-static Status aggregate(KVQuery *q, const KVAggregate *asks, size_t count, KVValue *results) {
-  if (!asks || !results || !count) return bad_argument("nothing is asked for, or there is no place for the results");
-  TRY(check_asks(asks, count));
-  for (size_t i = 0; i < count; i++) results[i] = kvvalue_null();
-  TRY(plan_aggregates(q, asks, count));
-  AggregateResult few[8], *found = few;
-  if (count > sizeof few / sizeof *few) found = memory_allocate(memory_array_size(count, sizeof *found));
-  if (!found) return status_nomem();
-  Status status = run_aggregates(q, found);
-  for (size_t i = 0; i < count && status == KVSTORE_OK; i++) results[i] = result_to_caller(&found[i]);
-  if (found != few) memory_release(found);
-  return status;
-}
-
-int kvquery_aggregate(KVQuery *query, const KVAggregate *aggregates, size_t count, KVValue *results) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, aggregate(query, aggregates, count, results));
-}
-
-static int one(KVQuery *query, int kind, const char *column, KVValue *result) {
-  KVAggregate ask = { kind, column };
-  if (result) *result = kvvalue_null();
-  return kvquery_aggregate(query, &ask, 1, result);
-}
-
-int kvquery_count(KVQuery *query, uint64_t *count) {
-  KVValue result = kvvalue_u64(0);
-  if (count) *count = 0;
-  int status = one(query, KVQUERY_ROWS, NULL, count ? &result : NULL);
-  if (status == KVSTORE_OK && count) *count = result.as.u64;
-  return status;
-}
-
-int kvquery_sum(KVQuery *query, const char *column, KVValue *result) { return one(query, KVQUERY_SUM, column, result); }
-int kvquery_min(KVQuery *query, const char *column, KVValue *result) { return one(query, KVQUERY_MIN, column, result); }
-int kvquery_max(KVQuery *query, const char *column, KVValue *result) { return one(query, KVQUERY_MAX, column, result); }
-int kvquery_avg(KVQuery *query, const char *column, KVValue *result) { return one(query, KVQUERY_AVG, column, result); }
-
-/* ---- rows ---- */
-
-/* The cursor takes the snapshot over when it is made, and not before. */
-static Status open_rows(KVQuery *q, KVCursor *cursor) {
-  TableSnapshot snapshot;
-  TRY(plan_rows(q));
-  TRY(table_snapshot(session_of(q), q->table->family, &snapshot));
-  Status status = query_open(q->rows->query, &snapshot, &cursor->rows);
-  if (status != KVSTORE_OK) {
-    table_snapshot_release(&snapshot);
-    return status;
-  }
-  plan_replace(&cursor->plan, q->rows);
-  cursor->column_count = query_column_count(q->rows->query);
-  cursor->columns = memory_allocate_zeroed(memory_array_size(cursor->column_count, sizeof *cursor->columns));
-  return cursor->columns ? KVSTORE_OK : status_nomem();
-}
-
-static void cursor_release(KVCursor *cursor) {
-  query_close(cursor->rows);
-  plan_release(cursor->plan);
-  memory_release(cursor->columns);
-  query_drop(cursor->query);
-  memory_release(cursor);
-}
-
-static Status open_cursor(KVQuery *q, KVCursor **out) {
-  if (!out) return bad_argument("the place for the cursor is NULL");
-  KVCursor *cursor = memory_allocate_zeroed(sizeof *cursor);
-  if (!cursor) return status_nomem();
-  cursor->magic = MAGIC_CURSOR;
-  cursor->query = q;
-  q->references++;
-  Status status = open_rows(q, cursor);
-  if (status == KVSTORE_OK)
-    *out = cursor;
-  else
-    cursor_release(cursor);
-  return status;
-}
-
-int kvquery_open(KVQuery *query, KVCursor **cursor) {
-  if (cursor) *cursor = NULL;
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, open_cursor(query, cursor));
-}
-
-void kvcursor_close(KVCursor *cursor) {
-  if (!cursor || cursor->magic != MAGIC_CURSOR) return;
-  cursor->magic = MAGIC_DEAD;
-  cursor_release(cursor);
-}
-
-static bool is_cursor(const KVCursor *cursor) { return cursor && cursor->magic == MAGIC_CURSOR; }
-
-/* A cursor calls no session, so it need not enter; a failure is the handle's all the same. */
-static int fail(KVCursor *cursor, Status status) {
-  if (!is_cursor(cursor)) return handle_refuse(NULL, status);
-  if (status == KVSTORE_NOTFOUND) return status; /* the end */
-  KVStore *kv = cursor->query->table->kv;
-  handle_tally(kv, TALLY_ERRORS, 1);
-  return handle_refuse(kv, status);
-}
-
-static Status cursor_argument(const KVCursor *cursor) {
-  if (!is_cursor(cursor)) return bad_argument(cursor ? "this is no open cursor" : "the cursor is NULL");
-  if (handle_is_inherited(cursor->query->table->kv)) return handle_refuse_inherited();
-  return cursor->failed ? bad_argument("the cursor has failed before: it can only be closed") : KVSTORE_OK;
-}
-
-/* KVSTORE_NOTFOUND when there are no more. */
-static Status load_batch(KVCursor *cursor) {
-  cursor->on_row = false;
-  cursor->at = 0;
-  cursor->batch = (QueryBatch){ 0 };
-  Status status = query_next(cursor->rows, &cursor->batch);
-  if (status != KVSTORE_OK) {
-    cursor->failed = true;
-    cursor->batch = (QueryBatch){ 0 };
-    return status;
-  }
-  cursor->query->counters = query_counters(cursor->rows);
-  plan_replace(&cursor->query->last, cursor->plan);
-  return cursor->batch.row_count ? KVSTORE_OK : KVSTORE_NOTFOUND;
-}
-
-int kvcursor_next(KVCursor *cursor) {
-  Status status = cursor_argument(cursor);
-  if (status != KVSTORE_OK) return fail(cursor, status);
-  cursor->at += cursor->on_row;
-  cursor->on_row = false;
-  if (cursor->at >= cursor->batch.row_count) status = load_batch(cursor);
-  if (status != KVSTORE_OK) return fail(cursor, status);
-  cursor->on_row = true;
-  return KVSTORE_OK;
-}
-
-static KVValue array_value(const ColumnArray *array, ColumnType type, uint32_t row) {
-  Value found = { .type = type, .is_null = array->nulls && array->nulls[row] };
-  if (type == QUERY_TYPE_DECIMAL && !found.is_null) return decimal_to_caller(((const Int128 *)array->values)[row]);
-  if (!found.is_null) found = value_from_array(type, array->values, row);
-  return value_to_caller(&found);
-}
-
-int kvcursor_value(KVCursor *cursor, size_t column, KVValue *value) {
-  if (value) *value = kvvalue_null();
-  Status status = cursor_argument(cursor);
-  if (status == KVSTORE_OK && !value) status = bad_argument("the place for the value is NULL");
-  if (status == KVSTORE_OK && !cursor->on_row) status = bad_argument("the cursor stands on no row");
-  if (status == KVSTORE_OK && column >= cursor->column_count)
-    status = status_fail(KVSTORE_ERROR, "column %zu of rows of %zu", column, cursor->column_count);
-  if (status != KVSTORE_OK) return fail(cursor, status);
-  *value = array_value(&cursor->batch.columns[column], query_column(cursor->plan->query, column)->type, cursor->at);
-  return KVSTORE_OK;
-}
-
-size_t kvcursor_column_count(KVCursor *cursor) { return is_cursor(cursor) ? cursor->column_count : 0; }
-
-int kvcursor_column(KVCursor *cursor, size_t column, KVColumnDefinition *definition) {
-  if (!is_cursor(cursor) || !definition || column >= cursor->column_count)
-    return fail(cursor, bad_argument("no such cursor or column, or no place for its definition"));
-  *definition = definition_of(query_column(cursor->plan->query, column));
-  return KVSTORE_OK;
-}
-
-int kvcursor_next_batch(KVCursor *cursor, uint64_t *row_count, const KVColumnData **columns) {
-  if (row_count) *row_count = 0;
-  if (columns) *columns = NULL;
-  Status status = cursor_argument(cursor);
-  if (status == KVSTORE_OK && !(row_count && columns)) status = bad_argument("the place for the batch is NULL");
-  if (status != KVSTORE_OK) return fail(cursor, status);
-  cursor->at += cursor->on_row;
-  cursor->on_row = false;
-  if (cursor->at >= cursor->batch.row_count) status = load_batch(cursor);
-  if (status != KVSTORE_OK) return fail(cursor, status);
-  for (size_t c = 0; c < cursor->column_count; c++)
-    cursor->columns[c] =
-      column_to_caller(&cursor->batch.columns[c], query_column(cursor->plan->query, c)->type, cursor->at);
-  *row_count = cursor->batch.row_count - cursor->at;
-  *columns = cursor->columns;
-  cursor->at = cursor->batch.row_count;
-  return KVSTORE_OK;
-}
-
-/* ---- what was done ---- */
-
-int kvquery_counters(KVQuery *query, KVQueryCounters *counters) {
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  if (!counters || counters->struct_size != sizeof *counters)
-    return leave(query, bad_argument("the counters are NULL or do not begin with KVQUERY_COUNTERS_INIT"));
-  const ScanCounters *from = &query->counters;
-  *counters = (KVQueryCounters){ .struct_size = sizeof *counters,
-                                 .units = from->units,
-                                 .segments_skipped = from->segments_skipped,
-                                 .rows = from->rows,
-                                 .rows_selected = from->rows_selected,
-                                 .blocks = from->blocks,
-                                 .blocks_skipped = from->blocks_skipped,
-                                 .blocks_certain = from->blocks_certain,
-                                 .blocks_scanned = from->blocks_scanned };
-  return leave(query, KVSTORE_OK);
-}
-
-static Status explain(KVQuery *q, char **text) {
-  if (!text) return bad_argument("the place for the text is NULL");
-  if (!q->last) TRY(plan_rows(q));
-  Buffer lines = { 0 };
-  query_explain(q->last ? q->last->query : q->rows->query, q->last ? &q->counters : NULL, &lines);
-  buffer_u8(&lines, 0);
-  Status status = buffer_status(&lines);
-  if (status == KVSTORE_OK) {
-    *text = memory_copy(lines.data, lines.length);
-    if (!*text) status = status_nomem();
-  }
-  buffer_release(&lines);
-  return status;
-}
-
-int kvquery_explain(KVQuery *query, char **text) {
-  if (text) *text = NULL;
-  Status status = enter(query);
-  if (status != KVSTORE_OK) return refuse(query, status);
-  return leave(query, explain(query, text));
+  return question_leave(query, KVSTORE_OK);
 }

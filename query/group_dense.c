@@ -23,7 +23,7 @@ static uint64_t count_codes(const Groups *g) {
 }
 
 bool group_dense_fits(const Groups *g, Scan *scan) {
-  if (!g->is_dense) return false;
+  if (!g->is_dense || g->is_full) return false;
   uint64_t codes = count_codes(g);
   return codes && (codes <= GROUP_CODES_DENSE || codes <= scan_selection(scan)->row_count);
 }

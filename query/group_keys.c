@@ -8,6 +8,9 @@ void key_column_release(KeyColumn *key) {
   id_map_release(&key->numbers);
   bytes_map_release(&key->strings);
   memory_release(key->map);
+  key->map = NULL;
+  key->map_capacity = key->code_count = 0;
+  key->is_begun = true; /* what comes back of a spill is given room as it comes */
 }
 
 uint64_t key_column_bytes(const KeyColumn *key) {
@@ -30,10 +33,10 @@ static Status id_of_value(KeyColumn *key, const Value *v, uint32_t *id) {
   *id = 0;
   if (v->is_null) return KVSTORE_OK;
   if (type_is_string(key->type)) {
-    TRY(bytes_map_add(&key->strings, v->s, false, id));
+    TRY(bytes_map_add(&key->strings, v->s, key->is_frozen, id));
   } else {
     uint64_t word = (uint64_t)image_of(v);
-    TRY(id_map_add(&key->numbers, &word, 1, false, id));
+    TRY(id_map_add(&key->numbers, &word, 1, key->is_frozen, id));
   }
   *id += *id != ID_NONE;
   return KVSTORE_OK;
@@ -82,6 +85,7 @@ static void begin_numbers(const Groups *g, KeyColumn *key) {
   }
   if (low > high) return;
   uint64_t range = (uint64_t)high - (uint64_t)low;
+  if (g->space && range > g->space->memory_limit / 32) return; /* half of it would be the window's */
   if (range < WINDOW_MAX && range < 8 * rows) id_map_window(&key->numbers, (uint64_t)low, range + 1);
 }
 
@@ -89,14 +93,14 @@ static Status ids_of_numbers(Groups *g, KeyColumn *key, const void *values, uint
   GroupScratch *s = g->scratch;
   if (!key->is_begun) begin_numbers(g, key);
   group_images(key->type, values, count, s->images);
-  TRY(id_map_add(&key->numbers, (const uint64_t *)s->images, count, false, ids));
+  TRY(id_map_add(&key->numbers, (const uint64_t *)s->images, count, key->is_frozen, ids));
   for (uint32_t i = 0; i < count; i++) ids[i] += ids[i] != ID_NONE;
   return KVSTORE_OK;
 }
 
 static Status ids_of_strings(KeyColumn *key, const Bytes *strings, uint32_t count, uint32_t *ids) {
   for (uint32_t i = 0; i < count; i++) {
-    TRY(bytes_map_add(&key->strings, strings[i], false, &ids[i]));
+    TRY(bytes_map_add(&key->strings, strings[i], key->is_frozen, &ids[i]));
     ids[i] += ids[i] != ID_NONE;
   }
   return KVSTORE_OK;

@@ -43,8 +43,15 @@ void group_images(ColumnType type, const void *values, uint32_t count, int64_t *
   case TYPE_DATE:
   case TYPE_I32: WIDEN(int32_t);
   case TYPE_U32: WIDEN(uint32_t);
-  case TYPE_F32: simd_kernels()->image_f32(values, images); break;
-  case TYPE_F64: simd_kernels()->image_f64(values, images); break;
+  case TYPE_F32:
+    if (count == BLOCK_ROWS) simd_kernels()->image_f32(values, images);
+    for (uint32_t i = 0; count < BLOCK_ROWS && i < count; i++)
+      images[i] = float_image((double)((const float *)values)[i]);
+    break;
+  case TYPE_F64:
+    if (count == BLOCK_ROWS) simd_kernels()->image_f64(values, images);
+    for (uint32_t i = 0; count < BLOCK_ROWS && i < count; i++) images[i] = float_image(((const double *)values)[i]);
+    break;
   case TYPE_U64:
     for (uint32_t i = 0; i < count; i++) images[i] = (int64_t)(((const uint64_t *)values)[i] ^ UINT64_C(1) << 63);
     break;

@@ -65,8 +65,7 @@ static inline uint64_t group_column_count(const GroupColumn *c, const GroupWord 
 
 /* ---- adding ---- */
 
-/* Numbers as images; floats as doubles too: of the entries of an array of `count`. `images` and `doubles` have room for
- * BLOCK_ROWS, as has the array. */
+/* Numbers as images; and as doubles: of the `count` entries of an array, at most BLOCK_ROWS. */
 void group_images(ColumnType type, const void *values, uint32_t count, int64_t *images);
 void group_doubles(ColumnType type, const void *values, const int64_t *images, uint32_t count, double *doubles);
 

@@ -1,6 +1,7 @@
 /* groups.c - making groups, taking units in, and giving results. */
 #include "query/groups.h"
 
+#include "base/assert.h"
 #include "base/bitmap.h"
 #include "base/counters.h"
 #include "base/keycode.h"
@@ -91,11 +92,12 @@ static void lay_out(Groups *g, const uint32_t *keys, size_t key_count, const Agg
 }
 
 Status groups_create(const TableSnapshot *snapshot, const uint32_t *keys, size_t key_count,
-                     const AggregateRequest *requests, size_t request_count, Groups **out) {
+                     const AggregateRequest *requests, size_t request_count, const QuerySpace *space, Groups **out) {
   for (size_t i = 0; i < request_count; i++) TRY(aggregate_request_check(snapshot->schema, &requests[i]));
   Groups *g = memory_allocate_zeroed(sizeof *g);
   if (!g) return status_nomem();
   g->snapshot = snapshot;
+  g->space = space;
   Status status = allocate(g, key_count, request_count);
   if (status == KVSTORE_OK) {
     lay_out(g, keys, key_count, requests, request_count);
@@ -108,8 +110,7 @@ Status groups_create(const TableSnapshot *snapshot, const uint32_t *keys, size_t
   return status;
 }
 
-void groups_destroy(Groups *g) {
-  if (!g) return;
+static void release_maps(Groups *g) {
   for (size_t k = 0; k < g->key_count; k++) {
     key_column_release(&g->keys[k]);
     id_map_release(&g->pairs[k]);
@@ -118,6 +119,12 @@ void groups_destroy(Groups *g) {
     key_column_release(&g->values[i]);
     id_map_release(&g->value_pairs[i]);
   }
+}
+
+void groups_destroy(Groups *g) {
+  if (!g) return;
+  release_maps(g);
+  group_spill_destroy(g->spill);
   memory_release(g->states);
   memory_release(g->touched);
   arena_release(&g->kept);
@@ -134,6 +141,24 @@ uint64_t groups_bytes(const Groups *g) {
   for (size_t i = 0; i < g->column_count; i++)
     bytes += key_column_bytes(&g->values[i]) + id_map_bytes(&g->value_pairs[i]);
   return bytes;
+}
+
+void groups_freeze(Groups *g, bool frozen) {
+  g->is_full = frozen;
+  for (size_t k = 0; k < g->key_count; k++) g->keys[k].is_frozen = frozen;
+  for (size_t i = 0; i < g->column_count; i++) g->values[i].is_frozen = frozen;
+}
+
+bool groups_exceed(const Groups *g) { return g->space && groups_bytes(g) > g->space->memory_limit; }
+
+Status groups_clear(Groups *g) {
+  release_maps(g);
+  memory_release(g->states);
+  g->states = NULL;
+  g->state_capacity = g->state_count = 0;
+  arena_release(&g->kept);
+  groups_freeze(g, false);
+  return g->key_count ? KVSTORE_OK : groups_extend(g, 1);
 }
 
 /* ---- states ---- */
@@ -191,6 +216,14 @@ void groups_gather(const Groups *g, size_t width, const void *values, uint32_t c
 Status groups_read(Groups *g, Scan *scan, uint32_t column, uint32_t block, uint32_t count, const void **values,
                    const uint8_t **nulls) {
   GroupScratch *s = g->scratch;
+  if (!scan) {
+    ColumnArray array;
+    bool found = group_spill_array(g, column, &array);
+    ASSERT(found, "QRY-8");
+    *values = array.values;
+    *nulls = array.nulls && memchr(array.nulls, 1, count) ? array.nulls : NULL;
+    return KVSTORE_OK;
+  }
   TRY(scan_read_block(scan, column, block, s->values, s->nulls));
   *values = s->values;
   *nulls = s->nulls;
@@ -206,8 +239,7 @@ Status groups_read(Groups *g, Scan *scan, uint32_t column, uint32_t block, uint3
 
 /* ---- rows, one by one ---- */
 
-/* scratch->groups of the selected rows. */
-static Status find_groups(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
+Status groups_find(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   GroupScratch *s = g->scratch;
   uint32_t most = 1;
   if (g->key_count == 0) memset(s->groups, 0, count * sizeof *s->groups);
@@ -216,10 +248,10 @@ static Status find_groups(Groups *g, Scan *scan, uint32_t block, uint32_t count)
     most = key_column_count(&g->keys[k]);
     if (k == 0) continue;
     for (uint32_t i = 0; i < count; i++) s->words[i] = (uint64_t)s->groups[i] << 32 | s->ids[i];
-    TRY(id_map_add(&g->pairs[k], s->words, count, false, s->groups));
+    TRY(id_map_add(&g->pairs[k], s->words, count, g->is_full, s->groups));
     most = g->pairs[k].count;
   }
-  return groups_extend(g, most);
+  return g->is_full ? KVSTORE_OK : groups_extend(g, most);
 }
 
 /* Small loops over rows without nulls: each keeps one thing. */
@@ -311,11 +343,33 @@ static Status add_values(Groups *g, const GroupColumn *c, Scan *scan, uint32_t b
   return KVSTORE_OK;
 }
 
+/* Pairs that are there count for nothing; others leave memory. */
+static Status add_distinct_full(Groups *g, size_t column, Scan *scan, uint32_t block, uint32_t count) {
+  GroupScratch *s = g->scratch;
+  const void *values;
+  const uint8_t *nulls;
+  size_t width = type_array_width(g->columns[column].type);
+  uint32_t kept = 0;
+  TRY(groups_read(g, scan, g->columns[column].column, block, count, &values, &nulls));
+  uint8_t *out = (uint8_t *)s->compact; /* entries move down only */
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t word = (uint64_t)s->groups[i] << 32 | s->ids[i];
+    uint32_t pair = ID_NONE;
+    if (s->ids[i] == 0) continue;
+    if (s->ids[i] != ID_NONE) TRY(id_map_add(&g->value_pairs[column], &word, 1, true, &pair));
+    if (pair != ID_NONE) continue;
+    memmove(out + kept * width, (const uint8_t *)values + i * width, width);
+    s->some[kept++] = s->groups[i];
+  }
+  return kept ? group_spill_values(g, column, s->some, out, kept) : KVSTORE_OK;
+}
+
 /* Every new pair of a group and a value (that is not null) counts for the group. */
 static Status add_distinct(Groups *g, size_t column, Scan *scan, uint32_t block, uint32_t count) {
   GroupScratch *s = g->scratch;
   uint32_t kept = 0;
   TRY(key_column_ids(g, &g->values[column], scan, block, count, s->ids));
+  if (g->is_full) return add_distinct_full(g, column, scan, block, count);
   for (uint32_t i = 0; i < count; i++) {
     s->words[kept] = (uint64_t)s->groups[i] << 32 | s->ids[i];
     kept += s->ids[i] != 0;
@@ -326,6 +380,23 @@ static Status add_distinct(Groups *g, size_t column, Scan *scan, uint32_t block,
   for (; before < pairs->count; before++)
     group_state(g, (uint32_t)(pairs->words[before] >> 32))[g->columns[column].distinct].u++;
   return KVSTORE_OK;
+}
+
+/* A value that some row has, by its code. */
+static Status count_code(Groups *g, size_t column, Scan *scan, uint32_t code) {
+  KeyColumn *values = &g->values[column];
+  uint32_t id, pair = ID_NONE;
+  TRY(key_column_code(values, scan, code, &id));
+  uint64_t word = id;
+  if (id == 0) return KVSTORE_OK;
+  if (id != ID_NONE) TRY(id_map_add(&g->value_pairs[column], &word, 1, g->is_full, &pair));
+  if (pair != ID_NONE) return KVSTORE_OK;
+  Value v;
+  uint32_t number = 0;
+  TRY(scan_code_value(scan, values->column, code, &v));
+  v.type = values->type;
+  value_to_array(&v, g->scratch->compact, 0);
+  return group_spill_values(g, column, &number, g->scratch->compact, 1);
 }
 
 /* Of all rows together: which codes there are. Blocks are read until all have been seen. */
@@ -340,11 +411,7 @@ static Status count_seen(Groups *g, size_t column, Scan *scan) {
     for (uint32_t i = 0; i < count; i++) g->seen[s->codes[group_row(s, i)]] = 1;
   }
   for (uint32_t code = 0; code + 1 < codes; code++) { /* the last one is null */
-    uint32_t id, pair;
-    if (!g->seen[code]) continue;
-    TRY(key_column_code(values, scan, code, &id));
-    uint64_t word = id;
-    if (id) TRY(id_map_add(&g->value_pairs[column], &word, 1, false, &pair));
+    if (g->seen[code]) TRY(count_code(g, column, scan, code));
   }
   group_state(g, 0)[g->columns[column].distinct].u = g->value_pairs[column].count;
   return KVSTORE_OK;
@@ -364,23 +431,26 @@ static Status read_key(Groups *g, Scan *scan, uint32_t row) {
   return buffer_status(&g->key);
 }
 
-static Status offer_end(Groups *g, const GroupColumn *c, GroupWord *end, Scan *scan, uint32_t row, bool last) {
+Status groups_offer(Groups *g, uint32_t number, const GroupColumn *c, const Value *value, uint32_t wants) {
+  GroupWord *state = group_state(g, number);
   Bytes key = { g->key.data, g->key.length };
-  if (!group_end_is_better(end, key, last)) return KVSTORE_OK;
-  Value v;
-  TRY(scan_read_value(scan, c->column, row, &v));
-  v.type = c->type;
-  return group_keep_end(end, key, &v, &g->kept);
+  if (wants & GROUP_FIRST && group_end_is_better(state + c->first, key, false))
+    TRY(group_keep_end(state + c->first, key, value, &g->kept));
+  if (wants & GROUP_LAST && group_end_is_better(state + c->last, key, true))
+    TRY(group_keep_end(state + c->last, key, value, &g->kept));
+  return KVSTORE_OK;
 }
 
 /* A row that may be the first or last of its group. */
 static Status offer_row(Groups *g, uint32_t number, Scan *scan, uint32_t row, uint32_t wants) {
-  GroupWord *state = group_state(g, number);
   TRY(read_key(g, scan, row));
   for (size_t i = 0; i < g->column_count; i++) {
     const GroupColumn *c = &g->columns[i];
-    if (c->wants & wants & GROUP_FIRST) TRY(offer_end(g, c, state + c->first, scan, row, false));
-    if (c->wants & wants & GROUP_LAST) TRY(offer_end(g, c, state + c->last, scan, row, true));
+    Value v;
+    if (!(c->wants & wants)) continue;
+    TRY(scan_read_value(scan, c->column, row, &v));
+    v.type = c->type;
+    TRY(groups_offer(g, number, c, &v, c->wants & wants));
   }
   return KVSTORE_OK;
 }
@@ -422,27 +492,63 @@ static Status end_rows(Groups *g, uint32_t number, Scan *scan) {
 
 static bool counts_seen(const Groups *g, size_t column) { return g->key_count == 0 && g->values[column].code_count; }
 
-static Status add_block(Groups *g, Scan *scan, uint32_t block) {
+Status groups_add_found(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   GroupScratch *s = g->scratch;
-  uint32_t count = groups_block_rows(g, scan, block);
-  TRY(find_groups(g, scan, block, count));
   for (uint32_t i = 0; i < count; i++) group_state(g, s->groups[i])[GROUP_ROWS].u++;
-  if (g->has_order || g->has_ends) {
-    for (uint32_t i = 0; i < count; i++) TRY(groups_touch(g, s->groups[i]));
-  }
   for (size_t i = 0; i < g->column_count; i++) {
     const GroupColumn *c = &g->columns[i];
     if (c->wants & (GROUP_COUNT | GROUP_SUM | GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD))
       TRY(add_values(g, c, scan, block, count));
-    if (c->wants & GROUP_DISTINCT && !counts_seen(g, i)) TRY(add_distinct(g, i, scan, block, count));
+    if (c->wants & GROUP_DISTINCT && !(scan && counts_seen(g, i))) TRY(add_distinct(g, i, scan, block, count));
   }
-  return g->has_ends ? add_ends(g, scan, block, count) : KVSTORE_OK;
+  return KVSTORE_OK;
+}
+
+/* Rows of groups that are not taken in leave memory; what stays is in scratch->rows. */
+static Status keep_known(Groups *g, Scan *scan, uint32_t block, uint32_t *count) {
+  GroupScratch *s = g->scratch;
+  uint16_t rows[BLOCK_ROWS];
+  uint32_t known = 0, unknown = 0;
+  for (uint32_t i = 0; i < *count; i++) {
+    uint16_t row = (uint16_t)group_row(s, i);
+    if (s->groups[i] == ID_NONE) {
+      s->unknown[unknown++] = row;
+      continue;
+    }
+    s->groups[known] = s->groups[i];
+    rows[known++] = row;
+  }
+  *count = known;
+  if (!unknown) return KVSTORE_OK;
+  s->is_whole = false;
+  memcpy(s->rows, s->unknown, unknown * sizeof *s->rows);
+  TRY(group_spill_rows(g, scan, block, unknown));
+  memcpy(s->rows, rows, known * sizeof *rows);
+  return KVSTORE_OK;
+}
+
+static Status add_block(Groups *g, Scan *scan, uint32_t block) {
+  GroupScratch *s = g->scratch;
+  uint32_t count = groups_block_rows(g, scan, block);
+  TRY(groups_find(g, scan, block, count));
+  if (g->is_full) TRY(keep_known(g, scan, block, &count));
+  if (g->has_order || g->has_ends) {
+    for (uint32_t i = 0; i < count; i++) TRY(groups_touch(g, s->groups[i]));
+  }
+  TRY(groups_add_found(g, scan, block, count));
+  if (g->has_ends) TRY(add_ends(g, scan, block, count));
+  if (!g->is_full && groups_exceed(g)) groups_freeze(g, true);
+  return KVSTORE_OK;
+}
+
+void groups_end_order(const Groups *g, GroupWord *state) {
+  for (size_t i = 0; i < g->column_count; i++) group_column_end_unit(&g->columns[i], state);
 }
 
 static Status end_unit(Groups *g, Scan *scan) {
   for (size_t t = 0; t < g->touched_count; t++) {
     GroupWord *state = group_state(g, g->touched[t]);
-    for (size_t i = 0; i < g->column_count; i++) group_column_end_unit(&g->columns[i], state);
+    groups_end_order(g, state);
     if (g->has_ends) TRY(end_rows(g, g->touched[t], scan));
   }
   g->touched_count = 0;
@@ -454,7 +560,11 @@ Status groups_add(Groups *g, Scan *scan) {
   g->unit_number++;
   if (selection->row_count == 0) return KVSTORE_OK;
   for (size_t k = 0; k < g->key_count; k++) TRY(key_column_begin_unit(&g->keys[k], scan));
-  if (group_dense_fits(g, scan)) return group_dense_add(g, scan);
+  if (group_dense_fits(g, scan)) {
+    TRY(group_dense_add(g, scan));
+    if (groups_exceed(g)) groups_freeze(g, true);
+    return KVSTORE_OK;
+  }
   bool all_seen = true; /* nothing is asked for but different values that codes tell */
   for (size_t i = 0; i < g->column_count; i++) {
     if (g->columns[i].wants & GROUP_DISTINCT) {
@@ -470,7 +580,16 @@ Status groups_add(Groups *g, Scan *scan) {
   return end_unit(g, scan);
 }
 
+Status groups_finish(Groups *g) { return g->spill ? group_spill_count(g) : KVSTORE_OK; }
+
 /* ---- results ---- */
+
+Status groups_more(Groups *g, bool *more) {
+  *more = false;
+  return g->spill ? group_spill_more(g, more) : KVSTORE_OK;
+}
+
+uint64_t groups_spilled(const Groups *g) { return g->spill ? group_spill_bytes(g->spill) : 0; }
 
 uint32_t groups_next(const Groups *g, uint32_t *at, uint32_t most, uint32_t *numbers) {
   uint32_t count = 0;

@@ -6,29 +6,41 @@
  * Without key columns there is one group, of all rows. Equal keys are equal by docs/semantics.md: a null is a key, both
  * zeros are one, and so are all NaN. Groups are numbered as they are first met.
  *
+ * Within a space that is used up, no further group is taken in: rows of others leave memory, sorted by their keys, and
+ * come back group by group when the groups that were taken in have been given (groups_more). Values to be counted once
+ * leave likewise. So the sums of a group are made in the same order, and come to the same bits, wherever it was.
+ *
  * A Groups belongs to one thread at a time. */
 #ifndef COLONNADE_QUERY_GROUPS_H
 #define COLONNADE_QUERY_GROUPS_H
 
 #include "columnar/aggregates.h"
 #include "columnar/scan.h"
+#include "query/query.h"
 
 typedef struct Groups Groups;
 
-/* `keys`: positions in the schema, all different. Everything but the snapshot is copied; that is borrowed until
- * groups_destroy. Requests may be of every kind. */
+/* `keys`: positions in the schema, all different. Everything but the snapshot and the space (NULL: all memory there is)
+ * is copied; these are borrowed until groups_destroy. Requests may be of every kind. */
 Status groups_create(const TableSnapshot *snapshot, const uint32_t *keys, size_t key_count,
-                     const AggregateRequest *requests, size_t request_count, Groups **groups) MUST_CHECK;
+                     const AggregateRequest *requests, size_t request_count, const QuerySpace *space,
+                     Groups **groups) MUST_CHECK;
 void groups_destroy(Groups *groups); /* NULL is allowed */
 
 /* Adds the rows that `scan` selected of its unit; units come in the order of the snapshot. After a failure only
  * groups_destroy may follow. */
 Status groups_add(Groups *groups, Scan *scan) MUST_CHECK;
 
-/* ---- results, when all units are added ---- */
+/* All units are added. */
+Status groups_finish(Groups *groups) MUST_CHECK;
+
+/* ---- results ---- */
 /* The next groups that have rows, at most `most`: their numbers. From *at on, which begins as 0. 0: there are no more.
  */
 uint32_t groups_next(const Groups *groups, uint32_t *at, uint32_t most, uint32_t *numbers);
+/* When groups_next has none any more: takes in the next of those that had left memory, for groups_next to begin anew;
+ * *more is false when there are none. Strings of the groups before end here. */
+Status groups_more(Groups *groups, bool *more) MUST_CHECK;
 /* Key column `key` of a group. Strings are the Groups'. */
 Value groups_key(const Groups *groups, uint32_t number, size_t key);
 /* The same of many groups, as an array of the column's type: false when it must be done one by one. */
@@ -39,6 +51,8 @@ AggregateResult groups_result(const Groups *groups, uint32_t number, size_t requ
 /* The same of many: counts and sums of integers; false: one by one. */
 bool groups_results(const Groups *groups, const uint32_t *numbers, uint32_t count, size_t request, void *values,
                     uint8_t *nulls);
+/* Bytes that left memory. */
+uint64_t groups_spilled(const Groups *groups);
 /* Bytes of memory that it holds. */
 uint64_t groups_bytes(const Groups *groups);
 

@@ -21,6 +21,7 @@ typedef struct KeyColumn {
   uint32_t code_count; /* of the current unit; 0: none */
   uint32_t *map;       /* id of each code, ID_UNKNOWN until it is wanted */
   size_t map_capacity;
+  bool is_frozen; /* no further value gets an id */
 } KeyColumn;
 #define ID_UNKNOWN (ID_NONE - 1)
 
@@ -57,10 +58,16 @@ typedef struct GroupScratch {      /* one block */
   uint16_t codes[BLOCK_ROWS], more_codes[BLOCK_ROWS], some_codes[BLOCK_ROWS];
   bool is_whole;             /* all rows of the block are selected */
   uint16_t rows[BLOCK_ROWS]; /* the selected ones, unless all are */
+  uint16_t unknown[BLOCK_ROWS];
 } GroupScratch;
+
+typedef struct GroupSpill GroupSpill; /* group_spill.c */
 
 struct Groups {
   const TableSnapshot *snapshot;
+  const QuerySpace *space; /* NULL: there is no limit */
+  bool is_full;            /* no further group, no further value to be counted once */
+  GroupSpill *spill;       /* NULL until something leaves memory */
   KeyColumn *keys;
   IdMap *pairs; /* [k], k > 0: group of keys 0 to k - 1, and id of key k */
   size_t key_count;
@@ -104,6 +111,37 @@ Status groups_read(Groups *groups, Scan *scan, uint32_t column, uint32_t block, 
 Status groups_extend(Groups *groups, uint32_t count) MUST_CHECK;
 /* The group is touched by the current unit. */
 Status groups_touch(Groups *groups, uint32_t number) MUST_CHECK;
+
+/* ---- groups.c, for rows that come back ---- */
+/* scratch->groups of `count` rows: of a block, or, without a scan, of those that came back. ID_NONE: of a group that is
+ * not taken in. */
+Status groups_find(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
+/* Adds these rows, whose groups are known. */
+Status groups_add_found(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
+/* Ends a unit for a group: what depends on order. */
+void groups_end_order(const Groups *groups, GroupWord *state);
+/* No group is there any more. */
+Status groups_clear(Groups *groups) MUST_CHECK;
+void groups_freeze(Groups *groups, bool frozen);
+/* Whether memory has been used up. */
+bool groups_exceed(const Groups *groups);
+/* The row with g->key may be the first or last of its group. `value`: of a column. */
+Status groups_offer(Groups *groups, uint32_t number, const GroupColumn *column, const Value *value,
+                    uint32_t wants) MUST_CHECK;
+
+/* ---- group_spill.c ---- */
+void group_spill_destroy(GroupSpill *spill); /* NULL is allowed */
+uint64_t group_spill_bytes(const GroupSpill *spill);
+/* The `count` rows at scratch->rows leave memory. */
+Status group_spill_rows(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
+/* A value of a column whose different values are counted, of `count` groups: an array of values. */
+Status group_spill_values(Groups *groups, size_t column, const uint32_t *numbers, const void *values,
+                          uint32_t count) MUST_CHECK;
+/* Counts what left memory of such columns. */
+Status group_spill_count(Groups *groups) MUST_CHECK;
+Status group_spill_more(Groups *groups, bool *more) MUST_CHECK;
+/* A column of the rows that came back and are being added. */
+bool group_spill_array(const Groups *groups, uint32_t column, ColumnArray *out);
 
 /* ---- group_keys.c ---- */
 void key_column_release(KeyColumn *key);

@@ -309,7 +309,7 @@ typedef struct Run {
   Groups *groups;
 } Run;
 
-static Status run_prepare(Run *run, const Query *q, const TableSnapshot *snapshot) {
+static Status run_prepare(Run *run, const Query *q, const TableSnapshot *snapshot, const QuerySpace *space) {
   run->plain = arena_allocate(&run->arena, (q->aggregate_count + 1) * sizeof *run->plain);
   run->other = arena_allocate(&run->arena, (q->aggregate_count + 1) * sizeof *run->other);
   if (!run->plain || !run->other) return status_nomem();
@@ -321,7 +321,7 @@ static Status run_prepare(Run *run, const Query *q, const TableSnapshot *snapsho
   }
   TRY(scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, &run->scan));
   TRY(aggregates_create(snapshot->schema, run->plain, run->plain_count, &run->aggregates));
-  if (run->other_count) TRY(groups_create(snapshot, NULL, 0, run->other, run->other_count, &run->groups));
+  if (run->other_count) TRY(groups_create(snapshot, NULL, 0, run->other, run->other_count, space, &run->groups));
   return KVSTORE_OK;
 }
 
@@ -331,7 +331,7 @@ static Status run_units(Run *run, const TableSnapshot *snapshot) {
     TRY(aggregates_add(run->aggregates, run->scan));
     if (run->groups) TRY(groups_add(run->groups, run->scan));
   }
-  return KVSTORE_OK;
+  return run->groups ? groups_finish(run->groups) : KVSTORE_OK;
 }
 
 static Status run_results(const Run *run, const Query *q, Arena *strings, AggregateResult *results) {
@@ -347,9 +347,14 @@ static Status run_results(const Run *run, const Query *q, Arena *strings, Aggreg
 
 Status query_run(const Query *q, const TableSnapshot *snapshot, Arena *strings, AggregateResult *results,
                  ScanCounters *counters) {
+  return query_run_within(q, snapshot, NULL, strings, results, counters);
+}
+
+Status query_run_within(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, Arena *strings,
+                        AggregateResult *results, ScanCounters *counters) {
   Run run = { 0 };
   TRY(query_check_schema(q, snapshot->schema));
-  Status status = run_prepare(&run, q, snapshot);
+  Status status = run_prepare(&run, q, snapshot, space);
   if (status == KVSTORE_OK) status = run_units(&run, snapshot);
   if (status == KVSTORE_OK) status = run_results(&run, q, strings, results);
   if (status == KVSTORE_OK && counters) *counters = *scan_counters(run.scan);

@@ -88,10 +88,21 @@ void query_explain(const Query *query, const ScanCounters *counters, Buffer *out
 /* ---- running ----
  * The snapshot's schema must be the query's: KVSTORE_SCHEMA when the table has changed since. */
 
+/* What a run may hold in memory, and where the rest goes: pieces that are written once and read back whole. */
+typedef struct QuerySpace {
+  uint64_t memory_limit; /* bytes */
+  void *context;         /* of the two */
+  Status (*write)(void *context, const void *bytes, size_t length, uint64_t *at);
+  Status (*read)(void *context, uint64_t at, void *bytes, size_t length);
+} QuerySpace;
+
 /* All aggregates of the query: results[i] belongs to the i-th query_aggregate. Strings go into `strings`. `snapshot`
  * stays the caller's. `counters` may be NULL. */
 Status query_run(const Query *query, const TableSnapshot *snapshot, Arena *strings, AggregateResult *results,
                  ScanCounters *counters) MUST_CHECK;
+/* The same within a space (NULL: none). */
+Status query_run_within(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space, Arena *strings,
+                        AggregateResult *results, ScanCounters *counters) MUST_CHECK;
 
 typedef struct QueryBatch {
   uint32_t row_count; /* 0: there are no more */
@@ -101,10 +112,15 @@ typedef struct QueryBatch {
 
 /* Rows. The cursor takes the snapshot over when it is made, and gives it back at its close. */
 Status query_open(const Query *query, TableSnapshot *snapshot, QueryCursor **cursor) MUST_CHECK;
+/* The same within a space, which is copied. What its context is lives until query_close. */
+Status query_open_within(const Query *query, TableSnapshot *snapshot, const QuerySpace *space,
+                         QueryCursor **cursor) MUST_CHECK;
 /* The next batch; arrays and strings are valid until the next call or the close. After a failure only the close
  * follows. */
 Status query_next(QueryCursor *cursor, QueryBatch *batch) MUST_CHECK;
 ScanCounters query_counters(const QueryCursor *cursor);
+/* Bytes that went out of memory. */
+uint64_t query_spilled(const QueryCursor *cursor);
 void query_close(QueryCursor *cursor); /* NULL is allowed */
 
 #endif

@@ -6,6 +6,8 @@
 struct QueryCursor {
   const Query *query;
   TableSnapshot snapshot;
+  bool has_space;
+  QuerySpace groups_space, sorter_space; /* shares of the query's */
   Arena arena;
   RowSource *rows;
   GroupSource *groups;
@@ -41,8 +43,9 @@ static Status prepare(QueryCursor *c) {
   TRY(sorted_types(c));
   c->skip = q->offset;
   c->left = q->limit;
-  if (q->order_count) TRY(sorter_create(c->types, c->type_count, q->order, q->order_count, end, &c->sorter));
-  if (q->is_grouped) return group_source_create(q, &c->snapshot, &c->groups);
+  SorterOptions options = { .keep = end, .space = c->has_space ? &c->sorter_space : NULL };
+  if (q->order_count) TRY(sorter_create(c->types, c->type_count, q->order, q->order_count, &options, &c->sorter));
+  if (q->is_grouped) return group_source_create(q, &c->snapshot, c->has_space ? &c->groups_space : NULL, &c->groups);
   if (c->sorter) return row_source_create(q, &c->snapshot, 0, QUERY_NO_LIMIT, &c->rows);
   c->skip = 0; /* the rows leave out by themselves what they need not read */
   return row_source_create(q, &c->snapshot, q->offset, q->limit, &c->rows);
@@ -56,11 +59,25 @@ static void cursor_release(QueryCursor *c) {
   memory_release(c);
 }
 
+/* Half for groups, of which as much again may be on its way out or back; the rest for the order. */
+static void share_space(QueryCursor *c, const QuerySpace *space) {
+  if (!space) return;
+  c->has_space = true;
+  c->groups_space = c->sorter_space = *space;
+  c->groups_space.memory_limit = space->memory_limit / 2;
+  if (c->query->is_grouped) c->sorter_space.memory_limit = space->memory_limit / 4;
+}
+
 Status query_open(const Query *query, TableSnapshot *snapshot, QueryCursor **out) {
+  return query_open_within(query, snapshot, NULL, out);
+}
+
+Status query_open_within(const Query *query, TableSnapshot *snapshot, const QuerySpace *space, QueryCursor **out) {
   QueryCursor *c = memory_allocate_zeroed(sizeof *c);
   if (!c) return status_nomem();
   c->query = query;
   c->snapshot = *snapshot;
+  share_space(c, space);
   Status status = prepare(c);
   if (status != KVSTORE_OK) { /* the snapshot stays the caller's */
     cursor_release(c);
@@ -80,6 +97,10 @@ void query_close(QueryCursor *c) {
 
 ScanCounters query_counters(const QueryCursor *c) {
   return c->groups ? group_source_counters(c->groups) : row_source_counters(c->rows);
+}
+
+uint64_t query_spilled(const QueryCursor *c) {
+  return (c->groups ? group_source_spilled(c->groups) : 0) + (c->sorter ? sorter_spilled(c->sorter) : 0);
 }
 
 /* ---- batches ---- */

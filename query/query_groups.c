@@ -163,7 +163,7 @@ static Status allocate(GroupSource *s) {
   return KVSTORE_OK;
 }
 
-Status group_source_create(const Query *q, const TableSnapshot *snapshot, GroupSource **out) {
+Status group_source_create(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, GroupSource **out) {
   GroupSource *s = memory_allocate_zeroed(sizeof *s);
   if (!s) return status_nomem();
   s->query = q;
@@ -171,7 +171,7 @@ Status group_source_create(const Query *q, const TableSnapshot *snapshot, GroupS
   Status status = allocate(s);
   if (status == KVSTORE_OK) status = scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, &s->scan);
   if (status == KVSTORE_OK)
-    status = groups_create(snapshot, q->keys, q->key_count, q->aggregates, q->aggregate_count, &s->groups);
+    status = groups_create(snapshot, q->keys, q->key_count, q->aggregates, q->aggregate_count, space, &s->groups);
   if (status == KVSTORE_OK)
     *out = s;
   else
@@ -188,6 +188,7 @@ void group_source_destroy(GroupSource *s) {
 }
 
 ScanCounters group_source_counters(const GroupSource *s) { return *scan_counters(s->scan); }
+uint64_t group_source_spilled(const GroupSource *s) { return groups_spilled(s->groups); }
 
 static Status read_units(GroupSource *s) {
   for (uint32_t i = 0; i < s->snapshot->unit_count; i++) {
@@ -195,7 +196,7 @@ static Status read_units(GroupSource *s) {
     TRY(groups_add(s->groups, s->scan));
   }
   s->is_read = true;
-  return KVSTORE_OK;
+  return groups_finish(s->groups);
 }
 
 static AggregateResult output_of(const GroupSource *s, uint32_t column, uint32_t number) {
@@ -252,7 +253,12 @@ Status group_source_next(GroupSource *s, QueryBatch *batch) {
   if (!s->is_read) TRY(read_units(s));
   while (count == 0) {
     uint32_t found = groups_next(s->groups, &s->at, QUERY_BATCH_ROWS, s->numbers);
-    if (found == 0) return KVSTORE_OK;
+    if (found == 0) {
+      bool more;
+      TRY(groups_more(s->groups, &more));
+      if (!more) return KVSTORE_OK;
+      s->at = 0;
+    }
     for (uint32_t i = 0; i < found; i++) {
       if (!s->query->having_text.length || passes(s, s->numbers[i])) s->numbers[count++] = s->numbers[i];
     }

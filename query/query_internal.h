@@ -57,11 +57,13 @@ Status query_check_schema(const Query *query, const Schema *schema) MUST_CHECK;
 /* ---- query_groups.c ---- */
 void query_forget_groups(Query *query);
 typedef struct GroupSource GroupSource;
-Status group_source_create(const Query *query, const TableSnapshot *snapshot, GroupSource **source) MUST_CHECK;
+Status group_source_create(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space,
+                           GroupSource **source) MUST_CHECK;
 void group_source_destroy(GroupSource *source); /* NULL is allowed */
 /* The next groups that pass `having`; the first call reads the table. */
 Status group_source_next(GroupSource *source, QueryBatch *batch) MUST_CHECK;
 ScanCounters group_source_counters(const GroupSource *source);
+uint64_t group_source_spilled(const GroupSource *source);
 
 /* ---- query_rows.c: rows as they lie or by key, with the columns that they are ordered by behind ---- */
 typedef struct RowSource RowSource;

@@ -7,15 +7,12 @@
 #include "base/keycode.h"
 #include "base/memory.h"
 #include "query/group_state.h"
+#include "query/spill.h"
 
-enum { SLACK_ROWS = 2048 /* beyond those wanted, before the worse ones go */ };
-
-/* A record: lengths of key and values, key, values. */
-typedef struct Record {
-  uint64_t head; /* the key's first bytes, so that most comparisons touch nothing else */
-  int64_t rank;  /* of the first column: see rank_rows */
-  uint8_t *bytes;
-} Record;
+enum {
+  SLACK_ROWS = 2048,      /* beyond those wanted, before the worse ones go */
+  MEMORY_LEAST = 1 << 14, /* a run is not shorter, however little there is */
+};
 
 struct Sorter {
   const ColumnType *types;
@@ -23,6 +20,9 @@ struct Sorter {
   const OrderTerm *terms;
   size_t term_count;
   uint64_t keep;
+  const QuerySpace *space;
+  bool unique;
+  Spill *spill; /* NULL: all is in memory */
   uint64_t row_number;
   Record *records;
   size_t record_count, record_capacity;
@@ -33,7 +33,8 @@ struct Sorter {
   int64_t bound_rank;
   int64_t *ranks; /* of the rows of a batch */
   bool is_sorted;
-  size_t at;
+  size_t at;     /* records given */
+  Arena strings; /* of the current batch, when it comes from runs */
   Arena results;
   ColumnArray *arrays;
 };
@@ -90,21 +91,14 @@ static void rank_rows(Sorter *s, const QueryBatch *batch) {
 static Status make_key(Sorter *s, const QueryBatch *batch, uint32_t row) {
   buffer_clear(&s->key);
   for (size_t i = 0; i < s->term_count; i++) append_term(s, &s->terms[i], batch, row, &s->key);
-  buffer_u64(&s->key, __builtin_bswap64(s->row_number++));
+  if (!s->unique) buffer_u64(&s->key, __builtin_bswap64(s->row_number));
+  s->row_number++;
   return buffer_status(&s->key);
 }
 
 /* ---- records ---- */
 
-static Bytes record_key(const Record *r) { return (Bytes){ r->bytes + 8, load_u32(r->bytes) }; }
-static const uint8_t *record_values(const Record *r) { return r->bytes + 8 + load_u32(r->bytes); }
-
-static int compare_records(const void *a, const void *b) {
-  const Record *x = a, *y = b;
-  if (x->head != y->head) return x->head < y->head ? -1 : 1;
-  Bytes left = record_key(x), right = record_key(y);
-  return bytes_compare(left.data, left.length, right.data, right.length);
-}
+static int compare_records(const void *a, const void *b) { return record_compare(a, b); }
 
 static void pack_values(const Sorter *s, const QueryBatch *batch, uint32_t row, Buffer *out) {
   buffer_clear(out);
@@ -151,9 +145,9 @@ static Status drop_worse(Sorter *s) {
   COUNT(sorts_cut);
   for (size_t i = 0; i < s->record_count; i++) {
     Record *r = &s->records[i];
-    Bytes key = record_key(r);
+    Bytes key = record_key(r), values = record_values(r);
     s->bound_rank = r->rank; /* at last: of the last */
-    Status status = copy_record(&kept, key.data, key.length, record_values(r), load_u32(r->bytes + 4), r);
+    Status status = copy_record(&kept, key.data, key.length, values.data, values.length, r);
     if (status != KVSTORE_OK) {
       arena_release(&s->arena);
       s->record_count = 0;
@@ -168,6 +162,21 @@ static Status drop_worse(Sorter *s) {
   buffer_append(&s->bound, last.data, last.length);
   s->has_bound = true;
   return buffer_status(&s->bound);
+}
+
+static uint64_t memory_held(const Sorter *s) { return s->arena.bytes_held + s->record_capacity * sizeof *s->records; }
+
+/* What is in memory becomes a run. */
+static Status spill_records(Sorter *s) {
+  if (!s->spill) TRY(spill_create(s->space, s->unique, &s->spill));
+  sort_records(s);
+  if (s->keep < s->record_count) s->record_count = (size_t)s->keep;
+  TRY(spill_run(s->spill, s->records, s->record_count));
+  memory_release(s->records);
+  s->records = NULL;
+  s->record_count = s->record_capacity = 0;
+  arena_release(&s->arena);
+  return KVSTORE_OK;
 }
 
 static bool is_wanted(const Sorter *s) {
@@ -187,7 +196,9 @@ static Status add_row(Sorter *s, const QueryBatch *batch, uint32_t row) {
   TRY(
     copy_record(&s->arena, s->key.data, s->key.length, s->values.data, s->values.length, &s->records[s->record_count]));
   s->records[s->record_count++].rank = s->ranks[row];
-  return s->keep < SIZE_MAX / 4 && s->record_count >= 2 * (size_t)s->keep + SLACK_ROWS ? drop_worse(s) : KVSTORE_OK;
+  if (s->keep < SIZE_MAX / 4 && s->record_count >= 2 * (size_t)s->keep + SLACK_ROWS) TRY(drop_worse(s));
+  uint64_t limit = s->space && s->space->memory_limit > MEMORY_LEAST ? s->space->memory_limit : MEMORY_LEAST;
+  return s->space && memory_held(s) > limit ? spill_records(s) : KVSTORE_OK;
 }
 
 Status sorter_add(Sorter *s, const QueryBatch *batch) {
@@ -235,24 +246,57 @@ static void unpack_value(const Sorter *s, uint32_t column, uint32_t row, Reader 
   } else if (type_is_string(type)) {
     ((Bytes *)values)[row] = reader_bytes(in);
   } else {
-    memcpy(values + row * width, reader_take(in, width), width);
+    const uint8_t *bytes = reader_take(in, width);
+    if (bytes) memcpy(values + row * width, bytes, width);
   }
 }
 
-Status sorter_next(Sorter *s, QueryBatch *batch) {
-  if (!s->is_sorted) {
-    sort_records(s);
-    if (s->keep < s->record_count) s->record_count = (size_t)s->keep;
-    s->is_sorted = true;
+static Status end_adding(Sorter *s) {
+  s->is_sorted = true;
+  if (s->spill) return spill_records(s);
+  sort_records(s);
+  if (s->keep < s->record_count) s->record_count = (size_t)s->keep;
+  return KVSTORE_OK;
+}
+
+static bool is_repeated(const Sorter *s) {
+  return s->unique && s->at && record_compare(&s->records[s->at - 1], &s->records[s->at]) == 0;
+}
+
+/* The values of the next record; NULL at the end. From a run they are copied: its piece may go. */
+static Status next_values(Sorter *s, Bytes *values) {
+  const Record *r;
+  *values = (Bytes){ NULL, 0 };
+  if (!s->spill) {
+    while (s->at < s->record_count && is_repeated(s)) s->at++;
+    if (s->at < s->record_count) *values = record_values(&s->records[s->at++]);
+    return KVSTORE_OK;
   }
+  if (s->at == s->keep) return KVSTORE_OK;
+  TRY(spill_next(s->spill, &r));
+  if (!r) return KVSTORE_OK;
+  s->at++;
+  *values = record_values(r);
+  values->data = arena_copy(&s->strings, values->data, values->length);
+  return values->data ? KVSTORE_OK : status_nomem();
+}
+
+Status sorter_next(Sorter *s, QueryBatch *batch) {
+  if (!s->is_sorted) TRY(end_adding(s));
+  arena_reset(&s->strings);
   *batch = (QueryBatch){ .column_count = s->column_count, .columns = s->arrays };
-  for (; s->at < s->record_count && batch->row_count < QUERY_BATCH_ROWS; s->at++, batch->row_count++) {
-    const Record *r = &s->records[s->at];
-    Reader in = reader_over(record_values(r), load_u32(r->bytes + 4));
+  for (; batch->row_count < QUERY_BATCH_ROWS; batch->row_count++) {
+    Bytes values;
+    TRY(next_values(s, &values));
+    if (!values.data) return KVSTORE_OK;
+    Reader in = reader_over(values.data, values.length);
     for (uint32_t c = 0; c < s->column_count; c++) unpack_value(s, c, batch->row_count, &in);
+    if (in.failed) return status_fail(KVSTORE_CORRUPT, "a query's scratch file holds a row cut short");
   }
   return KVSTORE_OK;
 }
+
+uint64_t sorter_spilled(const Sorter *s) { return s->spill ? spill_bytes(s->spill) : 0; }
 
 /* ---- life ---- */
 
@@ -269,14 +313,16 @@ static Status allocate(Sorter *s) {
 }
 
 Status sorter_create(const ColumnType *types, uint32_t column_count, const OrderTerm *terms, size_t term_count,
-                     uint64_t keep, Sorter **out) {
+                     const SorterOptions *options, Sorter **out) {
   Sorter *s = memory_allocate_zeroed(sizeof *s);
   if (!s) return status_nomem();
   s->types = types;
   s->column_count = column_count;
   s->terms = terms;
   s->term_count = term_count;
-  s->keep = keep;
+  s->keep = options->keep;
+  s->space = options->space;
+  s->unique = options->unique;
   Status status = allocate(s);
   if (status == KVSTORE_OK)
     *out = s;
@@ -287,8 +333,10 @@ Status sorter_create(const ColumnType *types, uint32_t column_count, const Order
 
 void sorter_destroy(Sorter *s) {
   if (!s) return;
+  spill_destroy(s->spill);
   memory_release(s->records);
   arena_release(&s->arena);
+  arena_release(&s->strings);
   arena_release(&s->results);
   buffer_release(&s->key);
   buffer_release(&s->values);

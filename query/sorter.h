@@ -10,9 +10,15 @@
 
 typedef struct Sorter Sorter;
 
-/* `types` of the batches' columns; all is borrowed until sorter_destroy. `keep`: how many rows are wanted, at most. */
+typedef struct SorterOptions {
+  uint64_t keep;           /* how many rows are wanted, at most */
+  const QuerySpace *space; /* NULL: it stays in memory */
+  bool unique;             /* of rows that are equal in the order one */
+} SorterOptions;
+
+/* `types` of the batches' columns; all but the options is borrowed until sorter_destroy. */
 Status sorter_create(const ColumnType *types, uint32_t column_count, const OrderTerm *terms, size_t term_count,
-                     uint64_t keep, Sorter **sorter) MUST_CHECK;
+                     const SorterOptions *options, Sorter **sorter) MUST_CHECK;
 void sorter_destroy(Sorter *sorter); /* NULL is allowed */
 Status sorter_add(Sorter *sorter, const QueryBatch *batch) MUST_CHECK;
 /* The next rows in order; the first call ends the adding. Valid until the next call. */
@@ -20,5 +26,8 @@ Status sorter_next(Sorter *sorter, QueryBatch *batch) MUST_CHECK;
 /* True when only rows are wanted any more whose first column (a number) has an image within, or, with *nulls, is null.
  */
 bool sorter_bound(const Sorter *sorter, int64_t *least, int64_t *greatest, bool *nulls);
+
+/* Bytes that went out of memory. */
+uint64_t sorter_spilled(const Sorter *sorter);
 
 #endif

@@ -381,6 +381,13 @@ KVSTORE_API int kvquery_limit(KVQuery *query, uint64_t offset, uint64_t limit);
 /* Not 0: rows in the order of the table's key; 0: as they lie. */
 KVSTORE_API int kvquery_order_by_key(KVQuery *query, int ordered);
 
+/* How much memory a run may hold for groups, values to be counted once, and rows to be sorted: about so many bytes, at
+ * least 1 MiB (KVSTORE_LIMIT); 0: 256 MiB, as without this call. What is more goes to a file beside the store, which
+ * has no name, goes with the cursor, and is sealed when the store is; the answers stay the same. Of a store in memory
+ * it is memory. The first group, and a state of one group (its least and greatest strings), are kept however large. A
+ * process that may not make files beside the store then gets KVSTORE_READONLY. */
+KVSTORE_API int kvquery_memory_limit(KVQuery *query, uint64_t bytes);
+
 /* The rows that match, or their groups, as they are now: the cursor keeps its snapshot until it is closed, whatever is
  * written meanwhile, and may outlive the store's handle. */
 KVSTORE_API int kvquery_open(KVQuery *query, KVCursor **cursor);
@@ -411,9 +418,10 @@ typedef struct KVQueryCounters {
   uint64_t blocks_skipped; /* excluded by their zone map, dead rows or expiry */
   uint64_t blocks_certain; /* every row matches, known without reading a column of the filter */
   uint64_t blocks_scanned; /* a column of the filter was read */
+  uint64_t bytes_spilled;  /* of groups and sorts, written to a file for lack of memory (kvquery_memory_limit) */
 } KVQueryCounters;
 #define KVQUERY_COUNTERS_INIT \
-  { sizeof(KVQueryCounters), 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(KVQueryCounters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* Of the last aggregate, or the cursor that stepped last (so far). Zeros before any. */
 KVSTORE_API int kvquery_counters(KVQuery *query, KVQueryCounters *counters);
 /* The question as text, and what its last run did; a few lines for a person. Give *text back with kvstore_free. */

@@ -183,17 +183,41 @@ static void take_batch(Arena *arena, const Query *q, const QueryBatch *batch, Ou
   }
 }
 
+/* Where a query puts what it may not hold: `limit` is 0 when it may hold all. */
+static Buffer outside;
+static uint64_t limit_of_memory;
+
+static Status write_outside(void *context, const void *bytes, size_t length, uint64_t *at) {
+  Buffer *b = context;
+  *at = b->length;
+  buffer_append(b, bytes, length);
+  return buffer_status(b);
+}
+static Status read_outside(void *context, uint64_t at, void *bytes, size_t length) {
+  const Buffer *b = context;
+  CHECK(at <= b->length && length <= b->length - at);
+  memcpy(bytes, b->data + at, length);
+  return KVSTORE_OK;
+}
+static const QuerySpace *space(void) {
+  static QuerySpace within;
+  within = (QuerySpace){ limit_of_memory, &outside, write_outside, read_outside };
+  buffer_clear(&outside);
+  return limit_of_memory ? &within : NULL;
+}
+
 static Outs run(Arena *arena, const SampleUnits *u, const Query *q) {
   TableSnapshot snapshot = sample_units_snapshot(u);
   QueryCursor *cursor;
   QueryBatch batch;
   Outs outs = { 0 };
-  CHECK_OK(query_open(q, &snapshot, &cursor));
+  CHECK_OK(query_open_within(q, &snapshot, space(), &cursor));
   do {
     CHECK_OK(query_next(cursor, &batch));
     CHECK(batch.row_count <= QUERY_BATCH_ROWS);
     take_batch(arena, q, &batch, &outs);
   } while (batch.row_count);
+  CHECK_INT(query_spilled(cursor), outside.length);
   query_close(cursor);
   return outs;
 }
@@ -356,7 +380,7 @@ static void check_all_rows(Arena *arena, const SampleUnits *u, const Question *q
   ScanCounters counters;
   Value values[6];
   Int128 sums[6];
-  CHECK_OK(query_run(q, &snapshot, arena, results, &counters));
+  CHECK_OK(query_run_within(q, &snapshot, space(), arena, results, &counters));
   CHECK_INT(counters.rows_selected, row_count);
   for (size_t i = 0; i < question->ask_count; i++) {
     values[i] = results[i].value;
@@ -370,8 +394,9 @@ static void check_all_rows(Arena *arena, const SampleUnits *u, const Question *q
   }
 }
 
-static void campaign(const SampleUnitsOptions *options, uint64_t questions) {
+static void campaign(const SampleUnitsOptions *options, uint64_t limit, uint64_t questions) {
   uint64_t random = options->seed * 77, held = memory_blocks_held();
+  limit_of_memory = limit;
   SampleUnits u;
   sample_units_create(&u, options);
   for (uint64_t i = 0; i < questions; i++) {
@@ -388,6 +413,7 @@ static void campaign(const SampleUnitsOptions *options, uint64_t questions) {
     arena_release(&arena);
   }
   sample_units_release(&u);
+  buffer_release(&outside);
   CHECK_INT(memory_blocks_held(), held);
 }
 
@@ -404,7 +430,7 @@ TEST(groups, are_those_of_plain_loops) {
                              .expiring_percent = seed % 3 ? 20 : 0,
                              .mode = (ExtentMode)(seed % 3),
                              .seed = seed };
-    campaign(&o, test_scaled(60));
+    campaign(&o, 0, 3 + test_scaled(22));
   }
   CHECK(counter_get(COUNTER_groups_dense_units) > dense);
   CHECK(counter_get(COUNTER_groups_hashed_units) > hashed);
@@ -412,7 +438,30 @@ TEST(groups, are_those_of_plain_loops) {
 
 TEST(groups, of_no_units) {
   SampleUnitsOptions o = { .seed = 1 };
-  campaign(&o, 40);
+  campaign(&o, 0, 40);
+  campaign(&o, 1, 40);
+}
+
+/* Whatever does not fit comes back: the same groups, with the same bits. */
+TEST(groups, larger_than_memory_are_the_same) {
+  uint64_t rows = counter_get(COUNTER_groups_spilled), values = counter_get(COUNTER_values_spilled);
+  uint64_t bytes = counter_get(COUNTER_bytes_spilled), merged = counter_get(COUNTER_spills_merged);
+  for (uint64_t seed = 1; seed <= 8; seed++) {
+    SampleUnitsOptions o = { .runs = 1 + (uint32_t)(seed % 3),
+                             .run_rows = 4500,
+                             .segment_rows = 2500,
+                             .slabs = 1,
+                             .slab_rows = 1700,
+                             .old_runs = seed > 3,
+                             .dead_percent = seed % 2 ? 20 : 0,
+                             .mode = (ExtentMode)(seed % 3),
+                             .seed = seed };
+    campaign(&o, seed % 2 ? 1 : 1 << 20, 3 + test_scaled(17));
+  }
+  CHECK(counter_get(COUNTER_groups_spilled) > rows);
+  CHECK(counter_get(COUNTER_values_spilled) > values);
+  CHECK(counter_get(COUNTER_bytes_spilled) > bytes);
+  CHECK(counter_get(COUNTER_spills_merged) > merged);
 }
 
 /* ---- orders ---- */
@@ -484,6 +533,7 @@ static void check_order(Arena *arena, const SampleUnits *u, Query *q, uint64_t *
 
 static void order_campaign(const SampleUnitsOptions *options, uint64_t questions) {
   uint64_t random = options->seed * 99, held = memory_blocks_held();
+  limit_of_memory = options->seed % 2 ? 50000 : 0;
   SampleUnits u;
   sample_units_create(&u, options);
   for (uint64_t i = 0; i < questions; i++) {
@@ -506,11 +556,12 @@ static void order_campaign(const SampleUnitsOptions *options, uint64_t questions
     arena_release(&arena);
   }
   sample_units_release(&u);
+  buffer_release(&outside);
   CHECK_INT(memory_blocks_held(), held);
 }
 
 TEST(groups, and_rows_come_in_any_order_asked_for) {
-  uint64_t cut = counter_get(COUNTER_sorts_cut);
+  uint64_t cut = counter_get(COUNTER_sorts_cut), runs = counter_get(COUNTER_spilled_runs);
   for (uint64_t seed = 1; seed <= 6; seed++) {
     SampleUnitsOptions o = { .runs = (uint32_t)(seed % 4),
                              .run_rows = 4500,
@@ -521,9 +572,10 @@ TEST(groups, and_rows_come_in_any_order_asked_for) {
                              .dead_percent = seed % 2 ? 20 : 0,
                              .mode = (ExtentMode)(seed % 3),
                              .seed = seed };
-    order_campaign(&o, test_scaled(40));
+    order_campaign(&o, 3 + test_scaled(17));
   }
   CHECK(counter_get(COUNTER_sorts_cut) > cut);
+  CHECK(counter_get(COUNTER_spilled_runs) > runs);
 }
 
 /* A column that is not selected orders rows all the same, and equal rows stay as they lie. */
@@ -643,17 +695,19 @@ static Status try_once(const SampleUnits *u, const Question *question) {
   if (status == KVSTORE_OK) status = query_having(q, "count(*) > 0", 12, NULL, 0);
   if (status == KVSTORE_OK) status = query_order_by(q, &order, 1);
   if (status == KVSTORE_OK) query_limit(q, 0, 10);
-  if (status == KVSTORE_OK) status = query_open(q, &snapshot, &cursor);
+  limit_of_memory = 1;
+  if (status == KVSTORE_OK) status = query_open_within(q, &snapshot, space(), &cursor);
   do {
     if (status == KVSTORE_OK) status = query_next(cursor, &batch);
   } while (status == KVSTORE_OK && batch.row_count);
   query_close(cursor);
   query_destroy(q);
+  buffer_release(&outside);
   return status;
 }
 
 TEST(groups, without_memory_a_query_fails_and_gives_back_what_it_had) {
-  SampleUnitsOptions o = { .runs = 1, .run_rows = 4000, .segment_rows = 2000, .slabs = 1, .slab_rows = 500, .seed = 3 };
+  SampleUnitsOptions o = { .runs = 1, .run_rows = 900, .segment_rows = 500, .slabs = 1, .slab_rows = 200, .seed = 3 };
   SampleUnits u;
   sample_units_create(&u, &o);
   Question question = { .keys = { 13, 5 }, .key_count = 2, .ask_count = 5, .is_grouped = true };
@@ -664,7 +718,7 @@ TEST(groups, without_memory_a_query_fails_and_gives_back_what_it_had) {
   question.asks[4] = (AggregateRequest){ AGGREGATE_VARIANCE, 10 };
   CHECK_OK(try_once(&u, &question)); /* runs keep what they open */
   uint64_t held = memory_blocks_held();
-  for (uint64_t n = 1;; n++) {
+  for (uint64_t n = 1;; n += 1 + n / 50) {
     failing_memory_install(n, false);
     Status status = try_once(&u, &question);
     bool reached = failing_memory_failures() > 0;

@@ -1,0 +1,92 @@
+/* queries.h - what a KVQuery and a KVCursor are, for the two files that are about them: queries.c keeps what is asked,
+ * query_runs.c runs it. */
+#ifndef COLONNADE_KVAPI_QUERIES_H
+#define COLONNADE_KVAPI_QUERIES_H
+
+#include "engine/scratch.h"
+#include "kvapi/snapshots.h"
+#include "kvapi/tables.h"
+#include "kvapi/values.h"
+
+typedef struct Plan {
+  uint32_t references; /* of the query and its cursors: one thread */
+  Query *query;
+} Plan;
+
+typedef struct Filter {
+  Arena arena;
+  char *text; /* NULL: every row */
+  Value *parameters;
+  size_t parameter_count;
+} Filter;
+
+/* Names or aggregates as they were given, in an arena of their own. */
+typedef struct NameList {
+  Arena arena;
+  const char **names;
+  size_t count;
+} NameList;
+typedef struct AskList {
+  Arena arena;
+  KVAggregate *asks;
+  size_t count;
+} AskList;
+typedef struct OrderList {
+  Arena arena;
+  QueryOrder *terms;
+  size_t count;
+} OrderList;
+
+struct KVQuery {
+  uint32_t magic;
+  uint32_t references; /* the caller's and its cursors': one thread */
+  KVTable *table;
+  KVSnapshot *snapshot; /* NULL: what is there at each run */
+  Filter filter;
+  NameList selected; /* of none: all */
+  NameList grouped;
+  AskList computed;
+  Filter having;
+  OrderList order;
+  uint64_t offset, limit, memory_limit;
+  bool ordered, distinct;
+  Plan *rows;       /* NULL until it is needed */
+  Plan *aggregates; /* the same; answers what `asked` says */
+  AskList asked;
+  Arena strings;         /* of the last aggregates */
+  Plan *last;            /* what ran last, for explain */
+  ScanCounters counters; /* what that did */
+  uint64_t spilled;
+};
+
+struct KVCursor {
+  uint32_t magic;
+  bool failed;
+  KVQuery *query;
+  Plan *plan;
+  QueryCursor *rows;
+  Scratch *scratch; /* of rows; goes before their snapshot does */
+  QueryBatch batch;
+  uint32_t at; /* the current row; row_count: none yet of the next batch */
+  bool on_row;
+  size_t column_count;
+  KVColumnData *columns; /* of the caller's batch */
+};
+
+void plan_release(Plan *plan); /* NULL is allowed */
+/* Puts a plan (NULL: none) in the place of another. */
+void plan_replace(Plan **place, Plan *plan);
+/* Makes q->rows, or q->aggregates for what is asked, unless they are there. */
+Status plan_rows(KVQuery *q) MUST_CHECK;
+Status plan_aggregates(KVQuery *q, const KVAggregate *asks, size_t count) MUST_CHECK;
+
+/* A call on a query: in, never in, out. */
+Status question_enter(KVQuery *q) MUST_CHECK;
+int question_refuse(KVQuery *q, Status status);
+int question_leave(KVQuery *q, Status status);
+void question_drop(KVQuery *q); /* gives up a reference; NULL is allowed */
+/* What it asks: the handle's session, or a snapshot's. */
+Session *question_session(const KVQuery *q);
+Status question_check_asks(const KVAggregate *asks, size_t count) MUST_CHECK;
+
+#endif

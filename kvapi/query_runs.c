@@ -1,0 +1,281 @@
+/* query_runs.c - questions about a table: aggregates, cursors, and what a run has done. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "kvapi/queries.h"
+
+static KVValue decimal_to_caller(Int128 number) {
+  KVValue out = kvvalue_of(KVTABLE_TYPE_DECIMAL);
+  out.as.decimal.low = number.low;
+  out.as.decimal.high = number.high;
+  return out;
+}
+
+/* ---- aggregates ---- */
+
+static KVValue result_to_caller(const AggregateResult *result) {
+  if (result->is_integer && !result->is_null) return decimal_to_caller(result->integer);
+  KVValue out = value_to_caller(&result->value);
+  out.is_null = result->is_null;
+  return out;
+}
+
+static Status write_scratch(void *context, const void *bytes, size_t length, uint64_t *at) {
+  return scratch_write(context, bytes, length, at);
+}
+static Status read_scratch(void *context, uint64_t at, void *bytes, size_t length) {
+  return scratch_read(context, at, bytes, length);
+}
+static QuerySpace space_of(const KVQuery *q, Scratch *scratch) {
+  return (QuerySpace){ q->memory_limit, scratch, write_scratch, read_scratch };
+}
+
+static Status run_aggregates(KVQuery *q, AggregateResult *results) {
+  TableSnapshot snapshot;
+  Scratch *scratch = NULL;
+  arena_reset(&q->strings);
+  TRY(scratch_create(question_session(q), &scratch));
+  QuerySpace space = space_of(q, scratch);
+  Status status = table_snapshot(question_session(q), q->table->family, &snapshot);
+  if (status == KVSTORE_OK) {
+    status = query_run_within(q->aggregates->query, &snapshot, &space, &q->strings, results, &q->counters);
+    q->spilled = scratch_bytes(scratch);
+    scratch_destroy(scratch);
+    table_snapshot_release(&snapshot);
+  } else {
+    scratch_destroy(scratch);
+  }
+  if (status == KVSTORE_OK) plan_replace(&q->last, q->aggregates);
+  return status;
+}
+
+static Status aggregate(KVQuery *q, const KVAggregate *asks, size_t count, KVValue *results) {
+  if (!asks || !results || !count) return bad_argument("nothing is asked for, or there is no place for the results");
+  TRY(question_check_asks(asks, count));
+  for (size_t i = 0; i < count; i++) results[i] = kvvalue_null();
+  TRY(plan_aggregates(q, asks, count));
+  AggregateResult few[8], *found = few;
+  if (count > sizeof few / sizeof *few) found = memory_allocate(memory_array_size(count, sizeof *found));
+  if (!found) return status_nomem();
+  Status status = run_aggregates(q, found);
+  for (size_t i = 0; i < count && status == KVSTORE_OK; i++) results[i] = result_to_caller(&found[i]);
+  if (found != few) memory_release(found);
+  return status;
+}
+
+int kvquery_aggregate(KVQuery *query, const KVAggregate *aggregates, size_t count, KVValue *results) {
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, aggregate(query, aggregates, count, results));
+}
+
+static int one(KVQuery *query, int kind, const char *column, KVValue *result) {
+  KVAggregate ask = { kind, column };
+  if (result) *result = kvvalue_null();
+  return kvquery_aggregate(query, &ask, 1, result);
+}
+
+int kvquery_count(KVQuery *query, uint64_t *count) {
+  KVValue result = kvvalue_u64(0);
+  if (count) *count = 0;
+  int status = one(query, KVQUERY_ROWS, NULL, count ? &result : NULL);
+  if (status == KVSTORE_OK && count) *count = result.as.u64;
+  return status;
+}
+
+int kvquery_sum(KVQuery *query, const char *column, KVValue *result) { return one(query, KVQUERY_SUM, column, result); }
+int kvquery_min(KVQuery *query, const char *column, KVValue *result) { return one(query, KVQUERY_MIN, column, result); }
+int kvquery_max(KVQuery *query, const char *column, KVValue *result) { return one(query, KVQUERY_MAX, column, result); }
+int kvquery_avg(KVQuery *query, const char *column, KVValue *result) { return one(query, KVQUERY_AVG, column, result); }
+
+/* ---- rows ---- */
+
+/* The cursor takes the snapshot over when it is made, and not before. */
+static Status open_rows(KVQuery *q, KVCursor *cursor) {
+  TableSnapshot snapshot;
+  TRY(plan_rows(q));
+  TRY(scratch_create(question_session(q), &cursor->scratch));
+  TRY(table_snapshot(question_session(q), q->table->family, &snapshot));
+  QuerySpace space = space_of(q, cursor->scratch);
+  Status status = query_open_within(q->rows->query, &snapshot, &space, &cursor->rows);
+  if (status != KVSTORE_OK) {
+    table_snapshot_release(&snapshot);
+    return status;
+  }
+  plan_replace(&cursor->plan, q->rows);
+  cursor->column_count = query_column_count(q->rows->query);
+  cursor->columns = memory_allocate_zeroed(memory_array_size(cursor->column_count, sizeof *cursor->columns));
+  return cursor->columns ? KVSTORE_OK : status_nomem();
+}
+
+static void cursor_release(KVCursor *cursor) {
+  scratch_destroy(cursor->scratch);
+  query_close(cursor->rows);
+  plan_release(cursor->plan);
+  memory_release(cursor->columns);
+  question_drop(cursor->query);
+  memory_release(cursor);
+}
+
+static Status open_cursor(KVQuery *q, KVCursor **out) {
+  if (!out) return bad_argument("the place for the cursor is NULL");
+  KVCursor *cursor = memory_allocate_zeroed(sizeof *cursor);
+  if (!cursor) return status_nomem();
+  cursor->magic = MAGIC_CURSOR;
+  cursor->query = q;
+  q->references++;
+  Status status = open_rows(q, cursor);
+  if (status == KVSTORE_OK)
+    *out = cursor;
+  else
+    cursor_release(cursor);
+  return status;
+}
+
+int kvquery_open(KVQuery *query, KVCursor **cursor) {
+  if (cursor) *cursor = NULL;
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, open_cursor(query, cursor));
+}
+
+void kvcursor_close(KVCursor *cursor) {
+  if (!cursor || cursor->magic != MAGIC_CURSOR) return;
+  cursor->magic = MAGIC_DEAD;
+  cursor_release(cursor);
+}
+
+static bool is_cursor(const KVCursor *cursor) { return cursor && cursor->magic == MAGIC_CURSOR; }
+
+/* A cursor calls no session, so it need not enter; a failure is the handle's all the same. */
+static int fail(KVCursor *cursor, Status status) {
+  if (!is_cursor(cursor)) return handle_refuse(NULL, status);
+  if (status == KVSTORE_NOTFOUND) return status; /* the end */
+  KVStore *kv = cursor->query->table->kv;
+  handle_tally(kv, TALLY_ERRORS, 1);
+  return handle_refuse(kv, status);
+}
+
+static Status cursor_argument(const KVCursor *cursor) {
+  if (!is_cursor(cursor)) return bad_argument(cursor ? "this is no open cursor" : "the cursor is NULL");
+  if (handle_is_inherited(cursor->query->table->kv)) return handle_refuse_inherited();
+  return cursor->failed ? bad_argument("the cursor has failed before: it can only be closed") : KVSTORE_OK;
+}
+
+/* KVSTORE_NOTFOUND when there are no more. */
+static Status load_batch(KVCursor *cursor) {
+  cursor->on_row = false;
+  cursor->at = 0;
+  cursor->batch = (QueryBatch){ 0 };
+  Status status = query_next(cursor->rows, &cursor->batch);
+  if (status != KVSTORE_OK) {
+    cursor->failed = true;
+    cursor->batch = (QueryBatch){ 0 };
+    return status;
+  }
+  cursor->query->counters = query_counters(cursor->rows);
+  cursor->query->spilled = query_spilled(cursor->rows);
+  plan_replace(&cursor->query->last, cursor->plan);
+  return cursor->batch.row_count ? KVSTORE_OK : KVSTORE_NOTFOUND;
+}
+
+int kvcursor_next(KVCursor *cursor) {
+  Status status = cursor_argument(cursor);
+  if (status != KVSTORE_OK) return fail(cursor, status);
+  cursor->at += cursor->on_row;
+  cursor->on_row = false;
+  if (cursor->at >= cursor->batch.row_count) status = load_batch(cursor);
+  if (status != KVSTORE_OK) return fail(cursor, status);
+  cursor->on_row = true;
+  return KVSTORE_OK;
+}
+
+static KVValue array_value(const ColumnArray *array, ColumnType type, uint32_t row) {
+  Value found = { .type = type, .is_null = array->nulls && array->nulls[row] };
+  if (type == QUERY_TYPE_DECIMAL && !found.is_null) return decimal_to_caller(((const Int128 *)array->values)[row]);
+  if (!found.is_null) found = value_from_array(type, array->values, row);
+  return value_to_caller(&found);
+}
+
+int kvcursor_value(KVCursor *cursor, size_t column, KVValue *value) {
+  if (value) *value = kvvalue_null();
+  Status status = cursor_argument(cursor);
+  if (status == KVSTORE_OK && !value) status = bad_argument("the place for the value is NULL");
+  if (status == KVSTORE_OK && !cursor->on_row) status = bad_argument("the cursor stands on no row");
+  if (status == KVSTORE_OK && column >= cursor->column_count)
+    status = status_fail(KVSTORE_ERROR, "column %zu of rows of %zu", column, cursor->column_count);
+  if (status != KVSTORE_OK) return fail(cursor, status);
+  *value = array_value(&cursor->batch.columns[column], query_column(cursor->plan->query, column)->type, cursor->at);
+  return KVSTORE_OK;
+}
+
+size_t kvcursor_column_count(KVCursor *cursor) { return is_cursor(cursor) ? cursor->column_count : 0; }
+
+int kvcursor_column(KVCursor *cursor, size_t column, KVColumnDefinition *definition) {
+  if (!is_cursor(cursor) || !definition || column >= cursor->column_count)
+    return fail(cursor, bad_argument("no such cursor or column, or no place for its definition"));
+  *definition = definition_of(query_column(cursor->plan->query, column));
+  return KVSTORE_OK;
+}
+
+int kvcursor_next_batch(KVCursor *cursor, uint64_t *row_count, const KVColumnData **columns) {
+  if (row_count) *row_count = 0;
+  if (columns) *columns = NULL;
+  Status status = cursor_argument(cursor);
+  if (status == KVSTORE_OK && !(row_count && columns)) status = bad_argument("the place for the batch is NULL");
+  if (status != KVSTORE_OK) return fail(cursor, status);
+  cursor->at += cursor->on_row;
+  cursor->on_row = false;
+  if (cursor->at >= cursor->batch.row_count) status = load_batch(cursor);
+  if (status != KVSTORE_OK) return fail(cursor, status);
+  for (size_t c = 0; c < cursor->column_count; c++)
+    cursor->columns[c] =
+      column_to_caller(&cursor->batch.columns[c], query_column(cursor->plan->query, c)->type, cursor->at);
+  *row_count = cursor->batch.row_count - cursor->at;
+  *columns = cursor->columns;
+  cursor->at = cursor->batch.row_count;
+  return KVSTORE_OK;
+}
+
+/* ---- what was done ---- */
+
+int kvquery_counters(KVQuery *query, KVQueryCounters *counters) {
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  if (!counters || counters->struct_size != sizeof *counters)
+    return question_leave(query, bad_argument("the counters are NULL or do not begin with KVQUERY_COUNTERS_INIT"));
+  const ScanCounters *from = &query->counters;
+  *counters = (KVQueryCounters){ .struct_size = sizeof *counters,
+                                 .units = from->units,
+                                 .segments_skipped = from->segments_skipped,
+                                 .rows = from->rows,
+                                 .rows_selected = from->rows_selected,
+                                 .blocks = from->blocks,
+                                 .blocks_skipped = from->blocks_skipped,
+                                 .blocks_certain = from->blocks_certain,
+                                 .blocks_scanned = from->blocks_scanned,
+                                 .bytes_spilled = query->spilled };
+  return question_leave(query, KVSTORE_OK);
+}
+
+static Status explain(KVQuery *q, char **text) {
+  if (!text) return bad_argument("the place for the text is NULL");
+  if (!q->last) TRY(plan_rows(q));
+  Buffer lines = { 0 };
+  query_explain(q->last ? q->last->query : q->rows->query, q->last ? &q->counters : NULL, &lines);
+  buffer_u8(&lines, 0);
+  Status status = buffer_status(&lines);
+  if (status == KVSTORE_OK) {
+    *text = memory_copy(lines.data, lines.length);
+    if (!*text) status = status_nomem();
+  }
+  buffer_release(&lines);
+  return status;
+}
+
+int kvquery_explain(KVQuery *query, char **text) {
+  if (text) *text = NULL;
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, explain(query, text));
+}

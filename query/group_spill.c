@@ -1,0 +1,272 @@
+/* group_spill.c - rows of groups that no memory was left for, sorted by the groups' keys and then as they came; and
+ * pairs of a group and a value, each once.
+ *
+ *   columns of a row that left:   unit | key columns | columns of aggregates | encoded key of the row (first, last)
+ *
+ * Rows come back in rounds: groups are taken in until memory is used up again. Since the rows are sorted, those of a
+ * group stand together, and where a group is not taken in any more, nor are all that follow: the next round begins
+ * there. */
+#include "base/counters.h"
+#include "base/keycode.h"
+#include "base/memory.h"
+#include "query/groups_internal.h"
+#include "query/sorter.h"
+
+struct GroupSpill {
+  QuerySpace rows_space, values_space; /* shares of the Groups' */
+  Sorter *rows;
+  ColumnType *types;
+  uint32_t *positions; /* in the schema, of each column but the first, and the last where there are ends */
+  uint32_t column_count;
+  OrderTerm *terms;
+  ColumnArray *arrays; /* of a batch on its way out */
+  QueryBatch batch;    /* rows that came back */
+  uint32_t at, count;  /* of them, those being added */
+  Sorter **values;     /* of each column whose different values are counted */
+  OrderTerm value_terms[2];
+  ColumnType (*value_types)[2];
+  uint64_t value_bytes; /* that left memory in rounds before */
+};
+
+/* ---- life ---- */
+
+static void lay_out(Groups *g, GroupSpill *s) {
+  s->types[s->column_count++] = TYPE_U32;
+  for (size_t k = 0; k < g->key_count; k++) {
+    s->positions[s->column_count] = g->keys[k].column;
+    s->terms[k] = (OrderTerm){ .column = s->column_count };
+    s->types[s->column_count++] = g->keys[k].type;
+  }
+  for (size_t i = 0; i < g->column_count; i++) {
+    s->positions[s->column_count] = g->columns[i].column;
+    s->types[s->column_count++] = g->columns[i].type;
+  }
+  if (g->has_ends) s->types[s->column_count++] = TYPE_BYTES;
+  s->value_terms[1].column = 1;
+  for (size_t i = 0; i < g->column_count; i++) {
+    s->value_types[i][0] = TYPE_U32;
+    s->value_types[i][1] = g->columns[i].type;
+  }
+}
+
+static Status allocate(Groups *g, GroupSpill *s) {
+  Arena *a = &g->arena;
+  size_t most = g->key_count + g->column_count + 2;
+  s->types = arena_allocate(a, most * sizeof *s->types);
+  s->positions = arena_allocate_zeroed(a, most * sizeof *s->positions);
+  s->terms = arena_allocate_zeroed(a, most * sizeof *s->terms);
+  s->arrays = arena_allocate_zeroed(a, most * sizeof *s->arrays);
+  s->values = arena_allocate_zeroed(a, most * sizeof *s->values);
+  s->value_types = arena_allocate(a, most * sizeof *s->value_types);
+  if (!s->types || !s->positions || !s->terms || !s->arrays || !s->values || !s->value_types) return status_nomem();
+  lay_out(g, s);
+  for (uint32_t c = 0; c < s->column_count; c++) {
+    s->arrays[c].values = arena_allocate_aligned(a, 64, BLOCK_ROWS * type_array_width(s->types[c]));
+    s->arrays[c].nulls = arena_allocate_zeroed(a, BLOCK_ROWS);
+    if (!s->arrays[c].values || !s->arrays[c].nulls) return status_nomem();
+  }
+  return KVSTORE_OK;
+}
+
+static Status spill_of(Groups *g, GroupSpill **out) {
+  if (!g->spill) {
+    GroupSpill *s = arena_allocate_zeroed(&g->arena, sizeof *s);
+    if (!s) return status_nomem();
+    s->rows_space = s->values_space = *g->space;
+    s->rows_space.memory_limit /= 2;
+    s->values_space.memory_limit /= 2 * (g->column_count + 1);
+    TRY(allocate(g, s));
+    g->spill = s;
+  }
+  *out = g->spill;
+  return KVSTORE_OK;
+}
+
+void group_spill_destroy(GroupSpill *s) {
+  if (!s) return;
+  sorter_destroy(s->rows);
+  for (uint32_t i = 0; i < s->column_count; i++) sorter_destroy(s->values[i]);
+}
+
+uint64_t group_spill_bytes(const GroupSpill *s) {
+  uint64_t bytes = s->value_bytes + (s->rows ? sorter_spilled(s->rows) : 0);
+  for (uint32_t i = 0; i < s->column_count; i++) bytes += s->values[i] ? sorter_spilled(s->values[i]) : 0;
+  return bytes;
+}
+
+/* ---- out ---- */
+
+static void *array_values(const GroupSpill *s, uint32_t column) { return (void *)(uintptr_t)s->arrays[column].values; }
+
+static Status read_column(Groups *g, GroupSpill *s, uint32_t column, Scan *scan, uint32_t block, uint32_t count) {
+  const void *values;
+  const uint8_t *nulls;
+  TRY(groups_read(g, scan, s->positions[column], block, count, &values, &nulls));
+  memcpy(array_values(s, column), values, count * type_array_width(s->types[column]));
+  uint8_t *out = (uint8_t *)(uintptr_t)s->arrays[column].nulls;
+  if (nulls)
+    memcpy(out, nulls, count);
+  else
+    memset(out, 0, count);
+  return KVSTORE_OK;
+}
+
+/* The encoded keys of the rows, one behind the other in g->key; pointed to when it does not grow any more. */
+static Status read_keys(Groups *g, Bytes *keys, Scan *scan, uint32_t block, uint32_t count) {
+  const Schema *schema = g->snapshot->schema;
+  buffer_clear(&g->key);
+  for (uint32_t i = 0; i < count; i++) {
+    size_t from = g->key.length;
+    for (uint32_t k = 0; k < schema->key_count; k++) {
+      const Column *column = &schema->columns[schema->key_columns[k]];
+      Value v;
+      TRY(scan_read_value(scan, schema->key_columns[k], block * BLOCK_ROWS + g->scratch->rows[i], &v));
+      v.type = column->type;
+      keycode_append(&g->key, &v, (column->flags & COLUMN_NULLABLE) != 0);
+    }
+    keys[i].length = g->key.length - from;
+  }
+  const uint8_t *at = g->key.data;
+  for (uint32_t i = 0; i < count; at += keys[i++].length) keys[i].data = at;
+  return buffer_status(&g->key);
+}
+
+Status group_spill_rows(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
+  GroupSpill *s;
+  TRY(spill_of(g, &s));
+  SorterOptions options = { .keep = QUERY_NO_LIMIT, .space = &s->rows_space };
+  if (!s->rows) TRY(sorter_create(s->types, s->column_count, s->terms, g->key_count, &options, &s->rows));
+  uint32_t *units = array_values(s, 0), last = s->column_count - g->has_ends;
+  for (uint32_t i = 0; i < count; i++) units[i] = g->unit_number;
+  for (uint32_t c = 1; c < last; c++) TRY(read_column(g, s, c, scan, block, count));
+  if (g->has_ends) TRY(read_keys(g, array_values(s, last), scan, block, count));
+  QueryBatch batch = { count, s->column_count, s->arrays };
+  COUNT_MANY(groups_spilled, count);
+  return sorter_add(s->rows, &batch);
+}
+
+Status group_spill_values(Groups *g, size_t column, const uint32_t *numbers, const void *values, uint32_t count) {
+  GroupSpill *s;
+  TRY(spill_of(g, &s));
+  SorterOptions options = { .keep = QUERY_NO_LIMIT, .space = &s->values_space, .unique = true };
+  if (!s->values[column])
+    TRY(sorter_create(s->value_types[column], 2, s->value_terms, 2, &options, &s->values[column]));
+  const ColumnArray arrays[2] = { { numbers, NULL }, { values, NULL } };
+  QueryBatch batch = { count, 2, arrays };
+  COUNT_MANY(values_spilled, count);
+  return sorter_add(s->values[column], &batch);
+}
+
+/* ---- back: values ---- */
+
+static Status count_values(Groups *g, size_t column) {
+  GroupSpill *s = g->spill;
+  for (;;) {
+    QueryBatch batch;
+    TRY(sorter_next(s->values[column], &batch));
+    if (batch.row_count == 0) break;
+    const uint32_t *numbers = batch.columns[0].values;
+    for (uint32_t i = 0; i < batch.row_count; i++) group_state(g, numbers[i])[g->columns[column].distinct].u++;
+  }
+  s->value_bytes += sorter_spilled(s->values[column]);
+  sorter_destroy(s->values[column]);
+  s->values[column] = NULL;
+  return KVSTORE_OK;
+}
+
+Status group_spill_count(Groups *g) {
+  for (size_t i = 0; i < g->column_count; i++) {
+    if (g->spill->values[i]) TRY(count_values(g, i));
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- back: rows ---- */
+
+bool group_spill_array(const Groups *g, uint32_t column, ColumnArray *out) {
+  const GroupSpill *s = g->spill;
+  for (uint32_t c = 1; c < s->column_count - g->has_ends; c++) {
+    if (s->positions[c] != column) continue;
+    const ColumnArray *a = &s->batch.columns[c];
+    out->values = (const uint8_t *)a->values + s->at * type_array_width(s->types[c]);
+    out->nulls = a->nulls ? a->nulls + s->at : NULL;
+    return true;
+  }
+  return false;
+}
+
+static uint32_t unit_of(const GroupSpill *s, uint32_t row) {
+  return ((const uint32_t *)s->batch.columns[0].values)[row];
+}
+
+static Status add_ends(Groups *g, uint32_t row) {
+  GroupSpill *s = g->spill;
+  Bytes key = ((const Bytes *)s->batch.columns[s->column_count - 1].values)[s->at + row];
+  buffer_clear(&g->key);
+  buffer_append(&g->key, key.data, key.length);
+  TRY(buffer_status(&g->key));
+  for (size_t i = 0; i < g->column_count; i++) {
+    const GroupColumn *c = &g->columns[i];
+    ColumnArray a;
+    if (!(c->wants & (GROUP_FIRST | GROUP_LAST)) || !group_spill_array(g, c->column, &a)) continue;
+    Value v = { .type = c->type, .is_null = a.nulls && a.nulls[row] };
+    if (!v.is_null) v = value_from_array(c->type, a.values, row);
+    TRY(groups_offer(g, g->scratch->groups[row], c, &v, c->wants));
+  }
+  return KVSTORE_OK;
+}
+
+/* Rows at [at, at + count) whose groups are known: no group has rows of two units among them. */
+static Status add_rows(Groups *g, uint32_t count) {
+  GroupSpill *s = g->spill;
+  for (uint32_t i = 0; g->has_order && i < count; i++) {
+    GroupWord *state = group_state(g, g->scratch->groups[i]);
+    uint64_t unit = unit_of(s, s->at + i);
+    if (state[GROUP_UNIT].u && state[GROUP_UNIT].u != unit) groups_end_order(g, state);
+    state[GROUP_UNIT].u = unit;
+  }
+  TRY(groups_add_found(g, NULL, 0, count));
+  for (uint32_t i = 0; g->has_ends && i < count; i++) TRY(add_ends(g, i));
+  s->at += count;
+  return KVSTORE_OK;
+}
+
+/* How many rows from `at` on are of groups that are there, none of them with two units; the groups are in scratch. */
+static Status find_rows(Groups *g, uint32_t *count) {
+  GroupSpill *s = g->spill;
+  uint32_t rows = s->batch.row_count - s->at;
+  TRY(groups_find(g, NULL, 0, rows));
+  const uint32_t *groups = g->scratch->groups;
+  for (*count = 0; *count < rows; ++*count) {
+    uint32_t i = *count;
+    if (groups[i] == ID_NONE) return KVSTORE_OK;
+    bool again = i && groups[i] == groups[i - 1] && unit_of(s, s->at + i) != unit_of(s, s->at + i - 1);
+    if (g->has_order && again) return KVSTORE_OK;
+  }
+  return KVSTORE_OK;
+}
+
+static Status end_round(Groups *g) {
+  for (uint32_t i = 0; g->has_order && i < g->state_count; i++) groups_end_order(g, group_state(g, i));
+  return group_spill_count(g);
+}
+
+Status group_spill_more(Groups *g, bool *more) {
+  GroupSpill *s = g->spill;
+  *more = false;
+  if (!s->rows) return KVSTORE_OK;
+  TRY(groups_clear(g));
+  for (;;) {
+    uint32_t count;
+    if (s->at == s->batch.row_count) {
+      TRY(sorter_next(s->rows, &s->batch));
+      s->at = 0;
+    }
+    if (s->batch.row_count == 0) return end_round(g);
+    TRY(find_rows(g, &count));
+    if (count == 0) return end_round(g);
+    *more = true;
+    TRY(add_rows(g, count));
+    if (!g->is_full && groups_exceed(g)) groups_freeze(g, true);
+  }
+}

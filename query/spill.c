@@ -1,0 +1,224 @@
+/* spill.c - runs in pieces, and a heap of runs. */
+#include "query/spill.h"
+
+#include "base/counters.h"
+#include "base/memory.h"
+
+enum { SPILL_PIECE_BYTES = 1 << 16, RUNS_LEAST = 8, RUNS_MOST = 256 };
+
+typedef struct Piece {
+  uint64_t at;
+  size_t length;
+} Piece;
+
+typedef struct Run {
+  Piece *pieces;
+  size_t piece_count, piece_capacity, next_piece;
+  uint8_t *bytes; /* the piece being read */
+  size_t byte_capacity;
+  Reader in;
+  Record record; /* the next one */
+} Run;
+
+struct Spill {
+  const QuerySpace *space;
+  bool unique;
+  Run **runs;
+  size_t run_count, run_capacity, runs_most;
+  Buffer out; /* the piece being written */
+  Run **heap; /* least record first, while reading */
+  size_t heap_count;
+  bool is_reading, is_given; /* is_given: the first run's record was given; step it on */
+  Buffer last;               /* its key, when unique */
+  bool has_last;
+  uint64_t bytes;
+};
+
+/* ---- life ---- */
+
+Status spill_create(const QuerySpace *space, bool unique, Spill **out) {
+  Spill *s = memory_allocate_zeroed(sizeof *s);
+  if (!s) return status_nomem();
+  uint64_t runs = space->memory_limit / (4 * SPILL_PIECE_BYTES); /* so that merging takes a quarter */
+  s->space = space;
+  s->unique = unique;
+  s->runs_most = runs < RUNS_LEAST ? RUNS_LEAST : runs > RUNS_MOST ? RUNS_MOST : (size_t)runs;
+  *out = s;
+  return KVSTORE_OK;
+}
+
+static void run_destroy(Run *run) {
+  if (!run) return;
+  memory_release(run->pieces);
+  memory_release(run->bytes);
+  memory_release(run);
+}
+
+void spill_destroy(Spill *s) {
+  if (!s) return;
+  for (size_t i = 0; i < s->run_count; i++) run_destroy(s->runs[i]);
+  memory_release(s->runs);
+  memory_release(s->heap);
+  buffer_release(&s->out);
+  buffer_release(&s->last);
+  memory_release(s);
+}
+
+uint64_t spill_bytes(const Spill *s) { return s->bytes; }
+
+/* ---- writing ---- */
+
+static Status end_piece(Spill *s, Run *run) {
+  Piece piece = { 0, s->out.length };
+  if (!piece.length) return KVSTORE_OK;
+  TRY(buffer_status(&s->out));
+  TRY(memory_grow(&run->pieces, &run->piece_capacity, run->piece_count + 1, sizeof *run->pieces));
+  TRY(s->space->write(s->space->context, s->out.data, s->out.length, &piece.at));
+  run->pieces[run->piece_count++] = piece;
+  s->bytes += piece.length;
+  COUNT_MANY(bytes_spilled, piece.length);
+  buffer_clear(&s->out);
+  return KVSTORE_OK;
+}
+
+static Status write_record(Spill *s, Run *run, const Record *r) {
+  buffer_append(&s->out, r->bytes, 8 + (size_t)load_u32(r->bytes) + load_u32(r->bytes + 4));
+  return s->out.length < SPILL_PIECE_BYTES ? buffer_status(&s->out) : end_piece(s, run);
+}
+
+static Status new_run(Spill *s, Run **out) {
+  TRY(memory_grow(&s->runs, &s->run_capacity, s->run_count + 1, sizeof *s->runs));
+  Run *run = memory_allocate_zeroed(sizeof *run);
+  if (!run) return status_nomem();
+  s->runs[s->run_count++] = *out = run;
+  return KVSTORE_OK;
+}
+
+/* ---- reading ---- */
+
+static Status read_piece(Spill *s, Run *run) {
+  const Piece *piece = &run->pieces[run->next_piece++];
+  TRY(memory_grow(&run->bytes, &run->byte_capacity, piece->length, 1));
+  TRY(s->space->read(s->space->context, piece->at, run->bytes, piece->length));
+  run->in = reader_over(run->bytes, piece->length);
+  return KVSTORE_OK;
+}
+
+/* On to the run's next record; *has_record is false at its end. */
+static Status run_next(Spill *s, Run *run, bool *has_record) {
+  *has_record = false;
+  if (reader_left(&run->in) == 0) {
+    if (run->next_piece == run->piece_count) return KVSTORE_OK;
+    TRY(read_piece(s, run));
+  }
+  uint8_t *bytes = (uint8_t *)(uintptr_t)run->in.at;
+  uint32_t key_length = reader_u32(&run->in), length = reader_u32(&run->in);
+  const uint8_t *key = reader_take(&run->in, key_length);
+  if (!reader_take(&run->in, length) || !key)
+    return status_fail(KVSTORE_CORRUPT, "a query's scratch file holds no record where one belongs");
+  run->record = (Record){ .head = bytes_prefix64(key, key_length), .bytes = bytes };
+  *has_record = true;
+  return KVSTORE_OK;
+}
+
+static void sift_down(Spill *s, size_t at) {
+  for (;;) {
+    size_t child = 2 * at + 1;
+    if (child >= s->heap_count) return;
+    if (child + 1 < s->heap_count && record_compare(&s->heap[child + 1]->record, &s->heap[child]->record) < 0) child++;
+    if (record_compare(&s->heap[child]->record, &s->heap[at]->record) >= 0) return;
+    Run *run = s->heap[at];
+    s->heap[at] = s->heap[child];
+    s->heap[child] = run;
+    at = child;
+  }
+}
+
+static Status begin_reading(Spill *s) {
+  memory_release(s->heap);
+  s->heap_count = 0;
+  s->is_given = s->has_last = false;
+  s->heap = memory_allocate(memory_array_size(s->run_count, sizeof *s->heap));
+  if (!s->heap) return status_nomem();
+  for (size_t i = 0; i < s->run_count; i++) {
+    bool has_record;
+    TRY(run_next(s, s->runs[i], &has_record));
+    if (has_record) s->heap[s->heap_count++] = s->runs[i];
+  }
+  for (size_t i = s->heap_count / 2; i > 0; i--) sift_down(s, i - 1);
+  s->is_reading = true;
+  return KVSTORE_OK;
+}
+
+static Status step_first(Spill *s) {
+  bool has_record;
+  TRY(run_next(s, s->heap[0], &has_record));
+  if (!has_record) s->heap[0] = s->heap[--s->heap_count];
+  sift_down(s, 0);
+  return KVSTORE_OK;
+}
+
+static bool is_repeated(const Spill *s, const Record *r) {
+  Bytes key = record_key(r);
+  return s->has_last && bytes_compare(key.data, key.length, s->last.data, s->last.length) == 0;
+}
+
+static Status remember(Spill *s, const Record *r) {
+  Bytes key = record_key(r);
+  buffer_clear(&s->last);
+  buffer_append(&s->last, key.data, key.length);
+  s->has_last = true;
+  return buffer_status(&s->last);
+}
+
+Status spill_next(Spill *s, const Record **record) {
+  if (!s->is_reading) TRY(begin_reading(s));
+  *record = NULL;
+  if (s->is_given) TRY(step_first(s));
+  s->is_given = false;
+  while (s->unique && s->heap_count && is_repeated(s, &s->heap[0]->record)) TRY(step_first(s));
+  if (s->heap_count == 0) return KVSTORE_OK;
+  *record = &s->heap[0]->record;
+  s->is_given = true;
+  return s->unique ? remember(s, *record) : KVSTORE_OK;
+}
+
+/* ---- many runs to one ---- */
+
+static Status merge_into(Spill *s, Run *merged) {
+  for (;;) {
+    const Record *record;
+    TRY(spill_next(s, &record));
+    if (!record) return end_piece(s, merged);
+    TRY(write_record(s, merged, record));
+  }
+}
+
+static Status merge_runs(Spill *s) {
+  Run *merged = memory_allocate_zeroed(sizeof *merged);
+  if (!merged) return status_nomem();
+  Status status = merge_into(s, merged);
+  if (status != KVSTORE_OK) {
+    run_destroy(merged);
+    return status;
+  }
+  for (size_t i = 0; i < s->run_count; i++) run_destroy(s->runs[i]);
+  s->runs[0] = merged;
+  s->run_count = 1;
+  s->is_reading = false;
+  COUNT(spills_merged);
+  return KVSTORE_OK;
+}
+
+Status spill_run(Spill *s, const Record *records, size_t count) {
+  Run *run;
+  if (count == 0) return KVSTORE_OK;
+  if (s->run_count == s->runs_most) TRY(merge_runs(s));
+  TRY(new_run(s, &run));
+  COUNT(spilled_runs);
+  for (size_t i = 0; i < count; i++) {
+    if (s->unique && i && record_compare(&records[i - 1], &records[i]) == 0) continue;
+    TRY(write_record(s, run, &records[i]));
+  }
+  return end_piece(s, run);
+}

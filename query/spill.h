@@ -1,0 +1,41 @@
+/* spill.h - records that went out of memory, in sorted runs, and their way back in order.
+ *
+ *   run: piece | piece | ...      a piece: whole records, at least SPILL_PIECE_BYTES of them but for the last
+ *   record: length of its key (4 bytes), of its values (4), key, values; keys ascend by memcmp within a run
+ *
+ * Merging holds a piece of each run. When there are many runs they are merged into one. */
+#ifndef COLONNADE_QUERY_SPILL_H
+#define COLONNADE_QUERY_SPILL_H
+
+#include "base/bytes.h"
+#include "query/query.h"
+
+typedef struct Record {
+  uint64_t head; /* the key's first bytes, so that most comparisons touch nothing else */
+  int64_t rank;  /* the sorter's own */
+  uint8_t *bytes;
+} Record;
+
+static inline Bytes record_key(const Record *r) { return (Bytes){ r->bytes + 8, load_u32(r->bytes) }; }
+static inline Bytes record_values(const Record *r) {
+  return (Bytes){ r->bytes + 8 + load_u32(r->bytes), load_u32(r->bytes + 4) };
+}
+static inline int record_compare(const Record *x, const Record *y) {
+  if (x->head != y->head) return x->head < y->head ? -1 : 1;
+  Bytes left = record_key(x), right = record_key(y);
+  return bytes_compare(left.data, left.length, right.data, right.length);
+}
+
+typedef struct Spill Spill;
+/* `space` is borrowed. `unique`: of records with equal keys one comes back. */
+Status spill_create(const QuerySpace *space, bool unique, Spill **spill) MUST_CHECK;
+void spill_destroy(Spill *spill); /* NULL is allowed */
+/* A run of records in order. */
+Status spill_run(Spill *spill, const Record *records, size_t count) MUST_CHECK;
+/* The next record of all runs; *record is NULL at the end. Valid until the next call. The first call ends the writing.
+ */
+Status spill_next(Spill *spill, const Record **record) MUST_CHECK;
+/* Bytes written so far; bytes of memory held. */
+uint64_t spill_bytes(const Spill *spill);
+
+#endif
