@@ -57,7 +57,17 @@ struct KVQuery {
   Plan *last;            /* what ran last, for explain */
   ScanCounters counters; /* what that did */
   uint64_t spilled;
+  _Atomic uint64_t cancels; /* what began before the last one is to end; any thread */
+  KVQueryProgress progress; /* NULL: nobody is told */
+  void *progress_context;
 };
+
+/* What a run, or a cursor, looks at now and then: goes before the snapshot of its rows does. */
+typedef struct Course {
+  KVQuery *query;
+  Scratch *scratch;
+  uint64_t cancels; /* when it began */
+} Course;
 
 struct KVCursor {
   uint32_t magic;
@@ -65,7 +75,7 @@ struct KVCursor {
   KVQuery *query;
   Plan *plan;
   QueryCursor *rows;
-  Scratch *scratch; /* of rows; goes before their snapshot does */
+  Course course;
   QueryBatch batch;
   uint32_t at; /* the current row; row_count: none yet of the next batch */
   bool on_row;

@@ -21,30 +21,43 @@ static KVValue result_to_caller(const AggregateResult *result) {
 }
 
 static Status write_scratch(void *context, const void *bytes, size_t length, uint64_t *at) {
-  return scratch_write(context, bytes, length, at);
+  return scratch_write(((Course *)context)->scratch, bytes, length, at);
 }
 static Status read_scratch(void *context, uint64_t at, void *bytes, size_t length) {
-  return scratch_read(context, at, bytes, length);
+  return scratch_read(((Course *)context)->scratch, at, bytes, length);
 }
-static QuerySpace space_of(const KVQuery *q, Scratch *scratch) {
-  return (QuerySpace){ q->memory_limit, scratch, write_scratch, read_scratch };
+
+static Status tick(void *context, uint64_t rows, uint64_t rows_total) {
+  const Course *course = context;
+  KVQuery *q = course->query;
+  if (q->progress && q->progress(q->progress_context, rows, rows_total))
+    return status_set(KVSTORE_CANCELLED, "the query was cancelled by who follows its progress");
+  if (atomic_load_explicit(&q->cancels, memory_order_relaxed) != course->cancels)
+    return status_set(KVSTORE_CANCELLED, "the query was cancelled");
+  return KVSTORE_OK;
+}
+
+static Status course_begin(KVQuery *q, Course *course, QuerySpace *space) {
+  course->query = q;
+  course->cancels = atomic_load_explicit(&q->cancels, memory_order_relaxed);
+  *space = (QuerySpace){
+    .memory_limit = q->memory_limit, .context = course, .tick = tick, .write = write_scratch, .read = read_scratch
+  };
+  return scratch_create(question_session(q), &course->scratch);
 }
 
 static Status run_aggregates(KVQuery *q, AggregateResult *results) {
-  TableSnapshot snapshot;
-  Scratch *scratch = NULL;
+  TableSnapshot snapshot = { 0 };
+  Course course = { 0 };
+  QuerySpace space;
   arena_reset(&q->strings);
-  TRY(scratch_create(question_session(q), &scratch));
-  QuerySpace space = space_of(q, scratch);
+  TRY(course_begin(q, &course, &space));
   Status status = table_snapshot(question_session(q), q->table->family, &snapshot);
-  if (status == KVSTORE_OK) {
+  if (status == KVSTORE_OK)
     status = query_run_within(q->aggregates->query, &snapshot, &space, &q->strings, results, &q->counters);
-    q->spilled = scratch_bytes(scratch);
-    scratch_destroy(scratch);
-    table_snapshot_release(&snapshot);
-  } else {
-    scratch_destroy(scratch);
-  }
+  q->spilled = scratch_bytes(course.scratch);
+  scratch_destroy(course.scratch);
+  table_snapshot_release(&snapshot);
   if (status == KVSTORE_OK) plan_replace(&q->last, q->aggregates);
   return status;
 }
@@ -93,10 +106,10 @@ int kvquery_avg(KVQuery *query, const char *column, KVValue *result) { return on
 /* The cursor takes the snapshot over when it is made, and not before. */
 static Status open_rows(KVQuery *q, KVCursor *cursor) {
   TableSnapshot snapshot;
+  QuerySpace space;
   TRY(plan_rows(q));
-  TRY(scratch_create(question_session(q), &cursor->scratch));
+  TRY(course_begin(q, &cursor->course, &space));
   TRY(table_snapshot(question_session(q), q->table->family, &snapshot));
-  QuerySpace space = space_of(q, cursor->scratch);
   Status status = query_open_within(q->rows->query, &snapshot, &space, &cursor->rows);
   if (status != KVSTORE_OK) {
     table_snapshot_release(&snapshot);
@@ -109,7 +122,7 @@ static Status open_rows(KVQuery *q, KVCursor *cursor) {
 }
 
 static void cursor_release(KVCursor *cursor) {
-  scratch_destroy(cursor->scratch);
+  scratch_destroy(cursor->course.scratch);
   query_close(cursor->rows);
   plan_release(cursor->plan);
   memory_release(cursor->columns);
@@ -258,11 +271,13 @@ int kvquery_counters(KVQuery *query, KVQueryCounters *counters) {
   return question_leave(query, KVSTORE_OK);
 }
 
-static Status explain(KVQuery *q, char **text) {
+typedef void Explain(const Query *query, const ScanCounters *counters, uint64_t bytes_spilled, Buffer *out);
+
+static Status explain(KVQuery *q, Explain *way, char **text) {
   if (!text) return bad_argument("the place for the text is NULL");
   if (!q->last) TRY(plan_rows(q));
   Buffer lines = { 0 };
-  query_explain(q->last ? q->last->query : q->rows->query, q->last ? &q->counters : NULL, &lines);
+  way(q->last ? q->last->query : q->rows->query, q->last ? &q->counters : NULL, q->spilled, &lines);
   buffer_u8(&lines, 0);
   Status status = buffer_status(&lines);
   if (status == KVSTORE_OK) {
@@ -273,9 +288,29 @@ static Status explain(KVQuery *q, char **text) {
   return status;
 }
 
-int kvquery_explain(KVQuery *query, char **text) {
+static int explain_so(KVQuery *query, Explain *way, char **text) {
   if (text) *text = NULL;
   Status status = question_enter(query);
   if (status != KVSTORE_OK) return question_refuse(query, status);
-  return question_leave(query, explain(query, text));
+  return question_leave(query, explain(query, way, text));
+}
+
+int kvquery_explain(KVQuery *query, char **text) { return explain_so(query, query_explain, text); }
+int kvquery_explain_json(KVQuery *query, char **text) { return explain_so(query, query_explain_json, text); }
+
+/* ---- while it runs ---- */
+
+int kvquery_cancel(KVQuery *query) {
+  if (!query || query->magic != MAGIC_QUERY)
+    return handle_refuse(NULL, bad_argument(query ? "this is no open query" : "the query is NULL"));
+  atomic_fetch_add_explicit(&query->cancels, 1, memory_order_relaxed);
+  return KVSTORE_OK;
+}
+
+int kvquery_progress(KVQuery *query, KVQueryProgress progress, void *context) {
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  query->progress = progress;
+  query->progress_context = context;
+  return question_leave(query, KVSTORE_OK);
 }

@@ -10,6 +10,7 @@
 #include "base/keycode.h"
 #include "base/memory.h"
 #include "query/groups_internal.h"
+#include "query/query_internal.h"
 #include "query/sorter.h"
 
 struct GroupSpill {
@@ -259,6 +260,7 @@ Status group_spill_more(Groups *g, bool *more) {
   for (;;) {
     uint32_t count;
     if (s->at == s->batch.row_count) {
+      TRY(query_tick(g->space, g->space->rows_total));
       TRY(sorter_next(s->rows, &s->batch));
       s->at = 0;
     }

@@ -1,10 +1,7 @@
-/* query.c - making a query, explaining it, and running aggregates. */
+/* query.c - making a query, and running aggregates. */
 #include "query/query.h"
 
-#include <stdio.h>
-
 #include "base/memory.h"
-#include "query/literal.h"
 #include "query/query_internal.h"
 
 /* ---- life ---- */
@@ -155,122 +152,6 @@ const Column *query_column(const Query *q, size_t index) {
   return q->is_grouped ? &q->output.columns[index] : &q->schema.columns[q->columns[index]];
 }
 
-/* ---- as text ---- */
-
-static void explain_columns(const Query *q, Buffer *out) {
-  buffer_text(out, "columns: ");
-  for (size_t i = 0; i < query_column_count(q); i++) {
-    if (i) buffer_text(out, ", ");
-    buffer_text(out, query_column(q, i)->name);
-  }
-  buffer_u8(out, '\n');
-}
-
-static void explain_groups(const Query *q, Buffer *out) {
-  if (!q->is_grouped) return;
-  buffer_text(out, "groups: by ");
-  for (size_t i = 0; i < q->key_count; i++) {
-    if (i) buffer_text(out, ", ");
-    buffer_text(out, q->schema.columns[q->keys[i]].name);
-  }
-  buffer_text(out, q->key_count ? "\n" : "nothing: all rows are one\n");
-  if (!q->having_text.length) return;
-  buffer_text(out, "having: ");
-  buffer_append(out, q->having_text.data, q->having_text.length);
-  buffer_u8(out, '\n');
-}
-
-static const char *order_name(const Query *q, uint32_t column) {
-  if (q->is_grouped || column < q->column_count) return query_column(q, column)->name;
-  return q->schema.columns[q->extra[column - q->column_count]].name;
-}
-
-static void explain_order(const Query *q, Buffer *out) {
-  buffer_text(out, "order: ");
-  for (size_t i = 0; i < q->order_count; i++) {
-    if (i) buffer_text(out, ", ");
-    buffer_text(out, order_name(q, q->order[i].column));
-    if (q->order[i].descending) buffer_text(out, " descending");
-    if (q->order[i].nulls_last) buffer_text(out, " nulls last");
-  }
-  if (!q->order_count) buffer_text(out, q->is_grouped ? "none" : q->is_ordered ? "by key" : "as the rows lie");
-  buffer_u8(out, '\n');
-}
-
-static void explain_rows(const Query *q, Buffer *out) {
-  char text[96];
-  explain_columns(q, out);
-  explain_groups(q, out);
-  explain_order(q, out);
-  if (q->offset) {
-    snprintf(text, sizeof text, "offset: %llu\n", (unsigned long long)q->offset);
-    buffer_text(out, text);
-  }
-  if (q->limit != QUERY_NO_LIMIT) {
-    snprintf(text, sizeof text, "limit: %llu\n", (unsigned long long)q->limit);
-    buffer_text(out, text);
-  }
-}
-
-void query_aggregate_name(AggregateKind kind, const char *column, Buffer *out) {
-  static const char *const words[AGGREGATE_KINDS] = {
-    [AGGREGATE_ROWS] = "count(*)",
-    [AGGREGATE_VALUES] = "count(",
-    [AGGREGATE_TOTAL] = "sum(",
-    [AGGREGATE_LEAST] = "min(",
-    [AGGREGATE_GREATEST] = "max(",
-    [AGGREGATE_MEAN] = "avg(",
-    [AGGREGATE_VARIANCE] = "variance(",
-    [AGGREGATE_VARIANCE_POPULATION] = "variance_pop(",
-    [AGGREGATE_DEVIATION] = "stddev(",
-    [AGGREGATE_DEVIATION_POPULATION] = "stddev_pop(",
-    [AGGREGATE_DISTINCT] = "count(distinct ",
-    [AGGREGATE_FIRST] = "first(",
-    [AGGREGATE_LAST] = "last(",
-  };
-  buffer_text(out, words[kind]);
-  if (kind == AGGREGATE_ROWS) return;
-  buffer_text(out, column);
-  buffer_u8(out, ')');
-}
-
-static void explain_aggregates(const Query *q, Buffer *out) {
-  buffer_text(out, "aggregates: ");
-  for (size_t i = 0; i < q->aggregate_count; i++) {
-    if (i) buffer_text(out, ", ");
-    query_aggregate_name(q->aggregates[i].kind, q->schema.columns[q->aggregates[i].column].name, out);
-  }
-  buffer_u8(out, '\n');
-}
-
-static void explain_counters(const ScanCounters *c, Buffer *out) {
-  char text[320];
-  snprintf(text, sizeof text,
-           "rows: %llu in %llu units, %llu selected\nsegments skipped: %llu\n"
-           "blocks: %llu, of them %llu skipped, %llu certain, %llu scanned\n",
-           (unsigned long long)c->rows, (unsigned long long)c->units, (unsigned long long)c->rows_selected,
-           (unsigned long long)c->segments_skipped, (unsigned long long)c->blocks,
-           (unsigned long long)c->blocks_skipped, (unsigned long long)c->blocks_certain,
-           (unsigned long long)c->blocks_scanned);
-  buffer_text(out, text);
-}
-
-void query_explain(const Query *q, const ScanCounters *counters, Buffer *out) {
-  buffer_text(out, "filter: ");
-  if (q->where_text.length) {
-    buffer_append(out, q->where_text.data, q->where_text.length);
-  } else {
-    buffer_text(out, "none");
-  }
-  buffer_u8(out, '\n');
-  if (q->aggregate_count && !q->is_grouped) {
-    explain_aggregates(q, out);
-  } else {
-    explain_rows(q, out);
-  }
-  if (counters) explain_counters(counters, out);
-}
-
 /* ---- aggregates ---- */
 
 void counters_add(ScanCounters *to, const ScanCounters *from) {
@@ -325,8 +206,15 @@ static Status run_prepare(Run *run, const Query *q, const TableSnapshot *snapsho
   return KVSTORE_OK;
 }
 
-static Status run_units(Run *run, const TableSnapshot *snapshot) {
+uint64_t query_snapshot_rows(const TableSnapshot *snapshot) {
+  uint64_t rows = 0;
+  for (uint32_t i = 0; i < snapshot->unit_count; i++) rows += snapshot->units[i].row_count;
+  return rows;
+}
+
+static Status run_units(Run *run, const TableSnapshot *snapshot, const QuerySpace *space) {
   for (uint32_t i = 0; i < snapshot->unit_count; i++) {
+    TRY(query_tick(space, scan_counters(run->scan)->rows));
     TRY(scan_unit(run->scan, &snapshot->units[i]));
     TRY(aggregates_add(run->aggregates, run->scan));
     if (run->groups) TRY(groups_add(run->groups, run->scan));
@@ -353,9 +241,15 @@ Status query_run(const Query *q, const TableSnapshot *snapshot, Arena *strings, 
 Status query_run_within(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, Arena *strings,
                         AggregateResult *results, ScanCounters *counters) {
   Run run = { 0 };
+  QuerySpace own = { 0 };
   TRY(query_check_schema(q, snapshot->schema));
+  if (space) {
+    own = *space;
+    own.rows_total = query_snapshot_rows(snapshot);
+    space = &own;
+  }
   Status status = run_prepare(&run, q, snapshot, space);
-  if (status == KVSTORE_OK) status = run_units(&run, snapshot);
+  if (status == KVSTORE_OK) status = run_units(&run, snapshot, space);
   if (status == KVSTORE_OK) status = run_results(&run, q, strings, results);
   if (status == KVSTORE_OK && counters) *counters = *scan_counters(run.scan);
   groups_destroy(run.groups);

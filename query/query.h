@@ -83,15 +83,20 @@ const Column *query_column(const Query *query, size_t index);
 /* ---- what was asked, as text ---- */
 /* Appends a few lines: filter, columns or aggregates, order and limit; then, unless `counters` is NULL, what was done.
  */
-void query_explain(const Query *query, const ScanCounters *counters, Buffer *out);
+void query_explain(const Query *query, const ScanCounters *counters, uint64_t bytes_spilled, Buffer *out);
+/* The same as one object of JSON. */
+void query_explain_json(const Query *query, const ScanCounters *counters, uint64_t bytes_spilled, Buffer *out);
 
 /* ---- running ----
  * The snapshot's schema must be the query's: KVSTORE_SCHEMA when the table has changed since. */
 
-/* What a run may hold in memory, and where the rest goes: pieces that are written once and read back whole. */
+/* What a run may hold in memory, and where the rest goes: pieces that are written once and read back whole. And who is
+ * told how far it has come, at least once in 65,536 rows: a failure of `tick` ends the run with it. */
 typedef struct QuerySpace {
-  uint64_t memory_limit; /* bytes */
-  void *context;         /* of the two */
+  uint64_t memory_limit;                                             /* bytes */
+  void *context;                                                     /* of all three */
+  Status (*tick)(void *context, uint64_t rows, uint64_t rows_total); /* NULL: nobody. Scanned, of all that there are */
+  uint64_t rows_total;                                               /* the run's own */
   Status (*write)(void *context, const void *bytes, size_t length, uint64_t *at);
   Status (*read)(void *context, uint64_t at, void *bytes, size_t length);
 } QuerySpace;

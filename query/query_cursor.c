@@ -7,7 +7,7 @@ struct QueryCursor {
   const Query *query;
   TableSnapshot snapshot;
   bool has_space;
-  QuerySpace groups_space, sorter_space; /* shares of the query's */
+  QuerySpace groups_space, sorter_space; /* shares of the query's; rows tick in the second one */
   Arena arena;
   RowSource *rows;
   GroupSource *groups;
@@ -43,12 +43,13 @@ static Status prepare(QueryCursor *c) {
   TRY(sorted_types(c));
   c->skip = q->offset;
   c->left = q->limit;
-  SorterOptions options = { .keep = end, .space = c->has_space ? &c->sorter_space : NULL };
+  const QuerySpace *space = c->has_space ? &c->sorter_space : NULL;
+  SorterOptions options = { .keep = end, .space = space };
   if (q->order_count) TRY(sorter_create(c->types, c->type_count, q->order, q->order_count, &options, &c->sorter));
   if (q->is_grouped) return group_source_create(q, &c->snapshot, c->has_space ? &c->groups_space : NULL, &c->groups);
-  if (c->sorter) return row_source_create(q, &c->snapshot, 0, QUERY_NO_LIMIT, &c->rows);
+  if (c->sorter) return row_source_create(q, &c->snapshot, space, 0, QUERY_NO_LIMIT, &c->rows);
   c->skip = 0; /* the rows leave out by themselves what they need not read */
-  return row_source_create(q, &c->snapshot, q->offset, q->limit, &c->rows);
+  return row_source_create(q, &c->snapshot, space, q->offset, q->limit, &c->rows);
 }
 
 static void cursor_release(QueryCursor *c) {
@@ -63,7 +64,9 @@ static void cursor_release(QueryCursor *c) {
 static void share_space(QueryCursor *c, const QuerySpace *space) {
   if (!space) return;
   c->has_space = true;
-  c->groups_space = c->sorter_space = *space;
+  c->groups_space = *space;
+  c->groups_space.rows_total = query_snapshot_rows(&c->snapshot);
+  c->sorter_space = c->groups_space;
   c->groups_space.memory_limit = space->memory_limit / 2;
   if (c->query->is_grouped) c->sorter_space.memory_limit = space->memory_limit / 4;
 }

@@ -140,8 +140,9 @@ struct GroupSource {
   const TableSnapshot *snapshot;
   Scan *scan;
   Groups *groups;
-  bool is_read; /* all units are in */
-  uint32_t at;  /* groups given so far */
+  const QuerySpace *space; /* may be NULL */
+  bool is_read;            /* all units are in */
+  uint32_t at;             /* groups given so far */
   Arena arena;
   ColumnArray *arrays;
   uint32_t *numbers;
@@ -168,6 +169,7 @@ Status group_source_create(const Query *q, const TableSnapshot *snapshot, const 
   if (!s) return status_nomem();
   s->query = q;
   s->snapshot = snapshot;
+  s->space = space;
   Status status = allocate(s);
   if (status == KVSTORE_OK) status = scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, &s->scan);
   if (status == KVSTORE_OK)
@@ -192,6 +194,7 @@ uint64_t group_source_spilled(const GroupSource *s) { return groups_spilled(s->g
 
 static Status read_units(GroupSource *s) {
   for (uint32_t i = 0; i < s->snapshot->unit_count; i++) {
+    TRY(query_tick(s->space, scan_counters(s->scan)->rows));
     TRY(scan_unit(s->scan, &s->snapshot->units[i]));
     TRY(groups_add(s->groups, s->scan));
   }
@@ -255,6 +258,7 @@ Status group_source_next(GroupSource *s, QueryBatch *batch) {
     uint32_t found = groups_next(s->groups, &s->at, QUERY_BATCH_ROWS, s->numbers);
     if (found == 0) {
       bool more;
+      TRY(query_tick(s->space, scan_counters(s->scan)->rows));
       TRY(groups_more(s->groups, &more));
       if (!more) return KVSTORE_OK;
       s->at = 0;

@@ -51,6 +51,11 @@ struct Query {
 
 static inline const Predicate *query_predicate(const Query *q) { return q->where_text.length ? &q->where : NULL; }
 
+static inline Status query_tick(const QuerySpace *space, uint64_t rows) {
+  return space && space->tick ? space->tick(space->context, rows, space->rows_total) : KVSTORE_OK;
+}
+uint64_t query_snapshot_rows(const TableSnapshot *snapshot);
+
 /* KVSTORE_SCHEMA when the query was made for another schema. */
 Status query_check_schema(const Query *query, const Schema *schema) MUST_CHECK;
 
@@ -67,8 +72,8 @@ uint64_t group_source_spilled(const GroupSource *source);
 
 /* ---- query_rows.c: rows as they lie or by key, with the columns that they are ordered by behind ---- */
 typedef struct RowSource RowSource;
-Status row_source_create(const Query *query, const TableSnapshot *snapshot, uint64_t skip, uint64_t limit,
-                         RowSource **source) MUST_CHECK;
+Status row_source_create(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space, uint64_t skip,
+                         uint64_t limit, RowSource **source) MUST_CHECK;
 void row_source_destroy(RowSource *source); /* NULL is allowed */
 Status row_source_next(RowSource *source, QueryBatch *batch) MUST_CHECK;
 ScanCounters row_source_counters(const RowSource *source);

@@ -6,7 +6,8 @@
 struct RowSource {
   const Query *query;
   const TableSnapshot *snapshot;
-  Arena arena; /* of the batch */
+  const QuerySpace *space; /* may be NULL */
+  Arena arena;             /* of the batch */
   Batch batch;
   uint64_t skip, left; /* of the selected rows: still to leave out, still to give */
   /* as the rows lie */
@@ -29,12 +30,13 @@ static Status prepare(RowSource *c) {
   return scan_create(c->snapshot->schema, query_predicate(c->query), c->snapshot->now_ms, &c->scan);
 }
 
-Status row_source_create(const Query *query, const TableSnapshot *snapshot, uint64_t skip, uint64_t limit,
-                         RowSource **out) {
+Status row_source_create(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space, uint64_t skip,
+                         uint64_t limit, RowSource **out) {
   RowSource *c = memory_allocate_zeroed(sizeof *c);
   if (!c) return status_nomem();
   c->query = query;
   c->snapshot = snapshot;
+  c->space = space;
   c->skip = skip;
   c->left = limit;
   Status status = prepare(c);
@@ -84,6 +86,7 @@ static Status next_unit(RowSource *c, bool *found) {
   const ScanSelection *selection = scan_selection(c->scan);
   *found = false;
   while (c->next_unit < c->snapshot->unit_count) {
+    TRY(query_tick(c->space, scan_counters(c->scan)->rows));
     TRY(scan_unit(c->scan, &c->snapshot->units[c->next_unit++]));
     if (selection->row_count > c->skip) {
       scan_fill_masks(c->scan);
@@ -141,6 +144,7 @@ static Status rows_as_they_lie(RowSource *c) {
 
 static Status rows_by_key(RowSource *c) {
   arena_reset(&c->strings);
+  TRY(query_tick(c->space, merge_counters(c->merge).rows));
   while (c->batch.row_count < QUERY_BATCH_ROWS && c->left) {
     Scan *scan;
     uint32_t row;

@@ -426,6 +426,20 @@ typedef struct KVQueryCounters {
 KVSTORE_API int kvquery_counters(KVQuery *query, KVQueryCounters *counters);
 /* The question as text, and what its last run did; a few lines for a person. Give *text back with kvstore_free. */
 KVSTORE_API int kvquery_explain(KVQuery *query, char **text);
+/* The same as one object of JSON: "filter", and "aggregates", or "columns", "group_by", "having", "order", "offset",
+ * "limit"; and "run" with the counters, once it has run. */
+KVSTORE_API int kvquery_explain_json(KVQuery *query, char **text);
+
+/* From any thread, while the query is not closed: what it is doing (an aggregate, a step of a cursor) ends with
+ * KVSTORE_CANCELLED, within 65,536 rows or so, or within the sort of what its memory holds. The cursors it has open go
+ * no further either. What begins later is not concerned. */
+KVSTORE_API int kvquery_cancel(KVQuery *query);
+/* Called by the thread that runs the query, at least once in 65,536 rows: how many of all rows (dead ones included)
+ * have been scanned. Not 0: the run ends with KVSTORE_CANCELLED. It may call nothing on this query and its cursors but
+ * kvquery_cancel. */
+typedef int (*KVQueryProgress)(void *context, uint64_t rows, uint64_t rows_total);
+/* NULL: nobody. From the next run or step on. */
+KVSTORE_API int kvquery_progress(KVQuery *query, KVQueryProgress progress, void *context);
 
 /* ---- what a table takes ---- */
 typedef struct KVColumnUsage {

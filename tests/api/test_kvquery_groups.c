@@ -387,3 +387,105 @@ TEST(kvquery_groups, wrong_questions_are_refused_and_what_was_asked_before_stays
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
+
+/* ---- while it runs ---- */
+
+typedef struct Watch {
+  KVQuery *query; /* cancelled when so many rows have been scanned */
+  uint64_t until, calls, rows, rows_total;
+  int answer;
+} Watch;
+
+static int watch(void *context, uint64_t rows, uint64_t rows_total) {
+  Watch *w = context;
+  w->calls++;
+  CHECK(rows >= w->rows && rows <= rows_total);
+  w->rows = rows;
+  w->rows_total = rows_total;
+  if (w->query && rows >= w->until) CHECK_OK(kvquery_cancel(w->query));
+  return w->query ? 0 : w->answer;
+}
+
+TEST(kvquery_groups, can_be_watched_and_cancelled) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL, *waiting = NULL;
+  const char *day[] = { "day" };
+  const KVAggregate count[] = { { KVQUERY_ROWS, NULL } };
+  Watch w = { 0 };
+  uint64_t rows = 0, seed = 2;
+  put_flights(kv, table, 0, ROWS / 2, &seed);
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  put_flights(kv, table, ROWS / 2, ROWS, &seed); /* a segment and a slab */
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_progress(query, watch, &w));
+  CHECK_OK(kvquery_count(query, &rows));
+  CHECK(w.calls >= 2);
+  CHECK_INT(w.rows_total, ROWS);
+  w = (Watch){ .answer = 1 };
+  CHECK_STATUS(kvquery_count(query, &rows), KVSTORE_CANCELLED); /* by the callback */
+  CHECK_INT(rows, 0);
+  w = (Watch){ .query = query, .until = 1 };
+  CHECK_STATUS(kvquery_count(query, &rows), KVSTORE_CANCELLED); /* in the middle */
+  CHECK_INT(w.calls, 2);
+  CHECK_OK(kvquery_progress(query, NULL, NULL));
+  CHECK_OK(kvquery_cancel(query)); /* nothing runs */
+  CHECK_OK(kvquery_count(query, &rows));
+  CHECK_INT(rows, ROWS);
+  CHECK_OK(kvquery_open(query, &waiting));
+  CHECK_OK(kvcursor_next(waiting));
+  CHECK_OK(kvquery_group_by(query, day, 1));
+  CHECK_OK(kvquery_compute(query, count, 1));
+  CHECK_OK(kvquery_open(query, &cursor));
+  CHECK_OK(kvquery_cancel(query)); /* both */
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_CANCELLED);
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_ERROR); /* only the close may follow */
+  int code = KVSTORE_OK;
+  for (int i = 0; i < ROWS && code == KVSTORE_OK; i++) code = kvcursor_next(waiting);
+  CHECK_STATUS(code, KVSTORE_CANCELLED);
+  kvcursor_close(cursor);
+  kvcursor_close(waiting);
+  CHECK_OK(kvquery_open(query, &cursor)); /* a later one is not concerned */
+  CHECK_OK(kvcursor_next(cursor));
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  CHECK_STATUS(kvquery_cancel(NULL), KVSTORE_ERROR);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery_groups, are_explained_as_json) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  const char *keys[] = { "carrier", "day" };
+  const KVAggregate count[] = { { KVQUERY_ROWS, NULL } };
+  const KVOrder order[] = { { "count(*)", KVQUERY_DESCENDING | KVQUERY_NULLS_LAST } };
+  char *text = NULL;
+  uint64_t seed = 2;
+  put_flights(kv, table, 0, 100, &seed);
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "carrier <> 'a\"b\\'", NULL, 0));
+  CHECK_OK(kvquery_group_by(query, keys, 2));
+  CHECK_OK(kvquery_compute(query, count, 1));
+  CHECK_OK(kvquery_order_by(query, order, 1));
+  CHECK_OK(kvquery_limit(query, 0, 5));
+  CHECK_OK(kvquery_explain_json(query, &text));
+  CHECK_STR(text, "{\"filter\":\"carrier <> 'a\\\"b\\\\'\",\"columns\":[\"carrier\",\"day\",\"count(*)\"],"
+                  "\"group_by\":[\"carrier\",\"day\"],\"having\":null,"
+                  "\"order\":[{\"column\":\"count(*)\",\"descending\":true,\"nulls\":\"last\"}],\"by_key\":false,"
+                  "\"offset\":0,\"limit\":5}");
+  kvstore_free(text);
+  CHECK_OK(kvquery_open(query, &cursor));
+  while (kvcursor_next(cursor) == KVSTORE_OK) continue;
+  kvcursor_close(cursor);
+  CHECK_OK(kvquery_explain_json(query, &text));
+  CHECK(strstr(text, ",\"run\":{\"units\":1,\"segments_skipped\":0,\"rows\":100,\"rows_selected\":100,") != NULL);
+  CHECK(strstr(text, "\"bytes_spilled\":0}}") != NULL);
+  kvstore_free(text);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}

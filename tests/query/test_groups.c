@@ -201,7 +201,8 @@ static Status read_outside(void *context, uint64_t at, void *bytes, size_t lengt
 }
 static const QuerySpace *space(void) {
   static QuerySpace within;
-  within = (QuerySpace){ limit_of_memory, &outside, write_outside, read_outside };
+  within =
+    (QuerySpace){ .memory_limit = limit_of_memory, .context = &outside, .write = write_outside, .read = read_outside };
   buffer_clear(&outside);
   return limit_of_memory ? &within : NULL;
 }

@@ -313,7 +313,7 @@ TEST(query, explain_says_what_was_asked_and_done) {
   CHECK_OK(query_select(q, names, 2));
   query_order_by_key(q, true);
   query_limit(q, 3, 7);
-  query_explain(q, NULL, &out);
+  query_explain(q, NULL, 0, &out);
   buffer_u8(&out, '\0');
   CHECK_STR(
     (const char *)out.data,
@@ -324,7 +324,7 @@ TEST(query, explain_says_what_was_asked_and_done) {
   CHECK_OK(query_aggregate(q, AGGREGATE_ROWS, NULL));
   CHECK_OK(query_aggregate(q, AGGREGATE_MEAN, "c4_i32"));
   CHECK_OK(query_run(q, &snapshot, &strings, results, &counters));
-  query_explain(q, &counters, &out);
+  query_explain(q, &counters, 0, &out);
   buffer_u8(&out, '\0');
   CHECK_STR((const char *)out.data,
             "filter: c0_i64 is null\naggregates: count(*), avg(c4_i32)\nrows: 3000 in 2 units, 0 selected\n"
@@ -344,13 +344,13 @@ TEST(query, mistakes_leave_the_query_as_it_was) {
   sample_units_create(&u, &o);
   CHECK_OK(query_create(&u.schema, &q));
   CHECK_OK(query_where(q, good, strlen(good), NULL, 0));
-  query_explain(q, NULL, &before);
+  query_explain(q, NULL, 0, &before);
   CHECK_STATUS(query_where(q, bad, strlen(bad), NULL, 0), KVSTORE_TYPE);
   CHECK_STATUS(query_where(q, broken, strlen(broken), NULL, 0), KVSTORE_ERROR);
   CHECK_STATUS(query_select(q, names, 2), KVSTORE_SCHEMA);
   CHECK_STATUS(query_aggregate(q, AGGREGATE_TOTAL, "nonsense"), KVSTORE_SCHEMA);
   CHECK_STATUS(query_aggregate(q, AGGREGATE_TOTAL, "c13_string"), KVSTORE_TYPE);
-  query_explain(q, NULL, &after);
+  query_explain(q, NULL, 0, &after);
   CHECK_INT(after.length, before.length);
   CHECK_BYTES(after.data, before.data, before.length);
   buffer_release(&before);
