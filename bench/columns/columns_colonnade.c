@@ -159,6 +159,45 @@ static int engine_run(void *prepared, int64_t *result) {
   return code;
 }
 
+static void *engine_prepare_groups(void *opened, const char *table, const char *keys, size_t key_count,
+                                   const char *sum_column) {
+  Store *store = opened;
+  Query *query = calloc(1, sizeof *query);
+  char names[4][64];
+  const char *columns[4];
+  for (size_t i = 0; i < key_count; i++) {
+    size_t length = strcspn(keys, ",");
+    snprintf(names[i], sizeof names[i], "%.*s", (int)length, keys);
+    columns[i] = names[i];
+    keys += length + (keys[length] == ',');
+  }
+  const KVAggregate asks[] = { { KVQUERY_ROWS, NULL }, { KVQUERY_SUM, sum_column } };
+  if (use(store, table) || failed(store->kv, kvquery_create(store->table, &query->query)) ||
+      failed(store->kv, kvquery_group_by(query->query, columns, key_count)) ||
+      failed(store->kv, kvquery_compute(query->query, asks, 2)))
+    return NULL;
+  return query;
+}
+
+static int engine_run_groups(void *prepared, int64_t *groups, uint64_t *mixed) {
+  Query *query = prepared;
+  KVCursor *cursor = NULL;
+  const KVColumnData *data;
+  uint64_t rows;
+  int code = kvquery_open(query->query, &cursor);
+  size_t count_at = kvcursor_column_count(cursor) - 2;
+  *groups = 0;
+  *mixed = 0;
+  while (code == KVSTORE_OK && (code = kvcursor_next_batch(cursor, &rows, &data)) == KVSTORE_OK) {
+    const uint64_t *counts = data[count_at].values;
+    const KVDecimal *sums = data[count_at + 1].values;
+    for (uint64_t i = 0; i < rows; i++) *mixed += groups_mix(counts[i], (int64_t)sums[i].low);
+    *groups += (int64_t)rows;
+  }
+  kvcursor_close(cursor);
+  return code == KVSTORE_NOTFOUND ? 0 : code;
+}
+
 static void engine_finish(void *prepared) {
   Query *query = prepared;
   kvquery_close(query->query);
@@ -182,10 +221,11 @@ static int engine_settle(void *opened) {
   return failed(store->kv, kvstore_maintain(store->kv));
 }
 
-const ColumnsEngine columns_engine = { "colonnade",   engine_version,     engine_settings, engine_error,  engine_open,
-                                       engine_close,  engine_begin,       engine_commit,   engine_create, engine_append,
-                                       engine_upsert, engine_upsert_rows, engine_prepare,  engine_run,    engine_finish,
-                                       engine_get,    engine_settle };
+const ColumnsEngine columns_engine = { "colonnade",       engine_version, engine_settings, engine_error,
+                                       engine_open,       engine_close,   engine_begin,    engine_commit,
+                                       engine_create,     engine_append,  engine_upsert,   engine_upsert_rows,
+                                       engine_prepare,    engine_run,     engine_finish,   engine_prepare_groups,
+                                       engine_run_groups, engine_get,     engine_settle };
 
 int main(int argument_count, char **arguments) {
   if (argument_count < 3) return 2;

@@ -44,6 +44,7 @@ typedef struct DuckText { /* up to 12 bytes inline, else a prefix and a pointer 
   X(void, duckdb_data_chunk_reset, (void *))                                    \
   X(void *, duckdb_data_chunk_get_vector, (void *, uint64_t))                   \
   X(uint64_t, duckdb_data_chunk_get_size, (void *))                             \
+  X(uint64_t, duckdb_data_chunk_get_column_count, (void *))                     \
   X(void, duckdb_data_chunk_set_size, (void *, uint64_t))                       \
   X(void *, duckdb_vector_get_data, (void *))                                   \
   X(void, duckdb_vector_ensure_validity_writable, (void *))                     \
@@ -251,6 +252,33 @@ static int engine_run(void *statement, int64_t *value) {
   return code;
 }
 
+static void *engine_prepare_groups(void *opened, const char *table, const char *keys, size_t key_count,
+                                   const char *sum_column) {
+  char sql[512];
+  (void)key_count;
+  snprintf(sql, sizeof sql, "select %s, count(*), sum(%s)::bigint from %s group by %s", keys, sum_column, table, keys);
+  return prepare(opened, sql);
+}
+
+static int engine_run_groups(void *statement, int64_t *groups, uint64_t *mixed) {
+  DuckResult result;
+  memset(&result, 0, sizeof result);
+  *groups = 0;
+  *mixed = 0;
+  if (duckdb_execute_prepared(statement, &result)) return failed(duckdb_result_error(&result));
+  for (void *chunk; (chunk = duckdb_fetch_chunk(result)) != NULL;) {
+    uint64_t rows = duckdb_data_chunk_get_size(chunk), columns = duckdb_data_chunk_get_column_count(chunk);
+    const int64_t *counts = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, columns - 2));
+    const int64_t *sums = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, columns - 1));
+    for (uint64_t i = 0; i < rows; i++) *mixed += groups_mix((uint64_t)counts[i], sums[i]);
+    *groups += (int64_t)rows;
+    duckdb_destroy_data_chunk(&chunk);
+    if (rows == 0) break;
+  }
+  duckdb_destroy_result(&result);
+  return 0;
+}
+
 static void engine_finish(void *statement) { duckdb_destroy_prepare(&statement); }
 
 static int engine_get(void *opened, int64_t key, int64_t *sum) {
@@ -273,7 +301,8 @@ static int engine_get(void *opened, int64_t key, int64_t *sum) {
 
 static int engine_settle(void *opened) { return execute(opened, "checkpoint"); }
 
-const ColumnsEngine columns_engine = { "duckdb",      engine_version, engine_settings, engine_error,  engine_open,
-                                       engine_close,  engine_begin,   engine_commit,   engine_create, engine_append,
-                                       engine_upsert, NULL,           engine_prepare,  engine_run,    engine_finish,
-                                       engine_get,    engine_settle };
+const ColumnsEngine columns_engine = { "duckdb",          engine_version, engine_settings, engine_error,
+                                       engine_open,       engine_close,   engine_begin,    engine_commit,
+                                       engine_create,     engine_append,  engine_upsert,   NULL,
+                                       engine_prepare,    engine_run,     engine_finish,   engine_prepare_groups,
+                                       engine_run_groups, engine_get,     engine_settle };

@@ -66,6 +66,10 @@ typedef struct ColumnsEngine {
   /* Runs it on a fresh snapshot and reads the result. */
   int (*run)(void *query, int64_t *result);
   void (*finish)(void *query);
+  /* A prepared question for the groups by some columns (a comma between): count of rows and sum of a column of each. */
+  void *(*prepare_groups)(void *store, const char *table, const char *keys, size_t key_count, const char *sum_column);
+  /* Runs it on a fresh snapshot and reads all groups: how many, and groups_mix of each added up. */
+  int (*run_groups)(void *query, int64_t *groups, uint64_t *mixed);
   /* Adds up the i32 columns and text lengths of the row with this key of the table `facts`; -1 when it is missing. */
   int (*get)(void *store, int64_t key, int64_t *sum);
   /* Waits until nothing is left to do in the background. */
@@ -73,6 +77,12 @@ typedef struct ColumnsEngine {
 } ColumnsEngine;
 
 extern const ColumnsEngine columns_engine;
+
+/* What stands for one group, in an answer that does not depend on their order. */
+static inline uint64_t groups_mix(uint64_t count, int64_t sum) {
+  uint64_t x = (uint64_t)sum * UINT64_C(0x9e3779b97f4a7c15) + count;
+  return (x ^ x >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+}
 
 /* Runs the benchmark: DIRECTORY and ROWS. */
 int columns_main(const char *directory, const char *rows);

@@ -229,6 +229,49 @@ static void count_zone(void *context, BenchResult *result) {
   ask(bench, result, "count, 0.1 % by key range (zones exclude the rest)", NULL, where);
 }
 
+/* ---- groups ---- */
+
+/* As time_query, of groups. */
+static uint64_t time_groups(void *query, int64_t *groups, uint64_t *mixed) {
+  enum { RUNS_MAX = 200 };
+  uint64_t times[RUNS_MAX], begun = bench_nanoseconds();
+  size_t runs = 0;
+  while (runs < RUNS_MAX && (runs < 5 || bench_nanoseconds() - begun < 300000000u)) {
+    uint64_t at = bench_nanoseconds();
+    BENCH_CHECK(!columns_engine.run_groups(query, groups, mixed), "groups: %s", columns_engine.error());
+    times[runs++] = bench_nanoseconds() - at;
+  }
+  qsort(times, runs, sizeof times[0], compare_times);
+  return times[runs / 2];
+}
+
+static void group(void *context, BenchResult *result, const char *row, const char *keys, size_t key_count) {
+  Bench *bench = context;
+  int64_t groups = 0;
+  uint64_t mixed = 0;
+  void *query = columns_engine.prepare_groups(bench->store, "facts", keys, key_count, "v");
+  BENCH_CHECK(query, "group by %s: %s", keys, columns_engine.error());
+  bench_start(result);
+  uint64_t median = time_groups(query, &groups, &mixed);
+  bench_stop(result);
+  columns_engine.finish(query);
+  bench_amount(result, row, "us", 1e-3 * (double)median);
+  bench_answer(result, mixed + (uint64_t)groups);
+}
+
+static void group_string(void *context, BenchResult *result) {
+  group(context, result, "group by 16 strings: count, sum", "s", 1);
+}
+static void group_number(void *context, BenchResult *result) {
+  group(context, result, "group by 128 integers: count, sum", "b", 1);
+}
+static void group_two(void *context, BenchResult *result) {
+  group(context, result, "group by 16 strings and 128 integers: count, sum", "s,b", 2);
+}
+static void group_many(void *context, BenchResult *result) {
+  group(context, result, "group by up to a million integers: count, sum", "a", 1);
+}
+
 static void get_by_key(void *context, BenchResult *result) {
   Bench *bench = context;
   uint64_t seed = 1, gets = 0;
@@ -316,13 +359,24 @@ static void settle(void *context) {
 }
 
 static const BenchWorkload workloads[] = {
-  { "load_ascending", load_ascending, settle }, { "load_random", load_random, settle },
-  { "load_unkeyed", load_unkeyed, settle },     { "prepare", prepare, settle },
-  { "count_20bit", count_20bit, NULL },         { "count_7bit", count_7bit, NULL },
-  { "count_three", count_three, NULL },         { "sum_20bit", sum_20bit, NULL },
-  { "count_string", count_string, NULL },       { "count_zone", count_zone, NULL },
-  { "get_by_key", get_by_key, NULL },           { "upsert_rows", upsert_rows, settle },
-  { "upsert_batches", upsert_batches, settle }, { "count_after_upserts", count_after_upserts, settle },
+  { "load_ascending", load_ascending, settle },
+  { "load_random", load_random, settle },
+  { "load_unkeyed", load_unkeyed, settle },
+  { "prepare", prepare, settle },
+  { "count_20bit", count_20bit, NULL },
+  { "count_7bit", count_7bit, NULL },
+  { "count_three", count_three, NULL },
+  { "sum_20bit", sum_20bit, NULL },
+  { "count_string", count_string, NULL },
+  { "count_zone", count_zone, NULL },
+  { "group_string", group_string, NULL },
+  { "group_number", group_number, NULL },
+  { "group_two", group_two, NULL },
+  { "group_many", group_many, NULL },
+  { "get_by_key", get_by_key, NULL },
+  { "upsert_rows", upsert_rows, settle },
+  { "upsert_batches", upsert_batches, settle },
+  { "count_after_upserts", count_after_upserts, settle },
 };
 
 int columns_main(const char *directory, const char *rows) {
