@@ -65,6 +65,8 @@ static const AggregateName aggregate_names[] = {
   { "variance-pop", KVQUERY_VARIANCE_POP, "variance_pop(" },
   { "stddev", KVQUERY_STDDEV, "stddev(" },
   { "stddev-pop", KVQUERY_STDDEV_POP, "stddev_pop(" },
+  { "approx-distinct", KVQUERY_APPROX_COUNT_DISTINCT, "approx_count_distinct(" },
+  { "median", KVQUERY_MEDIAN, "median(" },
   { "first", KVQUERY_FIRST, "first(" },
   { "last", KVQUERY_LAST, "last(" },
 };
@@ -374,6 +376,8 @@ static const OptionSpec query_options[] = {
   { "max", "COL", "its greatest value" },
   { "avg", "COL", "its average" },
   { "count-distinct", "COL", "how many different values it has" },
+  { "approx-distinct", "COL", "the same, 1.6 % off on the average, in little memory" },
+  { "median", "COL", "its median: the least value that half of the values are not above" },
   { "variance", "COL", "its variance as of a sample; --variance-pop as of all there is" },
   { "variance-pop", "COL", "the squares of the distances from the average, divided by their number" },
   { "stddev", "COL", "its standard deviation as of a sample; --stddev-pop as of all there is" },

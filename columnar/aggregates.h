@@ -29,12 +29,15 @@ typedef enum AggregateKind {
   AGGREGATE_DISTINCT, /* count(distinct column) */
   AGGREGATE_FIRST,    /* the column's value in the row of the least key */
   AGGREGATE_LAST,
+  AGGREGATE_SKETCH,   /* count(distinct column), about */
+  AGGREGATE_QUANTILE, /* `thousandths` of the values are not above it */
   AGGREGATE_KINDS
 } AggregateKind;
 
 typedef struct AggregateRequest {
   AggregateKind kind;
-  uint32_t column; /* position in the schema; not for AGGREGATE_ROWS */
+  uint32_t column;      /* position in the schema; not for AGGREGATE_ROWS */
+  uint32_t thousandths; /* AGGREGATE_QUANTILE: 0 to 1,000 */
 } AggregateRequest;
 
 /* Counts are u64; the sum of integers and bool is `integer` (is_integer set, `value` unused); the sum of floats and

@@ -17,7 +17,9 @@ _Static_assert(KVQUERY_ROWS == (int)AGGREGATE_ROWS && KVQUERY_VALUES == (int)AGG
                  KVQUERY_STDDEV == (int)AGGREGATE_DEVIATION &&
                  KVQUERY_STDDEV_POP == (int)AGGREGATE_DEVIATION_POPULATION &&
                  KVQUERY_COUNT_DISTINCT == (int)AGGREGATE_DISTINCT && KVQUERY_FIRST == (int)AGGREGATE_FIRST &&
-                 KVQUERY_LAST == (int)AGGREGATE_LAST && (int)AGGREGATE_KINDS == KVQUERY_LAST + 1,
+                 KVQUERY_LAST == (int)AGGREGATE_LAST && KVQUERY_APPROX_COUNT_DISTINCT == (int)AGGREGATE_SKETCH &&
+                 (int)AGGREGATE_QUANTILE == KVQUERY_APPROX_COUNT_DISTINCT + 1 &&
+                 (int)AGGREGATE_KINDS == KVQUERY_APPROX_COUNT_DISTINCT + 2,
                "one number");
 _Static_assert(sizeof(KVDecimal) == sizeof(Int128) && offsetof(KVDecimal, high) == offsetof(Int128, high),
                "arrays of sums cross the door as they are");
@@ -62,7 +64,10 @@ static void forget_plans(KVQuery *q) {
 static Status add_asks(const AskList *list, Plan *plan) {
   for (size_t i = 0; i < list->count; i++) {
     const KVAggregate *ask = &list->asks[i];
-    TRY(query_aggregate(plan->query, (AggregateKind)ask->kind, ask->kind == KVQUERY_ROWS ? NULL : ask->column));
+    if (ask->kind >= KVQUERY_QUANTILE(0))
+      TRY(query_quantile(plan->query, (uint32_t)(ask->kind - KVQUERY_QUANTILE(0)), ask->column));
+    else
+      TRY(query_aggregate(plan->query, (AggregateKind)ask->kind, ask->kind == KVQUERY_ROWS ? NULL : ask->column));
   }
   return KVSTORE_OK;
 }
@@ -334,7 +339,8 @@ Status question_check_asks(const KVAggregate *asks, size_t count) {
   if (count > QUERY_AGGREGATES_MAX)
     return status_fail(KVSTORE_LIMIT, "%zu aggregates at once: at most %d", count, QUERY_AGGREGATES_MAX);
   for (size_t i = 0; i < count; i++) {
-    if (asks[i].kind < KVQUERY_ROWS || asks[i].kind > KVQUERY_LAST)
+    bool is_quantile = asks[i].kind >= KVQUERY_QUANTILE(0) && asks[i].kind <= KVQUERY_QUANTILE(1000);
+    if (!is_quantile && (asks[i].kind < KVQUERY_ROWS || asks[i].kind > KVQUERY_APPROX_COUNT_DISTINCT))
       return status_fail(KVSTORE_ERROR, "no such aggregate: %d", asks[i].kind);
     if (asks[i].kind != KVQUERY_ROWS && !asks[i].column) return bad_argument("the column of an aggregate is NULL");
   }

@@ -24,6 +24,7 @@ struct GroupSpill {
   QueryBatch batch;    /* rows that came back */
   uint32_t at, count;  /* of them, those being added */
   Sorter **values;     /* of each column whose different values are counted */
+  Sorter **sorted;     /* of each column whose quantiles are asked for */
   OrderTerm value_terms[2];
   ColumnType (*value_types)[2];
   uint64_t value_bytes; /* that left memory in rounds before */
@@ -59,7 +60,9 @@ static Status allocate(Groups *g, GroupSpill *s) {
   s->arrays = arena_allocate_zeroed(a, most * sizeof *s->arrays);
   s->values = arena_allocate_zeroed(a, most * sizeof *s->values);
   s->value_types = arena_allocate(a, most * sizeof *s->value_types);
-  if (!s->types || !s->positions || !s->terms || !s->arrays || !s->values || !s->value_types) return status_nomem();
+  s->sorted = arena_allocate_zeroed(a, most * sizeof *s->sorted);
+  if (!s->sorted || !s->types || !s->positions || !s->terms || !s->arrays || !s->values || !s->value_types)
+    return status_nomem();
   lay_out(g, s);
   for (uint32_t c = 0; c < s->column_count; c++) {
     s->arrays[c].values = arena_allocate_aligned(a, 64, BLOCK_ROWS * type_array_width(s->types[c]));
@@ -73,9 +76,13 @@ static Status spill_of(Groups *g, GroupSpill **out) {
   if (!g->spill) {
     GroupSpill *s = arena_allocate_zeroed(&g->arena, sizeof *s);
     if (!s) return status_nomem();
-    s->rows_space = s->values_space = *g->space;
+    if (g->space)
+      s->rows_space = *g->space;
+    else
+      s->rows_space.memory_limit = UINT64_MAX; /* never used up */
+    s->values_space = s->rows_space;
     s->rows_space.memory_limit /= 2;
-    s->values_space.memory_limit /= 2 * (g->column_count + 1);
+    s->values_space.memory_limit /= 2 * (2 * g->column_count + 1);
     TRY(allocate(g, s));
     g->spill = s;
   }
@@ -86,12 +93,18 @@ static Status spill_of(Groups *g, GroupSpill **out) {
 void group_spill_destroy(GroupSpill *s) {
   if (!s) return;
   sorter_destroy(s->rows);
-  for (uint32_t i = 0; i < s->column_count; i++) sorter_destroy(s->values[i]);
+  for (uint32_t i = 0; i < s->column_count; i++) {
+    sorter_destroy(s->values[i]);
+    sorter_destroy(s->sorted[i]);
+  }
 }
 
 uint64_t group_spill_bytes(const GroupSpill *s) {
   uint64_t bytes = s->value_bytes + (s->rows ? sorter_spilled(s->rows) : 0);
-  for (uint32_t i = 0; i < s->column_count; i++) bytes += s->values[i] ? sorter_spilled(s->values[i]) : 0;
+  for (uint32_t i = 0; i < s->column_count; i++) {
+    bytes += s->values[i] ? sorter_spilled(s->values[i]) : 0;
+    bytes += s->sorted[i] ? sorter_spilled(s->sorted[i]) : 0;
+  }
   return bytes;
 }
 
@@ -158,6 +171,17 @@ Status group_spill_values(Groups *g, size_t column, const uint32_t *numbers, con
   return sorter_add(s->values[column], &batch);
 }
 
+Status group_sort_values(Groups *g, size_t column, const uint32_t *numbers, const void *values, uint32_t count) {
+  GroupSpill *s;
+  TRY(spill_of(g, &s));
+  SorterOptions options = { .keep = QUERY_NO_LIMIT, .space = &s->values_space };
+  if (!s->sorted[column])
+    TRY(sorter_create(s->value_types[column], 2, s->value_terms, 2, &options, &s->sorted[column]));
+  const ColumnArray arrays[2] = { { numbers, NULL }, { values, NULL } };
+  QueryBatch batch = { count, 2, arrays };
+  return sorter_add(s->sorted[column], &batch);
+}
+
 /* ---- back: values ---- */
 
 static Status count_values(Groups *g, size_t column) {
@@ -175,9 +199,47 @@ static Status count_values(Groups *g, size_t column) {
   return KVSTORE_OK;
 }
 
+/* The value at place `place` (from 1) of its group's `count` values: what of the quantiles of the column it is. */
+static Status keep_quantiles(Groups *g, size_t column, uint32_t number, uint64_t place, const Value *v) {
+  GroupWord *state = group_state(g, number);
+  uint64_t count = group_column_count(&g->columns[column], state);
+  for (size_t i = 0; i < g->request_count; i++) {
+    const AggregateRequest *request = &g->requests[i];
+    if (request->kind != AGGREGATE_QUANTILE || g->request_columns[i] != column) continue;
+    uint64_t wanted = count / 1000 * request->thousandths + (count % 1000 * request->thousandths + 999) / 1000;
+    if (place != (wanted ? wanted : 1)) continue;
+    TRY(group_keep_quantile(state + g->request_words[i], v, &g->kept));
+  }
+  return KVSTORE_OK;
+}
+
+static Status find_quantiles(Groups *g, size_t column) {
+  GroupSpill *s = g->spill;
+  ColumnType type = g->columns[column].type;
+  uint32_t number = ID_NONE;
+  uint64_t place = 0;
+  for (;;) {
+    QueryBatch batch;
+    TRY(sorter_next(s->sorted[column], &batch));
+    if (batch.row_count == 0) break;
+    for (uint32_t i = 0; i < batch.row_count; i++) {
+      uint32_t group = ((const uint32_t *)batch.columns[0].values)[i];
+      place = group == number ? place + 1 : 1;
+      number = group;
+      Value v = value_from_array(type, batch.columns[1].values, i);
+      TRY(keep_quantiles(g, column, number, place, &v));
+    }
+  }
+  s->value_bytes += sorter_spilled(s->sorted[column]);
+  sorter_destroy(s->sorted[column]);
+  s->sorted[column] = NULL;
+  return KVSTORE_OK;
+}
+
 Status group_spill_count(Groups *g) {
   for (size_t i = 0; i < g->column_count; i++) {
     if (g->spill->values[i]) TRY(count_values(g, i));
+    if (g->spill->sorted[i]) TRY(find_quantiles(g, i));
   }
   return KVSTORE_OK;
 }
@@ -260,7 +322,7 @@ Status group_spill_more(Groups *g, bool *more) {
   for (;;) {
     uint32_t count;
     if (s->at == s->batch.row_count) {
-      TRY(query_tick(g->space, g->space->rows_total));
+      TRY(query_tick(g->space, g->space ? g->space->rows_total : 0));
       TRY(sorter_next(s->rows, &s->batch));
       s->at = 0;
     }

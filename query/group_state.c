@@ -18,6 +18,7 @@ uint32_t group_column_place(GroupColumn *c, uint32_t at) {
   if (c->wants & GROUP_FIRST) c->first = at, at += END_WORDS;
   if (c->wants & GROUP_LAST) c->last = at, at += END_WORDS;
   if (c->wants & GROUP_DISTINCT) c->distinct = at++;
+  if (c->wants & GROUP_SKETCH) c->sketch = at, at += 2;
   return at;
 }
 
@@ -155,6 +156,42 @@ Status group_keep_end(GroupWord *end, Bytes key, const Value *value, Arena *aren
   return KVSTORE_OK;
 }
 
+/* ---- sketches ---- */
+
+Status group_sketch_add(GroupWord *keep, uint64_t hash, Arena *arena) {
+  if (!keep->data) {
+    keep->data = arena_allocate_zeroed(arena, SKETCH_BYTES);
+    if (!keep->data) return status_nomem();
+  }
+  uint8_t *at = (uint8_t *)(uintptr_t)keep->data + (hash >> (64 - SKETCH_BITS));
+  uint8_t rank = (uint8_t)(1 + __builtin_ctzll(hash | UINT64_C(1) << (64 - SKETCH_BITS)));
+  if (rank > *at) *at = rank;
+  return KVSTORE_OK;
+}
+
+uint64_t group_sketch_count(const GroupWord *keep) {
+  const double m = SKETCH_BYTES;
+  double sum = 0;
+  uint32_t zeros = 0;
+  if (!keep->data) return 0;
+  for (uint32_t i = 0; i < SKETCH_BYTES; i++) {
+    sum += ldexp(1, -keep->data[i]);
+    zeros += keep->data[i] == 0;
+  }
+  double count = 0.7213 / (1 + 1.079 / m) * m * m / sum;
+  if (count <= 2.5 * m && zeros) count = m * log(m / zeros);
+  return (uint64_t)llround(count);
+}
+
+/* ---- quantiles ---- */
+
+Status group_keep_quantile(GroupWord *words, const Value *value, Arena *arena) {
+  words[0].u = 1;
+  if (type_is_string(value->type)) return group_keep_bytes(words + 1, value->s, arena);
+  words[1].u = value->u;
+  return KVSTORE_OK;
+}
+
 /* ---- results ---- */
 
 static AggregateResult nothing(void) { return (AggregateResult){ .is_null = true, .value = { .is_null = true } }; }
@@ -209,10 +246,21 @@ static AggregateResult result_end(const GroupColumn *c, const GroupWord *end) {
   return result;
 }
 
+AggregateResult group_quantile(ColumnType type, const GroupWord *words) {
+  if (!words[0].u) return nothing();
+  AggregateResult result = { .value = { .type = type } };
+  if (type_is_string(type))
+    result.value.s = group_kept(words + 1);
+  else
+    result.value.u = words[1].u;
+  return result;
+}
+
 AggregateResult group_result(const GroupColumn *c, AggregateKind kind, const GroupWord *state) {
   if (kind == AGGREGATE_ROWS) return result_count(state[GROUP_ROWS].u);
   if (kind == AGGREGATE_VALUES) return result_count(group_column_count(c, state));
   if (kind == AGGREGATE_DISTINCT) return result_count(state[c->distinct].u);
+  if (kind == AGGREGATE_SKETCH) return result_count(group_sketch_count(state + c->sketch));
   if (kind == AGGREGATE_FIRST) return result_end(c, state + c->first);
   if (kind == AGGREGATE_LAST) return result_end(c, state + c->last);
   if (group_column_count(c, state) == 0) return nothing();

@@ -31,6 +31,8 @@ enum {
   GROUP_FIRST = 32,   /* 6 words: see GroupEnd */
   GROUP_LAST = 64,
   GROUP_DISTINCT = 128, /* 1 word */
+  GROUP_SKETCH = 256,   /* 2 words: where, and length and room, of SKETCH_BYTES */
+  GROUP_VALUES = 512,   /* none: all values are sorted, and each quantile that is asked for has words of its own */
 };
 
 typedef struct Spread { /* of some numbers: Welford 1962, merged as in Chan, Golub and LeVeque 1979 */
@@ -51,7 +53,7 @@ typedef struct GroupColumn {
   ColumnType type;
   bool nullable;
   uint32_t wants;
-  uint32_t count, sum, least, greatest, spread, first, last, distinct; /* where in a state */
+  uint32_t count, sum, least, greatest, spread, first, last, distinct, sketch; /* where in a state */
 } GroupColumn;
 
 /* Lays out what the column wants from word `at` on; returns where it ends. */
@@ -94,6 +96,18 @@ Status group_add_bytes(const GroupColumn *column, GroupWord *state, Bytes bytes,
 /* Whether a row with this key is further at its end than the one kept (`last`: or at the other). */
 bool group_end_is_better(const GroupWord *end, Bytes key, bool last);
 Status group_keep_end(GroupWord *end, Bytes key, const Value *value, Arena *arena) MUST_CHECK;
+
+/* A sketch of different values: HyperLogLog (Flajolet, Fusy, Gandouet and Meunier 2007) over 64-bit hashes, so that
+ * large counts need no correction; small ones are counted by the registers that are still 0. 4,096 registers err by 1.6
+ * %. */
+enum { SKETCH_BITS = 12, SKETCH_BYTES = 1 << SKETCH_BITS };
+Status group_sketch_add(GroupWord *keep, uint64_t hash, Arena *arena) MUST_CHECK;
+uint64_t group_sketch_count(const GroupWord *keep);
+
+/* Where a quantile of a group lies: END_FLAGS and the two words of END_VALUE. */
+enum { QUANTILE_WORDS = 3 };
+Status group_keep_quantile(GroupWord *words, const Value *value, Arena *arena) MUST_CHECK;
+AggregateResult group_quantile(ColumnType type, const GroupWord *words);
 
 /* ---- results ---- */
 AggregateResult group_result(const GroupColumn *column, AggregateKind kind, const GroupWord *state);

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/bitmap.h"
 #include "base/counters.h"
+#include "base/hash.h"
 #include "base/keycode.h"
 #include "base/memory.h"
 #include "query/groups_internal.h"
@@ -21,6 +22,8 @@ static uint32_t wants_of(AggregateKind kind) {
   case AGGREGATE_DEVIATION:
   case AGGREGATE_DEVIATION_POPULATION: return GROUP_COUNT | GROUP_SPREAD;
   case AGGREGATE_DISTINCT: return GROUP_DISTINCT;
+  case AGGREGATE_SKETCH: return GROUP_SKETCH;
+  case AGGREGATE_QUANTILE: return GROUP_COUNT | GROUP_VALUES;
   case AGGREGATE_FIRST: return GROUP_FIRST;
   case AGGREGATE_LAST: return GROUP_LAST;
   default: return GROUP_COUNT;
@@ -46,7 +49,7 @@ static void add_request(Groups *g, const AggregateRequest *request, uint32_t *wh
 /* What can go by arrays, and what must be told from unit to unit. */
 static void look_at_column(Groups *g, GroupColumn *c) {
   if (!c->nullable) c->wants &= ~(uint32_t)GROUP_COUNT; /* the rows are the count */
-  if (c->wants & (GROUP_DISTINCT | GROUP_FIRST | GROUP_LAST)) g->is_dense = false;
+  if (c->wants & (GROUP_DISTINCT | GROUP_FIRST | GROUP_LAST | GROUP_SKETCH | GROUP_VALUES)) g->is_dense = false;
   if (type_is_string(c->type) && c->wants & (GROUP_LEAST | GROUP_GREATEST)) g->is_dense = false;
   if (c->wants & (GROUP_FIRST | GROUP_LAST)) g->has_ends = true;
   if (c->wants & GROUP_SPREAD || (c->wants & GROUP_SUM && type_is_float(c->type))) g->has_order = true;
@@ -60,12 +63,13 @@ static Status allocate(Groups *g, size_t key_count, size_t request_count) {
   g->pairs = arena_allocate_zeroed(a, (key_count + 1) * sizeof *g->pairs);
   g->requests = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->requests);
   g->request_columns = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->request_columns);
+  g->request_words = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->request_words);
   g->columns = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->columns);
   g->values = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->values);
   g->value_pairs = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->value_pairs);
   g->seen = arena_allocate(a, SEGMENT_ROWS + 1);
-  bool all = g->seen && g->scratch && g->keys && g->pairs && g->requests && g->request_columns && g->columns &&
-             g->values && g->value_pairs;
+  bool all = g->seen && g->request_words && g->scratch && g->keys && g->pairs && g->requests && g->request_columns &&
+             g->columns && g->values && g->value_pairs;
   return all ? KVSTORE_OK : status_nomem();
 }
 
@@ -88,6 +92,11 @@ static void lay_out(Groups *g, const uint32_t *keys, size_t key_count, const Agg
     look_at_column(g, &g->columns[i]);
     g->values[i].column = g->columns[i].column;
     g->values[i].type = g->columns[i].type;
+  }
+  for (size_t i = 0; i < request_count; i++) {
+    if (requests[i].kind != AGGREGATE_QUANTILE) continue;
+    g->request_words[i] = g->stride;
+    g->stride += QUANTILE_WORDS;
   }
 }
 
@@ -325,14 +334,8 @@ static uint32_t drop_nulls(GroupScratch *s, const uint8_t *nulls, uint32_t count
   return kept;
 }
 
-static Status add_values(Groups *g, const GroupColumn *c, Scan *scan, uint32_t block, uint32_t count) {
+static void add_all_numbers(Groups *g, const GroupColumn *c, const void *values, const uint8_t *nulls, uint32_t count) {
   GroupScratch *s = g->scratch;
-  const void *values;
-  const uint8_t *nulls;
-  TRY(groups_read(g, scan, c->column, block, count, &values, &nulls));
-  if (c->wants & GROUP_COUNT) add_counts(g, c, nulls, count);
-  if (!(c->wants & (GROUP_SUM | GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD))) return KVSTORE_OK;
-  if (type_is_string(c->type)) return add_strings(g, c, values, nulls, count);
   group_images(c->type, values, count, s->images);
   bool doubles = c->wants & GROUP_SPREAD || type_is_float(c->type);
   if (doubles) group_doubles(c->type, values, s->images, count, s->doubles);
@@ -340,9 +343,47 @@ static Status add_values(Groups *g, const GroupColumn *c, Scan *scan, uint32_t b
     add_numbers(g, c, s->some, drop_nulls(s, nulls, count));
   else
     add_numbers(g, c, s->groups, count);
+}
+
+static Status add_sketches(Groups *g, const GroupColumn *c, const void *values, const uint8_t *nulls, uint32_t count) {
+  GroupScratch *s = g->scratch;
+  bool is_string = type_is_string(c->type);
+  if (!is_string) group_images(c->type, values, count, s->images);
+  for (uint32_t i = 0; i < count; i++) {
+    if (nulls && nulls[i]) continue;
+    Bytes b = is_string ? ((const Bytes *)values)[i] : (Bytes){ (const uint8_t *)&s->images[i], sizeof s->images[i] };
+    TRY(group_sketch_add(group_state(g, s->groups[i]) + c->sketch, hash_key(b.data, b.length), &g->kept));
+  }
   return KVSTORE_OK;
 }
 
+/* Values that are not null go to be sorted. */
+static Status add_sorted(Groups *g, const GroupColumn *c, const void *values, const uint8_t *nulls, uint32_t count) {
+  GroupScratch *s = g->scratch;
+  size_t width = type_array_width(c->type), column = (size_t)(c - g->columns);
+  if (!nulls) return group_sort_values(g, column, s->groups, values, count);
+  uint8_t *out = (uint8_t *)s->compact; /* entries move down only */
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    if (nulls[i]) continue;
+    memmove(out + kept * width, (const uint8_t *)values + i * width, width);
+    s->some[kept++] = s->groups[i];
+  }
+  return kept ? group_sort_values(g, column, s->some, out, kept) : KVSTORE_OK;
+}
+
+static Status add_values(Groups *g, const GroupColumn *c, Scan *scan, uint32_t block, uint32_t count) {
+  const void *values;
+  const uint8_t *nulls;
+  TRY(groups_read(g, scan, c->column, block, count, &values, &nulls));
+  if (c->wants & GROUP_COUNT) add_counts(g, c, nulls, count);
+  if (c->wants & GROUP_SKETCH) TRY(add_sketches(g, c, values, nulls, count));
+  if (type_is_string(c->type) && c->wants & (GROUP_LEAST | GROUP_GREATEST))
+    TRY(add_strings(g, c, values, nulls, count));
+  if (!type_is_string(c->type) && c->wants & (GROUP_SUM | GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD))
+    add_all_numbers(g, c, values, nulls, count);
+  return c->wants & GROUP_VALUES ? add_sorted(g, c, values, nulls, count) : KVSTORE_OK;
+}
 /* Pairs that are there count for nothing; others leave memory. */
 static Status add_distinct_full(Groups *g, size_t column, Scan *scan, uint32_t block, uint32_t count) {
   GroupScratch *s = g->scratch;
@@ -497,8 +538,7 @@ Status groups_add_found(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) group_state(g, s->groups[i])[GROUP_ROWS].u++;
   for (size_t i = 0; i < g->column_count; i++) {
     const GroupColumn *c = &g->columns[i];
-    if (c->wants & (GROUP_COUNT | GROUP_SUM | GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD))
-      TRY(add_values(g, c, scan, block, count));
+    if (c->wants & ~(uint32_t)(GROUP_DISTINCT | GROUP_FIRST | GROUP_LAST)) TRY(add_values(g, c, scan, block, count));
     if (c->wants & GROUP_DISTINCT && !(scan && counts_seen(g, i))) TRY(add_distinct(g, i, scan, block, count));
   }
   return KVSTORE_OK;
@@ -605,6 +645,9 @@ Value groups_key(const Groups *g, uint32_t number, size_t key) {
 }
 
 AggregateResult groups_result(const Groups *g, uint32_t number, size_t request) {
+  if (g->requests[request].kind == AGGREGATE_QUANTILE)
+    return group_quantile(g->columns[g->request_columns[request]].type,
+                          group_state(g, number) + g->request_words[request]);
   return group_result(&g->columns[g->request_columns[request]], g->requests[request].kind, group_state(g, number));
 }
 

@@ -73,6 +73,7 @@ struct Groups {
   size_t key_count;
   AggregateRequest *requests;
   uint32_t *request_columns; /* which of `columns` */
+  uint32_t *request_words;   /* quantiles: where in a state */
   size_t request_count;
   GroupColumn *columns;
   KeyColumn *values;  /* of columns whose different values are counted */
@@ -137,7 +138,10 @@ Status group_spill_rows(Groups *groups, Scan *scan, uint32_t block, uint32_t cou
 /* A value of a column whose different values are counted, of `count` groups: an array of values. */
 Status group_spill_values(Groups *groups, size_t column, const uint32_t *numbers, const void *values,
                           uint32_t count) MUST_CHECK;
-/* Counts what left memory of such columns. */
+/* The same of a column whose quantiles are asked for: all of its values, sorted. */
+Status group_sort_values(Groups *groups, size_t column, const uint32_t *numbers, const void *values,
+                         uint32_t count) MUST_CHECK;
+/* Counts what left memory of such columns, and finds the quantiles. */
 Status group_spill_count(Groups *groups) MUST_CHECK;
 Status group_spill_more(Groups *groups, bool *more) MUST_CHECK;
 /* A column of the rows that came back and are being added. */

@@ -92,16 +92,24 @@ Status query_select(Query *q, const char *const *names, size_t count) {
   return KVSTORE_OK;
 }
 
-Status query_aggregate(Query *q, AggregateKind kind, const char *column) {
-  AggregateRequest request = { .kind = kind };
+static Status add_aggregate(Query *q, AggregateRequest request, const char *column) {
   if (q->aggregate_count >= QUERY_AGGREGATES_MAX) {
     return status_fail(KVSTORE_LIMIT, "a query has at most %d aggregates", QUERY_AGGREGATES_MAX);
   }
-  if (kind != AGGREGATE_ROWS) TRY(expression_column(&q->schema, column, strlen(column), &request.column));
+  if (request.kind != AGGREGATE_ROWS) TRY(expression_column(&q->schema, column, strlen(column), &request.column));
   TRY(aggregate_request_check(&q->schema, &request));
   TRY(memory_grow(&q->aggregates, &q->aggregate_capacity, q->aggregate_count + 1, sizeof *q->aggregates));
   q->aggregates[q->aggregate_count++] = request;
   return KVSTORE_OK;
+}
+
+Status query_aggregate(Query *q, AggregateKind kind, const char *column) {
+  return add_aggregate(q, (AggregateRequest){ .kind = kind }, column);
+}
+
+Status query_quantile(Query *q, uint32_t thousandths, const char *column) {
+  if (thousandths > 1000) return status_fail(KVSTORE_ERROR, "a quantile of %u thousandths", thousandths);
+  return add_aggregate(q, (AggregateRequest){ .kind = AGGREGATE_QUANTILE, .thousandths = thousandths }, column);
 }
 
 void query_limit(Query *q, uint64_t offset, uint64_t limit) {

@@ -51,6 +51,8 @@ Status query_where_expression(Query *query, const Expression *expression, const 
 Status query_select(Query *query, const char *const *names, size_t count) MUST_CHECK;
 /* Adds an aggregate; `column` is not read for AGGREGATE_ROWS. KVSTORE_SCHEMA, KVSTORE_TYPE; KVSTORE_LIMIT. */
 Status query_aggregate(Query *query, AggregateKind kind, const char *column) MUST_CHECK;
+/* The same for AGGREGATE_QUANTILE. KVSTORE_ERROR: more than 1,000 thousandths. */
+Status query_quantile(Query *query, uint32_t thousandths, const char *column) MUST_CHECK;
 /* From now on the query's rows are groups: of the selected rows with the same values in these columns, or, with none,
  * of all. Their columns are these, then the aggregates that were added before. KVSTORE_SCHEMA: no such column, or one
  * twice. Once for a query, before the three below. */
@@ -73,8 +75,8 @@ void query_limit(Query *query, uint64_t offset, uint64_t limit);
 /* Rows in the order of the table's key. Otherwise as they lie: unit after unit. */
 void query_order_by_key(Query *query, bool ordered);
 
-/* Appends "sum(distance)", "count(*)", "count(distinct city)". */
-void query_aggregate_name(AggregateKind kind, const char *column, Buffer *out);
+/* Appends "sum(distance)", "count(*)", "count(distinct city)", "quantile(distance, 0.95)". */
+void query_aggregate_name(const AggregateRequest *request, const char *column, Buffer *out);
 
 size_t query_column_count(const Query *query); /* of a batch */
 /* Name and type of a column of the batches; valid as long as the query and its selection. */

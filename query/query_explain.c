@@ -4,7 +4,16 @@
 #include "query/literal.h"
 #include "query/query_internal.h"
 
-void query_aggregate_name(AggregateKind kind, const char *column, Buffer *out) {
+/* 0.95 of 950, 0.5 of 500, 1 of 1,000. */
+static void append_thousandths(uint32_t thousandths, Buffer *out) {
+  char text[16];
+  int length = snprintf(text, sizeof text, "%u.%03u", thousandths / 1000, thousandths % 1000);
+  while (text[length - 1] == '0') length--;
+  if (text[length - 1] == '.') length--;
+  buffer_append(out, text, (size_t)length);
+}
+
+void query_aggregate_name(const AggregateRequest *request, const char *column, Buffer *out) {
   static const char *const words[AGGREGATE_KINDS] = {
     [AGGREGATE_ROWS] = "count(*)",
     [AGGREGATE_VALUES] = "count(",
@@ -19,10 +28,17 @@ void query_aggregate_name(AggregateKind kind, const char *column, Buffer *out) {
     [AGGREGATE_DISTINCT] = "count(distinct ",
     [AGGREGATE_FIRST] = "first(",
     [AGGREGATE_LAST] = "last(",
+    [AGGREGATE_SKETCH] = "approx_count_distinct(",
+    [AGGREGATE_QUANTILE] = "quantile(",
   };
-  buffer_text(out, words[kind]);
-  if (kind == AGGREGATE_ROWS) return;
+  bool is_median = request->kind == AGGREGATE_QUANTILE && request->thousandths == 500;
+  buffer_text(out, is_median ? "median(" : words[request->kind]);
+  if (request->kind == AGGREGATE_ROWS) return;
   buffer_text(out, column);
+  if (request->kind == AGGREGATE_QUANTILE && !is_median) {
+    buffer_text(out, ", ");
+    append_thousandths(request->thousandths, out);
+  }
   buffer_u8(out, ')');
 }
 
@@ -87,7 +103,7 @@ static void explain_aggregates(const Query *q, Buffer *out) {
   buffer_text(out, "aggregates: ");
   for (size_t i = 0; i < q->aggregate_count; i++) {
     if (i) buffer_text(out, ", ");
-    query_aggregate_name(q->aggregates[i].kind, q->schema.columns[q->aggregates[i].column].name, out);
+    query_aggregate_name(&q->aggregates[i], q->schema.columns[q->aggregates[i].column].name, out);
   }
   buffer_u8(out, '\n');
 }
@@ -173,7 +189,7 @@ static void json_aggregates(const Query *q, Buffer *out) {
   buffer_u8(out, '[');
   for (size_t i = 0; i < q->aggregate_count; i++) {
     Buffer name = { 0 };
-    query_aggregate_name(q->aggregates[i].kind, q->schema.columns[q->aggregates[i].column].name, &name);
+    query_aggregate_name(&q->aggregates[i], q->schema.columns[q->aggregates[i].column].name, &name);
     buffer_u8(&name, 0);
     if (buffer_status(&name) == KVSTORE_OK)
       json_item((const char *)name.data, out);

@@ -24,12 +24,14 @@ static Column aggregate_column(const Query *q, const AggregateRequest *request) 
   switch (request->kind) {
   case AGGREGATE_ROWS:
   case AGGREGATE_VALUES:
+  case AGGREGATE_SKETCH:
   case AGGREGATE_DISTINCT: return (Column){ .type = TYPE_U64 };
   case AGGREGATE_TOTAL: out.type = type_is_float(of->type) ? TYPE_F64 : QUERY_TYPE_DECIMAL; return out;
   case AGGREGATE_LEAST:
   case AGGREGATE_GREATEST:
   case AGGREGATE_FIRST:
   case AGGREGATE_LAST:
+  case AGGREGATE_QUANTILE:
     out = *of;
     out.flags = (of->flags & COLUMN_UTC) | COLUMN_NULLABLE;
     return out;
@@ -39,7 +41,7 @@ static Column aggregate_column(const Query *q, const AggregateRequest *request) 
 
 static Status name_aggregate(Query *q, const AggregateRequest *request, char **name) {
   Buffer text = { 0 };
-  query_aggregate_name(request->kind, q->schema.columns[request->column].name, &text);
+  query_aggregate_name(request, q->schema.columns[request->column].name, &text);
   Status status = buffer_status(&text);
   if (status == KVSTORE_OK) *name = arena_copy_string(&q->output_arena, (const char *)text.data, text.length);
   if (status == KVSTORE_OK && !*name) status = status_nomem();

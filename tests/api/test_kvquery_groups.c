@@ -1,5 +1,7 @@
 /* Groups, orders and distinct rows through the public header, against a plain array of the same rows: in the delta, in
  * runs, in both, inside a transaction, at a snapshot. */
+#include <stdlib.h>
+
 #include "tests/api/api_support.h"
 
 enum { ROWS = 6000, CARRIERS = 5, DAYS = 7 };
@@ -485,6 +487,55 @@ TEST(kvquery_groups, are_explained_as_json) {
   CHECK(strstr(text, ",\"run\":{\"units\":1,\"segments_skipped\":0,\"rows\":100,\"rows_selected\":100,") != NULL);
   CHECK(strstr(text, "\"bytes_spilled\":0}}") != NULL);
   kvstore_free(text);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- quantiles, and counts that are about right ---- */
+
+static int compare_delays(const void *a, const void *b) { return *(const int16_t *)a - *(const int16_t *)b; }
+
+TEST(kvquery_groups, quantiles_are_values_of_their_place) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  const KVAggregate all[] = { { KVQUERY_MEDIAN, "delay" },
+                              { KVQUERY_QUANTILE(950), "delay" },
+                              { KVQUERY_QUANTILE(0), "delay" },
+                              { KVQUERY_QUANTILE(1000), "carrier" },
+                              { KVQUERY_APPROX_COUNT_DISTINCT, "id" } };
+  const KVAggregate beyond[] = { { KVQUERY_QUANTILE(1001), "delay" } };
+  static int16_t delays[ROWS];
+  KVValue results[5];
+  size_t count = 0;
+  uint64_t seed = 55;
+  put_flights(kv, table, 0, ROWS, &seed);
+  for (int i = 0; i < ROWS; i++) {
+    if (flights[i].has_delay) delays[count++] = flights[i].delay;
+  }
+  qsort(delays, count, sizeof *delays, compare_delays);
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_aggregate(query, all, 5, results));
+  CHECK_INT(results[0].type, KVTABLE_TYPE_I16);
+  CHECK_INT(results[0].as.i64, delays[(count + 1) / 2 - 1]);
+  CHECK_INT(results[1].as.i64, delays[(count * 95 + 99) / 100 - 1]);
+  CHECK_INT(results[2].as.i64, delays[0]);
+  CHECK_BYTES(results[3].as.bytes.data, "\xC3\x84", 2);
+  CHECK(results[4].as.u64 > ROWS * 0.92 && results[4].as.u64 < ROWS * 1.08);
+  CHECK_STATUS(kvquery_aggregate(query, beyond, 1, results), KVSTORE_ERROR);
+  CHECK_OK(kvquery_compute(query, all, 2));
+  CHECK_OK(kvquery_having(query, "median(delay) > -1000", NULL, 0));
+  CHECK_OK(kvquery_open(query, &cursor));
+  KVColumnDefinition definition;
+  CHECK_OK(kvcursor_column(cursor, 0, &definition));
+  CHECK_STR(definition.name, "median(delay)");
+  CHECK_OK(kvcursor_column(cursor, 1, &definition));
+  CHECK_STR(definition.name, "quantile(delay, 0.95)");
+  CHECK_OK(kvcursor_next(cursor));
+  CHECK_INT(value_at(cursor, 0).as.i64, delays[(count + 1) / 2 - 1]);
+  kvcursor_close(cursor);
   kvquery_close(query);
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));

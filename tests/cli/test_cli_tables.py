@@ -97,6 +97,8 @@ class Tables(CliTest):
                     for value, wanted in zip(row.values(), expect):
                         self.assertAlmostEqual(value, wanted) if isinstance(wanted, float) else \
                             self.assertEqual(value, wanted, keys)
+        self.assertEqual(self.json("query", "t", "--median", "id", "--approx-distinct", "city")["results"],
+                         {"median(id)": 1499, "approx_count_distinct(city)": 3})
         names = list(self.json("query", "t", "--group-by", "city", "--stddev", "amount", "--last", "id")["rows"][0])
         self.assertEqual(names, ["city", "stddev(amount)", "last(id)"])
 

@@ -152,9 +152,9 @@ static void check_scan(const SampleUnits *u, const PredicateTerm *term, Arena *a
   Aggregates *all, *ends;
   uint32_t column = (uint32_t)test_random_below(random, u->schema.column_count);
   ColumnType type = u->columns[column].type;
-  AggregateRequest requests[] = { { AGGREGATE_ROWS, 0 },       { AGGREGATE_VALUES, column },
-                                  { AGGREGATE_LEAST, column }, { AGGREGATE_GREATEST, column },
-                                  { AGGREGATE_TOTAL, column }, { AGGREGATE_MEAN, column } };
+  AggregateRequest requests[] = { { AGGREGATE_ROWS, 0, 0 },       { AGGREGATE_VALUES, column, 0 },
+                                  { AGGREGATE_LEAST, column, 0 }, { AGGREGATE_GREATEST, column, 0 },
+                                  { AGGREGATE_TOTAL, column, 0 }, { AGGREGATE_MEAN, column, 0 } };
   if (term) CHECK_OK(predicate_bind(&u->schema, term, arena, &predicate));
   CHECK_OK(scan_create(&u->schema, term ? &predicate : NULL, u->now_ms, &scan));
   CHECK_OK(aggregates_create(&u->schema, requests, has_sum(type) ? 6 : 4, &all));
@@ -340,10 +340,10 @@ static Status run_count(Sorted *s, CompareOperator op, const Value *constants, u
   return status;
 }
 
-static const AggregateRequest count_only[] = { { AGGREGATE_ROWS, 0 } };
+static const AggregateRequest count_only[] = { { AGGREGATE_ROWS, 0, 0 } };
 static const AggregateRequest from_directory[] = {
-  { AGGREGATE_ROWS, 0 },   { AGGREGATE_LEAST, 1 },  { AGGREGATE_GREATEST, 1 },
-  { AGGREGATE_VALUES, 3 }, { AGGREGATE_VALUES, 2 },
+  { AGGREGATE_ROWS, 0, 0 },   { AGGREGATE_LEAST, 1, 0 },  { AGGREGATE_GREATEST, 1, 0 },
+  { AGGREGATE_VALUES, 3, 0 }, { AGGREGATE_VALUES, 2, 0 },
 };
 
 TEST(scan, an_excluded_table_is_not_touched) {
@@ -446,7 +446,7 @@ TEST(scan, damage_is_found_and_nothing_is_selected) {
     sorted_damage(&s);
     Value middle = integer(SEGMENT / 2 + 5);
     CHECK_STATUS(run_count(&s, COMPARE_LESS, &middle, 1, count_only, 1, &result, &c), KVSTORE_CORRUPT);
-    AggregateRequest sum = { AGGREGATE_TOTAL, 1 };
+    AggregateRequest sum = { AGGREGATE_TOTAL, 1, 0 };
     Value all = integer(SEGMENT * SEGMENTS);
     CHECK_STATUS(run_count(&s, COMPARE_LESS, &all, 1, &sum, 1, &result, &c), KVSTORE_CORRUPT);
     sorted_close(&s);
@@ -482,8 +482,8 @@ TEST(scan, few_rows_are_looked_at_by_position) {
 TEST(aggregates, mistakes_are_named) {
   Sorted s;
   Aggregates *a;
-  AggregateRequest string_sum = { AGGREGATE_TOTAL, 2 }, string_mean = { AGGREGATE_MEAN, 2 },
-                   unknown = { AGGREGATE_LEAST, 44 };
+  AggregateRequest string_sum = { AGGREGATE_TOTAL, 2, 0 }, string_mean = { AGGREGATE_MEAN, 2, 0 },
+                   unknown = { AGGREGATE_LEAST, 44, 0 };
   sorted_open(&s, EXTENTS_TRUSTED);
   CHECK_STATUS(aggregates_create(&s.table.schema, &string_sum, 1, &a), KVSTORE_TYPE);
   CHECK_STR(status_last()->column, s.table.columns[2].name);
@@ -497,8 +497,8 @@ TEST(aggregates, of_no_rows_are_null_and_counts_are_zero) {
   Column column = { .id = 1, .type = TYPE_F64, .name = "x" };
   schema.columns = &column;
   schema.column_count = 1;
-  AggregateRequest requests[] = { { AGGREGATE_ROWS, 0 }, { AGGREGATE_VALUES, 0 }, { AGGREGATE_TOTAL, 0 },
-                                  { AGGREGATE_MEAN, 0 }, { AGGREGATE_LEAST, 0 },  { AGGREGATE_GREATEST, 0 } };
+  AggregateRequest requests[] = { { AGGREGATE_ROWS, 0, 0 }, { AGGREGATE_VALUES, 0, 0 }, { AGGREGATE_TOTAL, 0, 0 },
+                                  { AGGREGATE_MEAN, 0, 0 }, { AGGREGATE_LEAST, 0, 0 },  { AGGREGATE_GREATEST, 0, 0 } };
   Aggregates *a;
   CHECK_OK(aggregates_create(&schema, requests, 6, &a));
   for (size_t i = 0; i < 6; i++) {
@@ -537,7 +537,7 @@ static Status scan_everything(const SampleUnits *u, const PredicateTerm *term) {
   Scan *scan = NULL;
   Aggregates *a = NULL;
   AggregateRequest requests[] = {
-    { AGGREGATE_LEAST, 13 }, { AGGREGATE_GREATEST, 14 }, { AGGREGATE_TOTAL, 4 }, { AGGREGATE_MEAN, 17 }
+    { AGGREGATE_LEAST, 13, 0 }, { AGGREGATE_GREATEST, 14, 0 }, { AGGREGATE_TOTAL, 4, 0 }, { AGGREGATE_MEAN, 17, 0 }
   };
   Status status = predicate_bind(&u->schema, term, &arena, &predicate);
   if (status == KVSTORE_OK) status = scan_create(&u->schema, &predicate, u->now_ms, &scan);

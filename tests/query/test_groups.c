@@ -74,6 +74,7 @@ static PlainRow *plain_rows(Arena *arena, const SampleUnits *u, const PredicateT
 /* ---- aggregates of the rows [0, count) of a group, plainly ---- */
 
 typedef struct Plain {
+  Value *sorted; /* the values that are not null */
   uint64_t count;
   __int128 integers;
   double floats; /* exactly: units by themselves, then added */
@@ -121,6 +122,8 @@ static void plain_value(Plain *p, const Value *v) {
   p->mean += as_double(v);
 }
 
+static int by_order(const void *a, const void *b) { return sample_order(a, b); }
+
 static Plain plain_aggregate(Arena *arena, const SampleUnits *u, uint32_t column, const PlainRow *rows, size_t count) {
   Value none = { .is_null = true };
   Plain p = { .least = none, .greatest = none, .first = none, .last = none, .is_finite = true };
@@ -145,6 +148,12 @@ static Plain plain_aggregate(Arena *arena, const SampleUnits *u, uint32_t column
     p.squares += d * d;
   }
   p.distinct = count_distinct(arena, u, column, rows, count);
+  p.sorted = arena_allocate(arena, (count + 1) * sizeof *p.sorted);
+  for (size_t i = 0, at = 0; i < count; i++) {
+    Value v = sample_units_value(u, rows[i].unit, column, rows[i].row);
+    if (!v.is_null) p.sorted[at++] = v;
+  }
+  if (p.count) qsort(p.sorted, p.count, sizeof *p.sorted, by_order);
   return p;
 }
 
@@ -262,15 +271,27 @@ static void check_spread(AggregateKind kind, const Plain *p, const Value *actual
   CHECK(near(actual->f, expected) || fabs(actual->f - expected) <= 1e-9 * scale);
 }
 
-static void check_aggregate(AggregateKind kind, ColumnType type, const Plain *p, uint64_t rows, const Value *actual,
-                            Int128 sum) {
+static void check_sketch(const Plain *p, const Value *actual) {
+  double off = fabs((double)actual->u - (double)p->distinct);
+  CHECK(off <= 0.08 * (double)p->distinct + 2); /* five deviations */
+}
+
+static void check_aggregate(const AggregateRequest *request, ColumnType type, const Plain *p, uint64_t rows,
+                            const Value *actual, Int128 sum) {
   Value expected = { .type = TYPE_U64 };
+  AggregateKind kind = request->kind;
   switch (kind) {
   case AGGREGATE_ROWS: expected.u = rows; break;
   case AGGREGATE_VALUES: expected.u = p->count; break;
   case AGGREGATE_DISTINCT: expected.u = p->distinct; break;
   case AGGREGATE_LEAST: expected = p->least; break;
   case AGGREGATE_GREATEST: expected = p->greatest; break;
+  case AGGREGATE_SKETCH: check_sketch(p, actual); return;
+  case AGGREGATE_QUANTILE: {
+    uint64_t place = (uint64_t)ceil((double)p->count * request->thousandths / 1000);
+    expected = p->count ? p->sorted[place ? place - 1 : 0] : (Value){ .is_null = true };
+    break;
+  }
   case AGGREGATE_FIRST: expected = p->first; break;
   case AGGREGATE_LAST: expected = p->last; break;
   case AGGREGATE_TOTAL:
@@ -320,17 +341,22 @@ static Question random_question(const SampleUnits *u, uint64_t *random) {
     do {
       r->kind = (AggregateKind)test_random_below(random, AGGREGATE_KINDS);
       r->column = (uint32_t)test_random_below(random, u->schema.column_count);
+      r->thousandths = (uint32_t)(test_random_below(random, 5) * 250);
     } while (needs_sum(r->kind) && !has_sum(u->columns[r->column].type));
   }
   return question;
+}
+
+static Status ask(Query *q, const SampleUnits *u, const AggregateRequest *r) {
+  const char *name = u->columns[r->column].name;
+  return r->kind == AGGREGATE_QUANTILE ? query_quantile(q, r->thousandths, name) : query_aggregate(q, r->kind, name);
 }
 
 static Query *make_query(const SampleUnits *u, const Question *question) {
   Query *q;
   const char *names[4];
   CHECK_OK(query_create(&u->schema, &q));
-  for (size_t i = 0; i < question->ask_count; i++)
-    CHECK_OK(query_aggregate(q, question->asks[i].kind, u->columns[question->asks[i].column].name));
+  for (size_t i = 0; i < question->ask_count; i++) CHECK_OK(ask(q, u, &question->asks[i]));
   for (size_t k = 0; k < question->key_count; k++) names[k] = u->columns[question->keys[k]].name;
   if (question->is_grouped) CHECK_OK(query_group_by(q, names, question->key_count));
   return q;
@@ -341,7 +367,7 @@ static void ask_group(Arena *arena, const SampleUnits *u, const Question *questi
   for (size_t i = 0; i < question->ask_count; i++) {
     const AggregateRequest *r = &question->asks[i];
     Plain p = plain_aggregate(arena, u, r->column, rows, count);
-    check_aggregate(r->kind, u->columns[r->column].type, &p, count, &values[i], sums[i]);
+    check_aggregate(r, u->columns[r->column].type, &p, count, &values[i], sums[i]);
   }
 }
 
@@ -391,7 +417,7 @@ static void check_all_rows(Arena *arena, const SampleUnits *u, const Question *q
     bool is_float = type_is_float(u->columns[question->asks[i].column].type);
     if (is_float && (kind == AGGREGATE_TOTAL || kind == AGGREGATE_MEAN)) continue; /* in lanes: test_scan.c */
     Plain p = plain_aggregate(arena, u, question->asks[i].column, rows, row_count);
-    check_aggregate(kind, u->columns[question->asks[i].column].type, &p, row_count, &values[i], sums[i]);
+    check_aggregate(&question->asks[i], u->columns[question->asks[i].column].type, &p, row_count, &values[i], sums[i]);
   }
 }
 
@@ -689,8 +715,7 @@ static Status try_once(const SampleUnits *u, const Question *question) {
   const char *names[4];
   QueryOrder order = { u->columns[question->keys[0]].name, true, false };
   Status status = query_create(&u->schema, &q);
-  for (size_t i = 0; i < question->ask_count && status == KVSTORE_OK; i++)
-    status = query_aggregate(q, question->asks[i].kind, u->columns[question->asks[i].column].name);
+  for (size_t i = 0; i < question->ask_count && status == KVSTORE_OK; i++) status = ask(q, u, &question->asks[i]);
   for (size_t k = 0; k < question->key_count; k++) names[k] = u->columns[question->keys[k]].name;
   if (status == KVSTORE_OK) status = query_group_by(q, names, question->key_count);
   if (status == KVSTORE_OK) status = query_having(q, "count(*) > 0", 12, NULL, 0);
@@ -711,12 +736,13 @@ TEST(groups, without_memory_a_query_fails_and_gives_back_what_it_had) {
   SampleUnitsOptions o = { .runs = 1, .run_rows = 900, .segment_rows = 500, .slabs = 1, .slab_rows = 200, .seed = 3 };
   SampleUnits u;
   sample_units_create(&u, &o);
-  Question question = { .keys = { 13, 5 }, .key_count = 2, .ask_count = 5, .is_grouped = true };
-  question.asks[0] = (AggregateRequest){ AGGREGATE_ROWS, 0 };
-  question.asks[1] = (AggregateRequest){ AGGREGATE_DISTINCT, 14 };
-  question.asks[2] = (AggregateRequest){ AGGREGATE_LAST, 13 };
-  question.asks[3] = (AggregateRequest){ AGGREGATE_GREATEST, 14 };
-  question.asks[4] = (AggregateRequest){ AGGREGATE_VARIANCE, 10 };
+  Question question = { .keys = { 13, 5 }, .key_count = 2, .ask_count = 6, .is_grouped = true };
+  question.asks[0] = (AggregateRequest){ AGGREGATE_ROWS, 0, 0 };
+  question.asks[1] = (AggregateRequest){ AGGREGATE_DISTINCT, 14, 0 };
+  question.asks[2] = (AggregateRequest){ AGGREGATE_LAST, 13, 0 };
+  question.asks[3] = (AggregateRequest){ AGGREGATE_GREATEST, 14, 0 };
+  question.asks[5] = (AggregateRequest){ AGGREGATE_QUANTILE, 14, 300 };
+  question.asks[4] = (AggregateRequest){ AGGREGATE_VARIANCE, 10, 0 };
   CHECK_OK(try_once(&u, &question)); /* runs keep what they open */
   uint64_t held = memory_blocks_held();
   for (uint64_t n = 1;; n += 1 + n / 50) {
