@@ -25,7 +25,7 @@ _Static_assert(sizeof(KVDecimal) == sizeof(Int128) && offsetof(KVDecimal, high) 
                "arrays of sums cross the door as they are");
 _Static_assert(KVTABLE_TYPE_DECIMAL == (int)QUERY_TYPE_DECIMAL, "one number");
 
-enum { MEMORY_LIMIT_DEFAULT = 256 << 20, MEMORY_LIMIT_LEAST = 1 << 20 };
+enum { MEMORY_LIMIT_DEFAULT = 1 << 30, MEMORY_LIMIT_LEAST = 1 << 20 };
 
 /* ---- plans ---- */
 

@@ -81,8 +81,8 @@ static Status spill_of(Groups *g, GroupSpill **out) {
     else
       s->rows_space.memory_limit = UINT64_MAX; /* never used up */
     s->values_space = s->rows_space;
-    s->rows_space.memory_limit /= 2;
-    s->values_space.memory_limit /= 2 * (2 * g->column_count + 1);
+    s->rows_space.memory_limit /= 8;
+    s->values_space.memory_limit /= 8 * (2 * g->column_count + 1);
     TRY(allocate(g, s));
     g->spill = s;
   }

@@ -60,14 +60,14 @@ static void cursor_release(QueryCursor *c) {
   memory_release(c);
 }
 
-/* Half for groups, of which as much again may be on its way out or back; the rest for the order. */
+/* Most for groups, the rest for the order: rows on their way out or back take a part of the groups' own share. */
 static void share_space(QueryCursor *c, const QuerySpace *space) {
   if (!space) return;
   c->has_space = true;
   c->groups_space = *space;
   c->groups_space.rows_total = query_snapshot_rows(&c->snapshot);
   c->sorter_space = c->groups_space;
-  c->groups_space.memory_limit = space->memory_limit / 2;
+  c->groups_space.memory_limit = space->memory_limit / 4 * 3;
   if (c->query->is_grouped) c->sorter_space.memory_limit = space->memory_limit / 4;
 }
 
