@@ -68,7 +68,9 @@ static int engine_create(void *opened, const char *table, const ColumnSpec *colu
   KVTable *made = NULL;
   for (size_t i = 0; i < column_count; i++) {
     KVColumnDefinition definition = { columns[i].name, public_type(columns[i].type),
-                                      columns[i].nullable ? KVTABLE_NULLABLE : 0, 0 };
+                                      (columns[i].nullable ? KVTABLE_NULLABLE : 0) |
+                                        KVTABLE_USE_ENCODING(columns[i].encoding),
+                                      0 };
     definitions[i] = definition;
   }
   if (failed(store->kv, kvtable_create(store->kv, table, definitions, column_count, keyed ? &columns[0].name : NULL,

@@ -30,6 +30,7 @@ typedef struct ColumnSpec {
   const char *name;
   ColumnType type;
   int nullable;
+  int encoding; /* KVTABLE_ENCODING_* that it shall have, 0: any; of Colonnade alone */
 } ColumnSpec;
 
 /* Columns of `rows` rows in arrays of their types: int64_t, int64_t (microseconds), int32_t, int16_t, uint8_t, uint8_t,

@@ -22,15 +22,26 @@ typedef struct Bench {
 static void check(int code, const char *what) { BENCH_CHECK(code == 0, "%s: %s", what, columns_engine.error()); }
 
 /* ---- data ---- */
-static const ColumnSpec facts_columns[] = { { "id", TYPE_I64, 0 }, { "a", TYPE_I32, 0 }, { "b", TYPE_I32, 0 },
-                                            { "c", TYPE_I32, 0 },  { "d", TYPE_I32, 0 }, { "v", TYPE_I32, 0 },
-                                            { "s", TYPE_TEXT, 0 } };
-static const ColumnSpec wide_columns[] = { { "id", TYPE_I64, 0 }, { "t", TYPE_TIMESTAMP, 0 }, { "a", TYPE_I32, 0 },
-                                           { "b", TYPE_I32, 0 },  { "c", TYPE_I16, 0 },       { "d", TYPE_U8, 0 },
-                                           { "e", TYPE_BOOL, 0 }, { "f", TYPE_F64, 0 },       { "g", TYPE_F64, 0 },
-                                           { "s", TYPE_TEXT, 0 }, { "u", TYPE_TEXT, 0 },      { "n", TYPE_I64, 1 } };
-#define FACTS_COLUMNS (sizeof facts_columns / sizeof facts_columns[0])
-#define WIDE_COLUMNS  (sizeof wide_columns / sizeof wide_columns[0])
+static const ColumnSpec facts_columns[] = { { "id", TYPE_I64, 0, 0 }, { "a", TYPE_I32, 0, 0 }, { "b", TYPE_I32, 0, 0 },
+                                            { "c", TYPE_I32, 0, 0 },  { "d", TYPE_I32, 0, 0 }, { "v", TYPE_I32, 0, 0 },
+                                            { "s", TYPE_TEXT, 0, 0 } };
+static const ColumnSpec wide_columns[] = {
+  { "id", TYPE_I64, 0, 0 }, { "t", TYPE_TIMESTAMP, 0, 0 }, { "a", TYPE_I32, 0, 0 },  { "b", TYPE_I32, 0, 0 },
+  { "c", TYPE_I16, 0, 0 },  { "d", TYPE_U8, 0, 0 },        { "e", TYPE_BOOL, 0, 0 }, { "f", TYPE_F64, 0, 0 },
+  { "g", TYPE_F64, 0, 0 },  { "s", TYPE_TEXT, 0, 0 },      { "u", TYPE_TEXT, 0, 0 }, { "n", TYPE_I64, 1, 0 }
+};
+/* The same three kinds of values as their encodings (the numbers of kvtable.h): plain first. */
+static const ColumnSpec encoded_columns[] = {
+  { "id", TYPE_I64, 0, 0 },           { "clock_plain", TYPE_I64, 0, 3 },
+  { "clock_packed", TYPE_I64, 0, 5 }, { "clock_delta", TYPE_I64, 0, 8 },
+  { "run_plain", TYPE_I32, 0, 3 },    { "run_packed", TYPE_I32, 0, 5 },
+  { "run_runs", TYPE_I32, 0, 7 },     { "price_plain", TYPE_F64, 0, 3 },
+  { "price_alp", TYPE_F64, 0, 9 },    { "noise_alp_rd", TYPE_F64, 0, 10 },
+  { "name_plain", TYPE_TEXT, 0, 3 },  { "name_fsst", TYPE_TEXT, 0, 11 },
+};
+#define ENCODED_COLUMNS (sizeof encoded_columns / sizeof encoded_columns[0])
+#define FACTS_COLUMNS   (sizeof facts_columns / sizeof facts_columns[0])
+#define WIDE_COLUMNS    (sizeof wide_columns / sizeof wide_columns[0])
 
 static char texts[1000][24];
 
@@ -291,6 +302,55 @@ static void get_by_key(void *context, BenchResult *result) {
   bench_answer(result, (uint64_t)fixed);
 }
 
+/* ---- the same values in several encodings ---- */
+static void encoded_row(ColumnBatch *batch, size_t i, uint64_t id) {
+  uint64_t x = bench_mix(id);
+  ((int64_t *)array(batch, 0))[i] = (int64_t)id;
+  int64_t tide = (int64_t)(id % 1024 < 512 ? id % 1024 : 1023 - id % 1024); /* up and down: zones exclude nothing */
+  for (int c = 1; c < 4; c++)
+    ((int64_t *)array(batch, c))[i] = INT64_C(1356998400000000) + tide * 997 + (int64_t)(x % 500);
+  for (int c = 4; c < 7; c++) ((int32_t *)array(batch, c))[i] = (int32_t)(bench_mix(id / 64) & 0xff);
+  for (int c = 7; c < 9; c++) ((double *)array(batch, c))[i] = (double)(x >> 20 & 0x1ffff) / 100;
+  ((double *)array(batch, 9))[i] = (double)(x >> 11) * 0x1p-53;
+  for (int c = 10; c < 12; c++) ((ColumnText *)array(batch, c))[i] = text_of((x >> 4) % 1000);
+}
+
+static void count_by_encoding(void *context, BenchResult *result) {
+  Bench *bench = context;
+  size_t rows = bench->rows < LOAD_MAX ? bench->rows : LOAD_MAX;
+  ColumnBatch all;
+  char where[80];
+  static char names[ENCODED_COLUMNS][40];
+  batch_make(&all, encoded_columns, ENCODED_COLUMNS, rows);
+  for (size_t i = 0; i < rows; i++) encoded_row(&all, i, i);
+  check(columns_engine.create(bench->store, "encoded", encoded_columns, ENCODED_COLUMNS, 1), "create");
+  check(columns_engine.begin(bench->store), "begin");
+  check(columns_engine.append(bench->store, "encoded", encoded_columns, ENCODED_COLUMNS, &all), "append");
+  check(columns_engine.commit(bench->store), "commit");
+  check(columns_engine.settle(bench->store), "settle");
+  for (size_t c = 1; c < ENCODED_COLUMNS; c++) {
+    const char *name = encoded_columns[c].name;
+    int64_t answer = 0;
+    uint64_t first = 0;
+    if (encoded_columns[c].type == TYPE_TEXT)
+      snprintf(where, sizeof where, "%s = '%s'", name, texts[17]);
+    else if (encoded_columns[c].type == TYPE_F64)
+      snprintf(where, sizeof where, "%s < %s", name, c < 9 ? "120.5" : "0.1");
+    else
+      snprintf(where, sizeof where, "%s < %lld", name, c < 4 ? 1356998400000000 + 51 * 997 : 25LL);
+    snprintf(names[c], sizeof names[c], "count, %s", name);
+    void *query = columns_engine.prepare(bench->store, "encoded", NULL, where);
+    BENCH_CHECK(query, "%s: %s", where, columns_engine.error());
+    bench_start(result);
+    uint64_t median = time_query(query, &answer, &first);
+    bench_stop(result);
+    columns_engine.finish(query);
+    bench_amount(result, names[c], "us", 1e-3 * (double)median);
+    bench_answer(result, (uint64_t)answer);
+  }
+  batch_free(&all);
+}
+
 /* ---- upserts ---- */
 typedef int (*Upsert)(void *, const char *, const ColumnSpec *, size_t, const ColumnBatch *);
 
@@ -374,6 +434,7 @@ static const BenchWorkload workloads[] = {
   { "group_two", group_two, NULL },
   { "group_many", group_many, NULL },
   { "get_by_key", get_by_key, NULL },
+  { "count_by_encoding", count_by_encoding, NULL },
   { "upsert_rows", upsert_rows, settle },
   { "upsert_batches", upsert_batches, settle },
   { "count_after_upserts", count_after_upserts, settle },

@@ -75,7 +75,7 @@ class Runner(unittest.TestCase):
         facts, records = self.run_suite("columns", "--rows", "10000")
         self.assertIn("colonnade", facts["engines"])
         ours = {found["row"] for found in records if found["engine"] == "colonnade"}
-        self.assertEqual(len(ours), 15)
+        self.assertEqual(len(ours), 30)
 
 
 if __name__ == "__main__":
