@@ -1,5 +1,7 @@
 /* Groups, orders and distinct rows through the public header, against a plain array of the same rows: in the delta, in
  * runs, in both, inside a transaction, at a snapshot. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "tests/api/api_support.h"
@@ -453,6 +455,47 @@ TEST(kvquery_groups, can_be_watched_and_cancelled) {
   kvcursor_close(cursor);
   kvquery_close(query);
   CHECK_STATUS(kvquery_cancel(NULL), KVSTORE_ERROR);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+typedef struct Canceller {
+  KVQuery *query;
+  _Atomic int is_running, is_cancelled;
+} Canceller;
+
+static void *cancel_when_running(void *context) {
+  Canceller *c = context;
+  while (!atomic_load(&c->is_running)) continue;
+  CHECK_OK(kvquery_cancel(c->query));
+  atomic_store(&c->is_cancelled, 1);
+  return NULL;
+}
+
+/* Does not let the run go on before it is cancelled. */
+static int wait_for_cancel(void *context, uint64_t rows, uint64_t rows_total) {
+  Canceller *c = context;
+  CHECK(rows <= rows_total);
+  atomic_store(&c->is_running, 1);
+  while (!atomic_load(&c->is_cancelled)) continue;
+  return 0;
+}
+
+TEST(kvquery_groups, can_be_cancelled_by_another_thread) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  Canceller c = { 0 };
+  pthread_t thread;
+  uint64_t rows = 0, seed = 2;
+  put_flights(kv, table, 0, ROWS, &seed);
+  CHECK_OK(kvquery_create(table, &c.query));
+  CHECK_OK(kvquery_progress(c.query, wait_for_cancel, &c));
+  CHECK_INT(pthread_create(&thread, NULL, cancel_when_running, &c), 0);
+  CHECK_STATUS(kvquery_count(c.query, &rows), KVSTORE_CANCELLED);
+  CHECK_INT(pthread_join(thread, NULL), 0);
+  CHECK_OK(kvquery_count(c.query, &rows)); /* the next run is its own */
+  CHECK_INT(rows, ROWS);
+  kvquery_close(c.query);
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
