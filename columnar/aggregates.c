@@ -233,7 +233,24 @@ static Status keep_string(Buffer *own, Bytes *string) {
   return KVSTORE_OK;
 }
 
-static Status add_column(ColumnTotal *total, Scan *scan) {
+/* Adds a state, whose strings may go afterwards. */
+static Status merge_state(ColumnTotal *total, const AggregateState *state) {
+  aggregate_merge(&total->state, state);
+  if (!type_is_string(state->type) || total->state.count == 0) return KVSTORE_OK;
+  forget_unwanted(&total->state);
+  if (state->wanted & AGGREGATE_MIN) TRY(keep_string(&total->least, &total->state.minimum_bytes));
+  if (state->wanted & AGGREGATE_MAX) TRY(keep_string(&total->greatest, &total->state.maximum_bytes));
+  return KVSTORE_OK;
+}
+
+enum { LANES = sizeof((AggregateState){ 0 }.lanes) / sizeof(double) };
+
+static bool has_lanes(const ColumnTotal *total) {
+  return type_is_float(total->state.type) && (total->state.wanted & AGGREGATE_SUM);
+}
+
+/* `lanes` (may be NULL): takes the float sums, which the total is then without. */
+static Status add_column(ColumnTotal *total, Scan *scan, double *lanes) {
   AggregateState state;
   aggregate_init(&state, total->state.type, total->state.wanted);
   if (!add_directory(total, scan, &state)) {
@@ -242,18 +259,48 @@ static Status add_column(ColumnTotal *total, Scan *scan) {
     TRY(column->kind == SCAN_COLUMN_CHUNK ? add_chunk(total, scan, column, &state) : add_arrays(scan, column, &state));
   }
   forget_unwanted(&state);
-  aggregate_merge(&total->state, &state);
-  if (!type_is_string(state.type) || total->state.count == 0) return KVSTORE_OK;
-  forget_unwanted(&total->state);
-  if (state.wanted & AGGREGATE_MIN) TRY(keep_string(&total->least, &total->state.minimum_bytes));
-  if (state.wanted & AGGREGATE_MAX) TRY(keep_string(&total->greatest, &total->state.maximum_bytes));
-  return KVSTORE_OK;
+  if (lanes && state.count) memcpy(lanes, state.lanes, sizeof state.lanes);
+  if (lanes) memset(state.lanes, 0, sizeof state.lanes);
+  return merge_state(total, &state);
 }
 
 Status aggregates_add(Aggregates *a, Scan *scan) {
   a->row_count += scan->selection.row_count;
   if (scan->selection.blocks == 0) return KVSTORE_OK;
-  for (size_t i = 0; i < a->total_count; i++) TRY(add_column(&a->totals[i], scan));
+  for (size_t i = 0; i < a->total_count; i++) TRY(add_column(&a->totals[i], scan, NULL));
+  return KVSTORE_OK;
+}
+
+/* ---- units that several threads share out ---- */
+
+size_t aggregates_lane_count(const Aggregates *a) {
+  size_t count = 0;
+  for (size_t i = 0; i < a->total_count; i++) count += has_lanes(&a->totals[i]) ? LANES : 0;
+  return count;
+}
+
+Status aggregates_add_apart(Aggregates *a, Scan *scan, double *lanes) {
+  a->row_count += scan->selection.row_count;
+  if (scan->selection.blocks == 0) return KVSTORE_OK;
+  for (size_t i = 0; i < a->total_count; i++) {
+    bool apart = has_lanes(&a->totals[i]);
+    TRY(add_column(&a->totals[i], scan, apart ? lanes : NULL));
+    lanes += apart ? LANES : 0;
+  }
+  return KVSTORE_OK;
+}
+
+/* A sum that began at 0.0 is never -0.0, so that the zeros of a unit without rows change nothing. */
+void aggregates_add_lanes(Aggregates *a, const double *lanes) {
+  for (size_t i = 0; i < a->total_count; i++) {
+    if (!has_lanes(&a->totals[i])) continue;
+    for (size_t l = 0; l < LANES; l++) a->totals[i].state.lanes[l] += *lanes++;
+  }
+}
+
+Status aggregates_merge(Aggregates *to, const Aggregates *from) {
+  to->row_count += from->row_count;
+  for (size_t i = 0; i < to->total_count; i++) TRY(merge_state(&to->totals[i], &from->totals[i].state));
   return KVSTORE_OK;
 }
 

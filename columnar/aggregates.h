@@ -62,6 +62,13 @@ void aggregates_destroy(Aggregates *aggregates); /* NULL is allowed */
 /* Adds the rows that `scan` selected of its unit. Units in the order of the snapshot give float sums their bits. After
  * a failure only aggregates_destroy may follow. */
 Status aggregates_add(Aggregates *aggregates, Scan *scan) MUST_CHECK;
+/* For units that several threads share out, each with aggregates of its own: as aggregates_add, but the float sums of
+ * the unit go to `lanes` (aggregates_lane_count zeros) instead; those of all units are added in their order, to one. */
+Status aggregates_add_apart(Aggregates *aggregates, Scan *scan, double *lanes) MUST_CHECK;
+size_t aggregates_lane_count(const Aggregates *aggregates);
+void aggregates_add_lanes(Aggregates *aggregates, const double *lanes);
+/* Adds what another of the same requests has gathered. */
+Status aggregates_merge(Aggregates *to, const Aggregates *from) MUST_CHECK;
 /* The result of request `index`, of all units added so far. */
 AggregateResult aggregates_result(const Aggregates *aggregates, size_t index);
 

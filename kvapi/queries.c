@@ -191,6 +191,7 @@ static Status create(KVTable *table, KVQuery **query) {
   q->references = 1;
   q->table = table;
   q->limit = QUERY_NO_LIMIT;
+  q->threads = 1;
   q->memory_limit = MEMORY_LIMIT_DEFAULT;
   atomic_fetch_add_explicit(&table->references, 1, memory_order_relaxed);
   *query = q;
@@ -462,6 +463,13 @@ int kvquery_memory_limit(KVQuery *query, uint64_t bytes) {
   Status status = question_enter(query);
   if (status != KVSTORE_OK) return question_refuse(query, status);
   return question_leave(query, memory_limit(query, bytes));
+}
+
+int kvquery_threads(KVQuery *query, uint32_t threads) {
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  query->threads = threads;
+  return question_leave(query, KVSTORE_OK);
 }
 
 int kvquery_order_by_key(KVQuery *query, int ordered) {

@@ -50,6 +50,7 @@ struct KVQuery {
   OrderList order;
   uint64_t offset, limit, memory_limit;
   bool ordered, distinct;
+  uint32_t threads;
   Plan *rows;       /* NULL until it is needed */
   Plan *aggregates; /* the same; answers what `asked` says */
   AskList asked;

@@ -53,6 +53,7 @@ static Status run_aggregates(KVQuery *q, AggregateResult *results) {
   arena_reset(&q->strings);
   TRY(course_begin(q, &course, &space));
   Status status = table_snapshot(question_session(q), q->table->family, &snapshot);
+  query_threads(q->aggregates->query, q->threads);
   if (status == KVSTORE_OK)
     status = query_run_within(q->aggregates->query, &snapshot, &space, &q->strings, results, &q->counters);
   q->spilled = scratch_bytes(course.scratch);

@@ -2,6 +2,8 @@
 #include "query/query.h"
 
 #include "base/memory.h"
+#include "os/os.h"
+#include "os/team.h"
 #include "query/query_internal.h"
 
 /* ---- life ---- */
@@ -19,6 +21,7 @@ Status query_create(const Schema *schema, Query **out) {
   Query *q = memory_allocate_zeroed(sizeof *q);
   if (!q) return status_nomem();
   q->limit = QUERY_NO_LIMIT;
+  q->threads = 1;
   Status status = schema_copy(schema, &q->schema);
   if (status == KVSTORE_OK) status = select_visible(q);
   if (status != KVSTORE_OK) {
@@ -154,6 +157,7 @@ Status query_order_by(Query *q, const QueryOrder *order, size_t count) {
   return KVSTORE_OK;
 }
 
+void query_threads(Query *q, uint32_t threads) { q->threads = threads; }
 void query_order_by_key(Query *q, bool ordered) { q->is_ordered = ordered; }
 size_t query_column_count(const Query *q) { return q->is_grouped ? q->output.column_count : q->column_count; }
 const Column *query_column(const Query *q, size_t index) {
@@ -188,17 +192,7 @@ static Status copy_result(AggregateResult result, Arena *strings, AggregateResul
   return KVSTORE_OK;
 }
 
-/* A run: the plain aggregates, and the others as those of one group; each as it is needed. */
-typedef struct Run {
-  Arena arena;
-  AggregateRequest *plain, *other;
-  size_t plain_count, other_count;
-  Scan *scan;
-  Aggregates *aggregates;
-  Groups *groups;
-} Run;
-
-static Status run_prepare(Run *run, const Query *q, const TableSnapshot *snapshot, const QuerySpace *space) {
+static Status run_prepare(TableRun *run, const Query *q, const TableSnapshot *snapshot, const QuerySpace *space) {
   run->plain = arena_allocate(&run->arena, (q->aggregate_count + 1) * sizeof *run->plain);
   run->other = arena_allocate(&run->arena, (q->aggregate_count + 1) * sizeof *run->other);
   if (!run->plain || !run->other) return status_nomem();
@@ -220,17 +214,35 @@ uint64_t query_snapshot_rows(const TableSnapshot *snapshot) {
   return rows;
 }
 
-static Status run_units(Run *run, const TableSnapshot *snapshot, const QuerySpace *space) {
-  for (uint32_t i = 0; i < snapshot->unit_count; i++) {
-    TRY(query_tick(space, scan_counters(run->scan)->rows));
-    TRY(scan_unit(run->scan, &snapshot->units[i]));
-    TRY(aggregates_add(run->aggregates, run->scan));
-    if (run->groups) TRY(groups_add(run->groups, run->scan));
+static Status run_unit(TableRun *run, const ScanUnit *unit, const QuerySpace *space) {
+  TRY(query_tick(space, scan_counters(run->scan)->rows));
+  TRY(scan_unit(run->scan, unit));
+  TRY(aggregates_add(run->aggregates, run->scan));
+  return run->groups ? groups_add(run->groups, run->scan) : KVSTORE_OK;
+}
+
+enum { LOOK_UNITS = 8, HELP_WORTH_NS = 400 * 1000 };
+
+/* Whether what is left takes so much longer than a thread takes to start that helpers pay: judged by what is done. */
+static bool help_is_worth(uint64_t begun, uint32_t done, uint32_t units) {
+  uint64_t spent = os_monotonic_ns(os_posix()) - begun;
+  return spent / done * (units - done) > HELP_WORTH_NS;
+}
+
+static Status run_units(TableRun *run, const Query *q, const TableSnapshot *snapshot, const QuerySpace *space) {
+  uint32_t threads = q->threads ? q->threads : os_processors(), units = snapshot->unit_count, done = 0;
+  bool alone = threads == 1 || run->groups;
+  if (!alone && q->threads && units > 1) return query_run_team(q, snapshot, space, 0, threads, run);
+  uint64_t begun = alone || units <= LOOK_UNITS ? 0 : os_monotonic_ns(os_posix());
+  while (done < units) {
+    TRY(run_unit(run, &snapshot->units[done++], space));
+    if (!alone && begun && done % LOOK_UNITS == 0 && done < units && help_is_worth(begun, done, units))
+      return query_run_team(q, snapshot, space, done, threads, run);
   }
   return run->groups ? groups_finish(run->groups) : KVSTORE_OK;
 }
 
-static Status run_results(const Run *run, const Query *q, Arena *strings, AggregateResult *results) {
+static Status run_results(const TableRun *run, const Query *q, Arena *strings, AggregateResult *results) {
   size_t plain = 0, other = 0;
   for (size_t i = 0; i < q->aggregate_count; i++) {
     bool is_plain = q->aggregates[i].kind <= AGGREGATE_MEAN;
@@ -248,7 +260,7 @@ Status query_run(const Query *q, const TableSnapshot *snapshot, Arena *strings, 
 
 Status query_run_within(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, Arena *strings,
                         AggregateResult *results, ScanCounters *counters) {
-  Run run = { 0 };
+  TableRun run = { 0 };
   QuerySpace own = { 0 };
   TRY(query_check_schema(q, snapshot->schema));
   if (space) {
@@ -257,9 +269,12 @@ Status query_run_within(const Query *q, const TableSnapshot *snapshot, const Que
     space = &own;
   }
   Status status = run_prepare(&run, q, snapshot, space);
-  if (status == KVSTORE_OK) status = run_units(&run, snapshot, space);
+  if (status == KVSTORE_OK) status = run_units(&run, q, snapshot, space);
   if (status == KVSTORE_OK) status = run_results(&run, q, strings, results);
-  if (status == KVSTORE_OK && counters) *counters = *scan_counters(run.scan);
+  if (status == KVSTORE_OK && counters) {
+    *counters = *scan_counters(run.scan);
+    counters_add(counters, &run.helped);
+  }
   groups_destroy(run.groups);
   aggregates_destroy(run.aggregates);
   scan_destroy(run.scan);

@@ -46,8 +46,26 @@ struct Query {
   uint32_t *extra; /* positions of columns that rows are ordered by and not given with */
   size_t extra_count;
   uint64_t offset, limit;
-  bool is_ordered; /* by the key */
+  bool is_ordered;  /* by the key */
+  uint32_t threads; /* of aggregates; 0: as many as it pays for */
 };
+
+/* A run: the plain aggregates, and the others as those of one group; each as it is needed. */
+typedef struct TableRun {
+  Arena arena;
+  AggregateRequest *plain, *other;
+  size_t plain_count, other_count;
+  Scan *scan;
+  Aggregates *aggregates;
+  Groups *groups;
+  ScanCounters helped; /* what other threads have done */
+} TableRun;
+
+/* ---- query_team.c ---- */
+/* Adds the units from `first_unit` on to run->aggregates, on at most so many threads. There are no groups; the space's
+ * tick is called by the caller's own thread. */
+Status query_run_team(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space, uint32_t first_unit,
+                      uint32_t threads, TableRun *run) MUST_CHECK;
 
 static inline const Predicate *query_predicate(const Query *q) { return q->where_text.length ? &q->where : NULL; }
 

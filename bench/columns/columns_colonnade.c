@@ -137,12 +137,19 @@ static int engine_upsert_rows(void *opened, const char *table, const ColumnSpec 
   return 0;
 }
 
+/* One, as every engine here, unless the environment says otherwise. */
+static uint32_t query_threads(void) {
+  const char *wanted = getenv("COLONNADE_BENCH_THREADS");
+  return wanted ? (uint32_t)strtoul(wanted, NULL, 10) : 1;
+}
+
 static void *engine_prepare(void *opened, const char *table, const char *sum_column, const char *where) {
   Store *store = opened;
   Query *query = calloc(1, sizeof *query);
   query->sum_column = sum_column;
   if (use(store, table) || failed(store->kv, kvquery_create(store->table, &query->query)) ||
-      failed(store->kv, kvquery_where(query->query, where, NULL, 0)))
+      failed(store->kv, kvquery_where(query->query, where, NULL, 0)) ||
+      failed(store->kv, kvquery_threads(query->query, query_threads())))
     return NULL;
   return query;
 }

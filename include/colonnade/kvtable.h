@@ -381,6 +381,12 @@ typedef struct KVOrder {
  * limit no more is kept than that asks for. NULL, 0: no order. Goes before kvquery_order_by_key. What it names is
  * looked up by kvquery_open: KVSTORE_SCHEMA. */
 KVSTORE_API int kvquery_order_by(KVQuery *query, const KVOrder *order, size_t count);
+/* How many threads may work on the aggregates of a run (kvquery_count and its neighbours, without variances, distinct
+ * values, first and last ones): 1, as it is at first, the caller's own alone; 0: that one, and where what is left to
+ * read takes longer than threads take to start, others, one a processor; else at most so many, 64 at the most. Helpers
+ * are started for the run and end with it. The results are the same to the bit, whatever is chosen. On a processor that
+ * others keep busy helpers come late, and the run waits for them. */
+KVSTORE_API int kvquery_threads(KVQuery *query, uint32_t threads);
 /* Leaves out the first `offset` rows or groups and gives at most `limit` (UINT64_MAX: all). */
 KVSTORE_API int kvquery_limit(KVQuery *query, uint64_t offset, uint64_t limit);
 /* Not 0: rows in the order of the table's key; 0: as they lie. */
@@ -439,9 +445,9 @@ KVSTORE_API int kvquery_explain_json(KVQuery *query, char **text);
  * KVSTORE_CANCELLED, within 65,536 rows or so, or within the sort of what its memory holds. The cursors it has open go
  * no further either. What begins later is not concerned. */
 KVSTORE_API int kvquery_cancel(KVQuery *query);
-/* Called by the thread that runs the query, at least once in 65,536 rows: how many of all rows (dead ones included)
- * have been scanned. Not 0: the run ends with KVSTORE_CANCELLED. It may call nothing on this query and its cursors but
- * kvquery_cancel. */
+/* Called by the thread that runs the query, at least once in 65,536 rows that it takes itself: how many of all rows
+ * (dead ones included) have been scanned, by its helpers too. Not 0: the run ends with KVSTORE_CANCELLED. It may call
+ * nothing on this query and its cursors but kvquery_cancel. */
 typedef int (*KVQueryProgress)(void *context, uint64_t rows, uint64_t rows_total);
 /* NULL: nobody. From the next run or step on. */
 KVSTORE_API int kvquery_progress(KVQuery *query, KVQueryProgress progress, void *context);

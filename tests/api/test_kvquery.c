@@ -119,6 +119,37 @@ TEST(kvquery, aggregates_are_those_of_the_array_in_the_delta_and_in_runs) {
 
 /* ---- rows ---- */
 
+/* A run with rows that were replaced in it, and a delta: several units, which threads share out. */
+TEST(kvquery, any_number_of_threads_gives_the_same_results) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  for (int i = 0; i < 100; i++) {
+    const Flight *f = &flights[i * 3];
+    const KVValue row[] = { kvvalue_i64(f->id), f->has_delay ? kvvalue_i64(f->delay) : kvvalue_null(),
+                            kvvalue_string(f->carrier), kvvalue_f64(f->distance) };
+    CHECK_OK(kvtable_upsert(table, row, 4, 0));
+  }
+  static const uint32_t threads[] = { 1, 0, 2, 8, UINT32_MAX };
+  const KVAggregate asks[] = { { KVQUERY_ROWS, NULL },     { KVQUERY_SUM, "distance" }, { KVQUERY_AVG, "delay" },
+                               { KVQUERY_MIN, "carrier" }, { KVQUERY_MAX, "distance" }, { KVQUERY_STDDEV, "delay" } };
+  KVValue first[6], results[6];
+  KVQuery *query = NULL;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "delay > 10", NULL, 0));
+  for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+    CHECK_OK(kvquery_threads(query, threads[t]));
+    CHECK_OK(kvquery_aggregate(query, asks, 6, t ? results : first));
+    for (int i = 0; t && i < 6; i++)
+      if (i != 3) CHECK(memcmp(&first[i].as, &results[i].as, sizeof(double)) == 0);
+    if (t) CHECK(memcmp(results[3].as.bytes.data, "AA", 2) == 0);
+  }
+  CHECK_STATUS(kvquery_threads(NULL, 1), KVSTORE_ERROR);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvquery, rows_come_one_by_one_and_in_batches_in_the_order_of_the_key) {
   KVStore *kv = open_store();
   KVTable *table = create_flights(kv);

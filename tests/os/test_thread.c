@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "os/team.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
@@ -145,6 +146,30 @@ TEST(futex, wakes_across_processes_and_returns_at_once_when_the_word_differs) {
   int status;
   CHECK_INT(waitpid(child, &status, 0), child);
   thread_yield();
+}
+
+typedef struct Shares {
+  _Atomic uint32_t next, done;
+  _Atomic uint64_t members; /* a bit each */
+} Shares;
+
+static void take_shares(void *context, uint32_t member) {
+  Shares *s = context;
+  atomic_fetch_or(&s->members, UINT64_C(1) << member);
+  while (atomic_fetch_add(&s->next, 1) < 1000) atomic_fetch_add(&s->done, 1);
+}
+
+TEST(team, all_work_is_done_when_it_returns_by_the_caller_and_at_most_so_many) {
+  static const uint32_t members[] = { 0, 1, 2, 5, 64, 1000 };
+  CHECK(os_processors() >= 1);
+  for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+    Shares shares = { 0 };
+    team_run(members[i], take_shares, &shares);
+    CHECK_INT(atomic_load(&shares.done), 1000);
+    uint64_t who = atomic_load(&shares.members), most = members[i] < 64 ? (UINT64_C(1) << members[i]) - 1 : UINT64_MAX;
+    CHECK(who & 1);
+    CHECK_INT(who & ~(most | 1), 0);
+  }
 }
 
 static int fork_calls;
