@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "base/memory.h"
 #include "colonnade/kvarrow.h"
 #include "kvapi/tables.h"
@@ -98,9 +99,10 @@ static Form form_of(const char *f) {
   if (f[0] == 't') return form_of_time(f);
   if (strcmp(f, "vu") == 0) return (Form){ LAYOUT_VIEWS, KVTABLE_TYPE_STRING, 0, 1, 1 };
   if (strcmp(f, "vz") == 0) return (Form){ LAYOUT_VIEWS, KVTABLE_TYPE_BYTES, 0, 1, 1 };
-  if (f[0] == 'w' && f[1] == ':')
-    return (Form){ LAYOUT_BYTES, KVTABLE_TYPE_FIXED_BYTES, strtoul(f + 2, NULL, 10), 1, 1 };
-  return (Form){ 0 };
+  if (f[0] != 'w' || f[1] != ':') return (Form){ 0 };
+  unsigned long width = strtoul(f + 2, NULL, 10); /* no column has longer ones */
+  return width && width <= FIXED_BYTES_MAX ? (Form){ LAYOUT_BYTES, KVTABLE_TYPE_FIXED_BYTES, width, 1, 1 }
+                                           : (Form){ 0 };
 }
 
 /* ---- one array ---- */
@@ -373,6 +375,8 @@ static Status take_batch(Intake *in, const struct ArrowArray *batch, KVColumnDat
       continue;
     }
     const struct ArrowArray *array = batch->children[in->children[i]];
+    if (array->offset < 0 || array->offset > INT64_MAX / 4 || batch->offset > INT64_MAX / 4)
+      return fail_array(schema->columns[i].name, "begins beyond its rows");
     Child child = { in->schema.children[in->children[i]], array, array->offset + batch->offset };
     TRY(take_column(in, &child, &schema->columns[i], (uint32_t)batch->length, &data[i]));
   }
@@ -380,12 +384,24 @@ static Status take_batch(Intake *in, const struct ArrowArray *batch, KVColumnDat
   return KVSTORE_OK;
 }
 
+/* The row of the stream, where the failure names one of its batch. */
+static int fail_in_batch(const Intake *in, int code) {
+  Failure why = *status_last();
+  if (!in->row_count || why.row == UINT64_MAX) return code;
+  Status status =
+    status_fail_at(code, in->row_count + why.row, why.column[0] ? why.column : NULL, why.value[0] ? why.value : NULL,
+                   "behind %llu rows: %s", (unsigned long long)in->row_count, why.text);
+  return handle_refuse(in->table->kv, status);
+}
+
 static int append_batch(Intake *in, const struct ArrowArray *batch) {
   KVColumnData *data = NULL;
   Status status = batch->length ? take_batch(in, batch, &data) : KVSTORE_OK;
   int code = status == KVSTORE_OK ? KVSTORE_OK : handle_refuse(in->table->kv, status);
-  if (data && code == KVSTORE_OK)
+  if (data && code == KVSTORE_OK) {
     code = kvtable_append(in->table, data, in->table->visible, (uint64_t)batch->length, NULL, in->mode, NULL);
+    if (code != KVSTORE_OK) code = fail_in_batch(in, code);
+  }
   in->row_count += code == KVSTORE_OK ? (uint64_t)batch->length : 0;
   arena_release(&in->arena);
   in->arena = (Arena){ 0 };

@@ -252,8 +252,9 @@ typedef struct Handmade {
   struct ArrowSchema schema, child_schema, dictionary_schema, *child_schemas[1];
   struct ArrowArray batch, child, dictionary, *children[1];
   const void *no_validity[1];
-  int batches, given; /* how many get_next gives */
-  int fails;          /* get_next fails behind them */
+  int batches, given;    /* how many get_next gives */
+  int fails;             /* get_next fails behind them */
+  const char *change_to; /* the strings of the second batch, if it is another */
   int released;
 } Handmade;
 
@@ -269,7 +270,7 @@ static int give_batch(struct ArrowArrayStream *stream, struct ArrowArray *out) {
   Handmade *h = stream->private_data;
   memset(out, 0, sizeof *out);
   if (h->given == h->batches) return h->fails ? EIO : 0;
-  h->given++;
+  if (h->given++ && h->change_to) h->child.buffers[2] = h->change_to;
   *out = h->batch;
   return 0;
 }
@@ -465,6 +466,12 @@ TEST(arrow, what_contradicts_itself_is_refused_and_released) {
   const void *buffers[] = { NULL, numbers }, *strings[] = { NULL, descending, "abcde" };
   struct ArrowArrayStream s = handmade(&h, "+l", 3, buffers, 2);
   CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "no column takes the Arrow type +l"));
+  s = handmade(&h, "w:-1", 3, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_FIXED_BYTES, 2, &s), "no column takes the Arrow type w:-1"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.child.offset = INT64_MAX;
+  h.batch.offset = 2;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "begins beyond its rows"));
   s = handmade(&h, "i", 3, buffers, 3);
   CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "wrong number of buffers"));
   s = handmade(&h, "i", 4, buffers, 2);
@@ -487,6 +494,29 @@ TEST(arrow, what_contradicts_itself_is_refused_and_released) {
   h.batches = 2;
   h.fails = 1; /* the two batches before are taken back */
   CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "the network is gone"));
+}
+
+TEST(arrow, a_row_is_named_by_its_number_in_the_stream) {
+  Handmade h;
+  const int32_t offsets[] = { 0, 1, 2, 3 };
+  const char *const second[] = { "abc", "a\xff"
+                                        "c" };
+  for (int bad = 0; bad < 2; bad++) {
+    KVStore *kv = open_store();
+    KVTable *table = one_column(kv, KVTABLE_TYPE_STRING, 0);
+    const void *buffers[] = { NULL, offsets, second[bad] };
+    KVStoreError error = KVSTORE_ERROR_INIT;
+    struct ArrowArrayStream s = handmade(&h, "u", 3, buffers, 3);
+    h.batches = 2;
+    h.change_to = "ab\xff";
+    int code = kvtable_append_stream(table, &s, KVTABLE_INSERT, NULL);
+    CHECK_INT(code, KVSTORE_TYPE);
+    CHECK_OK(kvstore_error(kv, &error));
+    CHECK_INT(error.row, bad ? 1 : 5); /* in the first batch, or in the second */
+    CHECK_STR(error.column, "x");
+    kvtable_close(table);
+    CHECK_OK(kvstore_close(kv));
+  }
 }
 
 TEST(arrow, inside_a_transaction_the_rows_belong_to_it) {
