@@ -148,7 +148,7 @@ static int run_checkpoint(Cli *cli, const Arguments *arguments) {
 static int run_vacuum(Cli *cli, const Arguments *arguments) {
   uint64_t pages = 0;
   if (arguments_number(arguments, "pages", 1, INT32_MAX, &pages)) return CLI_FAILED;
-  int result = cli_open(cli, CLI_OPEN_WRITE);
+  int result = cli_open(cli, CLI_OPEN_READ); /* no pages but those that are asked for */
   if (result) return result;
   KVStoreStats before = { 0 }, after = { 0 };
   int code = kvstore_stats(cli->store, &before);

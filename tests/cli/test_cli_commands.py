@@ -168,10 +168,12 @@ class Vacuum(CliTest):
         lines = b"".join(b"k%05d\t" % i + b"%05d" % (i * 7919) * 80 + b"\n" for i in range(5000))
         self.run_tool("put", "--stdin", "--batch", "5000", stdin=lines)
         full = self.store.stat().st_size
-        self.run_tool("clear")
+        # An eighth of the rows: not so much that the background gives it back before anybody asks.
+        self.run_tool("txn", stdin=b"".join(b"del k%05d\n" % i for i in range(0, 5000, 8)))
         before = self.store.stat().st_size
         some = self.json("vacuum", "--pages", "10")
-        self.assertEqual(some["db_pages"] * 4096, before - 10 * 4096)  # the close gives the rest of the end back
+        self.assertEqual(some["db_pages"] * 4096, before - 10 * 4096)
+        self.run_tool("clear")
         self.run_tool("vacuum")
         self.assertLess(self.store.stat().st_size, min(full, before) // 2)
         self.run_tool("put", "stays", "1")
