@@ -74,7 +74,8 @@ typedef struct CodecFilter {
   CompareKind kind; /* NONE, NOT_NULL, NULL, RANGE or SET */
   bool negated;
   int64_t low, high;       /* RANGE of images or of codes, both included; strings not in a dictionary: unused */
-  const uint64_t *members; /* dictionary and SET: one bit a code; in scratch */
+  const uint64_t *members; /* SET: one bit a code of a dictionary, or a hash of a plain string; in scratch */
+  const void *prepared;    /* what else an encoding has prepared; in scratch */
 } CodecFilter;
 
 enum { CODEC_FILTER_SCRATCH = SEGMENT_ROWS / 8 }; /* bytes, aligned to 8 */

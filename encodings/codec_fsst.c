@@ -458,11 +458,9 @@ static int order_of(Symbols s, const uint8_t *codes, size_t count, Bytes bound, 
 }
 
 static bool range_has(const Compare *c, Symbols s, const uint8_t *codes, size_t count) {
-  bool is_equality = !c->low_missing && !c->high_missing && c->low_bytes.data == c->high_bytes.data &&
-                     c->low_bytes.length == c->high_bytes.length;
   if (!c->low_missing) {
     int order = order_of(s, codes, count, c->low_bytes, false);
-    if (is_equality) return order == 0;
+    if (compare_is_equality(c)) return order == 0;
     if (order < 0 || (order == 0 && c->low_excluded)) return false;
   }
   if (!c->high_missing) {
@@ -486,30 +484,116 @@ static bool set_has(const Compare *c, Symbols s, const uint8_t *codes, size_t co
   return false;
 }
 
+/* Before it is negated. */
 static bool codes_match(const Compare *c, Symbols s, const uint8_t *codes, size_t count) {
   switch (c->kind) {
-  case COMPARE_KIND_RANGE: return range_has(c, s, codes, count) != c->negated;
-  case COMPARE_KIND_SET: return set_has(c, s, codes, count) != c->negated;
-  default: return (order_of(s, codes, count, c->low_bytes, true) == 0) != c->negated;
+  case COMPARE_KIND_RANGE: return range_has(c, s, codes, count);
+  case COMPARE_KIND_SET: return set_has(c, s, codes, count);
+  default: return order_of(s, codes, count, c->low_bytes, true) == 0;
   }
 }
 
-static void prepare(CodecFilter *f, void *scratch) { (void)f, (void)scratch; }
+/* What a chunk's symbols have to do with the constants, found once: so a row is asked code by code, or by its last
+ * byte alone, and nothing is decoded. */
+typedef struct Agreement {
+  uint64_t places[256];   /* of a code: bit p when its symbol agrees with the constant from byte p on */
+  uint64_t literals[256]; /* the same of a byte that stands for itself */
+  uint8_t may_end[256];   /* whether the codes of a row that is equal to a constant may end with this byte */
+} Agreement;
+_Static_assert(sizeof(Agreement) <= CODEC_FILTER_SCRATCH, "an agreement lies in a filter's scratch");
+
+enum { WALK_MAX = 64 - SYMBOL_BYTES, ENDS_MAX = 256 /* constants whose ends are collected */ };
+
+static bool can_walk(const CodecFilter *f) {
+  bool is_one = f->kind == COMPARE_KIND_PREFIX || compare_is_equality(f->compare);
+  return is_one && f->compare->low_bytes.length <= WALK_MAX;
+}
+
+/* What lies behind a prefix agrees with everything; nothing with what lies behind an equal text. */
+static void find_places(Agreement *a, const Chunk *c, Bytes constant, bool is_prefix) {
+  Symbols s = chunk_symbols(c);
+  uint64_t behind = is_prefix ? ~simd_width_mask((unsigned)constant.length) : 0;
+  for (unsigned i = 0; i < 256; i++) a->literals[i] = behind;
+  for (unsigned p = 0; p < constant.length; p++) a->literals[constant.data[p]] |= UINT64_C(1) << p;
+  for (uint32_t code = 0; code < c->dictionary_count; code++) {
+    uint64_t places = UINT64_MAX;
+    for (unsigned i = 0; i < s.lengths[code]; i++) {
+      uint64_t of_byte = a->literals[s.words[8 * (size_t)code + i]];
+      places &= is_prefix ? ~(~of_byte >> i) : of_byte >> i;
+    }
+    a->places[code] = places;
+  }
+}
+
+static void find_ends(Agreement *a, const Chunk *c, Bytes constant) {
+  Symbols s = chunk_symbols(c);
+  if (!constant.length) return;                       /* has no codes */
+  a->may_end[constant.data[constant.length - 1]] = 1; /* behind an escape */
+  for (uint32_t code = 0; code < c->dictionary_count; code++) {
+    size_t length = s.lengths[code];
+    if (length <= constant.length &&
+        !memcmp(s.words + 8 * (size_t)code, constant.data + constant.length - length, length)) {
+      a->may_end[code] = 1;
+    }
+  }
+}
+
+static void prepare(CodecFilter *f, void *scratch) {
+  const Compare *c = f->compare;
+  Agreement *a = scratch;
+  bool is_one = compare_is_equality(c), is_set = f->kind == COMPARE_KIND_SET;
+  if (can_walk(f)) find_places(a, f->chunk, c->low_bytes, !is_one);
+  memset(a->may_end, !is_one && !(is_set && c->set_count <= ENDS_MAX), sizeof a->may_end);
+  if (is_one) find_ends(a, f->chunk, c->low_bytes);
+  for (uint32_t i = 0; is_set && i < c->set_count && i < ENDS_MAX; i++) find_ends(a, f->chunk, c->strings[i]);
+  f->prepared = a;
+}
+
+/* The verdict, before it is negated, on one row by walking along its codes. */
+static bool walk(const Agreement *a, Symbols s, const uint8_t *codes, size_t count, size_t wanted, bool is_prefix) {
+  size_t at = 0, i = 0;
+  while (i < count && at < wanted) {
+    unsigned code = codes[i++];
+    uint64_t places = code < ESCAPE ? a->places[code] : a->literals[codes[i]];
+    if (!(places >> at & 1)) return false;
+    at += code < ESCAPE ? s.lengths[code] : 1;
+    i += code == ESCAPE;
+  }
+  return at >= wanted && (is_prefix || i == count);
+}
+
+/* The rows among 64 whose codes end as those of a constant may; a row without any is one that may. */
+static uint64_t rows_that_may(const Agreement *a, const uint8_t *codes, const uint64_t *ends, uint64_t start,
+                              uint32_t rows) {
+  uint64_t may = 0;
+  for (uint32_t i = 0; i < rows; i++) {
+    may |= (uint64_t)(a->may_end[codes[(ptrdiff_t)ends[i] - 1]] | (ends[i] == start)) << i;
+    start = ends[i];
+  }
+  return may;
+}
 
 static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
   const Chunk *c = f->chunk;
+  const Agreement *a = f->prepared;
   ChunkBlock b;
   uint64_t ends[BLOCK_ROWS];
   chunk_block(c, block, &b);
   code_ends(c, &b, ends);
   Symbols s = chunk_symbols(c);
   const uint8_t *codes = block_codes(c, &b);
-  for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
-    for (uint64_t word = mask[w]; word; word &= word - 1) {
-      uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(word);
-      uint64_t start = i ? ends[i - 1] : 0;
-      if (i >= b.row_count || !codes_match(f->compare, s, codes + start, ends[i] - start)) bit_clear(mask, i);
+  bool is_prefix = f->kind == COMPARE_KIND_PREFIX, walks = can_walk(f);
+  for (uint32_t w = 0; w < BLOCK_WORDS && w * 64 < b.row_count; w++) {
+    uint32_t first = w * 64, rows = b.row_count - first < 64 ? b.row_count - first : 64;
+    uint64_t hits = mask[w] & rows_that_may(a, codes, ends + first, first ? ends[first - 1] : 0, rows);
+    for (uint64_t left = hits; left; left &= left - 1) {
+      uint32_t i = first + (uint32_t)__builtin_ctzll(left);
+      uint64_t start = i ? ends[i - 1] : 0, count = ends[i] - start;
+      bool matches = walks ? walk(a, s, codes + start, count, f->compare->low_bytes.length, is_prefix)
+                           : codes_match(f->compare, s, codes + start, count);
+      if (!matches) hits &= ~(left & -left);
     }
+    mask[w] = f->negated ? mask[w] & ~hits : hits;
   }
 }
 

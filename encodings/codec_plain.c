@@ -122,7 +122,11 @@ static void get_one(const Chunk *c, uint32_t row, Value *out) {
   }
 }
 
-static void prepare(CodecFilter *f, void *scratch) { (void)f, (void)scratch; }
+static bool has_offsets(const Chunk *c) { return c->type == TYPE_STRING || c->type == TYPE_BYTES; }
+
+static void prepare(CodecFilter *f, void *scratch) {
+  if (has_offsets(f->chunk)) text_filter_prepare(f, scratch);
+}
 
 static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
   const Chunk *c = f->chunk;
@@ -132,6 +136,10 @@ static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WOR
     return;
   }
   uint32_t rows = chunk_block_rows(c, block);
+  if (has_offsets(c)) {
+    text_filter(f, data, data + offsets_bytes(rows), rows, mask);
+    return;
+  }
   for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
     for (uint64_t word = mask[w]; word; word &= word - 1) {
       uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(word);

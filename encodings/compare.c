@@ -301,7 +301,12 @@ static bool set_has_bytes(const Compare *c, Bytes value) {
   return bsearch(&value, c->strings, c->set_count, sizeof value, order_of_strings) != NULL;
 }
 
+static bool has_prefix(Bytes v, Bytes prefix) {
+  return v.length >= prefix.length && (prefix.length == 0 || memcmp(v.data, prefix.data, prefix.length) == 0);
+}
+
 static bool range_has_bytes(const Compare *c, Bytes v) {
+  if (compare_is_equality(c)) return v.length == c->low_bytes.length && has_prefix(v, c->low_bytes);
   if (!c->low_missing) {
     int order = bytes_compare(v.data, v.length, c->low_bytes.data, c->low_bytes.length);
     if (order < 0 || (order == 0 && c->low_excluded)) return false;
@@ -311,9 +316,6 @@ static bool range_has_bytes(const Compare *c, Bytes v) {
     if (order > 0 || (order == 0 && c->high_excluded)) return false;
   }
   return true;
-}
-static bool has_prefix(Bytes v, Bytes prefix) {
-  return v.length >= prefix.length && (prefix.length == 0 || memcmp(v.data, prefix.data, prefix.length) == 0);
 }
 
 bool compare_image(const Compare *c, int64_t image) {

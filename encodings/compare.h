@@ -67,6 +67,12 @@ size_t compare_bind_bound(ColumnType type, CompareOperator op, size_t count);
 Status compare_bind(ColumnType type, CompareOperator op, const Value *constants, size_t count, void *memory,
                     Compare *out) MUST_CHECK;
 
+/* Strings: whether only rows equal to low_bytes are in it (negated: are not). */
+static inline bool compare_is_equality(const Compare *c) {
+  return c->kind == COMPARE_KIND_RANGE && !c->low_missing && !c->high_missing && !c->low_excluded &&
+         !c->high_excluded && c->low_bytes.data == c->high_bytes.data && c->low_bytes.length == c->high_bytes.length;
+}
+
 /* Does this value of the column's type match? `value->type` is not looked at when the value is null. */
 bool compare_value(const Compare *compare, const Value *value);
 

@@ -221,6 +221,11 @@ void array_filter_range(ColumnType type, const void *values, int64_t low, int64_
                         uint64_t mask[BLOCK_WORDS]);
 /* Whether the values that are not null, of a whole block of floats in natural width, lie in the block's zone. */
 bool float_zone_holds(const Chunk *chunk, uint32_t block, const void *values);
+/* The filter of strings that lie as offsets (rows + 1, u32, from the first byte) and bytes; up to 64 bytes are read
+ * past the last. Prepared with text_filter_prepare, in the scratch of a filter. */
+void text_filter_prepare(CodecFilter *filter, void *scratch);
+void text_filter(const CodecFilter *filter, const uint8_t *offsets, const uint8_t *bytes, uint32_t rows,
+                 uint64_t mask[BLOCK_WORDS]);
 /* Members of compare's set within [minimum, maximum]: *first and how many. */
 uint32_t compare_set_slice(const Compare *compare, int64_t minimum, int64_t maximum, uint32_t *first);
 
