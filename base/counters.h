@@ -61,6 +61,7 @@
   X(cache_hits, "blocks found in the block cache")                                    \
   X(cache_misses, "blocks read or decoded")                                           \
   X(cache_evictions, "blocks that had to leave the block cache")                      \
+  X(row_seams, "rows of two units that a walk copied out of them")                    \
   X(cache_seams, "bytes of two units that were copied out of them")                   \
   X(cache_bypasses, "blocks that found no room in the block cache")                   \
   X(kernel_scalar, "kernel calls through the scalar table")                           \

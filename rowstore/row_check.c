@@ -147,20 +147,21 @@ static Status check_row(RunCheck *k, const uint8_t *bytes, uint32_t total, const
 }
 
 static Status check_piece(RunCheck *k, uint32_t piece) {
-  RowWindow window = { 0 };
+  RowWalk walk;
   Status status = KVSTORE_OK;
   const RowPiece *p = &k->run->pieces[piece];
+  row_walk_begin(&walk);
   k->piece_row = k->group_row = k->frame = k->frame_row = 0;
   k->frame_expiry = (FrameExpiry){ 0 };
   for (uint32_t offset = 0, total; status == KVSTORE_OK && offset < p->length; offset += total) {
     const uint8_t *bytes;
     RowView row;
     status = check_frame_end(k, p, offset);
-    if (status == KVSTORE_OK) status = row_window_row(k->run, &window, piece, offset, &bytes, &total);
+    if (status == KVSTORE_OK) status = row_walk_row(k->run, &walk, piece, offset, &bytes, &total);
     if (status == KVSTORE_OK) status = row_decode(bytes, position_of(piece, offset), &row);
     if (status == KVSTORE_OK) status = check_row(k, bytes, total, &row);
   }
-  row_window_close(&window);
+  row_walk_end(&walk);
   if (status == KVSTORE_OK) status = check_frame_end(k, p, p->length);
   if (status == KVSTORE_OK && k->piece_row != k->run->pieces[piece].row_count)
     status = fail(k, "a piece does not hold as many rows as the directory says");

@@ -159,13 +159,20 @@ typedef struct RowWindow {
   RowPin pin;
 } RowWindow;
 
-/* Plain memory (some 300 bytes), no allocation. Only `valid` and `row` are for callers. The bytes of `row` are readable
+/* What a walk holds: the unit that it is in, the one that it was in, and a row that begins in one and ends in the
+ * other, copied out of them, so that each unit is asked for once. */
+enum { ROW_SEAM_BYTES = 512 };
+typedef struct RowWalk {
+  RowWindow now, former;
+  _Alignas(8) uint8_t seam[ROW_SEAM_BYTES];
+} RowWalk;
+
+/* Plain memory (some 900 bytes), no allocation. Only `valid` and `row` are for callers. The bytes of `row` are readable
  * until the cursor is moved or closed. */
 typedef struct RowCursor {
   const RowRun *run;
   bool valid; /* it stands on a row; false at either end, from which only a positioning call leads back */
   RowView row;
-  RowWindow window;
   const uint8_t *sparse; /* block `sparse_block` of the sparse index, NULL: none is held */
   uint32_t sparse_block;
   RowPin sparse_pin;
@@ -174,6 +181,7 @@ typedef struct RowCursor {
   uint32_t loaded_group; /* whose offsets are below; UINT32_MAX: none */
   uint32_t loaded_count, loaded_index;
   uint32_t offsets[SPARSE_INTERVAL];
+  RowWalk walk;
 } RowCursor;
 
 /* Stands nowhere until positioned. */

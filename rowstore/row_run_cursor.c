@@ -46,13 +46,14 @@ static Status group_position(RowCursor *c, uint32_t group, uint32_t *position) {
 /* ---- standing on a row ---- */
 
 void row_cursor_open(RowCursor *c, const RowRun *run) {
-  memset(c, 0, sizeof *c);
+  memset(c, 0, offsetof(RowCursor, walk));
+  row_walk_begin(&c->walk);
   c->run = run;
   c->loaded_group = NO_GROUP;
 }
 
 void row_cursor_close(RowCursor *c) {
-  row_window_close(&c->window);
+  row_walk_end(&c->walk);
   give_sparse_back(c);
   c->valid = false;
 }
@@ -61,7 +62,7 @@ static Status stand(RowCursor *c, uint32_t piece, uint32_t offset) {
   const uint8_t *row;
   uint32_t total;
   c->valid = false;
-  TRY(row_window_row(c->run, &c->window, piece, offset, &row, &total));
+  TRY(row_walk_row(c->run, &c->walk, piece, offset, &row, &total));
   TRY(row_decode(row, position_of(piece, offset), &c->row));
   c->piece = piece;
   c->offset = offset;
@@ -93,33 +94,44 @@ Status row_cursor_first(RowCursor *c) {
 
 /* ---- backward ---- */
 
-/* Fetches ahead what lies between two positions of a piece, up to 4 KiB: the lines last to first, a direction that the
- * hardware's own prefetcher can follow, unlike the walk through a group. Not mapped: what of it lies in the window. */
-static void prefetch_rows(const RowCursor *c, uint32_t from, uint32_t to) {
-  const RowPiece *piece = &c->run->pieces[position_piece(from)];
-  const RowWindow *w = &c->window;
-  const uint8_t *base = piece->source->base;
-  uint32_t start = position_offset(from), end = position_offset(to);
-  if (c->run->frames || position_piece(from) != position_piece(to) || end > piece->length || start >= end ||
-      end - start > PAGE_BYTES)
-    return;
-  if (!base) {
-    if (!w->bytes || w->piece != position_piece(from)) return;
-    base = w->bytes - w->start;
-    if (start < w->start) start = w->start;
-    if (end > w->end) end = w->end;
-  }
+static void prefetch_down(const uint8_t *base, uint32_t start, uint32_t end) {
   for (uint32_t at = end; at > start; at -= at - start < 64 ? at - start : 64) __builtin_prefetch(base + at - 1);
+}
+
+static void prefetch_held(const RowWindow *w, uint32_t piece, uint32_t start, uint32_t end) {
+  if (!w->bytes || w->piece != piece) return;
+  if (start < w->start) start = w->start;
+  if (end > w->end) end = w->end;
+  if (start < end) prefetch_down(w->bytes - w->start, start, end);
+}
+
+/* Fetches ahead what lies between two positions of a piece, up to 4 KiB: the lines last to first, a direction that the
+ * hardware's own prefetcher can follow, unlike the walk through a group. Not mapped: what of it the walk holds, which
+ * gets hold of the unit in front when it is going there anyway. */
+static Status prefetch_rows(RowCursor *c, uint32_t from, uint32_t to, bool going) {
+  uint32_t at = position_piece(from), start = position_offset(from), end = position_offset(to);
+  const RowPiece *piece = &c->run->pieces[at];
+  if (c->run->frames || at != position_piece(to) || end > piece->length || start >= end || end - start > PAGE_BYTES)
+    return KVSTORE_OK;
+  if (piece->source->base) {
+    prefetch_down(piece->source->base, start, end);
+    return KVSTORE_OK;
+  }
+  if (going) TRY(row_walk_hold(c->run, &c->walk, at, start));
+  prefetch_held(&c->walk.now, at, start, end);
+  prefetch_held(&c->walk.former, at, start, end);
+  return KVSTORE_OK;
 }
 
 /* Notes the offsets of a group's rows. */
 static Status load_group(RowCursor *c, uint32_t group) {
   uint32_t position, near;
+  bool going = c->loaded_group == group + 1;
   c->loaded_group = NO_GROUP;
   TRY(group_position(c, group, &position));
   if (group) {
     TRY(group_position(c, group - 1, &near));
-    prefetch_rows(c, near, position);
+    TRY(prefetch_rows(c, near, position, going));
   }
   uint32_t piece = position_piece(position), offset = position_offset(position), end = c->run->pieces[piece].length,
            n = 0;
@@ -130,7 +142,7 @@ static Status load_group(RowCursor *c, uint32_t group) {
   while (n < SPARSE_INTERVAL && offset < end) {
     const uint8_t *row;
     uint32_t total;
-    TRY(row_window_row(c->run, &c->window, piece, offset, &row, &total));
+    TRY(row_walk_row(c->run, &c->walk, piece, offset, &row, &total));
     c->offsets[n++] = offset;
     offset += total;
   }
@@ -235,7 +247,7 @@ static uint32_t find_fence(const RowRun *run, const void *key, size_t length) {
 static Status group_begins_before(RowCursor *c, uint32_t position, const void *key, size_t length, bool *before) {
   const uint8_t *row;
   uint32_t total;
-  TRY(row_window_row(c->run, &c->window, position_piece(position), position_offset(position), &row, &total));
+  TRY(row_walk_row(c->run, &c->walk, position_piece(position), position_offset(position), &row, &total));
   Bytes first = row_key(row);
   *before = bytes_compare(first.data, first.length, key, length) <= 0;
   return KVSTORE_OK;
@@ -282,7 +294,7 @@ static Status walk_to(RowCursor *c, uint32_t position, uint32_t skip, const void
   for (uint32_t i = 0; i <= SPARSE_INTERVAL; i++) {
     const uint8_t *row;
     uint32_t total;
-    TRY(row_window_row(run, &c->window, piece, offset, &row, &total));
+    TRY(row_walk_row(run, &c->walk, piece, offset, &row, &total));
     Bytes at = row_key(row);
     uint64_t at_head = key_head(at.data, at.length, skip);
     if (at_head > head || (at_head == head && bytes_compare(at.data, at.length, key, length) >= 0))

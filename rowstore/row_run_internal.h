@@ -147,22 +147,40 @@ static inline uint64_t row_total(uint64_t header) { /* the bytes of the row that
 Status row_window_load(const RowRun *run, RowWindow *window, uint32_t piece, uint32_t offset, const uint8_t **row,
                        uint32_t *total) MUST_CHECK;
 
-static inline Status row_window_row(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t offset,
-                                    const uint8_t **row, uint32_t *total) {
-  if (LIKELY(w->bytes && piece == w->piece && offset >= w->start && (uint64_t)offset + ROW_HEADER_BYTES <= w->end)) {
-    const uint8_t *p = w->bytes + (offset - w->start);
-    uint64_t bytes = row_total(load_u64(p));
-    if (LIKELY(bytes <= w->end - offset)) {
-      *row = p;
-      *total = (uint32_t)bytes;
-      return KVSTORE_OK;
-    }
-  }
-  return row_window_load(run, w, piece, offset, row, total);
+/* The row there when it lies whole in the window. */
+static inline bool row_window_has(const RowWindow *w, uint32_t piece, uint32_t offset, const uint8_t **row,
+                                  uint32_t *total) {
+  if (UNLIKELY(!w->bytes || piece != w->piece || offset < w->start || (uint64_t)offset + ROW_HEADER_BYTES > w->end))
+    return false;
+  const uint8_t *p = w->bytes + (offset - w->start);
+  uint64_t bytes = row_total(load_u64(p));
+  *row = p;
+  *total = (uint32_t)bytes;
+  return bytes <= w->end - offset;
 }
 static inline void row_window_close(RowWindow *w) {
   row_pin_release(&w->pin);
   w->bytes = NULL;
+}
+
+/* ---- walking over rows ---- */
+
+/* Nothing held. The seam's bytes are of no matter. */
+static inline void row_walk_begin(RowWalk *w) { w->now = w->former = (RowWindow){ 0 }; }
+static inline void row_walk_end(RowWalk *w) {
+  row_window_close(&w->now);
+  row_window_close(&w->former);
+}
+
+/* As row_window_load; the row's bytes stay until the next call, or the walk's end. */
+Status row_walk_load(const RowRun *run, RowWalk *walk, uint32_t piece, uint32_t offset, const uint8_t **row,
+                     uint32_t *total) MUST_CHECK;
+/* Holds the unit of a byte besides the one that the walk is in. Not for what is mapped or packed. */
+Status row_walk_hold(const RowRun *run, RowWalk *walk, uint32_t piece, uint32_t offset) MUST_CHECK;
+static inline Status row_walk_row(const RowRun *run, RowWalk *w, uint32_t piece, uint32_t offset, const uint8_t **row,
+                                  uint32_t *total) {
+  if (LIKELY(row_window_has(&w->now, piece, offset, row, total))) return KVSTORE_OK;
+  return row_walk_load(run, w, piece, offset, row, total);
 }
 
 static inline Bytes row_key(const uint8_t *row) {
@@ -174,7 +192,7 @@ static inline Bytes row_key(const uint8_t *row) {
 /* Fills in what a row with flags says; KVSTORE_CORRUPT when its flags contradict each other. */
 Status row_decode_flags(const uint8_t *row, uint32_t flags, uint32_t position, RowView *view) MUST_CHECK;
 
-/* Describes the row whose bytes were found whole by row_window_row. */
+/* Describes the row whose bytes were found whole by row_walk_row. */
 static inline Status row_decode(const uint8_t *row, uint32_t position, RowView *view) {
   uint64_t header = load_u64(row);
   uint32_t flags = (uint32_t)header >> 16;

@@ -313,6 +313,69 @@ Status row_window_load(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t
   return KVSTORE_OK;
 }
 
+/* ---- walking over rows ---- */
+
+static void swap_windows(RowWalk *w) {
+  RowWindow now = w->now;
+  w->now = w->former;
+  w->former = now;
+}
+
+static bool begins_in(const RowWindow *w, uint32_t piece, uint32_t offset) {
+  return w->bytes && w->piece == piece && offset >= w->start && (uint64_t)offset + ROW_HEADER_BYTES <= w->end;
+}
+
+/* Of a row that begins in the window and does not end there: is it short, and does it end in the next unit? */
+static bool is_seam(const RowRun *run, const RowWindow *w, uint32_t offset, uint64_t bytes) {
+  const RowPiece *piece = &run->pieces[w->piece];
+  return !run->frames && !piece->source->base && w->end % UNIT_BYTES == 0 && bytes <= ROW_SEAM_BYTES &&
+         bytes <= piece->length - offset;
+}
+
+static Status window_unit(const RowRun *run, RowWindow *w, uint32_t piece, uint32_t start) {
+  uint32_t left = run->pieces[piece].length - start;
+  return window_range(run, w, piece, start, start + (left < UNIT_BYTES ? left : UNIT_BYTES));
+}
+
+static bool holds(const RowWindow *w, uint32_t piece, uint32_t start, uint32_t end) {
+  return w->bytes && w->piece == piece && w->start <= start && w->end >= end;
+}
+
+/* Copies that row out of both units, which stay as `former` and `now`. */
+static Status copy_seam(const RowRun *run, RowWalk *w, uint32_t offset, uint32_t bytes) {
+  uint32_t piece = w->now.piece, border = w->now.end, before = border - offset;
+  memcpy(w->seam, w->now.bytes + (offset - w->now.start), before);
+  swap_windows(w);
+  if (w->now.start != border || !holds(&w->now, piece, border, border + (bytes - before)))
+    TRY(window_unit(run, &w->now, piece, border));
+  memcpy(w->seam + before, w->now.bytes, bytes - before);
+  COUNT(row_seams);
+  return KVSTORE_OK;
+}
+
+Status row_walk_hold(const RowRun *run, RowWalk *w, uint32_t piece, uint32_t offset) {
+  if (holds(&w->now, piece, offset, offset + 1) || holds(&w->former, piece, offset, offset + 1)) return KVSTORE_OK;
+  return window_unit(run, &w->former, piece, offset / UNIT_BYTES * UNIT_BYTES);
+}
+
+Status row_walk_load(const RowRun *run, RowWalk *w, uint32_t piece, uint32_t offset, const uint8_t **row,
+                     uint32_t *total) {
+  if (!begins_in(&w->now, piece, offset)) {
+    swap_windows(w); /* in the other one, or that gives way */
+    if (!begins_in(&w->now, piece, offset)) return row_window_load(run, &w->now, piece, offset, row, total);
+  }
+  uint64_t bytes = row_total(load_u64(w->now.bytes + (offset - w->now.start)));
+  if (bytes > w->now.end - offset && !is_seam(run, &w->now, offset, bytes)) {
+    swap_windows(w);
+    return row_window_load(run, &w->now, piece, offset, row, total);
+  }
+  *total = (uint32_t)bytes;
+  *row = w->now.bytes + (offset - w->now.start);
+  if (bytes <= w->now.end - offset) return KVSTORE_OK;
+  *row = w->seam;
+  return copy_seam(run, w, offset, (uint32_t)bytes);
+}
+
 Status row_decode_flags(const uint8_t *row, uint32_t flags, uint32_t position, RowView *view) {
   uint32_t stored = load_u32(row + 4);
   if (flags & ~(uint32_t)ROW_FLAGS || ((flags & ROW_TOMBSTONE) && stored) ||
