@@ -1,0 +1,284 @@
+/* Columns over pairs: sources as text, parts of keys, numbers at offsets, values in JSON texts. */
+#include "encodings/projection.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "tests/support/test.h"
+
+static Arena arena;
+
+static Projection source(const char *text, ColumnType type) {
+  Projection p;
+  CHECK_OK(projection_parse(text, strlen(text), &arena, &p));
+  CHECK_OK(projection_set_type(&p, type, type == TYPE_FIXED_BYTES ? 3 : 0, "c"));
+  return p;
+}
+
+static Bytes text_of(const char *text) { return (Bytes){ (const uint8_t *)text, strlen(text) }; }
+
+static Value read_source(const char *text, ColumnType type, Bytes key, Bytes value) {
+  Projection p = source(text, type);
+  SourcePair pair = { key, value, EXPIRY_NEVER };
+  Value out;
+  CHECK_OK(projection_read(&p, &pair, &arena, &out));
+  CHECK_INT(out.type, type);
+  return out;
+}
+
+static Value part(const char *text, ColumnType type, const char *key) {
+  return read_source(text, type, text_of(key), (Bytes){ 0 });
+}
+
+static Value json(const char *path, ColumnType type, const char *value) {
+  char text[200];
+  (void)snprintf(text, sizeof text, "json(%s)", path);
+  return read_source(text, type, text_of("k"), text_of(value));
+}
+
+static void check_string(Value v, const char *expected) {
+  CHECK(!v.is_null);
+  CHECK_INT(v.s.length, strlen(expected));
+  CHECK_BYTES(v.s.data, expected, v.s.length);
+}
+
+static void check_i64(Value v, int64_t expected) {
+  CHECK(!v.is_null);
+  CHECK_INT(v.i, expected);
+}
+
+static void check_f64(Value v, double expected) {
+  CHECK(!v.is_null);
+  CHECK(v.f == expected);
+}
+
+/* ---- sources ---- */
+
+TEST(projection, a_source_prints_as_one_form_that_reads_back) {
+  static const char *const forms[][2] = { { "part(1)", "part(1)" },
+                                          { " part ( 1 , ':' ) ", "part(1, ':')" },
+                                          { "part(0, '/')", "part(0)" },
+                                          { "part(2, '''')", "part(2, '''')" },
+                                          { "at(8)", "at(8)" },
+                                          { "at(8, little)", "at(8)" },
+                                          { "at( 8,big )", "at(8, big)" },
+                                          { "json(a)", "json(a)" },
+                                          { "json($.a.b[2].c)", "json(a.b[2].c)" },
+                                          { "json($)", "json($)" },
+                                          { "json($[0][17])", "json($[0][17])" },
+                                          { "json(\"odd \"\"name\"\"\".\"x\")", "json(\"odd \"\"name\"\"\".x)" },
+                                          { "json(\"\")", "json(\"\")" },
+                                          { "json(\"$\")", "json(\"$\")" } };
+  for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
+    for (int again = 0; again < 2; again++) {
+      Projection p;
+      Buffer printed = { 0 };
+      CHECK_OK(projection_parse(forms[i][again], strlen(forms[i][again]), &arena, &p));
+      projection_print(&p, &printed);
+      buffer_u8(&printed, 0);
+      CHECK_STR((const char *)printed.data, forms[i][1]);
+      buffer_release(&printed);
+    }
+  arena_release(&arena);
+}
+
+TEST(projection, what_is_no_source_is_refused) {
+  static const char *const texts[] = { "",
+                                       "part",
+                                       "part(",
+                                       "part()",
+                                       "part(-1)",
+                                       "part(4294967296)",
+                                       "part(1",
+                                       "part(1)x",
+                                       "part(1, )",
+                                       "part(1, '')",
+                                       "part(1, 'x)",
+                                       "at(x)",
+                                       "at(1, huge)",
+                                       "json()",
+                                       "json(.a)",
+                                       "json(a.)",
+                                       "json(a[])",
+                                       "json(a[x])",
+                                       "json(a[99999999999])",
+                                       "json(\"a)",
+                                       "json(a b)",
+                                       "sum(x)" };
+  Projection p;
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    CHECK_STATUS(projection_parse(texts[i], strlen(texts[i]), &arena, &p), KVSTORE_ERROR);
+    CHECK(status_last()->text[0] != 0);
+  }
+  char deep[2 * JSON_STEPS_MAX + 20] = "json(a";
+  for (int i = 0; i < JSON_STEPS_MAX; i++) strcat(deep, ".a");
+  strcat(deep, ")");
+  CHECK_STATUS(projection_parse(deep, strlen(deep), &arena, &p), KVSTORE_ERROR);
+  CHECK_OK(projection_parse("json(a)", 7, &arena, &p));
+  CHECK_STATUS(projection_set_type(&p, TYPE_DATE, 0, "c"), KVSTORE_TYPE);
+  CHECK_OK(projection_parse("part(0)", 7, &arena, &p));
+  CHECK_STATUS(projection_set_type(&p, TYPE_BOOL, 0, "c"), KVSTORE_TYPE);
+  arena_release(&arena);
+}
+
+/* ---- keys ---- */
+
+TEST(projection, parts_of_keys_lie_between_separators) {
+  check_string(part("part(0)", TYPE_STRING, "sensor/42/temp"), "sensor");
+  check_string(part("part(1)", TYPE_STRING, "sensor/42/temp"), "42");
+  check_string(part("part(2)", TYPE_STRING, "sensor/42/temp"), "temp");
+  CHECK(part("part(3)", TYPE_STRING, "sensor/42/temp").is_null);
+  check_string(part("part(1)", TYPE_STRING, "a//b"), "");
+  check_string(part("part(1)", TYPE_STRING, "a/"), "");
+  check_string(part("part(0)", TYPE_STRING, "/a"), "");
+  check_string(part("part(1, '::')", TYPE_STRING, "a:b::c"), "c");
+  CHECK(part("part(1, ':')", TYPE_STRING, "a/b").is_null);
+  check_i64(part("part(1)", TYPE_I64, "sensor/042/temp"), 42);
+  check_i64(part("part(1)", TYPE_I8, "s/-128"), -128);
+  CHECK(part("part(1)", TYPE_I8, "s/-129").is_null);
+  CHECK(part("part(1)", TYPE_U16, "s/-1").is_null);
+  CHECK(part("part(1)", TYPE_I64, "s/4x").is_null);
+  CHECK(part("part(1)", TYPE_I64, "s/").is_null);
+  check_f64(part("part(1)", TYPE_F64, "s/-2.5e1"), -25);
+  check_string(part("part(1)", TYPE_FIXED_BYTES, "s/abc"), "abc");
+  CHECK(part("part(1)", TYPE_FIXED_BYTES, "s/ab").is_null);
+  CHECK(part("part(1)", TYPE_STRING, "s/\xff").is_null);
+  check_string(part("part(1)", TYPE_BYTES, "s/\xff"), "\xff");
+  arena_release(&arena);
+}
+
+/* ---- offsets ---- */
+
+TEST(projection, numbers_lie_at_offsets_in_either_order_of_bytes) {
+  const uint8_t bytes[] = { 1, 2, 3, 4, 5, 6, 7, 0x88, 9 };
+  Bytes value = { bytes, sizeof bytes }, key = text_of("k");
+  CHECK(read_source("at(0)", TYPE_U64, key, value).u == UINT64_C(0x8807060504030201));
+  CHECK_INT(read_source("at(0, big)", TYPE_U64, key, value).u, UINT64_C(0x0102030405060788));
+  check_i64(read_source("at(7)", TYPE_I8, key, value), -120);
+  check_i64(read_source("at(6, big)", TYPE_I16, key, value), 0x0788);
+  check_i64(read_source("at(1, big)", TYPE_I32, key, value), 0x02030405);
+  CHECK(read_source("at(2)", TYPE_U64, key, value).is_null);
+  CHECK(read_source("at(4000000000)", TYPE_U8, key, value).is_null);
+  check_i64(read_source("at(0)", TYPE_BOOL, key, value), 1);
+  CHECK(read_source("at(1)", TYPE_BOOL, key, value).is_null);
+  CHECK_INT(read_source("at(8)", TYPE_BYTES, key, value).s.length, 1);
+  CHECK_INT(read_source("at(9)", TYPE_BYTES, key, value).s.length, 0);
+  CHECK(!read_source("at(9)", TYPE_BYTES, key, value).is_null);
+  CHECK(read_source("at(10)", TYPE_BYTES, key, value).is_null);
+  CHECK_INT(read_source("at(1)", TYPE_FIXED_BYTES, key, value).s.length, 3);
+  CHECK(read_source("at(7)", TYPE_FIXED_BYTES, key, value).is_null);
+  CHECK(read_source("at(0)", TYPE_U8, key, (Bytes){ 0 }).is_null);
+  double number = -1234.5;
+  check_f64(read_source("at(0)", TYPE_F64, key, (Bytes){ (const uint8_t *)&number, 8 }), number);
+  arena_release(&arena);
+}
+
+/* ---- JSON ---- */
+
+TEST(projection, json_values_are_found_by_their_path) {
+  const char *text =
+    " { \"a\" : 1 , \"b\":{\"c\":[10,{\"d\":\"x\"},-2.5e2], \"e\":null},\"a\":2, \"t\\u0065mp\": true } ";
+  check_i64(json("a", TYPE_I64, text), 1); /* the first of two */
+  check_i64(json("b.c[0]", TYPE_I32, text), 10);
+  check_string(json("b.c[1].d", TYPE_STRING, text), "x");
+  check_f64(json("b.c[2]", TYPE_F64, text), -250);
+  check_i64(json("b.c[2]", TYPE_I16, text), -250);
+  check_i64(json("temp", TYPE_BOOL, text), 1);
+  check_string(json("temp", TYPE_STRING, text), "true");
+  check_string(json("b.c[2]", TYPE_STRING, text), "-2.5e2");
+  CHECK(json("b.e", TYPE_STRING, text).is_null);
+  CHECK(json("b", TYPE_STRING, text).is_null);
+  CHECK(json("b.c[3]", TYPE_I64, text).is_null);
+  CHECK(json("b.c.d", TYPE_I64, text).is_null);
+  CHECK(json("a.b", TYPE_I64, text).is_null);
+  CHECK(json("z", TYPE_I64, text).is_null);
+  CHECK(json("b.c[1].d", TYPE_I64, text).is_null);
+  check_i64(json("$", TYPE_I64, "7"), 7);
+  check_i64(json("$[1]", TYPE_I64, "[1,2]"), 2);
+  check_i64(json("\"\"", TYPE_I64, "{\"\":3}"), 3);
+  check_i64(json("a.b", TYPE_I64, "{\"a\":{\"b\":1},\"a\":{\"b\":2}}"), 1);
+  CHECK(json("a.b", TYPE_I64, "{\"a\":{},\"a\":{\"b\":2}}").is_null); /* the first member counts, whatever is in it */
+  arena_release(&arena);
+}
+
+TEST(projection, json_strings_lose_their_escapes) {
+  check_string(json("$", TYPE_STRING, "\"a\\n\\t\\\"\\\\\\/\\u00e9\\u20ac\\ud83d\\ude00\""),
+               "a\n\t\"\\/\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80");
+  CHECK(json("$", TYPE_STRING, "\"\\ud83d\"").is_null);
+  CHECK(json("$", TYPE_STRING, "\"\\ude00\"").is_null);
+  CHECK(json("$", TYPE_STRING, "\"\\ud83dx\"").is_null);
+  CHECK(json("$", TYPE_STRING, "\"\xff\"").is_null);
+  check_string(json("$", TYPE_STRING, "\"\""), "");
+  arena_release(&arena);
+}
+
+TEST(projection, numbers_in_text_are_exact_or_the_nearest) {
+  check_f64(json("$", TYPE_F64, "0.1"), 0.1);
+  check_f64(json("$", TYPE_F64, "123456789012345678901234567890"), 123456789012345678901234567890.0);
+  check_f64(json("$", TYPE_F64, "2.2250738585072011e-308"), 2.2250738585072011e-308);
+  check_f64(json("$", TYPE_F64, "1e-400"), 0);
+  CHECK(json("$", TYPE_F64, "1e400").is_null);
+  CHECK(json("$", TYPE_F32, "1e39").is_null);
+  check_f64(json("$", TYPE_F32, "0.1"), (double)0.1f);
+  CHECK(signbit(json("$", TYPE_F64, "-0").f));
+  check_i64(json("$", TYPE_I64, "-9223372036854775808"), INT64_MIN);
+  CHECK(json("$", TYPE_I64, "9223372036854775808").is_null);
+  CHECK(json("$", TYPE_U64, "18446744073709551615").u == UINT64_MAX);
+  CHECK(json("$", TYPE_U64, "18446744073709551616").is_null);
+  check_i64(json("$", TYPE_I64, "2.0"), 2);
+  check_i64(json("$", TYPE_I64, "1e3"), 1000);
+  CHECK(json("$", TYPE_I64, "2.5").is_null);
+  CHECK(json("$", TYPE_U8, "256").is_null);
+  CHECK(json("$", TYPE_I64, "\"2\"").is_null);
+  CHECK(json("$", TYPE_BOOL, "1").is_null);
+  arena_release(&arena);
+}
+
+TEST(projection, what_is_no_json_anywhere_has_no_values) {
+  static const char *const texts[] = { "",
+                                       "{",
+                                       "{\"a\":1",
+                                       "{\"a\":1}x",
+                                       "{\"a\":1,}",
+                                       "{\"a\" 1}",
+                                       "{a:1}",
+                                       "{\"a\":01}",
+                                       "{\"a\":1.}",
+                                       "{\"a\":.5}",
+                                       "{\"a\":1e}",
+                                       "{\"a\":+1}",
+                                       "{\"a\":1,\"b\":tru}",
+                                       "{\"a\":1,\"b\":\"\n\"}",
+                                       "{\"a\":1,\"b\":\"\\x\"}",
+                                       "{\"a\":1,\"b\":\"\\u12g4\"}",
+                                       "{\"a\":1,\"b\":[1,]}",
+                                       "{\"a\":1,\"b\":[}",
+                                       "{\"a\":1 \"b\":2}",
+                                       "{\"a\":1,\"b\":\"" };
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) CHECK(json("a", TYPE_I64, texts[i]).is_null);
+  check_i64(json("a", TYPE_I64, "{\"a\":1,\"b\":[ ]}"), 1);
+  char deep[3 * JSON_DEPTH_MAX] = { 0 };
+  for (int levels = JSON_DEPTH_MAX; levels <= JSON_DEPTH_MAX + 1; levels++) {
+    memset(deep, '[', (size_t)levels);
+    memset(deep + levels, ']', (size_t)levels);
+    deep[2 * levels] = 0;
+    JsonValue found;
+    JsonPath root = { 0 };
+    CHECK_INT(json_find(&root, text_of(deep), &found), levels == JSON_DEPTH_MAX);
+  }
+  arena_release(&arena);
+}
+
+/* Every proper prefix of a text that ends with a bracket is none, and nothing is read behind it (ASan). */
+TEST(projection, cut_texts_are_refused) {
+  const char *text = "{\"a\":[1,2.5e-3,\"x\\u00e9\",true,false,null,{\"b\":{}}]}";
+  size_t length = strlen(text);
+  JsonPath root = { 0 };
+  JsonValue found;
+  for (size_t cut = 0; cut <= length; cut++) {
+    uint8_t *copy = arena_copy(&arena, text, cut);
+    CHECK(copy != NULL);
+    CHECK_INT(json_find(&root, (Bytes){ copy, cut }, &found), cut == length);
+  }
+  arena_release(&arena);
+}
