@@ -39,9 +39,15 @@ Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms,
   return KVSTORE_OK;
 }
 
+static void close_stream(Scan *scan) {
+  if (scan->streamed) scan->streamed->source->close(scan->stream);
+  scan->streamed = NULL;
+}
+
 void scan_destroy(Scan *scan) {
   if (!scan) return;
   scan_close_columns(scan);
+  close_stream(scan);
   arena_release(&scan->strings);
   arena_release(&scan->arena);
   memory_release(scan);
@@ -266,13 +272,33 @@ static Status select_rows(Scan *scan, ZoneVerdict verdict) {
   return KVSTORE_OK;
 }
 
+bool scan_continues(const Scan *scan) { return scan->continues; }
+
+/* The next piece of a stream, which stands for the unit; its last one stays open until the next unit. */
+static Status next_piece(Scan *scan, const ScanUnit *unit) {
+  if (!scan->continues || scan->streamed != unit) {
+    close_stream(scan);
+    TRY(unit->source->open(unit->source->context, unit->number, &scan->stream));
+    scan->streamed = unit;
+  }
+  scan->continues = false;
+  scan->piece = (ScanUnit){ .kind = SCAN_UNIT_ARRAYS };
+  return unit->source->next(scan->stream, &scan->piece, &scan->continues);
+}
+
 Status scan_unit(Scan *scan, const ScanUnit *unit) {
   scan_close_columns(scan);
+  scan->selection.blocks = scan->selection.whole = scan->selection.row_count = 0;
+  if (unit->kind == SCAN_UNIT_STREAM) {
+    TRY(next_piece(scan, unit));
+    unit = &scan->piece;
+  } else {
+    scan->continues = false;
+  }
   ASSERT(unit->row_count <= SEGMENT_ROWS, "COL-11");
   ScanSelection *selection = &scan->selection;
   selection->unit = unit;
   selection->block_count = (unit->row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
-  selection->blocks = selection->whole = selection->row_count = 0;
   scan->counters.units++;
   scan->counters.rows += unit->row_count;
 

@@ -29,13 +29,24 @@
 #include "columnar/predicate.h"
 
 /* ---- a table at a snapshot: what the engine fills in ---- */
-typedef enum ScanUnitKind { SCAN_UNIT_SEGMENT, SCAN_UNIT_ARRAYS } ScanUnitKind;
+typedef enum ScanUnitKind { SCAN_UNIT_SEGMENT, SCAN_UNIT_ARRAYS, SCAN_UNIT_STREAM } ScanUnitKind;
 
-/* At most SEGMENT_ROWS rows. Row numbers below are within the unit. Everything is borrowed. */
-typedef struct ScanUnit {
+/* Where the rows of a STREAM unit come from, a piece at a time: each a unit of ARRAYS, whose arrays are the stream's
+ * until its next piece. */
+typedef struct ScanUnit ScanUnit;
+typedef struct ScanSource {
+  void *context;
+  Status (*open)(void *context, uint32_t number, void **stream);
+  Status (*next)(void *stream, ScanUnit *piece, bool *more); /* *more: the piece is not the last one */
+  void (*close)(void *stream);
+} ScanSource;
+
+/* At most SEGMENT_ROWS rows; a STREAM any number. Row numbers below are within the unit. Everything is borrowed. */
+struct ScanUnit {
   ScanUnitKind kind;
-  uint32_t
-    row_count; /* of the segment; ARRAYS: the rows that may be looked at (published before the snapshot was taken) */
+  /* Of the segment; ARRAYS: the rows that may be looked at (published before the snapshot was taken); STREAM: about so
+   * many. */
+  uint32_t row_count;
 
   /* SEGMENT: the run was opened with the snapshot's schema. Segments of one run ascend and stand together. */
   ColumnRun *run;
@@ -52,7 +63,11 @@ typedef struct ScanUnit {
   const _Atomic uint32_t *dead_rows;
   const int64_t *expiry; /* milliseconds since the epoch, or EXPIRY_NEVER; NULL: never, all of them */
   uint64_t snapshot;
-} ScanUnit;
+
+  /* STREAM: rows in the order of the table's key. A snapshot has one such unit and no others, or none. */
+  const ScanSource *source;
+  uint32_t number; /* which of the source's streams */
+};
 
 typedef struct TableSnapshot {
   const Schema *schema;
@@ -84,7 +99,7 @@ enum { SCAN_POSITIONS_MAX = 64 }; /* with at most as many rows left in a block, 
 
 typedef struct Scan Scan;
 
-/* The selected rows of the unit that was scanned last. */
+/* The selected rows of the unit (of a STREAM: its piece) that was scanned last. */
 typedef struct ScanSelection {
   const ScanUnit *unit;
   uint32_t block_count;
@@ -102,6 +117,8 @@ void scan_destroy(Scan *scan); /* NULL is allowed */
  * arrays live as long as the unit). After a failure (KVSTORE_CORRUPT, KVSTORE_IO, KVSTORE_NOMEM) nothing is selected.
  */
 Status scan_unit(Scan *scan, const ScanUnit *unit) MUST_CHECK;
+/* Of a STREAM one piece was scanned, and there are more: the next scan_unit with the same unit goes on. */
+bool scan_continues(const Scan *scan);
 const ScanSelection *scan_selection(const Scan *scan);
 /* Writes the masks of whole blocks too, so that masks[b] is right for every b in `blocks`. */
 void scan_fill_masks(Scan *scan);

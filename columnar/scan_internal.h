@@ -61,6 +61,10 @@ struct Scan {
   UnitMasks *scratch; /* two for each OR above the other */
   ScanSelection selection;
   ScanCounters counters;
+  const ScanUnit *streamed; /* the unit whose stream is open; NULL: none */
+  void *stream;
+  ScanUnit piece; /* of the stream */
+  bool continues; /* with another one */
 };
 
 static inline uint64_t first_blocks(uint32_t count) { return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1; }

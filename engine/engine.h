@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "columnar/scan.h"
 #include "crypto/sealing.h"
+#include "encodings/projection.h"
 #include "engine/manifest.h"
 #include "os/os.h"
 #include "rowstore/merge.h"
@@ -232,6 +233,17 @@ typedef Status KvNextChange(void *context, KvChange *change, bool *more);
 Status kv_write_changes(Session *session, KvNextChange *next, void *context, uint64_t *deleted) MUST_CHECK;
 /* What kv_put and kv_write_changes check. */
 Status kv_check_pair(const Session *session, Bytes key, Bytes value) MUST_CHECK;
+
+/* A kv family as a table: one projection for each column of a schema whose key is the column of PROJECTION_KEY. Both
+ * live as long as the snapshots made of them. */
+typedef struct PairColumns {
+  const Schema *schema;
+  const Projection *projections;
+} PairColumns;
+/* What a query reads of the pairs of a range at one snapshot, as table_snapshot: only `wanted` columns (by position)
+ * have values. The range is copied. Made inside a writing transaction it fails once that was rolled back. */
+Status pairs_snapshot(Session *session, uint32_t family, const PairColumns *columns, const bool *wanted,
+                      const KvRange *range, TableSnapshot *out) MUST_CHECK;
 
 /* ---- changes of a kv family whose options say `changes_ms` ---- */
 

@@ -171,6 +171,7 @@ void question_drop(KVQuery *q) {
   forget_plans(q);
   plan_replace(&q->last, NULL);
   arena_release(&q->filter.arena);
+  key_range_release(&q->keys);
   arena_release(&q->selected.arena);
   arena_release(&q->grouped.arena);
   arena_release(&q->having.arena);

@@ -31,6 +31,11 @@ typedef struct AskList {
   KVAggregate *asks;
   size_t count;
 } AskList;
+/* A restriction on the key: bytes with their lengths; has_*: there is one. */
+typedef struct KeyRange {
+  bool has_prefix, has_lower, has_upper;
+  Buffer prefix, lower, upper; /* from `lower` on, before `upper` */
+} KeyRange;
 typedef struct OrderList {
   Arena arena;
   QueryOrder *terms;
@@ -43,6 +48,7 @@ struct KVQuery {
   KVTable *table;
   KVSnapshot *snapshot; /* NULL: what is there at each run */
   Filter filter;
+  KeyRange keys;
   NameList selected; /* of none: all */
   NameList grouped;
   AskList computed;
@@ -98,6 +104,9 @@ int question_leave(KVQuery *q, Status status);
 void question_drop(KVQuery *q); /* gives up a reference; NULL is allowed */
 /* What it asks: the handle's session, or a snapshot's. */
 Session *question_session(const KVQuery *q);
+/* What one of its plans reads. */
+Status question_snapshot(const KVQuery *q, const Plan *plan, bool rows, TableSnapshot *out) MUST_CHECK;
+void key_range_release(KeyRange *range);
 Status question_check_asks(const KVAggregate *asks, size_t count) MUST_CHECK;
 
 #endif

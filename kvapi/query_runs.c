@@ -52,7 +52,7 @@ static Status run_aggregates(KVQuery *q, AggregateResult *results) {
   QuerySpace space;
   arena_reset(&q->strings);
   TRY(course_begin(q, &course, &space));
-  Status status = table_snapshot(question_session(q), q->table->family, &snapshot);
+  Status status = question_snapshot(q, q->aggregates, false, &snapshot);
   query_threads(q->aggregates->query, q->threads);
   if (status == KVSTORE_OK)
     status = query_run_within(q->aggregates->query, &snapshot, &space, &q->strings, results, &q->counters);
@@ -110,7 +110,7 @@ static Status open_rows(KVQuery *q, KVCursor *cursor) {
   QuerySpace space;
   TRY(plan_rows(q));
   TRY(course_begin(q, &cursor->course, &space));
-  TRY(table_snapshot(question_session(q), q->table->family, &snapshot));
+  TRY(question_snapshot(q, q->rows, true, &snapshot));
   Status status = query_open_within(q->rows->query, &snapshot, &space, &cursor->rows);
   if (status != KVSTORE_OK) {
     table_snapshot_release(&snapshot);

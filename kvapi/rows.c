@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kvapi/tables.h"
+#include "kvapi/pair_tables.h"
 #include "kvapi/values.h"
 
 struct KVRow {
@@ -68,13 +68,13 @@ static Status write_one(KVTable *table, const KVValue *given, size_t count, int6
 
 int kvtable_insert(KVTable *table, const KVValue *values, size_t value_count, int64_t expire_ms, uint64_t *row_id) {
   if (row_id) *row_id = 0;
-  Status status = table_enter(table);
+  Status status = table_enter_writing(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   return handle_leave(table->kv, write_one(table, values, value_count, expire_ms, TABLE_INSERT, row_id));
 }
 
 int kvtable_upsert(KVTable *table, const KVValue *values, size_t value_count, int64_t expire_ms) {
-  Status status = table_enter(table);
+  Status status = table_enter_writing(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   return handle_leave(table->kv, write_one(table, values, value_count, expire_ms, TABLE_UPSERT, NULL));
 }
@@ -118,7 +118,7 @@ static Status update(KVTable *table, const KVValue *key_given, size_t key_count,
 int kvtable_update(KVTable *table, const KVValue *key, size_t key_count, const char *const *columns,
                    const KVValue *values, size_t count, const int64_t *expire_ms) {
   Arena arena = { 0 };
-  Status status = table_enter(table);
+  Status status = table_enter_writing(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   status = update(table, key, key_count, columns, values, count, expire_ms, &arena);
   arena_release(&arena);
@@ -127,7 +127,7 @@ int kvtable_update(KVTable *table, const KVValue *key, size_t key_count, const c
 
 int kvtable_delete(KVTable *table, const KVValue *key, size_t key_count) {
   Value fitted[KEY_COLUMNS_MAX];
-  Status status = table_enter(table);
+  Status status = table_enter_writing(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   status = fit_key(table, key, key_count, fitted);
   if (status == KVSTORE_OK) status = table_delete(table->kv->session, table->family, fitted, key_count);
@@ -142,7 +142,10 @@ static Status get(KVTable *table, const KVValue *key_given, size_t key_count, KV
   TRY(fit_key(table, key_given, key_count, key));
   Value *values = arena_allocate(&row->strings, memory_array_size(table->visible, sizeof *values));
   if (!values) return status_nomem();
-  TRY(table_get(table->kv->session, table->family, key, key_count, &row->strings, values, table->visible, &expiry));
+  if (table->projections)
+    TRY(pair_get(table, key[0].s, &row->strings, values, &expiry));
+  else
+    TRY(table_get(table->kv->session, table->family, key, key_count, &row->strings, values, table->visible, &expiry));
   for (size_t c = 0; c < count; c++) out[c] = value_to_caller(&values[c]);
   if (expire_ms) *expire_ms = expiry == EXPIRY_NEVER ? 0 : expiry;
   return KVSTORE_OK;
@@ -226,7 +229,7 @@ int kvtable_append(KVTable *table, const KVColumnData *columns, size_t column_co
                    const int64_t *expire_ms, int mode, uint64_t *first_row_id) {
   Arena arena = { 0 };
   if (first_row_id) *first_row_id = 0;
-  Status status = table_enter(table);
+  Status status = table_enter_writing(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   status = check_append(table, columns, column_count, row_count, mode);
   if (status == KVSTORE_OK && row_count)

@@ -15,6 +15,7 @@ void table_release(KVTable *table) {
   if (!table || atomic_fetch_sub_explicit(&table->references, 1, memory_order_acq_rel) != 1) return;
   query_destroy(table->counting);
   schema_release(&table->schema);
+  arena_release(&table->pairs);
   memory_release(table->definitions);
   memory_release(table->name);
   birth_release(table->birth);
@@ -31,8 +32,8 @@ static Status describe(KVTable *table) {
   return query_aggregate(table->counting, AGGREGATE_ROWS, NULL);
 }
 
-/* Takes `birth` over. */
-static Status table_handle(KVStore *kv, uint32_t family, const char *name, Birth *birth, KVTable **out) {
+/* A handle without a schema yet; takes `birth` over. */
+static Status begin_handle(KVStore *kv, uint32_t family, const char *name, Birth *birth, KVTable **out) {
   KVTable *table = memory_allocate_zeroed(sizeof *table);
   if (!table) {
     birth_release(birth);
@@ -45,13 +46,45 @@ static Status table_handle(KVStore *kv, uint32_t family, const char *name, Birth
   table->birth = birth;
   handle_retain(kv);
   table->name = memory_copy_string(name);
-  Status status = table->name ? family_schema(kv->session, family, &table->schema) : status_nomem();
+  *out = table;
+  return table->name ? KVSTORE_OK : status_nomem();
+}
+
+/* The handle with what `status` says of its schema. */
+static Status end_handle(KVTable *table, Status status, KVTable **out) {
   if (status == KVSTORE_OK) status = describe(table);
   if (status == KVSTORE_OK)
     *out = table;
   else
     table_release(table);
   return status;
+}
+
+/* Takes `birth` over. */
+static Status table_handle(KVStore *kv, uint32_t family, const char *name, Birth *birth, KVTable **out) {
+  KVTable *table = NULL;
+  Status status = begin_handle(kv, family, name, birth, &table);
+  if (status == KVSTORE_OK) status = family_schema(kv->session, family, &table->schema);
+  return end_handle(table, status, out);
+}
+
+Status table_over_pairs(KVStore *kv, uint32_t family, const char *name, Birth *birth, const Schema *schema,
+                        Projection *projections, Arena *pairs, KVTable **out) {
+  KVTable *table = NULL;
+  Status status = begin_handle(kv, family, name, birth, &table);
+  if (status == KVSTORE_OK) status = schema_copy(schema, &table->schema);
+  TRY(end_handle(table, status, out));
+  table->projections = projections;
+  table->pairs = *pairs;
+  *pairs = (Arena){ 0 };
+  return KVSTORE_OK;
+}
+
+Status table_take_snapshot(const KVTable *table, Session *session, const bool *wanted, const KvRange *range,
+                           TableSnapshot *out) {
+  if (!table->projections) return table_snapshot(session, table->family, out);
+  PairColumns columns = { &table->schema, table->projections };
+  return pairs_snapshot(session, table->family, &columns, wanted, range, out);
 }
 
 Status table_enter(KVTable *table) {
@@ -61,6 +94,13 @@ Status table_enter(KVTable *table) {
   Status status = birth_check(table->birth);
   if (status != KVSTORE_OK) (void)handle_leave(table->kv, status);
   return status;
+}
+
+Status table_enter_writing(KVTable *table) {
+  TRY(table_enter(table));
+  if (!table->projections) return KVSTORE_OK;
+  return handle_leave(
+    table->kv, status_fail(KVSTORE_READONLY, "the rows of %s are pairs: kvstore_cf_put writes them", table->name));
 }
 
 int table_refuse(KVTable *table, Status status) {
@@ -197,8 +237,12 @@ static Status count_rows(KVTable *table, uint64_t *count) {
   AggregateResult result;
   Arena strings = { 0 };
   if (!count) return bad_argument("the place for the count is NULL");
-  TRY(table_snapshot(table->kv->session, table->family, &snapshot));
-  Status status = query_run(table->counting, &snapshot, &strings, &result, NULL);
+  bool *wanted = memory_allocate_zeroed(table->schema.column_count * sizeof *wanted);
+  if (!wanted) return status_nomem();
+  Status status = table_take_snapshot(table, table->kv->session, wanted, &(KvRange){ 0 }, &snapshot);
+  memory_release(wanted);
+  TRY(status);
+  status = query_run(table->counting, &snapshot, &strings, &result, NULL);
   table_snapshot_release(&snapshot);
   arena_release(&strings);
   if (status == KVSTORE_OK) *count = result.value.u;
@@ -213,7 +257,7 @@ int kvtable_count(KVTable *table, uint64_t *count) {
 }
 
 int kvtable_clear(KVTable *table) {
-  Status status = table_enter(table);
+  Status status = table_enter_writing(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   status = family_clear(table->kv->session, table->family);
   if (status == KVSTORE_OK) handle_wrote(table->kv);

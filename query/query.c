@@ -157,6 +157,24 @@ Status query_order_by(Query *q, const QueryOrder *order, size_t count) {
   return KVSTORE_OK;
 }
 
+/* Who asks for the rows of the least or greatest key, or for an order, compares keys. */
+void query_columns_read(const Query *q, bool rows, bool *read) {
+  bool keys = rows && q->is_ordered;
+  if (q->where_text.length) predicate_columns(&q->where, read);
+  for (size_t i = 0; i < q->aggregate_count; i++) {
+    if (q->aggregates[i].kind != AGGREGATE_ROWS) read[q->aggregates[i].column] = true;
+    keys |= q->aggregates[i].kind == AGGREGATE_FIRST || q->aggregates[i].kind == AGGREGATE_LAST;
+  }
+  for (uint32_t k = 0; keys && k < q->schema.key_count; k++) read[q->schema.key_columns[k]] = true;
+  if (!rows) return;
+  if (q->is_grouped) {
+    for (size_t k = 0; k < q->key_count; k++) read[q->keys[k]] = true;
+    return;
+  }
+  for (size_t i = 0; i < q->column_count; i++) read[q->columns[i]] = true;
+  for (size_t i = 0; i < q->extra_count; i++) read[q->extra[i]] = true;
+}
+
 void query_threads(Query *q, uint32_t threads) { q->threads = threads; }
 void query_order_by_key(Query *q, bool ordered) { q->is_ordered = ordered; }
 size_t query_column_count(const Query *q) { return q->is_grouped ? q->output.column_count : q->column_count; }
@@ -215,10 +233,13 @@ uint64_t query_snapshot_rows(const TableSnapshot *snapshot) {
 }
 
 static Status run_unit(TableRun *run, const ScanUnit *unit, const QuerySpace *space) {
-  TRY(query_tick(space, scan_counters(run->scan)->rows));
-  TRY(scan_unit(run->scan, unit));
-  TRY(aggregates_add(run->aggregates, run->scan));
-  return run->groups ? groups_add(run->groups, run->scan) : KVSTORE_OK;
+  do {
+    TRY(query_tick(space, scan_counters(run->scan)->rows));
+    TRY(scan_unit(run->scan, unit));
+    TRY(aggregates_add(run->aggregates, run->scan));
+    if (run->groups) TRY(groups_add(run->groups, run->scan));
+  } while (scan_continues(run->scan));
+  return KVSTORE_OK;
 }
 
 enum { LOOK_UNITS = 8, HELP_WORTH_NS = 400 * 1000 };

@@ -81,6 +81,9 @@ void query_order_by_key(Query *query, bool ordered);
 /* Appends "sum(distance)", "count(*)", "count(distinct city)", "quantile(distance, 0.95)". */
 void query_aggregate_name(const AggregateRequest *request, const char *column, Buffer *out);
 
+/* Sets read[column] for every column that a run reads: of its rows or groups, or of its aggregates. */
+void query_columns_read(const Query *query, bool rows, bool *read);
+
 size_t query_column_count(const Query *query); /* of a batch */
 /* Name and type of a column of the batches; valid as long as the query and its selection. */
 const Column *query_column(const Query *query, size_t index);

@@ -196,9 +196,11 @@ uint64_t group_source_spilled(const GroupSource *s) { return groups_spilled(s->g
 
 static Status read_units(GroupSource *s) {
   for (uint32_t i = 0; i < s->snapshot->unit_count; i++) {
-    TRY(query_tick(s->space, scan_counters(s->scan)->rows));
-    TRY(scan_unit(s->scan, &s->snapshot->units[i]));
-    TRY(groups_add(s->groups, s->scan));
+    do {
+      TRY(query_tick(s->space, scan_counters(s->scan)->rows));
+      TRY(scan_unit(s->scan, &s->snapshot->units[i]));
+      TRY(groups_add(s->groups, s->scan));
+    } while (scan_continues(s->scan));
   }
   s->is_read = true;
   return groups_finish(s->groups);

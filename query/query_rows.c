@@ -24,9 +24,15 @@ struct RowSource {
   int64_t least, greatest;
 };
 
+/* A stream comes in the order of the key by itself. */
+static bool lie_by_key(const TableSnapshot *snapshot) {
+  return snapshot->unit_count == 1 && snapshot->units[0].kind == SCAN_UNIT_STREAM;
+}
+
 static Status prepare(RowSource *c) {
   TRY(batch_create(c->query, &c->arena, &c->batch));
-  if (c->query->is_ordered && !c->query->order_count) return merge_create(c->query, c->snapshot, &c->merge);
+  bool by_key = c->query->is_ordered && !c->query->order_count;
+  if (by_key && !lie_by_key(c->snapshot)) return merge_create(c->query, c->snapshot, &c->merge);
   return scan_create(c->snapshot->schema, query_predicate(c->query), c->snapshot->now_ms, &c->scan);
 }
 
@@ -87,7 +93,8 @@ static Status next_unit(RowSource *c, bool *found) {
   *found = false;
   while (c->next_unit < c->snapshot->unit_count) {
     TRY(query_tick(c->space, scan_counters(c->scan)->rows));
-    TRY(scan_unit(c->scan, &c->snapshot->units[c->next_unit++]));
+    TRY(scan_unit(c->scan, &c->snapshot->units[c->next_unit]));
+    c->next_unit += !scan_continues(c->scan);
     if (selection->row_count > c->skip) {
       scan_fill_masks(c->scan);
       c->blocks = selection->blocks;

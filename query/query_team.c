@@ -44,9 +44,12 @@ static void work(void *context, uint32_t member) {
     double *lanes = team->lanes + (unit - team->first_unit) * team->lane_count;
     const ScanUnit *what = &team->snapshot->units[unit];
     uint64_t rows = atomic_fetch_add_explicit(&team->rows, what->row_count, memory_order_relaxed);
-    Status status = member ? KVSTORE_OK : query_tick(team->space, rows);
-    if (status == KVSTORE_OK) status = scan_unit(worker->scan, what);
-    if (status == KVSTORE_OK) status = aggregates_add_apart(worker->aggregates, worker->scan, lanes);
+    Status status;
+    do {
+      status = member ? KVSTORE_OK : query_tick(team->space, rows);
+      if (status == KVSTORE_OK) status = scan_unit(worker->scan, what);
+      if (status == KVSTORE_OK) status = aggregates_add_apart(worker->aggregates, worker->scan, lanes);
+    } while (status == KVSTORE_OK && scan_continues(worker->scan));
     if (status == KVSTORE_OK) continue;
     note_failure(team, worker, unit);
     return;

@@ -239,6 +239,37 @@ typedef struct KVTableSchema {
 /* What pointers point to is the table handle's, until it is closed. */
 KVSTORE_API int kvtable_schema(KVTable *table, KVTableSchema *schema);
 
+/* ---- pairs as tables ----
+ * Every family of keys and values reads as a table, whose rows are its pairs:
+ *
+ *   key           bytes; the table's key
+ *   value         bytes
+ *   value_length  u64
+ *   expires_at    timestamp in UTC; null: never
+ *
+ * and then columns of the caller's, made of each pair by a source:
+ *
+ *   part(N)            the N-th part of the key, from 0, between the separators in it: '/', or part(N, ':')
+ *   at(OFFSET)         the bytes of the value from OFFSET on: a number, little-endian, or with at(OFFSET, big)
+ *                      big-endian; bytes and strings up to the value's end
+ *   json(a.b[2]."x y") of a value that is JSON, what lies there. Of several members of one name the first counts
+ *
+ * A part becomes a string, bytes or a number, JSON a number, bool or string, bytes any type. What does not fit is null:
+ * a part, place or member that is not there, text that is no number of the column's type or no UTF-8, a value that is
+ * no JSON. (A JSON number or bool is a string as it is written there; f32 and f64 are the nearest number.) */
+typedef struct KVPairColumn {
+  const char *name;   /* NULL: its source, as explain prints it */
+  const char *source; /* see above */
+  int type;           /* KVTABLE_TYPE_*; KVTABLE_TYPE_NONE: a part is a string, JSON an f64 */
+  uint32_t width;     /* of fixed bytes; else 0 */
+} KVPairColumn;
+/* A family as a table, for kvquery_create, kvtable_get, kvtable_count and kvtable_schema; what writes rows is
+ * KVSTORE_READONLY. `columns` (NULL, 0: none) come behind the four of every family. Everything is copied. Each query
+ * reads the pairs of a snapshot as kvstore_cf_get would see them: its handle's own transaction's, too, and none that
+ * has expired. KVSTORE_ERROR: a source that is none; KVSTORE_TYPE: not of this type; KVSTORE_SCHEMA: a name twice. */
+KVSTORE_API int kvtable_open_family(KVColumnFamily *family, const KVPairColumn *columns, size_t column_count,
+                                    KVTable **table);
+
 /* ---- rows ----
  * `values` has one value for every column, in order. `key` has one value for every key column, in the key's order; for
  * a table without a primary key, one number: the row id. `expire_ms` is milliseconds since 1970-01-01 UTC from which on
@@ -312,6 +343,16 @@ KVSTORE_API int kvquery_at(KVQuery *query, KVSnapshot *snapshot);
  *   KVSTORE_TYPE         a constant that does not compare with its column
  *   KVSTORE_UNSUPPORTED  a column beside a column, a pattern that is not a prefix */
 KVSTORE_API int kvquery_where(KVQuery *query, const char *text, const KVValue *parameters, size_t parameter_count);
+
+/* Of a table over pairs: only pairs whose key begins with these bytes (one value of type bytes or string), so that only
+ * the rows of that range are read. NULL, 0: every key. Goes before, and in the place of, kvquery_key_range.
+ * KVSTORE_UNSUPPORTED: a table of its own. */
+KVSTORE_API int kvquery_key_prefix(KVQuery *query, const KVValue *values, size_t count);
+/* The same from a key on and before another; NULL, 0: from the first, to the last. */
+#define KVQUERY_FROM_EXCLUDED 1 /* from behind the first bound */
+#define KVQUERY_TO_INCLUDED   2 /* with the second one */
+KVSTORE_API int kvquery_key_range(KVQuery *query, const KVValue *from, size_t from_count, const KVValue *to,
+                                  size_t to_count, int flags);
 
 /* Aggregates over the rows that match; order, limit and selected columns do not concern them. */
 /* How many rows. */

@@ -1,0 +1,95 @@
+/* query_keys.c - which keys a query looks at: a prefix, a range. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "kvapi/queries.h"
+#include "kvapi/values.h"
+
+void key_range_release(KeyRange *range) {
+  buffer_release(&range->prefix);
+  buffer_release(&range->lower);
+  buffer_release(&range->upper);
+  *range = (KeyRange){ 0 };
+}
+
+/* One value, for the key of a family's pairs. */
+static Status key_bytes(const KVQuery *q, const KVValue *values, size_t count, Buffer *out) {
+  Value value;
+  if (!q->table->projections)
+    return status_fail(KVSTORE_UNSUPPORTED, "ranges of keys are asked of families (kvtable_open_family): of a table, "
+                                            "kvquery_where compares its key columns");
+  if (!values) return bad_argument("the values of the key are NULL");
+  if (count != 1) return status_fail(KVSTORE_SCHEMA, "%zu key values given: the key of a pair is one", count);
+  TRY(value_for_column(values, &q->table->schema.columns[q->table->schema.key_columns[0]], &value));
+  if (value.is_null) return status_fail(KVSTORE_TYPE, "a key is not null");
+  buffer_append(out, value.s.data, value.s.length);
+  return buffer_status(out);
+}
+
+static Status set_prefix(KVQuery *q, const KVValue *values, size_t count) {
+  KeyRange range = { .has_prefix = count > 0 };
+  Status status = count ? key_bytes(q, values, count, &range.prefix) : KVSTORE_OK;
+  if (status != KVSTORE_OK) {
+    key_range_release(&range);
+    return status;
+  }
+  key_range_release(&q->keys);
+  q->keys = range;
+  return KVSTORE_OK;
+}
+
+int kvquery_key_prefix(KVQuery *query, const KVValue *values, size_t count) {
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, set_prefix(query, values, count));
+}
+
+/* Right behind a key comes the same with a zero byte more. */
+static Status set_bound(const KVQuery *q, const KVValue *values, size_t count, bool behind, bool *has, Buffer *out) {
+  *has = count > 0;
+  if (!count) return KVSTORE_OK;
+  TRY(key_bytes(q, values, count, out));
+  if (behind) buffer_u8(out, 0);
+  return buffer_status(out);
+}
+
+static Status set_range(KVQuery *q, const KVValue *from, size_t from_count, const KVValue *to, size_t to_count,
+                        int flags) {
+  KeyRange range = { 0 };
+  if (flags & ~(KVQUERY_FROM_EXCLUDED | KVQUERY_TO_INCLUDED))
+    return status_fail(KVSTORE_ERROR, "unknown flags of a range of keys: 0x%x", (unsigned)flags);
+  Status status = set_bound(q, from, from_count, flags & KVQUERY_FROM_EXCLUDED, &range.has_lower, &range.lower);
+  if (status == KVSTORE_OK)
+    status = set_bound(q, to, to_count, flags & KVQUERY_TO_INCLUDED, &range.has_upper, &range.upper);
+  if (status != KVSTORE_OK) {
+    key_range_release(&range);
+    return status;
+  }
+  key_range_release(&q->keys);
+  q->keys = range;
+  return KVSTORE_OK;
+}
+
+int kvquery_key_range(KVQuery *query, const KVValue *from, size_t from_count, const KVValue *to, size_t to_count,
+                      int flags) {
+  Status status = question_enter(query);
+  if (status != KVSTORE_OK) return question_refuse(query, status);
+  return question_leave(query, set_range(query, from, from_count, to, to_count, flags));
+}
+
+static Bytes bound(bool has, const Buffer *bytes) {
+  if (!has) return (Bytes){ 0 };
+  return (Bytes){ bytes->data ? bytes->data : (const uint8_t *)"", bytes->length };
+}
+
+Status question_snapshot(const KVQuery *q, const Plan *plan, bool rows, TableSnapshot *out) {
+  KvRange range = { .lower = bound(q->keys.has_lower, &q->keys.lower),
+                    .upper = bound(q->keys.has_upper, &q->keys.upper),
+                    .prefix = bound(q->keys.has_prefix, &q->keys.prefix) };
+  bool *wanted = memory_allocate_zeroed(q->table->schema.column_count * sizeof *wanted);
+  if (!wanted) return status_nomem();
+  query_columns_read(plan->query, rows, wanted);
+  Status status = table_take_snapshot(q->table, question_session(q), wanted, &range, out);
+  memory_release(wanted);
+  return status;
+}

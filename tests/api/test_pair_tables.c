@@ -1,0 +1,479 @@
+/* Families of pairs as tables: their columns, ranges, groups and orders, under everything that changes pairs, against a
+ * plain list of the same pairs. */
+#include <stdlib.h>
+
+#include "tests/api/api_support.h"
+
+/* ---- a family and its list ---- */
+
+enum { KEYS = 3000, VALUE_MAX = 40 };
+
+/* Key i is "s/<i % 7>/<i>"; the value begins with a number of 4 bytes, then JSON. */
+typedef struct Model {
+  int there;
+  int32_t number;
+  int has_json, temp;
+  int64_t expiry; /* 0: never */
+} Model;
+
+static Model model[KEYS], saved[KEYS];
+
+static KVColumnFamily *create_family(KVStore *kv, const char *name) {
+  KVColumnFamily *cf = NULL;
+  CHECK_OK(kvstore_cf_create(kv, name, &cf));
+  return cf;
+}
+
+static int key_of(int i, char key[32]) { return snprintf(key, 32, "s/%d/%04d", i % 7, i); }
+
+static int value_of(const Model *m, char value[64]) {
+  memcpy(value, &m->number, 4);
+  if (!m->has_json) return 4;
+  return 4 + snprintf(value + 4, 60, "{\"temp\":%d}", m->temp);
+}
+
+static void put(KVColumnFamily *cf, int i, uint64_t *seed) {
+  char key[32], value[64];
+  int64_t now = kvstore_now_ms();
+  static const int64_t lives[] = { 0, 0, -1000, 3600000 };
+  int64_t life = lives[test_random_below(seed, 4)];
+  model[i] = (Model){ 1, (int32_t)test_random_below(seed, 2000) - 1000, test_random_below(seed, 3) != 0,
+                      (int)test_random_below(seed, 50), life ? now + life : 0 };
+  CHECK_OK(kvstore_cf_put_ttl(cf, key, key_of(i, key), value, value_of(&model[i], value), model[i].expiry));
+}
+
+static void erase(KVColumnFamily *cf, int i) {
+  char key[32];
+  int status = kvstore_cf_delete(cf, key, key_of(i, key));
+  CHECK(status == KVSTORE_OK || status == KVSTORE_NOTFOUND);
+  model[i].there = 0;
+}
+
+static void change_some(KVColumnFamily *cf, int count, uint64_t *seed) {
+  for (int i = 0; i < count; i++) {
+    int at = (int)test_random_below(seed, KEYS);
+    if (test_random_below(seed, 4))
+      put(cf, at, seed);
+    else
+      erase(cf, at);
+  }
+}
+
+static int is_live(const Model *m) { return m->there && (!m->expiry || m->expiry > kvstore_now_ms()); }
+
+static const KVPairColumn columns[] = { { "site", "part(1)", KVTABLE_TYPE_I32, 0 },
+                                        { "number", "at(0)", KVTABLE_TYPE_I32, 0 },
+                                        { "rest", "at(4)", KVTABLE_TYPE_BYTES, 0 },
+                                        { "last", "part(2)", KVTABLE_TYPE_STRING, 0 } };
+
+static KVTable *open_pairs(KVColumnFamily *cf) {
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_open_family(cf, columns, 4, &table));
+  return table;
+}
+
+static uint64_t count_where(KVTable *table, const char *where) {
+  KVQuery *query = NULL;
+  uint64_t count = 0;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, where, NULL, 0));
+  CHECK_OK(kvquery_count(query, &count));
+  kvquery_close(query);
+  return count;
+}
+
+/* Counts, sums and groups of the family are those of the list. */
+static void check_pairs(KVTable *table, const Model *expected) {
+  int64_t live = 0, negative = 0, expiring = 0, bytes = 0, sums[7] = { 0 }, sizes[7] = { 0 };
+  char value[64];
+  for (int i = 0; i < KEYS; i++) {
+    if (!is_live(&expected[i])) continue;
+    live++;
+    negative += expected[i].number < 0;
+    expiring += expected[i].expiry != 0;
+    bytes += value_of(&expected[i], value);
+    sums[i % 7] += expected[i].number;
+    sizes[i % 7]++;
+  }
+  uint64_t counted = 0;
+  CHECK_OK(kvtable_count(table, &counted));
+  CHECK_INT(counted, live);
+  CHECK_INT(count_where(table, "number < 0"), negative);
+  CHECK_INT(count_where(table, "expires_at is not null"), expiring);
+  KVQuery *query = NULL;
+  KVValue sum;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_sum(query, "value_length", &sum));
+  CHECK_INT(sum.is_null ? 0 : (int64_t)sum.as.decimal.low, bytes);
+  const char *keys[] = { "site" };
+  const KVAggregate asked[] = { { KVQUERY_ROWS, NULL }, { KVQUERY_SUM, "number" } };
+  const KVOrder order = { "site", 0 };
+  KVCursor *cursor = NULL;
+  CHECK_OK(kvquery_group_by(query, keys, 1));
+  CHECK_OK(kvquery_compute(query, asked, 2));
+  CHECK_OK(kvquery_order_by(query, &order, 1));
+  CHECK_OK(kvquery_open(query, &cursor));
+  for (int site = 0; site < 7; site++) {
+    KVValue v;
+    if (!sizes[site]) continue;
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvcursor_value(cursor, 0, &v));
+    CHECK_INT(v.as.i64, site);
+    CHECK_OK(kvcursor_value(cursor, 1, &v));
+    CHECK_INT(v.as.u64, sizes[site]);
+    CHECK_OK(kvcursor_value(cursor, 2, &v));
+    CHECK_INT((int64_t)v.as.decimal.low, sums[site]);
+  }
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+}
+
+/* ---- what a table over pairs is ---- */
+
+TEST(pair_tables, every_family_has_four_columns) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = NULL;
+  KVTable *table = NULL;
+  CHECK_OK(kvstore_cf_get_default(kv, &cf));
+  CHECK_OK(kvtable_open_family(cf, NULL, 0, &table));
+  KVTableSchema schema = KVTABLE_SCHEMA_INIT;
+  CHECK_OK(kvtable_schema(table, &schema));
+  CHECK_INT(schema.column_count, 4);
+  CHECK_STR(schema.columns[0].name, "key");
+  CHECK_INT(schema.columns[1].type, KVTABLE_TYPE_BYTES);
+  CHECK_INT(schema.columns[2].type, KVTABLE_TYPE_U64);
+  CHECK_INT(schema.columns[3].flags, KVTABLE_NULLABLE | KVTABLE_UTC);
+  CHECK_INT(schema.key_count, 1);
+  uint64_t count = 7;
+  CHECK_OK(kvtable_count(table, &count));
+  CHECK_INT(count, 0);
+  put_text(kv, "a", "one");
+  put_text(kv, "b", "");
+  CHECK_OK(kvtable_count(table, &count));
+  CHECK_INT(count, 2);
+  CHECK_INT(count_where(table, "value = x'6f6e65' and value_length = 3 and expires_at is null"), 1);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, a_row_is_read_by_its_key) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = open_pairs(cf);
+  int64_t until = kvstore_now_ms() + 3600000, expiry = 0;
+  CHECK_OK(kvstore_cf_put_ttl(cf, "s/3/x", 5, "\1\0\0\0rest", 8, until));
+  KVValue key = kvvalue_bytes("s/3/x", 5), values[8];
+  KVRow *row = NULL;
+  CHECK_OK(kvtable_get(table, &key, 1, values, 8, &expiry, &row));
+  CHECK_INT(expiry, until);
+  CHECK_INT(values[2].as.u64, 8);
+  CHECK_INT(values[3].as.i64, until * 1000);
+  CHECK_INT(values[4].as.i64, 3);
+  CHECK_INT(values[5].as.i64, 1);
+  CHECK_BYTES(values[6].as.bytes.data, "rest", 4);
+  CHECK_BYTES(values[7].as.bytes.data, "x", 1);
+  kvtable_row_free(row);
+  key = kvvalue_bytes("s/4/x", 5);
+  CHECK_STATUS(kvtable_get(table, &key, 1, values, 8, &expiry, &row), KVSTORE_NOTFOUND);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, nothing_is_written_through_them) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_open_family(cf, NULL, 0, &table));
+  KVValue row[4] = { kvvalue_bytes("k", 1), kvvalue_bytes("v", 1), kvvalue_u64(1), kvvalue_null() };
+  const char *column[] = { "value" };
+  CHECK_STATUS(kvtable_insert(table, row, 4, 0, NULL), KVSTORE_READONLY);
+  CHECK_STATUS(kvtable_upsert(table, row, 4, 0), KVSTORE_READONLY);
+  CHECK_STATUS(kvtable_update(table, row, 1, column, row + 1, 1, NULL), KVSTORE_READONLY);
+  CHECK_STATUS(kvtable_delete(table, row, 1), KVSTORE_READONLY);
+  CHECK_STATUS(kvtable_clear(table), KVSTORE_READONLY);
+  CHECK_STATUS(kvtable_append(table, NULL, 0, 0, NULL, KVTABLE_UPSERT, NULL), KVSTORE_READONLY);
+  CHECK(strstr(kvstore_errmsg(kv), "kvstore_cf_put") != NULL);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, columns_that_cannot_be_are_refused) {
+  static const struct {
+    KVPairColumn column;
+    int status;
+  } bad[] = { { { "c", NULL, 0, 0 }, KVSTORE_SCHEMA },
+              { { "c", "sum(x)", 0, 0 }, KVSTORE_ERROR },
+              { { "c", "at(0)", 0, 0 }, KVSTORE_TYPE },
+              { { "c", "at(0)", 99, 0 }, KVSTORE_TYPE },
+              { { "c", "json(a)", KVTABLE_TYPE_DATE, 0 }, KVSTORE_TYPE },
+              { { "key", "part(0)", 0, 0 }, KVSTORE_SCHEMA },
+              { { "value_length", "part(0)", 0, 0 }, KVSTORE_SCHEMA },
+              { { "", "part(0)", 0, 0 }, KVSTORE_SCHEMA },
+              { { "c", "at(0)", KVTABLE_TYPE_FIXED_BYTES, 0 }, KVSTORE_SCHEMA },
+              { { "c", "at(0)", KVTABLE_TYPE_I64, 8 }, KVSTORE_SCHEMA } };
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = (KVTable *)1;
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    CHECK_STATUS(kvtable_open_family(cf, &bad[i].column, 1, &table), bad[i].status);
+    CHECK(table == NULL);
+  }
+  const KVPairColumn twice[] = { { "c", "part(0)", 0, 0 }, { "c", "part(1)", 0, 0 } };
+  CHECK_STATUS(kvtable_open_family(cf, twice, 2, &table), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvtable_open_family(cf, NULL, 1, &table), KVSTORE_ERROR);
+  CHECK_STATUS(kvtable_open_family(NULL, NULL, 0, &table), KVSTORE_ERROR);
+  CHECK_STATUS(kvtable_open_family(cf, NULL, 0, NULL), KVSTORE_ERROR);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- exact under everything that changes pairs ---- */
+
+TEST(pair_tables, answers_follow_puts_deletes_expiries_flushes_and_reopens) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = open_pairs(cf);
+  uint64_t seed = 5;
+  for (int round = 0; round < 8; round++) {
+    change_some(cf, (int)test_scaled(3000), &seed);
+    check_pairs(table, model);
+    if (round % 2) CHECK_OK(kvstore_checkpoint(kv, 1, NULL, NULL));
+    if (round == 5) CHECK_OK(kvstore_maintain(kv));
+    check_pairs(table, model);
+    if (round != 3) continue;
+    kvtable_close(table);
+    kvstore_cf_close(cf);
+    CHECK_OK(kvstore_close(kv));
+    kv = open_store();
+    CHECK_OK(kvstore_cf_open(kv, "f", &cf));
+    table = open_pairs(cf);
+  }
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, a_transaction_sees_its_own_pairs_and_others_do_not) {
+  KVStore *kv = open_store(), *other = NULL;
+  KVColumnFamily *cf = create_family(kv, "f"), *theirs = NULL;
+  KVTable *table = open_pairs(cf);
+  uint64_t seed = 6;
+  change_some(cf, 2000, &seed);
+  CHECK_OK(kvstore_clone(kv, &other));
+  CHECK_OK(kvstore_cf_open(other, "f", &theirs));
+  KVTable *outside = open_pairs(theirs);
+  memcpy(saved, model, sizeof model);
+  CHECK_OK(kvstore_begin(kv, 1));
+  change_some(cf, 1000, &seed);
+  check_pairs(table, model);
+  check_pairs(outside, saved);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_open(query, &cursor));
+  CHECK_OK(kvstore_rollback(kv));
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_ERROR); /* it stands on rows that never were */
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  check_pairs(table, saved);
+  memcpy(model, saved, sizeof model);
+  CHECK_OK(kvstore_begin(kv, 1));
+  change_some(cf, 1000, &seed);
+  CHECK_OK(kvstore_commit(kv));
+  check_pairs(outside, model);
+  kvtable_close(outside);
+  kvstore_cf_close(theirs);
+  CHECK_OK(kvstore_close(other));
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, snapshots_and_cursors_stay_at_their_pairs) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = open_pairs(cf);
+  uint64_t seed = 7, count = 0, rows = 0;
+  change_some(cf, 4000, &seed);
+  uint64_t before = 0;
+  CHECK_OK(kvtable_count(table, &before));
+  KVSnapshot *snapshot = NULL;
+  CHECK_OK(kvstore_snapshot_create(kv, &snapshot));
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_open(query, &cursor));
+  CHECK_OK(kvstore_cf_clear(cf));
+  CHECK_OK(kvstore_checkpoint(kv, 1, NULL, NULL));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 0);
+  CHECK_OK(kvquery_at(query, snapshot));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, before);
+  while (kvcursor_next(cursor) == KVSTORE_OK) rows++;
+  CHECK_INT(rows, before);
+  kvquery_close(query);
+  kvstore_snapshot_release(snapshot);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+  kvcursor_close(cursor);
+}
+
+/* ---- ranges and orders ---- */
+
+static uint64_t count_range(KVQuery *query, const char *from, const char *to, int flags) {
+  KVValue bounds[2] = { kvvalue_string(from), kvvalue_string(to) };
+  uint64_t count = 0;
+  CHECK_OK(kvquery_key_range(query, from ? &bounds[0] : NULL, from != NULL, to ? &bounds[1] : NULL, to != NULL, flags));
+  CHECK_OK(kvquery_count(query, &count));
+  return count;
+}
+
+TEST(pair_tables, ranges_of_keys_are_all_that_is_read) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = NULL;
+  char key[32];
+  CHECK_OK(kvtable_open_family(cf, NULL, 0, &table));
+  for (int i = 0; i < 1000; i++) CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "k%03d", i), "v", 1));
+  CHECK_OK(kvstore_cf_put(cf, "k050\0", 5, "v", 1));
+  KVQuery *query = NULL;
+  KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
+  uint64_t count = 0;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_INT(count_range(query, "k050", "k060", 0), 11);
+  CHECK_OK(kvquery_counters(query, &counters));
+  CHECK_INT(counters.rows, 11);
+  CHECK_INT(count_range(query, "k050", "k060", KVQUERY_FROM_EXCLUDED), 10);
+  CHECK_INT(count_range(query, "k050", "k060", KVQUERY_TO_INCLUDED), 12);
+  CHECK_INT(count_range(query, "k990", NULL, 0), 10);
+  CHECK_INT(count_range(query, NULL, "k010", 0), 10);
+  CHECK_INT(count_range(query, NULL, "", 0), 0);
+  CHECK_INT(count_range(query, "k5", "k4", 0), 0);
+  CHECK_INT(count_range(query, NULL, NULL, 0), 1001);
+  KVValue prefix = kvvalue_string("k05");
+  CHECK_OK(kvquery_key_prefix(query, &prefix, 1));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 11);
+  CHECK_OK(kvquery_where(query, "key >= x'6b303535'", NULL, 0));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 5);
+  CHECK_OK(kvquery_key_prefix(query, NULL, 0));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 945);
+  KVValue number = kvvalue_i64(5);
+  CHECK_STATUS(kvquery_key_prefix(query, &number, 1), KVSTORE_TYPE);
+  CHECK_STATUS(kvquery_key_prefix(query, &prefix, 2), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvquery_key_prefix(query, NULL, 1), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_key_range(query, NULL, 0, NULL, 0, 4), KVSTORE_ERROR);
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 945); /* a refused range changes nothing */
+  kvquery_close(query);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, rows_come_by_key_or_by_an_order_with_their_strings) {
+  enum { ROWS = 50000 }; /* several pieces of a walk */
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = NULL;
+  char key[32], text[64];
+  const KVPairColumn name[] = { { "name", "json(n)", KVTABLE_TYPE_STRING, 0 } };
+  CHECK_OK(kvtable_open_family(cf, name, 1, &table));
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 0; i < ROWS; i++) {
+    int k = (int)((int64_t)i * 7919 % ROWS);
+    CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "%05d", k), text,
+                            snprintf(text, sizeof text, "{\"n\":\"\\u00e9%05d\"}", ROWS - k)));
+  }
+  CHECK_OK(kvstore_commit(kv));
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_order_by_key(query, 1));
+  CHECK_OK(kvquery_limit(query, 3, UINT64_MAX));
+  CHECK_OK(kvquery_open(query, &cursor));
+  for (int i = 3; i < ROWS; i++) {
+    KVValue v;
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvcursor_value(cursor, 0, &v));
+    CHECK_BYTES(v.as.bytes.data, key, (snprintf(key, sizeof key, "%05d", i), 5));
+    CHECK_OK(kvcursor_value(cursor, 4, &v));
+    CHECK_BYTES(v.as.bytes.data, text, (size_t)snprintf(text, sizeof text, "\xc3\xa9%05d", ROWS - i));
+  }
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+  kvcursor_close(cursor);
+  const KVOrder order = { "name", 0 };
+  CHECK_OK(kvquery_order_by(query, &order, 1));
+  CHECK_OK(kvquery_limit(query, 0, 100));
+  CHECK_OK(kvquery_open(query, &cursor));
+  for (int i = 0; i < 100; i++) {
+    KVValue v;
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvcursor_value(cursor, 0, &v));
+    CHECK_BYTES(v.as.bytes.data, key, (snprintf(key, sizeof key, "%05d", ROWS - 1 - i), 5));
+  }
+  kvcursor_close(cursor);
+  const KVAggregate ends[] = { { KVQUERY_FIRST, "name" }, { KVQUERY_LAST, "key" }, { KVQUERY_MIN, "name" } };
+  KVValue results[3];
+  CHECK_OK(kvquery_threads(query, 2));
+  CHECK_OK(kvquery_aggregate(query, ends, 3, results));
+  CHECK_BYTES(results[0].as.bytes.data,
+              "\xc3\xa9"
+              "50000",
+              7);
+  CHECK_BYTES(results[1].as.bytes.data, "49999", 5);
+  CHECK_BYTES(results[2].as.bytes.data,
+              "\xc3\xa9"
+              "00001",
+              7);
+  kvquery_close(query);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, large_values_are_read_a_few_at_a_time) {
+  KVStore *kv = NULL;
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_open_family(cf, NULL, 0, &table));
+  enum { BYTES = 3 << 20, VALUES = 6 };
+  char *value = malloc(BYTES), key[8];
+  CHECK(value != NULL);
+  for (int i = 0; i < VALUES; i++) {
+    memset(value, 'a' + i, BYTES);
+    CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "%d", i), value, BYTES));
+    if (i == 3) CHECK_OK(kvstore_checkpoint(kv, 1, NULL, NULL));
+  }
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_open(query, &cursor));
+  for (int i = 0; i < VALUES; i++) {
+    KVValue v;
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvcursor_value(cursor, 1, &v));
+    CHECK_INT(v.as.bytes.length, BYTES);
+    memset(value, 'a' + i, BYTES);
+    CHECK_BYTES(v.as.bytes.data, value, BYTES);
+  }
+  KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
+  CHECK_OK(kvquery_counters(query, &counters));
+  CHECK_INT(counters.units, 3); /* pieces of two values each */
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+  free(value);
+}
