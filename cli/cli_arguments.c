@@ -107,6 +107,18 @@ int arguments_number(const Arguments *arguments, const char *name, uint64_t mini
   return 0;
 }
 
+/* Is this character a comma that stands outside of parentheses and quotes? They close again, or divide nothing. */
+static int divides_list(char c, int *depth, char *quote) {
+  if (*quote) {
+    if (c == *quote) *quote = 0;
+    return 0;
+  }
+  if (*depth && (c == '\'' || c == '"')) *quote = c;
+  if (c == '(') ++*depth;
+  if (c == ')' && *depth) --*depth;
+  return c == ',' && !*depth;
+}
+
 char **arguments_list(const Arguments *arguments, const char *name, size_t *count) {
   size_t bytes = 0;
   size_t parts = 0;
@@ -115,7 +127,7 @@ char **arguments_list(const Arguments *arguments, const char *name, size_t *coun
     const char *value = arguments->uses[i].value;
     bytes += strlen(value) + 1;
     parts++;
-    for (; *value; value++) parts += *value == ',';
+    parts += strlen(value);
   }
   char **list = cli_allocate(parts * sizeof *list + bytes, 1);
   char *at = (char *)(list + parts);
@@ -123,10 +135,13 @@ char **arguments_list(const Arguments *arguments, const char *name, size_t *coun
   for (size_t i = 0; i < arguments->use_count; i++) {
     if (strcmp(arguments->uses[i].option->name, name) != 0) continue;
     const char *value = arguments->uses[i].value;
+    int depth = 0;
+    char quote = 0;
     list[(*count)++] = at;
     for (; *value; value++) {
-      *at++ = *value == ',' ? '\0' : *value;
-      if (*value == ',') list[(*count)++] = at;
+      int divides = divides_list(*value, &depth, &quote);
+      *at++ = divides ? '\0' : *value;
+      if (divides) list[(*count)++] = at;
     }
     *at++ = '\0';
   }

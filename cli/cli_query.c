@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/cli_grid.h"
 #include "cli/cli_json.h"
+#include "cli/cli_query.h"
 #include "cli/cli_value.h"
 
 /* ---- what the run did ---- */
@@ -49,11 +50,6 @@ static int explain(Cli *cli, const Run *run, Json *json) {
 
 /* ---- aggregates ---- */
 
-typedef struct AggregateName {
-  const char *option;
-  int kind;
-  const char *label; /* what stands before the column */
-} AggregateName;
 static const AggregateName aggregate_names[] = {
   { "count", KVQUERY_ROWS, "count(" },
   { "sum", KVQUERY_SUM, "sum(" },
@@ -71,7 +67,7 @@ static const AggregateName aggregate_names[] = {
   { "last", KVQUERY_LAST, "last(" },
 };
 
-static const AggregateName *aggregate_of(const char *option) {
+const AggregateName *query_aggregate_of(const char *option) {
   for (size_t i = 0; i < sizeof aggregate_names / sizeof aggregate_names[0]; i++)
     if (strcmp(aggregate_names[i].option, option) == 0) return &aggregate_names[i];
   return NULL;
@@ -82,7 +78,7 @@ static size_t collect_aggregates(const Arguments *arguments, KVAggregate *aggreg
   size_t count = 0;
   for (size_t i = 0; i < arguments->use_count; i++) {
     const OptionUse *use = &arguments->uses[i];
-    const AggregateName *name = aggregate_of(use->option->name);
+    const AggregateName *name = query_aggregate_of(use->option->name);
     if (!name) continue;
     const char *column = use->value ? use->value : "*";
     int known = 0;
@@ -284,9 +280,14 @@ static int set_order(Run *run, const Arguments *arguments) {
   return code;
 }
 
+/* report says it shorter. */
+const char *query_groups_option(const Arguments *arguments) {
+  return arguments_has(arguments, "by") ? "by" : "group-by";
+}
+
 static int set_groups(Run *run, const Arguments *arguments) {
   size_t count;
-  char **columns = arguments_list(arguments, "group-by", &count);
+  char **columns = arguments_list(arguments, query_groups_option(arguments), &count);
   KVAggregate *aggregates = cli_allocate(arguments->use_count + 1, sizeof *aggregates);
   size_t *label_at = cli_allocate(arguments->use_count + 1, sizeof *label_at);
   Text labels = TEXT_EMPTY;
@@ -311,7 +312,7 @@ static int run_rows(Cli *cli, Run *run, const Arguments *arguments) {
   int code = kvquery_select(run->query, (const char *const *)columns, count);
   free(columns);
   if (code == KVSTORE_OK) code = kvquery_distinct(run->query, arguments_has(arguments, "distinct"));
-  if (code == KVSTORE_OK && arguments_has(arguments, "group-by")) code = set_groups(run, arguments);
+  if (code == KVSTORE_OK && arguments_has(arguments, query_groups_option(arguments))) code = set_groups(run, arguments);
   if (code == KVSTORE_OK) code = set_order(run, arguments);
   if (code == KVSTORE_OK) code = kvquery_limit(run->query, offset, limit);
   if (code == KVSTORE_OK) code = kvquery_order_by_key(run->query, arguments_has(arguments, "order-by-key"));
@@ -328,72 +329,60 @@ static int run_rows(Cli *cli, Run *run, const Arguments *arguments) {
 
 static int has_aggregates(const Arguments *arguments) {
   for (size_t i = 0; i < arguments->use_count; i++)
-    if (aggregate_of(arguments->uses[i].option->name)) return 1;
+    if (query_aggregate_of(arguments->uses[i].option->name)) return 1;
   return 0;
 }
 
 /* Options that do not go together. */
-static int check_options(const Arguments *arguments, int aggregated, int grouped) {
+static int check_options(const Arguments *arguments, const char *option, int aggregated, int grouped) {
   if (grouped && (arguments_has(arguments, "select") || arguments_has(arguments, "distinct") ||
                   arguments_has(arguments, "order-by-key")))
-    return cli_fail("--select, --distinct and --order-by-key concern rows, not the groups of --group-by");
+    return cli_fail("--select, --distinct and --order-by-key concern rows, not the groups of --%s", option);
   if (!grouped && arguments_has(arguments, "having"))
-    return cli_fail("--having filters the groups of --group-by, which is missing");
+    return cli_fail("--having filters the groups of --%s, which is missing", option);
   if (!aggregated || grouped) return CLI_DONE;
   static const char *const of_rows[] = { "select", "limit", "offset", "order-by", "order-by-key", "distinct" };
   for (size_t i = 0; i < sizeof of_rows / sizeof of_rows[0]; i++)
     if (arguments_has(arguments, of_rows[i]))
-      return cli_fail("--%s concerns rows or the groups of --group-by, and --count, --sum and the like all that match: "
+      return cli_fail("--%s concerns rows or the groups of --%s, and --count, --sum and the like all that match: "
                       "ask for one or the other",
-                      of_rows[i]);
+                      of_rows[i], option);
   return CLI_DONE;
 }
 
+int query_check(const Arguments *arguments, const char *option) {
+  return check_options(arguments, option, has_aggregates(arguments), arguments_has(arguments, option));
+}
+
+int query_answer(Cli *cli, KVQuery *query, const Arguments *arguments) {
+  Run run = { .query = query };
+  int code = kvquery_where(query, arguments_text(arguments, "where"), NULL, 0);
+  if (code != KVSTORE_OK) return cli_fail_store(cli, code, NULL);
+  if (has_aggregates(arguments) && !arguments_has(arguments, query_groups_option(arguments)))
+    return run_aggregates(cli, &run, arguments);
+  return run_rows(cli, &run, arguments);
+}
+
 static int run_query(Cli *cli, const Arguments *arguments) {
-  int grouped = arguments_has(arguments, "group-by");
-  int aggregated = has_aggregates(arguments);
-  if (check_options(arguments, aggregated, grouped)) return CLI_FAILED;
+  if (query_check(arguments, "group-by")) return CLI_FAILED;
   KVTable *table = NULL;
-  Run run = { 0 };
+  KVQuery *query = NULL;
   int result = cli_open(cli, CLI_OPEN_READ);
   if (!result) result = cli_open_table(cli, arguments->words[0], &table);
   if (!result) {
-    int code = kvquery_create(table, &run.query);
-    if (code == KVSTORE_OK) code = kvquery_where(run.query, arguments_text(arguments, "where"), NULL, 0);
+    int code = kvquery_create(table, &query);
     if (code != KVSTORE_OK) result = cli_fail_store(cli, code, NULL);
   }
-  if (!result) result = aggregated && !grouped ? run_aggregates(cli, &run, arguments) : run_rows(cli, &run, arguments);
-  kvquery_close(run.query);
+  if (!result) result = query_answer(cli, query, arguments);
+  kvquery_close(query);
   kvtable_close(table);
   return result;
 }
 
 static const OptionSpec query_options[] = {
-  { "where", "TEXT", "the filter: and, or, not; = <> < <= > >=, between, in, like 'abc%', is null" },
-  { "count", NULL, "how many rows match" },
-  { "sum", "COL", "the sum of a column; all of these may be asked at once and several times" },
-  { "min", "COL", "its least value" },
-  { "max", "COL", "its greatest value" },
-  { "avg", "COL", "its average" },
-  { "count-distinct", "COL", "how many different values it has" },
-  { "approx-distinct", "COL", "the same, 1.6 % off on the average, in little memory" },
-  { "median", "COL", "its median: the least value that half of the values are not above" },
-  { "variance", "COL", "its variance as of a sample; --variance-pop as of all there is" },
-  { "variance-pop", "COL", "the squares of the distances from the average, divided by their number" },
-  { "stddev", "COL", "its standard deviation as of a sample; --stddev-pop as of all there is" },
-  { "stddev-pop", "COL", "the square root of --variance-pop" },
-  { "first", "COL", "its value in the row of the least key" },
-  { "last", "COL", "its value in the row of the greatest key" },
+  QUERY_OPTIONS_OF_ROWS,
   { "group-by", "COL[,COL]", "the same for each group of rows with equal values in these columns" },
-  { "having", "TEXT", "groups for which this filter is true: 'count(*) > 10'" },
-  { "select", "COL[,COL]", "the columns of the rows (default: all)" },
-  { "distinct", NULL, "of equal rows one" },
-  { "order-by", "COL[ desc][ nulls last][,...]",
-    "the order of rows or groups; of groups also by 'sum(x)' and the like" },
-  { "order-by-key", NULL, "rows in the order of the table's key (default: as they lie)" },
-  { "limit", "N", "at most so many rows or groups" },
-  { "offset", "N", "without the first so many of them" },
-  { "explain", NULL, "how the question was understood, what was read, what was skipped, how long it took" },
+  QUERY_OPTIONS_OF_RESULTS,
   { NULL, NULL, NULL },
 };
 const Command command_query = {

@@ -8,7 +8,7 @@ import subprocess
 import cli_program
 from cli_program import CliTest
 
-COMMANDS = """put get del exists list scan count set-if-absent ttl purge clear txn cf import query get-row insert upsert
+COMMANDS = """put get del exists list scan count set-if-absent ttl purge clear txn cf report import query get-row insert upsert
               update delete-row drop tables info stats check sync checkpoint vacuum backup
               encrypt decrypt rekey completion manual""".split()
 FLIGHTS = """time_hour,carrier,flight,dep_delay
@@ -45,7 +45,10 @@ class Help(CliTest):
         tool = cli_program.PROGRAM
         prepared = [str(tool), "--db", "air.db", "import", "airlines.csv", "--table", "airlines", "--key", "carrier"]
         self.assertEqual(subprocess.run(prepared, cwd=self.directory, check=False, capture_output=True).returncode, 0)
-        for command in ("put get exists list scan count ttl set-if-absent purge del clear txn import query get-row "
+        prepared = [str(tool), "--db", "my.db", "put", "sensor/1/a", '{"temp": 20.5}', "--cf", "sensors"]
+        self.assertEqual(subprocess.run(prepared, cwd=self.directory, check=False, capture_output=True).returncode, 0)
+        for command in ("put get exists list scan count ttl set-if-absent purge del clear txn report import query "
+                        "get-row "
                         "insert upsert update delete-row tables info stats sync checkpoint vacuum backup check drop "
                         "completion manual").split():
             example = re.search(r"Example:\n  (.*)", run("help", command).stdout).group(1)

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""report: questions to families of keys and values, against SQLite over the same pairs."""
+
+import json
+import random
+import sqlite3
+
+import cli_program
+from cli_program import CliTest
+
+
+class Reports(CliTest):
+    def setUp(self):
+        super().setUp()
+        source = random.Random(5)
+        self.pairs = {}
+        for i in range(1500):
+            key = f"{source.choice(['sensor', 'site'])}/{source.randrange(9)}/{i:04}"
+            value = {"temp": source.choice([None, 20, 20.5, -3, "warm"]), "n": i,
+                     "at": {"city": source.choice(["Oslo", "Tromsø"])}}
+            self.pairs[key] = source.choice([json.dumps(value), json.dumps(value), "no json", ""])
+        lines = "".join(f"{key}\t{value}\n" for key, value in self.pairs.items())
+        self.run_tool("put", "--stdin", "--batch", "500", "--cf", "f", stdin=lines.encode())
+        self.sqlite = sqlite3.connect(":memory:")
+        self.addCleanup(self.sqlite.close)
+        self.sqlite.execute("create table f (key text, value text, kind text, number text, temp real, city text)")
+        for key, value in self.pairs.items():
+            kind, number, _ = key.split("/")
+            found = json.loads(value) if value.startswith("{") else {}
+            temp = found.get("temp")
+            self.sqlite.execute("insert into f values (?, ?, ?, ?, ?, ?)",
+                                (key, value, kind, number, temp if isinstance(temp, (int, float)) else None,
+                                 found["at"]["city"] if found else None))
+
+    def sql(self, text):
+        return [tuple(row) for row in self.sqlite.execute(text).fetchall()]
+
+    def rows(self, *arguments):
+        return [tuple(row.values()) for row in self.json("report", "f", *arguments)["rows"]]
+
+    def test_groups_by_a_part_of_the_key_are_those_of_sqlite(self):
+        found = self.rows("--prefix", "sensor/", "--by", "part(1)", "--avg", "json(temp)", "--count", "--order-by",
+                          "part(1)")
+        self.assertEqual(found, self.sql("select number, avg(temp), count(*) from f where kind = 'sensor' "
+                                         "group by 1 order by 1"))
+        found = self.rows("--by", "part(0),json(at.city)", "--count", "--max", "json(n):i64", "--order-by",
+                          "part(0),json(at.city)")
+        self.assertEqual([row[:3] for row in found],
+                         self.sql("select kind, city, count(*) from f group by 1, 2 order by 1, 2 nulls first"))
+        self.assertEqual(max(row[3] for row in found if row[3] is not None),
+                         max(json.loads(v)["n"] for v in self.pairs.values() if v.startswith("{")))
+
+    def test_aggregates_and_filters_read_the_range_alone(self):
+        answer = self.json("report", "f", "--from", "sensor/3", "--to", "sensor/5", "--count", "--sum", "value_length",
+                           "--min", "json(temp)", "--count-distinct", "json(at.city):string")
+        expected = self.sql("select count(*), sum(length(cast(value as blob))), min(temp), count(distinct city) from f "
+                            "where key >= 'sensor/3' and key < 'sensor/5'")[0]
+        self.assertEqual(tuple(answer["results"].values()), expected)
+        for where, same in (("\"json(temp)\" > 20", "temp > 20"), ("\"part(1):i64\" in (2, 3)", "number in ('2', '3')"),
+                            ("value_length = 0", "value = ''"), ("\"json(temp)\" is null", "temp is null"),
+                            ("\"part(0)\" like 'se%'", "kind = 'sensor'")):
+            self.assertEqual(self.text("report", "f", "--where", where, "--count"),
+                             f"{self.sql('select count(*) from f where ' + same)[0][0]}\n", where)
+
+    def test_named_columns_stand_anywhere(self):
+        found = self.rows("--column", "t=json(temp)", "--column", "who=part(1, '/')", "--where", "t < 21", "--select",
+                          "who,t", "--order-by", "t desc,who", "--limit", "20")
+        self.assertEqual(found, self.sql("select number, temp from f where temp < 21 order by temp desc, number "
+                                         "limit 20"))
+        answer = self.json("report", "f", "--select", "key", "--order-by-key", "--limit", "2")
+        self.assertEqual([row["key"] for row in answer["rows"]], sorted(self.pairs)[:2])
+        self.assertIn("json(temp)", self.text("report", "f", "--avg", "json(temp)", "--explain"))
+
+    def test_the_default_family_is_one_too(self):
+        self.run_tool("put", "a:1", "\x01\x02")
+        self.assertEqual(self.text("report", "--sum", "at(0, big):u16", "--count"), "sum(at(0, big):u16)\t258\n"
+                                                                                    "count(*)\t1\n")
+        self.assertEqual(self.text("report", "--by", "part(1, ':')", "--count"), "part(1, ':')\tcount(*)\n1\t1\n")
+        self.assertEqual(self.text("report", "--cf", "f", "--count"), f"{len(self.pairs)}\n")
+
+    def test_what_cannot_be_asked_is_refused(self):
+        for options, saying in ((("--avg", "json(temp"), "ends with )"), (("--avg", "json(temp):money"), "no type money"),
+                                (("--avg", "at(0)"), "at(0):i64"), (("--avg", "json(a..b)"), "name is missing"),
+                                (("--sum", "temp"), "temp"), (("--column", "t"), "NAME="),
+                                (("--column", "t=temp"), "NAME="), (("--prefix", "a", "--from", "b"), "--prefix"),
+                                (("--having", "x > 1"), "--by"), (("--avg", "json(temp):date"), "date")):
+            self.refuses("report", "f", *options, saying=saying)
+        self.refuses("report", "nowhere", "--count", code=2, saying="no family nowhere")
+
+
+if __name__ == "__main__":
+    cli_program.main()
