@@ -40,7 +40,8 @@ const char *arguments_text(const Arguments *arguments, const char *name);
  * whole number from `minimum` to `maximum`. */
 int arguments_number(const Arguments *arguments, const char *name, uint64_t minimum, uint64_t maximum,
                      uint64_t *number);
-/* The parts between commas (those within parentheses do not count) of all uses, in order. The array and the characters are one block, for free(). */
+/* The parts between commas (those within parentheses do not count) of all uses, in order. The array and the characters
+ * are one block, for free(). */
 char **arguments_list(const Arguments *arguments, const char *name, size_t *count);
 
 #endif

@@ -1,4 +1,6 @@
 /* cli_query.c - questions to a table: rows that match a filter, aggregates over them, or groups of them. */
+#include "cli/cli_query.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +9,6 @@
 #include "cli/cli.h"
 #include "cli/cli_grid.h"
 #include "cli/cli_json.h"
-#include "cli/cli_query.h"
 #include "cli/cli_value.h"
 
 /* ---- what the run did ---- */

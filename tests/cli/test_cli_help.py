@@ -8,8 +8,8 @@ import subprocess
 import cli_program
 from cli_program import CliTest
 
-COMMANDS = """put get del exists list scan count set-if-absent ttl purge clear txn cf report import query get-row insert upsert
-              update delete-row drop tables info stats check sync checkpoint vacuum backup
+COMMANDS = """put get del exists list scan count set-if-absent ttl purge clear txn cf report import query get-row insert
+              upsert update delete-row drop tables info stats check sync checkpoint vacuum backup
               encrypt decrypt rekey completion manual""".split()
 FLIGHTS = """time_hour,carrier,flight,dep_delay
 2013-01-01T10:00:00Z,UA,1545,2

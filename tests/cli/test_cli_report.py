@@ -79,8 +79,9 @@ class Reports(CliTest):
         self.assertEqual(self.text("report", "--cf", "f", "--count"), f"{len(self.pairs)}\n")
 
     def test_what_cannot_be_asked_is_refused(self):
-        for options, saying in ((("--avg", "json(temp"), "ends with )"), (("--avg", "json(temp):money"), "no type money"),
-                                (("--avg", "at(0)"), "at(0):i64"), (("--avg", "json(a..b)"), "name is missing"),
+        for options, saying in ((("--avg", "json(temp"), "ends with )"), (("--avg", "at(0)"), "at(0):i64"),
+                                (("--avg", "json(temp):money"), "no type money"),
+                                (("--avg", "json(a..b)"), "name is missing"),
                                 (("--sum", "temp"), "temp"), (("--column", "t"), "NAME="),
                                 (("--column", "t=temp"), "NAME="), (("--prefix", "a", "--from", "b"), "--prefix"),
                                 (("--having", "x > 1"), "--by"), (("--avg", "json(temp):date"), "date")):

@@ -111,8 +111,9 @@ TEST(projection, what_is_no_source_is_refused) {
     CHECK(status_last()->text[0] != 0);
   }
   char deep[2 * JSON_STEPS_MAX + 20] = "json(a";
-  for (int i = 0; i < JSON_STEPS_MAX; i++) strcat(deep, ".a");
-  strcat(deep, ")");
+  size_t length = strlen(deep);
+  for (int i = 0; i < JSON_STEPS_MAX; i++, length += 2) memcpy(deep + length, ".a", 2);
+  memcpy(deep + length, ")", 2);
   CHECK_STATUS(projection_parse(deep, strlen(deep), &arena, &p), KVSTORE_ERROR);
   CHECK_OK(projection_parse("json(a)", 7, &arena, &p));
   CHECK_STATUS(projection_set_type(&p, TYPE_DATE, 0, "c"), KVSTORE_TYPE);
