@@ -139,7 +139,7 @@ static Status flush_and_advance(Store *store, bool *did) {
   return advance_tables(store);
 }
 
-enum { SLACK_SHARE = 4, SLACK_SHARE_BY_CALL = 16 };
+enum { SLACK_SHARE = 4, SLACK_SHARE_BY_CALL = 64 };
 
 /* The next thing that is due: a flush, since writers may wait for it, unless that would leave a merge ever further
  * behind; then a merge; then what shortens the file. A merge that fails keeps no flush from its turn. */

@@ -227,7 +227,7 @@ static Status make_room(Store *store, uint64_t target) {
 
 /* ---- by itself ---- */
 
-enum { SLACK_MIN = 4 << 20 };
+enum { SLACK_LOG = 1 << 20 };
 
 static void add_bytes(void *context, const Extent *extent) { *(uint64_t *)context += extent_bytes(extent->length); }
 
@@ -253,7 +253,8 @@ static uint64_t ring_end(SharedPage *page) {
  * share-th part is brought down to half of that; what is free below serves the next merge. */
 Status vacuum_slack(Store *store, uint32_t share, bool *moved) {
   uint64_t kept = bytes_kept(store), owed = shared_load(&store->page->owed), end;
-  uint64_t least = 4 * store->log_bytes < SLACK_MIN ? 4 * store->log_bytes : SLACK_MIN; /* tests have small logs */
+  uint64_t log = store->log_bytes < SLACK_LOG ? store->log_bytes : SLACK_LOG; /* tests have small ones */
+  uint64_t least = 16 * log / share;
   *moved = false;
   uint64_t size = shared_load(&store->page->file_size), ring = ring_end(store->page);
   if (size <= kept + kept / share + owed + least || size <= ring + owed + least) return KVSTORE_OK;
