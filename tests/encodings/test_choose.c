@@ -47,6 +47,30 @@ TEST(choose, each_shape_gets_its_encoding) {
   CHECK(r.length < 65536 * 6 / 8 + 64 * 64 + 4096); /* 6 bits instead of 27 */
 }
 
+/* Now and then a step of 8 bits, where the distances within a block take 15: so where no row is below the one before.
+ * Where one is, what a filter would pay is not worth it. */
+TEST(choose, differences_are_taken_early_where_a_column_ascends) {
+  enum { ROWS = 20000 };
+  int64_t *values = malloc(ROWS * sizeof *values);
+  uint64_t rng = 4;
+  for (int falls = 0; falls < 2; falls++) {
+    int64_t at = 1000000;
+    for (uint32_t i = 0; i < ROWS; i++)
+      values[i] = at += test_random_below(&rng, 8) ? 0 : (int64_t)test_random_below(&rng, 256);
+    if (falls) values[2000] = values[1999] - 1;
+    ChunkInput input = { .type = TYPE_I64, .row_count = ROWS, .values = values };
+    uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
+    void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+    ChunkResult r;
+    CHECK_OK(chunk_encode(&input, NULL, out, scratch, &r));
+    CHECK_INT(r.encoding, falls ? ENCODING_PACKED : ENCODING_DELTA);
+    if (!falls) CHECK(r.length < ROWS * 8 / 8 + 20 * (64 + 64) + 4096);
+    free(out);
+    free(scratch);
+  }
+  free(values);
+}
+
 TEST(choose, a_common_divisor_narrows_timestamps) {
   enum { ROWS = 65536 };
   int64_t *values = malloc(ROWS * sizeof *values);
