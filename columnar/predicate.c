@@ -46,17 +46,14 @@ static CompareOperator opposite(CompareOperator op) {
   case COMPARE_NOT_PREFIX: return COMPARE_PREFIX;
   case COMPARE_IS_NULL: return COMPARE_IS_NOT_NULL;
   case COMPARE_IS_NOT_NULL: return COMPARE_IS_NULL;
+  case COMPARE_BITS: return COMPARE_NOT_BITS;
+  case COMPARE_NOT_BITS: return COMPARE_BITS;
   }
   return op;
 }
 
-static bool is_number(ColumnType t) { return type_is_integer(t) || type_is_float(t); }
-static bool is_time(ColumnType t) { return t == TYPE_DATE || t == TYPE_TIMESTAMP; }
-
 bool predicate_types_compare(ColumnType column, ColumnType constant) {
-  if (constant == TYPE_NONE) return true;
-  return (is_number(column) && is_number(constant)) || (is_time(column) && is_time(constant)) ||
-         (column == TYPE_BOOL && constant == TYPE_BOOL) || (type_is_string(column) && type_is_string(constant));
+  return constant == TYPE_NONE || pair_types_compare(column, constant);
 }
 
 /* The caller's strings end with its call: the predicate keeps its own. */
@@ -74,6 +71,11 @@ static Status copy_constants(Binder *b, const PredicateTerm *term, const Value *
 }
 
 static Status fail_type(const Column *column, const PredicateTerm *term) {
+  if (term->op == COMPARE_BITS || term->op == COMPARE_NOT_BITS) {
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL,
+                          "column %s is %s: bits are of integers, beside integers", column->name,
+                          type_name(column->type));
+  }
   const char *other = "a prefix";
   for (uint32_t i = 0; i < term->count; i++) {
     const Value *v = &term->constants[i];
@@ -123,6 +125,40 @@ static Status bind_compare(Binder *b, const PredicateTerm *term, bool negate, co
   TRY(new_node(b, PREDICATE_LEAF, &node));
   node->column = term->column;
   node->compare = compare;
+  *out = node;
+  return KVSTORE_OK;
+}
+
+/* A column is never less than itself, but equal where it is not null. */
+static CompareOperator with_itself(CompareOperator op) {
+  return op == COMPARE_EQUAL || op == COMPARE_LESS_EQUAL || op == COMPARE_GREATER_EQUAL ? COMPARE_IS_NOT_NULL
+                                                                                        : COMPARE_IN;
+}
+
+static Status bind_columns(Binder *b, const PredicateTerm *term, bool negate, const PredicateNode **out) {
+  if (term->column >= b->schema->column_count || term->other >= b->schema->column_count) {
+    return status_fail(KVSTORE_SCHEMA, "there is no column number %u or %u: the table has %u", term->column,
+                       term->other, b->schema->column_count);
+  }
+  const Column *left = &b->schema->columns[term->column], *right = &b->schema->columns[term->other];
+  CompareOperator op = negate ? opposite(term->op) : term->op;
+  ComparePair pair;
+  Status status = pair_bind(left->type, op, right->type, &pair);
+  if (status == KVSTORE_TYPE) {
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, left->name, right->name,
+                          "column %s is %s and does not compare with %s, which is %s", left->name,
+                          type_name(left->type), right->name, type_name(right->type));
+  }
+  TRY(status);
+  if (term->column == term->other) {
+    PredicateTerm itself = { .kind = TERM_COMPARE, .op = with_itself(op), .column = term->column };
+    return bind_compare(b, &itself, false, out);
+  }
+  PredicateNode *node = NULL;
+  TRY(new_node(b, PREDICATE_PAIR, &node));
+  node->column = term->column;
+  node->other = term->other;
+  node->pair = pair;
   *out = node;
   return KVSTORE_OK;
 }
@@ -206,6 +242,7 @@ static Status bind_term(Binder *b, const PredicateTerm *term, bool negate, uint3
   case TERM_FALSE: *out = negate ? &node_all : &node_none; return KVSTORE_OK;
   case TERM_UNKNOWN: *out = &node_none; return KVSTORE_OK;
   case TERM_COMPARE: return bind_compare(b, term, negate, out);
+  case TERM_COMPARE_COLUMNS: return bind_columns(b, term, negate, out);
   case TERM_AND:
   case TERM_OR: return bind_list(b, term, negate, depth, out);
   case TERM_NOT:
@@ -243,6 +280,7 @@ static bool node_row(const PredicateNode *node, const Value *row) {
   case PREDICATE_NONE: return false;
   case PREDICATE_ALL: return true;
   case PREDICATE_LEAF: return compare_value(&node->compare, &row[node->column]);
+  case PREDICATE_PAIR: return pair_values(&node->pair, &row[node->column], &row[node->other]);
   case PREDICATE_AND:
     for (uint32_t i = 0; i < node->child_count; i++) {
       if (!node_row(node->children[i], row)) return false;
@@ -260,7 +298,8 @@ static bool node_row(const PredicateNode *node, const Value *row) {
 bool predicate_row(const Predicate *predicate, const Value *row) { return node_row(predicate->root, row); }
 
 static void node_columns(const PredicateNode *node, bool *used) {
-  if (node->kind == PREDICATE_LEAF) used[node->column] = true;
+  if (node->kind == PREDICATE_LEAF || node->kind == PREDICATE_PAIR) used[node->column] = true;
+  if (node->kind == PREDICATE_PAIR) used[node->other] = true;
   for (uint32_t i = 0; i < node->child_count; i++) node_columns(node->children[i], used);
 }
 

@@ -1,4 +1,5 @@
-/* predicate.h - a filter bound to a schema: comparisons of columns with constants, joined by AND and OR.
+/* predicate.h - a filter bound to a schema: comparisons of columns with constants and with columns, joined by AND and
+ * OR.
  *
  * The same object filters the encoded blocks of a run, the plain arrays of a delta (both in scan.h) and one row of
  * values (predicate_row), each through the same Compare, so that runs, deltas and keyed reads cannot disagree (COL-10).
@@ -16,6 +17,7 @@
 #include "base/schema.h"
 #include "base/status.h"
 #include "encodings/compare.h"
+#include "encodings/pair.h"
 
 enum {
   PREDICATE_DEPTH_MAX = 128,     /* levels of a filter's tree: what recursion may take from a thread's stack */
@@ -28,9 +30,10 @@ typedef enum PredicateTermKind {
   TERM_FALSE,
   TERM_UNKNOWN, /* null as a truth value */
   TERM_COMPARE,
-  TERM_AND, /* of no terms: true */
-  TERM_OR,  /* of no terms: false */
-  TERM_NOT, /* of one term */
+  TERM_COMPARE_COLUMNS, /* column op other: EQUAL to GREATER_EQUAL */
+  TERM_AND,             /* of no terms: true */
+  TERM_OR,              /* of no terms: false */
+  TERM_NOT,             /* of one term */
 } PredicateTermKind;
 
 typedef struct PredicateTerm PredicateTerm;
@@ -38,6 +41,7 @@ struct PredicateTerm {
   PredicateTermKind kind;
   CompareOperator op; /* COMPARE: column op constants */
   uint32_t column;    /* its position in the schema */
+  uint32_t other;     /* COMPARE_COLUMNS: likewise */
   const Value *constants;
   const PredicateTerm *const *terms; /* AND, OR, NOT */
   uint32_t count;                    /* of constants or of terms */
@@ -48,16 +52,19 @@ typedef enum PredicateKind {
   PREDICATE_NONE, /* no row */
   PREDICATE_ALL,  /* every row */
   PREDICATE_LEAF,
-  PREDICATE_AND, /* two children or more, none of them NONE, ALL or AND */
-  PREDICATE_OR,  /* two children or more, none of them NONE, ALL or OR */
+  PREDICATE_PAIR, /* two columns */
+  PREDICATE_AND,  /* two children or more, none of them NONE, ALL or AND */
+  PREDICATE_OR,   /* two children or more, none of them NONE, ALL or OR */
 } PredicateKind;
 
 typedef struct PredicateNode PredicateNode;
 struct PredicateNode {
   PredicateKind kind;
   uint32_t number;                      /* 0 to node_count - 1, for what a scan keeps of each node */
-  uint32_t column;                      /* LEAF */
+  uint32_t column;                      /* LEAF, PAIR: the left one */
+  uint32_t other;                       /* PAIR: the right one */
   Compare compare;                      /* LEAF: kind NULL, NOT_NULL, RANGE, SET or PREFIX */
+  ComparePair pair;                     /* PAIR */
   const PredicateNode *const *children; /* AND, OR */
   uint32_t child_count;
 };

@@ -37,14 +37,123 @@ static ZoneVerdict leaf_unit(const Scan *scan, const PredicateNode *node) {
   return compare_zone(&node->compare, zone.minimum, zone.maximum, zone.null_count, unit->row_count);
 }
 
-static double leaf_bytes(const Scan *scan, const PredicateNode *node) {
+static double column_bytes(const Scan *scan, uint32_t column) {
   const ScanUnit *unit = scan->selection.unit;
   if (unit->kind == SCAN_UNIT_SEGMENT) {
-    const ChunkPlace *place = segment_place(column_run_segment(unit->run, unit->segment), node->column);
+    const ChunkPlace *place = segment_place(column_run_segment(unit->run, unit->segment), column);
     return place ? (double)place->length / unit->row_count : 0;
   }
-  return (double)type_array_width(node->compare.type);
+  return (double)type_array_width(scan->schema->columns[column].type);
 }
+
+/* ---- two columns ---- */
+
+/* What is known of a column over the unit without touching it; false: nothing. */
+static bool unit_zone(const Scan *scan, uint32_t column, PairZone *zone) {
+  const ScanUnit *unit = scan->selection.unit;
+  Value constant;
+  if (scan_unit_default(unit, column, &constant)) {
+    ColumnType type = scan->schema->columns[column].type;
+    uint64_t entry[2]; /* a Bytes at most */
+    *zone = (PairZone){ INT64_MAX, INT64_MIN, unit->row_count };
+    if (constant.is_null) return true;
+    constant.type = type;
+    value_to_array(&constant, entry, 0);
+    zone->minimum = zone->maximum = type_image(type, entry, 0);
+    zone->null_count = 0;
+    return true;
+  }
+  if (unit->kind == SCAN_UNIT_ARRAYS) return false;
+  ColumnZone known = segment_zone(column_run_segment(unit->run, unit->segment), column);
+  *zone = (PairZone){ known.minimum, known.maximum, known.null_count };
+  return true;
+}
+
+static ZoneVerdict pair_unit(const Scan *scan, const PredicateNode *node) {
+  PairZone left, right;
+  if (!unit_zone(scan, node->column, &left) || !unit_zone(scan, node->other, &right)) return ZONE_SOME;
+  return pair_zone(&node->pair, left, right, scan->selection.unit->row_count);
+}
+
+static bool block_zone(const Scan *scan, const ScanColumn *column, uint32_t position, uint32_t block, PairZone *zone) {
+  if (column->kind != SCAN_COLUMN_CHUNK) {
+    if (!unit_zone(scan, position, zone)) return false;
+    if (zone->null_count) zone->null_count = scan_block_rows(scan->selection.unit, block);
+    return true;
+  }
+  const Chunk *chunk = column->hold.chunk;
+  *zone = (PairZone){ chunk_block_minimum(chunk, block), chunk_block_maximum(chunk, block),
+                      chunk_block_null_count(chunk, block) };
+  return true;
+}
+
+enum { PAIR_VALUES_BYTES = BLOCK_ROWS * sizeof(Bytes), PAIR_SIDE_BYTES = PAIR_VALUES_BYTES + BLOCK_ROWS };
+
+static Status pair_zones(Scan *scan, const PredicateNode *node, NodeState *state) {
+  ScanColumn *left, *right;
+  TRY(scan_column(scan, node->column, &left));
+  TRY(scan_column(scan, node->other, &right));
+  if (!state->scratch) {
+    state->scratch = arena_allocate_aligned(&scan->arena, 64, 2 * PAIR_SIDE_BYTES);
+    if (!state->scratch) return status_nomem();
+  }
+  state->maybe = state->certain = 0;
+  for (uint32_t b = 0; b < scan->selection.block_count; b++) {
+    PairZone l, r;
+    ZoneVerdict verdict = ZONE_SOME;
+    if (block_zone(scan, left, node->column, b, &l) && block_zone(scan, right, node->other, b, &r))
+      verdict = pair_zone(&node->pair, l, r, scan_block_rows(scan->selection.unit, b));
+    state->maybe |= (uint64_t)(verdict != ZONE_NONE) << b;
+    state->certain |= (uint64_t)(verdict == ZONE_ALL) << b;
+  }
+  return KVSTORE_OK;
+}
+
+/* One side of a block: in place, or decoded into `scratch`. */
+static Status pair_side(Scan *scan, uint32_t position, uint32_t block, uint8_t *scratch, ColumnArray *out) {
+  ScanColumn *column;
+  TRY(scan_column(scan, position, &column));
+  if (column->kind != SCAN_COLUMN_CHUNK) return scan_column_array(scan, column, block, out);
+  TRY(scan_chunk_block(scan, column, block, scratch, scratch + PAIR_VALUES_BYTES));
+  out->values = scratch;
+  out->nulls = chunk_block_null_count(column->hold.chunk, block) ? scratch + PAIR_VALUES_BYTES : NULL;
+  return KVSTORE_OK;
+}
+
+/* Few rows: value by value. */
+static Status pair_positions(Scan *scan, const PredicateNode *node, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+    for (uint64_t word = mask[w]; word; word &= word - 1) {
+      uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(word), row = block * BLOCK_ROWS + i;
+      Value left, right;
+      TRY(scan_read_value(scan, node->column, row, &left));
+      TRY(scan_read_value(scan, node->other, row, &right));
+      if (!pair_values(&node->pair, &left, &right)) bit_clear(mask, i);
+    }
+  }
+  return KVSTORE_OK;
+}
+
+enum { PAIR_POSITIONS_MAX = 16 }; /* two values one by one take as long as 30 decoded ones */
+
+static Status pair_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks, UnitMasks *masks) {
+  uint8_t *scratch = scan->nodes[node->number].scratch;
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    uint64_t rows = scan->kernels->mask_count((*masks)[block], BLOCK_WORDS);
+    if (rows <= PAIR_POSITIONS_MAX) {
+      if (rows) TRY(pair_positions(scan, node, block, (*masks)[block]));
+      continue;
+    }
+    ColumnArray left, right;
+    TRY(pair_side(scan, node->column, block, scratch, &left));
+    TRY(pair_side(scan, node->other, block, scratch + PAIR_SIDE_BYTES, &right));
+    pair_filter(&node->pair, left, right, scan_block_rows(scan->selection.unit, block), (*masks)[block]);
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- the directory, of any node ---- */
 
 static ZoneVerdict node_unit(Scan *scan, const PredicateNode *node) {
   if (node->kind == PREDICATE_NONE) return ZONE_NONE;
@@ -53,7 +162,12 @@ static ZoneVerdict node_unit(Scan *scan, const PredicateNode *node) {
   state->is_prepared = false;
   if (node->kind == PREDICATE_LEAF) {
     state->verdict = leaf_unit(scan, node);
-    state->bytes_per_row = leaf_bytes(scan, node);
+    state->bytes_per_row = column_bytes(scan, node->column);
+    return state->verdict;
+  }
+  if (node->kind == PREDICATE_PAIR) {
+    state->verdict = pair_unit(scan, node);
+    state->bytes_per_row = column_bytes(scan, node->column) + column_bytes(scan, node->other);
     return state->verdict;
   }
   ZoneVerdict absorbing = node->kind == PREDICATE_AND ? ZONE_NONE : ZONE_ALL;
@@ -99,6 +213,7 @@ static Status node_zones(Scan *scan, const PredicateNode *node) {
     return KVSTORE_OK;
   }
   if (node->kind == PREDICATE_LEAF) return leaf_zones(scan, node, state);
+  if (node->kind == PREDICATE_PAIR) return pair_zones(scan, node, state);
   bool is_and = node->kind == PREDICATE_AND;
   state->maybe = state->certain = is_and ? all : 0;
   for (uint32_t i = 0; i < node->child_count; i++) {
@@ -287,6 +402,7 @@ static Status node_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks
   switch (node->kind) {
   case PREDICATE_AND: return and_blocks(scan, node, blocks, full, masks, scratch);
   case PREDICATE_OR: return or_blocks(scan, node, blocks, full, masks, scratch);
+  case PREDICATE_PAIR: return pair_blocks(scan, node, blocks, masks);
   default: return leaf_blocks(scan, node, blocks, full, masks);
   }
 }

@@ -38,7 +38,7 @@ typedef struct NodeState {
   uint64_t maybe, certain; /* its blocks, from their zone maps */
   bool is_prepared;        /* LEAF over a chunk: `filter` is ready */
   CodecFilter filter;
-  void *scratch;              /* of the filter */
+  void *scratch;              /* of the filter; PAIR: two blocks */
   uint32_t *order;            /* AND, OR: its children as they are evaluated */
   double bytes_per_row;       /* what a row of its columns takes in the current unit */
   uint64_t rows_in, rows_out; /* observed, over all units */

@@ -45,6 +45,13 @@ void array_filter_range(ColumnType type, const void *values, int64_t low, int64_
   k->range[bits](values, start, (uint64_t)high - (uint64_t)low, flip, mask);
 }
 
+void array_filter_bits(const Compare *c, const void *values, uint64_t mask[BLOCK_WORDS]) {
+  uint8_t flags[BLOCK_ROWS];
+  const SimdKernels *k = simd_kernels();
+  k->bits[type_width_index(c->type)](values, (uint64_t)c->high, (uint64_t)c->low, flags);
+  k->range[8](flags, 1, 0, c->negated ? UINT64_MAX : 0, mask);
+}
+
 /* ---- arrays of any length ---- */
 
 /* Rows that are not null, of the first `row_count`. */
@@ -100,6 +107,9 @@ void array_filter(const Compare *c, const void *values, const uint8_t *nulls, ui
   if (c->kind == COMPARE_KIND_RANGE && !type_is_string(c->type)) {
     Lanes copy;
     array_filter_range(c->type, whole_block(c->type, values, row_count, &copy), c->low, c->high, c->negated, mask);
+  } else if (c->kind == COMPARE_KIND_BITS) {
+    Lanes copy;
+    array_filter_bits(c, whole_block(c->type, values, row_count, &copy), mask);
   } else {
     filter_one_by_one(c, values, mask);
   }

@@ -79,7 +79,8 @@ void codec_filter_prepare(CodecFilter *f, const Chunk *c, const Compare *compare
   *f = (CodecFilter){ .chunk = c, .compare = compare, .kind = compare->kind, .negated = compare->negated };
   f->low = compare->low;
   f->high = compare->high;
-  bool asks_values = f->kind == COMPARE_KIND_RANGE || f->kind == COMPARE_KIND_SET || f->kind == COMPARE_KIND_PREFIX;
+  bool asks_values = f->kind == COMPARE_KIND_RANGE || f->kind == COMPARE_KIND_SET || f->kind == COMPARE_KIND_PREFIX ||
+                     f->kind == COMPARE_KIND_BITS;
   if (asks_values) c->codec->prepare(f, scratch);
 }
 

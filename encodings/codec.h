@@ -71,7 +71,7 @@ void codec_code_value(const Chunk *chunk, uint32_t code, Value *out);
 typedef struct CodecFilter {
   const Chunk *chunk;
   const Compare *compare;
-  CompareKind kind; /* NONE, NOT_NULL, NULL, RANGE or SET */
+  CompareKind kind; /* NONE, NOT_NULL, NULL, RANGE, SET or BITS */
   bool negated;
   int64_t low, high;       /* RANGE of images or of codes, both included; strings not in a dictionary: unused */
   const uint64_t *members; /* SET: one bit a code of a dictionary, or a hash of a plain string; in scratch */

@@ -103,6 +103,13 @@ static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WOR
                               f->negated ? UINT64_MAX : 0, mask);
     return;
   }
+  if (f->kind == COMPARE_KIND_BITS) {
+    uint64_t bits = (uint64_t)f->compare->high, bias = bits & type_image_bias(f->chunk->type);
+    uint8_t flags[BLOCK_ROWS];
+    simd_kernels()->bits[3](images, bits, (uint64_t)f->compare->low ^ bias, flags);
+    simd_kernels()->range[8](flags, 1, 0, f->negated ? UINT64_MAX : 0, mask);
+    return;
+  }
   for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
     if (bit_get(mask, i) && !compare_image(f->compare, (int64_t)images[i])) bit_clear(mask, i);
   }

@@ -111,9 +111,34 @@ static void filter_set(const CodecFilter *f, const Chunk *c, const ChunkBlock *b
   }
 }
 
+/* From base 0 the bits that are packed are the bits of the values. */
+static void filter_bits(const CodecFilter *f, const Chunk *c, const ChunkBlock *b, uint64_t *mask) {
+  const SimdKernels *k = simd_kernels();
+  uint64_t bits = (uint64_t)f->compare->high, wanted = (uint64_t)f->compare->low;
+  unsigned lane = simd_lane_index(b->width);
+  Lanes lanes;
+  uint8_t flags[BLOCK_ROWS];
+  if (b->base || c->step != 1 || c->type == TYPE_U64) {
+    packed_decode_images(c, b, type_image_bias(c->type), type_width_index(c->type), &lanes);
+    lane = type_width_index(c->type);
+  } else {
+    k->unpack[b->width](chunk_block_data(c, b), &lanes);
+    if (wanted & ~simd_width_mask(8u << lane)) { /* bits that no value of the block has */
+      if (!f->negated) mask_clear(mask);
+      return;
+    }
+  }
+  k->bits[lane](&lanes, bits, wanted, flags);
+  k->range[8](flags, 1, 0, f->negated ? UINT64_MAX : 0, mask);
+}
+
 static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
   ChunkBlock b;
   chunk_block(f->chunk, block, &b);
+  if (f->kind == COMPARE_KIND_BITS) {
+    filter_bits(f, f->chunk, &b, mask);
+    return;
+  }
   if (f->kind == COMPARE_KIND_SET) {
     filter_set(f, f->chunk, &b, mask);
     return;

@@ -140,6 +140,10 @@ static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WOR
     text_filter(f, data, data + offsets_bytes(rows), rows, mask);
     return;
   }
+  if (f->kind == COMPARE_KIND_BITS && rows == BLOCK_ROWS) {
+    array_filter_bits(f->compare, data, mask);
+    return;
+  }
   for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
     for (uint64_t word = mask[w]; word; word &= word - 1) {
       uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(word);

@@ -71,6 +71,12 @@ static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WOR
   const Chunk *c = f->chunk;
   uint64_t found[BLOCK_WORDS] = { 0 }, before[BLOCK_WORDS];
   uint32_t first, end;
+  if (f->kind == COMPARE_KIND_BITS) {
+    for (uint32_t i = 0, rows = chunk_block_rows(c, block); i < rows; i++)
+      if (compare_image(f->compare, image_of_row(c, block * BLOCK_ROWS + i))) bit_set(found, i);
+    for (unsigned i = 0; i < BLOCK_WORDS; i++) mask[i] &= found[i];
+    return;
+  }
   if (f->kind == COMPARE_KIND_RANGE) {
     rows_within(c, block, f->low, f->high, &first, &end);
     bitmap_fill_first(found, BLOCK_WORDS, end);

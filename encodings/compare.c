@@ -249,6 +249,44 @@ static void bind_set(Compare *c, bool negated, const Value *values, size_t count
   }
 }
 
+/* ---- bits ---- */
+
+static bool is_whole(const Value *v) { return v->is_null || type_is_integer(v->type); }
+
+/* A narrow type has its sign in every bit above its own. What is asked of those is asked of the sign bit. */
+static bool bits_of_narrow(ColumnType type, uint64_t *mask, uint64_t *wanted) {
+  unsigned bits = 8u << type_width_index(type);
+  if (bits == 64) return true;
+  uint64_t own = simd_width_mask(bits), sign = UINT64_C(1) << (bits - 1), above = *mask & ~own,
+           above_wanted = *wanted & ~own;
+  *mask &= own;
+  *wanted &= own;
+  if (above == 0 || is_unsigned(type)) return above_wanted == 0;
+  if (above_wanted != 0 && above_wanted != above) return false;
+  uint64_t sign_wanted = above_wanted ? sign : 0;
+  if (*mask & sign && (*wanted & sign) != sign_wanted) return false;
+  *mask |= sign;
+  *wanted |= sign_wanted;
+  return true;
+}
+
+static void bind_bits(Compare *c, bool negated, const Value *mask, const Value *wanted) {
+  c->kind = COMPARE_KIND_NONE;
+  if (mask->is_null || wanted->is_null) return;
+  uint64_t bits = mask->u, value = wanted->u;
+  /* The result has the column's sign or none: a number of the other kind is none of its values. */
+  bool beyond = is_unsigned(wanted->type) != is_unsigned(c->type) && value >> 63;
+  bool possible = !beyond && (value & ~bits) == 0 && bits_of_narrow(c->type, &bits, &value);
+  if (!possible || bits == 0) {
+    if (possible != negated) c->kind = COMPARE_KIND_NOT_NULL;
+    return;
+  }
+  c->kind = COMPARE_KIND_BITS;
+  c->negated = negated;
+  c->low = (int64_t)value;
+  c->high = (int64_t)bits;
+}
+
 size_t compare_bind_bound(ColumnType type, CompareOperator op, size_t count) {
   if (op != COMPARE_IN && op != COMPARE_NOT_IN) return 0;
   return memory_array_size(count, type_is_string(type) ? sizeof(Bytes) : sizeof(int64_t));
@@ -258,6 +296,7 @@ static Status check_constants(ColumnType type, CompareOperator op, const Value *
   bool is_set = op == COMPARE_IN || op == COMPARE_NOT_IN;
   size_t wanted = op == COMPARE_IS_NULL || op == COMPARE_IS_NOT_NULL   ? 0
                   : op == COMPARE_BETWEEN || op == COMPARE_NOT_BETWEEN ? 2
+                  : op == COMPARE_BITS || op == COMPARE_NOT_BITS       ? 2
                                                                        : 1;
   if (!is_set && count != wanted) {
     return status_fail(KVSTORE_ERROR, "this comparison takes %zu constants, not %zu", wanted, count);
@@ -266,6 +305,10 @@ static Status check_constants(ColumnType type, CompareOperator op, const Value *
   bool is_prefix = op == COMPARE_PREFIX || op == COMPARE_NOT_PREFIX;
   if (is_prefix && !type_is_string(type)) {
     return status_fail(KVSTORE_TYPE, "a prefix is of strings, not of a column of type %s", type_name(type));
+  }
+  if (op == COMPARE_BITS || op == COMPARE_NOT_BITS) {
+    if (type_is_integer(type) && is_whole(&constants[0]) && is_whole(&constants[1])) return KVSTORE_OK;
+    return status_fail(KVSTORE_TYPE, "bits are of integers, not of a column of type %s", type_name(type));
   }
   for (size_t i = 0; i < count; i++) {
     if (constants[i].is_null || types_compare(type, constants[i].type)) continue;
@@ -286,6 +329,8 @@ Status compare_bind(ColumnType type, CompareOperator op, const Value *constants,
   case COMPARE_NOT_IN: bind_set(out, true, constants, count, memory); break;
   case COMPARE_BETWEEN: bind_between(out, false, &constants[0], &constants[1]); break;
   case COMPARE_NOT_BETWEEN: bind_between(out, true, &constants[0], &constants[1]); break;
+  case COMPARE_BITS: bind_bits(out, false, &constants[0], &constants[1]); break;
+  case COMPARE_NOT_BITS: bind_bits(out, true, &constants[0], &constants[1]); break;
   default: bind_one(out, op, &constants[0]); break;
   }
   return KVSTORE_OK;
@@ -322,6 +367,8 @@ bool compare_image(const Compare *c, int64_t image) {
   switch (c->kind) {
   case COMPARE_KIND_RANGE: return (image >= c->low && image <= c->high) != c->negated;
   case COMPARE_KIND_SET: return set_has_image(c, image) != c->negated;
+  case COMPARE_KIND_BITS:
+    return ((((uint64_t)image + type_image_bias(c->type)) & (uint64_t)c->high) == (uint64_t)c->low) != c->negated;
   default: return c->kind == COMPARE_KIND_NOT_NULL;
   }
 }
@@ -416,6 +463,9 @@ static ZoneVerdict zone_of_values(const Compare *c, int64_t minimum, int64_t max
     if (strings) return zone_of_string_range(c, minimum, maximum);
     if (maximum < c->low || minimum > c->high) return ZONE_NONE;
     return minimum >= c->low && maximum <= c->high ? ZONE_ALL : ZONE_SOME;
+  case COMPARE_KIND_BITS:
+    if (minimum != maximum) return ZONE_SOME;
+    return compare_image(c, minimum) != c->negated ? ZONE_ALL : ZONE_NONE;
   default: return ZONE_NONE;
   }
 }

@@ -27,6 +27,8 @@ typedef enum CompareOperator {
   COMPARE_NOT_PREFIX,
   COMPARE_IS_NULL, /* no constant */
   COMPARE_IS_NOT_NULL,
+  COMPARE_BITS, /* integers, two constants: (x & first) = second */
+  COMPARE_NOT_BITS,
 } CompareOperator;
 
 /* What a comparison has become once its constants are mapped. */
@@ -37,12 +39,13 @@ typedef enum CompareKind {
   COMPARE_KIND_RANGE,    /* low <= x <= high */
   COMPARE_KIND_SET,      /* x is one of a sorted set */
   COMPARE_KIND_PREFIX,   /* x begins with low_bytes */
+  COMPARE_KIND_BITS,     /* (x & high) = low, of as many bits as the type has; the bits of x, not of its image */
 } CompareKind;
 
 typedef struct Compare {
   ColumnType type; /* of the column */
   CompareKind kind;
-  bool negated; /* RANGE, SET, PREFIX: the rows that are not null and not in it */
+  bool negated; /* RANGE, SET, PREFIX, BITS: the rows that are not null and not in it */
   /* RANGE of any type but strings, as images; low <= high */
   int64_t low, high;
   /* RANGE of strings; an end may be missing or excluded. PREFIX: low_bytes. */

@@ -219,6 +219,8 @@ static inline void mask_and_words(uint64_t *mask, const uint64_t *other) {
 /* The same for 1,024 entries in natural width: [low, high] of images, of every type but strings. */
 void array_filter_range(ColumnType type, const void *values, int64_t low, int64_t high, bool negated,
                         uint64_t mask[BLOCK_WORDS]);
+/* The same for bits, of integers. */
+void array_filter_bits(const Compare *compare, const void *values, uint64_t mask[BLOCK_WORDS]);
 /* Whether the values that are not null, of a whole block of floats in natural width, lie in the block's zone. */
 bool float_zone_holds(const Chunk *chunk, uint32_t block, const void *values);
 /* The filter of strings that lie as offsets (rows + 1, u32, from the first byte) and bytes; up to 64 bytes are read

@@ -15,7 +15,9 @@ static Expression *new_expression(Arena *arena, ExpressionKind kind) {
 size_t test_operands_least(ExpressionTest test) {
   switch (test) {
   case TEST_BETWEEN:
-  case TEST_NOT_BETWEEN: return 2;
+  case TEST_NOT_BETWEEN:
+  case TEST_BITS:
+  case TEST_NOT_BITS: return 2;
   case TEST_IN:
   case TEST_NOT_IN: return 0;
   case TEST_IS_NULL:
@@ -52,7 +54,7 @@ static Status copy_operands(Arena *arena, const ExpressionOperand *operands, siz
   for (size_t i = 0; i < count; i++) {
     own[i] = operands[i];
     const Value *v = &operands[i].value;
-    if (operands[i].is_parameter || v->is_null || !type_is_string(v->type)) continue;
+    if (operands[i].is_parameter || operands[i].of || v->is_null || !type_is_string(v->type)) continue;
     if (!copy_bytes(arena, v->s, &own[i].value.s)) return status_nomem();
   }
   e->operands = own;
@@ -60,12 +62,23 @@ static Status copy_operands(Arena *arena, const ExpressionOperand *operands, siz
   return KVSTORE_OK;
 }
 
+Status expression_name(Arena *arena, Bytes column, const Expression **out) {
+  Expression *e = new_expression(arena, EXPRESSION_COLUMN);
+  if (!e || !copy_bytes(arena, column, &e->column)) return status_nomem();
+  *out = e;
+  return KVSTORE_OK;
+}
+
 Status expression_test(Arena *arena, Bytes column, ExpressionTest test, const ExpressionOperand *operands, size_t count,
                        const Expression **out) {
-  if (test > TEST_IS_TRUE || count < test_operands_least(test) || count > test_operands_most(test) ||
+  if (test > TEST_NOT_BITS || count < test_operands_least(test) || count > test_operands_most(test) ||
       count > EXPRESSION_TEXT_MAX) {
     return status_fail(KVSTORE_ERROR, "a test of column %.*s does not take %zu values", (int)column.length,
                        (const char *)column.data, count);
+  }
+  for (size_t i = 0; i < count; i++) {
+    if (operands[i].of && (test > TEST_GREATER_EQUAL || operands[i].of->kind != EXPRESSION_COLUMN))
+      return status_fail(KVSTORE_ERROR, "a column stands beside another where the two are compared");
   }
   Expression *e = new_expression(arena, EXPRESSION_TEST);
   if (!e || !copy_bytes(arena, column, &e->column)) return status_nomem();

@@ -29,6 +29,7 @@ typedef enum ExpressionKind {
   EXPRESSION_AND,
   EXPRESSION_OR,
   EXPRESSION_NOT,
+  EXPRESSION_COLUMN, /* of operands alone */
 } ExpressionKind;
 
 typedef enum ExpressionTest {
@@ -49,20 +50,23 @@ typedef enum ExpressionTest {
   TEST_IS_NAN,
   TEST_IS_NOT_NAN,
   TEST_IS_TRUE, /* a bool column by itself */
+  TEST_BITS,    /* (column & first operand) = second operand */
+  TEST_NOT_BITS,
 } ExpressionTest;
 
+typedef struct Expression Expression;
 typedef struct ExpressionOperand {
   bool is_parameter;
-  uint32_t parameter; /* which one, from 0 */
-  Value value;        /* when it is none */
+  uint32_t parameter;   /* which one, from 0 */
+  const Expression *of; /* a COLUMN; NULL: the value, or the parameter */
+  Value value;
 } ExpressionOperand;
 
-typedef struct Expression Expression;
 struct Expression {
   ExpressionKind kind;
   ExpressionTest test;               /* TEST */
   uint32_t depth;                    /* 1 and the deepest below */
-  Bytes column;                      /* TEST */
+  Bytes column;                      /* TEST, COLUMN */
   const ExpressionOperand *operands; /* TEST */
   const Expression *const *children; /* AND, OR, NOT */
   uint32_t count;                    /* of operands or children */
@@ -70,7 +74,9 @@ struct Expression {
 
 /* ---- by functions. What they are given is copied into the arena, but for other expressions. ---- */
 Status expression_constant(Arena *arena, ExpressionKind kind, const Expression **out) MUST_CHECK;
-/* KVSTORE_ERROR when the test does not take `count` operands. */
+Status expression_name(Arena *arena, Bytes column, const Expression **out) MUST_CHECK;
+/* KVSTORE_ERROR when the test does not take `count` operands, or an operand that is a column: EQUAL to GREATER_EQUAL
+ * do. */
 Status expression_test(Arena *arena, Bytes column, ExpressionTest test, const ExpressionOperand *operands, size_t count,
                        const Expression **out) MUST_CHECK;
 /* `kind` AND or OR: of one child the child itself, of none true or false. NOT: of exactly one. KVSTORE_LIMIT when
@@ -81,7 +87,6 @@ Status expression_join(Arena *arena, ExpressionKind kind, const Expression *cons
 /* ---- by text ----
  * *parameter_count (may be NULL) is how many ? there are.
  *   KVSTORE_ERROR        not the grammar: position, what was there, what was expected
- *   KVSTORE_UNSUPPORTED  a column beside a column
  *   KVSTORE_LIMIT        longer than EXPRESSION_TEXT_MAX, deeper than EXPRESSION_DEPTH_MAX */
 Status expression_parse(Arena *arena, const char *text, size_t length, const Expression **out,
                         uint32_t *parameter_count) MUST_CHECK;

@@ -115,6 +115,9 @@ static Status bind_values(Binder *b, const Expression *e, const Column *column, 
     TRY(operand_value(b, &e->operands[i], &values[i]));
     if (values[i].is_null) continue;
     TRY(read_as_time(column, &values[i]));
+    bool is_bits = e->test == TEST_BITS || e->test == TEST_NOT_BITS;
+    if (is_bits && (!type_is_integer(column->type) || !type_is_integer(values[i].type)))
+      return fail_value(KVSTORE_TYPE, column, &values[i], "has no bits with it: both must be integers");
     if (!predicate_types_compare(column->type, values[i].type)) {
       return fail_value(KVSTORE_TYPE, column, &values[i], "does not compare with it");
     }
@@ -125,15 +128,25 @@ static Status bind_values(Binder *b, const Expression *e, const Column *column, 
 /* ---- tests ---- */
 
 static const CompareOperator operators[] = {
-  [TEST_EQUAL] = COMPARE_EQUAL,     [TEST_NOT_EQUAL] = COMPARE_NOT_EQUAL,
-  [TEST_LESS] = COMPARE_LESS,       [TEST_LESS_EQUAL] = COMPARE_LESS_EQUAL,
-  [TEST_GREATER] = COMPARE_GREATER, [TEST_GREATER_EQUAL] = COMPARE_GREATER_EQUAL,
-  [TEST_BETWEEN] = COMPARE_BETWEEN, [TEST_NOT_BETWEEN] = COMPARE_NOT_BETWEEN,
-  [TEST_IN] = COMPARE_IN,           [TEST_NOT_IN] = COMPARE_NOT_IN,
-  [TEST_LIKE] = COMPARE_PREFIX,     [TEST_NOT_LIKE] = COMPARE_NOT_PREFIX,
-  [TEST_IS_NULL] = COMPARE_IS_NULL, [TEST_IS_NOT_NULL] = COMPARE_IS_NOT_NULL,
-  [TEST_IS_NAN] = COMPARE_EQUAL,    [TEST_IS_NOT_NAN] = COMPARE_NOT_EQUAL,
+  [TEST_EQUAL] = COMPARE_EQUAL,
+  [TEST_NOT_EQUAL] = COMPARE_NOT_EQUAL,
+  [TEST_LESS] = COMPARE_LESS,
+  [TEST_LESS_EQUAL] = COMPARE_LESS_EQUAL,
+  [TEST_GREATER] = COMPARE_GREATER,
+  [TEST_GREATER_EQUAL] = COMPARE_GREATER_EQUAL,
+  [TEST_BETWEEN] = COMPARE_BETWEEN,
+  [TEST_NOT_BETWEEN] = COMPARE_NOT_BETWEEN,
+  [TEST_IN] = COMPARE_IN,
+  [TEST_NOT_IN] = COMPARE_NOT_IN,
+  [TEST_LIKE] = COMPARE_PREFIX,
+  [TEST_NOT_LIKE] = COMPARE_NOT_PREFIX,
+  [TEST_IS_NULL] = COMPARE_IS_NULL,
+  [TEST_IS_NOT_NULL] = COMPARE_IS_NOT_NULL,
+  [TEST_IS_NAN] = COMPARE_EQUAL,
+  [TEST_IS_NOT_NAN] = COMPARE_NOT_EQUAL,
   [TEST_IS_TRUE] = COMPARE_EQUAL,
+  [TEST_BITS] = COMPARE_BITS,
+  [TEST_NOT_BITS] = COMPARE_NOT_BITS,
 };
 
 /* `like`: 'abc%' is a prefix, 'abc' an equality. '%' is a prefix too: of whatever is not null, and of a null unknown,
@@ -169,10 +182,17 @@ static Status bind_word(const Expression *e, const Column *column, Value *value)
                         type_name(column->type));
 }
 
+static Status bind_columns(Binder *b, const Expression *e, PredicateTerm *term) {
+  term->kind = TERM_COMPARE_COLUMNS;
+  Bytes name = e->operands[0].of->column;
+  return expression_column(b->schema, (const char *)name.data, name.length, &term->other);
+}
+
 static Status bind_test(Binder *b, const Expression *e, PredicateTerm *term) {
   term->kind = TERM_COMPARE;
   term->op = operators[e->test];
   TRY(expression_column(b->schema, (const char *)e->column.data, e->column.length, &term->column));
+  if (e->count && e->operands[0].of) return bind_columns(b, e, term);
   const Column *column = &b->schema->columns[term->column];
   Value *values = arena_allocate(b->arena, memory_array_size((size_t)e->count + 1, sizeof *values));
   if (!values) return status_nomem();
@@ -205,6 +225,7 @@ static Status bind(Binder *b, const Expression *e, const PredicateTerm **out) {
   case EXPRESSION_AND: term->kind = TERM_AND; break;
   case EXPRESSION_OR: term->kind = TERM_OR; break;
   case EXPRESSION_NOT: term->kind = TERM_NOT; break;
+  case EXPRESSION_COLUMN: return status_fail(KVSTORE_ERROR, "a column by itself is no part of a filter");
   }
   const PredicateTerm **terms = arena_allocate(b->arena, memory_array_size(e->count, sizeof *terms));
   if (!terms) return status_nomem();

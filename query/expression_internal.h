@@ -15,7 +15,8 @@ typedef enum Token {
   TOKEN_CLOSE,
   TOKEN_COMMA,
   TOKEN_STAR,
-  TOKEN_MINUS, /* before infinity */
+  TOKEN_MINUS,   /* before infinity */
+  TOKEN_BIT_AND, /* & */
   TOKEN_COMPARISON,
   TOKEN_AND, /* from here on: words */
   TOKEN_OR,

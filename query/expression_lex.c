@@ -145,6 +145,7 @@ static Status take_symbol(Lexer *l) {
   case ')': return take(l, TOKEN_CLOSE, 1);
   case ',': return take(l, TOKEN_COMMA, 1);
   case '*': return take(l, TOKEN_STAR, 1);
+  case '&': return take(l, TOKEN_BIT_AND, 1);
   case '?': return take(l, TOKEN_PARAMETER, 1);
   case '=': return take_comparison(l, TEST_EQUAL, next == '=' ? 2 : 1);
   case '<':

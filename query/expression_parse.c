@@ -122,9 +122,7 @@ static Status parse_operand(Parser *p, ExpressionOperand *out) {
     if (p->lexer.token == TOKEN_STRING) return parse_time(p, is_date, out);
     p->lexer = name;
   }
-  if (p->lexer.token != TOKEN_NAME) return lexer_fail(&p->lexer, "a value");
-  return status_fail(KVSTORE_UNSUPPORTED, "the filter at position %zu: comparing with another column is not supported",
-                     p->lexer.start + 1);
+  return lexer_fail(&p->lexer, "a value");
 }
 
 /* ---- tests ---- */
@@ -183,6 +181,54 @@ static Status parse_name(Parser *p, Bytes *column) {
   return !is_quoted && p->lexer.token == TOKEN_OPEN ? parse_aggregate(p, *column, column) : KVSTORE_OK;
 }
 
+/* Beside a comparison: a value, or a column. */
+static Status parse_side(Parser *p, ExpressionOperand *out) {
+  const Lexer *l = &p->lexer;
+  bool may_be_literal = begins_literal(l) || is_word(l, "date") || is_word(l, "timestamp");
+  Lexer first = p->lexer;
+  Bytes column;
+  if (may_be_literal && l->token != TOKEN_NAME) return parse_operand(p, out);
+  if (l->token != TOKEN_NAME) return lexer_fail(l, "a value or a column");
+  TRY(parse_name(p, &column));
+  if (may_be_literal && l->token == TOKEN_STRING) {
+    p->lexer = first;
+    return parse_operand(p, out);
+  }
+  *out = (ExpressionOperand){ 0 };
+  return expression_name(p->arena, column, &out->of);
+}
+
+static Status parse_comparison(Parser *p, Bytes column, const Expression **out) {
+  ExpressionTest test = p->lexer.comparison;
+  ExpressionOperand operand;
+  TRY(lexer_next(&p->lexer));
+  TRY(parse_side(p, &operand));
+  return expression_test(p->arena, column, test, &operand, 1, out);
+}
+
+/* ---- bits: `(flags & 6) = 6`, the parentheses may be left out ---- */
+
+static bool begins_bits(Parser *p) {
+  Lexer l = p->lexer;
+  return l.token == TOKEN_OPEN && lexer_next(&l) == KVSTORE_OK && l.token == TOKEN_NAME &&
+         lexer_next(&l) == KVSTORE_OK && l.token == TOKEN_BIT_AND && lexer_next(&l) == KVSTORE_OK &&
+         lexer_next(&l) == KVSTORE_OK && l.token == TOKEN_CLOSE;
+}
+
+/* The cursor is on the &. */
+static Status parse_bits(Parser *p, Bytes column, bool enclosed, const Expression **out) {
+  ExpressionOperand operands[2];
+  TRY(lexer_next(&p->lexer));
+  TRY(parse_operand(p, &operands[0]));
+  if (enclosed) TRY(expect(p, TOKEN_CLOSE, ")"));
+  bool is_test = p->lexer.token == TOKEN_COMPARISON && p->lexer.comparison <= TEST_NOT_EQUAL;
+  ExpressionTest test = p->lexer.comparison == TEST_EQUAL ? TEST_BITS : TEST_NOT_BITS;
+  if (!is_test) return lexer_fail(&p->lexer, "= or <>");
+  TRY(lexer_next(&p->lexer));
+  TRY(parse_operand(p, &operands[1]));
+  return expression_test(p->arena, column, test, operands, 2, out);
+}
+
 static Status read_list(Parser *p, OperandList *list) {
   TRY(expect(p, TOKEN_OPEN, "("));
   if (p->lexer.token == TOKEN_CLOSE) return lexer_next(&p->lexer);
@@ -236,7 +282,8 @@ static Status parse_is(Parser *p, Bytes column, const Expression **out) {
 
 /* What follows a column. */
 static Status parse_test(Parser *p, Bytes column, const Expression **out) {
-  if (p->lexer.token == TOKEN_COMPARISON) return parse_one(p, column, p->lexer.comparison, out);
+  if (p->lexer.token == TOKEN_COMPARISON) return parse_comparison(p, column, out);
+  if (p->lexer.token == TOKEN_BIT_AND) return parse_bits(p, column, false, out);
   if (p->lexer.token == TOKEN_IS) return parse_is(p, column, out);
   bool negated = p->lexer.token == TOKEN_NOT;
   if (negated) TRY(lexer_next(&p->lexer));
@@ -302,6 +349,12 @@ static Status parse_factor(Parser *p, const Expression **out) {
     TRY(parse_factor(p, &child));
     p->nesting--;
     return expression_join(p->arena, EXPRESSION_NOT, &child, 1, out);
+  }
+  if (begins_bits(p)) {
+    Bytes column;
+    TRY(lexer_next(&p->lexer));
+    TRY(parse_name(p, &column));
+    return parse_bits(p, column, true, out);
   }
   if (p->lexer.token == TOKEN_OPEN) {
     if (++p->nesting > NESTING_MAX) goto too_deep;

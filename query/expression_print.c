@@ -17,11 +17,21 @@ static const char *const test_words[] = {
   [TEST_LIKE] = " like ",       [TEST_NOT_LIKE] = " not like ",
   [TEST_IS_NULL] = " is null",  [TEST_IS_NOT_NULL] = " is not null",
   [TEST_IS_NAN] = " is nan",    [TEST_IS_NOT_NAN] = " is not nan",
-  [TEST_IS_TRUE] = "",
+  [TEST_IS_TRUE] = "",          [TEST_BITS] = ") = ",
+  [TEST_NOT_BITS] = ") <> ",
 };
 
+static void print_name(const Printer *p, Bytes name) {
+  if (lexer_name_needs_quotes(name.data, name.length))
+    literal_print_quoted(name.data, name.length, '"', p->out);
+  else
+    buffer_append(p->out, name.data, name.length);
+}
+
 static void print_operand(const Printer *p, const ExpressionOperand *operand) {
-  if (!operand->is_parameter) {
+  if (operand->of) {
+    print_name(p, operand->of->column);
+  } else if (!operand->is_parameter) {
     literal_print(&operand->value, p->out);
   } else if (p->parameters && operand->parameter < p->parameter_count) {
     literal_print(&p->parameters[operand->parameter], p->out);
@@ -30,12 +40,21 @@ static void print_operand(const Printer *p, const ExpressionOperand *operand) {
   }
 }
 
+static void print_bits(const Printer *p, const Expression *e) {
+  buffer_u8(p->out, '(');
+  print_name(p, e->column);
+  buffer_text(p->out, " & ");
+  print_operand(p, &e->operands[0]);
+  buffer_text(p->out, test_words[e->test]);
+  print_operand(p, &e->operands[1]);
+}
+
 static void print_test(const Printer *p, const Expression *e) {
-  if (lexer_name_needs_quotes(e->column.data, e->column.length)) {
-    literal_print_quoted(e->column.data, e->column.length, '"', p->out);
-  } else {
-    buffer_append(p->out, e->column.data, e->column.length);
+  if (e->test == TEST_BITS || e->test == TEST_NOT_BITS) {
+    print_bits(p, e);
+    return;
   }
+  print_name(p, e->column);
   buffer_text(p->out, test_words[e->test]);
   bool is_list = e->test == TEST_IN || e->test == TEST_NOT_IN;
   for (uint32_t i = 0; i < e->count; i++) {
@@ -58,6 +77,7 @@ static void print(const Printer *p, const Expression *e) {
   case EXPRESSION_FALSE: buffer_text(p->out, "false"); return;
   case EXPRESSION_UNKNOWN: buffer_text(p->out, "null"); return;
   case EXPRESSION_TEST: print_test(p, e); return;
+  case EXPRESSION_COLUMN: print_name(p, e->column); return;
   default: break;
   }
   for (uint32_t i = 0; i < e->count; i++) {

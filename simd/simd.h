@@ -27,6 +27,21 @@
 
 enum { SIMD_ROWS = 1024, SIMD_WORDS = 16, SIMD_WIDTHS = 65 };
 
+/* What an array holds, for kernels that must know signs: in the order of ColumnType. */
+typedef enum SimdType {
+  SIMD_I8,
+  SIMD_I16,
+  SIMD_I32,
+  SIMD_I64,
+  SIMD_U8,
+  SIMD_U16,
+  SIMD_U32,
+  SIMD_U64,
+  SIMD_F32,
+  SIMD_F64,
+  SIMD_TYPES
+} SimdType;
+
 typedef enum SimdLevel { SIMD_SCALAR, SIMD_AVX2, SIMD_AVX512, SIMD_LEVELS } SimdLevel;
 
 /* x > limit, unsigned */
@@ -43,6 +58,11 @@ typedef void SimdExtremes(const void *in, uint64_t flip, const uint64_t *mask, u
 typedef void SimdScale(const void *in, uint64_t base, uint64_t step, void *out);
 /* Packs an array of the lane's width, each value below 2^width (width >= 1), into 128 x width bytes. */
 typedef void SimdPack(const void *in, unsigned width, void *out);
+
+/* flags[i] = a[i] is less than, or equal to, b[i]: 1 or 0. Floats in the total order of docs/semantics.md. */
+typedef void SimdPair(const void *a, const void *b, uint8_t *flags);
+/* flags[i] = (in[i] & mask) == wanted */
+typedef void SimdBits(const void *in, uint64_t mask, uint64_t wanted, uint8_t *flags);
 
 typedef struct SimdKernels {
   SimdLevel level;
@@ -61,6 +81,10 @@ typedef struct SimdKernels {
   SimdScale *scale[4][4]; /* [bytes of in][bytes of out] */
   /* values[i] becomes before + values[0] + .. + values[i], modulo 2^64 */
   void (*running_sum)(uint64_t *values, uint64_t before);
+
+  /* ---- two arrays of one type; bits of one, by the logarithm of its bytes ---- */
+  SimdPair *less[SIMD_TYPES], *equal[SIMD_TYPES];
+  SimdBits *bits[4];
 
   /* ---- floats. Total order of docs/semantics.md: -0.0 equals 0.0, every NaN equal and above infinity. ---- */
   /* low <= x <= high, or x is NaN and `nan` is set; low and high are no NaNs */

@@ -4,6 +4,7 @@
 #include "simd/intrinsics.h"
 #include "simd/kernels_internal.h"
 #include "simd/loops_internal.h"
+#include "simd/pairs_internal.h"
 
 /* ---- the vector of packed_internal.h ---- */
 #define V               __m256i
@@ -315,4 +316,5 @@ const SimdKernels simd_avx2_kernels = {
   .visible = visible,
   .unexpired = unexpired,
   LOOP_KERNELS,
+  PAIR_KERNELS,
 };

@@ -6,6 +6,7 @@
 
 #include "simd/kernels_internal.h"
 #include "simd/loops_internal.h"
+#include "simd/pairs_internal.h"
 
 /* ---- the vector of packed_internal.h; a verdict is a mask register ---- */
 #define V               __m512i
@@ -215,4 +216,5 @@ const SimdKernels simd_avx512_kernels = {
   .visible = visible,
   .unexpired = unexpired,
   LOOP_KERNELS,
+  PAIR_KERNELS,
 };

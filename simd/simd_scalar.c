@@ -4,6 +4,7 @@
 #include "base/bitmap.h"
 #include "simd/kernels_internal.h"
 #include "simd/loops_internal.h"
+#include "simd/pairs_internal.h"
 
 /* Clears bit i unless the verdict, flipped or not, is true. */
 KERNEL void keep(uint64_t *mask, unsigned i, bool verdict, uint64_t flip) {
@@ -131,4 +132,5 @@ const SimdKernels simd_scalar_kernels = {
   .visible = visible,
   .unexpired = unexpired,
   LOOP_KERNELS,
+  PAIR_KERNELS,
 };

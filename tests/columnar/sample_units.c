@@ -337,9 +337,42 @@ static uint32_t operator_constants(CompareOperator op, uint64_t *random) {
   }
 }
 
+/* Two columns that compare; false when none was found. */
+static bool random_pair(const SampleUnits *u, PredicateTerm *term, uint64_t *random) {
+  for (uint32_t tries = 0; tries < 20; tries++) {
+    term->other = (uint32_t)test_random_below(random, u->schema.column_count);
+    if (!predicate_types_compare(u->columns[term->column].type, u->columns[term->other].type)) continue;
+    term->kind = TERM_COMPARE_COLUMNS;
+    term->op = (CompareOperator)test_random_below(random, COMPARE_GREATER_EQUAL + 1);
+    return true;
+  }
+  return false;
+}
+
+static void random_bits(Arena *arena, PredicateTerm *term, uint64_t *random) {
+  static const int64_t masks[] = { 1, 2, 6, 255, 256, 65535, -1, INT64_MIN, INT64_MAX, 0, -128, 3, 128 };
+  Value *constants = arena_allocate_zeroed(arena, 2 * sizeof *constants);
+  for (uint32_t i = 0; i < 2; i++) {
+    constants[i].type = test_random_below(random, 4) ? TYPE_I64 : TYPE_U64;
+    constants[i].i = masks[test_random_below(random, sizeof masks / sizeof *masks)];
+    constants[i].is_null = test_random_below(random, 40) == 0;
+  }
+  if (test_random_below(random, 2)) constants[1].i &= constants[0].i;
+  if (test_random_below(random, 4) == 0) constants[1].i = 0;
+  term->op = test_random_below(random, 2) ? COMPARE_BITS : COMPARE_NOT_BITS;
+  term->constants = constants;
+  term->count = 2;
+}
+
 static void random_leaf(Arena *arena, const SampleUnits *u, PredicateTerm *term, uint64_t *random) {
   term->kind = TERM_COMPARE;
   term->column = (uint32_t)test_random_below(random, u->schema.column_count);
+  uint64_t kind = test_random_below(random, 8);
+  if (kind < 2 && random_pair(u, term, random)) return;
+  if (kind == 2 && type_is_integer(u->columns[term->column].type)) {
+    random_bits(arena, term, random);
+    return;
+  }
   do {
     term->op = (CompareOperator)test_random_below(random, COMPARE_IS_NOT_NULL + 1);
   } while ((term->op == COMPARE_PREFIX || term->op == COMPARE_NOT_PREFIX) &&
@@ -411,9 +444,21 @@ static int test_truth(CompareOperator op, const Value *x, const Value *c) {
   }
 }
 
+static bool is_unsigned(const Value *v) { return v->type >= TYPE_U8 && v->type <= TYPE_U64; }
+
+/* The result is of the column's kind; a number of the other kind that has its highest bit set is none of its values. */
+static int bits_truth(const PredicateTerm *t, const Value *x) {
+  const Value *mask = &t->constants[0], *wanted = &t->constants[1];
+  if (x->is_null || mask->is_null || wanted->is_null) return 1;
+  bool same = (x->u & mask->u) == wanted->u;
+  return truth(same && (is_unsigned(x) == is_unsigned(wanted) || wanted->i >= 0));
+}
+
 static int compare_truth(const PredicateTerm *t, const Value *x) {
   int result = 0;
   switch (t->op) {
+  case COMPARE_BITS: return bits_truth(t, x);
+  case COMPARE_NOT_BITS: return 2 - bits_truth(t, x);
   case COMPARE_IS_NULL: return truth(x->is_null);
   case COMPARE_IS_NOT_NULL: return truth(!x->is_null);
   case COMPARE_BETWEEN:
@@ -443,6 +488,10 @@ int sample_filter_truth(const PredicateTerm *t, const SampleUnits *u, uint32_t u
   case TERM_COMPARE: {
     Value x = sample_units_value(u, unit, t->column, row);
     return compare_truth(t, &x);
+  }
+  case TERM_COMPARE_COLUMNS: {
+    Value x = sample_units_value(u, unit, t->column, row), y = sample_units_value(u, unit, t->other, row);
+    return test_truth(t->op, &x, &y);
   }
   case TERM_NOT: return 2 - sample_filter_truth(t->terms[0], u, unit, row);
   case TERM_AND:

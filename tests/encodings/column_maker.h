@@ -253,7 +253,17 @@ static inline Value constant_near(const MadeColumn *c, uint64_t *rng) {
 }
 
 static inline void compare_make(Compare *compare, const MadeColumn *c, uint64_t *rng, Value *constants, void *memory) {
-  CompareOperator op = (CompareOperator)test_random_below(rng, COMPARE_IS_NOT_NULL + 1);
+  CompareOperator op = (CompareOperator)test_random_below(rng, COMPARE_NOT_BITS + 1);
+  if (op >= COMPARE_BITS && type_is_integer(c->input.type)) {
+    uint64_t r = test_random(rng);
+    constants[0] = (Value){ .type = r & 1 ? TYPE_I64 : TYPE_U64, .u = r % 3 ? test_random_below(rng, 16) : r };
+    constants[1] = column_value(c, (uint32_t)test_random_below(rng, c->input.row_count));
+    constants[1].u = constants[1].is_null ? 0 : constants[1].u & constants[0].u;
+    constants[1].is_null = r % 61 == 0;
+    CHECK_OK(compare_bind(c->input.type, op, constants, 2, memory, compare));
+    return;
+  }
+  if (op >= COMPARE_BITS) op = COMPARE_NOT_EQUAL;
   if (!type_is_string(c->input.type) && (op == COMPARE_PREFIX || op == COMPARE_NOT_PREFIX)) op = COMPARE_LESS;
   size_t count = op == COMPARE_BETWEEN || op == COMPARE_NOT_BETWEEN   ? 2
                  : op == COMPARE_IN || op == COMPARE_NOT_IN           ? test_random_below(rng, CONSTANTS_MAX)

@@ -270,6 +270,47 @@ TEST(compare, zones_of_numbers) {
   CHECK_INT(compare_zone(&c, INT64_MAX, INT64_MIN, 3, 3), ZONE_ALL);
 }
 
+/* `x & mask` as the mathematical value of a number of the column's kind. */
+static bool bits_of(ColumnType type, const Value *x, const Value *mask, const Value *wanted) {
+  bool is_unsigned = type >= TYPE_U8 && type <= TYPE_U64;
+  uint64_t kept = x->u & mask->u;
+  long double result = is_unsigned ? (long double)kept : (long double)(int64_t)kept;
+  return result == (wanted->type == TYPE_U64 ? (long double)wanted->u : (long double)wanted->i);
+}
+
+TEST(compare, bits_of_every_integer_type) {
+  static const ColumnType types[] = { TYPE_I8, TYPE_I16, TYPE_I32, TYPE_I64, TYPE_U8, TYPE_U16, TYPE_U32, TYPE_U64 };
+  static const int64_t masks[] = {
+    0, 1, 2, 6, 127, 128, 255, 256, 384, 65535, -1, -2, -128, -256, INT64_MIN, INT64_MAX
+  };
+  enum { MASKS = sizeof masks / sizeof *masks };
+  uint64_t yes = 0, no = 0;
+  for (unsigned t = 0; t < 8; t++) {
+    for (unsigned i = 0; i < MASKS * MASKS * MASKS; i++) {
+      uint64_t natural[1] = { (uint64_t)masks[i % MASKS] };
+      Value x = value_from_array(types[t], natural, 0);
+      Value c[] = { { .type = i & 1 ? TYPE_U64 : TYPE_I64, .i = masks[i / MASKS % MASKS] },
+                    { .type = i & 2 ? TYPE_U64 : TYPE_I64, .i = masks[i / MASKS / MASKS] } };
+      Compare compare;
+      bool want = bits_of(types[t], &x, &c[0], &c[1]);
+      CHECK_OK(compare_bind(types[t], COMPARE_BITS, c, 2, NULL, &compare));
+      CHECK_INT(compare_value(&compare, &x), want);
+      CHECK_OK(compare_bind(types[t], COMPARE_NOT_BITS, c, 2, NULL, &compare));
+      CHECK_INT(compare_value(&compare, &x), !want);
+      yes += want;
+      no += !want;
+    }
+  }
+  CHECK(yes > 1000 && no > 1000);
+  Value one = { .type = TYPE_I64, .i = 1 }, half = { .type = TYPE_F64, .f = 0.5 }, none = { .is_null = true };
+  Value halves[] = { one, half }, nulls[] = { one, none };
+  Compare compare;
+  CHECK_STATUS(compare_bind(TYPE_I64, COMPARE_BITS, halves, 2, NULL, &compare), KVSTORE_TYPE);
+  CHECK_STATUS(compare_bind(TYPE_F64, COMPARE_BITS, nulls, 2, NULL, &compare), KVSTORE_TYPE);
+  CHECK_OK(compare_bind(TYPE_I64, COMPARE_NOT_BITS, nulls, 2, NULL, &compare));
+  CHECK_INT(compare.kind, COMPARE_KIND_NONE);
+}
+
 TEST(compare, wrong_constants_are_refused) {
   Value number = { .type = TYPE_I64, .i = 1 }, text = { .type = TYPE_STRING, .s = { (const uint8_t *)"x", 1 } },
         flag = { .type = TYPE_BOOL, .i = 1 };

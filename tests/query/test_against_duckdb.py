@@ -334,6 +334,42 @@ def in_list(column):
             f"{cast(column, kind)} {negated}in ({', '.join(theirs)})")
 
 
+SMALL = INTEGERS[:3] + INTEGERS[4:7]
+
+
+def pair(column, columns):
+    """A column beside a column."""
+    def compares(other):
+        a, b = column.kind, other.kind
+        if a in FLOATS + INTEGERS and b in FLOATS + INTEGERS:
+            beside = (a in FLOATS) != (b in FLOATS)  # DuckDB would round the integers
+            return not beside or (a if a in INTEGERS else b) in SMALL
+        return a == b or {a, b} == {"date", "timestamp"}
+
+    other = source.choice([c for c in columns if compares(c)])
+    operator = source.choice(tuple(MIRRORED))
+    kinds = {column.kind, other.kind}
+    kind = ("HUGEINT" if kinds <= set(INTEGERS) else "DOUBLE" if kinds & set(FLOATS) else
+            "TIMESTAMP" if "timestamp" in kinds else SQL_TYPES[column.kind])
+    note("column beside column")
+    note("columns of two types", len(kinds) == 2)
+    note(f"column {operator} column")
+    return f"{column.name} {operator} {other.name}", f"{cast(column, kind)} {operator} {cast(other, kind)}"
+
+
+def bits(column):
+    if column.kind not in INTEGERS:
+        return comparison(column)
+    known = source.choice(sorted(column.values)) if column.values else 5
+    mask = source.choice((1, 2, 3, 6, 255, 2**31, known & (2**62 - 1)))
+    wanted = source.choice((0, mask, known & mask, 1))
+    operator = source.choice(("=", "<>"))
+    note(f"bits {operator}")
+    kind = "UBIGINT" if column.kind.startswith("u") else "BIGINT"
+    ours = source.choice(("({} & {}) {} {}", "{} & {} {} {}")).format(column.name, mask, operator, wanted)
+    return ours, f"({cast(column, kind)} & CAST({mask} AS {kind})) {operator} CAST({wanted} AS {kind})"
+
+
 def prefix(column):
     if column.kind != "string":
         return comparison(column)
@@ -374,7 +410,9 @@ def filter_of(columns, depth=0):
         parts = [filter_of(columns, depth + 1) for _ in range(source.randrange(2, 4))]
         return tuple(f" {kind} ".join(f"({part[i]})" for part in parts) for i in (0, 1))
     column = source.choice(columns)
-    kind = source.choices((comparison, between, in_list, prefix, test_of_null, truth), (8, 2, 2, 2, 1, 0.3))[0]
+    if chance(0.12):
+        return pair(column, columns)
+    kind = source.choices((comparison, between, in_list, prefix, test_of_null, truth, bits), (8, 2, 2, 2, 1, 0.3, 1))[0]
     return kind(column)
 
 

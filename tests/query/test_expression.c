@@ -70,6 +70,11 @@ TEST(expression, canonical_text) {
   check_canonical("b = x'00FF'", "b = x'00ff'");
   check_canonical("a > ? and b in (?, ?)", "a > ? and b in (?, ?)");
   check_canonical("true or false or null", "true or false or null");
+  check_canonical("a<b and b >= \"and\"", "a < b and b >= \"and\"");
+  check_canonical("a = date and date <> date", "a = date and date <> date");
+  check_canonical("not a = b", "not (a = b)");
+  check_canonical("a & 6 = 6 or (a & 6) <> ?", "(a & 6) = 6 or (a & 6) <> ?");
+  check_canonical("((\"a b\" & 1) == 0)", "(\"a b\" & 1) = 0");
   check_canonical("a = null", "a = null");
   check_canonical("a = 1.50e2", "a = 150.0");
   check_canonical("\xC3\xA9t\xC3\xA9 = 1", "\xC3\xA9t\xC3\xA9 = 1");
@@ -105,8 +110,8 @@ static void check_error(const char *text, Status code, const char *part) {
 
 TEST(expression, syntax_errors_say_where_and_what) {
   check_error("", KVSTORE_ERROR, "position 1: expected a column, a value, not or (, found the end of the text");
-  check_error("a >", KVSTORE_ERROR, "position 4: expected a value, found the end of the text");
-  check_error("a > and", KVSTORE_ERROR, "position 5: expected a value, found and");
+  check_error("a >", KVSTORE_ERROR, "position 4: expected a value or a column, found the end of the text");
+  check_error("a > and", KVSTORE_ERROR, "position 5: expected a value or a column, found and");
   check_error("a = 1 b", KVSTORE_ERROR, "position 7: expected and, or, or the end, found the name b");
   check_error("(a = 1", KVSTORE_ERROR, "position 7: expected and, or or ), found the end");
   check_error("a = 1)", KVSTORE_ERROR, "position 6: expected and, or, or the end, found )");
@@ -132,7 +137,9 @@ TEST(expression, syntax_errors_say_where_and_what) {
   check_error("a = date '2001-02-30'", KVSTORE_ERROR, "position 10: expected a day");
   check_error("a = timestamp '2001'", KVSTORE_ERROR, "expected a time");
   check_error("a = \xff", KVSTORE_ERROR, "UTF-8");
-  check_error("a = b", KVSTORE_UNSUPPORTED, "another column");
+  check_error("(a & 6) > 1", KVSTORE_ERROR, "position 9: expected = or <>, found >");
+  check_error("(a & 6 = 6", KVSTORE_ERROR, "expected and, or or ), found the end");
+  check_error("a & b = 6", KVSTORE_ERROR, "position 5: expected a value, found the name b");
   check_error("and = 1", KVSTORE_ERROR, "found and");
 }
 
@@ -214,6 +221,13 @@ TEST(expression, wrong_columns_and_literals_are_named) {
   check_bind_error("carrier like 'a%b%'", KVSTORE_UNSUPPORTED, "carrier", "'a%b%'", "prefix");
   check_bind_error("carrier like 'a_%'", KVSTORE_UNSUPPORTED, "carrier", "'a_%'", "prefix");
   check_bind_error("carrier like 5", KVSTORE_TYPE, "carrier", "5", "does not compare");
+  check_bind_error("dep_delay < carrier", KVSTORE_TYPE, "dep_delay", "carrier", "does not compare with carrier");
+  check_bind_error("dep_delay < carier", KVSTORE_SCHEMA, "carier", "", "the nearest is carrier");
+  check_bind_error("day = date", KVSTORE_TYPE, "day", "date", "does not compare with date");
+  check_bind_error("late < distance", KVSTORE_TYPE, "late", "distance", "does not compare");
+  check_bind_error("(distance & 1) = 1", KVSTORE_TYPE, "distance", "1", "has no bits");
+  check_bind_error("(dep_delay & 1.5) = 1", KVSTORE_TYPE, "dep_delay", "1.5", "both must be integers");
+  check_bind_error("(dep_delay & 1) = 'x'", KVSTORE_TYPE, "dep_delay", "'x'", "both must be integers");
   check_bind_error("dep_delay > ?", KVSTORE_ERROR, "", "", "parameter 1 has no value");
 }
 
@@ -274,6 +288,24 @@ TEST(expression, filters_mean_what_they_say) {
     "not (null and not late)",
     "true",
     "dep_delay <> 65.5",
+    "dep_delay > date",
+    "date < \"and\"",
+    "\"and\" > dep_delay",
+    "distance > dep_delay", /* NaN is above every number */
+    "day < time_hour or day > time_hour",
+    "day > time_hour",
+    "carrier <> tail",
+    "carrier > tail",
+    "dep_delay = dep_delay",
+    "distance = distance",
+    "not dep_delay < dep_delay",
+    "not (dep_delay < date)",
+    "(dep_delay & 64) = 64",
+    "dep_delay & 65 = 65",
+    "(dep_delay & 62) = 0",
+    "(dep_delay & 3) <> 0",
+    "(date & -4294967296) = -4294967296",
+    "(\"and\" & 1) = 1",
   };
   static const char *const no[] = {
     "dep_delay > 65",
@@ -294,6 +326,15 @@ TEST(expression, filters_mean_what_they_say) {
     "late and null",
     "dep_delay > 18446744073709551616",
     "carrier = 'U'",
+    "dep_delay < date",
+    "distance < dep_delay",
+    "carrier = tail",
+    "dep_delay <> dep_delay",
+    "late < late",
+    "(dep_delay & 2) = 2",
+    "(dep_delay & 1) = null",
+    "not (dep_delay & null) = 1",
+    "(\"and\" & -1) = -1",
   };
   for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
     if (!matches(yes[i], NULL, 0, row)) CHECK_STR(yes[i], "is true");

@@ -20,6 +20,7 @@ static ExpressionTest test_of(CompareOperator op) {
     [COMPARE_IN] = TEST_IN,           [COMPARE_NOT_IN] = TEST_NOT_IN,
     [COMPARE_PREFIX] = TEST_LIKE,     [COMPARE_NOT_PREFIX] = TEST_NOT_LIKE,
     [COMPARE_IS_NULL] = TEST_IS_NULL, [COMPARE_IS_NOT_NULL] = TEST_IS_NOT_NULL,
+    [COMPARE_BITS] = TEST_BITS,       [COMPARE_NOT_BITS] = TEST_NOT_BITS,
   };
   return tests[op];
 }
@@ -46,6 +47,13 @@ static const Expression *as_expression(Arena *arena, const SampleUnits *u, const
   };
   if (t->kind <= TERM_UNKNOWN) {
     CHECK_OK(expression_constant(arena, constants[t->kind], &out));
+    return out;
+  }
+  if (t->kind == TERM_COMPARE_COLUMNS) {
+    Bytes name = { (const uint8_t *)u->columns[t->column].name, strlen(u->columns[t->column].name) };
+    Bytes other = { (const uint8_t *)u->columns[t->other].name, strlen(u->columns[t->other].name) };
+    CHECK_OK(expression_name(arena, other, &operands[0].of));
+    CHECK_OK(expression_test(arena, name, test_of(t->op), operands, 1, &out));
     return out;
   }
   if (t->kind == TERM_COMPARE) {

@@ -419,6 +419,68 @@ static void check_rows(const SimdKernels *k, uint64_t *rng) {
 }
 TEST(simd, visibility_and_expiry_of_rows) { on_every_table(check_rows); }
 
+/* Numbers that are equal now and then, of every type, at their ends too. */
+#define CHECK_PAIR(T, INDEX, LESS, EQUAL)                              \
+  do {                                                                 \
+    T a[SIMD_ROWS], b[SIMD_ROWS];                                      \
+    uint8_t less[SIMD_ROWS], equal[SIMD_ROWS];                         \
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {                         \
+      uint64_t r = test_random(rng), s = r & 1 ? r : test_random(rng); \
+      if (r % 5 == 0) r &= 3, s &= 3;                                  \
+      memcpy(&a[i], &r, sizeof a[i]);                                  \
+      memcpy(&b[i], &s, sizeof b[i]);                                  \
+    }                                                                  \
+    k->less[INDEX](a, b, less);                                        \
+    k->equal[INDEX](a, b, equal);                                      \
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {                         \
+      const T x = a[i], y = b[i];                                      \
+      CHECK_INT(less[i], LESS);                                        \
+      CHECK_INT(equal[i], EQUAL);                                      \
+    }                                                                  \
+  } while (0)
+
+static void check_pairs(const SimdKernels *k, uint64_t *rng) {
+  CHECK_PAIR(int8_t, SIMD_I8, x < y, x == y);
+  CHECK_PAIR(int16_t, SIMD_I16, x < y, x == y);
+  CHECK_PAIR(int32_t, SIMD_I32, x < y, x == y);
+  CHECK_PAIR(int64_t, SIMD_I64, x < y, x == y);
+  CHECK_PAIR(uint8_t, SIMD_U8, x < y, x == y);
+  CHECK_PAIR(uint16_t, SIMD_U16, x < y, x == y);
+  CHECK_PAIR(uint32_t, SIMD_U32, x < y, x == y);
+  CHECK_PAIR(uint64_t, SIMD_U64, x < y, x == y);
+  for (unsigned round = 0; round < 20; round++) { /* random bits are NaN now and then */
+    CHECK_PAIR(float, SIMD_F32, float_image((double)x) < float_image((double)y),
+               float_image((double)x) == float_image((double)y));
+    CHECK_PAIR(double, SIMD_F64, float_image(x) < float_image(y), float_image(x) == float_image(y));
+  }
+  double a[SIMD_ROWS], b[SIMD_ROWS];
+  uint8_t less[SIMD_ROWS], equal[SIMD_ROWS];
+  static const double ends[] = { 0.0, -0.0, NAN, -NAN, INFINITY, -INFINITY, 1 };
+  for (unsigned i = 0; i < SIMD_ROWS; i++) a[i] = ends[i % 7], b[i] = ends[i / 7 % 7];
+  k->less[SIMD_F64](a, b, less);
+  k->equal[SIMD_F64](a, b, equal);
+  for (unsigned i = 0; i < SIMD_ROWS; i++) {
+    CHECK_INT(less[i], float_image(a[i]) < float_image(b[i]));
+    CHECK_INT(equal[i], float_image(a[i]) == float_image(b[i]));
+  }
+}
+TEST(simd, compares_two_arrays_of_every_type) { on_every_table(check_pairs); }
+
+static void check_bits(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned index = 0; index < 4; index++) {
+    for (unsigned round = 0; round < 20; round++) {
+      uint64_t all = simd_width_mask(8u << index), mask = test_random(rng) & test_random(rng) & test_random(rng) & all;
+      Lanes in;
+      uint8_t flags[SIMD_ROWS];
+      for (unsigned i = 0; i < SIMD_ROWS; i++) lane_set(&in, index, i, test_random(rng));
+      uint64_t wanted = lane_get(&in, index, test_random_below(rng, SIMD_ROWS)) & mask;
+      k->bits[index](&in, mask, wanted, flags);
+      for (unsigned i = 0; i < SIMD_ROWS; i++) CHECK_INT(flags[i], (lane_get(&in, index, i) & mask) == wanted);
+    }
+  }
+}
+TEST(simd, tests_bits_of_every_width) { on_every_table(check_bits); }
+
 static void check_masks(const SimdKernels *k, uint64_t *rng) {
   uint64_t words[1030] = { 0 }, other[1030] = { 0 };
   for (unsigned n = 0; n <= 1030; n += n < 40 ? 1 : 110) {
