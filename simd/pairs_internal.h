@@ -41,9 +41,12 @@ BITS_LOOP(16)
 BITS_LOOP(32)
 BITS_LOOP(64)
 
-#define PAIR_KERNELS                                                                                                       \
-  .less = { less_i8, less_i16, less_i32, less_i64, less_u8, less_u16, less_u32, less_u64, less_f32, less_f64 },            \
-  .equal = { equal_i8, equal_i16, equal_i32, equal_i64, equal_u8, equal_u16, equal_u32, equal_u64, equal_f32, equal_f64 }, \
-  .bits = { has_bits8, has_bits16, has_bits32, has_bits64 }
+#define PAIR_TABLE(NAME)                                                                                      \
+  {                                                                                                           \
+    NAME##_i8, NAME##_i16, NAME##_i32, NAME##_i64, NAME##_u8, NAME##_u16, NAME##_u32, NAME##_u64, NAME##_f32, \
+      NAME##_f64                                                                                              \
+  }
+#define PAIR_KERNELS \
+  .less = PAIR_TABLE(less), .equal = PAIR_TABLE(equal), .bits = { has_bits8, has_bits16, has_bits32, has_bits64 }
 
 #endif

@@ -337,9 +337,11 @@ KVSTORE_API void kvquery_close(KVQuery *query);
  * then. */
 KVSTORE_API int kvquery_at(KVQuery *query, KVSnapshot *snapshot);
 
-/* The filter: "dep_delay > 60 and carrier = ?", "arr_delay > dep_delay", "(flags & 6) = 6", in the grammar of docs/semantics.md, with one value for every ?. Text
- * and values are copied. NULL or "": every row. Replaces the filter before; on failure that one stays. KVSTORE_ERROR
- * not the grammar (the message says where), too few or too many values KVSTORE_SCHEMA       an unknown column
+/* The filter: "dep_delay > 60 and carrier = ?", "arr_delay > dep_delay", "(flags & 6) = 6", in the grammar of
+ * docs/semantics.md, with one value for every ?. Text and values are copied. NULL or "": every row. Replaces the filter
+ * before; on failure that one stays.
+ *   KVSTORE_ERROR        not the grammar (the message says where), too few or too many values
+ *   KVSTORE_SCHEMA       an unknown column
  *   KVSTORE_TYPE         a constant that does not compare with its column
  *   KVSTORE_UNSUPPORTED  a pattern that is not a prefix */
 KVSTORE_API int kvquery_where(KVQuery *query, const char *text, const KVValue *parameters, size_t parameter_count);
