@@ -122,7 +122,8 @@ class Tables(CliTest):
     def test_wrong_questions_are_told(self):
         for options, saying in [(["--where", "amount >"], "position 9"), (["--where", "town = 'Oslo'"], "town"),
                                 (["--where", "amount > 'abc'"], "amount"), (["--where", "city like '%o'"], "%o"),
-                                (["--where", "amount > city"], "does not compare with city"), (["--sum", "city"], "city"),
+                                (["--where", "amount > city"], "does not compare with city"),
+                                (["--sum", "city"], "city"),
                                 (["--sum", "x"], "x"),
                                 (["--select", "id,x"], "x"), (["--count", "--limit", "3"], "--limit"),
                                 (["--group-by", "x", "--count"], "x"), (["--having", "count(*) > 1"], "--group-by"),
