@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/cli_grid.h"
 #include "cli/cli_json.h"
+#include "cli/cli_key_range.h"
 #include "cli/cli_value.h"
 
 /* ---- what the run did ---- */
@@ -372,7 +373,7 @@ static int run_query(Cli *cli, const Arguments *arguments) {
   if (!result) result = cli_open_table(cli, arguments->words[0], &table);
   if (!result) {
     int code = kvquery_create(table, &query);
-    if (code != KVSTORE_OK) result = cli_fail_store(cli, code, NULL);
+    result = code == KVSTORE_OK ? key_range_set(cli, table, query, arguments) : cli_fail_store(cli, code, NULL);
   }
   if (!result) result = query_answer(cli, query, arguments);
   kvquery_close(query);
@@ -382,6 +383,9 @@ static int run_query(Cli *cli, const Arguments *arguments) {
 
 static const OptionSpec query_options[] = {
   QUERY_OPTIONS_OF_ROWS,
+  { "key-prefix", "V[,V]", "only rows whose key begins with these values; nothing else is read" },
+  { "key-from", "V[,V]", "only keys from this one on" },
+  { "key-to", "V[,V]", "only keys before this one" },
   { "group-by", "COL[,COL]", "the same for each group of rows with equal values in these columns" },
   QUERY_OPTIONS_OF_RESULTS,
   { NULL, NULL, NULL },

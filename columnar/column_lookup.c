@@ -301,6 +301,58 @@ Status column_run_lower_bound(ColumnRun *run, Bytes key, uint32_t *position) {
   return KVSTORE_OK;
 }
 
+/* ---- the end of a range ---- */
+
+/* The first row of the block whose encoded key is not below the bound; the one behind the block when there is none. */
+static Status bound_in_block(Segment *s, uint32_t block, Bytes bound, uint32_t *row) {
+  uint32_t low = block * BLOCK_ROWS, high = low + segment_block_rows(s, block);
+  Buffer key = { 0 };
+  Status status = KVSTORE_OK;
+  while (low < high && status == KVSTORE_OK) {
+    uint32_t middle = low + (high - low) / 2;
+    buffer_clear(&key);
+    status = column_run_get_key(s->run, position_pack(s->number, middle), &key);
+    if (status == KVSTORE_OK && key_compare((Bytes){ key.data, key.length }, bound) < 0)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  buffer_release(&key);
+  *row = low;
+  return status;
+}
+
+/* Where keys are images, all have one length: bytes that are missing at the end are zeros. */
+static bool bound_as_key(const ColumnRun *run, Bytes bound, uint8_t key[8], size_t *width) {
+  const ColumnRunIndex *index = run->index;
+  if (!index->key_is_image) return false;
+  ColumnType type = index->columns[index->key_columns[0]].type;
+  *width = type_is_float(type) ? 8 : type_array_width(type);
+  if (bound.length > *width) return false;
+  memset(key, 0, 8);
+  memcpy(key, bound.data, bound.length);
+  return true;
+}
+
+Status column_run_bound(ColumnRun *run, Bytes bound, uint32_t *position) {
+  uint8_t key[8];
+  size_t width;
+  if (bound_as_key(run, bound, key, &width)) return column_run_lower_bound(run, (Bytes){ key, width }, position);
+  *position = 0;
+  if (key_compare(bound, run->first_key) <= 0) return KVSTORE_OK;
+  *position = position_pack(run->segment_count, 0);
+  if (key_compare(bound, run->last_key) > 0) return KVSTORE_OK;
+  Segment *s = find_segment(run, bound);
+  *position = position_pack(s->number + 1, 0);
+  if (key_compare(bound, s->last_key) > 0) return KVSTORE_OK;
+  SegmentOpen *o;
+  TRY(segment_open(s, &o));
+  uint32_t row;
+  TRY(bound_in_block(s, find_block(s, o, bound), bound, &row));
+  if (row < s->row_count) *position = position_pack(s->number, row);
+  return KVSTORE_OK;
+}
+
 /* ---- many keys ---- */
 
 typedef struct KeyOrder {

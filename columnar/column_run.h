@@ -217,6 +217,8 @@ Status column_run_find_many(ColumnRun *run, const Bytes *keys, const uint64_t *h
 /* The position (segment << 16 | row) of the first row whose key is not less than `key`; *position is
  * segment_count << 16 when there is none. For key ranges. */
 Status column_run_lower_bound(ColumnRun *run, Bytes key, uint32_t *position) MUST_CHECK;
+/* The same for any bytes, that need be no whole key: those of its first columns, or what follows them. */
+Status column_run_bound(ColumnRun *run, Bytes bound, uint32_t *position) MUST_CHECK;
 
 /* ---- by position ---- */
 

@@ -297,10 +297,72 @@ static bool node_row(const PredicateNode *node, const Value *row) {
 
 bool predicate_row(const Predicate *predicate, const Value *row) { return node_row(predicate->root, row); }
 
-static void node_columns(const PredicateNode *node, bool *used) {
+void predicate_node_columns(const PredicateNode *node, bool *used) {
   if (node->kind == PREDICATE_LEAF || node->kind == PREDICATE_PAIR) used[node->column] = true;
   if (node->kind == PREDICATE_PAIR) used[node->other] = true;
-  for (uint32_t i = 0; i < node->child_count; i++) node_columns(node->children[i], used);
+  for (uint32_t i = 0; i < node->child_count; i++) predicate_node_columns(node->children[i], used);
 }
 
-void predicate_columns(const Predicate *predicate, bool *used) { node_columns(predicate->root, used); }
+void predicate_columns(const Predicate *predicate, bool *used) { predicate_node_columns(predicate->root, used); }
+
+/* ---- filters made of others ---- */
+
+size_t predicate_term_count(const Predicate *predicate) {
+  if (predicate->root->kind == PREDICATE_ALL) return 0;
+  return predicate->root->kind == PREDICATE_AND ? predicate->root->child_count : 1;
+}
+
+const PredicateNode *predicate_term(const Predicate *predicate, size_t index) {
+  return predicate->root->kind == PREDICATE_AND ? predicate->root->children[index] : predicate->root;
+}
+
+static Status copy_node(const PredicateNode *node, const uint32_t *positions, Arena *arena, const PredicateNode **out) {
+  if (node->kind == PREDICATE_NONE || node->kind == PREDICATE_ALL) {
+    *out = node->kind == PREDICATE_NONE ? &node_none : &node_all;
+    return KVSTORE_OK;
+  }
+  PredicateNode *copy = arena_copy(arena, node, sizeof *node);
+  if (!copy) return status_nomem();
+  if (positions && (node->kind == PREDICATE_LEAF || node->kind == PREDICATE_PAIR))
+    copy->column = positions[node->column];
+  if (positions && node->kind == PREDICATE_PAIR) copy->other = positions[node->other];
+  if (node->child_count) {
+    const PredicateNode **children = arena_allocate(arena, node->child_count * sizeof *children);
+    if (!children) return status_nomem();
+    for (uint32_t i = 0; i < node->child_count; i++) TRY(copy_node(node->children[i], positions, arena, &children[i]));
+    copy->children = children;
+  }
+  *out = copy;
+  return KVSTORE_OK;
+}
+
+/* Appends copies of the terms of a node: of an AND its children. True when one is NONE. */
+static Status add_terms(const PredicateNode *node, const uint32_t *positions, Arena *arena, PredicateNode *parent,
+                        const PredicateNode **children, bool *nothing) {
+  uint32_t count = node->kind == PREDICATE_AND ? node->child_count : 1;
+  for (uint32_t i = 0; i < count; i++) {
+    const PredicateNode *term = node->kind == PREDICATE_AND ? node->children[i] : node;
+    *nothing |= term->kind == PREDICATE_NONE;
+    if (term->kind != PREDICATE_ALL) TRY(copy_node(term, positions, arena, &children[parent->child_count++]));
+  }
+  return KVSTORE_OK;
+}
+
+Status predicate_of_terms(const PredicateNode *const *terms, size_t count, const uint32_t *positions, Arena *arena,
+                          Predicate *out) {
+  size_t room = 1;
+  bool nothing = false;
+  for (size_t i = 0; i < count; i++) room += terms[i]->kind == PREDICATE_AND ? terms[i]->child_count : 1;
+  PredicateNode *node = arena_allocate_zeroed(arena, sizeof *node);
+  const PredicateNode **children = arena_allocate(arena, memory_array_size(room, sizeof *children));
+  if (!node || !children) return status_nomem();
+  node->kind = PREDICATE_AND;
+  node->children = children;
+  for (size_t i = 0; i < count; i++) TRY(add_terms(terms[i], positions, arena, node, children, &nothing));
+  *out = (Predicate){ .root = nothing                 ? &node_none
+                              : node->child_count > 1 ? node
+                              : node->child_count     ? children[0]
+                                                      : &node_all };
+  out->or_depth = number_nodes(out->root, &out->node_count);
+  return KVSTORE_OK;
+}

@@ -90,6 +90,17 @@ bool predicate_types_compare(ColumnType column, ColumnType constant);
 /* Whether the filter is true of one row: `row` has a value of its type (or null) for every column of the schema. */
 bool predicate_row(const Predicate *predicate, const Value *row);
 
+/* ---- filters made of others ----
+ * The terms of a filter: what its outermost AND joins, or else its root; of a filter that is true of every row none. */
+size_t predicate_term_count(const Predicate *predicate);
+const PredicateNode *predicate_term(const Predicate *predicate, size_t index);
+/* Sets used[column] for every column that a node reads. */
+void predicate_node_columns(const PredicateNode *node, bool *used);
+/* The AND of these nodes, copied into `arena`; constants stay where they are. `positions` (NULL: the same) says where
+ * each column stands in the new filter's schema. */
+Status predicate_of_terms(const PredicateNode *const *terms, size_t count, const uint32_t *positions, Arena *arena,
+                          Predicate *out) MUST_CHECK;
+
 /* Sets used[column] for every column that the filter reads; `used` has an entry for every column of the schema. */
 void predicate_columns(const Predicate *predicate, bool *used);
 

@@ -24,6 +24,11 @@ static Status scan_allocate(Scan *scan) {
 }
 
 Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms, Scan **out) {
+  return scan_create_within(schema, where, NULL, now_ms, out);
+}
+
+Status scan_create_within(const Schema *schema, const Predicate *where, const ScanKeys *keys, int64_t now_ms,
+                          Scan **out) {
   Scan *scan = memory_allocate_zeroed(sizeof *scan);
   if (!scan) return status_nomem();
   scan->schema = schema;
@@ -31,6 +36,7 @@ Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms,
   scan->now_ms = now_ms;
   scan->kernels = simd_kernels();
   Status status = scan_allocate(scan);
+  if (status == KVSTORE_OK && keys) status = scan_keys_create(scan, keys);
   if (status != KVSTORE_OK) {
     scan_destroy(scan);
     return status;
@@ -226,7 +232,9 @@ static void count_blocks(Scan *scan, uint64_t certain, uint64_t scanned) {
 
 /* Nothing of the unit can be selected, and nothing of it was touched to know that. */
 static void skip_unit(Scan *scan) {
-  count_blocks(scan, 0, 0);
+  scan->counters.blocks += scan->selection.block_count;
+  scan->counters.blocks_skipped += scan->selection.block_count;
+  COUNT_MANY(blocks_skipped, scan->selection.block_count);
   if (scan->selection.unit->kind != SCAN_UNIT_SEGMENT) return;
   scan->counters.segments_skipped++;
   COUNT(segments_skipped);
@@ -254,15 +262,16 @@ static ZoneVerdict unit_live(const Scan *scan) {
 
 /* `verdict`: of the filter on the unit, ZONE_SOME or ZONE_ALL. */
 static Status select_rows(Scan *scan, ZoneVerdict verdict) {
-  uint64_t all = first_blocks(scan->selection.block_count), maybe = all, certain = all;
+  uint64_t all = scan_keys_blocks(scan), maybe = all, certain = all;
   if (verdict == ZONE_SOME) {
     TRY(scan_filter_zones(scan));
     const NodeState *root = &scan->nodes[scan->where->root->number];
-    maybe = root->maybe;
+    maybe = root->maybe & all;
     certain = root->certain;
   }
   Course course = { .blocks = maybe, .full = maybe };
   TRY(live_rows(scan, &course));
+  course.full &= scan_keys_cut(scan, course.blocks);
   clear_others(scan, course.blocks);
   uint64_t scanned = course.blocks & ~certain;
   count_blocks(scan, course.blocks & certain, scanned);
@@ -302,10 +311,13 @@ Status scan_unit(Scan *scan, const ScanUnit *unit) {
   scan->counters.units++;
   scan->counters.rows += unit->row_count;
 
-  ZoneVerdict live = unit_live(scan), verdict = live == ZONE_NONE ? ZONE_NONE : scan_filter_unit(scan);
+  ZoneVerdict live = unit_live(scan), verdict = ZONE_NONE;
+  if (live != ZONE_NONE) TRY(scan_keys_unit(scan));
+  bool is_whole = scan->first_row == 0 && scan->end_row == unit->row_count;
+  if (live != ZONE_NONE && scan->first_row < scan->end_row) verdict = scan_filter_unit(scan);
   if (verdict == ZONE_NONE) {
     skip_unit(scan);
-  } else if (verdict == ZONE_ALL && live == ZONE_ALL) {
+  } else if (verdict == ZONE_ALL && live == ZONE_ALL && is_whole) {
     take_unit(scan);
   } else {
     TRY(select_rows(scan, verdict));

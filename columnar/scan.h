@@ -111,6 +111,16 @@ typedef struct ScanSelection {
 
 /* `schema` and `where` (NULL: every row) are borrowed until scan_destroy. */
 Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms, Scan **scan) MUST_CHECK;
+/* Keys that a scan is restricted to, encoded (base/keycode.h): of segments only rows between the two are selected,
+ * found by searching, and blocks without any of them are not touched. */
+typedef struct ScanKeys {
+  Bytes low, high;         /* from `low` on and before `high`; data NULL: no end */
+  const Predicate *inside; /* what remains of the filter for a row of a segment whose key lies within */
+} ScanKeys;
+/* The same within keys, which are borrowed likewise; NULL: all. `where` says of every row what `keys` and `inside` say
+ * together: the rows of arrays are asked it. */
+Status scan_create_within(const Schema *schema, const Predicate *where, const ScanKeys *keys, int64_t now_ms,
+                          Scan **scan) MUST_CHECK;
 void scan_destroy(Scan *scan); /* NULL is allowed */
 
 /* Selects the rows of a unit. What was read of the unit before goes: pointers to its strings end here (those into

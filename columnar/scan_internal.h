@@ -44,6 +44,13 @@ typedef struct NodeState {
   uint64_t rows_in, rows_out; /* observed, over all units */
 } NodeState;
 
+/* A filter and what is kept of it. */
+typedef struct ScanFilter {
+  const Predicate *where;
+  NodeState *nodes;
+  UnitMasks *scratch;
+} ScanFilter;
+
 struct Scan {
   const Schema *schema;
   const Predicate *where; /* never NULL */
@@ -65,6 +72,12 @@ struct Scan {
   void *stream;
   ScanUnit piece; /* of the stream */
   bool continues; /* with another one */
+  /* within keys: scan_keys.c */
+  const ScanKeys *keys; /* NULL: all */
+  ScanFilter of_arrays, of_segments;
+  const ColumnRun *keys_run; /* the run of which the two below are positions */
+  uint32_t keys_first, keys_end;
+  uint32_t first_row, end_row; /* of the current unit: those within */
 };
 
 static inline uint64_t first_blocks(uint32_t count) { return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1; }
@@ -87,6 +100,16 @@ void scan_column_value(const ScanColumn *column, uint32_t row, Value *out);
 /* Whether the unit has no such column; then what every row reads as. */
 bool scan_unit_default(const ScanUnit *unit, uint32_t column, Value *out);
 void scan_close_columns(Scan *scan);
+
+/* ---- scan_keys.c ---- */
+Status scan_keys_create(Scan *scan, const ScanKeys *keys) MUST_CHECK;
+/* The rows of the current unit that lie within, and the filter that they are asked. Touches at most the segments and
+ * blocks in which the range ends. */
+Status scan_keys_unit(Scan *scan) MUST_CHECK;
+/* The blocks with such rows. */
+uint64_t scan_keys_blocks(const Scan *scan);
+/* Clears the rows outside in the masks of `blocks`; returns the blocks that lie within as a whole. */
+uint64_t scan_keys_cut(Scan *scan, uint64_t blocks);
 
 /* ---- scan_filter.c ---- */
 Status scan_filter_create(Scan *scan) MUST_CHECK;

@@ -41,12 +41,13 @@ void plan_replace(Plan **place, Plan *plan) {
   if (plan) plan->references++;
 }
 
-/* An engine's query with the filter; one reference. */
-static Status plan_create(const KVTable *table, const Filter *filter, Plan **out) {
+/* An engine's query with the filter and the keys (NULL: all); one reference. */
+static Status plan_create(const KVTable *table, const Filter *filter, const KeyAsk *keys, Plan **out) {
   Plan *plan = memory_allocate_zeroed(sizeof *plan);
   if (!plan) return status_nomem();
   plan->references = 1;
   Status status = query_create(&table->schema, &plan->query);
+  if (status == KVSTORE_OK && keys) status = query_key_range(plan->query, &keys->range);
   if (status == KVSTORE_OK && filter->text)
     status = query_where(plan->query, filter->text, strlen(filter->text), filter->parameters, filter->parameter_count);
   if (status == KVSTORE_OK)
@@ -56,7 +57,7 @@ static Status plan_create(const KVTable *table, const Filter *filter, Plan **out
   return status;
 }
 
-static void forget_plans(KVQuery *q) {
+void plans_forget(KVQuery *q) {
   plan_replace(&q->rows, NULL);
   plan_replace(&q->aggregates, NULL);
 }
@@ -99,7 +100,7 @@ static Status shape_rows(const KVQuery *q, Plan *plan) {
 Status plan_rows(KVQuery *q) {
   Plan *plan = NULL;
   if (q->rows) return KVSTORE_OK;
-  TRY(plan_create(q->table, &q->filter, &plan));
+  TRY(plan_create(q->table, &q->filter, &q->key_ask, &plan));
   Status status = shape_rows(q, plan);
   if (status == KVSTORE_OK) plan_replace(&q->rows, plan);
   plan_release(plan);
@@ -137,7 +138,7 @@ static Status ask_list_copy(const KVAggregate *asks, size_t count, AskList *list
 Status plan_aggregates(KVQuery *q, const KVAggregate *asks, size_t count) {
   Plan *plan = NULL;
   if (same_asks(q, asks, count)) return KVSTORE_OK;
-  TRY(plan_create(q->table, &q->filter, &plan));
+  TRY(plan_create(q->table, &q->filter, &q->key_ask, &plan));
   plan_replace(&q->aggregates, NULL);
   ask_list_release(&q->asked);
   Status status = ask_list_copy(asks, count, &q->asked);
@@ -168,10 +169,11 @@ int question_leave(KVQuery *q, Status status) { return handle_leave(q->table->kv
 
 void question_drop(KVQuery *q) {
   if (!q || --q->references) return;
-  forget_plans(q);
+  plans_forget(q);
   plan_replace(&q->last, NULL);
   arena_release(&q->filter.arena);
   key_range_release(&q->keys);
+  arena_release(&q->key_ask.arena);
   arena_release(&q->selected.arena);
   arena_release(&q->grouped.arena);
   arena_release(&q->having.arena);
@@ -234,11 +236,15 @@ int kvquery_at(KVQuery *query, KVSnapshot *snapshot) {
 
 Session *question_session(const KVQuery *q) { return q->snapshot ? q->snapshot->frozen : q->table->kv->session; }
 
+Status question_copy_value(Arena *arena, Value *value) {
+  if (value->is_null || !type_is_string(value->type)) return KVSTORE_OK;
+  value->s.data = arena_copy(arena, value->s.data ? value->s.data : (const uint8_t *)"", value->s.length);
+  return value->s.data ? KVSTORE_OK : status_nomem();
+}
+
 static Status copy_parameter(const KVValue *given, size_t index, Arena *arena, Value *out) {
   TRY(value_for_filter(given, index, out));
-  if (out->is_null || !type_is_string(out->type)) return KVSTORE_OK;
-  out->s.data = arena_copy(arena, out->s.data ? out->s.data : (const uint8_t *)"", out->s.length);
-  return out->s.data ? KVSTORE_OK : status_nomem();
+  return question_copy_value(arena, out);
 }
 
 static Status filter_create(const char *text, const KVValue *parameters, size_t count, Filter *filter) {
@@ -259,10 +265,10 @@ static Status where(KVQuery *q, const char *text, const KVValue *parameters, siz
   Filter filter = { 0 };
   Plan *trial = NULL;
   Status status = filter_create(text, parameters, count, &filter);
-  if (status == KVSTORE_OK) status = plan_create(q->table, &filter, &trial);
+  if (status == KVSTORE_OK) status = plan_create(q->table, &filter, NULL, &trial);
   plan_release(trial);
   if (status == KVSTORE_OK) {
-    forget_plans(q);
+    plans_forget(q);
     arena_release(&q->filter.arena);
     q->filter = filter;
   } else {
@@ -355,7 +361,7 @@ static Status compute(KVQuery *q, const KVAggregate *asks, size_t count) {
   if (!asks && count) return bad_argument("the aggregates are NULL");
   TRY(question_check_asks(asks, count));
   Status status = ask_list_copy(asks, count, &list);
-  if (status == KVSTORE_OK) status = plan_create(q->table, &(Filter){ 0 }, &trial);
+  if (status == KVSTORE_OK) status = plan_create(q->table, &(Filter){ 0 }, NULL, &trial);
   if (status == KVSTORE_OK) status = add_asks(&list, trial);
   plan_release(trial);
   if (status != KVSTORE_OK) {

@@ -31,11 +31,16 @@ typedef struct AskList {
   KVAggregate *asks;
   size_t count;
 } AskList;
-/* A restriction on the key: bytes with their lengths; has_*: there is one. */
+/* A range of a family's keys: bytes with their lengths; has_*: there is one. */
 typedef struct KeyRange {
   bool has_prefix, has_lower, has_upper;
   Buffer prefix, lower, upper; /* from `lower` on, before `upper` */
 } KeyRange;
+/* A range of keys, as it was given; of no values: all. */
+typedef struct KeyAsk {
+  Arena arena;
+  QueryKeyRange range;
+} KeyAsk;
 typedef struct OrderList {
   Arena arena;
   QueryOrder *terms;
@@ -49,6 +54,7 @@ struct KVQuery {
   KVSnapshot *snapshot; /* NULL: what is there at each run */
   Filter filter;
   KeyRange keys;
+  KeyAsk key_ask;    /* the same of a table of its own */
   NameList selected; /* of none: all */
   NameList grouped;
   AskList computed;
@@ -96,6 +102,10 @@ void plan_replace(Plan **place, Plan *plan);
 /* Makes q->rows, or q->aggregates for what is asked, unless they are there. */
 Status plan_rows(KVQuery *q) MUST_CHECK;
 Status plan_aggregates(KVQuery *q, const KVAggregate *asks, size_t count) MUST_CHECK;
+
+void plans_forget(KVQuery *q);
+/* A value that was given, copied into an arena. */
+Status question_copy_value(Arena *arena, Value *value) MUST_CHECK;
 
 /* A call on a query: in, never in, out. */
 Status question_enter(KVQuery *q) MUST_CHECK;

@@ -12,12 +12,67 @@ void key_range_release(KeyRange *range) {
   *range = (KeyRange){ 0 };
 }
 
+/* ---- of a table of its own ---- */
+
+/* Values for the first columns of the table's key. */
+static Status copy_key(const KVQuery *q, const KVValue *given, size_t count, Arena *arena, const Value **out) {
+  const Schema *schema = &q->table->schema;
+  if (!given && count) return bad_argument("the values of the key are NULL");
+  if (count > schema->key_count)
+    return status_fail(KVSTORE_SCHEMA, "%zu key values given: the key of table %s has %u", count, q->table->name,
+                       schema->key_count);
+  Value *values = arena_allocate(arena, memory_array_size(count + 1, sizeof *values));
+  if (!values) return status_nomem();
+  for (size_t k = 0; k < count; k++) {
+    TRY(value_for_column(&given[k], &schema->columns[schema->key_columns[k]], &values[k]));
+    TRY(question_copy_value(arena, &values[k]));
+  }
+  *out = values;
+  return KVSTORE_OK;
+}
+
+static Status make_ask(const KVQuery *q, const KVValue *from, size_t from_count, const KVValue *to, size_t to_count,
+                       int flags, KeyAsk *ask) {
+  if (flags & ~(KVQUERY_FROM_EXCLUDED | KVQUERY_TO_INCLUDED))
+    return status_fail(KVSTORE_ERROR, "no such flags of a range of keys: %d", flags);
+  TRY(copy_key(q, from, from_count, &ask->arena, &ask->range.from));
+  TRY(copy_key(q, to, to_count, &ask->arena, &ask->range.to));
+  ask->range.from_count = from_count;
+  ask->range.to_count = to_count;
+  ask->range.from_excluded = flags & KVQUERY_FROM_EXCLUDED;
+  ask->range.to_included = flags & KVQUERY_TO_INCLUDED;
+  return KVSTORE_OK;
+}
+
+/* Tried before the range that was there goes. */
+static Status try_ask(const KVQuery *q, const KeyAsk *ask) {
+  Query *trial = NULL;
+  TRY(query_create(&q->table->schema, &trial));
+  Status status = query_key_range(trial, &ask->range);
+  query_destroy(trial);
+  return status;
+}
+
+static Status ask_range(KVQuery *q, const KVValue *from, size_t from_count, const KVValue *to, size_t to_count,
+                        int flags) {
+  KeyAsk ask = { 0 };
+  Status status = make_ask(q, from, from_count, to, to_count, flags, &ask);
+  if (status == KVSTORE_OK) status = try_ask(q, &ask);
+  if (status != KVSTORE_OK) {
+    arena_release(&ask.arena);
+    return status;
+  }
+  plans_forget(q);
+  arena_release(&q->key_ask.arena);
+  q->key_ask = ask;
+  return KVSTORE_OK;
+}
+
+/* ---- of a family ---- */
+
 /* One value, for the key of a family's pairs. */
 static Status key_bytes(const KVQuery *q, const KVValue *values, size_t count, Buffer *out) {
   Value value;
-  if (!q->table->projections)
-    return status_fail(KVSTORE_UNSUPPORTED, "ranges of keys are asked of families (kvtable_open_family): of a table, "
-                                            "kvquery_where compares its key columns");
   if (!values) return bad_argument("the values of the key are NULL");
   if (count != 1) return status_fail(KVSTORE_SCHEMA, "%zu key values given: the key of a pair is one", count);
   TRY(value_for_column(values, &q->table->schema.columns[q->table->schema.key_columns[0]], &value));
@@ -41,6 +96,8 @@ static Status set_prefix(KVQuery *q, const KVValue *values, size_t count) {
 int kvquery_key_prefix(KVQuery *query, const KVValue *values, size_t count) {
   Status status = question_enter(query);
   if (status != KVSTORE_OK) return question_refuse(query, status);
+  if (!query->table->projections)
+    return question_leave(query, ask_range(query, values, count, values, count, KVQUERY_TO_INCLUDED));
   return question_leave(query, set_prefix(query, values, count));
 }
 
@@ -74,6 +131,7 @@ int kvquery_key_range(KVQuery *query, const KVValue *from, size_t from_count, co
                       int flags) {
   Status status = question_enter(query);
   if (status != KVSTORE_OK) return question_refuse(query, status);
+  if (!query->table->projections) return question_leave(query, ask_range(query, from, from_count, to, to_count, flags));
   return question_leave(query, set_range(query, from, from_count, to, to_count, flags));
 }
 

@@ -37,6 +37,7 @@ void query_destroy(Query *q) {
   schema_release(&q->schema);
   arena_release(&q->arena);
   buffer_release(&q->where_text);
+  query_keys_release(&q->range);
   query_forget_groups(q);
   memory_release(q->columns);
   memory_release(q->aggregates);
@@ -56,6 +57,7 @@ Status query_where_expression(Query *q, const Expression *expression, const Valu
     expression_print(expression, parameters, parameter_count, &text);
     status = buffer_status(&text);
   }
+  if (status == KVSTORE_OK) status = query_keys_derive(q, &where);
   if (status != KVSTORE_OK) {
     arena_release(&arena);
     buffer_release(&text);
@@ -220,7 +222,7 @@ static Status run_prepare(TableRun *run, const Query *q, const TableSnapshot *sn
     else
       run->other[run->other_count++] = q->aggregates[i];
   }
-  TRY(scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, &run->scan));
+  TRY(query_scan(q, snapshot, &run->scan));
   TRY(aggregates_create(snapshot->schema, run->plain, run->plain_count, &run->aggregates));
   if (run->other_count) TRY(groups_create(snapshot, NULL, 0, run->other, run->other_count, space, &run->groups));
   return KVSTORE_OK;

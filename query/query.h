@@ -53,6 +53,16 @@ Status query_select(Query *query, const char *const *names, size_t count) MUST_C
 Status query_aggregate(Query *query, AggregateKind kind, const char *column) MUST_CHECK;
 /* The same for AGGREGATE_QUANTILE. KVSTORE_ERROR: more than 1,000 thousandths. */
 Status query_quantile(Query *query, uint32_t thousandths, const char *column) MUST_CHECK;
+/* Only rows whose key lies in a range: from the first values, of leading columns of the key, up to the second ones.
+ * NULL, 0: no end there. A range of fewer columns takes in, or leaves out, every key that begins with them. Values have
+ * their columns' types (KVSTORE_TYPE for a null) and are copied. Runs are searched for the ends, so that nothing
+ * outside is touched; query_where does the same where it compares leading columns of the key with constants. */
+typedef struct QueryKeyRange {
+  const Value *from, *to;
+  size_t from_count, to_count;
+  bool from_excluded, to_included;
+} QueryKeyRange;
+Status query_key_range(Query *query, const QueryKeyRange *range) MUST_CHECK;
 /* From now on the query's rows are groups: of the selected rows with the same values in these columns, or, with none,
  * of all. Their columns are these, then the aggregates that were added before. KVSTORE_SCHEMA: no such column, or one
  * twice. Once for a query, before the three below. */

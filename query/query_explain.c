@@ -123,6 +123,20 @@ static void explain_counters(const ScanCounters *c, uint64_t bytes_spilled, Buff
   buffer_text(out, text);
 }
 
+/* Which keys were asked for, and which columns of the key the filter compares. */
+static void explain_keys(const Query *q, Buffer *out) {
+  if (q->range.asked_text.length) {
+    buffer_text(out, "keys: ");
+    buffer_append(out, q->range.asked_text.data, q->range.asked_text.length);
+    buffer_u8(out, '\n');
+  }
+  for (uint32_t k = 0; k < q->range.column_count; k++) {
+    buffer_text(out, k ? ", " : "searched by: ");
+    buffer_text(out, q->schema.columns[q->schema.key_columns[k]].name);
+  }
+  if (q->range.column_count) buffer_u8(out, '\n');
+}
+
 void query_explain(const Query *q, const ScanCounters *counters, uint64_t bytes_spilled, Buffer *out) {
   buffer_text(out, "filter: ");
   if (q->where_text.length) {
@@ -131,6 +145,7 @@ void query_explain(const Query *q, const ScanCounters *counters, uint64_t bytes_
     buffer_text(out, "none");
   }
   buffer_u8(out, '\n');
+  explain_keys(q, out);
   if (q->aggregate_count && !q->is_grouped) {
     explain_aggregates(q, out);
   } else {
@@ -249,9 +264,19 @@ static void json_counters(const ScanCounters *c, uint64_t bytes_spilled, Buffer 
   buffer_u8(out, '}');
 }
 
+static void json_keys(const Query *q, Buffer *out) {
+  if (q->range.asked_text.length) json_filter("keys", &q->range.asked_text, out);
+  if (!q->range.column_count) return;
+  json_name("searched_by", out);
+  buffer_u8(out, '[');
+  for (uint32_t k = 0; k < q->range.column_count; k++) json_item(q->schema.columns[q->schema.key_columns[k]].name, out);
+  buffer_u8(out, ']');
+}
+
 void query_explain_json(const Query *q, const ScanCounters *counters, uint64_t bytes_spilled, Buffer *out) {
   buffer_u8(out, '{');
   json_filter("filter", &q->where_text, out);
+  json_keys(q, out);
   if (q->aggregate_count && !q->is_grouped)
     json_aggregates(q, out);
   else

@@ -173,7 +173,7 @@ Status group_source_create(const Query *q, const TableSnapshot *snapshot, const 
   s->snapshot = snapshot;
   s->space = space;
   Status status = allocate(s);
-  if (status == KVSTORE_OK) status = scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, &s->scan);
+  if (status == KVSTORE_OK) status = query_scan(q, snapshot, &s->scan);
   if (status == KVSTORE_OK)
     status = groups_create(snapshot, q->keys, q->key_count, q->aggregates, q->aggregate_count, space, &s->groups);
   if (status == KVSTORE_OK)

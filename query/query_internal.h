@@ -21,11 +21,28 @@ typedef struct OrderTerm {
   bool descending, nulls_last;
 } OrderTerm;
 
+/* Which keys a query looks at: those it was asked for, and what its filter says of them. */
+typedef struct QueryKeys {
+  /* asked */
+  Buffer asked_low, asked_high; /* encoded, from the one on and before the other; empty: no end */
+  Arena asked_arena;
+  Predicate asked; /* the same of one row; root NULL: nothing was asked */
+  Buffer asked_text;
+  /* made of both */
+  bool is_limited;
+  Arena arena;
+  Buffer low, high;
+  Predicate all, inside; /* for rows of arrays, of segments */
+  ScanKeys scan;
+  uint32_t column_count; /* leading columns of the key that the filter compares */
+} QueryKeys;
+
 struct Query {
   Schema schema;
   Arena arena; /* of the predicate */
   Predicate where;
   Buffer where_text; /* canonical, parameters as their values; empty: no filter */
+  QueryKeys range;
   uint32_t *columns; /* of the rows: positions */
   size_t column_count;
   AggregateRequest *aggregates;
@@ -68,6 +85,13 @@ Status query_run_team(const Query *query, const TableSnapshot *snapshot, const Q
                       uint32_t threads, TableRun *run) MUST_CHECK;
 
 static inline const Predicate *query_predicate(const Query *q) { return q->where_text.length ? &q->where : NULL; }
+
+/* ---- query_key_range.c ---- */
+/* Makes q->range anew for a filter (root NULL: none) that is about to be the query's; on failure they stay. */
+Status query_keys_derive(Query *query, const Predicate *where) MUST_CHECK;
+void query_keys_release(QueryKeys *keys);
+/* A scan of the rows that the query selects. */
+Status query_scan(const Query *query, const TableSnapshot *snapshot, Scan **scan) MUST_CHECK;
 
 static inline Status query_tick(const QuerySpace *space, uint64_t rows) {
   return space && space->tick ? space->tick(space->context, rows, space->rows_total) : KVSTORE_OK;

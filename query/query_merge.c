@@ -28,8 +28,8 @@ typedef struct MergeStream {
 
 struct Merge {
   const Query *query;
+  const TableSnapshot *snapshot;
   const Schema *schema;
-  int64_t now_ms;
   MergeStream *streams;
   uint32_t stream_count;
   MergeStream **heap; /* least key first */
@@ -146,7 +146,7 @@ static void sift_down(Merge *m, uint32_t at) {
 static Status step_first(Merge *m) {
   MergeStream *s = m->heap[0];
   bool has_row;
-  if (!s->scan) TRY(scan_create(m->schema, query_predicate(m->query), m->now_ms, &s->scan));
+  if (!s->scan) TRY(query_scan(m->query, m->snapshot, &s->scan));
   TRY(stream_next(m, s, &has_row));
   if (!has_row) {
     stream_end(m, s);
@@ -208,8 +208,8 @@ Status merge_create(const Query *query, const TableSnapshot *snapshot, Merge **o
   Merge *m = memory_allocate_zeroed(sizeof *m);
   if (!m) return status_nomem();
   m->query = query;
+  m->snapshot = snapshot;
   m->schema = snapshot->schema;
-  m->now_ms = snapshot->now_ms;
   m->streams = memory_allocate_zeroed(memory_array_size(snapshot->unit_count, sizeof *m->streams));
   m->heap = memory_allocate(memory_array_size(snapshot->unit_count, sizeof *m->heap));
   Status status = m->streams && m->heap ? allocate_arrays(m) : status_nomem();

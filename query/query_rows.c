@@ -33,7 +33,7 @@ static Status prepare(RowSource *c) {
   TRY(batch_create(c->query, &c->arena, &c->batch));
   bool by_key = c->query->is_ordered && !c->query->order_count;
   if (by_key && !lie_by_key(c->snapshot)) return merge_create(c->query, c->snapshot, &c->merge);
-  return scan_create(c->snapshot->schema, query_predicate(c->query), c->snapshot->now_ms, &c->scan);
+  return query_scan(c->query, c->snapshot, &c->scan);
 }
 
 Status row_source_create(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space, uint64_t skip,

@@ -77,7 +77,7 @@ static Status prepare_workers(Team *team, const Query *q, const TableRun *run) {
   for (uint32_t i = 1; i < team->worker_count; i++) {
     Worker *w = &team->workers[i];
     w->failed_unit = UINT32_MAX;
-    TRY(scan_create(team->snapshot->schema, query_predicate(q), team->snapshot->now_ms, &w->scan));
+    TRY(query_scan(q, team->snapshot, &w->scan));
     TRY(aggregates_create(team->snapshot->schema, run->plain, run->plain_count, &w->aggregates));
   }
   return KVSTORE_OK;

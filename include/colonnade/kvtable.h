@@ -346,11 +346,16 @@ KVSTORE_API int kvquery_at(KVQuery *query, KVSnapshot *snapshot);
  *   KVSTORE_UNSUPPORTED  a pattern that is not a prefix */
 KVSTORE_API int kvquery_where(KVQuery *query, const char *text, const KVValue *parameters, size_t parameter_count);
 
-/* Of a table over pairs: only pairs whose key begins with these bytes (one value of type bytes or string), so that only
- * the rows of that range are read. NULL, 0: every key. Goes before, and in the place of, kvquery_key_range.
- * KVSTORE_UNSUPPORTED: a table of its own. */
+/* Only rows whose key begins with these values, of the first columns of the table's key, in its order (of a table
+ * without a primary key: one number, the row id). NULL, 0: every key. Goes before, and in the place of,
+ * kvquery_key_range. Runs in the file are searched for where the range begins and ends: nothing outside is read, and
+ * inside only what is asked for. So it is, too, where a filter compares the first columns of the key with constants and
+ * joins that to the rest by `and`. KVSTORE_SCHEMA: more values than key columns. KVSTORE_TYPE: a null, or a value that
+ * does not fit its column. Of a table over pairs: keys that begin with these bytes (one value of type bytes or string).
+ */
 KVSTORE_API int kvquery_key_prefix(KVQuery *query, const KVValue *values, size_t count);
-/* The same from a key on and before another; NULL, 0: from the first, to the last. */
+/* The same from a key on and before another; NULL, 0: from the first, to the last. Of a bound with fewer values than
+ * the key has columns, all keys that begin with it are in, or out. */
 #define KVQUERY_FROM_EXCLUDED 1 /* from behind the first bound */
 #define KVQUERY_TO_INCLUDED   2 /* with the second one */
 KVSTORE_API int kvquery_key_range(KVQuery *query, const KVValue *from, size_t from_count, const KVValue *to,
@@ -481,7 +486,8 @@ KVSTORE_API int kvquery_counters(KVQuery *query, KVQueryCounters *counters);
 /* The question as text, and what its last run did; a few lines for a person. Give *text back with kvstore_free. */
 KVSTORE_API int kvquery_explain(KVQuery *query, char **text);
 /* The same as one object of JSON: "filter", and "aggregates", or "columns", "group_by", "having", "order", "offset",
- * "limit"; and "run" with the counters, once it has run. */
+ * "limit"; "keys" and "searched_by", which columns of the key the filter limits; and "run" with the counters, once it
+ * has run. */
 KVSTORE_API int kvquery_explain_json(KVQuery *query, char **text);
 
 /* From any thread, while the query is not closed: what it is doing (an aggregate, a step of a cursor) ends with

@@ -165,6 +165,19 @@ static int scenario_query(KVStore *kv, KVTable *table) {
   return status;
 }
 
+static int scenario_query_keys(KVStore *kv, KVTable *table) {
+  KVQuery *query = NULL;
+  KVValue from = kvvalue_i64(0), to = kvvalue_i64(2);
+  uint64_t count = 0;
+  (void)kv;
+  int status = kvquery_create(table, &query);
+  if (status == KVSTORE_OK) status = kvquery_key_range(query, &from, 1, &to, 1, KVQUERY_TO_INCLUDED);
+  if (status == KVSTORE_OK) status = kvquery_where(query, "id < 5 and height > 0", NULL, 0);
+  if (status == KVSTORE_OK) status = kvquery_count(query, &count);
+  kvquery_close(query);
+  return status;
+}
+
 static int scenario_open(KVStore *kv, KVTable *table) {
   KVStore *other = NULL;
   KVTable *again = NULL;
@@ -250,4 +263,5 @@ TEST(without_memory, an_upsert) { run(scenario_upsert, 0, 1); }
 TEST(without_memory, an_append) { run(scenario_append, 0, 2); }
 TEST(without_memory, a_row) { run(scenario_row, 0, 0); }
 TEST(without_memory, a_query) { run(scenario_query, 0, 0); }
+TEST(without_memory, a_query_of_a_range_of_keys) { run(scenario_query_keys, 0, 0); }
 TEST(without_memory, a_clone) { run(scenario_open, 0, 0); }

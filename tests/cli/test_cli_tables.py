@@ -82,6 +82,17 @@ class Tables(CliTest):
         self.assertIn("id < 5", self.json("query", "t", "--where", "id < 5", "--count", "--explain")["explain"])
         self.assertIn("blocks", self.text("query", "t", "--limit", "1", "--explain"))
 
+    def test_ranges_of_keys_read_nothing_else(self):
+        for options, where in [(["--key-from", "100", "--key-to", "2000"], "id >= 100 and id < 2000"),
+                               (["--key-from", "2990"], "id >= 2990"), (["--key-prefix", "7"], "id = 7"),
+                               (["--key-to", "50", "--where", "city = 'Oslo'"], "id < 50 and city = 'Oslo'")]:
+            self.assertEqual(self.json("query", "t", *options, "--count")["results"]["count(*)"],
+                             self.sql(f"select count(*) from t where {where}")[0][0])
+        self.assertIn("keys: from (100)", self.text("query", "t", "--key-from", "100", "--count", "--explain"))
+        for options, saying in [(["--key-from", "x"], "is no i64"), (["--key-prefix", "1,2"], "2 values"),
+                                (["--key-prefix", "1", "--key-to", "2"], "one or the other")]:
+            self.refuses("query", "t", *options, "--count", saying=saying)
+
     def test_groups_are_those_of_sqlite(self):
         asks = ["--count", "--sum", "amount", "--min", "day", "--count-distinct", "rate", "--avg", "amount"]
         sql = "count(*), sum(amount), min(day), count(distinct rate), avg(amount)"

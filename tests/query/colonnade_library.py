@@ -13,6 +13,7 @@ ARRAY_CODES = {"bool": "B", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "u8":
 AGGREGATES = {"count(*)": 0, "count": 1, "sum": 2, "min": 3, "max": 4, "avg": 5, "variance": 6, "variance_pop": 7,
               "stddev": 8, "stddev_pop": 9, "count(distinct": 10, "first": 11, "last": 12}
 NULLABLE, UPSERT, DESCENDING, NULLS_LAST = 1, 1, 1, 2
+FROM_EXCLUDED, TO_INCLUDED = 1, 2
 FORM_ARRAY, FORM_OFFSETS = 0, 1
 
 
@@ -180,6 +181,14 @@ class Query:
 
     def where(self, text):
         self.check(self.library.kvquery_where(self.query, text.encode(), None, ctypes.c_size_t(0)))
+
+    def key_range(self, low, high, flags):
+        """Of a table whose key is one i64; None: no end there."""
+        ends = [(None, 0) if end is None else (ctypes.byref(Value(TYPES["i64"], 0, ValueUnion(i64=end))), 1)
+                for end in (low, high)]
+        (first, first_count), (last, last_count) = ends
+        self.check(self.library.kvquery_key_range(self.query, first, ctypes.c_size_t(first_count), last,
+                                                  ctypes.c_size_t(last_count), ctypes.c_int(flags)))
 
     def having(self, text):
         self.check(self.library.kvquery_having(self.query, text.encode(), None, ctypes.c_size_t(0)))

@@ -509,6 +509,8 @@ class Question:
         self.where, self.sql_where = filter_of(self.columns) if chance(0.85) else ("", "TRUE")
         self.query = tables.table.query()
         self.query.where(self.where)
+        if chance(0.25):
+            self.key_range()
         self.sql, self.ordered, self.slacks, self.keys = "", False, [], 0
 
     def ask(self):
@@ -518,6 +520,22 @@ class Question:
         theirs = self.duck.execute(self.sql).fetchall()
         self.compare(ours, theirs)
         self.query.close()
+
+    def key_range(self):
+        """Ends among the keys, or beyond them."""
+        most = max(self.tables.rows, default=10)
+        low, high = (source.choice((None, -5, source.randrange(most + 2), source.randrange(most + 2), most + 9))
+                     for _ in range(2))
+        flags = source.randrange(4)
+        self.query.key_range(low, high, flags)
+        parts = [self.sql_where]
+        if low is not None:
+            parts.append(f"id {'>' if flags & lib.FROM_EXCLUDED else '>='} {low}")
+        if high is not None:
+            parts.append(f"id {'<=' if flags & lib.TO_INCLUDED else '<'} {high}")
+        self.sql_where = " AND ".join(f"({part})" for part in parts)
+        note("range of keys", len(parts) > 1)
+        note("range of keys beside a filter", len(parts) > 1 and self.where)
 
     def slack(self, chosen):
         """A tolerance for each of the aggregates."""
