@@ -647,6 +647,9 @@ Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
   SharedPage *page = store->page;
   if (shared_load(&page->failed))
     return status_fail(KVSTORE_IO, "a write failed: nothing more is written until every process has closed the store");
+  if (draft->generation <= shared_load(&page->generation)) /* it would take the place of what is newer */
+    return status_fail(KVSTORE_PROTOCOL, "generation %llu comes after a newer one",
+                       (unsigned long long)draft->generation);
   TRY(maintenance_bury_dead(store));
   Version *from = version_keep(store);
   Status limbo = fill_limbo(store, from, draft);

@@ -90,7 +90,7 @@ Status maintenance_take(Store *store, bool wait) {
     uint32_t holder = (uint32_t)(nobody >> 32);
     if (process_is_dead(store, holder)) {
       TRY(inherit(store, nobody));
-      if (shared_load(&page->maintenance) == mine) return KVSTORE_OK;
+      if (shared_load(&page->maintenance) == mine) return generation_follow_if_behind(store);
       continue;
     }
     if (!wait) return KVSTORE_BUSY;

@@ -254,13 +254,13 @@ TEST(deaths, reservations_go_with_their_process) {
 
 enum { MERGE_KEYS = 3000, MERGE_DEATHS = 6 };
 
-/* Every key gets the same number, in one transaction. */
-static void put_everywhere(Session *s, int64_t n) {
+/* The first keys get the same number, in one transaction. */
+static void put_first(Session *s, int count, int64_t n) {
   char key[32];
   int64_t value[12] = { n }; /* the others: what nothing makes smaller */
   uint64_t random = (uint64_t)n;
   CHECK_OK(session_begin(s, true));
-  for (int i = 0; i < MERGE_KEYS; i++) {
+  for (int i = 0; i < count; i++) {
     for (int w = 1; w < 12; w++) value[w] = (int64_t)test_random(&random);
     snprintf(key, sizeof key, "key%05d", i);
     CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, (Bytes){ (const uint8_t *)key, strlen(key) },
@@ -268,6 +268,8 @@ static void put_everywhere(Session *s, int64_t n) {
   }
   CHECK_OK(session_commit(s));
 }
+
+static void put_everywhere(Session *s, int64_t n) { put_first(s, MERGE_KEYS, n); }
 
 static int64_t number_everywhere(Session *s) {
   int64_t first = -1, n;
@@ -322,5 +324,45 @@ TEST(deaths, who_comes_after_a_merge_that_was_cut_off_merges_the_rest) {
   CHECK_OK(session_close(s));
   s = opened(store_path());
   number_everywhere(s);
+  CHECK_OK(session_close(s));
+}
+
+/* ---- a heir that has not looked for long ---- */
+
+enum { HEIR_ROUNDS = 4 };
+
+/* Merges and moves everything, several times; and dies with maintenance in its hands, everything published. */
+ROLE(mover) {
+  Session *s = opened(path);
+  for (int64_t n = 1; n <= HEIR_ROUNDS; n++) {
+    put_everywhere(s, role_number() + n);
+    CHECK_OK(session_vacuum(s, 0));
+  }
+  armed = COUNTER_crash_vacuum_before_cut;
+  counter_hook_set(die_there);
+  CHECK_OK(session_vacuum(s, 0));
+}
+
+/* A handle that reads a snapshot looks at nothing newer before it takes maintenance: what it would merge by what it
+ * knows is long merged, and was given away. */
+TEST(deaths, who_inherits_maintenance_works_on_what_the_dead_had_published) {
+  Session *s = opened(store_path());
+  put_everywhere(s, 1);
+  CHECK_OK(session_vacuum(s, 0));
+  put_first(s, MERGE_KEYS / 6, 1); /* which maintenance by call would merge */
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_OK(session_begin(s, false));
+  Child mover = child_start_with("mover", store_path(), 0, 100);
+  child_was_killed(&mover);
+  uint64_t merges = counter_get(COUNTER_compactions);
+  CHECK_OK(session_maintain(s));
+  CHECK_INT(counter_get(COUNTER_compactions), merges);
+  CHECK_INT(number_everywhere(s), 1);
+  CHECK_OK(session_rollback(s));
+  CHECK_INT(number_everywhere(s), 100 + HEIR_ROUNDS);
+  CHECK_OK(session_check(s, NULL));
+  CHECK_OK(session_close(s));
+  s = opened(store_path());
+  CHECK_INT(number_everywhere(s), 100 + HEIR_ROUNDS);
   CHECK_OK(session_close(s));
 }
