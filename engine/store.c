@@ -449,12 +449,20 @@ typedef struct Opening {
   bool as_reader; /* this process may not write the file, or not make the page beside it */
 } Opening;
 
+/* The files beside it have longer names: one that has no room for them makes nothing. */
+static Status check_length_of_name(Store *store) {
+  OsStat beside;
+  Status status = os_stat(store->os, store->rewrite_path, &beside);
+  return status == KVSTORE_ERROR ? status : KVSTORE_OK;
+}
+
 /* *made: the file was not there before. */
 static Status open_or_make(Store *store, const StoreOptions *options, OsFile **file, bool *made) {
   Status status = KVSTORE_BUSY;
   for (int round = 0; status == KVSTORE_BUSY && round < JOIN_ROUNDS; round++) {
     status = options->create_only ? KVSTORE_NOTFOUND : os_open(store->os, store->path, 0, file);
     if (status != KVSTORE_NOTFOUND || options->read_only) return status;
+    TRY(check_length_of_name(store));
     status = os_open(store->os, store->path, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, file);
     *made = status == KVSTORE_OK;
     if (options->create_only) return status;

@@ -13,7 +13,8 @@
 static Status status_of_error(int error) {
   switch (error) {
   case ENOSPC:
-  case EDQUOT: return KVSTORE_FULL;
+  case EDQUOT:
+  case EFBIG: return KVSTORE_FULL; /* also what a process is not allowed to write (setrlimit) */
   case ENOENT: return KVSTORE_NOTFOUND;
   case EACCES:
   case EPERM:

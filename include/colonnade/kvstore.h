@@ -117,7 +117,7 @@ struct KVStoreConfig {
 
 /* Opens the store at `zFilename`, makes it when it is missing, and recovers it when it was not closed. NULL is a store
  * in memory, which its last handle takes with it. `pConfig` NULL: the defaults of KVSTORE_CONFIG_DEFAULT.
- *   KVSTORE_NOTFOUND     read-only, and there is no such file
+ *   KVSTORE_NOTFOUND     no such directory; read-only, and there is no such file
  *   KVSTORE_CORRUPT      not a store, or damaged; nothing was written
  *   KVSTORE_UNSUPPORTED  made by a newer version of the format; or on a network file system (network_allowed opens it)
  *   KVSTORE_AUTH_FAILED  an encrypted store: it takes kvstore_open_encrypted
@@ -633,6 +633,7 @@ KVSTORE_API int kvstore_incremental_vacuum(KVStore *pKV, int nPage);
  * and every backup has the rights of the store's file.
  * KVSTORE_BUSY: inside the handle's own write transaction, when another handle's is not over by the end of the busy
  * timeout, or `path` is an open store. KVSTORE_ERROR: `path` is this very store, or a file that is no store.
+ * KVSTORE_NOTFOUND: no such directory.
  * KVSTORE_READONLY on a handle that only reads. */
 KVSTORE_API int kvstore_backup(KVStore *kv, const char *path);
 /* Called after every MiB with the bytes copied so far and the bytes there are, on the thread that asked for the backup;

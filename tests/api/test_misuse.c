@@ -1,4 +1,6 @@
 /* A caller's nonsense gets a code and a message, never a crash, and changes nothing. */
+#include <limits.h>
+
 #include "tests/api/api_support.h"
 
 TEST(misuse, null_everywhere_is_an_error) {
@@ -138,6 +140,20 @@ TEST(misuse, impossible_configurations_are_refused) {
   options.value_bytes_max = UINT32_MAX;
   CHECK_STATUS(kvstore_open_with(path_of("s"), &kv, &options), KVSTORE_ERROR);
   CHECK(!file_exists(path_of("s")));
+}
+
+TEST(misuse, a_name_that_leaves_no_room_for_those_of_the_files_beside_it_makes_nothing) {
+  char name[NAME_MAX + 1];
+  for (int length = NAME_MAX - 12; length <= NAME_MAX; length++) {
+    KVStore *kv = NULL;
+    memset(name, 'n', sizeof name);
+    name[length] = '\0';
+    int status = kvstore_open(path_of(name), &kv, KVSTORE_JOURNAL_WAL);
+    CHECK_STATUS(status, length + (int)strlen("-rewrite") <= NAME_MAX ? KVSTORE_OK : KVSTORE_ERROR);
+    if (status != KVSTORE_OK) CHECK(strstr(kvstore_errmsg(NULL), "too long") != NULL);
+    CHECK_INT(file_exists(path_of(name)), status == KVSTORE_OK);
+    CHECK_OK(kvstore_close(kv));
+  }
 }
 
 /* A program of a later version hands a longer struct: its tail must be zeros; an older one a shorter struct. */

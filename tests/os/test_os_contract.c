@@ -1,6 +1,8 @@
 #include "os/os.h"
 
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -338,6 +340,19 @@ TEST(os, no_space_is_full) {
   CHECK_OK(os_open(os_posix(), "/dev/full", 0, &f));
   CHECK_STATUS(os_write(f, 0, "x", 1), KVSTORE_FULL);
   CHECK(strstr(status_last()->text, "/dev/full") != NULL);
+  os_close(f);
+}
+
+TEST(os, a_file_that_may_not_grow_further_is_full) {
+  const struct rlimit limit = { 8192, 8192 };
+  OsUnderTest u = os_set_up(KIND_POSIX);
+  OsFile *f;
+  CHECK_OK(os_open(u.os, u.path[0], OS_OPEN_CREATE, &f));
+  signal(SIGXFSZ, SIG_IGN); /* whose default ends the process */
+  CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  CHECK_OK(os_write(f, 0, "x", 1));
+  CHECK_STATUS(os_write(f, 8192, "x", 1), KVSTORE_FULL);
+  CHECK_STATUS(os_allocate(f, 0, 16384), KVSTORE_FULL);
   os_close(f);
 }
 
