@@ -11,101 +11,106 @@
 #include <stdint.h>
 
 /* X(name, what it counts). Append only where you like; the order has no meaning. */
-#define COUNTER_LIST(X)                                                               \
-  X(crash_commit_before_write, "crash point: a record is built, not yet written")     \
-  X(crash_commit_after_write, "crash point: a record is written, not yet published")  \
-  X(crash_commit_after_publish, "crash point: a record is published, not yet synced") \
-  X(crash_commit_after_sync, "crash point: a record is synced, the call returns")     \
-  X(crash_ring_before_names, "crash point: a log inside the file is made")            \
-  X(crash_log_wrap, "crash point: the log goes back to its beginning")                \
-  X(crash_boundary_after_write, "crash point: a boundary is written")                 \
-  X(crash_flush_before_sync, "crash point: a flush has written its runs")             \
-  X(crash_manifest_before_sync, "crash point: a manifest is written")                 \
-  X(crash_superblock_before_write, "crash point: before a superblock is written")     \
-  X(crash_superblock_before_sync, "crash point: a superblock is written, not synced") \
-  X(crash_generation_before_oldest, "crash point: superblock synced, log header old") \
-  X(crash_generation_after_oldest, "crash point: log header raised, page start old")  \
-  X(crash_compaction_before_publish, "crash point: compaction output is synced")      \
-  X(crash_compaction_between_slices, "crash point: part of a merge is published")     \
-  X(crash_adopt_before_record, "crash point: adopted runs are synced, no record yet") \
-  X(crash_create_before_sync, "crash point: the first superblocks are written")       \
-  X(crash_rewrite_before_sync, "crash point: the copy of a store is written")         \
-  X(crash_rewrite_before_rename, "crash point: the copy of a store is synced")        \
-  X(crash_rewrite_after_rename, "crash point: the copy of a store has its name")      \
-  X(crash_superblocks_between, "crash point: one superblock of two is written")       \
-  X(crash_close_before_unlink, "crash point: a last close before its files go")       \
-  X(crash_truncate_before_names, "crash point: the page has let go of a settled log") \
-  X(crash_truncate_before_cut, "crash point: the superblocks name no log any more")   \
-  X(crash_vacuum_before_publish, "crash point: a vacuum has copied extents down")     \
-  X(crash_vacuum_before_cut, "crash point: a vacuum is about to cut the file")        \
-  X(crash_backup_before_sync, "crash point: a backup is copied, not yet synced")      \
-  X(crash_backup_before_rename, "crash point: a backup is synced beside its target")  \
-  X(crash_backup_after_rename, "crash point: a backup has its name")                  \
-  X(crash_truncate_after_cut, "crash point: the log's file is empty")                 \
-  X(blocks_skipped, "blocks answered by their zone map without being read")           \
-  X(blocks_certain, "blocks whose zone map says that every row matches")              \
-  X(segments_skipped, "segments answered by the directory of their run")              \
-  X(blocks_scanned, "blocks whose bytes a kernel read")                               \
-  X(blocks_visible_whole, "blocks of deltas whose rows were not asked one by one")    \
-  X(blocks_by_position, "blocks with few rows left, looked at one by one")            \
-  X(groups_dense_units, "units whose groups were added up in arrays")                 \
-  X(groups_hashed_units, "units whose rows were given to groups one by one")          \
-  X(bytes_spilled, "bytes of sorts and groups that went out of memory")               \
-  X(spilled_runs, "sorted runs that went out of memory")                              \
-  X(spills_merged, "times that such runs were merged because they were many")         \
-  X(groups_spilled, "rows of groups that no memory was left for")                     \
-  X(values_spilled, "values to be counted once that no memory was left for")          \
-  X(scratch_pieces, "pieces written to a file without a name")                        \
-  X(sorts_cut, "times that a sort let go of rows beyond its limit")                   \
-  X(units_verified, "units whose checksum was compared")                              \
-  X(cache_hits, "blocks found in the block cache")                                    \
-  X(cache_misses, "blocks read or decoded")                                           \
-  X(cache_evictions, "blocks that had to leave the block cache")                      \
-  X(row_seams, "rows of two units that a walk copied out of them")                    \
-  X(cache_seams, "bytes of two units that were copied out of them")                   \
-  X(cache_bypasses, "blocks that found no room in the block cache")                   \
-  X(kernel_scalar, "kernel calls through the scalar table")                           \
-  X(kernel_avx2, "kernel calls through the AVX2 table")                               \
-  X(kernel_avx512, "kernel calls through the AVX-512 table")                          \
-  X(fingerprint_misses, "point reads that ended at a bucket without touching a row")  \
-  X(frames_decoded, "frames of packed runs that were decoded")                        \
-  X(runs_packed, "row runs written in frames")                                        \
-  X(runs_not_worth_packing, "row runs left plain: frames save too little")            \
-  X(team_helpers, "threads started to help a query")                                  \
-  X(log_syncs, "fdatasync calls on the log")                                          \
-  X(file_syncs, "syncs of the store's file for what it holds")                        \
-  X(log_syncs_shared, "syncs asked for that another's had made")                      \
-  X(background_syncs, "syncs of what SYNC_BACKGROUND left")                           \
-  X(captured_changes, "changes noted for who follows a family")                       \
-  X(capture_trims, "times that old ones were taken away")                             \
-  X(log_self_checkpoints, "boundaries asked for by a full log or slab")               \
-  X(flushes_into_level, "kv flushes of keys that no run had, as runs of the level")   \
-  X(flushes, "deltas written as runs")                                                \
-  X(compactions, "merges of runs published")                                          \
-  X(vacuums, "vacuums that ended well")                                               \
-  X(extents_moved, "extents that a vacuum moved down")                                \
-  X(files_shortened, "files that maintenance cut because they held too little")       \
-  X(merges_stopped_early, "slices of a merge that ended before their last key")       \
-  X(backups, "backups that ended well")                                               \
-  X(adopted_runs, "runs that a record adopted")                                       \
-  X(load_chunks, "sorted chunks that a bulk load wrote into runs")                    \
-  X(load_merges, "bulk loads whose runs were merged before they were adopted")        \
-  X(resolved_keys, "delta rows whose locator was looked up")                          \
-  X(keys_resolved_by_readers, "of these, by who was about to read a table")           \
-  X(dead_states_begun, "deleted sets of tables begun with those of a manifest")       \
-  X(deleted_segments_made, "deleted rows of a segment that were made anew")           \
-  X(holds_by_slot, "iterators and snapshots that kept the slot of their call")        \
-  X(large_pages_asked, "blocks of memory for which large pages were asked")           \
-  X(evictions, "expired rows deleted by a reader")                                    \
-  X(counts_walked, "counts of a kv family that walked its rows")                      \
-  X(reader_attaches, "readers without rights that found the page of who writes")      \
-  X(reader_retries, "readers without rights that were overtaken and began again")     \
-  X(recoveries, "opens that replayed a log")                                          \
-  X(recovery_breaks, "random breaks appended after a torn or ended log")              \
-  X(stores_rewritten, "stores copied sealed or plain over themselves")                \
-  X(passwords_stretched, "runs of Argon2id")                                          \
-  X(units_sealed, "units encrypted")                                                  \
-  X(units_unsealed, "units decrypted, and found to be theirs")                        \
+#define COUNTER_LIST(X)                                                                 \
+  X(crash_commit_before_write, "crash point: a record is built, not yet written")       \
+  X(crash_commit_after_write, "crash point: a record is written, not yet published")    \
+  X(crash_commit_after_publish, "crash point: a record is published, not yet synced")   \
+  X(crash_commit_after_sync, "crash point: a record is synced, the call returns")       \
+  X(crash_ring_before_names, "crash point: a log inside the file is made")              \
+  X(crash_log_wrap, "crash point: the log goes back to its beginning")                  \
+  X(crash_boundary_after_write, "crash point: a boundary is written")                   \
+  X(crash_flush_before_sync, "crash point: a flush has written its runs")               \
+  X(crash_manifest_before_sync, "crash point: a manifest is written")                   \
+  X(crash_superblock_before_write, "crash point: before a superblock is written")       \
+  X(crash_superblock_before_sync, "crash point: a superblock is written, not synced")   \
+  X(crash_generation_before_oldest, "crash point: superblock synced, log header old")   \
+  X(crash_generation_after_oldest, "crash point: log header raised, page start old")    \
+  X(crash_compaction_before_publish, "crash point: compaction output is synced")        \
+  X(crash_compaction_between_slices, "crash point: part of a merge is published")       \
+  X(crash_adopt_before_record, "crash point: adopted runs are synced, no record yet")   \
+  X(crash_create_before_sync, "crash point: the first superblocks are written")         \
+  X(crash_rewrite_before_sync, "crash point: the copy of a store is written")           \
+  X(crash_rewrite_before_rename, "crash point: the copy of a store is synced")          \
+  X(crash_rewrite_after_rename, "crash point: the copy of a store has its name")        \
+  X(crash_superblocks_between, "crash point: one superblock of two is written")         \
+  X(crash_close_before_unlink, "crash point: a last close before its files go")         \
+  X(crash_truncate_before_names, "crash point: the page has let go of a settled log")   \
+  X(crash_truncate_before_cut, "crash point: the superblocks name no log any more")     \
+  X(crash_vacuum_before_publish, "crash point: a vacuum has copied extents down")       \
+  X(crash_vacuum_before_cut, "crash point: a vacuum is about to cut the file")          \
+  X(crash_backup_before_sync, "crash point: a backup is copied, not yet synced")        \
+  X(crash_backup_before_rename, "crash point: a backup is synced beside its target")    \
+  X(crash_backup_after_rename, "crash point: a backup has its name")                    \
+  X(crash_truncate_after_cut, "crash point: the log's file is empty")                   \
+  X(crash_columns_before_commit, "crash point: a slice of columns, not yet in the log") \
+  X(columns_rows_built, "rows of columns that were made of pairs, many at once")        \
+  X(columns_built, "times that columns over pairs had become whole")                    \
+  X(pairs_read_by_columns, "questions to pairs that their columns answer")              \
+  X(pairs_walked, "questions to pairs that walk over them")                             \
+  X(blocks_skipped, "blocks answered by their zone map without being read")             \
+  X(blocks_certain, "blocks whose zone map says that every row matches")                \
+  X(segments_skipped, "segments answered by the directory of their run")                \
+  X(blocks_scanned, "blocks whose bytes a kernel read")                                 \
+  X(blocks_visible_whole, "blocks of deltas whose rows were not asked one by one")      \
+  X(blocks_by_position, "blocks with few rows left, looked at one by one")              \
+  X(groups_dense_units, "units whose groups were added up in arrays")                   \
+  X(groups_hashed_units, "units whose rows were given to groups one by one")            \
+  X(bytes_spilled, "bytes of sorts and groups that went out of memory")                 \
+  X(spilled_runs, "sorted runs that went out of memory")                                \
+  X(spills_merged, "times that such runs were merged because they were many")           \
+  X(groups_spilled, "rows of groups that no memory was left for")                       \
+  X(values_spilled, "values to be counted once that no memory was left for")            \
+  X(scratch_pieces, "pieces written to a file without a name")                          \
+  X(sorts_cut, "times that a sort let go of rows beyond its limit")                     \
+  X(units_verified, "units whose checksum was compared")                                \
+  X(cache_hits, "blocks found in the block cache")                                      \
+  X(cache_misses, "blocks read or decoded")                                             \
+  X(cache_evictions, "blocks that had to leave the block cache")                        \
+  X(row_seams, "rows of two units that a walk copied out of them")                      \
+  X(cache_seams, "bytes of two units that were copied out of them")                     \
+  X(cache_bypasses, "blocks that found no room in the block cache")                     \
+  X(kernel_scalar, "kernel calls through the scalar table")                             \
+  X(kernel_avx2, "kernel calls through the AVX2 table")                                 \
+  X(kernel_avx512, "kernel calls through the AVX-512 table")                            \
+  X(fingerprint_misses, "point reads that ended at a bucket without touching a row")    \
+  X(frames_decoded, "frames of packed runs that were decoded")                          \
+  X(runs_packed, "row runs written in frames")                                          \
+  X(runs_not_worth_packing, "row runs left plain: frames save too little")              \
+  X(team_helpers, "threads started to help a query")                                    \
+  X(log_syncs, "fdatasync calls on the log")                                            \
+  X(file_syncs, "syncs of the store's file for what it holds")                          \
+  X(log_syncs_shared, "syncs asked for that another's had made")                        \
+  X(background_syncs, "syncs of what SYNC_BACKGROUND left")                             \
+  X(captured_changes, "changes noted for who follows a family")                         \
+  X(capture_trims, "times that old ones were taken away")                               \
+  X(log_self_checkpoints, "boundaries asked for by a full log or slab")                 \
+  X(flushes_into_level, "kv flushes of keys that no run had, as runs of the level")     \
+  X(flushes, "deltas written as runs")                                                  \
+  X(compactions, "merges of runs published")                                            \
+  X(vacuums, "vacuums that ended well")                                                 \
+  X(extents_moved, "extents that a vacuum moved down")                                  \
+  X(files_shortened, "files that maintenance cut because they held too little")         \
+  X(merges_stopped_early, "slices of a merge that ended before their last key")         \
+  X(backups, "backups that ended well")                                                 \
+  X(adopted_runs, "runs that a record adopted")                                         \
+  X(load_chunks, "sorted chunks that a bulk load wrote into runs")                      \
+  X(load_merges, "bulk loads whose runs were merged before they were adopted")          \
+  X(resolved_keys, "delta rows whose locator was looked up")                            \
+  X(keys_resolved_by_readers, "of these, by who was about to read a table")             \
+  X(dead_states_begun, "deleted sets of tables begun with those of a manifest")         \
+  X(deleted_segments_made, "deleted rows of a segment that were made anew")             \
+  X(holds_by_slot, "iterators and snapshots that kept the slot of their call")          \
+  X(large_pages_asked, "blocks of memory for which large pages were asked")             \
+  X(evictions, "expired rows deleted by a reader")                                      \
+  X(counts_walked, "counts of a kv family that walked its rows")                        \
+  X(reader_attaches, "readers without rights that found the page of who writes")        \
+  X(reader_retries, "readers without rights that were overtaken and began again")       \
+  X(recoveries, "opens that replayed a log")                                            \
+  X(recovery_breaks, "random breaks appended after a torn or ended log")                \
+  X(stores_rewritten, "stores copied sealed or plain over themselves")                  \
+  X(passwords_stretched, "runs of Argon2id")                                            \
+  X(units_sealed, "units encrypted")                                                    \
+  X(units_unsealed, "units decrypted, and found to be theirs")                          \
   X(records_sealed, "log records encrypted")
 
 typedef enum Counter {

@@ -132,12 +132,24 @@ bool schema_is_key(const Schema *schema, uint32_t position) {
 
 void schema_release(Schema *schema) {
   for (uint32_t i = 0; schema->columns && i < schema->column_count; i++) memory_release(schema->columns[i].name);
+  for (uint32_t i = 0; schema->sources && i < schema->column_count; i++) memory_release(schema->sources[i]);
+  memory_release(schema->sources);
   memory_release(schema->columns);
   *schema = (Schema){ 0 };
 }
 
+Status schema_set_source(Schema *schema, uint32_t column, const char *source) {
+  if (!schema->sources) {
+    schema->sources = memory_allocate_zeroed(memory_array_size(schema->column_count, sizeof(char *)));
+    if (!schema->sources) return status_nomem();
+  }
+  schema->sources[column] = memory_copy_string(source);
+  return schema->sources[column] ? KVSTORE_OK : status_nomem();
+}
+
 Status schema_copy(const Schema *from, Schema *to) {
   *to = *from;
+  to->sources = NULL;
   to->columns = memory_allocate_zeroed(memory_array_size(from->column_count, sizeof *to->columns));
   if (!to->columns) goto nomem;
   for (uint32_t i = 0; i < from->column_count; i++) {
@@ -145,6 +157,8 @@ Status schema_copy(const Schema *from, Schema *to) {
     to->columns[i].name = memory_copy_string(from->columns[i].name);
     if (!to->columns[i].name) goto nomem;
   }
+  for (uint32_t i = 0; from->sources && i < from->column_count; i++)
+    if (from->sources[i] && schema_set_source(to, i, from->sources[i]) != KVSTORE_OK) goto nomem;
   return KVSTORE_OK;
 
 nomem:
@@ -292,9 +306,10 @@ Status schema_check(const Schema *schema) {
  *   u8   1: the last column is the hidden row id
  *   per column:  u32 id, u8 type, u8 flags, u16 width, u8 length of the name, the name;
  *                with flag 128: u8 encoding, u16 encodings forbidden
+ *                with flag 64: u16 length of the source, the source
  *   per key column:  u16 position */
 
-enum { DISK_WISHES = 128 };
+enum { DISK_WISHES = 128, DISK_SOURCE = 64, DISK_FLAGS = 63 };
 
 void schema_write(const Schema *schema, Buffer *out) {
   buffer_u32(out, schema->version);
@@ -307,7 +322,8 @@ void schema_write(const Schema *schema, Buffer *out) {
     buffer_u32(out, c->id);
     buffer_u8(out, (uint8_t)c->type);
     bool has_wishes = c->flags >> COLUMN_ENCODING_SHIFT;
-    buffer_u8(out, (uint8_t)((c->flags & 0x7f) | (has_wishes ? DISK_WISHES : 0)));
+    const char *source = schema->sources ? schema->sources[i] : NULL;
+    buffer_u8(out, (uint8_t)((c->flags & DISK_FLAGS) | (has_wishes ? DISK_WISHES : 0) | (source ? DISK_SOURCE : 0)));
     buffer_u16(out, (uint16_t)c->width);
     buffer_u8(out, (uint8_t)length);
     buffer_append(out, c->name, length);
@@ -315,29 +331,49 @@ void schema_write(const Schema *schema, Buffer *out) {
       buffer_u8(out, (uint8_t)column_encoding(c));
       buffer_u16(out, (uint16_t)column_forbidden(c));
     }
+    if (source) {
+      buffer_u16(out, (uint16_t)strlen(source));
+      buffer_append(out, source, strlen(source));
+    }
   }
   for (uint32_t k = 0; k < schema->key_count; k++) buffer_u16(out, (uint16_t)schema->key_columns[k]);
 }
 
-static Status read_column(Reader *in, Column *c) {
+/* A text of the caller's own, which holds no zero byte. */
+static Status read_text(Reader *in, size_t length, const char *what, char **out) {
+  const uint8_t *text = reader_take(in, length);
+  if (!text) return status_fail(KVSTORE_CORRUPT, "a schema ends inside a column");
+  if (memchr(text, 0, length)) return status_fail(KVSTORE_CORRUPT, "a column's %s in a schema holds a zero byte", what);
+  *out = memory_allocate(length + 1);
+  if (!*out) return status_nomem();
+  memcpy(*out, text, length);
+  (*out)[length] = 0;
+  return KVSTORE_OK;
+}
+
+static Status read_source(Reader *in, Schema *schema, uint32_t column) {
+  char *source = NULL;
+  TRY(read_text(in, reader_u16(in), "source", &source));
+  Status status = schema_set_source(schema, column, source);
+  memory_release(source);
+  return status;
+}
+
+static Status read_column(Reader *in, Schema *schema, uint32_t column) {
+  Column *c = &schema->columns[column];
   c->id = reader_u32(in);
   c->type = (ColumnType)reader_u8(in);
   c->flags = reader_u8(in);
   c->width = reader_u16(in);
-  size_t length = reader_u8(in);
-  const uint8_t *name = reader_take(in, length);
-  if (!name) return status_fail(KVSTORE_CORRUPT, "a schema ends inside a column");
-  if (memchr(name, 0, length)) return status_fail(KVSTORE_CORRUPT, "a column's name in a schema holds a zero byte");
-  c->name = memory_allocate(length + 1);
-  if (!c->name) return status_nomem();
-  memcpy(c->name, name, length);
-  c->name[length] = 0;
-  if (c->flags & DISK_WISHES) {
+  TRY(read_text(in, reader_u8(in), "name", &c->name));
+  uint32_t flags = c->flags;
+  c->flags &= DISK_FLAGS;
+  if (flags & DISK_WISHES) {
     uint32_t encoding = reader_u8(in), forbidden = reader_u16(in);
     if (!encoding && !forbidden) return status_fail(KVSTORE_CORRUPT, "a column's wishes in a schema are none");
-    c->flags = (c->flags & 0x7f) | encoding << COLUMN_ENCODING_SHIFT | forbidden << COLUMN_FORBIDDEN_SHIFT;
+    c->flags |= encoding << COLUMN_ENCODING_SHIFT | forbidden << COLUMN_FORBIDDEN_SHIFT;
   }
-  return KVSTORE_OK;
+  return flags & DISK_SOURCE ? read_source(in, schema, column) : KVSTORE_OK;
 }
 
 static Status read_body(Reader *in, Schema *out) {
@@ -353,7 +389,7 @@ static Status read_body(Reader *in, Schema *out) {
   out->columns = memory_allocate_zeroed(memory_array_size(column_count, sizeof *out->columns));
   if (!out->columns) return status_nomem();
   out->column_count = column_count;
-  for (uint32_t i = 0; i < column_count; i++) TRY(read_column(in, &out->columns[i]));
+  for (uint32_t i = 0; i < column_count; i++) TRY(read_column(in, out, i));
   for (uint32_t k = 0; k < out->key_count; k++) out->key_columns[k] = reader_u16(in);
   if (in->failed) return status_fail(KVSTORE_CORRUPT, "a schema ends inside its key");
   if (schema_check(out) != KVSTORE_OK) return status_context(KVSTORE_CORRUPT, "a schema on disk");

@@ -85,6 +85,9 @@ typedef struct Schema {
   uint32_t key_count;
   uint32_t key_columns[KEY_COLUMNS_MAX]; /* positions in `columns` */
   bool has_row_id;
+  /* Of a hidden table of columns over pairs: what each is made of, as text (encodings/projection.h); entries may be
+   * NULL. NULL: no column has a source. */
+  char **sources;
 } Schema;
 
 static inline bool type_is_string(ColumnType t) { return t == TYPE_STRING || t == TYPE_BYTES || t == TYPE_FIXED_BYTES; }
@@ -156,6 +159,8 @@ int schema_find(const Schema *schema, const char *name, size_t length);
 bool schema_is_key(const Schema *schema, uint32_t position);
 Status schema_copy(const Schema *from, Schema *to) MUST_CHECK;
 void schema_release(Schema *schema); /* leaves it zeroed */
+/* Gives a column, which has none, a source; copied. */
+Status schema_set_source(Schema *schema, uint32_t column, const char *source) MUST_CHECK;
 /* Names (UTF-8, unique, 1 to 255 bytes), types, widths, key (present, unique, not null), counts. KVSTORE_SCHEMA says
  * what. */
 Status schema_check(const Schema *schema) MUST_CHECK;

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/family_columns.h"
 #include "engine/table_state.h"
 
 /* ---- rows ---- */
@@ -181,6 +182,7 @@ Status family_payload_read(uint32_t id, uint64_t since, Bytes payload, Family **
       (f->kind != FAMILY_KV && (f->kind != FAMILY_TABLE || has_options)))
     status = bad_payload();
   if (status == KVSTORE_OK && f->kind == FAMILY_TABLE) status = schema_read(&in, &f->schema);
+  if (status == KVSTORE_OK) status = family_sources_read(f);
   if (status == KVSTORE_OK && has_options && !family_options_decode(&in, &options)) status = bad_payload();
   if (status == KVSTORE_OK && reader_left(&in)) status = bad_payload();
   if (status == KVSTORE_OK) {

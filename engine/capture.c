@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/counters.h"
+#include "engine/family_columns.h"
 #include "engine/kv_rows.h"
 
 enum {
@@ -160,6 +161,8 @@ Status kv_change_row(Session *session, FamilyState *state, Era *era, Bytes key, 
   expiry = family_expiry(session->store, state, sequence, expiry);
   TRY(kv_write_row(session, state, era, key, value, expiry, tombstone));
   const FamilyOptions *options = &family_state_traits(state, sequence)->options;
+  if (UNLIKELY(options->columns_family))
+    TRY(columns_note(session, options, &(SourcePair){ key, value, expiry }, tombstone));
   if (LIKELY(!options->changes_family)) return KVSTORE_OK;
   CapturedChange change = {
     .kind = tombstone ? CHANGE_DELETE : CHANGE_PUT, .key = key, .value = value, .expiry = expiry

@@ -2,6 +2,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/family_columns.h"
 
 /* ---- settling ---- */
 
@@ -163,10 +164,17 @@ static Status end_large_delta(Session *session) {
   return large ? end_delta(session, CHECKPOINT_PASSIVE, &start, &held) : KVSTORE_OK;
 }
 
+enum { BUILD_ROUNDS_MAX = 1 << 16 }; /* of columns over pairs: each as many as the log has room for */
+
 Status session_maintain(Session *session) {
   if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
   TRY(sync_timer_fire(session->store));
   TRY(capture_trim(session));
-  TRY(end_large_delta(session));
-  return maintenance_run_by_call(session->store);
+  bool more = true;
+  for (int rounds = 0; rounds < BUILD_ROUNDS_MAX && more; rounds++) {
+    TRY(columns_build(session, &more));
+    TRY(end_large_delta(session));
+    TRY(maintenance_run_by_call(session->store));
+  }
+  return KVSTORE_OK;
 }

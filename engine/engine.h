@@ -239,9 +239,34 @@ Status kv_check_pair(const Session *session, Bytes key, Bytes value) MUST_CHECK;
 typedef struct PairColumns {
   const Schema *schema;
   const Projection *projections;
+  uint32_t table; /* FamilyColumns of the family, when the first columns are its own and those of that: its table; */
+  uint32_t kept_count; /* and how many these are */
 } PairColumns;
+/* The columns that every family has: the first ones. */
+typedef struct PairColumn {
+  const char *name;
+  ProjectionKind kind;
+  ColumnType type;
+  uint32_t flags;
+} PairColumn;
+enum { PAIR_OWN_COLUMNS = 4 };
+extern const PairColumn pair_own_columns[PAIR_OWN_COLUMNS];
+
+/* Columns that are kept beside a family's pairs from now on, in the place of those before; NULL: none. Every write of a
+ * pair writes them, too; of pairs that are there already they are made behind the call, unless these are few.
+ * KVSTORE_LIMIT: a key that is too long for them. Inside a transaction it is part of it. */
+Status family_set_columns(Session *session, uint32_t id, const PairColumns *columns) MUST_CHECK;
+typedef struct FamilyColumns {
+  Schema schema; /* with sources; schema_release. No columns: none are declared */
+  uint32_t table;
+  bool is_built; /* of all pairs: queries read them */
+} FamilyColumns;
+Status family_get_columns(Session *session, uint32_t id, FamilyColumns *out) MUST_CHECK;
+
 /* What a query reads of the pairs of a range at one snapshot, as table_snapshot: only `wanted` columns (by position)
- * have values. The range is copied. Made inside a writing transaction it fails once that was rolled back. */
+ * have values. They are read from the table of declared columns when that has all of them, else made of the pairs. The
+ * range is copied; it spares walks what lies outside, and says nothing to the table, of which a query has to ask the
+ * same. Made of pairs, inside a writing transaction, it fails once that was rolled back. */
 Status pairs_snapshot(Session *session, uint32_t family, const PairColumns *columns, const bool *wanted,
                       const KvRange *range, TableSnapshot *out) MUST_CHECK;
 

@@ -67,6 +67,14 @@ typedef struct Family {
   FamilyCount count;                /* kv */
   _Atomic int64_t oldest_change_ms; /* of a hidden family of changes: none is older, as far as this process knows */
   MergeRound round;                 /* kv */
+  /* Of a hidden table of columns: how its columns are made, constant. */
+  Projection *projections;
+  Arena sources;
+  /* Of a kv family with columns: how far this process has copied its pairs into the table `columns_of`; under
+   * count.lock. And the table that some pair has too long a key for. */
+  uint32_t columns_of;
+  Buffer columns_next;
+  _Atomic uint32_t columns_refused;
 } Family;
 
 /* What a family is called and how it behaves, from a sequence on until the next ones; they never change. */
@@ -200,6 +208,7 @@ typedef struct Transaction {
   bool boundary_wanted;  /* a boundary follows its commit */
   bool marked;           /* path-journal says that it has written */
   bool adopted;          /* its record names runs that may not be durable yet */
+  bool asks_work;        /* its commit leaves something to do to the store's thread */
   _Atomic uint64_t seen; /* the last sequence of it that its own session sees */
   uint64_t first_sequence, next_sequence;
   Buffer record;        /* room for the header, then operations */
@@ -554,6 +563,9 @@ void family_payload_write(const Family *family, const char *name, const FamilyOp
 Status family_payload_read(uint32_t id, uint64_t since, Bytes payload, Family **out, FamilyTraits **traits) MUST_CHECK;
 
 /* ---- family_traits.c ---- */
+/* Inside a statement: the family gets this name and these options. */
+Status family_change_statement(Session *session, const FamilyState *state, const char *name,
+                               const FamilyOptions *options) MUST_CHECK;
 /* Copies; NULL when out of memory. */
 FamilyTraits *family_traits_create(const char *name, size_t name_length, const FamilyOptions *options, uint64_t since);
 FamilyTraits *family_traits_retain(FamilyTraits *t);
@@ -702,6 +714,10 @@ bool store_has_frozen(Store *store);
 /* Waits until merges are not far behind what was adopted, or come no further. Nothing depends on it but the size of the
  * file. */
 void maintenance_wait_merged(Store *store);
+
+/* ---- view.c ---- */
+/* A table of a pinned version as units: table_snapshot for who has a pin already. */
+Status table_snapshot_pinned(Session *session, ReadPin *pin, uint32_t family, TableSnapshot *out) MUST_CHECK;
 
 /* ---- session.c ---- */
 /* The layers of a kv era at a snapshot, newest first, in `layers` (room for `capacity`): how many, or 0 and nothing

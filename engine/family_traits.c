@@ -83,7 +83,8 @@ Status family_check_options(const FamilyOptions *options) {
   return family_options_are_valid(&settled) ? KVSTORE_OK : status_fail(KVSTORE_ERROR, "the family's options cannot be");
 }
 
-static Status change(Session *session, const FamilyState *state, const char *name, const FamilyOptions *options) {
+Status family_change_statement(Session *session, const FamilyState *state, const char *name,
+                               const FamilyOptions *options) {
   Store *store = session->store;
   Transaction *t = &store->transaction;
   Buffer payload = { 0 };
@@ -120,7 +121,7 @@ static Status rename_statement(Session *session, uint32_t id, const char *name) 
   else if (holder && holder != state)
     status = status_fail(KVSTORE_CONSTRAINT, "a family or table named %s is there already", name);
   else if (!holder)
-    status = change(session, state, name, &family_state_traits(state, pin.sequence)->options);
+    status = family_change_statement(session, state, name, &family_state_traits(state, pin.sequence)->options);
   read_unpin(session, &pin);
   return status;
 }
@@ -141,8 +142,10 @@ static Status options_statement(Session *session, uint32_t id, const FamilyOptio
   if (status == KVSTORE_OK) {
     const FamilyTraits *traits = family_state_traits(state, pin.sequence);
     FamilyOptions settled = *options;
+    settled.columns_family = traits->options.columns_family;
+    settled.columns_built = traits->options.columns_built;
     status = capture_settle(session, &traits->options, &settled);
-    if (status == KVSTORE_OK) status = change(session, state, traits->name, &settled);
+    if (status == KVSTORE_OK) status = family_change_statement(session, state, traits->name, &settled);
   }
   read_unpin(session, &pin);
   return status;

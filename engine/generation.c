@@ -5,6 +5,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/family_columns.h"
 #include "engine/table_state.h"
 
 /* ---- reading ---- */
@@ -228,6 +229,7 @@ static Status family_of_entry(const FamilyEntry *entry, Family **out) {
   atomic_init(&f->next_row_id, entry->next_row_id);
   Status status = KVSTORE_OK;
   if (entry->schema.column_count) status = schema_copy(&entry->schema, &f->schema);
+  if (status == KVSTORE_OK) status = family_sources_read(f);
   if (status == KVSTORE_OK)
     *out = f;
   else

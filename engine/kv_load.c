@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/family_columns.h"
 #include "engine/run_build.h"
 
 enum {
@@ -519,6 +520,8 @@ static Status adopt_statement(KvLoader *l, const RowLevel *level) {
   if (status == KVSTORE_OK) status = bulk_adopt(l->store, state, era, &result(l)->runs, replaced.keys, replaced.count);
   if (status == KVSTORE_OK)
     status = capture_level(l->session, &family_state_traits(state, pin.sequence)->options, level);
+  if (status == KVSTORE_OK)
+    status = columns_note_level(l->session, &family_state_traits(state, pin.sequence)->options, level);
   if (status == KVSTORE_OK && adopted_count(era) >= ADOPTED_RUNS_MAX) l->store->transaction.boundary_wanted = true;
   read_unpin(l->session, &pin);
   memory_release(replaced.keys);

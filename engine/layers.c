@@ -25,6 +25,8 @@ void family_release(Family *f) {
   mutex_destroy(&f->count.lock);
   schema_release(&f->schema);
   buffer_release(&f->round.next);
+  buffer_release(&f->columns_next);
+  arena_release(&f->sources);
   memory_release(f);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/family_columns.h"
 #include "engine/table_state.h"
 
 enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 };
@@ -192,17 +193,32 @@ Status maintenance_flush(Store *store) {
 
 /* ---- the thread ---- */
 
+/* What is due, then some of the columns that are being built: `build` says whether there are more of them. */
+typedef struct Build {
+  bool goes_on, waits;
+} Build;
+
+static Status work_once(Store *store, Build *build) {
+  *build = (Build){ 0 };
+  TRY(maintenance_run(store));
+  return columns_build_behind(store, &build->goes_on, &build->waits);
+}
+
 static void work(void *context) {
   Store *store = context;
+  Build build = { 0 };
   mutex_lock(&store->work_lock);
   while (!store->worker_stop) {
-    if (!store->work_pending) {
+    if (!store->work_pending && !build.goes_on) {
       condition_wait(&store->work_wanted, &store->work_lock);
       continue;
     }
+    if (!store->work_pending && build.waits)
+      (void)condition_wait_for(&store->work_wanted, &store->work_lock, LOOK_AGAIN_NS);
+    if (store->worker_stop) break;
     store->work_pending = false;
     mutex_unlock(&store->work_lock);
-    Status status = maintenance_run(store);
+    Status status = work_once(store, &build);
     mutex_lock(&store->work_lock);
     store->work_status = status;
     store->work_rounds++;

@@ -65,12 +65,13 @@ void run_entry_encode(const RunEntry *run, Buffer *out) {
 enum { COMPRESSION_CHOICES = 3 }; /* what can be chosen; the engine's options have one more, for tests */
 
 bool family_options_are_default(const FamilyOptions *o) {
-  return !o->default_ttl_ms && !o->compression && !o->changes_family;
+  return !o->default_ttl_ms && !o->compression && !o->changes_family && !o->columns_family;
 }
 
 bool family_options_are_valid(const FamilyOptions *o) {
   return o->default_ttl_ms >= 0 && o->default_ttl_ms <= FAMILY_TTL_MAX_MS && o->compression <= COMPRESSION_CHOICES &&
-         o->changes_ms >= 0 && o->changes_ms <= FAMILY_TTL_MAX_MS && !o->changes_family == !o->changes_ms;
+         o->changes_ms >= 0 && o->changes_ms <= FAMILY_TTL_MAX_MS && !o->changes_family == !o->changes_ms &&
+         o->columns_built <= (o->columns_family != 0);
 }
 
 void family_options_encode(const FamilyOptions *o, Buffer *out) {
@@ -78,6 +79,8 @@ void family_options_encode(const FamilyOptions *o, Buffer *out) {
   buffer_u32(out, o->compression);
   buffer_u32(out, o->changes_family);
   buffer_u64(out, (uint64_t)o->changes_ms);
+  buffer_u32(out, o->columns_family);
+  buffer_u32(out, o->columns_built);
 }
 
 bool family_options_decode(Reader *in, FamilyOptions *o) {
@@ -85,6 +88,8 @@ bool family_options_decode(Reader *in, FamilyOptions *o) {
   o->compression = reader_u32(in);
   o->changes_family = reader_u32(in);
   o->changes_ms = (int64_t)reader_u64(in);
+  o->columns_family = reader_u32(in);
+  o->columns_built = reader_u32(in);
   return !in->failed && family_options_are_valid(o) && !family_options_are_default(o);
 }
 

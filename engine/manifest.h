@@ -56,6 +56,8 @@ typedef struct FamilyOptions {
   uint32_t compression;    /* of its runs: 0: as the store's options say; else COMPRESSION_* + 1 */
   uint32_t changes_family; /* the hidden family that holds what was changed in this one; 0: nobody wants to know */
   int64_t changes_ms;      /* how long it holds a change at least; 0 without one */
+  uint32_t columns_family; /* the hidden table that holds columns over the pairs; 0: none are declared */
+  uint32_t columns_built;  /* 1: every pair has its row there; 0: those written since they were declared, at least */
 } FamilyOptions;
 
 typedef struct FamilyEntry {

@@ -2,6 +2,7 @@
  * time, each with the columns that are wanted of it (encodings/projection.h). */
 #include <string.h>
 
+#include "base/counters.h"
 #include "base/memory.h"
 #include "engine/kv_rows.h"
 
@@ -201,16 +202,33 @@ static uint32_t about_rows(const Era *era) {
   return rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX;
 }
 
-static Status pin_view(PairView *view, Session *session, uint32_t family) {
-  ReadPin pin;
-  FamilyState *state;
-  TRY(read_pin_kept(session, &pin, &view->fate));
-  Status status = session_family(session, &pin, family, FAMILY_KV, &state, &view->era);
-  if (status == KVSTORE_OK) status = version_hold(view->store, &pin, &view->hold);
-  view->sequence = pin.sequence;
+/* Has the hidden table all that is wanted, of all pairs? The value itself it has not. */
+static bool columns_suffice(const FamilyOptions *options, const PairColumns *columns, const bool *wanted) {
+  if (!options->columns_built || options->columns_family != columns->table) return false;
+  for (uint32_t c = 0; c < columns->schema->column_count; c++)
+    if (wanted[c] && (c >= columns->kept_count || columns->projections[c].kind == PROJECTION_VALUE)) return false;
+  return true;
+}
+
+/* Columns beyond the table's are not asked for. */
+static Status read_columns(Session *session, ReadPin *pin, const PairColumns *columns, TableSnapshot *out) {
+  TRY(table_snapshot_pinned(session, pin, columns->table, out));
+  out->schema = columns->schema;
+  COUNT(pairs_read_by_columns);
+  return KVSTORE_OK;
+}
+
+/* A walk over the pairs. */
+static Status walk_pairs(PairView *view, ReadPin *pin, Era *era, TableSnapshot *out) {
+  TRY(version_hold(view->store, pin, &view->hold));
+  view->era = era;
+  view->sequence = pin->sequence;
   view->now_ms = store_clock(view->store);
-  read_unpin(session, &pin);
-  return status;
+  view->source = (ScanSource){ view, stream_open, stream_next, stream_close };
+  view->unit = (ScanUnit){ .kind = SCAN_UNIT_STREAM, .row_count = about_rows(era), .source = &view->source };
+  *out = (TableSnapshot){ view->columns.schema, &view->unit, 1, view->now_ms, view, view_release };
+  COUNT(pairs_walked);
+  return KVSTORE_OK;
 }
 
 Status pairs_snapshot(Session *session, uint32_t family, const PairColumns *columns, const bool *wanted,
@@ -219,14 +237,22 @@ Status pairs_snapshot(Session *session, uint32_t family, const PairColumns *colu
   if (!view) return status_nomem();
   view->store = session->store;
   store_retain(view->store);
+  ReadPin pin;
+  FamilyState *state;
+  Era *era;
+  bool walks = true;
   Status status = copy_request(view, columns, wanted, range);
-  if (status == KVSTORE_OK) status = pin_view(view, session, family);
+  if (status == KVSTORE_OK) status = read_pin_kept(session, &pin, &view->fate);
   if (status != KVSTORE_OK) {
     view_release(view);
     return status;
   }
-  view->source = (ScanSource){ view, stream_open, stream_next, stream_close };
-  view->unit = (ScanUnit){ .kind = SCAN_UNIT_STREAM, .row_count = about_rows(view->era), .source = &view->source };
-  *out = (TableSnapshot){ columns->schema, &view->unit, 1, view->now_ms, view, view_release };
-  return KVSTORE_OK;
+  status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
+  if (status == KVSTORE_OK) {
+    walks = !columns_suffice(&family_state_traits(state, pin.sequence)->options, columns, wanted);
+    status = walks ? walk_pairs(view, &pin, era, out) : read_columns(session, &pin, columns, out);
+  }
+  read_unpin(session, &pin);
+  if (status != KVSTORE_OK || !walks) view_release(view);
+  return status;
 }

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "encodings/codec.h"
 #include "engine/engine_internal.h"
+#include "engine/family_columns.h"
 #include "engine/kv_load.h"
 
 /* ---- sessions ---- */
@@ -43,7 +44,10 @@ Status session_open(const char *path, const StoreOptions *given, Session **sessi
   TRY(store_open(path, &options, &store));
   options.password = (Bytes){ 0 };
   *session = session_create(store, &options);
-  if (*session) return KVSTORE_OK;
+  if (*session) {
+    if (!options.read_only && columns_are_wanted(store)) maintenance_ask(store);
+    return KVSTORE_OK;
+  }
   Status ignored = store_leave(store);
   (void)ignored;
   return status_nomem();
@@ -342,6 +346,7 @@ Status family_end_statement(Session *session, uint32_t id, bool drop) {
   read_unpin(session, &pin);
   if (!there) return status_fail(KVSTORE_NOTFOUND, "the family has been dropped");
   TRY(capture_family_end(session, &options, drop));
+  TRY(columns_family_end(session, &options, drop));
   mutex_lock(&store->apply_lock);
   t->shape_changed = true;
   Status status = apply_family_end(store, id, drop, t->next_sequence);
@@ -506,6 +511,11 @@ Status session_check(Session *session, char **why) {
   read_unpin(session, &pin);
   TRY(status);
   for (uint32_t i = 0; i < v->family_count && status == KVSTORE_OK; i++) status = check_family(store, v->families[i]);
+  if (status == KVSTORE_OK) status = read_pin(session, &pin);
+  if (status == KVSTORE_OK) {
+    status = columns_check(session, &pin);
+    read_unpin(session, &pin);
+  }
   if (status == KVSTORE_OK && v->manifest->self.offset) {
     uint8_t *bytes = NULL;
     status = extent_read(&store->file, &v->manifest->self, &bytes);

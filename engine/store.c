@@ -5,6 +5,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/family_columns.h"
 
 enum { JOIN_ROUNDS = 10, JOIN_WAIT_MS = 5000 };
 

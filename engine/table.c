@@ -68,7 +68,7 @@ static Status read_run_row(const Era *era, const Schema *schema, const FoundRow 
 }
 
 /* All columns of the schema, the hidden row id included. */
-static Status read_found(const Era *era, const Schema *schema, const FoundRow *found, Arena *arena, Value *row) {
+Status table_read_found(const Era *era, const Schema *schema, const FoundRow *found, Arena *arena, Value *row) {
   return found->delta ? read_delta_row(schema, found, arena, row) : read_run_row(era, schema, found, arena, row);
 }
 
@@ -117,7 +117,7 @@ Status table_get(Session *session, uint32_t family, const Value *key, size_t key
   Value *all = NULL;
   if (status == KVSTORE_OK) {
     all = arena_allocate(arena, schema->column_count * sizeof *all);
-    status = all ? read_found(era, schema, &found, arena, all) : status_nomem();
+    status = all ? table_read_found(era, schema, &found, arena, all) : status_nomem();
   }
   if (status == KVSTORE_OK) {
     size_t count = column_count < schema->column_count ? column_count : schema->column_count;
@@ -158,18 +158,17 @@ static void key_statement_end(KeyStatement *s) {
   buffer_release(&s->key);
 }
 
-static Status delete_row(KeyStatement *s) {
-  Store *store = s->session->store;
+Status table_delete_statement(Session *session, FamilyState *state, Era *era, Bytes key) {
+  Store *store = session->store;
   Transaction *t = &store->transaction;
-  Bytes key = { s->key.data, s->key.length };
   mutex_lock(&store->apply_lock);
-  Status status = transaction_touch(store, s->era->deltas[0].delta, s->state->family);
+  Status status = transaction_touch(store, era->deltas[0].delta, state->family);
   if (status == KVSTORE_OK)
-    status = apply_row_delete(store, s->era, key, hash_key(key.data, key.length), t->next_sequence);
+    status = apply_row_delete(store, era, key, hash_key(key.data, key.length), t->next_sequence);
   mutex_unlock(&store->apply_lock);
   TRY(status);
   t->next_sequence++;
-  record_append_row_delete(&t->record, s->state->family->id, s->state->family->schema.version, key);
+  record_append_row_delete(&t->record, state->family->id, state->family->schema.version, key);
   return buffer_status(&t->record);
 }
 
@@ -178,7 +177,8 @@ Status table_delete(Session *session, uint32_t family, const Value *key, size_t 
   KeyStatement s;
   Status status = key_statement(&s, session, family, key, key_count);
   bool live = status == KVSTORE_OK && s.found.found && !has_expired(&s);
-  if (status == KVSTORE_OK && s.found.found) status = delete_row(&s);
+  if (status == KVSTORE_OK && s.found.found)
+    status = table_delete_statement(session, s.state, s.era, (Bytes){ s.key.data, s.key.length });
   key_statement_end(&s);
   TRY(write_end(session, status));
   return live ? KVSTORE_OK : no_row();
@@ -189,7 +189,7 @@ static Status update_row(KeyStatement *s, const uint32_t *columns, const Value *
   const Schema *schema = &s->state->family->schema;
   Value *row = arena_allocate(arena, schema->column_count * sizeof *row);
   if (!row) return status_nomem();
-  TRY(read_found(s->era, schema, &s->found, arena, row));
+  TRY(table_read_found(s->era, schema, &s->found, arena, row));
   for (size_t i = 0; i < count; i++) {
     if (columns[i] >= schema->column_count - schema->has_row_id)
       return status_fail(KVSTORE_SCHEMA, "the table has no column number %u", columns[i]);

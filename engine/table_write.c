@@ -236,8 +236,8 @@ Status write_rows(Session *session, FamilyState *state, Era *era, const Prepared
   return buffer_status(&t->record);
 }
 
-static Status write_statement(Session *session, uint32_t family, const ColumnBatch *rows, int mode,
-                              uint64_t *first_row_id, Arena *arena) {
+Status table_write_statement(Session *session, uint32_t family, const ColumnBatch *rows, int mode,
+                             uint64_t *first_row_id, Arena *arena) {
   Store *store = session->store;
   ReadPin pin;
   FamilyState *state;
@@ -268,7 +268,7 @@ Status table_write(Session *session, uint32_t family, const ColumnBatch *rows, i
   TRY(write_begin(session));
   Arena arena = { 0 };
   uint64_t row_id = 0;
-  Status status = write_statement(session, family, rows, mode, &row_id, &arena);
+  Status status = table_write_statement(session, family, rows, mode, &row_id, &arena);
   arena_release(&arena);
   TRY(write_end(session, status));
   if (first_row_id) *first_row_id = row_id;

@@ -22,11 +22,20 @@ typedef struct FoundRow {
 } FoundRow;
 Status find_table_row(Era *era, uint64_t sequence, Bytes key, FoundRow *out) MUST_CHECK;
 
+/* All columns of the schema, the hidden row id included; strings are copied into `arena`. */
+Status table_read_found(const Era *era, const Schema *schema, const FoundRow *found, Arena *arena,
+                        Value *row) MUST_CHECK;
+
 /* Null, type, width and text of one value against its column; `row` is for the message (UINT64_MAX: none). */
 Status check_value(const Column *column, const Value *value, uint64_t row) MUST_CHECK;
 /* Rows [from, from + count) into the active delta and the transaction's record, inside a statement. */
 Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from,
                   size_t count) MUST_CHECK;
+/* A row of the key ends, whether there is one or not, inside a statement. */
+Status table_delete_statement(Session *session, FamilyState *state, Era *era, Bytes key) MUST_CHECK;
+/* table_write inside a statement; what has to be made comes from `arena`. */
+Status table_write_statement(Session *session, uint32_t family, const ColumnBatch *rows, int mode,
+                             uint64_t *first_row_id, Arena *arena) MUST_CHECK;
 /* All of them as a run that the transaction adopts (bulk.c). */
 Status bulk_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, int mode) MUST_CHECK;
 

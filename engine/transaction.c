@@ -106,6 +106,7 @@ void transaction_start(Store *store, Session *session, bool autocommit) {
   Transaction *t = &store->transaction;
   t->autocommit = autocommit;
   t->failed = t->shape_changed = t->spilled = t->durable = t->boundary_wanted = t->marked = t->adopted = false;
+  t->asks_work = false;
   t->first_sequence = t->next_sequence = store->applied.sequence;
   t->row_operations = 0;
   t->touched_count = t->undo_count = t->row_id_count = 0;
@@ -474,6 +475,7 @@ static Status commit_and_unlock(Session *session) {
     if (wants_boundary(store)) boundary = boundary_append(store) == KVSTORE_OK; /* else the next commit asks again */
     adopted = boundary && t->shape_changed;
   }
+  bool asks = t->asks_work && status == KVSTORE_OK;
   transaction_finish(store);
   if (shared_load(&page->write_word)) give_write_word(store);
   shared_mutex_unlock(&page->mutex);
@@ -485,7 +487,7 @@ static Status commit_and_unlock(Session *session) {
     }
   }
   if (later) sync_timer_start(store);
-  if (boundary) maintenance_ask(store);
+  if (boundary || asks) maintenance_ask(store);
   if (adopted) maintenance_wait_merged(store);
   return status;
 }

@@ -78,30 +78,32 @@ static Status take_dead_rows(View *view, uint64_t sequence, bool inside) {
   return KVSTORE_OK;
 }
 
-Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) {
+Status table_snapshot_pinned(Session *session, ReadPin *pin, uint32_t family, TableSnapshot *out) {
   View *view = memory_allocate_zeroed(sizeof *view);
   if (!view) return status_nomem();
   view->store = session->store;
   store_retain(view->store);
-  ReadPin pin;
   FamilyState *state;
-  Status status = read_pin(session, &pin);
+  Status status = session_family(session, pin, family, FAMILY_TABLE, &state, &view->era);
+  if (status == KVSTORE_OK) status = version_hold(view->store, pin, &view->hold);
+  if (status == KVSTORE_OK) {
+    bool inside = session_sees_uncommitted(session);
+    status = take_dead_rows(view, pin->sequence, inside);
+  }
+  if (status == KVSTORE_OK) status = fill_units(view, pin->sequence);
   if (status != KVSTORE_OK) {
     view_release(view);
     return status;
   }
-  status = session_family(session, &pin, family, FAMILY_TABLE, &state, &view->era);
-  if (status == KVSTORE_OK) status = version_hold(view->store, &pin, &view->hold);
-  if (status == KVSTORE_OK) {
-    bool inside = session_sees_uncommitted(session);
-    status = take_dead_rows(view, pin.sequence, inside);
-  }
-  if (status == KVSTORE_OK) status = fill_units(view, pin.sequence);
-  if (status == KVSTORE_OK) {
-    *out = (TableSnapshot){ &state->family->schema,   view->units, view->unit_count,
-                            store_clock(view->store), view,        view_release };
-  }
+  *out = (TableSnapshot){ &state->family->schema,   view->units, view->unit_count,
+                          store_clock(view->store), view,        view_release };
+  return KVSTORE_OK;
+}
+
+Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) {
+  ReadPin pin;
+  TRY(read_pin(session, &pin));
+  Status status = table_snapshot_pinned(session, &pin, family, out);
   read_unpin(session, &pin);
-  if (status != KVSTORE_OK) view_release(view);
   return status;
 }

@@ -54,7 +54,7 @@ struct KVQuery {
   KVSnapshot *snapshot; /* NULL: what is there at each run */
   Filter filter;
   KeyRange keys;
-  KeyAsk key_ask;    /* the same of a table of its own */
+  KeyAsk key_ask;    /* the same as a table's, for its columns */
   NameList selected; /* of none: all */
   NameList grouped;
   AskList computed;

@@ -81,16 +81,53 @@ static Status key_bytes(const KVQuery *q, const KVValue *values, size_t count, B
   return buffer_status(out);
 }
 
-static Status set_prefix(KVQuery *q, const KVValue *values, size_t count) {
-  KeyRange range = { .has_prefix = count > 0 };
-  Status status = count ? key_bytes(q, values, count, &range.prefix) : KVSTORE_OK;
+static Status bound_value(const uint8_t *data, size_t length, Arena *arena, const Value **out, size_t *count) {
+  Value *value = arena_allocate(arena, sizeof *value);
+  if (!value) return status_nomem();
+  *value = (Value){ .type = TYPE_BYTES, .s = { data, length } };
+  *out = value;
+  *count = 1;
+  return question_copy_value(arena, value);
+}
+
+/* The same range for the columns that are kept of the pairs: a prefix ends before what follows all that begin so. */
+static Status ask_of_range(const KeyRange *range, KeyAsk *ask) {
+  QueryKeyRange *asked = &ask->range;
+  const Buffer *low = range->has_prefix ? &range->prefix : &range->lower;
+  if (range->has_prefix || range->has_lower)
+    TRY(bound_value(low->data, low->length, &ask->arena, &asked->from, &asked->from_count));
+  if (range->has_upper)
+    TRY(bound_value(range->upper.data, range->upper.length, &ask->arena, &asked->to, &asked->to_count));
+  size_t length = range->prefix.length;
+  while (length && range->prefix.data[length - 1] == 0xff) length--;
+  if (!length) return KVSTORE_OK;
+  uint8_t *end = arena_copy(&ask->arena, range->prefix.data, length);
+  if (!end) return status_nomem();
+  end[length - 1]++;
+  return bound_value(end, length, &ask->arena, &asked->to, &asked->to_count);
+}
+
+/* Takes `range` over, on a failure too. */
+static Status use_range(KVQuery *q, KeyRange *range, Status status) {
+  KeyAsk ask = { 0 };
+  if (status == KVSTORE_OK) status = ask_of_range(range, &ask);
+  if (status == KVSTORE_OK) status = try_ask(q, &ask);
   if (status != KVSTORE_OK) {
-    key_range_release(&range);
+    key_range_release(range);
+    arena_release(&ask.arena);
     return status;
   }
+  plans_forget(q);
   key_range_release(&q->keys);
-  q->keys = range;
+  arena_release(&q->key_ask.arena);
+  q->keys = *range;
+  q->key_ask = ask;
   return KVSTORE_OK;
+}
+
+static Status set_prefix(KVQuery *q, const KVValue *values, size_t count) {
+  KeyRange range = { .has_prefix = count > 0 };
+  return use_range(q, &range, count ? key_bytes(q, values, count, &range.prefix) : KVSTORE_OK);
 }
 
 int kvquery_key_prefix(KVQuery *query, const KVValue *values, size_t count) {
@@ -118,13 +155,7 @@ static Status set_range(KVQuery *q, const KVValue *from, size_t from_count, cons
   Status status = set_bound(q, from, from_count, flags & KVQUERY_FROM_EXCLUDED, &range.has_lower, &range.lower);
   if (status == KVSTORE_OK)
     status = set_bound(q, to, to_count, flags & KVQUERY_TO_INCLUDED, &range.has_upper, &range.upper);
-  if (status != KVSTORE_OK) {
-    key_range_release(&range);
-    return status;
-  }
-  key_range_release(&q->keys);
-  q->keys = range;
-  return KVSTORE_OK;
+  return use_range(q, &range, status);
 }
 
 int kvquery_key_range(KVQuery *query, const KVValue *from, size_t from_count, const KVValue *to, size_t to_count,

@@ -68,22 +68,18 @@ static Status table_handle(KVStore *kv, uint32_t family, const char *name, Birth
   return end_handle(table, status, out);
 }
 
-Status table_over_pairs(KVStore *kv, uint32_t family, const char *name, Birth *birth, const Schema *schema,
-                        Projection *projections, Arena *pairs, KVTable **out) {
+Status table_handle_over(KVStore *kv, uint32_t family, const char *name, Birth *birth, const Schema *schema,
+                         KVTable **out) {
   KVTable *table = NULL;
   Status status = begin_handle(kv, family, name, birth, &table);
   if (status == KVSTORE_OK) status = schema_copy(schema, &table->schema);
-  TRY(end_handle(table, status, out));
-  table->projections = projections;
-  table->pairs = *pairs;
-  *pairs = (Arena){ 0 };
-  return KVSTORE_OK;
+  return end_handle(table, status, out);
 }
 
 Status table_take_snapshot(const KVTable *table, Session *session, const bool *wanted, const KvRange *range,
                            TableSnapshot *out) {
   if (!table->projections) return table_snapshot(session, table->family, out);
-  PairColumns columns = { &table->schema, table->projections };
+  PairColumns columns = { &table->schema, table->projections, table->pairs_table, table->pairs_kept };
   return pairs_snapshot(session, table->family, &columns, wanted, range, out);
 }
 
@@ -309,7 +305,8 @@ int kvtable_usage(KVTable *table, KVTableUsage **usage) {
   Status status = table_enter(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   if (!usage) return handle_leave(table->kv, bad_argument("the place for the usage is NULL"));
-  status = family_usage(table->kv->session, table->family, &found);
+  uint32_t family = table->pairs_table ? table->pairs_table : table->family;
+  status = family_usage(table->kv->session, family, &found);
   if (status == KVSTORE_OK) {
     *usage = usage_block(&found);
     if (!*usage) status = status_nomem();

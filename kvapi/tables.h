@@ -20,10 +20,11 @@ struct KVTable {
   Schema schema;
   uint32_t visible; /* columns without the row id */
   char *name;
-  KVColumnDefinition *definitions; /* of the visible ones */
-  Projection *projections;         /* of a table over a family's pairs, by column; NULL: a table of its own */
-  Arena pairs;                     /* what they consist of */
-  Query *counting;                 /* count(*) of everything */
+  KVColumnDefinition *definitions;  /* of the visible ones */
+  Projection *projections;          /* of a table over a family's pairs, by column; NULL: a table of its own */
+  Arena pairs;                      /* what they consist of */
+  uint32_t pairs_table, pairs_kept; /* PairColumns */
+  Query *counting;                  /* count(*) of everything */
 };
 
 void table_release(KVTable *table); /* NULL is allowed */
@@ -31,9 +32,9 @@ void table_release(KVTable *table); /* NULL is allowed */
 Status table_enter(KVTable *table) MUST_CHECK;
 /* The same for a call that changes rows: KVSTORE_READONLY for a table over pairs. */
 Status table_enter_writing(KVTable *table) MUST_CHECK;
-/* A handle on a family's pairs: the schema is copied, `pairs` moved into it when it succeeds; takes `birth` over. */
-Status table_over_pairs(KVStore *kv, uint32_t family, const char *name, Birth *birth, const Schema *schema,
-                        Projection *projections, Arena *pairs, KVTable **out) MUST_CHECK;
+/* A handle with this schema, which is copied; takes `birth` over. */
+Status table_handle_over(KVStore *kv, uint32_t family, const char *name, Birth *birth, const Schema *schema,
+                         KVTable **out) MUST_CHECK;
 /* What a query on it reads of a session: the columns that are `wanted`, the rows of a range of keys. */
 Status table_take_snapshot(const KVTable *table, Session *session, const bool *wanted, const KvRange *range,
                            TableSnapshot *out) MUST_CHECK;

@@ -163,6 +163,7 @@ Status query_order_by(Query *q, const QueryOrder *order, size_t count) {
 void query_columns_read(const Query *q, bool rows, bool *read) {
   bool keys = rows && q->is_ordered;
   if (q->where_text.length) predicate_columns(&q->where, read);
+  if (q->range.is_limited) predicate_columns(&q->range.all, read);
   for (size_t i = 0; i < q->aggregate_count; i++) {
     if (q->aggregates[i].kind != AGGREGATE_ROWS) read[q->aggregates[i].column] = true;
     keys |= q->aggregates[i].kind == AGGREGATE_FIRST || q->aggregates[i].kind == AGGREGATE_LAST;

@@ -263,8 +263,37 @@ typedef struct KVPairColumn {
   int type;           /* KVTABLE_TYPE_*; KVTABLE_TYPE_NONE: a part is a string, JSON an f64 */
   uint32_t width;     /* of fixed bytes; else 0 */
 } KVPairColumn;
+/* Columns of a family that are kept beside its pairs, in the place of those that were: NULL, 0 and no flags: none. From
+ * now on every write of a pair writes them, in the same transaction, and a query that reads no other columns but these,
+ * key, value_length and expires_at reads them as those of a table, in place of the pairs. Where there are many pairs
+ * already, their columns are made in the background (or by kvstore_maintain); until then queries walk the pairs, with
+ * the same answers. kvtable_open_family has the declared columns behind the four of every family. A name NULL is the
+ * source. Belongs to the open transaction, if there is one.
+ *
+ * Such a family takes keys of 65,534 bytes at most, in which a zero byte counts twice (KVSTORE_LIMIT, of later puts,
+ * too). KVSTORE_ERROR, KVSTORE_TYPE, KVSTORE_SCHEMA as kvtable_open_family. */
+#define KVTABLE_COUNTED 1 /* keeps key, value_length and expires_at, also without columns: for counts of ranges */
+KVSTORE_API int kvtable_declare(KVColumnFamily *family, const KVPairColumn *columns, size_t column_count, int flags);
+typedef struct KVDeclaredColumn {
+  const char *name, *source;
+  int type;
+  uint32_t width;
+  uint64_t nulls; /* pairs that have nothing for it, or nothing that fits */
+} KVDeclaredColumn;
+typedef struct KVDeclaredColumns {
+  size_t struct_size;
+  int is_declared; /* there are columns, or KVTABLE_COUNTED */
+  int is_built;    /* queries read them */
+  uint64_t pairs;  /* of the family */
+  size_t column_count;
+  const KVDeclaredColumn *columns;
+} KVDeclaredColumns;
+/* What is declared, and how much of it is null now. One block of memory with all that it points to: give it back with
+ * kvstore_free. */
+KVSTORE_API int kvtable_declared(KVColumnFamily *family, KVDeclaredColumns **columns);
 /* A family as a table, for kvquery_create, kvtable_get, kvtable_count and kvtable_schema; what writes rows is
- * KVSTORE_READONLY. `columns` (NULL, 0: none) come behind the four of every family. Everything is copied. Each query
+ * KVSTORE_READONLY. `columns` (NULL, 0: none) come behind the four of every family and the declared ones; one that is
+ * declared, with the same source and type, stands there under the name given here. Everything is copied. Each query
  * reads the pairs of a snapshot as kvstore_cf_get would see them: its handle's own transaction's, too, and none that
  * has expired. KVSTORE_ERROR: a source that is none; KVSTORE_TYPE: not of this type; KVSTORE_SCHEMA: a name twice. */
 KVSTORE_API int kvtable_open_family(KVColumnFamily *family, const KVPairColumn *columns, size_t column_count,

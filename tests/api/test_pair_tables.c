@@ -24,6 +24,21 @@ static KVColumnFamily *create_family(KVStore *kv, const char *name) {
   return cf;
 }
 
+static const KVPairColumn columns[] = { { "site", "part(1)", KVTABLE_TYPE_I32, 0 },
+                                        { "number", "at(0)", KVTABLE_TYPE_I32, 0 },
+                                        { "rest", "at(4)", KVTABLE_TYPE_BYTES, 0 },
+                                        { "last", "part(2)", KVTABLE_TYPE_STRING, 0 } };
+enum { COLUMNS = 4 };
+
+/* The same with these columns kept beside it. */
+static KVColumnFamily *create_declared(KVStore *kv, const char *name) {
+  KVColumnFamily *cf = create_family(kv, name);
+  CHECK_OK(kvtable_declare(cf, columns, COLUMNS, 0));
+  return cf;
+}
+
+typedef KVColumnFamily *CreateFamily(KVStore *kv, const char *name);
+
 static int key_of(int i, char key[32]) { return snprintf(key, 32, "s/%d/%04d", i % 7, i); }
 
 static int value_of(const Model *m, char value[64]) {
@@ -61,14 +76,9 @@ static void change_some(KVColumnFamily *cf, int count, uint64_t *seed) {
 
 static int is_live(const Model *m) { return m->there && (!m->expiry || m->expiry > kvstore_now_ms()); }
 
-static const KVPairColumn columns[] = { { "site", "part(1)", KVTABLE_TYPE_I32, 0 },
-                                        { "number", "at(0)", KVTABLE_TYPE_I32, 0 },
-                                        { "rest", "at(4)", KVTABLE_TYPE_BYTES, 0 },
-                                        { "last", "part(2)", KVTABLE_TYPE_STRING, 0 } };
-
 static KVTable *open_pairs(KVColumnFamily *cf) {
   KVTable *table = NULL;
-  CHECK_OK(kvtable_open_family(cf, columns, 4, &table));
+  CHECK_OK(kvtable_open_family(cf, columns, COLUMNS, &table));
   return table;
 }
 
@@ -233,9 +243,9 @@ TEST(pair_tables, columns_that_cannot_be_are_refused) {
 
 /* ---- exact under everything that changes pairs ---- */
 
-TEST(pair_tables, answers_follow_puts_deletes_expiries_flushes_and_reopens) {
+static void follow_changes(CreateFamily *create) {
   KVStore *kv = open_store();
-  KVColumnFamily *cf = create_family(kv, "f");
+  KVColumnFamily *cf = create(kv, "f");
   KVTable *table = open_pairs(cf);
   uint64_t seed = 5;
   for (int round = 0; round < 8; round++) {
@@ -252,14 +262,21 @@ TEST(pair_tables, answers_follow_puts_deletes_expiries_flushes_and_reopens) {
     CHECK_OK(kvstore_cf_open(kv, "f", &cf));
     table = open_pairs(cf);
   }
+  char *why = NULL;
+  CHECK_OK(kvstore_integrity_check(kv, &why));
   kvtable_close(table);
   kvstore_cf_close(cf);
   CHECK_OK(kvstore_close(kv));
 }
 
-TEST(pair_tables, a_transaction_sees_its_own_pairs_and_others_do_not) {
+TEST(pair_tables, answers_follow_puts_deletes_expiries_flushes_and_reopens) { follow_changes(create_family); }
+TEST(pair_tables, answers_follow_puts_deletes_expiries_flushes_and_reopens__with_columns_kept) {
+  follow_changes(create_declared);
+}
+
+static void follow_transactions(CreateFamily *create) {
   KVStore *kv = open_store(), *other = NULL;
-  KVColumnFamily *cf = create_family(kv, "f"), *theirs = NULL;
+  KVColumnFamily *cf = create(kv, "f"), *theirs = NULL;
   KVTable *table = open_pairs(cf);
   uint64_t seed = 6;
   change_some(cf, 2000, &seed);
@@ -293,9 +310,14 @@ TEST(pair_tables, a_transaction_sees_its_own_pairs_and_others_do_not) {
   CHECK_OK(kvstore_close(kv));
 }
 
-TEST(pair_tables, snapshots_and_cursors_stay_at_their_pairs) {
+TEST(pair_tables, a_transaction_sees_its_own_pairs_and_others_do_not) { follow_transactions(create_family); }
+TEST(pair_tables, a_transaction_sees_its_own_pairs_and_others_do_not__with_columns_kept) {
+  follow_transactions(create_declared);
+}
+
+static void stay_at_snapshots(CreateFamily *create) {
   KVStore *kv = open_store();
-  KVColumnFamily *cf = create_family(kv, "f");
+  KVColumnFamily *cf = create(kv, "f");
   KVTable *table = open_pairs(cf);
   uint64_t seed = 7, count = 0, rows = 0;
   change_some(cf, 4000, &seed);
@@ -324,6 +346,9 @@ TEST(pair_tables, snapshots_and_cursors_stay_at_their_pairs) {
   kvcursor_close(cursor);
 }
 
+TEST(pair_tables, snapshots_and_cursors_stay_at_their_pairs) { stay_at_snapshots(create_family); }
+TEST(pair_tables, snapshots_and_cursors_stay_at_their_pairs__with_columns_kept) { stay_at_snapshots(create_declared); }
+
 /* ---- ranges and orders ---- */
 
 static uint64_t count_range(KVQuery *query, const char *from, const char *to, int flags) {
@@ -334,13 +359,18 @@ static uint64_t count_range(KVQuery *query, const char *from, const char *to, in
   return count;
 }
 
-TEST(pair_tables, ranges_of_keys_are_all_that_is_read) {
+/* `counted`: from columns that are kept, in a run and in rows behind it. */
+static void count_ranges(int counted) {
   KVStore *kv = open_store();
   KVColumnFamily *cf = create_family(kv, "f");
   KVTable *table = NULL;
   char key[32];
+  if (counted) CHECK_OK(kvtable_declare(cf, NULL, 0, KVTABLE_COUNTED));
   CHECK_OK(kvtable_open_family(cf, NULL, 0, &table));
-  for (int i = 0; i < 1000; i++) CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "k%03d", i), "v", 1));
+  for (int i = 0; i < 1000; i++) {
+    if (i == 955) CHECK_OK(kvstore_checkpoint(kv, 1, NULL, NULL));
+    CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "k%03d", i), "v", 1));
+  }
   CHECK_OK(kvstore_cf_put(cf, "k050\0", 5, "v", 1));
   KVQuery *query = NULL;
   KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
@@ -348,7 +378,7 @@ TEST(pair_tables, ranges_of_keys_are_all_that_is_read) {
   CHECK_OK(kvquery_create(table, &query));
   CHECK_INT(count_range(query, "k050", "k060", 0), 11);
   CHECK_OK(kvquery_counters(query, &counters));
-  CHECK_INT(counters.rows, 11);
+  if (!counted) CHECK_INT(counters.rows, 11);
   CHECK_INT(count_range(query, "k050", "k060", KVQUERY_FROM_EXCLUDED), 10);
   CHECK_INT(count_range(query, "k050", "k060", KVQUERY_TO_INCLUDED), 12);
   CHECK_INT(count_range(query, "k990", NULL, 0), 10);
@@ -378,6 +408,9 @@ TEST(pair_tables, ranges_of_keys_are_all_that_is_read) {
   kvstore_cf_close(cf);
   CHECK_OK(kvstore_close(kv));
 }
+
+TEST(pair_tables, ranges_of_keys_are_all_that_is_read) { count_ranges(0); }
+TEST(pair_tables, ranges_of_keys_are_counted_by_columns) { count_ranges(1); }
 
 TEST(pair_tables, rows_come_by_key_or_by_an_order_with_their_strings) {
   enum { ROWS = 50000 }; /* several pieces of a walk */
@@ -476,4 +509,276 @@ TEST(pair_tables, large_values_are_read_a_few_at_a_time) {
   kvstore_cf_close(cf);
   CHECK_OK(kvstore_close(kv));
   free(value);
+}
+
+/* ---- columns that are kept ---- */
+
+/* Not 0 when queries of declared columns read them. */
+static int is_built(KVColumnFamily *cf) {
+  KVDeclaredColumns *declared = NULL;
+  CHECK_OK(kvtable_declared(cf, &declared));
+  int built = declared->is_built;
+  kvstore_free(declared);
+  return built;
+}
+
+static void check_all(KVStore *kv, KVColumnFamily *cf) {
+  char *why = NULL;
+  KVTable *table = open_pairs(cf);
+  check_pairs(table, model);
+  kvtable_close(table);
+  CHECK_OK(kvstore_integrity_check(kv, &why));
+}
+
+TEST(pair_tables, declared_columns_are_told_with_what_is_null) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVDeclaredColumns *declared = NULL;
+  CHECK_OK(kvtable_declared(cf, &declared));
+  CHECK(!declared->is_declared && !declared->is_built && !declared->column_count);
+  kvstore_free(declared);
+  const KVPairColumn json[] = { { NULL, " json( $.a ) ", 0, 0 }, { "n", "at(1, big)", KVTABLE_TYPE_U16, 0 } };
+  CHECK_OK(kvtable_declare(cf, json, 2, 0));
+  CHECK_OK(kvstore_cf_put(cf, "1", 1, "{\"a\":1}", 7));
+  CHECK_OK(kvstore_cf_put(cf, "2", 1, "{\"a\":\"x\"}", 9));
+  CHECK_OK(kvstore_cf_put(cf, "3", 1, "no", 2));
+  CHECK_OK(kvtable_declared(cf, &declared));
+  CHECK(declared->is_declared && declared->is_built);
+  CHECK_INT(declared->pairs, 3);
+  CHECK_INT(declared->column_count, 2);
+  CHECK_STR(declared->columns[0].name, "json(a)");
+  CHECK_STR(declared->columns[0].source, "json(a)");
+  CHECK_INT(declared->columns[0].type, KVTABLE_TYPE_F64);
+  CHECK_INT(declared->columns[0].nulls, 2);
+  CHECK_STR(declared->columns[1].source, "at(1, big)");
+  CHECK_INT(declared->columns[1].nulls, 1);
+  kvstore_free(declared);
+  CHECK_OK(kvtable_declare(cf, NULL, 0, KVTABLE_COUNTED));
+  CHECK_OK(kvtable_declared(cf, &declared));
+  CHECK(declared->is_declared && declared->is_built && !declared->column_count);
+  kvstore_free(declared);
+  CHECK_OK(kvtable_declare(cf, NULL, 0, 0));
+  CHECK_OK(kvtable_declared(cf, &declared));
+  CHECK(!declared->is_declared && !declared->is_built);
+  kvstore_free(declared);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, a_refused_declaration_changes_nothing) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_declared(kv, "f");
+  const KVPairColumn clash = { "value", "part(1)", 0, 0 }, bad = { "x", "at(0)", 0, 0 };
+  CHECK_STATUS(kvtable_declare(cf, &clash, 1, 0), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvtable_declare(cf, &bad, 1, 0), KVSTORE_TYPE);
+  CHECK_STATUS(kvtable_declare(cf, NULL, 1, 0), KVSTORE_ERROR);
+  CHECK_STATUS(kvtable_declare(cf, NULL, 0, 2), KVSTORE_ERROR);
+  CHECK_STATUS(kvtable_declare(NULL, NULL, 0, 0), KVSTORE_ERROR);
+  CHECK(is_built(cf));
+  CHECK_OK(kvstore_begin(kv, 1));
+  CHECK_OK(kvtable_declare(cf, NULL, 0, 0));
+  CHECK(!is_built(cf));
+  CHECK_OK(kvstore_rollback(kv));
+  CHECK(is_built(cf));
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, a_declared_column_stands_under_the_name_it_is_asked_by) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_declared(kv, "f");
+  KVTable *table = NULL;
+  const KVPairColumn mine[] = { { "n", "at( 0, little )", KVTABLE_TYPE_I32, 0 },
+                                { "m", "at(0)", KVTABLE_TYPE_I32, 0 },
+                                { "w", "at(0)", KVTABLE_TYPE_U8, 0 } };
+  CHECK_OK(kvtable_open_family(cf, mine, 3, &table));
+  KVTableSchema schema = KVTABLE_SCHEMA_INIT;
+  CHECK_OK(kvtable_schema(table, &schema));
+  CHECK_INT(schema.column_count, 4 + COLUMNS + 2);
+  CHECK_STR(schema.columns[5].name, "n");
+  CHECK_STR(schema.columns[8].name, "m");
+  CHECK_STR(schema.columns[9].name, "w");
+  CHECK_OK(kvstore_cf_put(cf, "s/1", 3, "\7\0\0\0", 4));
+  CHECK_INT(count_where(table, "n = 7 and m = 7 and w = 7 and site = 1"), 1);
+  kvtable_close(table);
+  const KVPairColumn clash = { "site", "at(0)", KVTABLE_TYPE_U8, 0 };
+  CHECK_STATUS(kvtable_open_family(cf, &clash, 1, &table), KVSTORE_SCHEMA);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* A store that does nothing of its own, with many pairs. */
+static KVStore *open_idle(void) {
+  KVStore *kv = NULL;
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.log_bytes = 1 << 20;
+  options.background_off = 1;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  return kv;
+}
+
+enum { MANY = 30000 };
+
+static void put_many(KVStore *kv, KVColumnFamily *cf) {
+  char key[32], value[8] = { 0 };
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 0; i < MANY; i++) {
+    memcpy(value, &i, 4);
+    CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "s/%d/%05d", i % 7, i), value, 4));
+  }
+  CHECK_OK(kvstore_commit(kv));
+}
+
+TEST(pair_tables, columns_over_many_pairs_are_built_by_maintenance_beside_writes) {
+  KVStore *kv = open_idle();
+  KVColumnFamily *cf = create_family(kv, "f");
+  put_many(kv, cf);
+  CHECK_OK(kvtable_declare(cf, columns, COLUMNS, 0));
+  CHECK(!is_built(cf));
+  KVTable *table = open_pairs(cf);
+  CHECK_INT(count_where(table, "number < 10000"), 10000); /* exact before it is built */
+  char key[32];
+  CHECK_OK(kvstore_cf_put(cf, "s/1/00001", 9, "\377\377\377\377", 4)); /* number -1: written since */
+  CHECK_OK(kvstore_cf_delete(cf, key, snprintf(key, sizeof key, "s/%d/%05d", 20000 % 7, 20000)));
+  CHECK_OK(kvstore_begin(kv, 1));
+  CHECK_OK(kvstore_maintain(kv)); /* nothing is built inside a transaction */
+  CHECK(!is_built(cf));
+  CHECK_OK(kvstore_commit(kv));
+  CHECK_OK(kvstore_maintain(kv));
+  CHECK(is_built(cf));
+  CHECK_INT(count_where(table, "number < 10000"), 10000);
+  CHECK_INT(count_where(table, "number = -1"), 1);
+  CHECK_INT(count_where(table, "number >= 10000"), MANY - 10001);
+  char *why = NULL;
+  CHECK_OK(kvstore_integrity_check(kv, &why));
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, columns_that_were_not_built_go_on_in_the_next_life_by_themselves) {
+  KVStore *kv = open_idle();
+  KVColumnFamily *cf = create_family(kv, "f");
+  put_many(kv, cf);
+  CHECK_OK(kvtable_declare(cf, columns, COLUMNS, 0));
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+  kv = open_store();
+  CHECK_OK(kvstore_cf_open(kv, "f", &cf));
+  for (int looks = 0; !is_built(cf); looks++) CHECK(looks < 1000000); /* the store's thread is at it */
+  KVTable *table = open_pairs(cf);
+  CHECK_INT(count_where(table, "number < 10000"), 10000);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, columns_follow_ranges_batches_loads_clears_and_drops) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_declared(kv, "f");
+  uint64_t seed = 9;
+  change_some(cf, 3000, &seed);
+  int64_t deleted = 0;
+  CHECK_OK(kvstore_cf_delete_prefix(cf, "s/3/", 4, &deleted));
+  for (int i = 3; i < KEYS; i += 7) model[i].there = 0;
+  check_all(kv, cf);
+  int purged = 0;
+  CHECK_OK(kvstore_cf_purge_expired(cf, &purged));
+  check_all(kv, cf);
+  static KVPair pairs[KEYS];
+  static char keys[KEYS][32], values[KEYS][64];
+  for (int i = 0; i < KEYS; i++) {
+    model[i] = (Model){ 1, i - 100, i % 2, i % 50, 0 };
+    pairs[i] = (KVPair){ .key = keys[i], .key_length = key_of(i, keys[i]), .value = values[i] };
+    pairs[i].value_length = value_of(&model[i], values[i]);
+  }
+  int64_t loaded = 0;
+  CHECK_OK(kvstore_bulk_load(kv, cf, pairs, KEYS, NULL, &loaded));
+  check_all(kv, cf);
+  CHECK_OK(kvstore_cf_rename(kv, "f", "g"));
+  KVFamilyOptions options = KVSTORE_FAMILY_OPTIONS_INIT;
+  options.changes_ms = 1000000;
+  CHECK_OK(kvstore_cf_set_options(cf, &options));
+  change_some(cf, 100, &seed);
+  check_all(kv, cf);
+  CHECK(is_built(cf));
+  CHECK_OK(kvstore_cf_clear(cf));
+  memset(model, 0, sizeof model);
+  check_all(kv, cf);
+  change_some(cf, 100, &seed);
+  check_all(kv, cf);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_cf_drop(kv, "g"));
+  char *why = NULL;
+  CHECK_OK(kvstore_integrity_check(kv, &why));
+  cf = create_declared(kv, "g");
+  memset(model, 0, sizeof model);
+  check_all(kv, cf);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, large_loads_and_transactions_carry_their_columns) {
+  KVStore *kv = open_store(); /* a log of 1 MiB: both become runs */
+  KVColumnFamily *cf = create_declared(kv, "f");
+  put_many(kv, cf);
+  KVTable *table = open_pairs(cf);
+  CHECK_INT(count_where(table, "number < 100"), 100);
+  CHECK_OK(kvstore_cf_clear(cf));
+  KVBulkLoad *load = NULL;
+  char key[32];
+  int64_t loaded = 0;
+  CHECK_OK(kvstore_bulk_load_begin(kv, cf, NULL, &load));
+  for (int i = 3 * MANY; i-- > 0;)
+    CHECK_OK(kvstore_bulk_load_add(load, key, snprintf(key, sizeof key, "s/%d/%05d", i % 7, i), &i, 4, 0));
+  CHECK_OK(kvstore_bulk_load_commit(load, &loaded));
+  CHECK_INT(loaded, 3 * MANY);
+  CHECK_INT(count_where(table, "number < 100"), 100);
+  CHECK_INT(count_where(table, "site = 3"), 3 * MANY / 7);
+  char *why = NULL;
+  CHECK_OK(kvstore_integrity_check(kv, &why));
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(pair_tables, keys_too_long_for_columns_are_refused_or_leave_the_family_to_walks) {
+  KVStore *kv = open_idle();
+  KVColumnFamily *cf = create_declared(kv, "f"), *other = create_family(kv, "g");
+  char *key = calloc(1, KVSTORE_KEY_BYTES_MAX);
+  CHECK(key != NULL);
+  CHECK_STATUS(kvstore_cf_put(cf, key, KVSTORE_KEY_BYTES_MAX / 2, "v", 1), KVSTORE_LIMIT);
+  CHECK_OK(kvstore_cf_put(cf, key, KVSTORE_KEY_BYTES_MAX / 2 - 1, "v", 1));
+  memset(key, 'k', KVSTORE_KEY_BYTES_MAX);
+  CHECK_STATUS(kvstore_cf_put(cf, key, KVSTORE_KEY_BYTES_MAX - 1, "v", 1), KVSTORE_LIMIT);
+  CHECK_OK(kvstore_cf_put(cf, key, KVSTORE_KEY_BYTES_MAX - 2, "v", 1));
+  int64_t count = 0;
+  CHECK_OK(kvstore_cf_count(cf, &count));
+  CHECK_INT(count, 2);
+  CHECK_OK(kvstore_cf_put(other, key, KVSTORE_KEY_BYTES_MAX, "v", 1));
+  CHECK_STATUS(kvtable_declare(other, columns, COLUMNS, 0), KVSTORE_LIMIT);
+  CHECK(!is_built(other));
+  put_many(kv, other);
+  memset(key, 's', 2);
+  CHECK_OK(kvstore_cf_put(other, "zz", 2, "v", 1));
+  kvstore_cf_close(other);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+  free(key);
+}
+
+TEST(pair_tables, sealed_stores_keep_columns_too) {
+  KVStore *kv = NULL;
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.password = "secret";
+  options.password_length = 6;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  KVColumnFamily *cf = create_declared(kv, "f");
+  uint64_t seed = 10;
+  change_some(cf, 2000, &seed);
+  CHECK_OK(kvstore_checkpoint(kv, 1, NULL, NULL));
+  change_some(cf, 500, &seed);
+  check_all(kv, cf);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
 }

@@ -135,6 +135,42 @@ Status oracle_apply(Oracle *o, const OracleOp *op, int64_t now_ms) {
 
 /* ---- on a store ---- */
 
+/* A family whose pairs are in columns, too: what the check compares them with (columns_check). */
+static Status declare_columns(Session *session, uint32_t id) {
+  Column columns[PAIR_OWN_COLUMNS + 2];
+  Projection projections[PAIR_OWN_COLUMNS + 2];
+  for (uint32_t c = 0; c < PAIR_OWN_COLUMNS; c++) {
+    const PairColumn *own = &pair_own_columns[c];
+    columns[c] = (Column){ c + 1, own->type, own->flags, 0, (char *)own->name };
+    projections[c] = (Projection){ .kind = own->kind, .type = own->type };
+  }
+  columns[PAIR_OWN_COLUMNS] = (Column){ 5, TYPE_U32, COLUMN_NULLABLE, 0, "number" };
+  projections[PAIR_OWN_COLUMNS] = (Projection){ .kind = PROJECTION_AT, .type = TYPE_U32, .number = 4 };
+  columns[PAIR_OWN_COLUMNS + 1] = (Column){ 6, TYPE_STRING, COLUMN_NULLABLE, 0, "part" };
+  projections[PAIR_OWN_COLUMNS + 1] =
+    (Projection){ .kind = PROJECTION_PART, .type = TYPE_STRING, .separator = { (const uint8_t *)"0", 1 }, .number = 1 };
+  Schema schema = { .version = 1, .column_count = PAIR_OWN_COLUMNS + 2, .columns = columns, .key_count = 1 };
+  PairColumns all = { .schema = &schema, .projections = projections };
+  return family_set_columns(session, id, &all);
+}
+
+/* Both or neither, also where the operation is a transaction by itself. */
+static Status create_with_columns(Session *session, const char *name) {
+  uint32_t id;
+  bool alone = session_transaction(session) == 0;
+  if (alone) TRY(session_begin(session, true));
+  Status status = family_create(session, name, FAMILY_KV, NULL, &id);
+  bool is_made = status == KVSTORE_OK;
+  if (is_made) status = declare_columns(session, id);
+  if (alone && status == KVSTORE_OK) return session_commit(session);
+  if (status == KVSTORE_OK) return status;
+  Failure why = *status_last();
+  Status ignored = alone ? session_rollback(session) : is_made ? family_drop(session, id) : status;
+  (void)ignored;
+  status_restore(&why);
+  return status;
+}
+
 static Status create_target(Session *session, uint32_t target) {
   Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" },
                        { 0, TYPE_I32, COLUMN_NULLABLE, 0, (char *)"amount" },
@@ -142,6 +178,7 @@ static Status create_target(Session *session, uint32_t target) {
   Schema keyed = { .column_count = 3, .columns = columns, .key_count = 1, .key_columns = { 0 } };
   Schema heap = { .column_count = 1, .columns = columns };
   uint32_t id;
+  if (target == ORACLE_COLUMNS) return create_with_columns(session, target_names[target]);
   if (target < ORACLE_FAMILIES) return family_create(session, target_names[target], FAMILY_KV, NULL, &id);
   return family_create(session, target_names[target], FAMILY_TABLE, target == ORACLE_TABLE ? &keyed : &heap, &id);
 }

@@ -18,6 +18,7 @@
 
 enum {
   ORACLE_FAMILIES = 4,
+  ORACLE_COLUMNS = 1, /* the family that has columns over its pairs */
   ORACLE_KEYS = 40,
   ORACLE_IDS = 64,
   ORACLE_BULK_ROWS = 66000,       /* above what is appended row by row */

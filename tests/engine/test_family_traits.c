@@ -154,7 +154,7 @@ static Status options_from(const void *bytes, size_t length) {
 }
 
 TEST(family_traits, options_have_one_form) {
-  enum { BYTES = 24 };
+  enum { BYTES = 32 };
   uint8_t bytes[BYTES] = { 0 };
   CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT); /* the defaults are not written */
   bytes[0] = 1;
@@ -178,5 +178,12 @@ TEST(family_traits, options_have_one_form) {
   bytes[16] = 1;
   CHECK_OK(options_from(bytes, BYTES));
   bytes[12] = 0; /* a time without a family */
+  CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT);
+  memset(bytes, 0, sizeof bytes);
+  bytes[28] = 1; /* columns that are built and are nowhere */
+  CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT);
+  bytes[24] = 9;
+  CHECK_OK(options_from(bytes, BYTES));
+  bytes[28] = 2;
   CHECK_STATUS(options_from(bytes, BYTES), KVSTORE_CORRUPT);
 }

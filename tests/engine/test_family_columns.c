@@ -1,0 +1,246 @@
+/* Columns over pairs below the door: builders that are killed between slices, tables that lie about their pairs, bytes
+ * that cannot be. */
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+#include "engine/family_columns.h"
+#include "tests/support/test.h"
+
+enum { PAIRS = 30000 }; /* some slices */
+
+static const char *store_path(void) {
+  static char path[600];
+  (void)snprintf(path, sizeof path, "%s/store", test_directory());
+  return path;
+}
+
+static Session *open_store(void) {
+  StoreOptions options = { .no_background = true, .log_bytes = 1 << 20 };
+  Session *session = NULL;
+  CHECK_OK(session_open(store_path(), &options, &session));
+  return session;
+}
+
+static Bytes key_of(int i, char key[32]) {
+  return (Bytes){ (const uint8_t *)key, (size_t)snprintf(key, 32, "s/%d/%05d", i % 5, i) };
+}
+
+static void put(Session *session, uint32_t family, int i, int32_t number) {
+  char key[32];
+  CHECK_OK(
+    kv_put(session, family, key_of(i, key), (Bytes){ (const uint8_t *)&number, 4 }, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+}
+
+static void fill(Session *session, uint32_t family, int pairs) {
+  CHECK_OK(session_begin(session, true));
+  for (int i = 0; i < pairs; i++) put(session, family, i, i);
+  CHECK_OK(session_commit(session));
+}
+
+enum { COLUMNS = PAIR_OWN_COLUMNS + 1 };
+
+typedef struct Declaration {
+  Column columns[COLUMNS];
+  Projection projections[COLUMNS];
+  Schema schema;
+  PairColumns all;
+} Declaration;
+
+/* `number` is the i32 at the beginning of the value. */
+static const PairColumns *declaration(Declaration *d) {
+  memset(d, 0, sizeof *d);
+  for (uint32_t c = 0; c < PAIR_OWN_COLUMNS; c++) {
+    const PairColumn *own = &pair_own_columns[c];
+    d->columns[c] = (Column){ c + 1, own->type, own->flags, 0, (char *)own->name };
+    d->projections[c] = (Projection){ .kind = own->kind, .type = own->type };
+  }
+  d->columns[COLUMNS - 1] = (Column){ COLUMNS, TYPE_I32, COLUMN_NULLABLE, 0, (char *)"number" };
+  d->projections[COLUMNS - 1] = (Projection){ .kind = PROJECTION_AT, .type = TYPE_I32 };
+  d->schema = (Schema){ .version = 1, .column_count = COLUMNS, .columns = d->columns, .key_count = 1 };
+  d->all = (PairColumns){ .schema = &d->schema, .projections = d->projections };
+  return &d->all;
+}
+
+static void declare(Session *session, uint32_t family) {
+  Declaration d;
+  CHECK_OK(family_set_columns(session, family, declaration(&d)));
+}
+
+static FamilyColumns columns_of(Session *session, uint32_t family) {
+  FamilyColumns columns;
+  CHECK_OK(family_get_columns(session, family, &columns));
+  schema_release(&columns.schema);
+  return columns;
+}
+
+static uint64_t rows_of(Session *session, uint32_t table) {
+  TableSnapshot snapshot;
+  Scan *scan = NULL;
+  uint64_t rows = 0;
+  CHECK_OK(table_snapshot(session, table, &snapshot));
+  CHECK_OK(scan_create(snapshot.schema, NULL, snapshot.now_ms, &scan));
+  for (uint32_t i = 0; i < snapshot.unit_count; i++) {
+    CHECK_OK(scan_unit(scan, &snapshot.units[i]));
+    rows += scan_selection(scan)->row_count;
+  }
+  scan_destroy(scan);
+  table_snapshot_release(&snapshot);
+  return rows;
+}
+
+static void check_store(Session *session) {
+  char *why = NULL;
+  Status status = session_check(session, &why);
+  if (why) fprintf(stderr, "%s\n", why);
+  memory_release(why);
+  CHECK_OK(status);
+}
+
+/* ---- killed ---- */
+
+static uint64_t kill_at;
+
+static void kill_self(Counter which, uint64_t hits) {
+  if (which == COUNTER_crash_columns_before_commit && hits == kill_at) (void)raise(SIGKILL);
+}
+
+/* The declaration looks itself whether all of it is one slice. */
+static void build_and_die(void) {
+  counter_reset(COUNTER_crash_columns_before_commit);
+  counter_hook_set(kill_self);
+  Session *session = open_store();
+  declare(session, FAMILY_DEFAULT_ID);
+  put(session, FAMILY_DEFAULT_ID, 3, -1);
+  put(session, FAMILY_DEFAULT_ID, PAIRS - 1, -1);
+  Status status = session_maintain(session);
+  _exit(status == KVSTORE_OK ? 0 : 1);
+}
+
+TEST(family_columns, who_builds_them_may_be_killed_between_any_two_slices) {
+  Session *session = open_store();
+  fill(session, FAMILY_DEFAULT_ID, PAIRS);
+  CHECK_OK(session_close(session));
+  for (kill_at = 1; kill_at <= 6; kill_at++) {
+    fflush(NULL);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) build_and_die();
+    int how = 0;
+    CHECK_INT(waitpid(child, &how, 0), child);
+    bool killed = WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL;
+    CHECK(killed || kill_at == 6); /* the declaration, and four slices */
+    session = open_store();
+    check_store(session);
+    FamilyColumns columns = columns_of(session, FAMILY_DEFAULT_ID);
+    CHECK_INT(columns.table != 0, kill_at > 1);
+    CHECK_INT(columns.is_built, kill_at == 6);
+    if (columns.table && !columns.is_built) {
+      uint64_t rows = rows_of(session, columns.table);
+      CHECK(rows > 0 && rows < PAIRS);
+      CHECK_OK(session_maintain(session));
+      CHECK(columns_of(session, FAMILY_DEFAULT_ID).is_built);
+      CHECK_INT(rows_of(session, columns.table), PAIRS);
+    }
+    check_store(session);
+    CHECK_OK(family_set_columns(session, FAMILY_DEFAULT_ID, NULL));
+    check_store(session);
+    CHECK_OK(session_close(session));
+  }
+}
+
+/* ---- what the check finds ---- */
+
+TEST(family_columns, the_check_tells_columns_of_other_pairs_missing_and_surplus_ones) {
+  Session *session = open_store();
+  declare(session, FAMILY_DEFAULT_ID);
+  fill(session, FAMILY_DEFAULT_ID, 100);
+  check_store(session);
+  uint32_t table = columns_of(session, FAMILY_DEFAULT_ID).table;
+  char key[32];
+  Value row_key = { .type = TYPE_BYTES, .s = key_of(7, key) };
+  Value number = { .type = TYPE_I32, .i = 8 };
+  uint32_t column = COLUMNS - 1;
+  char *why = NULL;
+  CHECK_OK(table_update(session, table, &row_key, 1, &column, &number, 1, NULL));
+  CHECK_STATUS(session_check(session, &why), KVSTORE_CORRUPT);
+  CHECK(strstr(why, "s/2/00007") != NULL);
+  memory_release(why);
+  number.i = 7;
+  int64_t soon = 1;
+  CHECK_OK(table_update(session, table, &row_key, 1, &column, &number, 1, NULL));
+  check_store(session);
+  CHECK_OK(table_update(session, table, &row_key, 1, &column, &number, 1, &soon));
+  CHECK_STATUS(session_check(session, NULL), KVSTORE_CORRUPT); /* they are gone too early */
+  put(session, FAMILY_DEFAULT_ID, 7, 7);
+  check_store(session);
+  CHECK_OK(table_delete(session, table, &row_key, 1));
+  CHECK_STATUS(session_check(session, &why), KVSTORE_CORRUPT);
+  CHECK(strstr(why, "missing") != NULL);
+  memory_release(why);
+  CHECK_OK(kv_delete(session, FAMILY_DEFAULT_ID, key_of(7, key)));
+  check_store(session);
+  CHECK_OK(session_close(session));
+}
+
+/* ---- bytes ---- */
+
+/* The payload of a hidden table as the log and the manifest have it. */
+static void write_payload(const Schema *schema, Buffer *out) {
+  Family family = { .kind = FAMILY_TABLE, .flags = FAMILY_HIDDEN, .schema = *schema, .next_column_id = COLUMNS + 1 };
+  family_payload_write(&family, "__columns", &(FamilyOptions){ 0 }, out);
+  CHECK(!out->failed);
+}
+
+static Status read_payload(const Schema *schema) {
+  Buffer payload = { 0 };
+  Family *family = NULL;
+  FamilyTraits *traits = NULL;
+  write_payload(schema, &payload);
+  Status status = family_payload_read(9, 1, (Bytes){ payload.data, payload.length }, &family, &traits);
+  for (size_t cut = 0; cut < payload.length && status == KVSTORE_OK; cut++) {
+    Family *none = NULL;
+    FamilyTraits *no_traits = NULL;
+    uint8_t *copy = memory_copy(payload.data, cut);
+    CHECK_STATUS(family_payload_read(9, 1, (Bytes){ copy, cut }, &none, &no_traits), KVSTORE_CORRUPT);
+    memory_release(copy);
+  }
+  if (status == KVSTORE_OK) {
+    CHECK_INT(family->projections[COLUMNS - 1].kind, PROJECTION_AT);
+    family_release(family);
+    family_traits_release(traits);
+  }
+  buffer_release(&payload);
+  return status;
+}
+
+TEST(family_columns, hidden_tables_that_cannot_be_are_refused) {
+  Declaration d;
+  char *sources[COLUMNS] = { NULL };
+  declaration(&d);
+  d.columns[1].flags |= COLUMN_NULLABLE;
+  CHECK_STATUS(read_payload(&d.schema), KVSTORE_CORRUPT); /* no sources at all */
+  d.schema.sources = sources;
+  sources[COLUMNS - 1] = (char *)"at(0)";
+  CHECK_OK(read_payload(&d.schema));
+  sources[COLUMNS - 1] = (char *)"at(0";
+  CHECK_STATUS(read_payload(&d.schema), KVSTORE_CORRUPT);
+  sources[COLUMNS - 1] = (char *)"part(0)";
+  CHECK_OK(family_sources_read(&(Family){ .kind = FAMILY_KV }));
+  d.columns[COLUMNS - 1].type = TYPE_DATE;
+  CHECK_STATUS(read_payload(&d.schema), KVSTORE_CORRUPT); /* not of that type */
+  d.columns[COLUMNS - 1].type = TYPE_I32;
+  sources[COLUMNS - 1] = (char *)"at(0)";
+  sources[0] = (char *)"at(0)";
+  CHECK_STATUS(read_payload(&d.schema), KVSTORE_CORRUPT); /* the key is the key */
+  sources[0] = NULL;
+  d.columns[2].type = TYPE_I64;
+  CHECK_STATUS(read_payload(&d.schema), KVSTORE_CORRUPT);
+  d.columns[2].type = TYPE_U64;
+  d.columns[COLUMNS - 1].flags = 0;
+  CHECK_STATUS(read_payload(&d.schema), KVSTORE_CORRUPT);
+}
