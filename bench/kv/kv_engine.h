@@ -40,6 +40,14 @@ typedef struct KvEngine {
   /* All pairs of `next` (which says 0 at the end), durable when it returns, the fastest way that the engine has; in
    * ascending order when `sorted`. NULL: the engine has none but batches. */
   int (*load)(void *session, int sorted, int (*next)(void *context, char *key, char *value), void *context);
+  /* Counts over a store that is not written to any more. What an engine prepares for them (an index, columns) is not
+   * timed. All NULL: the engine has none. -1: failed. */
+  int (*counts_begin)(void *session);
+  void (*counts_end)(void *session);
+  /* Pairs whose value begins with a number of 8 bytes, little-endian, below `limit`. */
+  int64_t (*count_below)(void *session, uint64_t limit);
+  /* Pairs from one key on and before another. */
+  int64_t (*count_range)(void *session, const void *from, const void *before);
   /* Waits until nothing is left to do in the background. */
   int (*settle)(void *store);
 } KvEngine;

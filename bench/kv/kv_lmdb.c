@@ -140,6 +140,33 @@ static int engine_load(void *attached, int sorted, int (*next)(void *context, ch
   return engine_commit(session);
 }
 
+static int counts_begin(void *attached) {
+  (void)attached;
+  return 0;
+}
+static void counts_end(void *attached) { (void)attached; }
+
+/* Pairs from a key on (NULL: all) and before another whose value begins with a number below `limit`. */
+static int64_t count_pairs(Session *session, const void *from, const void *before, uint64_t limit) {
+  MDB_val k = { KV_KEY_BYTES, (void *)(uintptr_t)from }, v;
+  int64_t count = 0;
+  if (read_begin(session) || failed(mdb_cursor_renew(session->reader, session->cursor))) return -1;
+  int code = mdb_cursor_get(session->cursor, &k, &v, from ? MDB_SET_RANGE : MDB_FIRST);
+  while (!code && (!before || memcmp(k.mv_data, before, KV_KEY_BYTES) < 0)) {
+    uint64_t number = 0;
+    memcpy(&number, v.mv_data, sizeof number);
+    count += number < limit;
+    code = mdb_cursor_get(session->cursor, &k, &v, MDB_NEXT);
+  }
+  read_end(session);
+  return code && code != MDB_NOTFOUND ? failed(code) : count;
+}
+
+static int64_t count_below(void *attached, uint64_t limit) { return count_pairs(attached, NULL, NULL, limit); }
+static int64_t count_range(void *attached, const void *from, const void *before) {
+  return count_pairs(attached, from, before, UINT64_MAX);
+}
+
 static int engine_settle(void *opened) {
   (void)opened;
   return 0;
@@ -159,4 +186,8 @@ const KvEngine kv_engine = { .name = "lmdb",
                              .get = engine_get,
                              .scan = engine_scan,
                              .load = engine_load,
+                             .counts_begin = counts_begin,
+                             .counts_end = counts_end,
+                             .count_below = count_below,
+                             .count_range = count_range,
                              .settle = engine_settle };

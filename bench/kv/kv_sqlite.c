@@ -4,7 +4,7 @@
 
 #include "bench/kv/kv_engine.h"
 
-enum { BEGIN_READ, BEGIN_WRITE, COMMIT, PUT, GET, SCAN_FROM, SCAN_ALL, SCAN_BACK, STATEMENTS };
+enum { BEGIN_READ, BEGIN_WRITE, COMMIT, PUT, GET, SCAN_FROM, SCAN_ALL, SCAN_BACK, VALUES, COUNT_RANGE, STATEMENTS };
 
 static const char *const statement_texts[STATEMENTS] = {
   "begin",
@@ -15,6 +15,8 @@ static const char *const statement_texts[STATEMENTS] = {
   "select k, v from pairs where k >= ?1 order by k",
   "select k, v from pairs order by k",
   "select k, v from pairs order by k desc",
+  "select v from pairs",
+  "select count(*) from pairs where k >= ?1 and k < ?2",
 };
 
 typedef struct Session {
@@ -157,6 +159,37 @@ static int engine_load(void *attached, int sorted, int (*next)(void *context, ch
   return engine_commit(attached);
 }
 
+static int counts_begin(void *attached) {
+  (void)attached;
+  return 0;
+}
+static void counts_end(void *attached) { (void)attached; }
+
+static int64_t count_below(void *attached, uint64_t limit) {
+  Session *session = attached;
+  sqlite3_stmt *statement = session->statements[VALUES];
+  int64_t count = 0;
+  int code;
+  while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+    uint64_t number = 0;
+    memcpy(&number, sqlite3_column_blob(statement, 0), sizeof number);
+    count += number < limit;
+  }
+  sqlite3_reset(statement);
+  return failed(session->db, code) ? -1 : count;
+}
+
+static int64_t count_range(void *attached, const void *from, const void *before) {
+  Session *session = attached;
+  sqlite3_stmt *statement = session->statements[COUNT_RANGE];
+  sqlite3_bind_blob(statement, 1, from, KV_KEY_BYTES, SQLITE_STATIC);
+  sqlite3_bind_blob(statement, 2, before, KV_KEY_BYTES, SQLITE_STATIC);
+  int code = sqlite3_step(statement);
+  int64_t count = code == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : -1;
+  sqlite3_reset(statement);
+  return failed(session->db, code) ? -1 : count;
+}
+
 /* Moves the log into the file, so that the next workload does not pay for this one. */
 static int engine_settle(void *opened) {
   Store *store = opened;
@@ -178,4 +211,8 @@ const KvEngine kv_engine = { .name = "sqlite",
                              .get = engine_get,
                              .scan = engine_scan,
                              .load = engine_load,
+                             .counts_begin = counts_begin,
+                             .counts_end = counts_end,
+                             .count_below = count_below,
+                             .count_range = count_range,
                              .settle = engine_settle };

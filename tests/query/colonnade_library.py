@@ -67,6 +67,11 @@ class Order(ctypes.Structure):
     _fields_ = [("column", ctypes.c_char_p), ("flags", ctypes.c_int)]
 
 
+class PairColumn(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("source", ctypes.c_char_p), ("type", ctypes.c_int),
+                ("width", ctypes.c_uint32)]
+
+
 class Failure(Exception):
     pass
 
@@ -168,6 +173,14 @@ def aggregate_array(aggregates):
         *[Aggregate(AGGREGATES[kind], column.encode() if column else None) for kind, column in aggregates])
 
 
+def bytes_value(data):
+    """A value of bytes, and what must live as long."""
+    kept = ctypes.create_string_buffer(data, len(data) + 1)
+    value = Value(TYPES["bytes"], 0, ValueUnion())
+    getattr(value, "is").bytes = Bytes(ctypes.addressof(kept), len(data))
+    return value, kept
+
+
 class Query:
     def __init__(self, table):
         self.library, self.store, self.query = table.library, table.store, ctypes.c_void_p()
@@ -189,6 +202,18 @@ class Query:
         (first, first_count), (last, last_count) = ends
         self.check(self.library.kvquery_key_range(self.query, first, ctypes.c_size_t(first_count), last,
                                                   ctypes.c_size_t(last_count), ctypes.c_int(flags)))
+
+    def key_prefix(self, prefix):
+        """Of a family."""
+        value, _kept = bytes_value(prefix)
+        self.check(self.library.kvquery_key_prefix(self.query, ctypes.byref(value), ctypes.c_size_t(1)))
+
+    def key_bytes_range(self, low, high, flags):
+        """Of a family; None: no end there."""
+        (first, _kept), (last, _also) = ((None, None) if end is None else bytes_value(end) for end in (low, high))
+        self.check(self.library.kvquery_key_range(
+            self.query, ctypes.byref(first) if first else None, ctypes.c_size_t(first is not None),
+            ctypes.byref(last) if last else None, ctypes.c_size_t(last is not None), ctypes.c_int(flags)))
 
     def having(self, text):
         self.check(self.library.kvquery_having(self.query, text.encode(), None, ctypes.c_size_t(0)))

@@ -166,6 +166,9 @@ class Tables:
             self.change(count // 3)
         self.tell(duck, directory)
 
+    def close(self):
+        self.table.close()
+
     def put(self, ids):
         rows = make_rows(self.columns, ids)
         expired = chance(0.3)
@@ -630,7 +633,7 @@ class Question:
         return f"{what}\n  columns: {types}\n  filter: {self.where}\n  DuckDB: {self.sql}"
 
 
-def main():
+def run(make_tables, make_question):
     import duckdb
 
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
@@ -642,14 +645,14 @@ def main():
     with tempfile.TemporaryDirectory(prefix="colonnade-duckdb-") as directory:
         store = lib.Store(sys.argv[1], os.path.join(directory, "store"))
         for number in range(0, queries, per_table):
-            tables = Tables(store, duck, f"t{number}", directory)
+            tables = make_tables(store, duck, f"t{number}", directory)
             for i in range(per_table):
                 try:
-                    Question(tables, duck).ask()
+                    make_question(tables, duck).ask()
                 except BaseException:
                     print(f"seed {seed}, table {tables.name}, question {i}", file=sys.stderr)
                     raise
-            tables.table.close()
+            tables.close()
             duck.execute(f"DROP TABLE {tables.name}")
         store.close()
     for case, count in sorted(cases.items()):
@@ -660,4 +663,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(Tables, Question)
