@@ -91,7 +91,7 @@ typedef struct Manifest {
   uint64_t log_end; /* a clean close: the position where the log ends; else 0 */
   uint32_t next_family_id, next_run_number;
   uint64_t next_extent_id;
-  int64_t clock_ms; /* the latest reading, so that a clock that stepped back revives nothing */
+  int64_t clock_ms; /* the latest reading (store_clock) */
   uint32_t family_count;
   FamilyEntry *families; /* ascending ids */
   uint32_t limbo_count;

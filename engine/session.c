@@ -155,10 +155,18 @@ Status session_remove_encryption(Session *session) {
 Store *session_store(Session *session) { return session->store; }
 bool session_is_read_only(const Session *session) { return session->options.read_only || session->store->reader_only; }
 
+/* A clock that is set right by a little revives nothing: the latest reading stands until it is reached. One that was
+ * further ahead than this was wrong, and what is put with an hour to live would be gone for as long as it was. */
+enum { CLOCK_STEP_BACK_MS = 60 * 60 * 1000 };
+
 int64_t store_clock(Store *store) {
-  int64_t now = os_now_ms(store->os);
-  shared_raise(&store->page->clock, (uint64_t)now);
-  return (int64_t)shared_load(&store->page->clock);
+  SharedLine *clock = &store->page->clock;
+  uint64_t now = (uint64_t)os_now_ms(store->os), latest = shared_load(clock);
+  if (UNLIKELY(latest > now && latest - now > CLOCK_STEP_BACK_MS))
+    atomic_compare_exchange_strong_explicit(&clock->word, &latest, now, memory_order_acq_rel, memory_order_relaxed);
+  else
+    shared_raise(clock, now);
+  return (int64_t)shared_load(clock);
 }
 
 int64_t session_now_ms(Session *session) { return store_clock(session->store); }

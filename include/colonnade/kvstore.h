@@ -239,7 +239,9 @@ KVSTORE_API int kvstore_delete(KVStore *pKV, const void *pKey, int nKey);
 /* *pExists is 1 or 0; both are KVSTORE_OK. The value is not read. */
 KVSTORE_API int kvstore_exists(KVStore *pKV, const void *pKey, int nKey, int *pExists);
 
-/* ---- expiry ---- */
+/* ---- expiry ----
+ * By the system's clock. When that steps back by up to an hour, a store goes on by the latest time that it has seen, so
+ * that nothing that has expired comes back; a clock that was further ahead was wrong, and is forgotten. */
 /* Milliseconds since 1970-01-01 UTC. */
 KVSTORE_API int64_t kvstore_now_ms(void);
 /* As put; the key is gone from `expire_ms` on (absolute; 0: never, whatever the family's default;

@@ -461,3 +461,72 @@ TEST(engine_kv, a_load_of_very_many_strands_merges_some_at_a_time_and_the_last_o
   CHECK_OK(session_check(s, NULL));
   CHECK_OK(session_close(s));
 }
+
+/* ---- a clock that is set ---- */
+
+enum { MINUTE_MS = 60 * 1000, HOUR_MS = 60 * MINUTE_MS };
+static int64_t clock_ahead_ms;
+
+static int64_t set_clock_ms(Os *os) {
+  (void)os;
+  return os_now_ms(os_posix()) + clock_ahead_ms;
+}
+
+static Session *open_with_set_clock(void) {
+  static OsMethods methods;
+  static Os os = { &methods };
+  methods = *os_posix()->methods;
+  methods.now_ms = set_clock_ms;
+  StoreOptions options = quiet;
+  options.os = &os;
+  return open_store(options);
+}
+
+static void put_until(Session *s, const char *key, int64_t expiry) {
+  CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, text(key), text("v"), expiry, KV_PUT_ALWAYS, NULL));
+}
+
+static bool is_there(Session *s, const char *key) {
+  int64_t expiry;
+  return kv_exists(s, FAMILY_DEFAULT_ID, text(key), &expiry, NULL) == KVSTORE_OK;
+}
+
+TEST(engine_kv, a_clock_that_steps_back_a_little_revives_nothing) {
+  for (int reopened = 0; reopened < 2; reopened++) {
+    const int64_t base = reopened * HOUR_MS; /* the second round is later than all of the first */
+    clock_ahead_ms = base;
+    Session *s = open_with_set_clock();
+    CHECK_OK(session_begin(s, true));
+    put_until(s, "a", set_clock_ms(NULL) + 10 * MINUTE_MS);
+    put_until(s, "b", set_clock_ms(NULL) + 10 * MINUTE_MS);
+    CHECK_OK(session_commit(s));
+    CHECK(is_there(s, "a"));
+    clock_ahead_ms = base + 50 * MINUTE_MS;
+    CHECK(!is_there(s, "a"));
+    clock_ahead_ms = base;
+    if (reopened) {
+      CHECK_OK(session_close(s));
+      s = open_with_set_clock();
+    }
+    CHECK(!is_there(s, "b"));
+    CHECK_OK(session_close(s));
+  }
+}
+
+TEST(engine_kv, a_clock_that_was_far_ahead_is_forgotten_when_it_is_set_right) {
+  for (int reopened = 0; reopened < 2; reopened++) {
+    Session *s = open_with_set_clock();
+    clock_ahead_ms = INT64_C(20) * 365 * 24 * HOUR_MS;
+    put_until(s, "wrong", set_clock_ms(NULL) + HOUR_MS);
+    CHECK(is_there(s, "wrong"));
+    if (reopened) CHECK_OK(session_close(s));
+    clock_ahead_ms = 0;
+    if (reopened) s = open_with_set_clock();
+    put_until(s, "right", set_clock_ms(NULL) + HOUR_MS);
+    CHECK(is_there(s, "right"));
+    clock_ahead_ms = 2 * HOUR_MS;
+    CHECK(!is_there(s, "right"));
+    clock_ahead_ms = 0;
+    CHECK_OK(session_close(s));
+  }
+}
