@@ -42,7 +42,8 @@ typedef struct Command {
 } Command;
 
 extern const Command command_put, command_get, command_del, command_exists, command_list, command_scan, command_count,
-  command_clear, command_set_if_absent, command_ttl, command_purge, command_txn, command_cf, command_report;
+  command_clear, command_set_if_absent, command_ttl, command_purge, command_txn, command_cf, command_report,
+  command_columns;
 extern const Command command_import, command_export, command_query, command_get_row, command_insert, command_upsert,
   command_update, command_delete_row, command_drop;
 extern const Command command_tables, command_info, command_stats, command_check, command_sync, command_checkpoint,

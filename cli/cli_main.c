@@ -13,12 +13,16 @@
 #include "cli/cli_json.h"
 
 const Command *const cli_commands[] = {
-  &command_put,    &command_get,           &command_del,     &command_exists,     &command_list,       &command_scan,
-  &command_count,  &command_set_if_absent, &command_ttl,     &command_purge,      &command_clear,      &command_txn,
-  &command_cf,     &command_report,        &command_import,  &command_export,     &command_query,      &command_get_row,
-  &command_insert, &command_upsert,        &command_update,  &command_delete_row, &command_drop,       &command_tables,
-  &command_info,   &command_stats,         &command_check,   &command_sync,       &command_checkpoint, &command_vacuum,
-  &command_backup, &command_encrypt,       &command_decrypt, &command_rekey,      &command_completion, &command_manual,
+  &command_put,     &command_get,        &command_del,        &command_exists,
+  &command_list,    &command_scan,       &command_count,      &command_set_if_absent,
+  &command_ttl,     &command_purge,      &command_clear,      &command_txn,
+  &command_cf,      &command_report,     &command_columns,    &command_import,
+  &command_export,  &command_query,      &command_get_row,    &command_insert,
+  &command_upsert,  &command_update,     &command_delete_row, &command_drop,
+  &command_tables,  &command_info,       &command_stats,      &command_check,
+  &command_sync,    &command_checkpoint, &command_vacuum,     &command_backup,
+  &command_encrypt, &command_decrypt,    &command_rekey,      &command_completion,
+  &command_manual,
 };
 const size_t cli_command_count = sizeof cli_commands / sizeof cli_commands[0];
 

@@ -4,79 +4,20 @@
 #include <string.h>
 
 #include "cli/cli_query.h"
+#include "cli/cli_sources.h"
 
 /* ---- columns that the question names ---- */
 
-typedef struct Sources {
-  KVPairColumn *columns;
-  size_t count, capacity;
-  char **texts; /* what they point to */
-  size_t text_count, text_capacity;
-} Sources;
-
-static char *keep_text(Sources *sources, const char *from, size_t length) {
-  char *text = cli_allocate(length + 1, 1);
-  memcpy(text, from, length);
-  if (sources->text_count == sources->text_capacity) {
-    sources->text_capacity = 2 * sources->text_capacity + 8;
-    sources->texts = cli_reallocate(sources->texts, sources->text_capacity, sizeof *sources->texts);
-  }
-  return sources->texts[sources->text_count++] = text;
-}
-
-static void sources_free(Sources *sources) {
-  for (size_t i = 0; i < sources->text_count; i++) free(sources->texts[i]);
-  free(sources->texts);
-  free(sources->columns);
-}
-
-static int starts(const char *text, const char *word) { return strncmp(text, word, strlen(word)) == 0; }
-
-static int is_source(const char *name) { return starts(name, "part(") || starts(name, "at(") || starts(name, "json("); }
-
-static void add_column(Sources *sources, const char *name, const char *source, int type) {
-  for (size_t i = 0; i < sources->count; i++)
-    if (strcmp(sources->columns[i].name, name) == 0) return;
-  if (sources->count == sources->capacity) {
-    sources->capacity = 2 * sources->capacity + 8;
-    sources->columns = cli_reallocate(sources->columns, sources->capacity, sizeof *sources->columns);
-  }
-  sources->columns[sources->count++] = (KVPairColumn){ name, source, type, 0 };
-}
-
-/* `json(temp)` or `json(temp):i64`. CLI_DONE, or CLI_FAILED after a message. */
-static int read_source(Sources *sources, const char *name, size_t name_length, const char *text, int usual) {
-  const char *end = strrchr(text, ')');
-  int type = usual;
-  if (!end) return cli_fail("%s: a source ends with )", text);
-  if (end[1] == ':') {
-    type = kvtable_type_by_name(end + 2);
-    if (type == KVTABLE_TYPE_NONE) return cli_fail("%s: there is no type %s", text, end + 2);
-  } else if (end[1]) {
-    return cli_fail("%s: behind a source stands nothing, or a colon and a type", text);
-  } else if (starts(text, "at(")) {
-    return cli_fail("%s: what stands there? Say its type: %s:i64", text, text);
-  } else if (starts(text, "part(")) {
-    type = KVTABLE_TYPE_STRING;
-  }
-  add_column(sources, keep_text(sources, name, name_length), keep_text(sources, text, (size_t)(end + 1 - text)), type);
-  return CLI_DONE;
-}
-
 static int note_source(Sources *sources, const char *name, int usual) {
-  return is_source(name) ? read_source(sources, name, strlen(name), name, usual) : CLI_DONE;
+  return source_is_one(name) ? sources_add(sources, name, strlen(name), name, usual) : CLI_DONE;
 }
 
-/* --column NAME=SOURCE */
 static int read_columns(Sources *sources, const Arguments *arguments) {
-  for (size_t i = 0; i < arguments->use_count; i++) {
-    if (strcmp(arguments->uses[i].option->name, "column") != 0) continue;
-    const char *text = arguments->uses[i].value, *equals = strchr(text, '=');
-    if (!equals || equals == text || !is_source(equals + 1))
-      return cli_fail("--column %s: give NAME=part(N), NAME=at(OFFSET):TYPE or NAME=json(PATH)", text);
-    if (read_source(sources, text, (size_t)(equals - text), equals + 1, KVTABLE_TYPE_F64)) return CLI_FAILED;
-  }
-  return CLI_DONE;
+  int result = CLI_DONE;
+  for (size_t i = 0; i < arguments->use_count && !result; i++)
+    if (strcmp(arguments->uses[i].option->name, "column") == 0)
+      result = sources_add_named(sources, "--column ", arguments->uses[i].value);
+  return result;
 }
 
 static int note_list(Sources *sources, const Arguments *arguments, const char *option, int usual) {
@@ -91,7 +32,7 @@ static int note_list(Sources *sources, const Arguments *arguments, const char *o
 /* Names in double quotes, as a filter has them. */
 static int note_filter(Sources *sources, const char *text) {
   int result = CLI_DONE;
-  char *copy = keep_text(sources, text ? text : "", text ? strlen(text) : 0);
+  char *copy = sources_text(sources, text ? text : "", text ? strlen(text) : 0);
   for (char *at = copy; *at && !result; at++) {
     if (*at == '\'') {
       at = strchr(at + 1, '\'');
@@ -100,7 +41,7 @@ static int note_filter(Sources *sources, const char *text) {
       char *end = strchr(at + 1, '"');
       if (!end) break;
       *end = '\0';
-      result = note_source(sources, at + 1, KVTABLE_TYPE_F64);
+      result = note_source(sources, at + 1, KVTABLE_TYPE_NONE);
       at = end;
     }
   }
@@ -113,7 +54,7 @@ static int collect(Sources *sources, const Arguments *arguments) {
   for (size_t i = 0; i < arguments->use_count && !result; i++) {
     const OptionUse *use = &arguments->uses[i];
     if (query_aggregate_of(use->option->name) && use->value)
-      result = note_source(sources, use->value, KVTABLE_TYPE_F64);
+      result = note_source(sources, use->value, KVTABLE_TYPE_NONE);
   }
   if (!result) result = note_list(sources, arguments, "by", KVTABLE_TYPE_STRING);
   if (!result) result = note_list(sources, arguments, "select", KVTABLE_TYPE_STRING);
@@ -183,7 +124,9 @@ const Command command_report = {
     "JSON; "
     "at(OFFSET):TYPE, a number in the bytes of the value. A source stands where a column may; :TYPE behind it says how "
     "it is read (else a part as string, JSON as f64, and as string where it is grouped by or selected). In filters it "
-    "stands in double quotes. What does not fit is missing.",
+    "stands in double quotes. What does not fit is missing. Columns that the family keeps (columns) are there, too, "
+    "and "
+    "are read in place of the pairs where nothing else is asked for.",
   .example = "colonnade --db my.db report sensors --prefix sensor/ --by 'part(1)' --avg 'json(temp)'",
   .options = report_options,
   .words_min = 0,

@@ -15,6 +15,7 @@ typedef struct ColumnList {
   uint32_t kept, table; /* FamilyColumns, of the first columns */
 } ColumnList;
 
+/* Of a column whose type nobody says. */
 static ColumnType usual_type(const Projection *p) {
   if (p->kind == PROJECTION_PART) return TYPE_STRING;
   return p->kind == PROJECTION_JSON ? TYPE_F64 : TYPE_NONE;
@@ -69,9 +70,10 @@ static Status list_add_declared(ColumnList *list, const FamilyColumns *declared)
   return KVSTORE_OK;
 }
 
-static bool same_source(const Projection *a, const Projection *b) {
+static bool same_source(const Projection *a, const Projection *b, bool of_any_type) {
   Buffer x = { 0 }, y = { 0 };
-  if (a->kind != b->kind || a->type != b->type || a->width != b->width) return false;
+  if (a->kind != b->kind) return false;
+  if (!of_any_type && (a->type != b->type || a->width != b->width)) return false;
   projection_print(a, &x);
   projection_print(b, &y);
   bool same = !x.failed && !y.failed && x.length == y.length && memcmp(x.data, y.data, x.length) == 0;
@@ -80,18 +82,21 @@ static bool same_source(const Projection *a, const Projection *b) {
   return same;
 }
 
-/* A column that is declared stands under the caller's name for it. */
+/* A column that is declared stands under the caller's name for it; without a type of the caller's it has its own. */
 static Status list_add(ColumnList *list, const KVPairColumn *given, size_t index) {
   Schema *schema = &list->schema;
   Column column;
   Projection p;
   TRY(read_column(given, index, &list->arena, &column, &p));
+  bool untyped = given->type == KVTABLE_TYPE_NONE;
   uint32_t at = PAIR_OWN_COLUMNS;
-  while (at < list->kept && (list->is_renamed[at] || !same_source(&p, &list->projections[at]))) at++;
-  if (at < list->kept)
+  while (at < list->kept && (list->is_renamed[at] || !same_source(&p, &list->projections[at], untyped))) at++;
+  if (at < list->kept) {
     list->is_renamed[at] = true;
-  else
-    at = schema->column_count++;
+    schema->columns[at].name = column.name;
+    return KVSTORE_OK;
+  }
+  at = schema->column_count++;
   schema->columns[at] = column;
   list->projections[at] = p;
   return KVSTORE_OK;

@@ -260,7 +260,7 @@ KVSTORE_API int kvtable_schema(KVTable *table, KVTableSchema *schema);
 typedef struct KVPairColumn {
   const char *name;   /* NULL: its source, as explain prints it */
   const char *source; /* see above */
-  int type;           /* KVTABLE_TYPE_*; KVTABLE_TYPE_NONE: a part is a string, JSON an f64 */
+  int type;           /* KVTABLE_TYPE_*; KVTABLE_TYPE_NONE: as it is declared; else a part is a string, JSON an f64 */
   uint32_t width;     /* of fixed bytes; else 0 */
 } KVPairColumn;
 /* Columns of a family that are kept beside its pairs, in the place of those that were: NULL, 0 and no flags: none. From

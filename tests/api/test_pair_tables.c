@@ -1,6 +1,8 @@
 /* Families of pairs as tables: their columns, ranges, groups and orders, under everything that changes pairs, against a
  * plain list of the same pairs. */
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/api/api_support.h"
 
@@ -349,168 +351,6 @@ static void stay_at_snapshots(CreateFamily *create) {
 TEST(pair_tables, snapshots_and_cursors_stay_at_their_pairs) { stay_at_snapshots(create_family); }
 TEST(pair_tables, snapshots_and_cursors_stay_at_their_pairs__with_columns_kept) { stay_at_snapshots(create_declared); }
 
-/* ---- ranges and orders ---- */
-
-static uint64_t count_range(KVQuery *query, const char *from, const char *to, int flags) {
-  KVValue bounds[2] = { kvvalue_string(from), kvvalue_string(to) };
-  uint64_t count = 0;
-  CHECK_OK(kvquery_key_range(query, from ? &bounds[0] : NULL, from != NULL, to ? &bounds[1] : NULL, to != NULL, flags));
-  CHECK_OK(kvquery_count(query, &count));
-  return count;
-}
-
-/* `counted`: from columns that are kept, in a run and in rows behind it. */
-static void count_ranges(int counted) {
-  KVStore *kv = open_store();
-  KVColumnFamily *cf = create_family(kv, "f");
-  KVTable *table = NULL;
-  char key[32];
-  if (counted) CHECK_OK(kvtable_declare(cf, NULL, 0, KVTABLE_COUNTED));
-  CHECK_OK(kvtable_open_family(cf, NULL, 0, &table));
-  for (int i = 0; i < 1000; i++) {
-    if (i == 955) CHECK_OK(kvstore_checkpoint(kv, 1, NULL, NULL));
-    CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "k%03d", i), "v", 1));
-  }
-  CHECK_OK(kvstore_cf_put(cf, "k050\0", 5, "v", 1));
-  KVQuery *query = NULL;
-  KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
-  uint64_t count = 0;
-  CHECK_OK(kvquery_create(table, &query));
-  CHECK_INT(count_range(query, "k050", "k060", 0), 11);
-  CHECK_OK(kvquery_counters(query, &counters));
-  if (!counted) CHECK_INT(counters.rows, 11);
-  CHECK_INT(count_range(query, "k050", "k060", KVQUERY_FROM_EXCLUDED), 10);
-  CHECK_INT(count_range(query, "k050", "k060", KVQUERY_TO_INCLUDED), 12);
-  CHECK_INT(count_range(query, "k990", NULL, 0), 10);
-  CHECK_INT(count_range(query, NULL, "k010", 0), 10);
-  CHECK_INT(count_range(query, NULL, "", 0), 0);
-  CHECK_INT(count_range(query, "k5", "k4", 0), 0);
-  CHECK_INT(count_range(query, NULL, NULL, 0), 1001);
-  KVValue prefix = kvvalue_string("k05");
-  CHECK_OK(kvquery_key_prefix(query, &prefix, 1));
-  CHECK_OK(kvquery_count(query, &count));
-  CHECK_INT(count, 11);
-  CHECK_OK(kvquery_where(query, "key >= x'6b303535'", NULL, 0));
-  CHECK_OK(kvquery_count(query, &count));
-  CHECK_INT(count, 5);
-  CHECK_OK(kvquery_key_prefix(query, NULL, 0));
-  CHECK_OK(kvquery_count(query, &count));
-  CHECK_INT(count, 945);
-  KVValue number = kvvalue_i64(5);
-  CHECK_STATUS(kvquery_key_prefix(query, &number, 1), KVSTORE_TYPE);
-  CHECK_STATUS(kvquery_key_prefix(query, &prefix, 2), KVSTORE_SCHEMA);
-  CHECK_STATUS(kvquery_key_prefix(query, NULL, 1), KVSTORE_ERROR);
-  CHECK_STATUS(kvquery_key_range(query, NULL, 0, NULL, 0, 4), KVSTORE_ERROR);
-  CHECK_OK(kvquery_count(query, &count));
-  CHECK_INT(count, 945); /* a refused range changes nothing */
-  kvquery_close(query);
-  kvtable_close(table);
-  kvstore_cf_close(cf);
-  CHECK_OK(kvstore_close(kv));
-}
-
-TEST(pair_tables, ranges_of_keys_are_all_that_is_read) { count_ranges(0); }
-TEST(pair_tables, ranges_of_keys_are_counted_by_columns) { count_ranges(1); }
-
-TEST(pair_tables, rows_come_by_key_or_by_an_order_with_their_strings) {
-  enum { ROWS = 50000 }; /* several pieces of a walk */
-  KVStore *kv = open_store();
-  KVColumnFamily *cf = create_family(kv, "f");
-  KVTable *table = NULL;
-  char key[32], text[64];
-  const KVPairColumn name[] = { { "name", "json(n)", KVTABLE_TYPE_STRING, 0 } };
-  CHECK_OK(kvtable_open_family(cf, name, 1, &table));
-  CHECK_OK(kvstore_begin(kv, 1));
-  for (int i = 0; i < ROWS; i++) {
-    int k = (int)((int64_t)i * 7919 % ROWS);
-    CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "%05d", k), text,
-                            snprintf(text, sizeof text, "{\"n\":\"\\u00e9%05d\"}", ROWS - k)));
-  }
-  CHECK_OK(kvstore_commit(kv));
-  KVQuery *query = NULL;
-  KVCursor *cursor = NULL;
-  CHECK_OK(kvquery_create(table, &query));
-  CHECK_OK(kvquery_order_by_key(query, 1));
-  CHECK_OK(kvquery_limit(query, 3, UINT64_MAX));
-  CHECK_OK(kvquery_open(query, &cursor));
-  for (int i = 3; i < ROWS; i++) {
-    KVValue v;
-    CHECK_OK(kvcursor_next(cursor));
-    CHECK_OK(kvcursor_value(cursor, 0, &v));
-    CHECK_BYTES(v.as.bytes.data, key, (snprintf(key, sizeof key, "%05d", i), 5));
-    CHECK_OK(kvcursor_value(cursor, 4, &v));
-    CHECK_BYTES(v.as.bytes.data, text, (size_t)snprintf(text, sizeof text, "\xc3\xa9%05d", ROWS - i));
-  }
-  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
-  kvcursor_close(cursor);
-  const KVOrder order = { "name", 0 };
-  CHECK_OK(kvquery_order_by(query, &order, 1));
-  CHECK_OK(kvquery_limit(query, 0, 100));
-  CHECK_OK(kvquery_open(query, &cursor));
-  for (int i = 0; i < 100; i++) {
-    KVValue v;
-    CHECK_OK(kvcursor_next(cursor));
-    CHECK_OK(kvcursor_value(cursor, 0, &v));
-    CHECK_BYTES(v.as.bytes.data, key, (snprintf(key, sizeof key, "%05d", ROWS - 1 - i), 5));
-  }
-  kvcursor_close(cursor);
-  const KVAggregate ends[] = { { KVQUERY_FIRST, "name" }, { KVQUERY_LAST, "key" }, { KVQUERY_MIN, "name" } };
-  KVValue results[3];
-  CHECK_OK(kvquery_threads(query, 2));
-  CHECK_OK(kvquery_aggregate(query, ends, 3, results));
-  CHECK_BYTES(results[0].as.bytes.data,
-              "\xc3\xa9"
-              "50000",
-              7);
-  CHECK_BYTES(results[1].as.bytes.data, "49999", 5);
-  CHECK_BYTES(results[2].as.bytes.data,
-              "\xc3\xa9"
-              "00001",
-              7);
-  kvquery_close(query);
-  kvtable_close(table);
-  kvstore_cf_close(cf);
-  CHECK_OK(kvstore_close(kv));
-}
-
-TEST(pair_tables, large_values_are_read_a_few_at_a_time) {
-  KVStore *kv = NULL;
-  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
-  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
-  KVColumnFamily *cf = create_family(kv, "f");
-  KVTable *table = NULL;
-  CHECK_OK(kvtable_open_family(cf, NULL, 0, &table));
-  enum { BYTES = 3 << 20, VALUES = 6 };
-  char *value = malloc(BYTES), key[8];
-  CHECK(value != NULL);
-  for (int i = 0; i < VALUES; i++) {
-    memset(value, 'a' + i, BYTES);
-    CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "%d", i), value, BYTES));
-    if (i == 3) CHECK_OK(kvstore_checkpoint(kv, 1, NULL, NULL));
-  }
-  KVQuery *query = NULL;
-  KVCursor *cursor = NULL;
-  CHECK_OK(kvquery_create(table, &query));
-  CHECK_OK(kvquery_open(query, &cursor));
-  for (int i = 0; i < VALUES; i++) {
-    KVValue v;
-    CHECK_OK(kvcursor_next(cursor));
-    CHECK_OK(kvcursor_value(cursor, 1, &v));
-    CHECK_INT(v.as.bytes.length, BYTES);
-    memset(value, 'a' + i, BYTES);
-    CHECK_BYTES(v.as.bytes.data, value, BYTES);
-  }
-  KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
-  CHECK_OK(kvquery_counters(query, &counters));
-  CHECK_INT(counters.units, 3); /* pieces of two values each */
-  kvcursor_close(cursor);
-  kvquery_close(query);
-  kvtable_close(table);
-  kvstore_cf_close(cf);
-  CHECK_OK(kvstore_close(kv));
-  free(value);
-}
-
 /* ---- columns that are kept ---- */
 
 /* Not 0 when queries of declared columns read them. */
@@ -598,6 +438,13 @@ TEST(pair_tables, a_declared_column_stands_under_the_name_it_is_asked_by) {
   CHECK_STR(schema.columns[5].name, "n");
   CHECK_STR(schema.columns[8].name, "m");
   CHECK_STR(schema.columns[9].name, "w");
+  const KVPairColumn untyped = { "untyped", "part(1)", KVTABLE_TYPE_NONE, 0 };
+  KVTable *other = NULL;
+  CHECK_OK(kvtable_open_family(cf, &untyped, 1, &other));
+  CHECK_OK(kvtable_schema(other, &schema));
+  CHECK_STR(schema.columns[4].name, "untyped");
+  CHECK_INT(schema.columns[4].type, KVTABLE_TYPE_I32); /* as it is declared */
+  kvtable_close(other);
   CHECK_OK(kvstore_cf_put(cf, "s/1", 3, "\7\0\0\0", 4));
   CHECK_INT(count_where(table, "n = 7 and m = 7 and w = 7 and site = 1"), 1);
   kvtable_close(table);
@@ -765,6 +612,43 @@ TEST(pair_tables, keys_too_long_for_columns_are_refused_or_leave_the_family_to_w
   kvstore_cf_close(cf);
   CHECK_OK(kvstore_close(kv));
   free(key);
+}
+
+/* Opens the store for itself and changes every third pair. */
+static void change_from_outside(void) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = NULL;
+  char key[32];
+  CHECK_OK(kvstore_cf_open(kv, "f", &cf));
+  for (int i = 0; i < 3000; i += 3) {
+    int32_t number = -i - 1;
+    CHECK_OK(kvstore_cf_put(cf, key, snprintf(key, sizeof key, "s/%d/%05d", i % 7, i), &number, 4));
+  }
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+  _exit(0);
+}
+
+TEST(pair_tables, what_other_processes_write_is_in_the_columns) {
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_declared(kv, "f");
+  KVTable *table = open_pairs(cf);
+  put_many(kv, cf);
+  CHECK_INT(count_where(table, "number < 0"), 0);
+  fflush(NULL);
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) change_from_outside();
+  int how = 0;
+  CHECK_INT(waitpid(child, &how, 0), child);
+  CHECK(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+  CHECK_INT(count_where(table, "number < 0"), 1000);
+  CHECK_INT(count_where(table, "number >= 0"), MANY - 1000);
+  char *why = NULL;
+  CHECK_OK(kvstore_integrity_check(kv, &why));
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
 }
 
 TEST(pair_tables, sealed_stores_keep_columns_too) {

@@ -178,6 +178,43 @@ static int scenario_query_keys(KVStore *kv, KVTable *table) {
   return status;
 }
 
+/* Columns that are kept, pairs that are written under them, questions that read them and others that walk. */
+static int scenario_pairs(KVStore *kv, KVTable *table) {
+  const KVPairColumn kept[] = { { "a", "json(a)", 0, 0 }, { "part", "part(1)", 0, 0 } };
+  const KVPairColumn mine = { "rest", "at(1)", KVTABLE_TYPE_BYTES, 0 };
+  const char *keys[] = { "part" };
+  KVColumnFamily *cf = NULL;
+  KVTable *pairs = NULL;
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  KVDeclaredColumns *declared = NULL;
+  KVValue prefix = kvvalue_string("k/"), result;
+  (void)table;
+  int status = kvstore_cf_drop(kv, "pairs"); /* which a failure may have left */
+  if (status == KVSTORE_OK || status == KVSTORE_NOTFOUND) status = kvstore_cf_create(kv, "pairs", &cf);
+  if (status == KVSTORE_OK) status = kvstore_cf_put(cf, "k/1", 3, "{\"a\":1}", 7);
+  if (status == KVSTORE_OK) status = kvtable_declare(cf, kept, 2, 0);
+  if (status == KVSTORE_OK) status = kvstore_cf_put(cf, "k/2", 3, "{\"a\":2}", 7);
+  if (status == KVSTORE_OK) status = kvstore_cf_delete(cf, "k/1", 3);
+  if (status == KVSTORE_OK) status = kvtable_open_family(cf, &mine, 1, &pairs);
+  if (status == KVSTORE_OK) status = kvquery_create(pairs, &query);
+  if (status == KVSTORE_OK) status = kvquery_key_prefix(query, &prefix, 1);
+  if (status == KVSTORE_OK) status = kvquery_sum(query, "a", &result);
+  if (status == KVSTORE_OK) CHECK(result.as.f64 == 2);
+  if (status == KVSTORE_OK) status = kvquery_max(query, "rest", &result);
+  if (status == KVSTORE_OK) status = kvquery_group_by(query, keys, 1);
+  if (status == KVSTORE_OK) status = kvquery_open(query, &cursor);
+  while (status == KVSTORE_OK) status = kvcursor_next(cursor);
+  if (status == KVSTORE_NOTFOUND) status = kvtable_declared(cf, &declared);
+  if (status == KVSTORE_OK) CHECK_INT(declared->pairs, 1);
+  kvstore_free(declared);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvtable_close(pairs);
+  kvstore_cf_close(cf);
+  return status;
+}
+
 static int scenario_open(KVStore *kv, KVTable *table) {
   KVStore *other = NULL;
   KVTable *again = NULL;
@@ -264,4 +301,5 @@ TEST(without_memory, an_append) { run(scenario_append, 0, 2); }
 TEST(without_memory, a_row) { run(scenario_row, 0, 0); }
 TEST(without_memory, a_query) { run(scenario_query, 0, 0); }
 TEST(without_memory, a_query_of_a_range_of_keys) { run(scenario_query_keys, 0, 0); }
+TEST(without_memory, pairs_as_tables) { run(scenario_pairs, 0, 0); }
 TEST(without_memory, a_clone) { run(scenario_open, 0, 0); }

@@ -8,8 +8,8 @@ import subprocess
 import cli_program
 from cli_program import CliTest
 
-COMMANDS = """put get del exists list scan count set-if-absent ttl purge clear txn cf report import query get-row insert
-              upsert update delete-row drop tables info stats check sync checkpoint vacuum backup
+COMMANDS = """put get del exists list scan count set-if-absent ttl purge clear txn cf report columns import query
+              get-row insert upsert update delete-row drop tables info stats check sync checkpoint vacuum backup
               encrypt decrypt rekey completion manual""".split()
 FLIGHTS = """time_hour,carrier,flight,dep_delay
 2013-01-01T10:00:00Z,UA,1545,2
@@ -47,8 +47,8 @@ class Help(CliTest):
         self.assertEqual(subprocess.run(prepared, cwd=self.directory, check=False, capture_output=True).returncode, 0)
         prepared = [str(tool), "--db", "my.db", "put", "sensor/1/a", '{"temp": 20.5}', "--cf", "sensors"]
         self.assertEqual(subprocess.run(prepared, cwd=self.directory, check=False, capture_output=True).returncode, 0)
-        for command in ("put get exists list scan count ttl set-if-absent purge del clear txn report import query "
-                        "get-row "
+        for command in ("put get exists list scan count ttl set-if-absent purge del clear txn columns report "
+                        "import query get-row "
                         "insert upsert update delete-row tables info stats sync checkpoint vacuum backup check drop "
                         "completion manual").split():
             example = re.search(r"Example:\n  (.*)", run("help", command).stdout).group(1)

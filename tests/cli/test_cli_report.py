@@ -78,6 +78,31 @@ class Reports(CliTest):
         self.assertEqual(self.text("report", "--by", "part(1, ':')", "--count"), "part(1, ':')\tcount(*)\n1\t1\n")
         self.assertEqual(self.text("report", "--cf", "f", "--count"), f"{len(self.pairs)}\n")
 
+    def test_columns_that_are_kept_answer_the_same(self):
+        asked = ("--by", "part(1)", "--avg", "json(temp)", "--max", "json(n):i64", "--count", "--order-by", "part(1)")
+        walked = self.rows(*asked)
+        told = self.json("columns", "f", "site=part(1)", "temp=json(temp)", "n=json(n):i64")
+        self.assertTrue(told["kept"] and told["built"])
+        self.assertEqual(told["pairs"], len(self.pairs))
+        self.assertEqual([(c["name"], c["type"], c["source"]) for c in told["columns"]],
+                         [("site", "string", "part(1)"), ("temp", "f64", "json(temp)"), ("n", "i64", "json(n)")])
+        self.assertEqual(told["columns"][1]["nulls"], self.sql("select count(*) from f where temp is null")[0][0])
+        self.assertEqual(self.rows(*asked), walked)
+        self.assertEqual(self.rows("--by", "site", "--avg", "temp", "--max", "n", "--count", "--order-by", "site"),
+                         walked)
+        warm = self.sql("select count(*) from f where key like 'sensor/3/%' and temp > 20")[0][0]
+        self.assertEqual(self.text("report", "f", "--prefix", "sensor/3/", "--where", "temp > 20", "--count"),
+                         f"{warm}\n")
+        self.assertEqual(self.text("columns", "f").splitlines()[1].split("\t")[:3], ["site", "string", "part(1)"])
+        self.run_tool("put", "sensor/3/new", '{"temp": 21}', "--cf", "f")
+        self.assertEqual(self.json("columns", "f")["pairs"], len(self.pairs) + 1)
+        self.assertFalse(self.json("columns", "f", "--none")["kept"])
+        self.assertTrue(self.json("columns", "f", "--counted")["built"])
+        self.refuses("columns", "f", "--none", "a=part(1)", saying="--none")
+        self.refuses("columns", "f", "a", saying="NAME=")
+        self.refuses("columns", "f", "value=part(1)", saying="value")
+        self.refuses("columns", "nowhere", code=2, saying="no family nowhere")
+
     def test_what_cannot_be_asked_is_refused(self):
         for options, saying in ((("--avg", "json(temp"), "ends with )"), (("--avg", "at(0)"), "at(0):i64"),
                                 (("--avg", "json(temp):money"), "no type money"),

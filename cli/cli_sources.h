@@ -1,0 +1,26 @@
+/* cli_sources.h - columns over keys and values as a command line names them: `part(1)`, `json(temp):i64`,
+ * `temp=json(temp)`. */
+#ifndef COLONNADE_CLI_SOURCES_H
+#define COLONNADE_CLI_SOURCES_H
+
+#include "cli/cli.h"
+
+typedef struct Sources { /* begins with zeros */
+  KVPairColumn *columns;
+  size_t count, capacity;
+  char **texts; /* what they point to */
+  size_t text_count, text_capacity;
+} Sources;
+
+void sources_free(Sources *sources);
+/* A copy that lives as long as they. */
+char *sources_text(Sources *sources, const char *from, size_t length);
+/* Whether a name is a source. */
+int source_is_one(const char *name);
+/* Adds `text` under a name, unless that is there; `usual` is the type of JSON without one (NONE: as it is declared, or
+ * f64). CLI_DONE, or CLI_FAILED after a message. */
+int sources_add(Sources *sources, const char *name, size_t name_length, const char *text, int usual);
+/* NAME=SOURCE; `what` stands before it in the message. */
+int sources_add_named(Sources *sources, const char *what, const char *text);
+
+#endif
