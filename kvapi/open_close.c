@@ -22,6 +22,7 @@ _Static_assert(sizeof((KVStoreError *)0)->text == STATUS_TEXT_MAX &&
                "a failure is copied whole");
 
 enum { LOG_BYTES_LEAST = 64 << 10 };
+static const uint64_t log_bytes_most = UINT64_C(8) << 30; /* positions in a record are 32 bits (wal.h) */
 
 /* ---- what is asked for ---- */
 
@@ -33,9 +34,9 @@ static Status check_options(const KVStoreOptions *o) {
   if (o->value_bytes_max > KVSTORE_VALUE_BYTES_MAX)
     return status_fail(KVSTORE_ERROR, "a value limit of %u bytes: at most %d", o->value_bytes_max,
                        KVSTORE_VALUE_BYTES_MAX);
-  if (o->log_bytes && (o->log_bytes < LOG_BYTES_LEAST || o->log_bytes % PAGE_BYTES))
-    return status_fail(KVSTORE_ERROR, "a log of %llu bytes: it takes a multiple of 4096, at least 65536",
-                       (unsigned long long)o->log_bytes);
+  if (o->log_bytes && (o->log_bytes < LOG_BYTES_LEAST || o->log_bytes > log_bytes_most || o->log_bytes % PAGE_BYTES))
+    return status_fail(KVSTORE_ERROR, "a log of %llu bytes: it takes a multiple of 4096, from 65536 to %llu",
+                       (unsigned long long)o->log_bytes, (unsigned long long)log_bytes_most);
   if (o->compression < KVSTORE_COMPRESSION_NONE || o->compression > KVSTORE_COMPRESSION_ZSTD)
     return status_fail(KVSTORE_ERROR, "no such compression: %d", o->compression);
   if (o->password_length < 0 || (!o->password && o->password_length))

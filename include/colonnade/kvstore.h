@@ -137,7 +137,7 @@ typedef struct KVStoreOptions {
   uint32_t busy_timeout_ms; /* how long to wait for another handle's transaction; 0: not at all */
   uint32_t value_bytes_max; /* the longest value; 0: KVSTORE_VALUE_BYTES_DEFAULT; at most KVSTORE_VALUE_BYTES_MAX */
   int background_off;       /* not 0: no thread of the store's own: kvstore_maintain and commits that need room work */
-  uint64_t log_bytes;       /* capacity of the log: a multiple of 4,096 from 64 KiB; 0: 64 MiB, in DELETE 1 MiB */
+  uint64_t log_bytes;       /* capacity of the log: a multiple of 4,096, 64 KiB to 8 GiB; 0: 64 MiB, in DELETE 1 MiB */
   uint64_t grace_ms;        /* how long an expired row stays before background work reclaims it; 0: a day */
   uint32_t checkpoint_commits; /* checkpoints after so many commits of this handle; 0: when the log asks for it */
   int map_off;                 /* not 0: reads through the block cache instead of mapping the file */

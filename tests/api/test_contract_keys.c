@@ -105,6 +105,37 @@ TEST(contract_keys, a_clear_takes_the_expiries_too_and_inserts_go_on) {
   CHECK_OK(kvstore_close(kv));
 }
 
+static uint64_t log_bytes_used(KVStore *kv) {
+  KVStoreInfo info = KVSTORE_INFO_INIT;
+  CHECK_OK(kvstore_info(kv, &info));
+  return info.log_bytes_used;
+}
+
+/* Half of the keys lie in the file and half in memory: a clear, and a drop, log as much for them as for none. */
+TEST(contract_keys, a_clear_and_a_drop_take_no_more_for_many_keys_than_for_none) {
+  KVStore *kv = open_store();
+  uint64_t clear_bytes[2], drop_bytes[2];
+  for (int many = 0; many < 2; many++) {
+    KVColumnFamily *cf = create(kv, "f");
+    for (int i = 0; i < many * 2000; i++) {
+      CHECK_OK(kvstore_cf_put(cf, &i, sizeof i, "value", 5));
+      if (i == 1000) CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+    }
+    uint64_t before = log_bytes_used(kv);
+    CHECK_OK(kvstore_cf_clear(cf));
+    clear_bytes[many] = log_bytes_used(kv) - before;
+    CHECK_OK(kvstore_cf_put(cf, "k", 1, "value", 5));
+    before = log_bytes_used(kv);
+    CHECK_OK(kvstore_cf_drop(kv, "f"));
+    drop_bytes[many] = log_bytes_used(kv) - before;
+    kvstore_cf_close(cf);
+  }
+  CHECK(clear_bytes[0] > 0 && clear_bytes[0] < 200 && drop_bytes[0] > 0 && drop_bytes[0] < 200);
+  CHECK_INT(clear_bytes[1], clear_bytes[0]);
+  CHECK_INT(drop_bytes[1], drop_bytes[0]);
+  CHECK_OK(kvstore_close(kv));
+}
+
 /* ---- expiry ---- */
 
 /* "read with lazy expiry": get_ttl of an expired key is NOTFOUND, and removes it */

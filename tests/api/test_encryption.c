@@ -110,6 +110,8 @@ TEST(encryption, every_plain_open_of_an_encrypted_store_is_refused) {
   make_store(path_of("store"), "right");
   CHECK_STATUS(kvstore_open(path_of("store"), &kv, KVSTORE_JOURNAL_WAL), KVSTORE_AUTH_FAILED);
   CHECK(kv == NULL);
+  config.allowEncrypted = 1;
+  CHECK_STATUS(kvstore_open_v2(path_of("store"), &kv, &config), KVSTORE_AUTH_FAILED);
   config.readOnly = 1;
   CHECK_STATUS(kvstore_open_v2(path_of("store"), &kv, &config), KVSTORE_AUTH_FAILED);
   CHECK(kv == NULL);

@@ -116,6 +116,19 @@ TEST(journal_modes, in_delete_mode_path_journal_is_there_from_the_first_write_of
   check_files("store ");
 }
 
+TEST(journal_modes, a_checkpoint_settles_the_log_inside_the_file_too) {
+  KVStore *kv = open_in("store", KVSTORE_JOURNAL_DELETE);
+  int held = 0, settled = 0;
+  char value[5000] = { 0 };
+  CHECK_OK(kvstore_put(kv, "a", 1, value, sizeof value));
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, &held, &settled));
+  CHECK(held >= 2);
+  CHECK_INT(settled, held);
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, &held, &settled));
+  CHECK(held <= 1); /* the boundary at most */
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(journal_modes, in_delete_mode_a_table_and_a_family_make_path_journal_too) {
   KVStore *kv = open_in("store", KVSTORE_JOURNAL_DELETE);
   KVTable *table = create_people(kv);

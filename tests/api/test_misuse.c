@@ -136,6 +136,8 @@ TEST(misuse, impossible_configurations_are_refused) {
   options = (KVStoreOptions)KVSTORE_OPTIONS_INIT;
   options.log_bytes = 1000;
   CHECK_STATUS(kvstore_open_with(path_of("s"), &kv, &options), KVSTORE_ERROR);
+  options.log_bytes = (UINT64_C(8) << 30) + 4096; /* no log can be so long: no write would ever succeed */
+  CHECK_STATUS(kvstore_open_with(path_of("s"), &kv, &options), KVSTORE_ERROR);
   options = (KVStoreOptions)KVSTORE_OPTIONS_INIT;
   options.value_bytes_max = UINT32_MAX;
   CHECK_STATUS(kvstore_open_with(path_of("s"), &kv, &options), KVSTORE_ERROR);
