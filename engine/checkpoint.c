@@ -164,15 +164,15 @@ static Status end_large_delta(Session *session) {
   return large ? end_delta(session, CHECKPOINT_PASSIVE, &start, &held) : KVSTORE_OK;
 }
 
-enum { BUILD_ROUNDS_MAX = 1 << 16 }; /* of columns over pairs: each as many as the log has room for */
+enum { IDLE_ROUNDS_MAX = 2 }; /* behind the first one there is room in the log; then somebody else writes */
 
 Status session_maintain(Session *session) {
   if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
   TRY(sync_timer_fire(session->store));
   TRY(capture_trim(session));
-  bool more = true;
-  for (int rounds = 0; rounds < BUILD_ROUNDS_MAX && more; rounds++) {
-    TRY(columns_build(session, &more));
+  bool more = true, moved;
+  for (int idle = 0; more && idle < IDLE_ROUNDS_MAX; idle = moved ? 0 : idle + 1) {
+    TRY(columns_build(session, &more, &moved));
     TRY(end_large_delta(session));
     TRY(maintenance_run_by_call(session->store));
   }

@@ -237,10 +237,10 @@ Status kv_check_pair(const Session *session, Bytes key, Bytes value) MUST_CHECK;
 /* A kv family as a table: one projection for each column of a schema whose key is the column of PROJECTION_KEY. Both
  * live as long as the snapshots made of them. */
 typedef struct PairColumns {
-  const Schema *schema;
+  const Schema *schema; /* with the sources of the kept columns */
   const Projection *projections;
-  uint32_t table; /* FamilyColumns of the family, when the first columns are its own and those of that: its table; */
-  uint32_t kept_count; /* and how many these are */
+  /* FamilyColumns of the family, where the first columns are those of that table; and how many these are. */
+  uint32_t table, kept_count;
 } PairColumns;
 /* The columns that every family has: the first ones. */
 typedef struct PairColumn {

@@ -377,18 +377,21 @@ bool columns_are_wanted(Store *store) {
   return wanted;
 }
 
-/* At most so many slices. KVSTORE_BUSY: the next one would have to wait. */
-static Status build_slices(Session *session, uint64_t most, bool *more) {
+/* At most so many slices; *built of them. KVSTORE_BUSY: the next one would have to wait. */
+static Status build_slices(Session *session, uint64_t most, bool *more, uint64_t *built) {
+  *built = 0;
   *more = columns_are_wanted(session->store);
   if (*more && !session_is_read_only(session)) TRY(log_create(session->store)); /* nothing may have been written yet */
-  for (uint64_t i = 0; *more && i < most; i++) TRY(build_slice(session, more));
+  for (; *more && *built < most; ++*built) TRY(build_slice(session, more));
   return KVSTORE_OK;
 }
 
-Status columns_build(Session *session, bool *more) {
-  *more = false;
+Status columns_build(Session *session, bool *more, bool *moved) {
+  uint64_t built = 0;
+  *more = *moved = false;
   if (session_transaction(session)) return KVSTORE_OK;
-  Status status = build_slices(session, UINT64_MAX, more);
+  Status status = build_slices(session, UINT64_MAX, more, &built);
+  *moved = built > 0;
   if (status != KVSTORE_BUSY) return status;
   status_clear();
   return KVSTORE_OK;
@@ -400,7 +403,8 @@ Status columns_build_behind(Store *store, bool *more, bool *waits) {
   *more = *waits = false;
   if (store->reader_only) return KVSTORE_OK;
   mutex_init(&session.lock);
-  Status status = build_slices(&session, SLICES_AT_ONCE, more);
+  uint64_t built;
+  Status status = build_slices(&session, SLICES_AT_ONCE, more, &built);
   mutex_destroy(&session.lock);
   *waits = status == KVSTORE_BUSY;
   if (*waits) status_clear();

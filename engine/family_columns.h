@@ -14,9 +14,9 @@ Status columns_note_level(Session *session, const FamilyOptions *options, const 
 /* A family with these options is cleared or dropped. */
 Status columns_family_end(Session *session, const FamilyOptions *options, bool drop) MUST_CHECK;
 
-/* Goes on with columns that were declared on pairs that were there, until nothing is left to do, or somebody writes and
- * it would have to wait. *more: it is to be called again. For a session of its own, with no locks held. */
-Status columns_build(Session *session, bool *more) MUST_CHECK;
+/* Goes on with columns that were declared on pairs that were there, until nothing is left to do, or it would have to
+ * wait: for who writes, or for room in the log. *more: something is left; *moved: it came further. No locks held. */
+Status columns_build(Session *session, bool *more, bool *moved) MUST_CHECK;
 /* The same from the store's thread; *waits: not at once. */
 Status columns_build_behind(Store *store, bool *more, bool *waits) MUST_CHECK;
 /* Is there something to build in the current version? */

@@ -210,6 +210,20 @@ static bool columns_suffice(const FamilyOptions *options, const PairColumns *col
   return true;
 }
 
+/* Ids of tables that were rolled back come again: is it still the one that the caller knows? */
+static bool is_known(const Schema *table, const PairColumns *columns) {
+  const Schema *schema = columns->schema;
+  if (!table->sources || !schema->sources) return columns->kept_count == table->column_count && !table->sources;
+  if (columns->kept_count != table->column_count) return false;
+  for (uint32_t c = PAIR_OWN_COLUMNS; c < table->column_count; c++) {
+    const Column *a = &table->columns[c], *b = &schema->columns[c];
+    if (a->type != b->type || a->width != b->width || !schema->sources[c] ||
+        strcmp(table->sources[c], schema->sources[c]) != 0)
+      return false;
+  }
+  return true;
+}
+
 /* Columns beyond the table's are not asked for. */
 static Status read_columns(Session *session, ReadPin *pin, const PairColumns *columns, TableSnapshot *out) {
   TRY(table_snapshot_pinned(session, pin, columns->table, out));
@@ -249,7 +263,9 @@ Status pairs_snapshot(Session *session, uint32_t family, const PairColumns *colu
   }
   status = session_family(session, &pin, family, FAMILY_KV, &state, &era);
   if (status == KVSTORE_OK) {
-    walks = !columns_suffice(&family_state_traits(state, pin.sequence)->options, columns, wanted);
+    FamilyState *table = version_family(pin.version, columns->table);
+    walks = !columns_suffice(&family_state_traits(state, pin.sequence)->options, columns, wanted) || !table ||
+            !is_known(&table->family->schema, columns);
     status = walks ? walk_pairs(view, &pin, era, out) : read_columns(session, &pin, columns, out);
   }
   read_unpin(session, &pin);

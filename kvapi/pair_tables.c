@@ -9,7 +9,7 @@
 /* The columns of a handle on its way: those that every family has, the declared ones, the caller's. */
 typedef struct ColumnList {
   Arena arena;
-  Schema schema; /* borrows its names from the arena until it is copied */
+  Schema schema; /* borrows its names, and sources of the declared columns, until it is copied */
   Projection *projections;
   bool *is_renamed;     /* of the declared ones: stands under a name of the caller's */
   uint32_t kept, table; /* FamilyColumns, of the first columns */
@@ -46,7 +46,8 @@ static Status list_begin(ColumnList *list, size_t most) {
   list->schema.columns = arena_allocate_zeroed(&list->arena, memory_array_size(most, sizeof *list->schema.columns));
   list->projections = arena_allocate_zeroed(&list->arena, memory_array_size(most, sizeof *list->projections));
   list->is_renamed = arena_allocate_zeroed(&list->arena, most * sizeof *list->is_renamed);
-  if (!list->schema.columns || !list->projections || !list->is_renamed) return status_nomem();
+  list->schema.sources = arena_allocate_zeroed(&list->arena, memory_array_size(most, sizeof(char *)));
+  if (!list->schema.columns || !list->projections || !list->is_renamed || !list->schema.sources) return status_nomem();
   for (uint32_t c = 0; c < PAIR_OWN_COLUMNS; c++) {
     const PairColumn *own = &pair_own_columns[c];
     list->schema.columns[c] = (Column){ .type = own->type, .flags = own->flags, .name = (char *)own->name };
@@ -63,6 +64,7 @@ static Status list_add_declared(ColumnList *list, const FamilyColumns *declared)
     const Column *from = &declared->schema.columns[c];
     KVPairColumn given = { from->name, declared->schema.sources[c], (int)from->type, from->width };
     TRY(read_column(&given, c, &list->arena, &list->schema.columns[c], &list->projections[c]));
+    list->schema.sources[c] = declared->schema.sources[c];
   }
   if (!declared->table) return KVSTORE_OK;
   list->table = declared->table;

@@ -454,6 +454,30 @@ TEST(pair_tables, a_declared_column_stands_under_the_name_it_is_asked_by) {
   CHECK_OK(kvstore_close(kv));
 }
 
+TEST(pair_tables, a_table_outlives_the_columns_that_it_was_opened_with) {
+  const KVPairColumn first = { "c", "at(0)", KVTABLE_TYPE_U8, 0 }, second = { "d", "part(0)", 0, 0 };
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = NULL;
+  CHECK_OK(kvstore_cf_put(cf, "x/1", 3, "\7", 1));
+  CHECK_OK(kvstore_begin(kv, 1));
+  CHECK_OK(kvtable_declare(cf, &first, 1, 0));
+  CHECK_OK(kvtable_open_family(cf, NULL, 0, &table));
+  CHECK_INT(count_where(table, "c = 7"), 1);
+  CHECK_OK(kvstore_rollback(kv));
+  CHECK_INT(count_where(table, "c = 7"), 1);
+  CHECK_OK(kvtable_declare(cf, &second, 1, 0)); /* whatever number its hidden table has */
+  CHECK_INT(count_where(table, "c = 7"), 1);
+  CHECK_INT(count_where(table, "value_length = 1 and c < 8"), 1);
+  CHECK_OK(kvtable_declare(cf, NULL, 0, KVTABLE_COUNTED));
+  CHECK_INT(count_where(table, "c = 7"), 1);
+  CHECK_OK(kvtable_declare(cf, NULL, 0, 0));
+  CHECK_INT(count_where(table, "c = 7"), 1);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
 /* A store that does nothing of its own, with many pairs. */
 static KVStore *open_idle(void) {
   KVStore *kv = NULL;
@@ -491,6 +515,12 @@ TEST(pair_tables, columns_over_many_pairs_are_built_by_maintenance_beside_writes
   CHECK_OK(kvstore_maintain(kv)); /* nothing is built inside a transaction */
   CHECK(!is_built(cf));
   CHECK_OK(kvstore_commit(kv));
+  KVStore *other = NULL;
+  CHECK_OK(kvstore_clone(kv, &other));
+  CHECK_OK(kvstore_begin(other, 1));
+  CHECK_OK(kvstore_maintain(kv)); /* nor beside another's, which it does not wait for */
+  CHECK(!is_built(cf));
+  CHECK_OK(kvstore_close(other));
   CHECK_OK(kvstore_maintain(kv));
   CHECK(is_built(cf));
   CHECK_INT(count_where(table, "number < 10000"), 10000);
