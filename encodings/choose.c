@@ -6,7 +6,8 @@
 /* In the order of their random access, cheapest first. */
 static const Codec *const by_access[] = { &codec_constant,   &codec_stride, &codec_bits,  &codec_packed,
                                           &codec_plain,      &codec_runs,   &codec_alp,   &codec_alp_rd,
-                                          &codec_dictionary, &codec_fsst,   &codec_front, &codec_delta };
+                                          &codec_dictionary, &codec_fsst,   &codec_front, &codec_delta,
+                                          &codec_zstd };
 enum { CODECS = sizeof by_access / sizeof *by_access, FSST_BYTES_MIN = 8192 };
 
 static uint64_t strings_bytes(const ChunkInput *in) {
@@ -28,7 +29,8 @@ uint64_t chunk_encode_bound(const ChunkInput *in) {
 }
 
 uint64_t chunk_encode_scratch(const ChunkInput *in) {
-  return round_up(plan_scratch(in), 64) + fsst_scratch(in, strings_bytes(in));
+  uint64_t bytes = strings_bytes(in);
+  return round_up(plan_scratch(in), 64) + round_up(fsst_scratch(in, bytes), 64) + zstd_scratch(in, bytes);
 }
 
 /* Distinct values above which a dictionary cannot pay. Of strings: when hardly any value comes twice. Of numbers: when
@@ -73,10 +75,13 @@ static void plan_strings(CodecPlan *p, const ChooseOptions *o, void *scratch) {
   ColumnType type = p->input->type;
   void *own = (uint8_t *)scratch + round_up(plan_scratch(p->input), 64);
   if (type != TYPE_STRING && type != TYPE_BYTES) return;
+  void *frames = (uint8_t *)own + round_up(fsst_scratch(p->input, strings_bytes(p->input)), 64);
   if (o->forced == ENCODING_FSST) plan_symbols(p, true, own);
+  if (o->forced == ENCODING_ZSTD) plan_frames(p, true, frames);
   if (o->forced == ENCODING_FRONT_CODED) plan_fronts(p, true);
   if (o->forced || p->is_constant) return;
   if (is_allowed(o, ENCODING_FRONT_CODED)) plan_fronts(p, false);
+  if (is_allowed(o, ENCODING_ZSTD)) plan_frames(p, false, frames);
   if (!is_allowed(o, ENCODING_FSST)) return;
   uint64_t dictionary = is_allowed(o, ENCODING_DICTIONARY) ? codec_dictionary.analyze(p) : 0;
   if (p->string_bytes >= FSST_BYTES_MIN && (!dictionary || dictionary > p->string_bytes / 4))
@@ -110,7 +115,8 @@ static bool zones_ascend(const CodecPlan *p) {
  * eighth, since ALP is unpacked for sums too. Runs must save a quarter: they cost 1 to 2 ns each where a packed block
  * costs 30, and below 20 rows a run they are not taken. Differences cost a pass over the block for every row that is
  * read: they must save 8 bits a row, 2 where the column ascends, since there zones answer for nearly every block of a
- * filter. Symbols and fronts must save a fifth: every use of a string decodes it. */
+ * filter. Symbols and fronts must save a fifth: every use of a string decodes it. Frames must save a half, and 37 % of
+ * the symbols: a row costs 16 KiB of decoding. */
 static uint64_t counted_bytes(const CodecPlan *p, const Codec *codec, uint64_t bytes) {
   ColumnType type = p->input->type;
   switch (codec->id) {
@@ -118,6 +124,7 @@ static uint64_t counted_bytes(const CodecPlan *p, const Codec *codec, uint64_t b
   case ENCODING_RUN_LENGTH: return p->runs * 20 > p->input->row_count ? UINT64_MAX : bytes + bytes / 3;
   case ENCODING_DELTA: return bytes + p->input->row_count / (zones_ascend(p) ? 4 : 1);
   case ENCODING_ALP_RD: return bytes + bytes / 16;
+  case ENCODING_ZSTD: return 2 * bytes;
   case ENCODING_FRONT_CODED:
   case ENCODING_FSST: return bytes + bytes / 4;
   default: return bytes + bytes / 32;

@@ -210,7 +210,12 @@ static Status check_zone(const Chunk *c, uint32_t block) {
   ChunkBlock b;
   chunk_block(c, block, &b);
   int64_t low = INT64_MAX, high = INT64_MIN;
-  for (uint32_t i = 0; i < b.row_count; i++) {
+  if (c->codec->zone) {
+    uint64_t rows[BLOCK_WORDS];
+    chunk_validity(c, block, rows);
+    c->codec->zone(c, block, rows, &low, &high);
+  }
+  for (uint32_t i = 0; i < b.row_count && !c->codec->zone; i++) {
     uint32_t row = block * BLOCK_ROWS + i;
     if (chunk_row_is_null(c, row)) continue;
     int64_t image = row_image(c, row);

@@ -11,7 +11,8 @@ const Codec *codec_by_id(uint32_t encoding) {
     [ENCODING_CONSTANT] = &codec_constant, [ENCODING_STRIDE] = &codec_stride, [ENCODING_PLAIN] = &codec_plain,
     [ENCODING_BITS] = &codec_bits,         [ENCODING_PACKED] = &codec_packed, [ENCODING_DICTIONARY] = &codec_dictionary,
     [ENCODING_RUN_LENGTH] = &codec_runs,   [ENCODING_DELTA] = &codec_delta,   [ENCODING_ALP] = &codec_alp,
-    [ENCODING_ALP_RD] = &codec_alp_rd,     [ENCODING_FSST] = &codec_fsst,     [ENCODING_FRONT_CODED] = &codec_front,
+    [ENCODING_ALP_RD] = &codec_alp_rd,     [ENCODING_FSST] = &codec_fsst,     [ENCODING_ZSTD] = &codec_zstd,
+    [ENCODING_FRONT_CODED] = &codec_front,
   };
   return encoding < sizeof codecs / sizeof *codecs ? codecs[encoding] : NULL;
 }

@@ -363,11 +363,7 @@ static uint8_t *expand(Symbols s, const uint8_t *codes, size_t count, uint8_t *o
 
 /* Where the codes of each row end, counted from the block's first. */
 static void code_ends(const Chunk *c, const ChunkBlock *b, uint64_t ends[BLOCK_ROWS]) {
-  const SimdKernels *k = simd_kernels();
-  Lanes lanes;
-  k->unpack[b->width](chunk_block_data(c, b), &lanes);
-  k->scale[simd_lane_index(b->width)][3](&lanes, (uint64_t)b->base, 1, ends);
-  k->running_sum(ends, 0);
+  packed_ends(chunk_block_data(c, b), b->width, (uint64_t)b->base, ends);
 }
 
 static uint64_t decode_room(const Chunk *c, uint32_t block) {

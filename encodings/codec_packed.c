@@ -6,6 +6,14 @@
 
 /* ---- blocks of packed numbers: of images here, of codes in the dictionary ---- */
 
+void packed_ends(const uint8_t *packed_lengths, unsigned width, uint64_t base, uint64_t ends[BLOCK_ROWS]) {
+  const SimdKernels *k = simd_kernels();
+  Lanes lanes;
+  k->unpack[width](packed_lengths, &lanes);
+  k->scale[simd_lane_index(width)][3](&lanes, base, 1, ends);
+  k->running_sum(ends, 0);
+}
+
 void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t divisor, uint8_t *out) {
   if (width == 0) return;
   Lanes lanes;

@@ -8,7 +8,7 @@
 #include "simd/simd.h"
 
 extern const Codec codec_constant, codec_stride, codec_plain, codec_bits, codec_packed, codec_dictionary, codec_runs,
-  codec_delta, codec_alp, codec_alp_rd, codec_fsst, codec_front;
+  codec_delta, codec_alp, codec_alp_rd, codec_fsst, codec_zstd, codec_front;
 
 /* ---- writing ---- */
 
@@ -76,6 +76,16 @@ struct CodecPlan {
       uint8_t width;
     } blocks[SEGMENT_BLOCKS];
   } fsst;
+  bool has_frames; /* plan_frames has filled `frames` */
+  struct {
+    const uint8_t *kept; /* what follows the lengths of each block, one after the other */
+    uint64_t longest;    /* string */
+    struct {
+      uint64_t bytes; /* of what is kept of it */
+      uint32_t base;
+      uint8_t width;
+    } blocks[SEGMENT_BLOCKS];
+  } frames;
   bool has_fronts; /* plan_fronts has filled `fronts` */
   struct {
     uint32_t longest;               /* string */
@@ -101,6 +111,10 @@ void plan_parts(CodecPlan *plan, bool always);
 
 /* Strings and bytes: a symbol table and the lengths of what it encodes. `scratch`: fsst_scratch bytes. */
 void plan_symbols(CodecPlan *plan, bool always, void *scratch);
+/* The strings in frames of zstd. `scratch`: zstd_scratch bytes, aligned to 16, that live until they are
+ * written. */
+void plan_frames(CodecPlan *plan, bool always, void *scratch);
+uint64_t zstd_scratch(const ChunkInput *input, uint64_t string_bytes);
 /* What neighbouring strings share. */
 void plan_fronts(CodecPlan *plan, bool always);
 uint64_t fsst_scratch(const ChunkInput *input, uint64_t string_bytes);
@@ -211,6 +225,9 @@ void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_
                          bool negated, uint64_t mask[BLOCK_WORDS]);
 /* Packs (images - base) / divisor of 1,024 rows. */
 void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t divisor, uint8_t *out);
+
+/* Where each of 1,024 strings ends, from their lengths less `base`. */
+void packed_ends(const uint8_t *packed_lengths, unsigned width, uint64_t base, uint64_t ends[BLOCK_ROWS]);
 
 static inline void mask_clear(uint64_t mask[BLOCK_WORDS]) { memset(mask, 0, BLOCK_WORDS * sizeof *mask); }
 static inline void mask_and_words(uint64_t *mask, const uint64_t *other) {

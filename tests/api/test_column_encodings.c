@@ -195,6 +195,7 @@ TEST(column_encodings, every_forced_encoding_is_taken_and_answers_the_same) {
     { 3, KVTABLE_ENCODING_PLAIN, "plain" },
     { 3, KVTABLE_ENCODING_DICTIONARY, "dictionary" },
     { 3, KVTABLE_ENCODING_FSST, "fsst" },
+    { 3, KVTABLE_ENCODING_ZSTD, "zstd" },
     { 3, KVTABLE_ENCODING_FRONT_CODED, "front_coded" },
   };
   KVStore *kv = open_store();

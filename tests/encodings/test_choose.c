@@ -71,6 +71,48 @@ TEST(choose, differences_are_taken_early_where_a_column_ascends) {
   free(values);
 }
 
+/* Records of some hundred bytes, alike in what a symbol of eight bytes cannot hold. */
+static ChunkResult encode_records(uint32_t rows, bool by_key, size_t longest) {
+  uint64_t rng = 8;
+  Bytes *values = malloc(rows * sizeof *values);
+  char *texts = malloc((size_t)rows * 320), *last = malloc(longest + 1);
+  for (uint32_t i = 0; i < rows; i++) {
+    int length = snprintf(
+      texts + (size_t)i * 320, 320,
+      "{\"event\": \"purchase completed\", \"agent\": \"Reader/5.0 (X11; Linux x86_64)\", \"path\": "
+      "\"/shop/catalogue/%llu\", \"user\": %llu, \"status\": \"delivered to the customer\"}",
+      (unsigned long long)test_random_below(&rng, 100000), (unsigned long long)test_random_below(&rng, 1000000));
+    values[i] = (Bytes){ (const uint8_t *)texts + (size_t)i * 320, (size_t)length };
+  }
+  memset(last, 'x', longest);
+  if (longest) values[rows / 2] = (Bytes){ (const uint8_t *)last, longest };
+  ChunkInput input = { .type = TYPE_STRING, .row_count = rows, .values = values };
+  ChooseOptions options = { .forbidden = by_key ? ENCODINGS_SLOW_TO_GET : 0 };
+  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
+  void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+  ChunkResult r;
+  Chunk chunk;
+  CHECK_OK(chunk_encode(&input, &options, out, scratch, &r));
+  CHECK_OK(chunk_open(out, r.length, rows, TYPE_STRING, &chunk));
+  CHECK_OK(chunk_check(&chunk));
+  free(out);
+  free(scratch);
+  free(values);
+  free(texts);
+  free(last);
+  return r;
+}
+
+TEST(choose, long_texts_go_into_frames_unless_they_are_read_by_key) {
+  ChunkResult framed = encode_records(20000, false, 0), by_key = encode_records(20000, true, 0);
+  CHECK_INT(framed.encoding, ENCODING_ZSTD);
+  CHECK_INT(by_key.encoding, ENCODING_FSST);
+  CHECK(framed.length < by_key.length * 5 / 8);
+  CHECK_INT(encode_records(20000, false, 16384).encoding, ENCODING_ZSTD);
+  CHECK(encode_records(20000, false, 16385).encoding != ENCODING_ZSTD); /* no frame holds it */
+  CHECK(encode_records(100, false, 0).encoding != ENCODING_ZSTD);       /* too little to be worth it */
+}
+
 TEST(choose, a_common_divisor_narrows_timestamps) {
   enum { ROWS = 65536 };
   int64_t *values = malloc(ROWS * sizeof *values);

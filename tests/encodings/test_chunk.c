@@ -135,9 +135,9 @@ TEST(chunk, head_is_checked_against_its_directory) {
   CHECK_STATUS(chunk_open(m.bytes, m.result.length, 0, TYPE_I32, &chunk), KVSTORE_CORRUPT);
   CHECK_STATUS(chunk_open(m.bytes, m.result.length, SEGMENT_ROWS + 1, TYPE_I32, &chunk), KVSTORE_CORRUPT);
   CHECK_STATUS(chunk_open(m.bytes, m.result.length - 64, 3000, TYPE_I32, &chunk), KVSTORE_CORRUPT);
-  m.bytes[0] = ENCODING_ZSTD;
+  m.bytes[0] = ENCODING_LAST + 1;
   CHECK_STATUS(chunk_open(m.bytes, m.result.length, 3000, TYPE_I32, &chunk), KVSTORE_UNSUPPORTED);
-  CHECK(strstr(status_last()->text, "encoding 12") != NULL);
+  CHECK(strstr(status_last()->text, "encoding 14") != NULL);
   chunk_free(&m);
   column_free(&column);
 }
@@ -158,10 +158,19 @@ TEST(chunk, values_that_leave_their_zone_are_refused) {
   column_free(&column);
 }
 
-/* Every symbol's first byte, or that of the first string, becomes one that goes on a character. */
+/* Every symbol's first byte, or that of the first string or of a frame, becomes one that goes on a character. */
 static void cut_character(const MadeChunk *m) {
   if (m->chunk.encoding == ENCODING_FRONT_CODED) { /* decoded bytes, offsets of 100 rows, the length of the first one */
     ((uint8_t *)(uintptr_t)m->chunk.bytes)[m->chunk.data_offset + 4 + 7 * 2 + 1] = 0x80;
+    return;
+  }
+  if (m->chunk.encoding == ENCODING_ZSTD) { /* the first letter stands in the frame as it is */
+    ChunkBlock b;
+    chunk_block(&m->chunk, 0, &b);
+    uint8_t *frame = (uint8_t *)(uintptr_t)m->chunk.bytes + b.offset + 128u * b.width + 4 + 8;
+    uint8_t *letter = memchr(frame, 'v', (size_t)(m->chunk.bytes + b.end - frame));
+    CHECK(letter != NULL);
+    *letter = 0x80;
     return;
   }
   uint8_t *words = (uint8_t *)(uintptr_t)m->chunk.bytes + m->chunk.head_length + round_up(m->chunk.dictionary_count, 8);

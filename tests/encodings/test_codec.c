@@ -108,6 +108,7 @@ TEST(codec, decode_gives_back_every_bit) {
     bool texts = every_type[t] == TYPE_STRING || every_type[t] == TYPE_BYTES;
     CHECK_INT(reached[t][ENCODING_FSST] > 0, texts);
     CHECK_INT(reached[t][ENCODING_FRONT_CODED] > 0, texts);
+    CHECK_INT(reached[t][ENCODING_ZSTD] > 0, texts);
     CHECK_INT(reached[t][ENCODING_DELTA] > 0, packable && every_type[t] != TYPE_BOOL);
   }
 }
@@ -254,14 +255,15 @@ static void make_look_alikes(MadeColumn *c, uint64_t *rng) {
 }
 
 TEST(codec, texts_that_look_alike_are_told_apart_at_any_length) {
-  static const uint32_t encodings[] = { ENCODING_PLAIN, ENCODING_FSST, ENCODING_FRONT_CODED, ENCODING_DICTIONARY };
+  static const uint32_t encodings[] = { ENCODING_PLAIN, ENCODING_FSST, ENCODING_FRONT_CODED, ENCODING_DICTIONARY,
+                                        ENCODING_ZSTD };
   uint64_t rng = 5;
   for (uint64_t round = 0; round < test_scaled(6) || round < 2; round++) {
     MadeColumn column;
     column_make(&column, &rng, round % 2 ? TYPE_BYTES : TYPE_STRING, SHAPE_SMALL, 1000 + (uint32_t)round * 70,
                 round % 3 ? 0 : 10);
     make_look_alikes(&column, &rng);
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < sizeof encodings / sizeof *encodings; i++) {
       MadeChunk chunk;
       CHECK(chunk_make(&chunk, &column, encodings[i]));
       for (unsigned again = 0; again < 3; again++) check_filter(&column, &chunk, &rng);
@@ -480,7 +482,7 @@ TEST(codec, every_table_runs_and_is_counted) {
 
 TEST(codec, names_and_numbers) {
   CHECK_STR(encoding_name(ENCODING_PACKED), "packed");
-  CHECK_STR(encoding_name(ENCODING_ZSTD), "?");
+  CHECK_STR(encoding_name(ENCODING_LAST + 1), "?");
   CHECK(codec_by_id(0) == NULL && codec_by_id(255) == NULL);
-  for (uint32_t i = ENCODING_CONSTANT; i <= ENCODING_FSST; i++) CHECK_INT(codec_by_id(i)->id, i);
+  for (uint32_t i = ENCODING_CONSTANT; i <= ENCODING_LAST; i++) CHECK_INT(codec_by_id(i)->id, i);
 }
