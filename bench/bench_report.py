@@ -102,6 +102,8 @@ def processor_table(rows, engines):
 def heading(suite, size):
     if suite == "kv":
         return f"## Pairs: {size:,} keys of 16 bytes, values of 100 bytes"
+    if suite == "real":
+        return f"## Real data and the H2O groups, from Python: at most {size:,} rows"
     return f"## Columns: {size:,} rows"
 
 

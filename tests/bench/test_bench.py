@@ -6,10 +6,12 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 import bench_report  # noqa: E402
+import growth  # noqa: E402
 
 BUILD = sys.argv.pop(1)
 
@@ -74,8 +76,23 @@ class Runner(unittest.TestCase):
     def test_every_columns_workload_gives_a_figure_and_engines_agree(self):
         facts, records = self.run_suite("columns", "--rows", "10000")
         self.assertIn("colonnade", facts["engines"])
-        ours = {found["row"] for found in records if found["engine"] == "colonnade"}
+        ours = {found["row"] for found in records if (found["suite"], found["engine"]) == ("columns", "colonnade")}
         self.assertEqual(len(ours), 30)
+        real = [found["row"] for found in records if (found["suite"], found["engine"]) == ("real", "colonnade")]
+        self.assertEqual(len(real), len(set(real)))
+        if real:  # pyarrow is there: the made groups at least, and every table whose data is there
+            self.assertGreaterEqual(len([row for row in real if row.startswith(("H2O", "groups"))]), 6)
+        self.assertTrue(all(found["peak_bytes"] > 0 for found in records))
+
+    def test_growth_is_drawn_from_the_results_of_several_sizes(self):
+        records = [{"suite": "columns", "engine": engine, "size": size, "row": "sum of a, 20 bits", "unit": "us",
+                    "value": size / 1000 * factor, "peak_bytes": size * 30}
+                   for engine, factor in (("colonnade", 1), ("duckdb", 9)) for size in (100_000, 1_000_000, 10_000_000)]
+        picture = growth.plot(records, ["sum of a, 20 bits"])
+        drawn = xml.etree.ElementTree.fromstring(picture)
+        lines = [one for one in drawn if one.tag.endswith("path") and one.get("stroke-width")]
+        self.assertEqual(len(lines), 4)  # two engines, time and memory
+        self.assertEqual(sum(bool(one.get("stroke-dasharray")) for one in lines), 2)
 
 
 if __name__ == "__main__":
