@@ -615,8 +615,9 @@ KVSTORE_API void kvstore_changes_close(KVChanges *changes);
 /* ---- care ---- */
 /* When it returns, everything committed is on the disk, at every sync level. An open transaction stays open. */
 KVSTORE_API int kvstore_sync(KVStore *pKV);
-/* Verifies everything that can be: superblocks, manifest, checksums, every structure. On KVSTORE_CORRUPT *pzErrMsg (may
- * be NULL) says what, to be given back with kvstore_free; else it is NULL. */
+/* Verifies everything that can be: superblocks, manifest, checksums, every structure; columns that are kept over pairs
+ * against these. On KVSTORE_CORRUPT *pzErrMsg (may be NULL) says what, to be given back with kvstore_free; else it is
+ * NULL. */
 KVSTORE_API int kvstore_integrity_check(KVStore *pKV, char **pzErrMsg);
 /* Moves what the log holds into the file. `mode`: PASSIVE waits for no writer and leaves what one keeps open; FULL and
  * RESTART wait for writers as long as the busy timeout says (KVSTORE_BUSY); TRUNCATE then cuts the log's file to 0
@@ -644,8 +645,9 @@ typedef int (*KVStoreProgress)(void *context, uint64_t done, uint64_t total);
 KVSTORE_API int kvstore_backup_with(KVStore *kv, const char *path, KVStoreProgress progress, void *context);
 /* Does the background work there is: flushes (also of rows in memory, when they are many), merges of runs (which leave
  * behind what has expired longer than the grace ago; some before they are due, so that reads and walks meet one layer),
- * resolving, shortening a file that is longer than what it holds; for stores opened with background_off, and before a
- * time of reading. KVSTORE_READONLY on a handle that only reads. */
+ * resolving, making columns over pairs (kvtable_declare; unless somebody else writes), shortening a file that is longer
+ * than what it holds; for stores opened with background_off, and before a time of reading. KVSTORE_READONLY on a handle
+ * that only reads. */
 KVSTORE_API int kvstore_maintain(KVStore *kv);
 
 /* Counted per handle from its open or the last reset, but for nDbPages. */
