@@ -162,6 +162,15 @@ class Colonnade:
     class Aggregate(ctypes.Structure):
         _fields_ = [("kind", ctypes.c_int), ("column", ctypes.c_char_p)]
 
+    class Value(ctypes.Structure):
+        _fields_ = [("type", ctypes.c_int), ("is_null", ctypes.c_int), ("low", ctypes.c_int64),
+                    ("high", ctypes.c_int64)]
+
+        def number(self):
+            if self.type == 11:
+                return ctypes.c_double.from_buffer(ctypes.c_int64(self.low)).value
+            return self.high << 64 | self.low & 2 ** 64 - 1 if self.type == 13 else self.low
+
     class Order(ctypes.Structure):
         _fields_ = [("column", ctypes.c_char_p), ("flags", ctypes.c_int)]
 
@@ -219,7 +228,11 @@ class Colonnade:
             elif question["compute"] == COUNT and not question["by"] and not question["distinct"]:
                 count = ctypes.c_uint64()
                 self.check(library.kvquery_count(query, ctypes.byref(count)))
-                return count.value
+                return (count.value,)
+            elif not question["by"] and not question["distinct"]:
+                values = (self.Value * len(question["compute"]))()
+                self.check(library.kvquery_aggregate(query, *self.aggregates(question["compute"]), values))
+                return tuple(value.number() for value in values)
             else:
                 by = (ctypes.c_char_p * max(1, len(question["by"])))(*[name.encode() for name in question["by"]])
                 self.check(library.kvquery_group_by(query, by, ctypes.c_size_t(len(question["by"]))))
@@ -323,7 +336,7 @@ class PyArrow:
             column, limit = question["top"]
             return table.take(pc.select_k_unstable(table, limit, [(column, "descending")]))
         if question["distinct"]:
-            return pc.count_distinct(table[question["distinct"]]).as_py()
+            return (pc.count_distinct(table[question["distinct"]]).as_py(),)
         asked = [([] if column is None else column, self.NAMES.get(kind, kind)) for kind, column in question["compute"]]
         return table.group_by(list(question["by"]), use_threads=THREADS > 1).aggregate(asked)
 
@@ -384,8 +397,8 @@ ENGINES = {"colonnade": Colonnade, "duckdb": DuckDB, "polars": Polars, "pyarrow"
 
 def answer_of(question, result):
     """What does not depend on the order of groups or on how a mean was rounded."""
-    if isinstance(result, int):
-        result = pyarrow.table({"": [result]})
+    if isinstance(result, tuple):
+        result = pyarrow.table({str(i): [value] for i, value in enumerate(result)})
     if question["top"]:
         return sum(result[question["top"][0]].to_pylist())
     mixed = numpy.zeros(result.num_rows, dtype=numpy.uint64)
