@@ -10,7 +10,8 @@
 #include "query/spill.h"
 
 enum {
-  SLACK_ROWS = 2048,      /* beyond those wanted, before the worse ones go */
+  /* Beyond those wanted, before the worse ones go. Few: a bound that is found early spares reading most rows. */
+  SLACK_ROWS = 64,
   MEMORY_LEAST = 1 << 14, /* a run is not shorter, however little there is */
 };
 

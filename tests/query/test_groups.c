@@ -637,6 +637,30 @@ TEST(groups, rows_are_ordered_by_columns_that_are_not_given) {
   sample_units_release(&u);
 }
 
+/* Of a few hundred rows nearly all are told by a bound. */
+TEST(groups, the_first_rows_of_an_order_find_their_bound_early) {
+  SampleUnitsOptions o = { .runs = 1, .run_rows = 900, .segment_rows = 900, .seed = 12 };
+  SampleUnits u;
+  Query *q;
+  Arena arena = { 0 };
+  uint64_t cut = counter_get(COUNTER_sorts_cut);
+  sample_units_create(&u, &o);
+  CHECK_OK(query_create(&u.schema, &q));
+  QueryOrder order = { u.columns[0].name, false, false };
+  CHECK_OK(query_order_by(q, &order, 1));
+  Outs all = run(&arena, &u, q);
+  query_limit(q, 0, 5);
+  Outs few = run(&arena, &u, q);
+  CHECK_INT(few.count, 5);
+  for (size_t i = 0; i < few.count; i++) check_value(&few.rows[i].values[0], &all.rows[i].values[0]);
+  CHECK(counter_get(COUNTER_sorts_cut) > cut);
+  memory_release(all.rows);
+  memory_release(few.rows);
+  query_destroy(q);
+  arena_release(&arena);
+  sample_units_release(&u);
+}
+
 /* ---- having ---- */
 
 static void check_having(const SampleUnits *u, const char *text, bool (*passes)(const Out *)) {
