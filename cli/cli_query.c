@@ -399,7 +399,8 @@ const Command command_query = {
     "them, "
     "or, with --group-by, one for each group. "
     "Texts stand in single quotes, dates are written date '2013-07-04', and a column whose name is not one "
-    "word stands in double quotes. Missing values match nothing but is null.",
+    "word stands in double quotes. Wherever a column is named, a value may be computed: 'price * (1 - discount)', "
+    "'year(day) as y'. Missing values match nothing but is null.",
   .example =
     "colonnade --db air.db query flights --where \"dep_delay > 60 and carrier = 'UA'\" --count --avg dep_delay",
   .options = query_options,

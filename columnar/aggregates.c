@@ -4,6 +4,7 @@
  * that the bits of a float sum depend on the order of units alone, not on who visited them. */
 #include "columnar/aggregates.h"
 
+#include "base/bitmap.h"
 #include "base/memory.h"
 #include "columnar/scan_internal.h"
 #include "encodings/array.h"
@@ -182,14 +183,20 @@ static Status add_chunk(const ColumnTotal *total, Scan *scan, ScanColumn *column
   return KVSTORE_OK;
 }
 
-static Status add_arrays(Scan *scan, ScanColumn *column, AggregateState *state) {
+static Status add_arrays(Scan *scan, uint32_t position, ScanColumn *column, AggregateState *state) {
   const ScanSelection *selection = &scan->selection;
+  uint64_t all[BLOCK_WORDS];
   for (uint64_t left = selection->blocks; left;) {
-    uint32_t block = take_block(&left);
+    uint32_t block = take_block(&left), rows = scan_block_rows(selection->unit, block);
     ColumnArray array;
-    TRY(scan_column_array(scan, column, block, &array));
     const uint64_t *mask = selection->whole >> block & 1 ? NULL : selection->masks[block];
-    array_aggregate(state->type, array.values, array.nulls, scan_block_rows(selection->unit, block), mask, state);
+    if (column->kind == SCAN_COLUMN_COMPUTED) {
+      if (!mask) bitmap_fill_first(all, BLOCK_WORDS, rows);
+      TRY(scan_computed_array(scan, position, block, mask ? mask : all, &array));
+    } else {
+      TRY(scan_column_array(scan, column, block, &array));
+    }
+    array_aggregate(state->type, array.values, array.nulls, rows, mask, state);
   }
   return KVSTORE_OK;
 }
@@ -199,6 +206,7 @@ static bool add_directory(const ColumnTotal *total, const Scan *scan, AggregateS
   const ScanSelection *selection = &scan->selection;
   const ScanUnit *unit = selection->unit;
   Value constant;
+  if (scan_is_computed(scan, total->column)) return false;
   if (unit->kind != SCAN_UNIT_SEGMENT || !zones_suffice(state) || scan_unit_default(unit, total->column, &constant)) {
     return false;
   }
@@ -256,7 +264,8 @@ static Status add_column(ColumnTotal *total, Scan *scan, double *lanes) {
   if (!add_directory(total, scan, &state)) {
     ScanColumn *column;
     TRY(scan_column(scan, total->column, &column));
-    TRY(column->kind == SCAN_COLUMN_CHUNK ? add_chunk(total, scan, column, &state) : add_arrays(scan, column, &state));
+    TRY(column->kind == SCAN_COLUMN_CHUNK ? add_chunk(total, scan, column, &state)
+                                          : add_arrays(scan, total->column, column, &state));
   }
   forget_unwanted(&state);
   if (lanes && state.count) memcpy(lanes, state.lanes, sizeof state.lanes);

@@ -125,6 +125,7 @@ static Status bind_compare(Binder *b, const PredicateTerm *term, bool negate, co
   TRY(new_node(b, PREDICATE_LEAF, &node));
   node->column = term->column;
   node->compare = compare;
+  node->computes = b->schema->columns[term->column].flags & COLUMN_COMPUTED;
   *out = node;
   return KVSTORE_OK;
 }
@@ -159,6 +160,7 @@ static Status bind_columns(Binder *b, const PredicateTerm *term, bool negate, co
   node->column = term->column;
   node->other = term->other;
   node->pair = pair;
+  node->computes = (left->flags | right->flags) & COLUMN_COMPUTED;
   *out = node;
   return KVSTORE_OK;
 }
@@ -255,10 +257,12 @@ static Status bind_term(Binder *b, const PredicateTerm *term, bool negate, uint3
 /* Numbers the nodes that are left, in the order of the text; returns how many ORs lie above each other. */
 static uint32_t number_nodes(const PredicateNode *node, uint32_t *next) {
   if (node->kind == PREDICATE_NONE || node->kind == PREDICATE_ALL) return 0;
-  ((PredicateNode *)node)->number = (*next)++; /* made by this binder, not yet published */
+  PredicateNode *own = (PredicateNode *)(uintptr_t)node; /* made by this binder, not yet published */
+  own->number = (*next)++;
   uint32_t deepest = 0;
   for (uint32_t i = 0; i < node->child_count; i++) {
     uint32_t depth = number_nodes(node->children[i], next);
+    own->computes |= node->children[i]->computes;
     if (depth > deepest) deepest = depth;
   }
   return deepest + (node->kind == PREDICATE_OR);
@@ -270,6 +274,7 @@ Status predicate_bind(const Schema *schema, const PredicateTerm *term, Arena *ar
   TRY(bind_term(&b, term, false, 1, &root));
   *out = (Predicate){ .root = root };
   out->or_depth = number_nodes(root, &out->node_count);
+  out->computes = root->computes;
   return KVSTORE_OK;
 }
 
@@ -364,5 +369,6 @@ Status predicate_of_terms(const PredicateNode *const *terms, size_t count, const
                               : node->child_count     ? children[0]
                                                       : &node_all };
   out->or_depth = number_nodes(out->root, &out->node_count);
+  out->computes = out->root->computes;
   return KVSTORE_OK;
 }

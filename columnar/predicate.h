@@ -67,12 +67,14 @@ struct PredicateNode {
   ComparePair pair;                     /* PAIR */
   const PredicateNode *const *children; /* AND, OR */
   uint32_t child_count;
+  bool computes; /* LEAF, PAIR: a column of it is computed; AND, OR: of one below */
 };
 
 /* Constant after predicate_bind; may be used by many threads at once. Lives in the arena that it was bound into. */
 typedef struct Predicate {
   const PredicateNode *root;
   uint32_t node_count;
+  bool computes;     /* a column that it reads is computed (COLUMN_COMPUTED) */
   uint32_t or_depth; /* ORs above each other: how many scratch masks an evaluation needs */
 } Predicate;
 

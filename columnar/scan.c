@@ -24,19 +24,22 @@ static Status scan_allocate(Scan *scan) {
 }
 
 Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms, Scan **out) {
-  return scan_create_within(schema, where, NULL, now_ms, out);
+  return scan_create_within(schema, where, NULL, NULL, now_ms, out);
 }
 
-Status scan_create_within(const Schema *schema, const Predicate *where, const ScanKeys *keys, int64_t now_ms,
-                          Scan **out) {
+Status scan_create_within(const Schema *schema, const Predicate *where, const ScanKeys *keys,
+                          const ScanComputer *computer, int64_t now_ms, Scan **out) {
   Scan *scan = memory_allocate_zeroed(sizeof *scan);
   if (!scan) return status_nomem();
   scan->schema = schema;
   scan->where = where ? where : &no_filter;
   scan->now_ms = now_ms;
   scan->kernels = simd_kernels();
+  if (computer) scan->computing = *computer;
   Status status = scan_allocate(scan);
   if (status == KVSTORE_OK && keys) status = scan_keys_create(scan, keys);
+  if (status == KVSTORE_OK && scan->computing.create)
+    status = scan->computing.create(scan->computing.what, &scan->computer);
   if (status != KVSTORE_OK) {
     scan_destroy(scan);
     return status;
@@ -53,6 +56,7 @@ static void close_stream(Scan *scan) {
 void scan_destroy(Scan *scan) {
   if (!scan) return;
   scan_close_columns(scan);
+  if (scan->computer) scan->computing.destroy(scan->computer);
   close_stream(scan);
   arena_release(&scan->strings);
   arena_release(&scan->arena);
@@ -275,6 +279,11 @@ static Status select_rows(Scan *scan, ZoneVerdict verdict) {
   clear_others(scan, course.blocks);
   uint64_t scanned = course.blocks & ~certain;
   count_blocks(scan, course.blocks & certain, scanned);
+  if (scan->where->computes && course.expiring) { /* rows that are gone are not computed */
+    TRY(drop_expired(scan, &course));
+    sort_blocks(scan, course.expiring, &course);
+    scanned &= course.blocks;
+  }
   if (scanned) TRY(scan_filter_blocks(scan, scanned, course.full, scan->masks));
   TRY(drop_expired(scan, &course));
   conclude(scan, &course, certain);

@@ -109,6 +109,19 @@ typedef struct ScanSelection {
   uint64_t (*masks)[BLOCK_WORDS]; /* masks[b] of the blocks that are in `blocks` and not in `whole`; others undefined */
 } ScanSelection;
 
+/* How columns that no unit has (COLUMN_COMPUTED in the schema) are computed from the others. Each scan makes a computer
+ * of its own. A failure of a row that was selected, or that a filter asks for, ends the scan with it. */
+typedef struct ScanComputer {
+  const void *what;
+  Status (*create)(const void *what, void **computer);
+  void (*destroy)(void *computer);
+  /* A block into an array and a byte a row, as scan_read_block: rows in `mask` (at least one) must be right, others may
+   * be anything. `nulls` is written when *has_nulls. */
+  Status (*block)(void *computer, Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask, void *values,
+                  uint8_t *nulls, bool *has_nulls);
+  Status (*row)(void *computer, Scan *scan, uint32_t column, uint32_t row, Value *out);
+} ScanComputer;
+
 /* `schema` and `where` (NULL: every row) are borrowed until scan_destroy. */
 Status scan_create(const Schema *schema, const Predicate *where, int64_t now_ms, Scan **scan) MUST_CHECK;
 /* Keys that a scan is restricted to, encoded (base/keycode.h): of segments only rows between the two are selected,
@@ -118,9 +131,10 @@ typedef struct ScanKeys {
   const Predicate *inside; /* what remains of the filter for a row of a segment whose key lies within */
 } ScanKeys;
 /* The same within keys, which are borrowed likewise; NULL: all. `where` says of every row what `keys` and `inside` say
- * together: the rows of arrays are asked it. */
-Status scan_create_within(const Schema *schema, const Predicate *where, const ScanKeys *keys, int64_t now_ms,
-                          Scan **scan) MUST_CHECK;
+ * together: the rows of arrays are asked it. `computer` (NULL: nothing is) computes the columns behind the table's
+ * own. */
+Status scan_create_within(const Schema *schema, const Predicate *where, const ScanKeys *keys,
+                          const ScanComputer *computer, int64_t now_ms, Scan **scan) MUST_CHECK;
 void scan_destroy(Scan *scan); /* NULL is allowed */
 
 /* Selects the rows of a unit. What was read of the unit before goes: pointers to its strings end here (those into
@@ -140,6 +154,16 @@ const ScanCounters *scan_counters(const Scan *scan);
 Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values, uint8_t *nulls) MUST_CHECK;
 /* One value: for few rows. */
 Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) MUST_CHECK;
+
+/* ---- for computers ---- */
+/* A block in place where it lies so, else in `values` and `nulls` (room for BLOCK_ROWS each); out->nulls may be NULL.
+ * Of a computed column the rows of `mask` are right. */
+Status scan_block_view(Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask, void *values, uint8_t *nulls,
+                       ColumnArray *out) MUST_CHECK;
+/* Between which images the values of a block lie, from its zone map; false: not known. */
+bool scan_block_zone(Scan *scan, uint32_t column, uint32_t block, int64_t *minimum, int64_t *maximum);
+/* Room for strings until the unit is left; NULL: no memory. */
+uint8_t *scan_string_room(Scan *scan, size_t bytes);
 
 /* Drops from masks[b] of `blocks` the rows whose value has an image outside [low, high] or is null: on encoded bytes,
  * as a filter does. A number column; masks are filled (scan_fill_masks). What is left of *blocks has rows. */

@@ -15,6 +15,7 @@ static uint32_t range_count(int64_t minimum, int64_t maximum) {
 /* Codes of the values alone. */
 static uint32_t value_codes(const ScanColumn *c) {
   if (c->kind == SCAN_COLUMN_CONSTANT) return 1;
+  if (c->kind == SCAN_COLUMN_COMPUTED) return 0;
   if (c->kind != SCAN_COLUMN_CHUNK) return c->type == TYPE_BOOL ? 2 : 0;
   const Chunk *chunk = c->hold.chunk;
   if (chunk->encoding == ENCODING_DICTIONARY)
@@ -121,6 +122,7 @@ Status scan_code_value(Scan *scan, uint32_t column, uint32_t code, Value *out) {
 bool scan_zone(Scan *scan, uint32_t column, int64_t *minimum, int64_t *maximum) {
   const ScanUnit *unit = scan->selection.unit;
   Value constant;
+  if (scan_is_computed(scan, column)) return false;
   if (unit->kind != SCAN_UNIT_SEGMENT || scan_unit_default(unit, column, &constant)) return false;
   ColumnZone zone = segment_zone(column_run_segment(unit->run, unit->segment), column);
   *minimum = zone.minimum;

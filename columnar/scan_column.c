@@ -1,5 +1,6 @@
 /* scan_column.c - the columns of a unit as a scan sees them: encoded chunks, plain arrays, or one constant for all
  * rows. */
+#include "base/bitmap.h"
 #include "base/memory.h"
 #include "columnar/scan_internal.h"
 
@@ -19,7 +20,10 @@ static Status open_column(Scan *scan, uint32_t column, ScanColumn *c) {
   c->type = scan->schema->columns[column].type;
   c->width = type_array_width(c->type);
   c->row_count = unit->row_count;
-  if (scan_unit_default(unit, column, &c->constant)) {
+  if (scan_is_computed(scan, column)) {
+    c->computed_block = UINT32_MAX;
+    c->kind = SCAN_COLUMN_COMPUTED;
+  } else if (scan_unit_default(unit, column, &c->constant)) {
     c->constant.type = c->type;
     c->constant_is_filled = false;
     c->kind = SCAN_COLUMN_CONSTANT;
@@ -59,15 +63,18 @@ void scan_close_columns(Scan *scan) {
   scan->expiry_is_open = false;
 }
 
+static Status own_arrays(Scan *scan, ScanColumn *c) {
+  if (c->constant_values) return KVSTORE_OK;
+  void *values = arena_allocate_aligned(&scan->arena, 64, BLOCK_ROWS * c->width);
+  c->constant_nulls = arena_allocate_zeroed(&scan->arena, BLOCK_ROWS);
+  if (!values || !c->constant_nulls) return status_nomem();
+  memset(values, 0, BLOCK_ROWS * c->width);
+  c->constant_values = values;
+  return KVSTORE_OK;
+}
+
 static Status fill_constant(Scan *scan, ScanColumn *c) {
-  if (!c->constant_values) {
-    c->constant_values = arena_allocate_zeroed(&scan->arena, BLOCK_ROWS * c->width);
-    c->constant_nulls = c->constant_values ? arena_allocate(&scan->arena, BLOCK_ROWS) : NULL;
-    if (!c->constant_nulls) {
-      c->constant_values = NULL;
-      return status_nomem();
-    }
-  }
+  TRY(own_arrays(scan, c));
   memset(c->constant_nulls, c->constant.is_null, BLOCK_ROWS);
   if (c->constant.is_null) {
     memset(c->constant_values, 0, BLOCK_ROWS * c->width);
@@ -77,6 +84,57 @@ static Status fill_constant(Scan *scan, ScanColumn *c) {
   c->constant_is_filled = true;
   return KVSTORE_OK;
 }
+
+/* ---- computed columns ---- */
+
+/* Rows of a block that were selected, none where nothing of it was. */
+static void selected_rows(const Scan *scan, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+  const ScanSelection *s = &scan->selection;
+  if (s->whole >> block & 1)
+    bitmap_fill_first(mask, BLOCK_WORDS, scan_block_rows(s->unit, block));
+  else if (s->blocks >> block & 1)
+    memcpy(mask, s->masks[block], BLOCK_WORDS * sizeof *mask);
+  else
+    memset(mask, 0, BLOCK_WORDS * sizeof *mask);
+}
+
+static bool is_within(const uint64_t *rows, const uint64_t *of, bool *any) {
+  uint64_t outside = 0, some = 0;
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+    outside |= rows[w] & ~of[w];
+    some |= rows[w];
+  }
+  *any = some != 0;
+  return outside == 0;
+}
+
+Status scan_computed_array(Scan *scan, uint32_t position, uint32_t block, const uint64_t *mask, ColumnArray *out) {
+  ScanColumn *c;
+  bool any;
+  TRY(scan_column(scan, position, &c));
+  TRY(own_arrays(scan, c));
+  bool is_there = is_within(mask, c->computed_rows, &any) && c->computed_block == block;
+  if (any && !is_there) {
+    c->computed_block = UINT32_MAX;
+    TRY(scan->computing.block(scan->computer, scan, position, block, mask, c->constant_values, c->constant_nulls,
+                              &c->computed_nulls));
+    c->computed_block = block;
+    memcpy(c->computed_rows, mask, sizeof c->computed_rows);
+  }
+  *out = (ColumnArray){ c->constant_values, c->computed_nulls ? c->constant_nulls : NULL };
+  return KVSTORE_OK;
+}
+
+static Status computed_value(Scan *scan, uint32_t position, uint32_t row, ScanColumn *c, Value *out) {
+  uint32_t i = row % BLOCK_ROWS;
+  bool is_there = c->computed_block == row / BLOCK_ROWS && bit_get(c->computed_rows, i);
+  if (!is_there) return scan->computing.row(scan->computer, scan, position, row, out);
+  *out = (Value){ .type = c->type, .is_null = true };
+  if (!c->computed_nulls || !c->constant_nulls[i]) *out = value_from_array(c->type, c->constant_values, i);
+  return KVSTORE_OK;
+}
+
+/* ---- blocks and values ---- */
 
 Status scan_column_array(Scan *scan, ScanColumn *column, uint32_t block, ColumnArray *out) {
   if (column->kind == SCAN_COLUMN_ARRAY) {
@@ -128,7 +186,13 @@ Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values
   TRY(scan_column(scan, column, &c));
   if (c->kind == SCAN_COLUMN_CHUNK) return scan_chunk_block(scan, c, block, values, nulls);
   ColumnArray array;
-  TRY(scan_column_array(scan, c, block, &array));
+  if (c->kind == SCAN_COLUMN_COMPUTED) {
+    uint64_t mask[BLOCK_WORDS];
+    selected_rows(scan, block, mask);
+    TRY(scan_computed_array(scan, column, block, mask, &array));
+  } else {
+    TRY(scan_column_array(scan, c, block, &array));
+  }
   size_t rows = scan_block_rows(scan->selection.unit, block);
   memcpy(values, array.values, rows * c->width);
   if (array.nulls) {
@@ -143,6 +207,31 @@ Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) {
   ScanColumn *c;
   TRY(scan_column(scan, column, &c));
   if (c->kind == SCAN_COLUMN_CHUNK) return chunk_value(scan, c, row, out);
+  if (c->kind == SCAN_COLUMN_COMPUTED) return computed_value(scan, column, row, c, out);
   scan_column_value(c, row, out);
   return KVSTORE_OK;
 }
+
+/* ---- for computers ---- */
+
+Status scan_block_view(Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask, void *values, uint8_t *nulls,
+                       ColumnArray *out) {
+  ScanColumn *c;
+  TRY(scan_column(scan, column, &c));
+  if (c->kind == SCAN_COLUMN_COMPUTED) return scan_computed_array(scan, column, block, mask, out);
+  if (c->kind != SCAN_COLUMN_CHUNK) return scan_column_array(scan, c, block, out);
+  bool has_nulls = chunk_block_null_count(c->hold.chunk, block) > 0;
+  TRY(scan_chunk_block(scan, c, block, values, has_nulls ? nulls : NULL));
+  *out = (ColumnArray){ values, has_nulls ? nulls : NULL };
+  return KVSTORE_OK;
+}
+
+bool scan_block_zone(Scan *scan, uint32_t column, uint32_t block, int64_t *minimum, int64_t *maximum) {
+  const ScanColumn *c = scan->columns[column];
+  if (!c || c->kind != SCAN_COLUMN_CHUNK) return false;
+  *minimum = chunk_block_minimum(c->hold.chunk, block);
+  *maximum = chunk_block_maximum(c->hold.chunk, block);
+  return *minimum <= *maximum;
+}
+
+uint8_t *scan_string_room(Scan *scan, size_t bytes) { return arena_allocate(&scan->strings, bytes); }

@@ -29,6 +29,7 @@ Status scan_filter_create(Scan *scan) {
 static ZoneVerdict leaf_unit(const Scan *scan, const PredicateNode *node) {
   const ScanUnit *unit = scan->selection.unit;
   Value constant;
+  if (node->computes) return ZONE_SOME;
   if (scan_unit_default(unit, node->column, &constant)) {
     return compare_value(&node->compare, &constant) ? ZONE_ALL : ZONE_NONE;
   }
@@ -38,6 +39,7 @@ static ZoneVerdict leaf_unit(const Scan *scan, const PredicateNode *node) {
 }
 
 static double column_bytes(const Scan *scan, uint32_t column) {
+  if (scan_is_computed(scan, column)) return 0;
   const ScanUnit *unit = scan->selection.unit;
   if (unit->kind == SCAN_UNIT_SEGMENT) {
     const ChunkPlace *place = segment_place(column_run_segment(unit->run, unit->segment), column);
@@ -52,6 +54,7 @@ static double column_bytes(const Scan *scan, uint32_t column) {
 static bool unit_zone(const Scan *scan, uint32_t column, PairZone *zone) {
   const ScanUnit *unit = scan->selection.unit;
   Value constant;
+  if (scan_is_computed(scan, column)) return false;
   if (scan_unit_default(unit, column, &constant)) {
     ColumnType type = scan->schema->columns[column].type;
     uint64_t entry[2]; /* a Bytes at most */
@@ -110,14 +113,9 @@ static Status pair_zones(Scan *scan, const PredicateNode *node, NodeState *state
 }
 
 /* One side of a block: in place, or decoded into `scratch`. */
-static Status pair_side(Scan *scan, uint32_t position, uint32_t block, uint8_t *scratch, ColumnArray *out) {
-  ScanColumn *column;
-  TRY(scan_column(scan, position, &column));
-  if (column->kind != SCAN_COLUMN_CHUNK) return scan_column_array(scan, column, block, out);
-  TRY(scan_chunk_block(scan, column, block, scratch, scratch + PAIR_VALUES_BYTES));
-  out->values = scratch;
-  out->nulls = chunk_block_null_count(column->hold.chunk, block) ? scratch + PAIR_VALUES_BYTES : NULL;
-  return KVSTORE_OK;
+static Status pair_side(Scan *scan, uint32_t position, uint32_t block, const uint64_t *mask, uint8_t *scratch,
+                        ColumnArray *out) {
+  return scan_block_view(scan, position, block, mask, scratch, scratch + PAIR_VALUES_BYTES, out);
 }
 
 /* Few rows: value by value. */
@@ -141,13 +139,14 @@ static Status pair_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks
   while (blocks) {
     uint32_t block = take_block(&blocks);
     uint64_t rows = scan->kernels->mask_count((*masks)[block], BLOCK_WORDS);
-    if (rows <= PAIR_POSITIONS_MAX) {
+    if (rows <= PAIR_POSITIONS_MAX && !node->computes) {
       if (rows) TRY(pair_positions(scan, node, block, (*masks)[block]));
       continue;
     }
     ColumnArray left, right;
-    TRY(pair_side(scan, node->column, block, scratch, &left));
-    TRY(pair_side(scan, node->other, block, scratch + PAIR_SIDE_BYTES, &right));
+    if (rows == 0) continue;
+    TRY(pair_side(scan, node->column, block, (*masks)[block], scratch, &left));
+    TRY(pair_side(scan, node->other, block, (*masks)[block], scratch + PAIR_SIDE_BYTES, &right));
     pair_filter(&node->pair, left, right, scan_block_rows(scan->selection.unit, block), (*masks)[block]);
   }
   return KVSTORE_OK;
@@ -190,7 +189,7 @@ ZoneVerdict scan_filter_unit(Scan *scan) { return node_unit(scan, scan->where->r
 static Status leaf_zones(Scan *scan, const PredicateNode *node, NodeState *state) {
   ScanColumn *column;
   TRY(scan_column(scan, node->column, &column));
-  if (column->kind != SCAN_COLUMN_CHUNK) { /* an array: nothing is known of its blocks */
+  if (column->kind != SCAN_COLUMN_CHUNK) { /* computed, or an array: nothing is known of its blocks */
     state->maybe = first_blocks(scan->selection.block_count);
     state->certain = 0;
     return KVSTORE_OK;
@@ -275,8 +274,22 @@ static void leaf_arrays(const Scan *scan, const ScanColumn *column, const Predic
   }
 }
 
+/* Only rows that are still in the mask are computed. */
+static Status computed_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks, UnitMasks *masks) {
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    ColumnArray array;
+    if (scan->kernels->mask_count((*masks)[block], BLOCK_WORDS) == 0) continue;
+    TRY(scan_computed_array(scan, node->column, block, (*masks)[block], &array));
+    array_filter(&node->compare, array.values, array.nulls, scan_block_rows(scan->selection.unit, block),
+                 (*masks)[block]);
+  }
+  return KVSTORE_OK;
+}
+
 static Status leaf_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks, uint64_t full, UnitMasks *masks) {
   const NodeState *state = &scan->nodes[node->number];
+  if (node->computes) return computed_blocks(scan, node, blocks, masks);
   uint64_t dense = blocks & full, few = 0;
   for (uint64_t left = blocks & ~full; left;) {
     uint32_t block = take_block(&left);
@@ -316,15 +329,20 @@ static double rank(const Scan *scan, const PredicateNode *parent, uint32_t child
 
 enum { ORDER_MAX = 64 }; /* more children than this stay in the order of the text */
 
-/* Sorts the children of a node for this unit; the order of the unit before is nearly right already. */
+/* Sorts the children of a node for this unit; the order of the unit before is nearly right already. Those that compute
+ * come last, in the order of the text, so that what a row before them excludes is never computed. */
 static Status order_children(Scan *scan, const PredicateNode *node, uint32_t **out) {
   NodeState *state = &scan->nodes[node->number];
   if (!state->order) {
     state->order = arena_allocate(&scan->arena, node->child_count * sizeof *state->order);
     if (!state->order) return status_nomem();
-    for (uint32_t i = 0; i < node->child_count; i++) state->order[i] = i;
+    uint32_t plain = 0;
+    for (uint32_t i = 0; i < node->child_count; i++) plain += !node->children[i]->computes;
+    state->plain_count = plain;
+    for (uint32_t i = 0, first = 0; i < node->child_count; i++)
+      state->order[node->children[i]->computes ? plain++ : first++] = i;
   }
-  for (uint32_t i = 1; i < node->child_count && node->child_count <= ORDER_MAX; i++) {
+  for (uint32_t i = 1; i < state->plain_count && state->plain_count <= ORDER_MAX; i++) {
     uint32_t child = state->order[i], at = i;
     double value = rank(scan, node, child);
     for (; at > 0 && rank(scan, node, state->order[at - 1]) > value; at--) state->order[at] = state->order[at - 1];
@@ -454,6 +472,17 @@ static Status keep_in_arrays(Scan *scan, ScanColumn *c, const Compare *compare, 
   return KVSTORE_OK;
 }
 
+static Status keep_in_computed(Scan *scan, uint32_t column, const Compare *compare, uint64_t blocks) {
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    ColumnArray array;
+    TRY(scan_computed_array(scan, column, block, (*scan->masks)[block], &array));
+    array_filter(compare, array.values, array.nulls, scan_block_rows(scan->selection.unit, block),
+                 (*scan->masks)[block]);
+  }
+  return KVSTORE_OK;
+}
+
 Status scan_keep_within(Scan *scan, uint32_t column, int64_t low, int64_t high, uint64_t *blocks) {
   ScanColumn *c;
   TRY(scan_column(scan, column, &c));
@@ -461,7 +490,9 @@ Status scan_keep_within(Scan *scan, uint32_t column, int64_t low, int64_t high, 
   Compare compare = {
     .type = c->type, .kind = low > high ? COMPARE_KIND_NONE : COMPARE_KIND_RANGE, .low = low, .high = high
   };
-  if (c->kind == SCAN_COLUMN_CHUNK)
+  if (c->kind == SCAN_COLUMN_COMPUTED)
+    TRY(keep_in_computed(scan, column, &compare, *blocks));
+  else if (c->kind == SCAN_COLUMN_CHUNK)
     TRY(keep_in_chunk(scan, c, &compare, blocks));
   else
     TRY(keep_in_arrays(scan, c, &compare, *blocks));

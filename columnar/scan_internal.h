@@ -14,7 +14,8 @@ typedef enum ScanColumnKind {
   SCAN_COLUMN_CLOSED,
   SCAN_COLUMN_CHUNK,
   SCAN_COLUMN_ARRAY,
-  SCAN_COLUMN_CONSTANT
+  SCAN_COLUMN_CONSTANT,
+  SCAN_COLUMN_COMPUTED
 } ScanColumnKind;
 
 /* A column of the current unit. */
@@ -30,6 +31,10 @@ typedef struct ScanColumn {
   bool constant_is_filled; /* the two below hold BLOCK_ROWS entries of it; made when first wanted */
   void *constant_values;
   uint8_t *constant_nulls;
+  /* COMPUTED: the block that was computed last, in the two above, and of which rows it is right */
+  uint32_t computed_block; /* UINT32_MAX: none */
+  bool computed_nulls;     /* some are null */
+  uint64_t computed_rows[BLOCK_WORDS];
 } ScanColumn;
 
 /* What a scan keeps of a node of the filter. */
@@ -40,6 +45,7 @@ typedef struct NodeState {
   CodecFilter filter;
   void *scratch;              /* of the filter; PAIR: two blocks */
   uint32_t *order;            /* AND, OR: its children as they are evaluated */
+  uint32_t plain_count;       /* of the order: how many compute nothing; they come first */
   double bytes_per_row;       /* what a row of its columns takes in the current unit */
   uint64_t rows_in, rows_out; /* observed, over all units */
 } NodeState;
@@ -54,6 +60,8 @@ typedef struct ScanFilter {
 struct Scan {
   const Schema *schema;
   const Predicate *where; /* never NULL */
+  ScanComputer computing; /* of computed columns */
+  void *computer;
   int64_t now_ms;
   const SimdKernels *kernels;
   Arena arena;
@@ -95,6 +103,12 @@ Status scan_column(Scan *scan, uint32_t column, ScanColumn **out) MUST_CHECK;
 Status scan_column_array(Scan *scan, ScanColumn *column, uint32_t block, ColumnArray *out) MUST_CHECK;
 /* Block `block` of a CHUNK column; verifies it first. */
 Status scan_chunk_block(Scan *scan, ScanColumn *column, uint32_t block, void *values, uint8_t *nulls) MUST_CHECK;
+/* A block of a COMPUTED column, right for the rows of `mask`. */
+Status scan_computed_array(Scan *scan, uint32_t position, uint32_t block, const uint64_t *mask,
+                           ColumnArray *out) MUST_CHECK;
+static inline bool scan_is_computed(const Scan *scan, uint32_t column) {
+  return scan->schema->columns[column].flags & COLUMN_COMPUTED;
+}
 /* One value of an ARRAY or CONSTANT column. */
 void scan_column_value(const ScanColumn *column, uint32_t row, Value *out);
 /* Whether the unit has no such column; then what every row reads as. */

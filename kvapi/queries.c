@@ -283,18 +283,25 @@ int kvquery_where(KVQuery *query, const char *text, const KVValue *parameters, s
   return question_leave(query, where(query, text, parameters, parameter_count));
 }
 
-static Status copy_names(const KVQuery *q, const char *const *columns, size_t count, NameList *list) {
-  uint32_t position;
+static Status copy_names(const char *const *columns, size_t count, NameList *list) {
   list->names = arena_allocate(&list->arena, memory_array_size(count, sizeof *list->names));
   if (!list->names) return status_nomem();
   for (size_t i = 0; i < count; i++) {
     if (!columns[i]) return bad_argument("the name of a column is NULL");
-    TRY(expression_column(&q->table->schema, columns[i], strlen(columns[i]), &position));
     list->names[i] = arena_copy_string(&list->arena, columns[i], strlen(columns[i]));
     if (!list->names[i]) return status_nomem();
   }
   list->count = count;
   return KVSTORE_OK;
+}
+
+/* Names are looked up, and values to be computed bound, by a query of the engine's that does nothing else. */
+static Status check_names(const KVQuery *q, const NameList *list) {
+  Query *trial = NULL;
+  TRY(query_create(&q->table->schema, &trial));
+  Status status = query_select(trial, list->names, list->count);
+  query_destroy(trial);
+  return status;
 }
 
 /* Copied and looked up before those that were there go. */
@@ -303,7 +310,8 @@ static Status replace_names(KVQuery *q, const char *const *columns, size_t count
   if (!columns && count) return bad_argument("the columns are NULL");
   if (count > KVTABLE_COLUMNS_MAX)
     return status_fail(KVSTORE_LIMIT, "%zu columns: at most %d", count, KVTABLE_COLUMNS_MAX);
-  Status status = copy_names(q, columns, count, &list);
+  Status status = copy_names(columns, count, &list);
+  if (status == KVSTORE_OK) status = check_names(q, &list);
   if (status != KVSTORE_OK) {
     arena_release(&list.arena);
     return status;

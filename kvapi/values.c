@@ -268,6 +268,6 @@ const char *kvtable_type_name(int type) { return name_of(type); }
 int kvtable_type_by_name(const char *name) { return name ? (int)type_by_name(name, strlen(name)) : KVTABLE_TYPE_NONE; }
 
 KVColumnDefinition definition_of(const Column *column) {
-  return (KVColumnDefinition){ column->name, (int)column->type, (int)(column->flags & ~(uint32_t)COLUMN_HIDDEN),
-                               column->width };
+  uint32_t own = COLUMN_HIDDEN | COLUMN_COMPUTED;
+  return (KVColumnDefinition){ column->name, (int)column->type, (int)(column->flags & ~own), column->width };
 }

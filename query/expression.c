@@ -69,28 +69,89 @@ Status expression_name(Arena *arena, Bytes column, const Expression **out) {
   return KVSTORE_OK;
 }
 
-Status expression_test(Arena *arena, Bytes column, ExpressionTest test, const ExpressionOperand *operands, size_t count,
-                       const Expression **out) {
-  if (test > TEST_NOT_BITS || count < test_operands_least(test) || count > test_operands_most(test) ||
-      count > EXPRESSION_TEXT_MAX) {
-    return status_fail(KVSTORE_ERROR, "a test of column %.*s does not take %zu values", (int)column.length,
-                       (const char *)column.data, count);
+static bool is_condition(const Expression *e) { return e->kind <= EXPRESSION_NOT; }
+
+/* One more than the deepest operand. */
+static Status set_depth(Expression *e) {
+  uint32_t deepest = e->subject ? e->subject->depth : 0;
+  for (uint32_t i = 0; i < e->count; i++) {
+    const Expression *of = e->operands[i].of;
+    if (of && of->kind != EXPRESSION_COLUMN && of->depth > deepest) deepest = of->depth;
   }
-  for (size_t i = 0; i < count; i++) {
-    if (operands[i].of && (test > TEST_GREATER_EQUAL || operands[i].of->kind != EXPRESSION_COLUMN))
-      return status_fail(KVSTORE_ERROR, "a column stands beside another where the two are compared");
-  }
-  Expression *e = new_expression(arena, EXPRESSION_TEST);
-  if (!e || !copy_bytes(arena, column, &e->column)) return status_nomem();
-  e->test = test;
+  e->depth = deepest + 1;
+  if (e->depth <= EXPRESSION_DEPTH_MAX) return KVSTORE_OK;
+  return status_fail(KVSTORE_LIMIT, "a filter or value nests at most %d levels", EXPRESSION_DEPTH_MAX);
+}
+
+static Status with_operands(Arena *arena, Expression *e, const ExpressionOperand *operands, size_t count,
+                            const Expression **out) {
   TRY(copy_operands(arena, operands, count, e));
+  TRY(set_depth(e));
   *out = e;
   return KVSTORE_OK;
 }
 
+Status expression_value(Arena *arena, const ExpressionOperand *operand, const Expression **out) {
+  Expression *e = new_expression(arena, EXPRESSION_VALUE);
+  return e ? with_operands(arena, e, operand, 1, out) : status_nomem();
+}
+
+Status expression_call(Arena *arena, ExpressionFunction function, ColumnType type, const ExpressionOperand *operands,
+                       size_t count, const Expression **out) {
+  size_t least, most;
+  function_operands(function, &least, &most);
+  if (count < least || count > most) {
+    return status_fail(KVSTORE_ERROR, "%s does not take %zu values", expression_function_name(function), count);
+  }
+  Expression *e = new_expression(arena, EXPRESSION_CALL);
+  if (!e) return status_nomem();
+  e->function = function;
+  e->type = type;
+  return with_operands(arena, e, operands, count, out);
+}
+
+Status expression_case(Arena *arena, const ExpressionOperand *operands, size_t count, const Expression **out) {
+  if (count < 2 || count > EXPRESSION_TEXT_MAX) return status_fail(KVSTORE_ERROR, "a case has at least one condition");
+  for (size_t i = 0; i + 1 < count; i += 2) {
+    if (!operands[i].of || !is_condition(operands[i].of))
+      return status_fail(KVSTORE_ERROR, "a case has conditions, which are true or not");
+  }
+  Expression *e = new_expression(arena, EXPRESSION_CASE);
+  return e ? with_operands(arena, e, operands, count, out) : status_nomem();
+}
+
+static Status check_test(Bytes of, ExpressionTest test, size_t count) {
+  if (test <= TEST_NOT_BITS && count >= test_operands_least(test) && count <= test_operands_most(test) &&
+      count <= EXPRESSION_TEXT_MAX)
+    return KVSTORE_OK;
+  return status_fail(KVSTORE_ERROR, "a test of %s%.*s does not take %zu values", of.length ? "column " : "a value",
+                     (int)of.length, (const char *)of.data, count);
+}
+
+Status expression_test(Arena *arena, Bytes column, ExpressionTest test, const ExpressionOperand *operands, size_t count,
+                       const Expression **out) {
+  TRY(check_test(column, test, count));
+  Expression *e = new_expression(arena, EXPRESSION_TEST);
+  if (!e || !copy_bytes(arena, column, &e->column)) return status_nomem();
+  e->test = test;
+  return with_operands(arena, e, operands, count, out);
+}
+
+Status expression_test_of(Arena *arena, const Expression *subject, ExpressionTest test,
+                          const ExpressionOperand *operands, size_t count, const Expression **out) {
+  if (subject->kind == EXPRESSION_COLUMN) return expression_test(arena, subject->column, test, operands, count, out);
+  TRY(check_test((Bytes){ 0 }, test, count));
+  Expression *e = new_expression(arena, EXPRESSION_TEST);
+  if (!e) return status_nomem();
+  e->test = test;
+  e->subject = subject;
+  return with_operands(arena, e, operands, count, out);
+}
+
 Status expression_join(Arena *arena, ExpressionKind kind, const Expression *const *children, size_t count,
                        const Expression **out) {
-  if (kind < EXPRESSION_AND || (kind == EXPRESSION_NOT && count != 1) || count > EXPRESSION_TEXT_MAX) {
+  if (kind < EXPRESSION_AND || kind > EXPRESSION_NOT || (kind == EXPRESSION_NOT && count != 1) ||
+      count > EXPRESSION_TEXT_MAX) {
     return status_fail(KVSTORE_ERROR, "filters are joined by and, or, or not, the last of one filter");
   }
   if (count == 0) return expression_constant(arena, kind == EXPRESSION_AND ? EXPRESSION_TRUE : EXPRESSION_FALSE, out);
@@ -104,7 +165,7 @@ Status expression_join(Arena *arena, ExpressionKind kind, const Expression *cons
     if (children[i]->depth >= e->depth) e->depth = children[i]->depth + 1;
   }
   if (e->depth > EXPRESSION_DEPTH_MAX) {
-    return status_fail(KVSTORE_LIMIT, "a filter nests at most %d levels", EXPRESSION_DEPTH_MAX);
+    return status_fail(KVSTORE_LIMIT, "a filter or value nests at most %d levels", EXPRESSION_DEPTH_MAX);
   }
   e->children = arena_copy(arena, children, count * sizeof *children);
   if (!e->children) return status_nomem();

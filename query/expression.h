@@ -1,4 +1,5 @@
-/* expression.h - a filter as its author wrote it: columns by name, literals, parameters. Grammar: docs/semantics.md.
+/* expression.h - a filter, or a value to be computed, as its author wrote it: columns by name, literals, parameters.
+ * Grammar: docs/semantics.md.
  *
  * Made by functions or from text, printed back as canonical text (print, parse, print gives the same text), and bound
  * to a schema, which makes a Predicate (columnar/predicate.h). An expression is constant once made; it lives in its
@@ -29,8 +30,48 @@ typedef enum ExpressionKind {
   EXPRESSION_AND,
   EXPRESSION_OR,
   EXPRESSION_NOT,
-  EXPRESSION_COLUMN, /* of operands alone */
+  EXPRESSION_COLUMN, /* from here on: values; of operands alone */
+  EXPRESSION_VALUE,  /* a literal or a parameter: its one operand */
+  EXPRESSION_CALL,
+  EXPRESSION_CASE, /* operands: condition, value, condition, value, ..., and perhaps the value of all others */
 } ExpressionKind;
+
+typedef enum ExpressionFunction {
+  FUNCTION_ADD,
+  FUNCTION_SUBTRACT,
+  FUNCTION_MULTIPLY,
+  FUNCTION_DIVIDE,
+  FUNCTION_MODULO,
+  FUNCTION_TRY_ADD, /* as the five above, in their order */
+  FUNCTION_TRY_SUBTRACT,
+  FUNCTION_TRY_MULTIPLY,
+  FUNCTION_TRY_DIVIDE,
+  FUNCTION_TRY_MODULO,
+  FUNCTION_BIT_AND,
+  FUNCTION_NEGATE,
+  FUNCTION_CAST, /* these two have a type */
+  FUNCTION_TRY_CAST,
+  FUNCTION_COALESCE,
+  FUNCTION_ABS,
+  FUNCTION_ROUND,
+  FUNCTION_FLOOR,
+  FUNCTION_CEIL,
+  FUNCTION_LENGTH,
+  FUNCTION_LOWER,
+  FUNCTION_UPPER,
+  FUNCTION_SUBSTR,
+  FUNCTION_YEAR,
+  FUNCTION_QUARTER,
+  FUNCTION_MONTH,
+  FUNCTION_DAY,
+  FUNCTION_DOW,
+  FUNCTION_DOY,
+  FUNCTION_HOUR,
+  FUNCTION_MINUTE,
+  FUNCTION_SECOND,
+  FUNCTION_DATE_TRUNC,
+  FUNCTIONS
+} ExpressionFunction;
 
 typedef enum ExpressionTest {
   TEST_EQUAL,
@@ -58,7 +99,7 @@ typedef struct Expression Expression;
 typedef struct ExpressionOperand {
   bool is_parameter;
   uint32_t parameter;   /* which one, from 0 */
-  const Expression *of; /* a COLUMN; NULL: the value, or the parameter */
+  const Expression *of; /* what is computed; NULL: the value, or the parameter */
   Value value;
 } ExpressionOperand;
 
@@ -66,8 +107,11 @@ struct Expression {
   ExpressionKind kind;
   ExpressionTest test;               /* TEST */
   uint32_t depth;                    /* 1 and the deepest below */
-  Bytes column;                      /* TEST, COLUMN */
-  const ExpressionOperand *operands; /* TEST */
+  Bytes column;                      /* TEST of a column, COLUMN */
+  const Expression *subject;         /* TEST of anything else; NULL: of a column */
+  ExpressionFunction function;       /* CALL */
+  ColumnType type;                   /* CALL of a cast */
+  const ExpressionOperand *operands; /* TEST, VALUE, CALL, CASE */
   const Expression *const *children; /* AND, OR, NOT */
   uint32_t count;                    /* of operands or children */
 };
@@ -75,10 +119,18 @@ struct Expression {
 /* ---- by functions. What they are given is copied into the arena, but for other expressions. ---- */
 Status expression_constant(Arena *arena, ExpressionKind kind, const Expression **out) MUST_CHECK;
 Status expression_name(Arena *arena, Bytes column, const Expression **out) MUST_CHECK;
-/* KVSTORE_ERROR when the test does not take `count` operands, or an operand that is a column: EQUAL to GREATER_EQUAL
- * do. */
+Status expression_value(Arena *arena, const ExpressionOperand *operand, const Expression **out) MUST_CHECK;
+/* KVSTORE_ERROR: not as many operands as the function takes. `type`: of a cast. */
+Status expression_call(Arena *arena, ExpressionFunction function, ColumnType type, const ExpressionOperand *operands,
+                       size_t count, const Expression **out) MUST_CHECK;
+Status expression_case(Arena *arena, const ExpressionOperand *operands, size_t count,
+                       const Expression **out) MUST_CHECK;
+/* KVSTORE_ERROR when the test does not take `count` operands. */
 Status expression_test(Arena *arena, Bytes column, ExpressionTest test, const ExpressionOperand *operands, size_t count,
                        const Expression **out) MUST_CHECK;
+/* The same of a value that is no column. */
+Status expression_test_of(Arena *arena, const Expression *subject, ExpressionTest test,
+                          const ExpressionOperand *operands, size_t count, const Expression **out) MUST_CHECK;
 /* `kind` AND or OR: of one child the child itself, of none true or false. NOT: of exactly one. KVSTORE_LIMIT when
  * deeper than EXPRESSION_DEPTH_MAX. */
 Status expression_join(Arena *arena, ExpressionKind kind, const Expression *const *children, size_t count,
@@ -91,6 +143,16 @@ Status expression_join(Arena *arena, ExpressionKind kind, const Expression *cons
 Status expression_parse(Arena *arena, const char *text, size_t length, const Expression **out,
                         uint32_t *parameter_count) MUST_CHECK;
 
+/* The same for a value to be computed: "price * (1 - discount)"; a filter is one, too (a bool). */
+Status expression_parse_value(Arena *arena, const char *text, size_t length, const Expression **out,
+                              uint32_t *parameter_count) MUST_CHECK;
+/* The same of `value as name`: *name is empty when there is none. */
+Status expression_parse_named(Arena *arena, const char *text, size_t length, const Expression **out,
+                              Bytes *name) MUST_CHECK;
+
+/* "round", "+". */
+const char *expression_function_name(ExpressionFunction function);
+
 /* Appends the canonical text. Parameters are printed as ? when `parameters` is NULL, else as their values. */
 void expression_print(const Expression *expression, const Value *parameters, size_t parameter_count, Buffer *out);
 
@@ -102,6 +164,13 @@ void expression_print(const Expression *expression, const Value *parameters, siz
  * value without a parameter */
 Status expression_bind(const Expression *expression, const Schema *schema, const Value *parameters,
                        size_t parameter_count, Arena *arena, Predicate *out) MUST_CHECK;
+
+/* The same; what is neither a column nor a constant is added to `program` and becomes a column of its schema, which is
+ * `schema` or has the same columns first. NULL: KVSTORE_UNSUPPORTED. */
+typedef struct Program Program; /* program.h */
+Status expression_bind_computing(const Expression *expression, const Schema *schema, Program *program,
+                                 const Value *parameters, size_t parameter_count, Arena *arena,
+                                 Predicate *out) MUST_CHECK;
 
 /* The position of a visible column. KVSTORE_SCHEMA names it and suggests the nearest. */
 Status expression_column(const Schema *schema, const char *name, size_t length, uint32_t *position) MUST_CHECK;

@@ -15,8 +15,11 @@ typedef enum Token {
   TOKEN_CLOSE,
   TOKEN_COMMA,
   TOKEN_STAR,
-  TOKEN_MINUS,   /* before infinity */
-  TOKEN_BIT_AND, /* & */
+  TOKEN_PLUS,
+  TOKEN_MINUS,
+  TOKEN_SLASH,
+  TOKEN_PERCENT,
+  TOKEN_BIT_AND,
   TOKEN_COMPARISON,
   TOKEN_AND, /* from here on: words */
   TOKEN_OR,
@@ -57,5 +60,28 @@ size_t lexer_unquote(const Lexer *lexer, char quote, uint8_t *out);
 /* How many operands a test takes: least and most (SIZE_MAX: any number). */
 size_t test_operands_least(ExpressionTest test);
 size_t test_operands_most(ExpressionTest test);
+
+/* ---- expression_functions.c ---- */
+enum { FUNCTION_OPERANDS_MAX = 1024 };
+void function_operands(ExpressionFunction function, size_t *least, size_t *most);
+/* Those that are written name(...); casts are not. */
+bool function_by_name(const char *text, size_t length, ExpressionFunction *out);
+/* TYPE_NONE: there is none of this name. */
+ColumnType type_by_word(const char *text, size_t length);
+/* Without regard to case; `word` is in lower case. */
+bool text_is_word(const char *text, size_t length, const char *word);
+
+/* ---- expression_bind.c ---- */
+CompareOperator expression_operator(ExpressionTest test);
+/* A test of a value of a type with constants, as of a column. Constants that are strings stay the caller's. */
+Status expression_bind_compare(ExpressionTest test, ColumnType type, const Value *values, size_t count, Arena *arena,
+                               Compare *out) MUST_CHECK;
+
+/* ---- expression_print.c ---- */
+void expression_print_name(Bytes name, Buffer *out);
+
+static inline bool operand_is_constant(const ExpressionOperand *o) {
+  return !o->of || (o->of->kind == EXPRESSION_VALUE && !o->of->operands[0].of);
+}
 
 #endif

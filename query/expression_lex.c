@@ -146,6 +146,10 @@ static Status take_symbol(Lexer *l) {
   case ',': return take(l, TOKEN_COMMA, 1);
   case '*': return take(l, TOKEN_STAR, 1);
   case '&': return take(l, TOKEN_BIT_AND, 1);
+  case '+': return take(l, TOKEN_PLUS, 1);
+  case '-': return take(l, TOKEN_MINUS, 1);
+  case '/': return take(l, TOKEN_SLASH, 1);
+  case '%': return take(l, TOKEN_PERCENT, 1);
   case '?': return take(l, TOKEN_PARAMETER, 1);
   case '=': return take_comparison(l, TEST_EQUAL, next == '=' ? 2 : 1);
   case '<':
@@ -155,15 +159,30 @@ static Status take_symbol(Lexer *l) {
   case '!':
     if (next == '=') return take_comparison(l, TEST_NOT_EQUAL, 2);
     break;
-  case '-':
-    if (is_letter(next)) return take(l, TOKEN_MINUS, 1);
-    break;
   default: break;
   }
   if (c > ' ' && c < 127) {
     return status_fail(KVSTORE_ERROR, "the filter at position %zu: %c means nothing here", l->start + 1, c);
   }
   return status_fail(KVSTORE_ERROR, "the filter at position %zu: a control character", l->start + 1);
+}
+
+/* Behind a value a sign is an operator, elsewhere it may begin a number. */
+static bool ends_value(Token token) {
+  switch (token) {
+  case TOKEN_NAME:
+  case TOKEN_NUMBER:
+  case TOKEN_STRING:
+  case TOKEN_HEX:
+  case TOKEN_PARAMETER:
+  case TOKEN_CLOSE:
+  case TOKEN_NULL:
+  case TOKEN_TRUE:
+  case TOKEN_FALSE:
+  case TOKEN_NAN:
+  case TOKEN_INFINITY: return true;
+  default: return false;
+  }
 }
 
 Status lexer_next(Lexer *l) {
@@ -175,7 +194,7 @@ Status lexer_next(Lexer *l) {
   if (c == '"') return take_quoted(l, TOKEN_NAME, 0);
   if (lower(c) == 'x' && next == '\'') return take_quoted(l, TOKEN_HEX, 1);
   if (is_letter(c)) return take_word(l);
-  bool has_sign = c == '-' || c == '+';
+  bool has_sign = (c == '-' || c == '+') && !ends_value(l->token);
   char first = has_sign ? next : c, second = peek(l, has_sign ? 2 : 1);
   if (is_digit(first) || (first == '.' && is_digit(second))) return take_number(l);
   return take_symbol(l);

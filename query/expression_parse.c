@@ -1,5 +1,8 @@
-/* expression_parse.c - the text of a filter as an expression: recursive descent, one function a rule of
- * docs/semantics.md. */
+/* expression_parse.c - the text of a filter or of a value as an expression: recursive descent, one function a rule of
+ * docs/semantics.md.
+ *
+ * A rule gives an operand: a literal, a parameter, or an expression. What stands where something is true or not becomes
+ * a condition there (as_condition). */
 #include <math.h>
 
 #include "base/memory.h"
@@ -15,6 +18,7 @@ typedef struct Parser {
   Arena *arena;
   uint32_t parameter_count;
   uint32_t nesting;
+  bool is_operand; /* what comes next stands behind an operator: for messages */
 } Parser;
 
 /* A list that grows in the heap while its rule is read. */
@@ -27,29 +31,13 @@ typedef struct ChildList {
   size_t count, capacity;
 } ChildList;
 
-static Status parse_filter(Parser *p, const Expression **out);
+static Status parse_expression(Parser *p, ExpressionOperand *out);
 
 static Status expect(Parser *p, Token token, const char *text) {
   return p->lexer.token == token ? lexer_next(&p->lexer) : lexer_fail(&p->lexer, text);
 }
 
 /* ---- operands ---- */
-
-static bool begins_literal(const Lexer *l) {
-  switch (l->token) {
-  case TOKEN_NUMBER:
-  case TOKEN_STRING:
-  case TOKEN_HEX:
-  case TOKEN_PARAMETER:
-  case TOKEN_NULL:
-  case TOKEN_TRUE:
-  case TOKEN_FALSE:
-  case TOKEN_NAN:
-  case TOKEN_INFINITY:
-  case TOKEN_MINUS: return true;
-  default: return false;
-  }
-}
 
 static Status string_operand(Parser *p, Value *value) {
   uint8_t *bytes = arena_allocate(p->arena, p->lexer.body_length + 1);
@@ -67,19 +55,23 @@ static Status hex_operand(Parser *p, Value *value) {
   return lexer_fail(&p->lexer, "an even number of hexadecimal digits");
 }
 
-static Status infinity_operand(Parser *p, Value *value) {
-  bool negative = p->lexer.token == TOKEN_MINUS;
-  if (negative) {
-    TRY(lexer_next(&p->lexer));
-    if (p->lexer.token != TOKEN_INFINITY) return lexer_fail(&p->lexer, "a number");
-  }
-  *value = (Value){ .type = TYPE_F64, .f = negative ? -INFINITY : INFINITY };
-  return KVSTORE_OK;
+/* `is_quoted` of the lexer is of names; other tokens may have it left over. */
+static bool is_word(const Lexer *l, const char *word) {
+  return l->token == TOKEN_NAME && !l->is_quoted && text_is_word(l->body, l->body_length, word);
 }
 
-static Status parse_literal(Parser *p, ExpressionOperand *out) {
+/* `date` and `timestamp` are no reserved words: they begin a literal only before a string. */
+static Status parse_time(Parser *p, bool is_date, Value *out) {
+  const Lexer *l = &p->lexer;
+  bool ok = is_date ? literal_date(l->body, l->body_length, out) : literal_timestamp(l->body, l->body_length, out);
+  if (!ok) return lexer_fail(l, is_date ? "a day as 'YYYY-MM-DD'" : "a time as 'YYYY-MM-DD HH:MM:SS.ffffff'");
+  return lexer_next(&p->lexer);
+}
+
+static Status parse_literal(Parser *p, bool *found, ExpressionOperand *out) {
   Value *value = &out->value;
   *out = (ExpressionOperand){ .is_parameter = p->lexer.token == TOKEN_PARAMETER };
+  *found = true;
   switch (p->lexer.token) {
   case TOKEN_PARAMETER: out->parameter = p->parameter_count++; break;
   case TOKEN_NUMBER: TRY(literal_number(p->lexer.body, p->lexer.body_length, value)); break;
@@ -89,213 +81,342 @@ static Status parse_literal(Parser *p, ExpressionOperand *out) {
   case TOKEN_TRUE: *value = (Value){ .type = TYPE_BOOL, .i = 1 }; break;
   case TOKEN_FALSE: *value = (Value){ .type = TYPE_BOOL, .i = 0 }; break;
   case TOKEN_NAN: *value = (Value){ .type = TYPE_F64, .f = NAN }; break;
-  default: TRY(infinity_operand(p, value)); break;
+  case TOKEN_INFINITY: *value = (Value){ .type = TYPE_F64, .f = INFINITY }; break;
+  default: *found = false; return KVSTORE_OK;
   }
   return lexer_next(&p->lexer);
 }
 
-static bool is_word(const Lexer *l, const char *word) {
-  if (l->token != TOKEN_NAME || l->is_quoted || l->body_length != strlen(word)) return false;
-  for (size_t i = 0; i < l->body_length; i++) {
-    if ((l->body[i] | 32) != word[i]) return false;
+static Status too_deep(const Parser *p) {
+  return status_fail(KVSTORE_LIMIT, "the filter at position %zu nests more than %d levels", p->lexer.start + 1,
+                     NESTING_MAX);
+}
+
+static Status enter(Parser *p) { return ++p->nesting > NESTING_MAX ? too_deep(p) : KVSTORE_OK; }
+
+/* ---- conditions and values ---- */
+
+static bool is_condition(const ExpressionOperand *o) { return o->of && o->of->kind <= EXPRESSION_NOT; }
+
+static Status as_expression(Parser *p, const ExpressionOperand *o, const Expression **out) {
+  *out = o->of;
+  return o->of ? KVSTORE_OK : expression_value(p->arena, o, out);
+}
+
+/* What is true, false or unknown by itself: a bool. */
+static Status as_condition(Parser *p, const ExpressionOperand *o, const Expression **out) {
+  if (is_condition(o)) {
+    *out = o->of;
+    return KVSTORE_OK;
   }
-  return true;
-}
-
-/* `date` and `timestamp` are no reserved words: they begin a literal only before a string. `word` is the token before.
- */
-static Status parse_time(Parser *p, bool is_date, ExpressionOperand *out) {
-  const Lexer *l = &p->lexer;
-  *out = (ExpressionOperand){ 0 };
-  bool ok = is_date ? literal_date(l->body, l->body_length, &out->value)
-                    : literal_timestamp(l->body, l->body_length, &out->value);
-  if (!ok) return lexer_fail(l, is_date ? "a day as 'YYYY-MM-DD'" : "a time as 'YYYY-MM-DD HH:MM:SS.ffffff'");
-  return lexer_next(&p->lexer);
-}
-
-static Status parse_operand(Parser *p, ExpressionOperand *out) {
-  if (begins_literal(&p->lexer)) return parse_literal(p, out);
-  bool is_date = is_word(&p->lexer, "date");
-  if (is_date || is_word(&p->lexer, "timestamp")) {
-    Lexer name = p->lexer;
-    TRY(lexer_next(&p->lexer));
-    if (p->lexer.token == TOKEN_STRING) return parse_time(p, is_date, out);
-    p->lexer = name;
+  if (!o->of && !o->is_parameter) {
+    if (o->value.is_null) return expression_constant(p->arena, EXPRESSION_UNKNOWN, out);
+    if (o->value.type != TYPE_BOOL) return lexer_fail(&p->lexer, "a comparison");
+    return expression_constant(p->arena, o->value.i ? EXPRESSION_TRUE : EXPRESSION_FALSE, out);
   }
-  return lexer_fail(&p->lexer, "a value");
+  const Expression *subject;
+  TRY(as_expression(p, o, &subject));
+  return expression_test_of(p->arena, subject, TEST_IS_TRUE, NULL, 0, out);
 }
 
-/* ---- tests ---- */
+static Status give(Status status, const Expression *e, ExpressionOperand *out) {
+  *out = (ExpressionOperand){ .of = e };
+  return status;
+}
 
-/* What an aggregate is applied to, and the parenthesis behind it. */
+/* ---- names, functions ---- */
+
+static Status copy_name(Parser *p, Bytes *name) {
+  uint8_t *own = arena_allocate(p->arena, p->lexer.body_length + 1);
+  if (!own) return status_nomem();
+  *name = (Bytes){ own, lexer_unquote(&p->lexer, '"', own) };
+  return KVSTORE_OK;
+}
+
+/* What an aggregate is applied to: a column by its name, all else as canonical text. */
 static Status read_argument(Parser *p, Buffer *name) {
   Lexer *l = &p->lexer;
   if (is_word(l, "distinct")) {
     Lexer word = *l;
     TRY(lexer_next(l));
-    if (l->token == TOKEN_NAME)
+    if (l->token == TOKEN_NAME || l->token == TOKEN_OPEN)
       buffer_text(name, "distinct ");
     else
       *l = word; /* a column of this name */
   }
   if (l->token == TOKEN_STAR) {
     buffer_u8(name, '*');
-  } else if (l->token == TOKEN_NAME) {
-    uint8_t *place = buffer_extend(name, l->body_length);
-    if (!place) return status_nomem();
-    name->length -= l->body_length - lexer_unquote(l, '"', place);
-  } else {
-    return lexer_fail(l, "a column or *");
+    return lexer_next(l);
   }
-  buffer_u8(name, ')');
+  ExpressionOperand argument;
+  if (l->token == TOKEN_CLOSE) return lexer_fail(l, "a column or *");
+  TRY(parse_expression(p, &argument));
+  const Expression *e;
+  TRY(as_expression(p, &argument, &e));
+  if (e->kind == EXPRESSION_COLUMN)
+    buffer_append(name, e->column.data, e->column.length);
+  else
+    expression_print(e, NULL, 0, name);
+  if (l->token != TOKEN_COMMA) return KVSTORE_OK;
   TRY(lexer_next(l));
-  return expect(p, TOKEN_CLOSE, ")");
+  if (l->token != TOKEN_NUMBER) return lexer_fail(l, "a number"); /* of a quantile */
+  buffer_text(name, ", ");
+  buffer_append(name, l->body, l->body_length);
+  return lexer_next(l);
 }
 
-/* `SUM( x )` is the column "sum(x)": of groups, one of theirs. `word` is the name before the parenthesis. */
-static Status parse_aggregate(Parser *p, Bytes word, Bytes *column) {
+/* `SUM( x )` is the column "sum(x)": of groups, one of theirs. The cursor is behind the parenthesis. */
+static Status parse_aggregate(Parser *p, Bytes word, ExpressionOperand *out) {
   Buffer name = { 0 };
-  TRY(lexer_next(&p->lexer));
+  const Expression *e = NULL;
   for (size_t i = 0; i < word.length; i++) {
     uint8_t c = word.data[i];
     buffer_u8(&name, c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c);
   }
   buffer_u8(&name, '(');
   Status status = read_argument(p, &name);
+  buffer_u8(&name, ')');
   if (status == KVSTORE_OK) status = buffer_status(&name);
-  if (status == KVSTORE_OK) {
-    *column = (Bytes){ arena_copy(p->arena, name.data, name.length), name.length };
-    if (!column->data) status = status_nomem();
-  }
+  if (status == KVSTORE_OK) status = expression_name(p->arena, (Bytes){ name.data, name.length }, &e);
   buffer_release(&name);
-  return status;
+  TRY(status);
+  TRY(expect(p, TOKEN_CLOSE, ")"));
+  return give(KVSTORE_OK, e, out);
 }
 
-static Status parse_name(Parser *p, Bytes *column) {
-  if (p->lexer.token != TOKEN_NAME) return lexer_fail(&p->lexer, "a column");
-  bool is_quoted = p->lexer.is_quoted;
-  uint8_t *name = arena_allocate(p->arena, p->lexer.body_length + 1);
-  if (!name) return status_nomem();
-  *column = (Bytes){ name, lexer_unquote(&p->lexer, '"', name) };
-  TRY(lexer_next(&p->lexer));
-  return !is_quoted && p->lexer.token == TOKEN_OPEN ? parse_aggregate(p, *column, column) : KVSTORE_OK;
+static Status add_operand(OperandList *list, const ExpressionOperand *operand) {
+  TRY(memory_grow(&list->items, &list->capacity, list->count + 1, sizeof *list->items));
+  list->items[list->count++] = *operand;
+  return KVSTORE_OK;
 }
 
-/* Beside a comparison: a value, or a column. */
-static Status parse_side(Parser *p, ExpressionOperand *out) {
-  const Lexer *l = &p->lexer;
-  bool may_be_literal = begins_literal(l) || is_word(l, "date") || is_word(l, "timestamp");
-  Lexer first = p->lexer;
-  Bytes column;
-  if (may_be_literal && l->token != TOKEN_NAME) return parse_operand(p, out);
-  if (l->token != TOKEN_NAME) return lexer_fail(l, "a value or a column");
-  TRY(parse_name(p, &column));
-  if (may_be_literal && l->token == TOKEN_STRING) {
-    p->lexer = first;
-    return parse_operand(p, out);
-  }
-  *out = (ExpressionOperand){ 0 };
-  return expression_name(p->arena, column, &out->of);
-}
-
-static Status parse_comparison(Parser *p, Bytes column, const Expression **out) {
-  ExpressionTest test = p->lexer.comparison;
-  ExpressionOperand operand;
-  TRY(lexer_next(&p->lexer));
-  TRY(parse_side(p, &operand));
-  return expression_test(p->arena, column, test, &operand, 1, out);
-}
-
-/* ---- bits: `(flags & 6) = 6`, the parentheses may be left out ---- */
-
-static bool begins_bits(Parser *p) {
-  Lexer l = p->lexer;
-  return l.token == TOKEN_OPEN && lexer_next(&l) == KVSTORE_OK && l.token == TOKEN_NAME &&
-         lexer_next(&l) == KVSTORE_OK && l.token == TOKEN_BIT_AND && lexer_next(&l) == KVSTORE_OK &&
-         lexer_next(&l) == KVSTORE_OK && l.token == TOKEN_CLOSE;
-}
-
-/* The cursor is on the &. */
-static Status parse_bits(Parser *p, Bytes column, bool enclosed, const Expression **out) {
-  ExpressionOperand operands[2];
-  TRY(lexer_next(&p->lexer));
-  TRY(parse_operand(p, &operands[0]));
-  if (enclosed) TRY(expect(p, TOKEN_CLOSE, ")"));
-  bool is_test = p->lexer.token == TOKEN_COMPARISON && p->lexer.comparison <= TEST_NOT_EQUAL;
-  ExpressionTest test = p->lexer.comparison == TEST_EQUAL ? TEST_BITS : TEST_NOT_BITS;
-  if (!is_test) return lexer_fail(&p->lexer, "= or <>");
-  TRY(lexer_next(&p->lexer));
-  TRY(parse_operand(p, &operands[1]));
-  return expression_test(p->arena, column, test, operands, 2, out);
-}
-
+/* Expressions up to the parenthesis, of which the cursor is behind the first. */
 static Status read_list(Parser *p, OperandList *list) {
-  TRY(expect(p, TOKEN_OPEN, "("));
+  ExpressionOperand operand;
   if (p->lexer.token == TOKEN_CLOSE) return lexer_next(&p->lexer);
   for (;;) {
-    TRY(memory_grow(&list->items, &list->capacity, list->count + 1, sizeof *list->items));
-    TRY(parse_operand(p, &list->items[list->count]));
-    list->count++;
+    TRY(parse_expression(p, &operand));
+    TRY(add_operand(list, &operand));
     if (p->lexer.token != TOKEN_COMMA) return expect(p, TOKEN_CLOSE, "a comma or )");
     TRY(lexer_next(&p->lexer));
   }
 }
 
-static Status parse_in(Parser *p, Bytes column, bool negated, const Expression **out) {
+static Status parse_arguments(Parser *p, ExpressionFunction function, ExpressionOperand *out) {
   OperandList list = { 0 };
-  TRY(lexer_next(&p->lexer));
+  const Expression *e = NULL;
   Status status = read_list(p, &list);
-  if (status == KVSTORE_OK) {
-    status = expression_test(p->arena, column, negated ? TEST_NOT_IN : TEST_IN, list.items, list.count, out);
-  }
+  if (status == KVSTORE_OK) status = expression_call(p->arena, function, TYPE_NONE, list.items, list.count, &e);
   memory_release(list.items);
+  return give(status, e, out);
+}
+
+/* cast(x as type) */
+static Status parse_cast(Parser *p, bool tries, ExpressionOperand *out) {
+  ExpressionOperand of;
+  const Expression *e;
+  TRY(parse_expression(p, &of));
+  if (!is_word(&p->lexer, "as")) return lexer_fail(&p->lexer, "as and a type");
+  TRY(lexer_next(&p->lexer));
+  ColumnType type = p->lexer.token == TOKEN_NAME ? type_by_word(p->lexer.body, p->lexer.body_length) : TYPE_NONE;
+  if (type == TYPE_NONE) return lexer_fail(&p->lexer, "a type");
+  TRY(lexer_next(&p->lexer));
+  TRY(expect(p, TOKEN_CLOSE, ")"));
+  TRY(expression_call(p->arena, tries ? FUNCTION_TRY_CAST : FUNCTION_CAST, type, &of, 1, &e));
+  return give(KVSTORE_OK, e, out);
+}
+
+/* The cursor is on the parenthesis behind `word`. */
+static Status parse_call(Parser *p, const Lexer *word, ExpressionOperand *out) {
+  ExpressionFunction function;
+  TRY(enter(p));
+  TRY(lexer_next(&p->lexer));
+  Status status;
+  bool is_cast = is_word(word, "cast");
+  if (is_cast || is_word(word, "try_cast"))
+    status = parse_cast(p, !is_cast, out);
+  else if (function_by_name(word->body, word->body_length, &function))
+    status = parse_arguments(p, function, out);
+  else /* an aggregate, or a column that is called so */
+    status = parse_aggregate(p, (Bytes){ (const uint8_t *)word->body, word->body_length }, out);
+  p->nesting--;
   return status;
 }
 
-static Status parse_between(Parser *p, Bytes column, bool negated, const Expression **out) {
-  ExpressionOperand ends[2];
-  TRY(lexer_next(&p->lexer));
-  TRY(parse_operand(p, &ends[0]));
-  TRY(expect(p, TOKEN_AND, "and, for the upper end of between"));
-  TRY(parse_operand(p, &ends[1]));
-  return expression_test(p->arena, column, negated ? TEST_NOT_BETWEEN : TEST_BETWEEN, ends, 2, out);
-}
+/* ---- case ---- */
 
-static Status parse_one(Parser *p, Bytes column, ExpressionTest test, const Expression **out) {
-  ExpressionOperand operand;
-  TRY(lexer_next(&p->lexer));
-  TRY(parse_operand(p, &operand));
-  return expression_test(p->arena, column, test, &operand, 1, out);
-}
-
-static Status parse_is(Parser *p, Bytes column, const Expression **out) {
-  TRY(lexer_next(&p->lexer));
-  bool negated = p->lexer.token == TOKEN_NOT;
-  if (negated) TRY(lexer_next(&p->lexer));
-  bool is_nan = p->lexer.token == TOKEN_NAN;
-  if (!is_nan && p->lexer.token != TOKEN_NULL)
-    return lexer_fail(&p->lexer, negated ? "null or nan" : "null, nan or not");
-  TRY(lexer_next(&p->lexer));
-  ExpressionTest test = is_nan ? TEST_IS_NAN : TEST_IS_NULL;
-  return expression_test(p->arena, column, negated ? test + 1 : test, NULL, 0, out);
-}
-
-/* What follows a column. */
-static Status parse_test(Parser *p, Bytes column, const Expression **out) {
-  if (p->lexer.token == TOKEN_COMPARISON) return parse_comparison(p, column, out);
-  if (p->lexer.token == TOKEN_BIT_AND) return parse_bits(p, column, false, out);
-  if (p->lexer.token == TOKEN_IS) return parse_is(p, column, out);
-  bool negated = p->lexer.token == TOKEN_NOT;
-  if (negated) TRY(lexer_next(&p->lexer));
-  switch (p->lexer.token) {
-  case TOKEN_BETWEEN: return parse_between(p, column, negated, out);
-  case TOKEN_IN: return parse_in(p, column, negated, out);
-  case TOKEN_LIKE: return parse_one(p, column, negated ? TEST_NOT_LIKE : TEST_LIKE, out);
-  default: break;
+static bool begins_operand(const Lexer *l) {
+  switch (l->token) {
+  case TOKEN_NAME:
+  case TOKEN_NUMBER:
+  case TOKEN_STRING:
+  case TOKEN_HEX:
+  case TOKEN_PARAMETER:
+  case TOKEN_OPEN:
+  case TOKEN_NULL:
+  case TOKEN_TRUE:
+  case TOKEN_FALSE:
+  case TOKEN_NAN:
+  case TOKEN_INFINITY: return true;
+  default: return false;
   }
-  if (negated) return lexer_fail(&p->lexer, "between, in or like");
-  return expression_test(p->arena, column, TEST_IS_TRUE, NULL, 0, out);
 }
+
+static Status make_test(Parser *p, const ExpressionOperand *subject, ExpressionTest test,
+                        const ExpressionOperand *operands, size_t count, ExpressionOperand *out);
+
+/* `when 1` of `case x when 1` is the condition x = 1. */
+static Status parse_when(Parser *p, const ExpressionOperand *of, OperandList *list) {
+  ExpressionOperand when, then;
+  const Expression *condition;
+  TRY(lexer_next(&p->lexer));
+  TRY(parse_expression(p, &when));
+  if (of) TRY(make_test(p, of, TEST_EQUAL, &when, 1, &when));
+  TRY(as_condition(p, &when, &condition));
+  if (!is_word(&p->lexer, "then")) return lexer_fail(&p->lexer, "then");
+  TRY(lexer_next(&p->lexer));
+  TRY(parse_expression(p, &then));
+  TRY(give(KVSTORE_OK, condition, &when));
+  TRY(add_operand(list, &when));
+  return add_operand(list, &then);
+}
+
+static Status read_case(Parser *p, OperandList *list) {
+  ExpressionOperand of, other;
+  bool is_simple = !is_word(&p->lexer, "when");
+  if (is_simple) TRY(parse_expression(p, &of));
+  if (!is_word(&p->lexer, "when")) return lexer_fail(&p->lexer, "when");
+  while (is_word(&p->lexer, "when")) TRY(parse_when(p, is_simple ? &of : NULL, list));
+  if (is_word(&p->lexer, "else")) {
+    TRY(lexer_next(&p->lexer));
+    TRY(parse_expression(p, &other));
+    TRY(add_operand(list, &other));
+  }
+  if (!is_word(&p->lexer, "end")) return lexer_fail(&p->lexer, "when, else or end");
+  return lexer_next(&p->lexer);
+}
+
+/* The cursor is behind the word. */
+static Status parse_case(Parser *p, ExpressionOperand *out) {
+  OperandList list = { 0 };
+  const Expression *e = NULL;
+  Status status = enter(p);
+  if (status == KVSTORE_OK) status = read_case(p, &list);
+  if (status == KVSTORE_OK) status = expression_case(p->arena, list.items, list.count, &e);
+  p->nesting--;
+  memory_release(list.items);
+  return give(status, e, out);
+}
+
+/* ---- values ---- */
+
+/* A column, a function, a case, or a date or timestamp. */
+static Status parse_name(Parser *p, ExpressionOperand *out) {
+  Lexer word = p->lexer;
+  Bytes name;
+  const Expression *e;
+  TRY(lexer_next(&p->lexer));
+  bool is_date = is_word(&word, "date");
+  if (p->lexer.token == TOKEN_STRING && (is_date || is_word(&word, "timestamp"))) {
+    *out = (ExpressionOperand){ 0 };
+    return parse_time(p, is_date, &out->value);
+  }
+  if (is_word(&word, "case") && begins_operand(&p->lexer)) return parse_case(p, out);
+  if (!word.is_quoted && p->lexer.token == TOKEN_OPEN) return parse_call(p, &word, out);
+  Lexer behind = p->lexer;
+  p->lexer = word;
+  Status status = copy_name(p, &name);
+  p->lexer = behind;
+  TRY(status);
+  TRY(expression_name(p->arena, name, &e));
+  return give(KVSTORE_OK, e, out);
+}
+
+static Status parse_primary(Parser *p, ExpressionOperand *out) {
+  bool found;
+  if (p->lexer.token == TOKEN_NAME) return parse_name(p, out);
+  if (p->lexer.token == TOKEN_OPEN) {
+    TRY(enter(p));
+    TRY(lexer_next(&p->lexer));
+    TRY(parse_expression(p, out));
+    p->nesting--;
+    return expect(p, TOKEN_CLOSE, is_condition(out) ? "and, or or )" : "an operator or )");
+  }
+  TRY(parse_literal(p, &found, out));
+  return found ? KVSTORE_OK
+               : lexer_fail(&p->lexer, p->is_operand ? "a value or a column" : "a column, a value, not or (");
+}
+
+/* A minus before a number is its sign. */
+static bool negate_literal(ExpressionOperand *o) {
+  Value *v = &o->value;
+  if (o->of || o->is_parameter || v->is_null) return false;
+  if (v->type == TYPE_F64) {
+    v->f = -v->f;
+  } else if (v->type == TYPE_I64 && v->i != INT64_MIN) {
+    v->i = -v->i;
+  } else if (v->type == TYPE_U64 && v->u == UINT64_C(1) << 63) {
+    *v = (Value){ .type = TYPE_I64, .i = INT64_MIN };
+  } else {
+    return false;
+  }
+  return true;
+}
+
+static Status parse_signed(Parser *p, ExpressionOperand *out) {
+  const Expression *e;
+  bool negative = p->lexer.token == TOKEN_MINUS;
+  if (!negative && p->lexer.token != TOKEN_PLUS) return parse_primary(p, out);
+  TRY(enter(p));
+  p->is_operand = true;
+  TRY(lexer_next(&p->lexer));
+  if (p->lexer.token == TOKEN_NAN) return lexer_fail(&p->lexer, "a number");
+  TRY(parse_signed(p, out));
+  p->nesting--;
+  if (!negative || negate_literal(out)) return KVSTORE_OK;
+  TRY(expression_call(p->arena, FUNCTION_NEGATE, TYPE_NONE, out, 1, &e));
+  return give(KVSTORE_OK, e, out);
+}
+
+typedef Status OperandRule(Parser *p, ExpressionOperand *out);
+
+/* Operators of one level, from the left. `functions[i]` belongs to tokens[i]. */
+static Status parse_operators(Parser *p, OperandRule *rule, const Token *tokens, const ExpressionFunction *functions,
+                              size_t count, ExpressionOperand *out) {
+  TRY(rule(p, out));
+  for (;;) {
+    size_t i = 0;
+    while (i < count && p->lexer.token != tokens[i]) i++;
+    if (i == count) return KVSTORE_OK;
+    ExpressionOperand sides[2] = { *out };
+    const Expression *e;
+    p->is_operand = true;
+    TRY(lexer_next(&p->lexer));
+    TRY(rule(p, &sides[1]));
+    TRY(expression_call(p->arena, functions[i], TYPE_NONE, sides, 2, &e));
+    TRY(give(KVSTORE_OK, e, out));
+  }
+}
+
+static Status parse_product(Parser *p, ExpressionOperand *out) {
+  static const Token tokens[] = { TOKEN_STAR, TOKEN_SLASH, TOKEN_PERCENT };
+  static const ExpressionFunction functions[] = { FUNCTION_MULTIPLY, FUNCTION_DIVIDE, FUNCTION_MODULO };
+  return parse_operators(p, parse_signed, tokens, functions, 3, out);
+}
+
+static Status parse_sum(Parser *p, ExpressionOperand *out) {
+  static const Token tokens[] = { TOKEN_PLUS, TOKEN_MINUS };
+  static const ExpressionFunction functions[] = { FUNCTION_ADD, FUNCTION_SUBTRACT };
+  return parse_operators(p, parse_product, tokens, functions, 2, out);
+}
+
+static Status parse_bits(Parser *p, ExpressionOperand *out) {
+  static const Token tokens[] = { TOKEN_BIT_AND };
+  static const ExpressionFunction functions[] = { FUNCTION_BIT_AND };
+  return parse_operators(p, parse_sum, tokens, functions, 1, out);
+}
+
+/* ---- tests ---- */
 
 static ExpressionTest mirrored(ExpressionTest test) {
   switch (test) {
@@ -307,112 +428,189 @@ static ExpressionTest mirrored(ExpressionTest test) {
   }
 }
 
-/* A literal first: `5 < x`, or true, false, null by themselves. */
-static Status parse_literal_test(Parser *p, const Expression **out) {
-  Lexer first = p->lexer;
-  ExpressionOperand operand = { 0 };
-  TRY(parse_operand(p, &operand));
-  if (p->lexer.token != TOKEN_COMPARISON) {
-    switch (first.token) {
-    case TOKEN_TRUE: return expression_constant(p->arena, EXPRESSION_TRUE, out);
-    case TOKEN_FALSE: return expression_constant(p->arena, EXPRESSION_FALSE, out);
-    case TOKEN_NULL: return expression_constant(p->arena, EXPRESSION_UNKNOWN, out);
-    default: return lexer_fail(&p->lexer, "a comparison with a column");
-    }
+/* (column & constant) = constant is one test of the column. */
+static bool is_bits(const ExpressionOperand *subject, ExpressionTest test, const ExpressionOperand *operand) {
+  const Expression *e = subject->of;
+  return e && e->kind == EXPRESSION_CALL && e->function == FUNCTION_BIT_AND && test <= TEST_NOT_EQUAL &&
+         e->operands[0].of && e->operands[0].of->kind == EXPRESSION_COLUMN && operand_is_constant(&e->operands[1]) &&
+         operand_is_constant(operand);
+}
+
+static Status make_test(Parser *p, const ExpressionOperand *subject, ExpressionTest test,
+                        const ExpressionOperand *operands, size_t count, ExpressionOperand *out) {
+  const Expression *left, *e;
+  /* A parameter keeps its place among the others. */
+  bool may_move = !subject->is_parameter || (operands && operands[0].of && operands[0].of->kind == EXPRESSION_COLUMN);
+  if (test <= TEST_GREATER_EQUAL && may_move && operand_is_constant(subject) && !operand_is_constant(&operands[0]))
+    return make_test(p, &operands[0], mirrored(test), subject, 1, out);
+  if (test <= TEST_GREATER_EQUAL && is_bits(subject, test, &operands[0])) {
+    ExpressionOperand both[2] = { subject->of->operands[1], operands[0] };
+    TRY(expression_test(p->arena, subject->of->operands[0].of->column, test == TEST_EQUAL ? TEST_BITS : TEST_NOT_BITS,
+                        both, 2, &e));
+    return give(KVSTORE_OK, e, out);
   }
-  ExpressionTest test = mirrored(p->lexer.comparison);
-  Bytes column = { 0 };
+  TRY(as_expression(p, subject, &left));
+  TRY(expression_test_of(p->arena, left, test, operands, count, &e));
+  return give(KVSTORE_OK, e, out);
+}
+
+static Status parse_in(Parser *p, const ExpressionOperand *subject, bool negated, ExpressionOperand *out) {
+  OperandList list = { 0 };
   TRY(lexer_next(&p->lexer));
-  TRY(parse_name(p, &column));
-  return expression_test(p->arena, column, test, &operand, 1, out);
-}
-
-/* ---- factors and chains ---- */
-
-static Status parse_column_test(Parser *p, const Expression **out) {
-  bool may_be_literal = is_word(&p->lexer, "date") || is_word(&p->lexer, "timestamp");
-  Lexer name = p->lexer;
-  Bytes column;
-  TRY(parse_name(p, &column));
-  if (may_be_literal && p->lexer.token == TOKEN_STRING) {
-    p->lexer = name;
-    return parse_literal_test(p, out);
-  }
-  return parse_test(p, column, out);
-}
-
-static Status parse_factor(Parser *p, const Expression **out) {
-  if (p->lexer.token == TOKEN_NOT) {
-    const Expression *child;
-    if (++p->nesting > NESTING_MAX) goto too_deep;
-    TRY(lexer_next(&p->lexer));
-    TRY(parse_factor(p, &child));
-    p->nesting--;
-    return expression_join(p->arena, EXPRESSION_NOT, &child, 1, out);
-  }
-  if (begins_bits(p)) {
-    Bytes column;
-    TRY(lexer_next(&p->lexer));
-    TRY(parse_name(p, &column));
-    return parse_bits(p, column, true, out);
-  }
-  if (p->lexer.token == TOKEN_OPEN) {
-    if (++p->nesting > NESTING_MAX) goto too_deep;
-    TRY(lexer_next(&p->lexer));
-    TRY(parse_filter(p, out));
-    p->nesting--;
-    return expect(p, TOKEN_CLOSE, "and, or or )");
-  }
-  if (begins_literal(&p->lexer)) return parse_literal_test(p, out);
-  if (p->lexer.token == TOKEN_NAME) return parse_column_test(p, out);
-  return lexer_fail(&p->lexer, "a column, a value, not or (");
-too_deep:
-  return status_fail(KVSTORE_LIMIT, "the filter at position %zu nests more than %d levels", p->lexer.start + 1,
-                     NESTING_MAX);
-}
-
-typedef Status ParseRule(Parser *p, const Expression **out);
-
-static Status read_chain(Parser *p, ParseRule *rule, Token joint, ChildList *list) {
-  for (;;) {
-    TRY(memory_grow(&list->items, &list->capacity, list->count + 1, sizeof *list->items));
-    TRY(rule(p, &list->items[list->count]));
-    list->count++;
-    if (p->lexer.token != joint) return KVSTORE_OK;
-    TRY(lexer_next(&p->lexer));
-  }
-}
-
-static Status parse_chain(Parser *p, ParseRule *rule, Token joint, ExpressionKind kind, const Expression **out) {
-  ChildList list = { 0 };
-  Status status = read_chain(p, rule, joint, &list);
-  if (status == KVSTORE_OK) status = expression_join(p->arena, kind, list.items, list.count, out);
+  p->is_operand = true;
+  TRY(expect(p, TOKEN_OPEN, "("));
+  Status status = read_list(p, &list);
+  if (status == KVSTORE_OK)
+    status = make_test(p, subject, negated ? TEST_NOT_IN : TEST_IN, list.items, list.count, out);
   memory_release(list.items);
   return status;
 }
 
-static Status parse_and_chain(Parser *p, const Expression **out) {
-  return parse_chain(p, parse_factor, TOKEN_AND, EXPRESSION_AND, out);
+static Status parse_between(Parser *p, const ExpressionOperand *subject, bool negated, ExpressionOperand *out) {
+  ExpressionOperand ends[2];
+  TRY(lexer_next(&p->lexer));
+  p->is_operand = true;
+  TRY(parse_bits(p, &ends[0]));
+  TRY(expect(p, TOKEN_AND, "and, for the upper end of between"));
+  p->is_operand = true;
+  TRY(parse_bits(p, &ends[1]));
+  return make_test(p, subject, negated ? TEST_NOT_BETWEEN : TEST_BETWEEN, ends, 2, out);
 }
 
-static Status parse_filter(Parser *p, const Expression **out) {
+static Status parse_one(Parser *p, const ExpressionOperand *subject, ExpressionTest test, ExpressionOperand *out) {
+  ExpressionOperand operand;
+  TRY(lexer_next(&p->lexer));
+  p->is_operand = true;
+  TRY(parse_bits(p, &operand));
+  return make_test(p, subject, test, &operand, 1, out);
+}
+
+static Status parse_is(Parser *p, const ExpressionOperand *subject, ExpressionOperand *out) {
+  TRY(lexer_next(&p->lexer));
+  bool negated = p->lexer.token == TOKEN_NOT;
+  if (negated) TRY(lexer_next(&p->lexer));
+  bool is_nan = p->lexer.token == TOKEN_NAN;
+  if (!is_nan && p->lexer.token != TOKEN_NULL)
+    return lexer_fail(&p->lexer, negated ? "null or nan" : "null, nan or not");
+  TRY(lexer_next(&p->lexer));
+  ExpressionTest test = is_nan ? TEST_IS_NAN : TEST_IS_NULL;
+  return make_test(p, subject, negated ? test + 1 : test, NULL, 0, out);
+}
+
+static Status parse_test(Parser *p, ExpressionOperand *out) {
+  ExpressionOperand subject;
+  TRY(parse_bits(p, &subject));
+  *out = subject;
+  if (p->lexer.token == TOKEN_COMPARISON) return parse_one(p, &subject, p->lexer.comparison, out);
+  if (p->lexer.token == TOKEN_IS) return parse_is(p, &subject, out);
+  bool negated = p->lexer.token == TOKEN_NOT;
+  if (negated) TRY(lexer_next(&p->lexer));
+  switch (p->lexer.token) {
+  case TOKEN_BETWEEN: return parse_between(p, &subject, negated, out);
+  case TOKEN_IN: return parse_in(p, &subject, negated, out);
+  case TOKEN_LIKE: return parse_one(p, &subject, negated ? TEST_NOT_LIKE : TEST_LIKE, out);
+  default: break;
+  }
+  return negated ? lexer_fail(&p->lexer, "between, in or like") : KVSTORE_OK;
+}
+
+/* ---- not, and, or ---- */
+
+static Status parse_negation(Parser *p, ExpressionOperand *out) {
+  const Expression *child, *e;
+  p->is_operand = false;
+  if (p->lexer.token != TOKEN_NOT) return parse_test(p, out);
+  TRY(enter(p));
+  TRY(lexer_next(&p->lexer));
+  TRY(parse_negation(p, out));
+  p->nesting--;
+  TRY(as_condition(p, out, &child));
+  TRY(expression_join(p->arena, EXPRESSION_NOT, &child, 1, &e));
+  return give(KVSTORE_OK, e, out);
+}
+
+static Status read_chain(Parser *p, OperandRule *rule, Token joint, ExpressionOperand *first, ChildList *list) {
+  for (;;) {
+    if (p->lexer.token != joint && list->count == 0) return KVSTORE_OK; /* one alone stays what it is */
+    TRY(memory_grow(&list->items, &list->capacity, list->count + 1, sizeof *list->items));
+    TRY(as_condition(p, first, &list->items[list->count]));
+    list->count++;
+    if (p->lexer.token != joint) return KVSTORE_OK;
+    TRY(lexer_next(&p->lexer));
+    TRY(rule(p, first));
+  }
+}
+
+static Status parse_chain(Parser *p, OperandRule *rule, Token joint, ExpressionKind kind, ExpressionOperand *out) {
+  ChildList list = { 0 };
+  const Expression *e = NULL;
+  TRY(rule(p, out));
+  Status status = read_chain(p, rule, joint, out, &list);
+  if (status == KVSTORE_OK && list.count) status = expression_join(p->arena, kind, list.items, list.count, &e);
+  if (e) status = give(status, e, out);
+  memory_release(list.items);
+  return status;
+}
+
+static Status parse_and_chain(Parser *p, ExpressionOperand *out) {
+  return parse_chain(p, parse_negation, TOKEN_AND, EXPRESSION_AND, out);
+}
+
+static Status parse_expression(Parser *p, ExpressionOperand *out) {
   return parse_chain(p, parse_and_chain, TOKEN_OR, EXPRESSION_OR, out);
+}
+
+/* ---- texts ---- */
+
+static Status begin(Parser *p) {
+  if (p->lexer.length > EXPRESSION_TEXT_MAX) {
+    return status_fail(KVSTORE_LIMIT, "a filter's text has at most %d bytes, not %zu", EXPRESSION_TEXT_MAX,
+                       p->lexer.length);
+  }
+  if (!bytes_are_utf8((const uint8_t *)p->lexer.text, p->lexer.length)) {
+    return status_fail(KVSTORE_ERROR, "a filter's text is UTF-8 (bytes are written as x'00ff')");
+  }
+  return lexer_next(&p->lexer);
 }
 
 Status expression_parse(Arena *arena, const char *text, size_t length, const Expression **out,
                         uint32_t *parameter_count) {
-  if (length > EXPRESSION_TEXT_MAX) {
-    return status_fail(KVSTORE_LIMIT, "a filter's text has at most %d bytes, not %zu", EXPRESSION_TEXT_MAX, length);
-  }
-  if (!bytes_are_utf8((const uint8_t *)text, length)) {
-    return status_fail(KVSTORE_ERROR, "a filter's text is UTF-8 (bytes are written as x'00ff')");
-  }
   Parser p = { .lexer = { .text = text, .length = length }, .arena = arena };
+  ExpressionOperand operand;
   const Expression *filter;
-  TRY(lexer_next(&p.lexer));
-  TRY(parse_filter(&p, &filter));
+  TRY(begin(&p));
+  TRY(parse_expression(&p, &operand));
+  TRY(as_condition(&p, &operand, &filter));
   if (p.lexer.token != TOKEN_END) return lexer_fail(&p.lexer, "and, or, or the end");
   *out = filter;
   if (parameter_count) *parameter_count = p.parameter_count;
   return KVSTORE_OK;
+}
+
+static Status parse_value(Parser *p, const Expression **out, Bytes *name) {
+  ExpressionOperand operand;
+  TRY(begin(p));
+  TRY(parse_expression(p, &operand));
+  if (name && is_word(&p->lexer, "as")) {
+    TRY(lexer_next(&p->lexer));
+    if (p->lexer.token != TOKEN_NAME) return lexer_fail(&p->lexer, "a name");
+    TRY(copy_name(p, name));
+    TRY(lexer_next(&p->lexer));
+  }
+  if (p->lexer.token != TOKEN_END) return lexer_fail(&p->lexer, "an operator or the end");
+  return as_expression(p, &operand, out);
+}
+
+Status expression_parse_value(Arena *arena, const char *text, size_t length, const Expression **out,
+                              uint32_t *parameter_count) {
+  Parser p = { .lexer = { .text = text, .length = length }, .arena = arena };
+  TRY(parse_value(&p, out, NULL));
+  if (parameter_count) *parameter_count = p.parameter_count;
+  return KVSTORE_OK;
+}
+
+Status expression_parse_named(Arena *arena, const char *text, size_t length, const Expression **out, Bytes *name) {
+  Parser p = { .lexer = { .text = text, .length = length }, .arena = arena };
+  *name = (Bytes){ 0 };
+  return parse_value(&p, out, name);
 }

@@ -8,6 +8,11 @@ typedef struct Printer {
   Buffer *out;
 } Printer;
 
+/* How tightly what is printed binds; what binds less than its place asks for gets parentheses. */
+typedef enum Binding { BINDS_ANY, BINDS_SUM, BINDS_PRODUCT, BINDS_SIGN, BINDS_ALONE } Binding;
+
+static void print(const Printer *p, const Expression *e);
+
 static const char *const test_words[] = {
   [TEST_EQUAL] = " = ",         [TEST_NOT_EQUAL] = " <> ",
   [TEST_LESS] = " < ",          [TEST_LESS_EQUAL] = " <= ",
@@ -21,17 +26,17 @@ static const char *const test_words[] = {
   [TEST_NOT_BITS] = ") <> ",
 };
 
-static void print_name(const Printer *p, Bytes name) {
+void expression_print_name(Bytes name, Buffer *out) {
   if (lexer_name_needs_quotes(name.data, name.length))
-    literal_print_quoted(name.data, name.length, '"', p->out);
+    literal_print_quoted(name.data, name.length, '"', out);
   else
-    buffer_append(p->out, name.data, name.length);
+    buffer_append(out, name.data, name.length);
 }
 
-static void print_operand(const Printer *p, const ExpressionOperand *operand) {
-  if (operand->of) {
-    print_name(p, operand->of->column);
-  } else if (!operand->is_parameter) {
+/* ---- values ---- */
+
+static void print_constant(const Printer *p, const ExpressionOperand *operand) {
+  if (!operand->is_parameter) {
     literal_print(&operand->value, p->out);
   } else if (p->parameters && operand->parameter < p->parameter_count) {
     literal_print(&p->parameters[operand->parameter], p->out);
@@ -40,13 +45,97 @@ static void print_operand(const Printer *p, const ExpressionOperand *operand) {
   }
 }
 
+static Binding binding_of(const Expression *e) {
+  if (e->kind == EXPRESSION_TRUE || e->kind == EXPRESSION_FALSE || e->kind == EXPRESSION_UNKNOWN) return BINDS_ALONE;
+  if (e->kind <= EXPRESSION_NOT) return BINDS_ANY;
+  if (e->kind != EXPRESSION_CALL) return BINDS_ALONE;
+  switch (e->function) {
+  case FUNCTION_BIT_AND: return BINDS_ANY;
+  case FUNCTION_ADD:
+  case FUNCTION_SUBTRACT: return BINDS_SUM;
+  case FUNCTION_MULTIPLY:
+  case FUNCTION_DIVIDE:
+  case FUNCTION_MODULO: return BINDS_PRODUCT;
+  case FUNCTION_NEGATE: return BINDS_SIGN;
+  default: return BINDS_ALONE;
+  }
+}
+
+static void print_enclosed(const Printer *p, const Expression *e, bool enclosed) {
+  if (enclosed) buffer_u8(p->out, '(');
+  print(p, e);
+  if (enclosed) buffer_u8(p->out, ')');
+}
+
+static void print_operand(const Printer *p, const ExpressionOperand *operand, Binding least) {
+  if (operand->of)
+    print_enclosed(p, operand->of, binding_of(operand->of) < least);
+  else
+    print_constant(p, operand);
+}
+
+static void print_operator(const Printer *p, const Expression *e) {
+  Binding own = binding_of(e);
+  /* `&` is enclosed by whatever stands around it, but for another on its left */
+  bool is_bits = e->function == FUNCTION_BIT_AND;
+  print_operand(p, &e->operands[0], is_bits ? BINDS_SUM : own);
+  buffer_u8(p->out, ' ');
+  buffer_text(p->out, expression_function_name(e->function));
+  buffer_u8(p->out, ' ');
+  print_operand(p, &e->operands[1], is_bits ? BINDS_SUM : (Binding)(own + 1));
+}
+
+static void print_list(const Printer *p, const Expression *e) {
+  for (uint32_t i = 0; i < e->count; i++) {
+    if (i) buffer_text(p->out, ", ");
+    print_operand(p, &e->operands[i], BINDS_ANY);
+  }
+}
+
+static void print_call(const Printer *p, const Expression *e) {
+  Binding own = binding_of(e);
+  if (e->function == FUNCTION_NEGATE) {
+    buffer_u8(p->out, '-');
+    print_operand(p, &e->operands[0], BINDS_SIGN);
+  } else if (own != BINDS_ALONE) {
+    print_operator(p, e);
+  } else {
+    buffer_text(p->out, expression_function_name(e->function));
+    buffer_u8(p->out, '(');
+    print_list(p, e);
+    if (e->function == FUNCTION_CAST || e->function == FUNCTION_TRY_CAST) {
+      buffer_text(p->out, " as ");
+      buffer_text(p->out, type_name(e->type));
+    }
+    buffer_u8(p->out, ')');
+  }
+}
+
+static void print_case(const Printer *p, const Expression *e) {
+  buffer_text(p->out, "case");
+  uint32_t i = 0;
+  for (; i + 1 < e->count; i += 2) {
+    buffer_text(p->out, " when ");
+    print_operand(p, &e->operands[i], BINDS_ANY);
+    buffer_text(p->out, " then ");
+    print_operand(p, &e->operands[i + 1], BINDS_ANY);
+  }
+  if (i < e->count) {
+    buffer_text(p->out, " else ");
+    print_operand(p, &e->operands[i], BINDS_ANY);
+  }
+  buffer_text(p->out, " end");
+}
+
+/* ---- tests ---- */
+
 static void print_bits(const Printer *p, const Expression *e) {
   buffer_u8(p->out, '(');
-  print_name(p, e->column);
+  expression_print_name(e->column, p->out);
   buffer_text(p->out, " & ");
-  print_operand(p, &e->operands[0]);
+  print_constant(p, &e->operands[0]);
   buffer_text(p->out, test_words[e->test]);
-  print_operand(p, &e->operands[1]);
+  print_constant(p, &e->operands[1]);
 }
 
 static void print_test(const Printer *p, const Expression *e) {
@@ -54,12 +143,15 @@ static void print_test(const Printer *p, const Expression *e) {
     print_bits(p, e);
     return;
   }
-  print_name(p, e->column);
+  if (e->subject)
+    print_enclosed(p, e->subject, e->test != TEST_IS_TRUE && binding_of(e->subject) < BINDS_SUM);
+  else
+    expression_print_name(e->column, p->out);
   buffer_text(p->out, test_words[e->test]);
   bool is_list = e->test == TEST_IN || e->test == TEST_NOT_IN;
   for (uint32_t i = 0; i < e->count; i++) {
     if (i) buffer_text(p->out, is_list ? ", " : " and ");
-    print_operand(p, &e->operands[i]);
+    print_operand(p, &e->operands[i], is_list ? BINDS_ANY : BINDS_SUM);
   }
   if (is_list) buffer_u8(p->out, ')');
 }
@@ -71,22 +163,25 @@ static bool needs_parentheses(const Expression *parent, const Expression *child)
          !(parent->kind != EXPRESSION_NOT && child->kind == EXPRESSION_NOT);
 }
 
-static void print(const Printer *p, const Expression *e) {
-  switch (e->kind) {
-  case EXPRESSION_TRUE: buffer_text(p->out, "true"); return;
-  case EXPRESSION_FALSE: buffer_text(p->out, "false"); return;
-  case EXPRESSION_UNKNOWN: buffer_text(p->out, "null"); return;
-  case EXPRESSION_TEST: print_test(p, e); return;
-  case EXPRESSION_COLUMN: print_name(p, e->column); return;
-  default: break;
-  }
+static void print_joined(const Printer *p, const Expression *e) {
   for (uint32_t i = 0; i < e->count; i++) {
-    bool enclosed = needs_parentheses(e, e->children[i]);
     if (e->kind == EXPRESSION_NOT) buffer_text(p->out, "not ");
     if (i) buffer_text(p->out, e->kind == EXPRESSION_AND ? " and " : " or ");
-    if (enclosed) buffer_u8(p->out, '(');
-    print(p, e->children[i]);
-    if (enclosed) buffer_u8(p->out, ')');
+    print_enclosed(p, e->children[i], needs_parentheses(e, e->children[i]));
+  }
+}
+
+static void print(const Printer *p, const Expression *e) {
+  switch (e->kind) {
+  case EXPRESSION_TRUE: buffer_text(p->out, "true"); break;
+  case EXPRESSION_FALSE: buffer_text(p->out, "false"); break;
+  case EXPRESSION_UNKNOWN: buffer_text(p->out, "null"); break;
+  case EXPRESSION_TEST: print_test(p, e); break;
+  case EXPRESSION_COLUMN: expression_print_name(e->column, p->out); break;
+  case EXPRESSION_VALUE: print_constant(p, &e->operands[0]); break;
+  case EXPRESSION_CALL: print_call(p, e); break;
+  case EXPRESSION_CASE: print_case(p, e); break;
+  default: print_joined(p, e); break;
   }
 }
 

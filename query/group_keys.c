@@ -75,6 +75,7 @@ static void begin_numbers(const Groups *g, KeyColumn *key) {
   int64_t low = INT64_MAX, high = INT64_MIN;
   key->is_begun = true;
   if (key->numbers.count || type_is_float(key->type)) return;
+  if (snapshot->schema->columns[key->column].flags & COLUMN_COMPUTED) return;
   for (uint32_t i = 0; i < snapshot->unit_count; i++) {
     const ScanUnit *unit = &snapshot->units[i];
     rows += unit->row_count;

@@ -136,14 +136,14 @@ static void print_double(double number, Buffer *out) {
 
 /* ---- dates ---- */
 
-static int64_t days_of(int64_t year, int64_t month, int64_t day) {
+int64_t calendar_days(int64_t year, int64_t month, int64_t day) {
   year -= month <= 2;
   int64_t era = (year >= 0 ? year : year - 399) / 400, of_era = year - era * 400;
   int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
   return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-static void date_of(int64_t days, int64_t *year, int64_t *month, int64_t *day) {
+void calendar_date(int64_t days, int64_t *year, int64_t *month, int64_t *day) {
   days += 719468;
   int64_t era = (days >= 0 ? days : days - 146096) / 146097, of_era = days - era * 146097;
   int64_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
@@ -183,8 +183,8 @@ static bool take_date(Cursor *c, int64_t *days) {
     return false;
   }
   if (month < 1 || month > 12 || day < 1 || day > 31) return false;
-  *days = days_of(negative ? -year : year, month, day);
-  date_of(*days, &y, &m, &d); /* the 31st of a short month comes back as another day */
+  *days = calendar_days(negative ? -year : year, month, day);
+  calendar_date(*days, &y, &m, &d); /* the 31st of a short month comes back as another day */
   return m == month && d == day;
 }
 
@@ -232,7 +232,7 @@ bool literal_timestamp(const char *text, size_t length, Value *out) {
 static void print_date(int64_t days, Buffer *out) {
   char text[48];
   int64_t year, month, day;
-  date_of(days, &year, &month, &day);
+  calendar_date(days, &year, &month, &day);
   bool is_plain = year >= 0 && year <= 9999;
   snprintf(text, sizeof text, "%s%04lld-%02d-%02d",
            is_plain   ? ""
@@ -278,13 +278,17 @@ bool literal_hex(const char *text, size_t length, uint8_t *bytes) {
   return true;
 }
 
-static void print_hex(Bytes s, Buffer *out) {
+static void print_hex_digits(Bytes s, Buffer *out) {
   static const char digits[] = "0123456789abcdef";
-  buffer_text(out, "x'");
   for (size_t i = 0; i < s.length; i++) {
     buffer_u8(out, (uint8_t)digits[s.data[i] >> 4]);
     buffer_u8(out, (uint8_t)digits[s.data[i] & 15]);
   }
+}
+
+static void print_hex(Bytes s, Buffer *out) {
+  buffer_text(out, "x'");
+  print_hex_digits(s, out);
   buffer_u8(out, '\'');
 }
 
@@ -328,5 +332,21 @@ void literal_print(const Value *value, Buffer *out) {
     literal_print_quoted(value->s.data, value->s.length, '\'', out);
   } else {
     print_hex(value->s, out);
+  }
+}
+
+void literal_print_plain(const Value *value, Buffer *out) {
+  if (value->is_null) {
+    buffer_text(out, "null");
+  } else if (value->type == TYPE_DATE) {
+    print_date(value->i, out);
+  } else if (value->type == TYPE_TIMESTAMP) {
+    print_timestamp(value->i, out);
+  } else if (value->type == TYPE_STRING) {
+    buffer_append(out, value->s.data, value->s.length);
+  } else if (type_is_string(value->type)) {
+    print_hex_digits(value->s, out);
+  } else {
+    literal_print(value, out);
   }
 }

@@ -21,6 +21,9 @@ Status literal_number(const char *text, size_t length, Value *out) MUST_CHECK;
 bool literal_date(const char *text, size_t length, Value *out);
 /* The same, then optionally a space or T and HH:MM[:SS[.f]], one to six digits of a second. */
 bool literal_timestamp(const char *text, size_t length, Value *out);
+/* Days since 1970-01-01 of a day of the proleptic Gregorian calendar, and back. */
+int64_t calendar_days(int64_t year, int64_t month, int64_t day);
+void calendar_date(int64_t days, int64_t *year, int64_t *month, int64_t *day);
 /* An even number of hexadecimal digits into length / 2 bytes. */
 bool literal_hex(const char *text, size_t length, uint8_t *bytes);
 
@@ -28,6 +31,8 @@ bool literal_hex(const char *text, size_t length, uint8_t *bytes);
 void literal_print(const Value *value, Buffer *out);
 /* Appends a quoted string, quotes doubled. */
 void literal_print_quoted(const uint8_t *data, size_t length, char quote, Buffer *out);
+/* The same without quotes, or a word before a date: bytes as hexadecimal digits. */
+void literal_print_plain(const Value *value, Buffer *out);
 static inline void buffer_text(Buffer *out, const char *text) { buffer_append(out, text, strlen(text)); }
 
 #endif

@@ -23,6 +23,7 @@ Status query_create(const Schema *schema, Query **out) {
   q->limit = QUERY_NO_LIMIT;
   q->threads = 1;
   Status status = schema_copy(schema, &q->schema);
+  program_init(&q->program, &q->schema);
   if (status == KVSTORE_OK) status = select_visible(q);
   if (status != KVSTORE_OK) {
     query_destroy(q);
@@ -34,6 +35,7 @@ Status query_create(const Schema *schema, Query **out) {
 
 void query_destroy(Query *q) {
   if (!q) return;
+  program_release(&q->program);
   schema_release(&q->schema);
   arena_release(&q->arena);
   buffer_release(&q->where_text);
@@ -52,7 +54,8 @@ Status query_where_expression(Query *q, const Expression *expression, const Valu
   Arena arena = { 0 };
   Predicate where = { 0 };
   Buffer text = { 0 };
-  Status status = expression_bind(expression, &q->schema, parameters, parameter_count, &arena, &where);
+  Status status =
+    expression_bind_computing(expression, &q->schema, &q->program, parameters, parameter_count, &arena, &where);
   if (status == KVSTORE_OK) {
     expression_print(expression, parameters, parameter_count, &text);
     status = buffer_status(&text);
@@ -80,12 +83,54 @@ Status query_where(Query *q, const char *text, size_t length, const Value *param
   return status;
 }
 
+/* ---- columns by name, and computed ones by their text ---- */
+
+static Status add_computed(const Expression *e, Bytes name, const Schema *schema, Program *program,
+                           uint32_t *position) {
+  if (e->kind == EXPRESSION_COLUMN && !name.length)
+    return expression_column(schema, (const char *)e->column.data, e->column.length, position);
+  Buffer text = { 0 };
+  expression_print(e, NULL, 0, &text);
+  Status status = buffer_status(&text);
+  int found = status == KVSTORE_OK && !name.length ? schema_find(schema, (const char *)text.data, text.length) : -1;
+  buffer_release(&text);
+  TRY(status);
+  if (found >= 0) { /* groups have it as a column */
+    *position = (uint32_t)found;
+    return KVSTORE_OK;
+  }
+  return program_add(program, e, NULL, 0, name, position);
+}
+
+static Status find_or_compute(const char *text, const Schema *schema, Program *program, uint32_t *position) {
+  Arena arena = { 0 };
+  const Expression *e;
+  Bytes name;
+  int found = schema_find(schema, text, strlen(text));
+  if (found >= 0 && (!(schema->columns[found].flags & COLUMN_HIDDEN) || (uint32_t)found >= program->base_count)) {
+    *position = (uint32_t)found;
+    return KVSTORE_OK;
+  }
+  Status status = expression_parse_named(&arena, text, strlen(text), &e, &name);
+  if (status == KVSTORE_OK) status = add_computed(e, name, schema, program, position);
+  arena_release(&arena);
+  return status;
+}
+
+Status query_position(Query *q, const char *text, uint32_t *position) {
+  return find_or_compute(text, &q->schema, &q->program, position);
+}
+
+Status query_group_position(Query *q, const char *text, uint32_t *position) {
+  return find_or_compute(text, &q->over_groups, &q->groups_program, position);
+}
+
 Status query_select(Query *q, const char *const *names, size_t count) {
   if (count > COLUMNS_MAX) return status_fail(KVSTORE_LIMIT, "a query gives at most %u columns", COLUMNS_MAX);
   uint32_t *columns = memory_allocate(memory_array_size(count, sizeof *columns));
   if (!columns) return status_nomem();
   for (size_t i = 0; i < count; i++) {
-    Status status = expression_column(&q->schema, names[i], strlen(names[i]), &columns[i]);
+    Status status = query_position(q, names[i], &columns[i]);
     if (status != KVSTORE_OK) {
       memory_release(columns);
       return status;
@@ -101,7 +146,7 @@ static Status add_aggregate(Query *q, AggregateRequest request, const char *colu
   if (q->aggregate_count >= QUERY_AGGREGATES_MAX) {
     return status_fail(KVSTORE_LIMIT, "a query has at most %d aggregates", QUERY_AGGREGATES_MAX);
   }
-  if (request.kind != AGGREGATE_ROWS) TRY(expression_column(&q->schema, column, strlen(column), &request.column));
+  if (request.kind != AGGREGATE_ROWS) TRY(query_position(q, column, &request.column));
   TRY(aggregate_request_check(&q->schema, &request));
   TRY(memory_grow(&q->aggregates, &q->aggregate_capacity, q->aggregate_count + 1, sizeof *q->aggregates));
   q->aggregates[q->aggregate_count++] = request;
@@ -135,14 +180,14 @@ static uint32_t order_column(Query *q, uint32_t position) {
 }
 
 Status query_order_by(Query *q, const QueryOrder *order, size_t count) {
-  const Schema *schema = q->is_grouped ? &q->output : &q->schema;
   if (count > COLUMNS_MAX) return status_fail(KVSTORE_LIMIT, "an order has at most %u columns", COLUMNS_MAX);
   OrderTerm *terms = memory_allocate(memory_array_size(count, sizeof *terms));
   uint32_t *extra = memory_allocate(memory_array_size(count, sizeof *extra));
   Status status = terms && extra ? KVSTORE_OK : status_nomem();
   for (size_t i = 0; i < count && status == KVSTORE_OK; i++) {
     terms[i] = (OrderTerm){ 0, order[i].descending, order[i].nulls_last };
-    status = expression_column(schema, order[i].column, strlen(order[i].column), &terms[i].column);
+    status = q->is_grouped ? query_group_position(q, order[i].column, &terms[i].column)
+                           : query_position(q, order[i].column, &terms[i].column);
   }
   if (status != KVSTORE_OK) {
     memory_release(terms);
@@ -159,8 +204,9 @@ Status query_order_by(Query *q, const QueryOrder *order, size_t count) {
   return KVSTORE_OK;
 }
 
-/* Who asks for the rows of the least or greatest key, or for an order, compares keys. */
-void query_columns_read(const Query *q, bool rows, bool *read) {
+/* Columns that are asked for, computed ones as such. Who asks for the rows of the least or greatest key, or for an
+ * order, compares keys. */
+static void columns_asked(const Query *q, bool rows, bool *read) {
   bool keys = rows && q->is_ordered;
   if (q->where_text.length) predicate_columns(&q->where, read);
   if (q->range.is_limited) predicate_columns(&q->range.all, read);
@@ -176,6 +222,17 @@ void query_columns_read(const Query *q, bool rows, bool *read) {
   }
   for (size_t i = 0; i < q->column_count; i++) read[q->columns[i]] = true;
   for (size_t i = 0; i < q->extra_count; i++) read[q->extra[i]] = true;
+}
+
+void query_columns_read(const Query *q, bool rows, bool *read) {
+  bool asked[COLUMNS_MAX + 1 + PROGRAM_COLUMNS_MAX] = { false };
+  columns_asked(q, rows, asked);
+  for (uint32_t c = q->program.base_count; c < q->schema.column_count; c++) {
+    if (!asked[c]) continue;
+    program_columns(&q->program, c, asked);
+    for (uint32_t k = 0; k < q->schema.key_count; k++) asked[q->schema.key_columns[k]] = true; /* a failure names it */
+  }
+  for (uint32_t c = 0; c < q->program.base_count; c++) read[c] |= asked[c];
 }
 
 void query_threads(Query *q, uint32_t threads) { q->threads = threads; }
@@ -199,7 +256,7 @@ void counters_add(ScanCounters *to, const ScanCounters *from) {
 }
 
 Status query_check_schema(const Query *q, const Schema *schema) {
-  if (schema->version == q->schema.version && schema->column_count == q->schema.column_count) return KVSTORE_OK;
+  if (schema->version == q->schema.version && schema->column_count == q->program.base_count) return KVSTORE_OK;
   return status_fail(KVSTORE_SCHEMA, "the table's columns have changed since the query was made: make it again");
 }
 
@@ -287,6 +344,9 @@ Status query_run_within(const Query *q, const TableSnapshot *snapshot, const Que
   TableRun run = { 0 };
   QuerySpace own = { 0 };
   TRY(query_check_schema(q, snapshot->schema));
+  TableSnapshot computed = *snapshot;
+  computed.schema = &q->schema;
+  snapshot = &computed;
   if (space) {
     own = *space;
     own.rows_total = query_snapshot_rows(snapshot);

@@ -47,6 +47,8 @@ Status query_where(Query *query, const char *text, size_t length, const Value *p
 /* The same from an expression; it is copied as its canonical text. */
 Status query_where_expression(Query *query, const Expression *expression, const Value *parameters,
                               size_t parameter_count) MUST_CHECK;
+/* What stands for a column below may be a value to be computed: "price * (1 - discount)", "year(day) as y"
+ * (expression_parse_named); a name of its own serves from then on. Its failures: as program_add. */
 /* The columns of the rows, in this order; a column may come twice. KVSTORE_SCHEMA for an unknown one. */
 Status query_select(Query *query, const char *const *names, size_t count) MUST_CHECK;
 /* Adds an aggregate; `column` is not read for AGGREGATE_ROWS. KVSTORE_SCHEMA, KVSTORE_TYPE; KVSTORE_LIMIT. */

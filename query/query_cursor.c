@@ -23,13 +23,13 @@ struct QueryCursor {
 
 static Status sorted_types(QueryCursor *c) {
   const Query *q = c->query;
-  c->type_count = q->is_grouped ? q->output.column_count : (uint32_t)(q->column_count + q->extra_count);
+  c->type_count = q->is_grouped ? q->over_groups.column_count : (uint32_t)(q->column_count + q->extra_count);
   c->types = arena_allocate(&c->arena, (c->type_count + 1) * sizeof *c->types);
   c->arrays = arena_allocate(&c->arena, (c->type_count + 1) * sizeof *c->arrays);
   if (!c->types || !c->arrays) return status_nomem();
   for (uint32_t i = 0; i < c->type_count; i++) {
     if (q->is_grouped)
-      c->types[i] = q->output.columns[i].type;
+      c->types[i] = (i < q->output.column_count ? q->output.columns : q->over_groups.columns)[i].type;
     else
       c->types[i] = q->schema.columns[i < q->column_count ? q->columns[i] : q->extra[i - q->column_count]].type;
   }
@@ -40,6 +40,7 @@ static Status prepare(QueryCursor *c) {
   const Query *q = c->query;
   uint64_t end = q->limit > QUERY_NO_LIMIT - q->offset ? QUERY_NO_LIMIT : q->offset + q->limit;
   TRY(query_check_schema(q, c->snapshot.schema));
+  c->snapshot.schema = &q->schema;
   TRY(sorted_types(c));
   c->skip = q->offset;
   c->left = q->limit;

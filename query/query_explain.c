@@ -68,7 +68,8 @@ static void explain_groups(const Query *q, Buffer *out) {
 }
 
 static const char *order_name(const Query *q, uint32_t column) {
-  if (q->is_grouped || column < q->column_count) return query_column(q, column)->name;
+  if (q->is_grouped) return q->over_groups.columns[column].name;
+  if (column < q->column_count) return query_column(q, column)->name;
   return q->schema.columns[q->extra[column - q->column_count]].name;
 }
 

@@ -5,6 +5,8 @@
 /* ---- asking ---- */
 
 void query_forget_groups(Query *q) {
+  program_release(&q->groups_program);
+  schema_release(&q->over_groups);
   memory_release(q->keys);
   memory_release(q->outputs);
   arena_release(&q->output_arena);
@@ -60,6 +62,21 @@ static Status find_key(Query *q, uint32_t position, bool may_be_there, uint32_t 
   return KVSTORE_OK;
 }
 
+/* What is computed from groups takes a sum of integers for an f64. */
+static Status copy_output(const Schema *output, Schema *copy) {
+  copy->columns = memory_allocate_zeroed(memory_array_size(output->column_count + 1u, sizeof *copy->columns));
+  if (!copy->columns) return status_nomem();
+  for (uint32_t i = 0; i < output->column_count; i++) {
+    char *name = memory_copy_string(output->columns[i].name);
+    if (!name) return status_nomem();
+    copy->columns[i] = output->columns[i];
+    copy->columns[i].name = name;
+    if (output->columns[i].type == QUERY_TYPE_DECIMAL) copy->columns[i].type = TYPE_F64;
+    copy->column_count++;
+  }
+  return KVSTORE_OK;
+}
+
 static Status make_groups(Query *q, const uint32_t *positions, size_t count, bool is_distinct) {
   size_t outputs = count + (is_distinct ? 0 : q->aggregate_count);
   q->keys = memory_allocate(memory_array_size(count, sizeof *q->keys));
@@ -80,6 +97,8 @@ static Status make_groups(Query *q, const uint32_t *positions, size_t count, boo
     TRY(name_aggregate(q, request, &columns[i].name));
   }
   q->output = (Schema){ .column_count = (uint32_t)outputs, .columns = columns };
+  TRY(copy_output(&q->output, &q->over_groups));
+  program_init(&q->groups_program, &q->over_groups);
   q->is_grouped = true;
   return KVSTORE_OK;
 }
@@ -90,8 +109,7 @@ Status query_group_by(Query *q, const char *const *names, size_t count) {
     return status_fail(KVSTORE_ERROR, "groups by nothing, of which nothing is asked");
   uint32_t *positions = memory_allocate(memory_array_size(count, sizeof *positions));
   Status status = positions ? KVSTORE_OK : status_nomem();
-  for (size_t i = 0; i < count && status == KVSTORE_OK; i++)
-    status = expression_column(&q->schema, names[i], strlen(names[i]), &positions[i]);
+  for (size_t i = 0; i < count && status == KVSTORE_OK; i++) status = query_position(q, names[i], &positions[i]);
   if (status == KVSTORE_OK) status = make_groups(q, positions, count, false);
   if (status != KVSTORE_OK) query_forget_groups(q);
   memory_release(positions);
@@ -116,7 +134,8 @@ static Status bind_having(Query *q, const Expression *e, const Value *parameters
       schema.columns[i] = q->output.columns[i];
       if (schema.columns[i].type == QUERY_TYPE_DECIMAL) schema.columns[i].type = way ? TYPE_F64 : TYPE_I64;
     }
-    TRY(expression_bind(e, &schema, parameters, parameter_count, &q->having_arena, &q->having[way]));
+    TRY(expression_bind_computing(e, &schema, &q->groups_program, parameters, parameter_count, &q->having_arena,
+                                  &q->having[way]));
   }
   expression_print(e, parameters, parameter_count, &q->having_text);
   return buffer_status(&q->having_text);
@@ -146,16 +165,19 @@ struct GroupSource {
   bool is_read;            /* all units are in */
   uint32_t at;             /* groups given so far */
   Arena arena;
-  ColumnArray *arrays;
+  ColumnArray *arrays; /* of the groups' columns, and of what is computed from them */
+  ColumnArray *inputs; /* the same with sums of integers as f64; NULL: nothing is computed */
+  Evaluator *evaluator;
   uint32_t *numbers;
   Value *row; /* for having */
 };
 
 static Status allocate(GroupSource *s) {
   const Schema *output = &s->query->output;
-  s->arrays = arena_allocate_zeroed(&s->arena, (output->column_count + 1) * sizeof *s->arrays);
+  size_t all = s->query->over_groups.column_count + 1;
+  s->arrays = arena_allocate_zeroed(&s->arena, all * sizeof *s->arrays);
   s->numbers = arena_allocate(&s->arena, QUERY_BATCH_ROWS * sizeof *s->numbers);
-  s->row = arena_allocate_zeroed(&s->arena, (output->column_count + 1) * sizeof *s->row);
+  s->row = arena_allocate_zeroed(&s->arena, all * sizeof *s->row);
   if (!s->arrays || !s->numbers || !s->row) return status_nomem();
   for (uint32_t i = 0; i < output->column_count; i++) {
     s->arrays[i].values =
@@ -166,6 +188,19 @@ static Status allocate(GroupSource *s) {
   return KVSTORE_OK;
 }
 
+static Status allocate_inputs(GroupSource *s) {
+  const Query *q = s->query;
+  s->inputs = arena_allocate_zeroed(&s->arena, (q->over_groups.column_count + 1u) * sizeof *s->inputs);
+  if (!s->inputs) return status_nomem();
+  for (uint32_t i = 0; i < q->output.column_count; i++) {
+    s->inputs[i] = s->arrays[i];
+    if (q->output.columns[i].type != QUERY_TYPE_DECIMAL) continue;
+    s->inputs[i].values = arena_allocate_aligned(&s->arena, 64, QUERY_BATCH_ROWS * sizeof(double));
+    if (!s->inputs[i].values) return status_nomem();
+  }
+  return evaluator_create(&q->groups_program, &s->evaluator);
+}
+
 Status group_source_create(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, GroupSource **out) {
   GroupSource *s = memory_allocate_zeroed(sizeof *s);
   if (!s) return status_nomem();
@@ -173,6 +208,7 @@ Status group_source_create(const Query *q, const TableSnapshot *snapshot, const 
   s->snapshot = snapshot;
   s->space = space;
   Status status = allocate(s);
+  if (status == KVSTORE_OK && q->groups_program.column_count) status = allocate_inputs(s);
   if (status == KVSTORE_OK) status = query_scan(q, snapshot, &s->scan);
   if (status == KVSTORE_OK)
     status = groups_create(snapshot, q->keys, q->key_count, q->aggregates, q->aggregate_count, space, &s->groups);
@@ -186,6 +222,7 @@ Status group_source_create(const Query *q, const TableSnapshot *snapshot, const 
 void group_source_destroy(GroupSource *s) {
   if (!s) return;
   groups_destroy(s->groups);
+  evaluator_destroy(s->evaluator);
   scan_destroy(s->scan);
   arena_release(&s->arena);
   memory_release(s);
@@ -213,8 +250,14 @@ static AggregateResult output_of(const GroupSource *s, uint32_t column, uint32_t
   return (AggregateResult){ .is_null = v.is_null, .value = v };
 }
 
-static bool passes(GroupSource *s, uint32_t number) {
+/* `at`: where it lies in the batch. */
+static bool passes(GroupSource *s, uint32_t number, uint32_t at) {
   const Query *q = s->query;
+  for (uint32_t i = q->output.column_count; i < q->over_groups.column_count; i++) {
+    const ColumnArray *array = &s->inputs[i];
+    s->row[i] = (Value){ .type = q->over_groups.columns[i].type, .is_null = true };
+    if (!array->nulls || !array->nulls[at]) s->row[i] = value_from_array(s->row[i].type, array->values, at);
+  }
   bool is_wide = false;
   for (uint32_t i = 0; i < q->output.column_count; i++) {
     AggregateResult result = output_of(s, i, number);
@@ -254,9 +297,25 @@ static void fill_column(GroupSource *s, uint32_t column, uint32_t count) {
   }
 }
 
+/* The columns of the first `count` of the groups, and what is computed from them. */
+static Status fill_columns(GroupSource *s, uint32_t count) {
+  const Query *q = s->query;
+  for (uint32_t i = 0; i < q->output.column_count; i++) fill_column(s, i, count);
+  if (!s->evaluator) return KVSTORE_OK;
+  for (uint32_t i = 0; i < q->output.column_count; i++) {
+    if (q->output.columns[i].type != QUERY_TYPE_DECIMAL) continue;
+    const Int128 *from = s->arrays[i].values;
+    double *to = (double *)(uintptr_t)s->inputs[i].values;
+    for (uint32_t row = 0; row < count; row++) to[row] = int128_to_double(from[row]);
+  }
+  TRY(evaluator_arrays(s->evaluator, s->inputs, count));
+  for (uint32_t i = q->output.column_count; i < q->over_groups.column_count; i++) s->arrays[i] = s->inputs[i];
+  return KVSTORE_OK;
+}
+
 Status group_source_next(GroupSource *s, QueryBatch *batch) {
   uint32_t count = 0;
-  *batch = (QueryBatch){ .column_count = s->query->output.column_count, .columns = s->arrays };
+  *batch = (QueryBatch){ .column_count = s->query->over_groups.column_count, .columns = s->arrays };
   if (!s->is_read) TRY(read_units(s));
   while (count == 0) {
     uint32_t found = groups_next(s->groups, &s->at, QUERY_BATCH_ROWS, s->numbers);
@@ -267,11 +326,13 @@ Status group_source_next(GroupSource *s, QueryBatch *batch) {
       if (!more) return KVSTORE_OK;
       s->at = 0;
     }
+    bool is_filtered = s->query->having_text.length > 0;
+    if (is_filtered && s->evaluator) TRY(fill_columns(s, found));
     for (uint32_t i = 0; i < found; i++) {
-      if (!s->query->having_text.length || passes(s, s->numbers[i])) s->numbers[count++] = s->numbers[i];
+      if (!is_filtered || passes(s, s->numbers[i], i)) s->numbers[count++] = s->numbers[i];
     }
   }
-  for (uint32_t i = 0; i < s->query->output.column_count; i++) fill_column(s, i, count);
+  TRY(fill_columns(s, count));
   batch->row_count = count;
   return KVSTORE_OK;
 }

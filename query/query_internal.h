@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "query/groups.h"
+#include "query/program.h"
 #include "query/query.h"
 
 /* A column of the groups: where it comes from. */
@@ -38,8 +39,9 @@ typedef struct QueryKeys {
 } QueryKeys;
 
 struct Query {
-  Schema schema;
-  Arena arena; /* of the predicate */
+  Schema schema;   /* the table's columns, and those that are computed */
+  Program program; /* over them */
+  Arena arena;     /* of the predicate */
   Predicate where;
   Buffer where_text; /* canonical, parameters as their values; empty: no filter */
   QueryKeys range;
@@ -52,7 +54,9 @@ struct Query {
   uint32_t *keys; /* positions */
   size_t key_count;
   GroupOutput *outputs;
-  Schema output; /* their columns; sums of integers are QUERY_TYPE_DECIMAL */
+  Schema output;          /* their columns; sums of integers are QUERY_TYPE_DECIMAL */
+  Schema over_groups;     /* the same with sums of integers as f64, and what is computed from them */
+  Program groups_program; /* over those; released with the groups */
   Arena output_arena;
   Arena having_arena;
   Predicate having[2]; /* sums of integers as i64, and as f64 */
@@ -83,6 +87,11 @@ typedef struct TableRun {
  * tick is called by the caller's own thread. */
 Status query_run_team(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space, uint32_t first_unit,
                       uint32_t threads, TableRun *run) MUST_CHECK;
+
+/* The column of a name, or of a text that is computed, which is added. */
+Status query_position(Query *query, const char *text, uint32_t *position) MUST_CHECK;
+/* The same of the columns of groups. */
+Status query_group_position(Query *query, const char *text, uint32_t *position) MUST_CHECK;
 
 static inline const Predicate *query_predicate(const Query *q) { return q->where_text.length ? &q->where : NULL; }
 

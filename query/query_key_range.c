@@ -22,8 +22,10 @@ void query_keys_release(QueryKeys *keys) {
 
 Status query_scan(const Query *q, const TableSnapshot *snapshot, Scan **scan) {
   const QueryKeys *keys = &q->range;
-  if (!keys->is_limited) return scan_create(snapshot->schema, query_predicate(q), snapshot->now_ms, scan);
-  return scan_create_within(snapshot->schema, &keys->all, &keys->scan, snapshot->now_ms, scan);
+  ScanComputer computer = program_computer(&q->program);
+  const Predicate *where = keys->is_limited ? &keys->all : query_predicate(q);
+  return scan_create_within(&q->schema, where, keys->is_limited ? &keys->scan : NULL, &computer, snapshot->now_ms,
+                            scan);
 }
 
 /* ---- bytes ---- */

@@ -86,6 +86,20 @@ typedef struct SimdKernels {
   SimdPair *less[SIMD_TYPES], *equal[SIMD_TYPES];
   SimdBits *bits[4];
 
+  /* ---- arithmetic of `count` entries, at most 1,024; `out` may be an input ---- */
+  void (*add_f64)(const double *a, const double *b, uint32_t count, double *out);
+  void (*subtract_f64)(const double *a, const double *b, uint32_t count, double *out);
+  void (*multiply_f64)(const double *a, const double *b, uint32_t count, double *out);
+  void (*divide_f64)(const double *a, const double *b, uint32_t count, double *out);
+  /* Modulo 2^64; not 0 when one of the results does not fit. */
+  uint64_t (*add_i64)(const int64_t *a, const int64_t *b, uint32_t count, int64_t *out);
+  uint64_t (*subtract_i64)(const int64_t *a, const int64_t *b, uint32_t count, int64_t *out);
+  void (*multiply_i64)(const int64_t *a, const int64_t *b, uint32_t count, int64_t *out); /* modulo 2^64 */
+  void (*multiply_i32)(const int64_t *a, const int64_t *b, uint32_t count, int64_t *out); /* all fit 32 bits */
+  /* Entries of a narrower type; of integers, and of all. Not in place. */
+  void (*widen_i64[SIMD_U64 + 1])(const void *in, uint32_t count, int64_t *out);
+  void (*widen_f64[SIMD_F32 + 1])(const void *in, uint32_t count, double *out);
+
   /* ---- floats. Total order of docs/semantics.md: -0.0 equals 0.0, every NaN equal and above infinity. ---- */
   /* low <= x <= high, or x is NaN and `nan` is set; low and high are no NaNs */
   void (*range_f32)(const float *in, float low, float high, bool nan, uint64_t flip, uint64_t *mask);

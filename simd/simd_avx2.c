@@ -2,6 +2,7 @@
 #include "simd/simd.h"
 
 #include "simd/intrinsics.h"
+#include "simd/arithmetic_internal.h"
 #include "simd/kernels_internal.h"
 #include "simd/loops_internal.h"
 #include "simd/pairs_internal.h"
@@ -317,4 +318,5 @@ const SimdKernels simd_avx2_kernels = {
   .unexpired = unexpired,
   LOOP_KERNELS,
   PAIR_KERNELS,
+  ARITHMETIC_KERNELS,
 };

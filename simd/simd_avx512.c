@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include "simd/arithmetic_internal.h"
 #include "simd/kernels_internal.h"
 #include "simd/loops_internal.h"
 #include "simd/pairs_internal.h"
@@ -217,4 +218,5 @@ const SimdKernels simd_avx512_kernels = {
   .unexpired = unexpired,
   LOOP_KERNELS,
   PAIR_KERNELS,
+  ARITHMETIC_KERNELS,
 };

@@ -2,6 +2,7 @@
 #include "simd/simd.h"
 
 #include "base/bitmap.h"
+#include "simd/arithmetic_internal.h"
 #include "simd/kernels_internal.h"
 #include "simd/loops_internal.h"
 #include "simd/pairs_internal.h"
@@ -133,4 +134,5 @@ const SimdKernels simd_scalar_kernels = {
   .unexpired = unexpired,
   LOOP_KERNELS,
   PAIR_KERNELS,
+  ARITHMETIC_KERNELS,
 };

@@ -428,7 +428,16 @@ typedef struct KVAggregate {
 /* Several in one pass over the rows: results[i] belongs to aggregates[i]. At most 1,024. */
 KVSTORE_API int kvquery_aggregate(KVQuery *query, const KVAggregate *aggregates, size_t count, KVValue *results);
 
-/* The columns of the rows, in this order; NULL, 0: all. A column may come twice. */
+/* ---- values to be computed ----
+ * Wherever a column is named (filters, kvquery_select, aggregates, groups, orders, having) a value may be computed from
+ * columns: "price * (1 - discount)", "year(day)", "case when delay > 15 then 'late' else 'in time' end". Operators
+ * and functions, their types and failures: docs/semantics.md. A value that cannot be computed (an integer that does not
+ * fit, a division by zero, a cast out of range) ends the run with KVSTORE_TYPE; kvstore_error has the expression as its
+ * column, and the value; the message names the row's key. try_add, try_divide, try_cast and the like give null instead.
+ * A column of a name goes before a value of the same text. */
+
+/* The columns of the rows, in this order; NULL, 0: all. A column may come twice. "price * (1 - discount) as paid" gives
+ * a value a name, by which kvquery_order_by knows it too; without one it is called by its canonical text. */
 KVSTORE_API int kvquery_select(KVQuery *query, const char *const *columns, size_t count);
 /* ---- groups ----
  * With columns to group by, or aggregates to compute, the rows of the query's cursor are groups: first the columns that

@@ -385,3 +385,118 @@ TEST(kvquery, values_are_printed_the_same_everywhere) {
   CHECK_INT(kvtable_type_by_name("integer"), KVTABLE_TYPE_NONE);
   CHECK_INT(kvtable_type_by_name(NULL), KVTABLE_TYPE_NONE);
 }
+
+/* ---- values to be computed ---- */
+
+static KVCursor *open_cursor(KVQuery *query) {
+  KVCursor *cursor = NULL;
+  CHECK_OK(kvquery_open(query, &cursor));
+  return cursor;
+}
+
+TEST(kvquery, values_are_computed_wherever_a_column_stands) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  KVQuery *query = NULL;
+  KVValue value;
+  const char *selected[] = { "id", "distance * 2 + id as far" };
+  const KVOrder order[] = { { "far", KVQUERY_DESCENDING }, { "id", 0 } };
+  double sum = 0, most = 0;
+  for (int i = 0; i < ROWS; i++) {
+    const Flight *f = &flights[i];
+    if (!f->has_delay || f->delay * 2 <= 100) continue;
+    sum += f->distance * (1 - f->delay);
+    if (f->distance * 2 + (double)f->id > most) most = f->distance * 2 + (double)f->id;
+  }
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "delay * 2 > ?", (KVValue[]){ kvvalue_i64(100) }, 1));
+  CHECK_OK(kvquery_sum(query, "distance * (1 - delay)", &value));
+  CHECK_INT(value.type, KVTABLE_TYPE_F64);
+  CHECK(value.as.f64 <= sum + 1e-6 && value.as.f64 >= sum - 1e-6);
+  CHECK_OK(kvquery_select(query, selected, 2));
+  CHECK_OK(kvquery_order_by(query, order, 2));
+  KVCursor *cursor = open_cursor(query);
+  KVColumnDefinition definition;
+  CHECK_OK(kvcursor_column(cursor, 1, &definition));
+  CHECK_STR(definition.name, "far");
+  CHECK_INT(definition.type, KVTABLE_TYPE_F64);
+  CHECK_INT(definition.flags, KVTABLE_NULLABLE);
+  CHECK_OK(kvcursor_next(cursor));
+  CHECK_OK(kvcursor_value(cursor, 1, &value));
+  CHECK(value.as.f64 == most);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery, groups_of_computed_values_are_filtered_and_ordered_by_computed_ones) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  KVQuery *query = NULL;
+  KVValue value;
+  const char *by[] = { "case when delay > 60 then 'late' else 'in time' end as how" };
+  const KVAggregate asked[] = { { KVQUERY_ROWS, NULL }, { KVQUERY_SUM, "coalesce(delay, 0) + 1" } };
+  const KVOrder order[] = { { "count(*) * -1", 0 } };
+  uint64_t late = 0;
+  int64_t sum = 0;
+  for (int i = 0; i < ROWS; i++) {
+    bool is_late = flights[i].has_delay && flights[i].delay > 60;
+    late += is_late;
+    if (is_late) sum += flights[i].delay + 1;
+  }
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_group_by(query, by, 1));
+  CHECK_OK(kvquery_compute(query, asked, 2));
+  CHECK_OK(kvquery_having(query, "count(*) * 2 > 10 and how <> 'never'", NULL, 0));
+  CHECK_OK(kvquery_order_by(query, order, 1));
+  KVCursor *cursor = open_cursor(query);
+  CHECK_INT(kvcursor_column_count(cursor), 3);
+  uint64_t counts[2];
+  for (int i = 0; i < 2; i++) {
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvcursor_value(cursor, 1, &value));
+    counts[i] = value.as.u64;
+    CHECK_OK(kvcursor_value(cursor, 0, &value));
+    if (value.as.bytes.length != 4) continue;
+    CHECK_INT(counts[i], late);
+    CHECK_OK(kvcursor_value(cursor, 2, &value));
+    CHECK_INT((int64_t)value.as.decimal.low, sum);
+  }
+  CHECK(counts[0] >= counts[1]);
+  CHECK_INT(counts[0] + counts[1], ROWS);
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+  char *text = NULL;
+  CHECK_OK(kvquery_explain(query, &text));
+  CHECK(strstr(text, "sum(coalesce(delay, 0) + 1)") && strstr(text, "order: \"count(*)\" * -1"));
+  kvstore_free(text);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery, what_cannot_be_computed_names_expression_value_and_row) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  KVQuery *query = NULL;
+  KVValue value;
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  const char *bad[] = { "carrier + 1" };
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_STATUS(kvquery_sum(query, "100 / (id - 17)", &value), KVSTORE_TYPE);
+  CHECK(strstr(kvstore_errmsg(kv), "100 / 0 divides by zero, in the row with key 17"));
+  CHECK_OK(kvstore_error(kv, &error));
+  CHECK_STR(error.column, "100 / (id - 17)");
+  CHECK_STR(error.value, "100");
+  CHECK_OK(kvquery_sum(query, "try_divide(100, id - 17)", &value));
+  CHECK_STATUS(kvquery_sum(query, "cast(id as i8)", &value), KVSTORE_TYPE);
+  CHECK(strstr(kvstore_errmsg(kv), "is no i8, in the row with key"));
+  CHECK_STATUS(kvquery_select(query, bad, 1), KVSTORE_TYPE);
+  CHECK_STATUS(kvquery_sum(query, "altitude * 2", &value), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvquery_sum(query, "distance *", &value), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_sum(query, "distance * ?", &value), KVSTORE_ERROR);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}

@@ -130,6 +130,14 @@ class Tables(CliTest):
         self.assertEqual([row["sum(amount)"] for row in top],
                          [row[0] for row in self.sql("select sum(amount) from t group by day order by 1 desc limit 2")])
 
+    def test_values_are_computed(self):
+        rows = self.json("query", "t", "--select", "id,amount * 2 as twice,round(amount, 0)", "--where", "id + 1 > 2",
+                         "--order-by", "twice desc nulls last,id", "--limit", "3")["rows"]
+        self.assertEqual([row["twice"] for row in rows],
+                         [row[0] for row in self.sql("select amount * 2 from t where id > 1 "
+                                                     "order by 1 desc nulls last, id limit 3")])
+        self.refuses("query", "t", "--sum", "1 / (id - 1)", saying="divides by zero")
+
     def test_wrong_questions_are_told(self):
         for options, saying in [(["--where", "amount >"], "position 9"), (["--where", "town = 'Oslo'"], "town"),
                                 (["--where", "amount > 'abc'"], "amount"), (["--where", "city like '%o'"], "%o"),

@@ -7,228 +7,21 @@
 docs/semantics.md: constants are cast to what the column's comparison is made in. Floats agree to 1e-12 of what was
 added up, everything else exactly. At the end it says how often each case came, and fails when one never did."""
 
-import collections
-import csv
 import math
 import os
-import random
 import re
 import sys
 import tempfile
 import time
 
 import colonnade_library as lib
+from random_tables import (FLOATS, INTEGERS, RANGES, SQL_TYPES, WORDS, Column, Tables, cases, chance, floating, integer,
+                           note, random_value, source)
 
-SQL_TYPES = {"bool": "BOOLEAN", "i8": "TINYINT", "i16": "SMALLINT", "i32": "INTEGER", "i64": "BIGINT", "u8": "UTINYINT",
-             "u16": "USMALLINT", "u32": "UINTEGER", "u64": "UBIGINT", "f32": "FLOAT", "f64": "DOUBLE", "date": "DATE",
-             "timestamp": "TIMESTAMP", "string": "VARCHAR", "bytes": "BLOB"}
-INTEGERS = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
-FLOATS = ("f32", "f64")
-RANGES = {f"{sign}{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if sign == "i" else (0, 2**bits - 1)
-          for sign in "iu" for bits in (8, 16, 32, 64)}
-WORDS = ["", "a", "b", "ab", "abc", "abcd", "B", "Z", "zz", "é", "Ä", "it's", "null", "%", "a%", "x" * 300, "\x7f",
-         "日本"]
-ENCODINGS = {"constant": (1, None), "stride": (2, INTEGERS + ("date", "timestamp")), "plain": (3, None),
-             "bits": (4, ("bool",)), "packed": (5, INTEGERS + ("bool", "date", "timestamp")), "dictionary": (6, None),
-             "run_length": (7, INTEGERS + FLOATS + ("bool", "date", "timestamp")),
-             "delta": (8, INTEGERS + ("date", "timestamp")), "alp": (9, FLOATS), "alp_rd": (10, FLOATS)}
 AGGREGATES = ("count", "sum", "min", "max", "avg", "variance", "variance_pop", "stddev", "stddev_pop", "count(distinct",
               "first", "last")
 SQL_AGGREGATES = {"variance": "var_samp", "variance_pop": "var_pop", "stddev": "stddev_samp",
                   "stddev_pop": "stddev_pop"}
-TAME = 1e6  # what is averaged and squared stays below, or both lose their digits in their own ways
-HOUR_MS = 3600 * 1000
-
-cases = collections.Counter()
-source = random.Random()
-
-
-def chance(share):
-    return source.random() < share
-
-
-def note(case, happened=True):
-    cases[case] += bool(happened)
-
-
-# ---- tables ----
-
-class Column:
-    def __init__(self, name, kind, flags=0):
-        self.name, self.kind, self.flags = name, kind, flags
-        self.values = set()  # what its filters compare with
-        self.tame = True
-
-
-def integer(kind, style):
-    low, high = RANGES[kind]
-    if style == "few":
-        return source.randrange(max(low, -3), min(high, 12) + 1)
-    if style == "tame":
-        return source.randrange(max(low, -1000), min(high, 100_000) + 1)
-    return source.choice((low, low + 1, high - 1, high, 0, source.randrange(low, high + 1)))
-
-
-def floating(kind, style):
-    if style == "few":
-        number = source.choice((0.0, -0.0, 1.0, 2.5, -3.25, 100.0))
-    elif style == "tame":
-        number = source.choice((round(source.uniform(-1000, 1000), 2), source.uniform(-TAME, TAME)))
-    else:
-        number = source.choice((0.0, -0.0, math.nan, -math.nan, math.inf, -math.inf, 5e-324, 1.7e308, -1e-30, 1e300,
-                                2.0**53 + 2, source.gauss(0, 1e10)))
-    try:
-        return lib.as_f32(number) if kind == "f32" else number
-    except OverflowError:
-        return math.inf
-
-
-def random_value(kind, style):
-    if kind == "bool":
-        return chance(0.5)
-    if kind in INTEGERS:
-        return integer(kind, style)
-    if kind in FLOATS:
-        return floating(kind, style)
-    if kind == "date":
-        return source.randrange(0, 20) if style == "few" else source.randrange(-40_000, 40_000)
-    if kind == "timestamp":
-        return source.randrange(0, 5) * 86_400_000_000 if style == "few" else source.randrange(-2**51, 2**51)
-    if kind == "string":
-        return source.choice(WORDS) if style != "tame" else "k" + str(source.randrange(5000))
-    return source.choice(WORDS).encode() + (bytes([source.randrange(256)]) if style == "wild" else b"")
-
-
-def make_columns():
-    columns = [Column("id", "i64")]
-    for i in range(source.randrange(2, 8)):
-        kind = source.choice(list(SQL_TYPES))
-        column = Column(f"c{i}", kind, lib.NULLABLE)
-        if chance(0.5):
-            encoding = source.choice([name for name, (_, kinds) in ENCODINGS.items() if not kinds or kind in kinds])
-            column.flags |= ENCODINGS[encoding][0] << 8
-            note("encoding " + encoding)
-        note("type " + kind)
-        columns.append(column)
-    return columns
-
-
-def make_values(column, count):
-    """A column's values with a character of its own."""
-    style = source.choice(("few", "tame", "tame", "wild"))
-    nulls = source.choice((0, 0, 0.1, 0.9, 1 if chance(0.2) else 0.3))
-    repeat = source.choice((1, 1, 1, 50, 5000))
-    constant = chance(0.08)
-    column.tame &= style != "wild"
-    values, left, value = [], 0, random_value(column.kind, style)
-    for _ in range(count):
-        if left == 0 and not constant:
-            value, left = random_value(column.kind, style), source.randrange(1, repeat + 1)
-        left -= 1
-        values.append(None if chance(nulls) else value)
-    if chance(0.2) and not constant:
-        values.sort(key=lambda v: (v is not None, math.inf if v != v else v if v is not None else 0))
-    for value in source.sample(values, min(len(values), 12)):
-        if value is not None:
-            column.values.add(value)
-    note("null", any(value is None for value in values))
-    if column.kind in FLOATS:
-        note("nan", any(v is not None and v != v for v in values))
-        note("negative zero", any(v == 0 and math.copysign(1, v) < 0 for v in values if v is not None))
-        note("positive zero", any(v == 0 and math.copysign(1, v) > 0 for v in values if v is not None))
-        note("infinity", any(v is not None and math.isinf(v) for v in values))
-    if column.kind in INTEGERS:
-        note("least and greatest", any(v in RANGES[column.kind] for v in values if v is not None))
-    note("empty string", any(v in ("", b"") for v in values if v is not None and not isinstance(v, float)))
-    return values
-
-
-def make_rows(columns, ids):
-    made = [ids] + [make_values(column, len(ids)) for column in columns[1:]]
-    return [list(row) for row in zip(*made)]
-
-
-class Tables:
-    """One table in both systems."""
-
-    def __init__(self, store, duck, name, directory):
-        self.columns = make_columns()
-        self.name, self.rows = name, {}
-        self.table = store.create(name, [(c.name, c.kind, c.flags) for c in self.columns], ["id"])
-        count = source.choice((0, 1, 2, 100, 1023, 1024, 1025, 3000, 3000, 20_000 if chance(0.3) else 500))
-        note("table without rows", count == 0)
-        self.put(list(range(0, 2 * count, 2)))
-        if chance(0.7):
-            store.maintain()
-        self.change(count)
-        if chance(0.3):
-            store.maintain()
-            self.change(count // 3)
-        self.tell(duck, directory)
-
-    def close(self):
-        self.table.close()
-
-    def put(self, ids):
-        rows = make_rows(self.columns, ids)
-        expired = chance(0.3)
-        now = int(time.time() * 1000)
-        expiries = [source.choice((0, now - HOUR_MS, now + 24 * HOUR_MS)) if expired else 0 for _ in rows]
-        self.table.upsert(rows, expiries)
-        for row, expiry in zip(rows, expiries):
-            self.rows.pop(row[0], None)
-            if not expiry or expiry > now:
-                self.rows[row[0]] = row
-        note("expired rows", any(0 < expiry < now for expiry in expiries))
-
-    def change(self, count):
-        """What lies in the delta, and what it replaces in runs."""
-        if chance(0.3) or not count:
-            return
-        self.put(source.sample(range(2 * count), source.randrange(1, count + 1)))
-        note("rows in memory")
-        for key in source.sample(sorted(self.rows), min(len(self.rows), source.randrange(30))):
-            self.table.delete(key)
-            del self.rows[key]
-            note("deleted rows")
-
-    def tell(self, duck, directory):
-        path = os.path.join(directory, self.name + ".csv")
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([c.name for c in self.columns])
-            for row in self.rows.values():
-                writer.writerow([told(c.kind, value) for c, value in zip(self.columns, row)])
-        duck.execute(f"CREATE TABLE {self.name} (" +
-                     ", ".join(f"{c.name} {SQL_TYPES[c.kind]}" for c in self.columns) + ")")
-        names = ", ".join(f"'{c.name}': 'VARCHAR'" for c in self.columns)
-        duck.execute(f"INSERT INTO {self.name} SELECT " + ", ".join(heard(c) for c in self.columns) +
-                     f" FROM read_csv('{path}', header = true, nullstr = '-', columns = {{{names}}})")
-        os.unlink(path)
-
-
-def told(kind, value):
-    if value is None:
-        return "-"
-    if kind == "string":
-        return "x" + value.encode().hex()
-    return "x" + value.hex() if kind == "bytes" else repr(value)
-
-
-def heard(column):
-    name, kind = column.name, column.kind
-    if kind == "string":
-        return f"decode(unhex(substr({name}, 2)))"
-    if kind == "bytes":
-        return f"unhex(substr({name}, 2))"
-    if kind == "date":
-        return f"DATE '1970-01-01' + CAST({name} AS INTEGER)"
-    if kind == "timestamp":
-        return f"make_timestamp(CAST({name} AS BIGINT))"
-    if kind == "f32":
-        return f"CAST(CAST({name} AS DOUBLE) AS FLOAT)"
-    return f"CAST({name} AS {SQL_TYPES[kind]})"
-
 
 # ---- filters: pairs of our text and DuckDB's ----
 
@@ -415,15 +208,174 @@ def filter_of(columns, depth=0):
     column = source.choice(columns)
     if chance(0.12):
         return pair(column, columns)
+    if depth < 2 and chance(0.12):
+        return computed_test(columns)
     kind = source.choices((comparison, between, in_list, prefix, test_of_null, truth, bits), (8, 2, 2, 2, 1, 0.3, 1))[0]
     return kind(column)
+
+
+# ---- values to be computed: our text, DuckDB's, and a Column of their own ----
+
+def numbers(columns, floats=False):
+    return [c for c in columns if c.kind in (FLOATS if floats else SMALL) and (c.tame or not floats)]
+
+
+def integer_value(columns, depth=0):
+    """HUGEINT for DuckDB; what does not fit an i64 is null for both."""
+    choices = numbers(columns)
+    if depth > 2 or not choices or chance(0.3):
+        number = source.choice((0, 1, 2, 3, 7, -5, 100))
+        if choices and chance(0.75):
+            column = source.choice(choices)
+            return column.name, cast(column, "HUGEINT")
+        return str(number), f"CAST({number} AS HUGEINT)"
+    kind = source.choice(("try_add", "try_subtract", "try_multiply", "try_divide", "try_modulo", "case", "coalesce",
+                          "abs", "plain"))
+    note("computed " + kind)
+    a, sql_a = integer_value(columns, depth + 1)
+    b, sql_b = integer_value(columns, depth + 1)
+    tried = "CAST(TRY_CAST(({}) AS BIGINT) AS HUGEINT)"
+    if kind in ("try_add", "try_subtract", "try_multiply"):
+        operator = {"try_add": "+", "try_subtract": "-", "try_multiply": "*"}[kind]
+        return f"{kind}({a}, {b})", tried.format(f"{sql_a} {operator} {sql_b}")
+    if kind == "plain":  # of columns of at most 32 bits: always fits, but for products of u32
+        x, y = source.choice(choices), source.choice(choices)
+        operator = source.choice("+-" if "u32" in (x.kind, y.kind) else "+-*")
+        return f"({x.name} {operator} {y.name})", f"({cast(x, 'HUGEINT')} {operator} {cast(y, 'HUGEINT')})"
+    if kind in ("try_divide", "try_modulo"):
+        operator = "//" if kind == "try_divide" else "%"
+        sign = f"(sign({sql_a}) * sign({sql_b}))" if kind == "try_divide" else f"sign({sql_a})"
+        return f"{kind}({a}, {b})", tried.format(f"(abs({sql_a}) {operator} nullif(abs({sql_b}), 0)) * {sign}")
+    if kind == "abs":
+        return f"abs({a})", f"abs({sql_a})"
+    if kind == "coalesce":
+        return f"coalesce({a}, {b})", f"coalesce({sql_a}, {sql_b})"
+    test, sql_test = filter_of(columns, 3)
+    return f"case when {test} then {a} else {b} end", f"CASE WHEN {sql_test} THEN {sql_a} ELSE {sql_b} END"
+
+
+def float_value(columns, depth=0):
+    choices = numbers(columns, True)
+    if depth > 2 or not choices or chance(0.3):
+        if choices and chance(0.8):
+            column = source.choice(choices)
+            return column.name, cast(column, "DOUBLE")
+        number = source.choice(("2.5", "0.1", "1.0", "-3.25"))
+        return number, f"CAST('{number}' AS DOUBLE)"
+    a, sql_a = float_value(columns, depth + 1)
+    kind = source.choice(("+", "-", "*", "try_divide", "floor", "ceil", "round", "abs", "mixed"))
+    note("computed float " + kind)
+    if kind in ("+", "-", "*"):
+        b, sql_b = float_value(columns, depth + 1)
+        return f"({a} {kind} {b})", f"({sql_a} {kind} {sql_b})"
+    if kind == "mixed":
+        b, sql_b = integer_value(columns, 3)
+        return f"({a} + {b})", f"({sql_a} + CAST({sql_b} AS DOUBLE))"
+    if kind == "try_divide":
+        b, sql_b = float_value(columns, depth + 1)
+        return f"try_divide({a}, {b})", f"({sql_a} / nullif({sql_b}, 0))"
+    return f"{kind}({a})", f"{kind}({sql_a})"
+
+
+def date_value(columns):
+    choices = [c for c in columns if c.kind in ("date", "timestamp")]
+    if not choices:
+        return None
+    column = source.choice(choices)
+    part = source.choice(("year", "quarter", "month", "day", "dow", "doy", "hour", "minute", "second", "date_trunc",
+                          "cast of a date", "days"))
+    note("computed " + part)
+    name = column.name
+    if part == "date_trunc":
+        unit = source.choice(("year", "quarter", "month", "week", "day", "hour"))
+        return (f"date_trunc('{unit}', {name})", f"CAST(date_trunc('{unit}', {name}) AS {SQL_TYPES[column.kind]})",
+                column.kind)
+    if part == "days":
+        return f"cast({name} as date) + 7", f"CAST(CAST({name} AS DATE) + 7 AS DATE)", "date"
+    if part == "cast of a date":
+        return f"cast({name} as date)", f"CAST({name} AS DATE)", "date"
+    return f"{part}({name})", f"CAST(date_part('{part}', CAST({name} AS TIMESTAMP)) AS BIGINT)", "i64"
+
+
+def string_value(columns):
+    choices = [c for c in columns if c.kind == "string"]
+    if not choices:
+        return None
+    name = source.choice(choices).name
+    kind = source.choice(("length", "lower", "upper", "substr", "coalesce"))
+    note(f"computed {kind} of a string")
+    if kind == "length":
+        return f"length({name})", f"length({name})", "i64"
+    if kind == "substr":
+        start, length = source.randrange(1, 5), source.randrange(0, 5)
+        part = f"array_to_string(string_split({name}, '')[{start}:{start + length - 1}], '')"
+        return f"substr({name}, {start}, {length})", part, "string"
+    if kind == "coalesce":
+        return f"coalesce({name}, 'none')", f"coalesce({name}, 'none')", "string"
+    letters = ("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    from_to = letters if kind == "upper" else letters[::-1]
+    return f"{kind}({name})", f"translate({name}, '{from_to[0]}', '{from_to[1]}')", "string"
+
+
+def cast_value(columns):
+    column = source.choice(numbers(columns) or columns)
+    if column.kind not in INTEGERS:
+        return None
+    note("computed cast")
+    if chance(0.3):
+        return f"cast({column.name} as string)", f"CAST({column.name} AS VARCHAR)", "string"
+    kind = source.choice(INTEGERS)
+    return f"try_cast({column.name} as {kind})", f"TRY_CAST({column.name} AS {SQL_TYPES[kind]})", kind
+
+
+def truth_value(columns):
+    note("computed condition")
+    ours, theirs = filter_of(columns, 2)
+    return f"coalesce({ours}, false)", f"coalesce({theirs}, false)", "bool"
+
+
+def integer_column(columns):
+    ours, theirs = integer_value(columns)
+    return ours, f"CAST({theirs} AS BIGINT)", "i64"
+
+
+def float_column(columns):
+    return *float_value(columns), "f64"
+
+
+def computed(columns):
+    """A Column whose name is our text and whose `sql` is DuckDB's."""
+    names = [c.name for c in columns]
+    while True:
+        made = source.choice((integer_column, integer_column, float_column, date_value, string_value, cast_value,
+                              truth_value))(columns)
+        if made and made[0] not in names and any(name in made[0] for name in names):
+            break
+    column = Column(made[0], made[2])
+    column.sql = made[1]
+    return column
+
+
+def computed_test(columns):
+    column = computed(columns)
+    note("filter of a computed " + column.kind)
+    if column.kind == "bool":
+        return column.name, column.sql
+    ours, theirs, kind = constant(column, False)
+    operator = source.choice(tuple(MIRRORED))
+    if chance(0.3) and column.kind == "i64":
+        note("a computed value beside a column")
+        other = source.choice([c for c in columns if c.kind in INTEGERS])
+        return (f"{column.name} {operator} {other.name}",
+                f"CAST({column.sql} AS HUGEINT) {operator} {cast(other, 'HUGEINT')}")
+    return f"{column.name} {operator} {ours}", f"CAST({column.sql} AS {kind}) {operator} {theirs}"
 
 
 # ---- what is asked ----
 
 def shown(column, expression=None):
     """A column in DuckDB's answer, as our values are."""
-    expression = expression or column.name
+    expression = expression or column.sql
     if column.kind == "date":
         return f"({expression}) - DATE '1970-01-01'"
     if column.kind == "timestamp":
@@ -438,6 +390,10 @@ def aggregate(columns):
         return ("count(*)", None), "count(*)", None
     for _ in range(100):
         kind, column = source.choice(AGGREGATES), source.choice(columns)
+        if chance(0.25):
+            column = computed(columns)
+            if kind == "avg" or kind in SQL_AGGREGATES:
+                kind = "sum"
         number = column.kind in INTEGERS + FLOATS + ("bool",)
         if kind in ("sum", "avg") and not (number and (column.tame or column.kind not in FLOATS)):
             continue
@@ -447,7 +403,8 @@ def aggregate(columns):
     else:
         return ("count(*)", None), "count(*)", None
     note(f"aggregate {kind.replace('(', ' ')}")
-    name = column.name
+    note("aggregate of a computed value", column.sql != column.name)
+    name = column.sql
     counted = f"CAST({name} AS HUGEINT)" if column.kind in INTEGERS + ("bool",) else name
     if kind == "count(distinct":
         sql = f"count(DISTINCT {name})"
@@ -463,7 +420,7 @@ def aggregate(columns):
         sql = f"avg({counted})" if column.kind not in FLOATS else f"avg(CAST({name} AS DOUBLE))"
     else:
         sql = f"count({name})"
-    return (kind, name), sql, column
+    return (kind, column.name), sql, column
 
 
 def scale_of(kind, column, rows):
@@ -501,7 +458,7 @@ def order_of(columns):
     for column in columns:
         flags = source.choice((0, lib.DESCENDING)) | source.choice((0, lib.NULLS_LAST))
         ours.append((column.name, flags))
-        theirs.append(f"{column.name} {'DESC' if flags & lib.DESCENDING else 'ASC'} "
+        theirs.append(f"{column.sql} {'DESC' if flags & lib.DESCENDING else 'ASC'} "
                       f"NULLS {'LAST' if flags & lib.NULLS_LAST else 'FIRST'}")
     return ours, ", ".join(theirs)
 
@@ -545,6 +502,10 @@ class Question:
         position = {c.name: i for i, c in enumerate(self.columns)}
         out = []
         for (kind, name), _, column in chosen:
+            if column and name not in position:
+                total = f"SELECT sum(abs(CAST({column.sql} AS DOUBLE))) FROM {self.tables.name}"
+                out.append(1e-12 * (self.duck.execute(total).fetchone()[0] or 0) if column.kind in FLOATS else 0)
+                continue
             rows = [row[position[name]] for row in self.tables.rows.values()] if column else []
             out.append(scale_of(kind, column, rows) if column and column.kind in INTEGERS + FLOATS + ("bool",) else 0)
         return out
@@ -557,12 +518,14 @@ class Question:
 
     def rows(self):
         chosen = source.sample(self.columns, source.randrange(1, len(self.columns) + 1))
+        chosen = self.with_computed(chosen, "selected")
         self.query.select([c.name for c in chosen])
         self.sql = (f"SELECT {', '.join(shown(c) for c in chosen)} FROM {self.tables.name} WHERE {self.sql_where}")
         self.slacks, self.keys = [0] * len(chosen), len(chosen)
         if chance(0.7):
             others = [c for c in self.columns if c.name != "id"]
-            by = source.sample(others, min(len(others), source.randrange(3))) + [self.columns[0]]
+            by = self.with_computed(source.sample(others, min(len(others), source.randrange(3))), "ordered by")
+            by.append(self.columns[0])
             ours, theirs = order_of(by)
             self.query.order_by(ours)
             self.sql += " ORDER BY " + theirs
@@ -570,6 +533,14 @@ class Question:
             note("ordered rows")
             self.limit()
         return self.query.rows()
+
+    def with_computed(self, columns, where):
+        """Some of the columns are computed."""
+        if not chance(0.3):
+            return columns
+        made = computed(self.columns)
+        note(f"computed and {where}")
+        return columns + [made]
 
     def limit(self):
         if chance(0.5):
@@ -581,6 +552,7 @@ class Question:
 
     def groups(self):
         by = source.sample(self.columns, min(len(self.columns), source.randrange(1, 4)))
+        by = self.with_computed(by, "grouped by")
         note(f"grouped by {len(by)}")
         for column in by:
             note("grouped by " + column.kind)
@@ -592,13 +564,15 @@ class Question:
         self.query.group_by([c.name for c in by])
         self.query.compute([c[0] for c in chosen])
         self.sql = (f"SELECT {', '.join([shown(c) for c in by] + [c[1] for c in chosen])} FROM {self.tables.name} "
-                    f"WHERE {self.sql_where} GROUP BY {', '.join(c.name for c in by)}")
+                    f"WHERE {self.sql_where} GROUP BY {', '.join(c.sql for c in by)}")
         self.slacks, self.keys = [0] * len(by) + self.slack(chosen), len(by)
         if any(c[0][0] == "count(*)" for c in chosen) and chance(0.5):
             least = source.choice((1, 2, 10))
-            self.query.having(f'"count(*)" >= {least}')
-            self.sql += f" HAVING count(*) >= {least}"
+            computes = chance(0.5)
+            self.query.having(f"count(*) * 2 + 1 >= {least}" if computes else f'"count(*)" >= {least}')
+            self.sql += f" HAVING count(*) * 2 + 1 >= {least}" if computes else f" HAVING count(*) >= {least}"
             note("having")
+            note("having of a computed value", computes)
         if chance(0.5):
             ours, theirs = order_of(by)
             self.query.order_by(ours)
@@ -610,6 +584,7 @@ class Question:
 
     def distinct(self):
         chosen = source.sample(self.columns, min(len(self.columns), source.randrange(1, 3)))
+        chosen = self.with_computed(chosen, "distinct")
         self.query.select([c.name for c in chosen])
         self.query.distinct()
         self.sql = (f"SELECT DISTINCT {', '.join(shown(c) for c in chosen)} FROM {self.tables.name} "

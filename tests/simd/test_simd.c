@@ -481,6 +481,74 @@ static void check_bits(const SimdKernels *k, uint64_t *rng) {
 }
 TEST(simd, tests_bits_of_every_width) { on_every_table(check_bits); }
 
+/* Sums wrap, and say so; products do, and do not. */
+static void check_arithmetic(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned round = 0; round < 60; round++) {
+    int64_t a[SIMD_ROWS], b[SIMD_ROWS], out[SIMD_ROWS], narrow[SIMD_ROWS];
+    double x[SIMD_ROWS], y[SIMD_ROWS], z[SIMD_ROWS];
+    uint32_t count = 1 + (uint32_t)test_random_below(rng, SIMD_ROWS);
+    unsigned shift = round % 3 ? 2 : 0;
+    uint64_t wrapped = 0;
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      a[i] = (int64_t)test_random(rng) >> shift;
+      b[i] = (int64_t)test_random(rng) >> shift;
+      narrow[i] = (int32_t)a[i];
+      x[i] = (double)a[i] / 3;
+      y[i] = (double)(b[i] | 1);
+    }
+    int64_t sum;
+    for (unsigned i = 0; i < count; i++) wrapped |= __builtin_add_overflow(a[i], b[i], &sum);
+    CHECK_INT(k->add_i64(a, b, count, out) != 0, wrapped);
+    for (unsigned i = 0; i < count; i++) CHECK_INT(out[i], (int64_t)((uint64_t)a[i] + (uint64_t)b[i]));
+    wrapped = 0;
+    for (unsigned i = 0; i < count; i++) wrapped |= __builtin_sub_overflow(a[i], b[i], &sum);
+    CHECK_INT(k->subtract_i64(a, b, count, out) != 0, wrapped);
+    for (unsigned i = 0; i < count; i++) CHECK_INT(out[i], (int64_t)((uint64_t)a[i] - (uint64_t)b[i]));
+    k->multiply_i64(a, b, count, out);
+    for (unsigned i = 0; i < count; i++) CHECK_INT(out[i], (int64_t)((uint64_t)a[i] * (uint64_t)b[i]));
+    k->multiply_i32(narrow, narrow, count, out);
+    for (unsigned i = 0; i < count; i++) CHECK_INT(out[i], narrow[i] * narrow[i]);
+    k->add_f64(x, y, count, z);
+    for (unsigned i = 0; i < count; i++) CHECK(z[i] == x[i] + y[i]);
+    k->subtract_f64(x, y, count, z);
+    for (unsigned i = 0; i < count; i++) CHECK(z[i] == x[i] - y[i]);
+    k->multiply_f64(x, y, count, z);
+    for (unsigned i = 0; i < count; i++) CHECK(z[i] == x[i] * y[i]);
+    k->divide_f64(x, y, count, z);
+    for (unsigned i = 0; i < count; i++) CHECK(z[i] == x[i] / y[i]);
+  }
+}
+TEST(simd, arithmetic_says_what_overflows) { on_every_table(check_arithmetic); }
+
+#define CHECK_WIDEN(T, INDEX)                                             \
+  do {                                                                    \
+    T in[SIMD_ROWS];                                                      \
+    int64_t out[SIMD_ROWS];                                               \
+    double floats[SIMD_ROWS];                                             \
+    for (unsigned i = 0; i < SIMD_ROWS; i++) in[i] = (T)test_random(rng); \
+    k->widen_i64[INDEX](in, 777, out);                                    \
+    k->widen_f64[INDEX](in, 777, floats);                                 \
+    for (unsigned i = 0; i < 777; i++) CHECK_INT(out[i], (int64_t)in[i]); \
+    for (unsigned i = 0; i < 777; i++) CHECK(floats[i] == (double)in[i]); \
+  } while (0)
+
+static void check_widening(const SimdKernels *k, uint64_t *rng) {
+  CHECK_WIDEN(int8_t, SIMD_I8);
+  CHECK_WIDEN(int16_t, SIMD_I16);
+  CHECK_WIDEN(int32_t, SIMD_I32);
+  CHECK_WIDEN(int64_t, SIMD_I64);
+  CHECK_WIDEN(uint8_t, SIMD_U8);
+  CHECK_WIDEN(uint16_t, SIMD_U16);
+  CHECK_WIDEN(uint32_t, SIMD_U32);
+  CHECK_WIDEN(uint64_t, SIMD_U64);
+  float in[SIMD_ROWS];
+  double out[SIMD_ROWS];
+  for (unsigned i = 0; i < SIMD_ROWS; i++) in[i] = (float)test_random(rng);
+  k->widen_f64[SIMD_F32](in, SIMD_ROWS, out);
+  for (unsigned i = 0; i < SIMD_ROWS; i++) CHECK(out[i] == (double)in[i]);
+}
+TEST(simd, widens_every_type) { on_every_table(check_widening); }
+
 static void check_masks(const SimdKernels *k, uint64_t *rng) {
   uint64_t words[1030] = { 0 }, other[1030] = { 0 };
   for (unsigned n = 0; n <= 1030; n += n < 40 ? 1 : 110) {

@@ -1,0 +1,736 @@
+/* program.c - expressions to typed trees: which columns they name, what their parts are of, and what does not go
+ * together. Parts that are the same whatever the row are computed here, once. */
+#include "query/program.h"
+
+#include "base/memory.h"
+#include "query/expression_internal.h"
+#include "query/literal.h"
+#include "query/program_internal.h"
+
+typedef struct Binder {
+  Program *program;
+  const Value *parameters;
+  size_t parameter_count;
+  uint32_t node_count;
+  bool reads_columns;
+} Binder;
+
+static Status bind(Binder *b, const Expression *e, ProgramNode **out);
+
+/* ---- life ---- */
+
+void program_init(Program *program, Schema *schema) {
+  *program = (Program){ .schema = schema, .base_count = schema->column_count };
+}
+
+void program_release(Program *program) {
+  memory_release(program->columns);
+  arena_release(&program->arena);
+  *program = (Program){ 0 };
+}
+
+void integer_bounds(ColumnType type, int64_t *low, int64_t *high) {
+  *low = INT64_MIN;
+  *high = INT64_MAX;
+  switch (type) {
+  case TYPE_I8: *low = INT8_MIN, *high = INT8_MAX; break;
+  case TYPE_I16: *low = INT16_MIN, *high = INT16_MAX; break;
+  case TYPE_DATE:
+  case TYPE_I32: *low = INT32_MIN, *high = INT32_MAX; break;
+  case TYPE_U8: *low = 0, *high = UINT8_MAX; break;
+  case TYPE_U16: *low = 0, *high = UINT16_MAX; break;
+  case TYPE_U32: *low = 0, *high = UINT32_MAX; break;
+  case TYPE_U64: *low = 0; break;
+  default: break;
+  }
+}
+
+/* ---- nodes ---- */
+
+static Status new_node(Binder *b, NodeKind kind, ColumnType type, size_t children, ProgramNode **out) {
+  if (b->node_count >= PROGRAM_NODES_MAX)
+    return status_fail(KVSTORE_LIMIT, "a value to be computed has at most %d parts", PROGRAM_NODES_MAX);
+  ProgramNode *node = arena_allocate_zeroed(&b->program->arena, sizeof *node);
+  if (!node) return status_nomem();
+  node->kind = kind;
+  node->type = type;
+  node->slot = b->node_count++;
+  node->count = (uint32_t)children;
+  if (children) {
+    node->children = arena_allocate_zeroed(&b->program->arena, memory_array_size(children, sizeof *node->children));
+    if (!node->children) return status_nomem();
+  }
+  *out = node;
+  return KVSTORE_OK;
+}
+
+static void set_child(ProgramNode *node, size_t i, const ProgramNode *child) {
+  ((const ProgramNode **)(uintptr_t)node->children)[i] = child;
+}
+
+static Status copy_value(Arena *arena, Value *v) {
+  if (v->is_null || !type_is_string(v->type)) return KVSTORE_OK;
+  v->s.data = v->s.length ? arena_copy(arena, v->s.data, v->s.length) : (const uint8_t *)"";
+  return v->s.data ? KVSTORE_OK : status_nomem();
+}
+
+static Status constant(Binder *b, Value value, ProgramNode **out) {
+  if (value.is_null) value.type = value.type; /* an untyped null keeps TYPE_NONE */
+  TRY(copy_value(&b->program->arena, &value));
+  TRY(new_node(b, NODE_CONSTANT, value.type, 0, out));
+  (*out)->constant = value;
+  return KVSTORE_OK;
+}
+
+static const char *type_word(const ProgramNode *node) { return node->type ? type_name(node->type) : "null"; }
+
+static Status fail_types(const char *what, const ProgramNode *a, const ProgramNode *b) {
+  if (!b) return status_fail(KVSTORE_TYPE, "%s is not for %s", what, type_word(a));
+  return status_fail(KVSTORE_TYPE, "%s is not for %s and %s", what, type_word(a), type_word(b));
+}
+
+/* ---- what is the same whatever the row ---- */
+
+static bool is_fixed(const ProgramNode *node) {
+  if (node->kind == NODE_CONSTANT) return true;
+  if (node->kind == NODE_COLUMN) return false;
+  for (uint32_t i = 0; i < node->count; i++) {
+    if (node->children[i]->kind != NODE_CONSTANT) return false;
+  }
+  return true;
+}
+
+/* The value of a tree that names no column. */
+static Status compute_fixed(Binder *b, ProgramNode **node) {
+  Schema none = { 0 };
+  Column column = { .type = (*node)->type, .name = (char *)(uintptr_t) "a constant" };
+  none.columns = &column;
+  none.column_count = 1;
+  ProgramColumn computed = { .type = (*node)->type, .root = *node, .node_count = b->node_count };
+  Program one = { .schema = &none, .columns = &computed, .column_count = 1 };
+  Evaluator *evaluator = NULL;
+  ColumnArray array = { 0 };
+  TRY(evaluator_create(&one, &evaluator));
+  Status status = evaluator_arrays(evaluator, &array, 1);
+  if (status == KVSTORE_OK) {
+    Value v = { .type = (*node)->type, .is_null = true };
+    if (!(array.nulls && array.nulls[0])) v = value_from_array((*node)->type, array.values, 0);
+    v.type = (*node)->type;
+    status = constant(b, v, node);
+  }
+  evaluator_destroy(evaluator);
+  return status;
+}
+
+/* Children that are constants make a constant; but what fails may stand where it is never asked for. */
+static Status fold(Binder *b, ProgramNode **node) {
+  if ((*node)->kind == NODE_CONSTANT || !is_fixed(*node)) return KVSTORE_OK;
+  Status status = compute_fixed(b, node);
+  return status == KVSTORE_TYPE ? KVSTORE_OK : status;
+}
+
+/* ---- types ---- */
+
+static bool is_number(ColumnType t) { return type_is_integer(t) || type_is_float(t); }
+static bool is_unsigned(const ProgramNode *n) {
+  if (n->kind == NODE_CONSTANT && type_is_integer(n->type) && !n->constant.is_null)
+    return n->type == TYPE_U64 || n->constant.i >= 0;
+  return n->type >= TYPE_U8 && n->type <= TYPE_U64;
+}
+
+static Status convert(Binder *b, const ProgramNode *from, ColumnType type, bool tries, ProgramNode **out) {
+  if (from->kind == NODE_CONSTANT && from->constant.is_null) return constant(b, (Value){ type, true, { 0 } }, out);
+  TRY(new_node(b, NODE_CONVERT, type, 1, out));
+  set_child(*out, 0, from);
+  (*out)->tries = tries;
+  return fold(b, out);
+}
+
+/* To a type that is computed otherwise: integers of different widths are not. */
+static Status to_lane(Binder *b, ProgramNode **node, ColumnType type) {
+  ColumnType from = (*node)->type;
+  bool same = from == type || (type_is_integer(from) && type_is_integer(type) && lane_of(from) == lane_of(type)) ||
+              (type_is_float(from) && type_is_float(type));
+  return same ? KVSTORE_OK : convert(b, *node, type, false, node);
+}
+
+/* What integers of two types are computed in. */
+static ColumnType integer_type(const ProgramNode *x, const ProgramNode *y) {
+  bool has_u64 = x->type == TYPE_U64 || y->type == TYPE_U64;
+  return has_u64 && is_unsigned(x) && is_unsigned(y) ? TYPE_U64 : TYPE_I64;
+}
+
+/* A string beside a date or timestamp is read as one. */
+static Status read_as_time(Binder *b, ProgramNode **node, ColumnType beside) {
+  const ProgramNode *n = *node;
+  if (n->kind != NODE_CONSTANT || n->type != TYPE_STRING || n->constant.is_null) return KVSTORE_OK;
+  if (beside != TYPE_DATE && beside != TYPE_TIMESTAMP) return KVSTORE_OK;
+  Value v;
+  const char *text = (const char *)n->constant.s.data;
+  if (!literal_date(text, n->constant.s.length, &v) && !literal_timestamp(text, n->constant.s.length, &v))
+    return KVSTORE_OK;
+  return constant(b, v, node);
+}
+
+/* The type that holds values of both; TYPE_NONE: there is none. */
+static ColumnType common_type(const ProgramNode *x, const ProgramNode *y) {
+  ColumnType a = x->type, b = y->type;
+  if (a == TYPE_NONE || a == b) return b;
+  if (b == TYPE_NONE) return a;
+  if (type_is_integer(a) && type_is_integer(b)) return integer_type(x, y);
+  if (is_number(a) && is_number(b)) return TYPE_F64;
+  if ((a == TYPE_DATE && b == TYPE_TIMESTAMP) || (a == TYPE_TIMESTAMP && b == TYPE_DATE)) return TYPE_TIMESTAMP;
+  return type_is_string(a) && type_is_string(b) ? TYPE_BYTES : TYPE_NONE;
+}
+
+/* ---- operands ---- */
+
+static Status parameter(Binder *b, uint32_t number, Value *out) {
+  if (number >= b->parameter_count) {
+    return status_fail(KVSTORE_ERROR, "parameter %u has no value: %zu were given", number + 1, b->parameter_count);
+  }
+  *out = b->parameters[number];
+  return KVSTORE_OK;
+}
+
+static Status bind_operand(Binder *b, const ExpressionOperand *o, ProgramNode **out) {
+  if (o->of) return bind(b, o->of, out);
+  Value v = o->value;
+  if (o->is_parameter) TRY(parameter(b, o->parameter, &v));
+  return constant(b, v, out);
+}
+
+static Status column_node(Binder *b, uint32_t position, ProgramNode **out) {
+  ProgramNode *node = NULL;
+  const Schema *schema = b->program->schema;
+  if (position >= schema->column_count || !schema->columns) return status_fail(KVSTORE_SCHEMA, "no such column");
+  TRY(new_node(b, NODE_COLUMN, schema->columns[position].type, 0, &node));
+  *out = node;
+  node->column = position;
+  b->reads_columns = true;
+  return KVSTORE_OK;
+}
+
+static Status bind_column(Binder *b, Bytes name, ProgramNode **out) {
+  uint32_t position;
+  TRY(expression_column(b->program->schema, (const char *)name.data, name.length, &position));
+  return column_node(b, position, out);
+}
+
+/* ---- arithmetic ---- */
+
+static ExpressionFunction without_try(ExpressionFunction f) {
+  return f >= FUNCTION_TRY_ADD && f <= FUNCTION_TRY_MODULO ? f - FUNCTION_TRY_ADD + FUNCTION_ADD : f;
+}
+
+/* Dates: with days, and less each other. */
+static ColumnType date_type(ExpressionFunction f, const ProgramNode *x, const ProgramNode *y) {
+  bool days = type_is_integer(y->type) && y->type != TYPE_U64;
+  if (x->type == TYPE_DATE && days && (f == FUNCTION_ADD || f == FUNCTION_SUBTRACT)) return TYPE_DATE;
+  if (y->type == TYPE_DATE && type_is_integer(x->type) && x->type != TYPE_U64 && f == FUNCTION_ADD) return TYPE_DATE;
+  return x->type == TYPE_DATE && y->type == TYPE_DATE && f == FUNCTION_SUBTRACT ? TYPE_I64 : TYPE_NONE;
+}
+
+static ColumnType arithmetic_type(ExpressionFunction f, const ProgramNode *x, const ProgramNode *y) {
+  if (type_is_integer(x->type) && type_is_integer(y->type)) return integer_type(x, y);
+  if (f == FUNCTION_BIT_AND) return TYPE_NONE;
+  if (is_number(x->type) && is_number(y->type)) return TYPE_F64;
+  return date_type(f, x, y);
+}
+
+/* A null beside a value has its type. */
+static Status type_null(Binder *b, ProgramNode **node, const ProgramNode *other) {
+  if ((*node)->type != TYPE_NONE || other->type == TYPE_NONE) return KVSTORE_OK;
+  ColumnType type = other->type == TYPE_DATE ? TYPE_I64 : other->type;
+  return constant(b, (Value){ type, true, { 0 } }, node);
+}
+
+static Status bind_arithmetic(Binder *b, const Expression *e, ProgramNode **out) {
+  ProgramNode *x = NULL, *y = NULL;
+  ExpressionFunction f = without_try(e->function);
+  TRY(bind_operand(b, &e->operands[0], &x));
+  TRY(bind_operand(b, &e->operands[1], &y));
+  TRY(type_null(b, &x, y));
+  TRY(type_null(b, &y, x));
+  if (x->type == TYPE_NONE && y->type == TYPE_NONE) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
+  ColumnType type = arithmetic_type(f, x, y);
+  if (type == TYPE_NONE) return fail_types(expression_function_name(f), x, y);
+  if (type == TYPE_F64) {
+    TRY(to_lane(b, &x, TYPE_F64));
+    TRY(to_lane(b, &y, TYPE_F64));
+  }
+  TRY(new_node(b, NODE_CALL, type, 2, out));
+  (*out)->function = f;
+  (*out)->tries = f != e->function;
+  set_child(*out, 0, x);
+  set_child(*out, 1, y);
+  return fold(b, out);
+}
+
+/* ---- functions ---- */
+
+/* A call of one value, whose type is what `type` says. */
+static Status call_one(Binder *b, const Expression *e, ColumnType type, const ProgramNode *x, ProgramNode **out) {
+  TRY(new_node(b, NODE_CALL, type, 1, out));
+  (*out)->function = e->function;
+  set_child(*out, 0, x);
+  return fold(b, out);
+}
+
+static Status constant_integer(Binder *b, const ExpressionOperand *o, const char *what, int64_t low, int64_t high,
+                               int *out) {
+  ProgramNode *n = NULL;
+  TRY(bind_operand(b, o, &n));
+  bool ok = n->kind == NODE_CONSTANT && type_is_integer(n->type) && !n->constant.is_null && n->type != TYPE_U64 &&
+            n->constant.i >= low && n->constant.i <= high;
+  if (!ok)
+    return status_fail(KVSTORE_TYPE, "%s is a constant from %lld to %lld", what, (long long)low, (long long)high);
+  *out = (int)n->constant.i;
+  return KVSTORE_OK;
+}
+
+static Status bind_rounding(Binder *b, const Expression *e, ProgramNode **out) {
+  ProgramNode *x = NULL;
+  int digits = 0;
+  TRY(bind_operand(b, &e->operands[0], &x));
+  if (e->count > 1) TRY(constant_integer(b, &e->operands[1], "the number of digits to round to", -18, 18, &digits));
+  if (x->type == TYPE_NONE) return constant(b, (Value){ TYPE_F64, true, { 0 } }, out);
+  if (!is_number(x->type)) return fail_types(expression_function_name(e->function), x, NULL);
+  if (type_is_integer(x->type) && digits >= 0) {
+    *out = x;
+    return KVSTORE_OK;
+  }
+  TRY(new_node(b, NODE_CALL, type_is_float(x->type) ? TYPE_F64 : x->type == TYPE_U64 ? TYPE_U64 : TYPE_I64, 1, out));
+  (*out)->function = e->function;
+  (*out)->digits = digits;
+  set_child(*out, 0, x);
+  return fold(b, out);
+}
+
+static Status bind_sign(Binder *b, const Expression *e, ProgramNode **out) { /* abs, negate */
+  ProgramNode *x = NULL;
+  TRY(bind_operand(b, &e->operands[0], &x));
+  if (x->type == TYPE_NONE) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
+  if (!is_number(x->type)) return fail_types(expression_function_name(e->function), x, NULL);
+  bool keeps_sign = e->function == FUNCTION_ABS && x->type == TYPE_U64;
+  ColumnType type = type_is_float(x->type) ? TYPE_F64 : keeps_sign ? TYPE_U64 : TYPE_I64;
+  return call_one(b, e, type, x, out);
+}
+
+static Status bind_text(Binder *b, const Expression *e, ProgramNode **out) {
+  ProgramNode *arguments[3] = { NULL, NULL, NULL };
+  bool bytes_allowed = e->function == FUNCTION_LENGTH || e->function == FUNCTION_SUBSTR;
+  for (uint32_t i = 0; i < e->count; i++) TRY(bind_operand(b, &e->operands[i], &arguments[i]));
+  ProgramNode *x = arguments[0];
+  if (!x) return status_fail(KVSTORE_ERROR, "%s of nothing", expression_function_name(e->function));
+  if (x->type == TYPE_NONE) TRY(constant(b, (Value){ TYPE_STRING, true, { 0 } }, &x));
+  if (!(bytes_allowed ? type_is_string(x->type) : x->type == TYPE_STRING))
+    return fail_types(expression_function_name(e->function), x, NULL);
+  ColumnType type = e->function == FUNCTION_LENGTH ? TYPE_I64 : x->type == TYPE_STRING ? TYPE_STRING : TYPE_BYTES;
+  TRY(new_node(b, NODE_CALL, type, e->count, out));
+  (*out)->function = e->function;
+  set_child(*out, 0, x);
+  for (uint32_t i = 1; i < e->count; i++) {
+    ProgramNode *n = arguments[i];
+    if (n->type == TYPE_NONE) TRY(constant(b, (Value){ TYPE_I64, true, { 0 } }, &n));
+    if (!type_is_integer(n->type)) return fail_types("the place of a substr", n, NULL);
+    TRY(to_lane(b, &n, TYPE_I64));
+    set_child(*out, i, n);
+  }
+  return fold(b, out);
+}
+
+static Status bind_date_part(Binder *b, const Expression *e, ProgramNode **out) {
+  ProgramNode *x = NULL;
+  TRY(bind_operand(b, &e->operands[0], &x));
+  if (x->type == TYPE_NONE) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
+  if (x->type != TYPE_DATE && x->type != TYPE_TIMESTAMP)
+    return fail_types(expression_function_name(e->function), x, NULL);
+  return call_one(b, e, TYPE_I64, x, out);
+}
+
+static Status bind_date_trunc(Binder *b, const Expression *e, ProgramNode **out) {
+  static const char *const units[] = { "second", "minute", "hour", "day", "week", "month", "quarter", "year" };
+  ProgramNode *unit = NULL, *x = NULL;
+  TRY(bind_operand(b, &e->operands[0], &unit));
+  TRY(bind_operand(b, &e->operands[1], &x));
+  if (x->type == TYPE_NONE) return constant(b, (Value){ TYPE_TIMESTAMP, true, { 0 } }, out);
+  if (x->type != TYPE_DATE && x->type != TYPE_TIMESTAMP) return fail_types("date_trunc", x, NULL);
+  int found = -1;
+  for (int i = 0; i < 8 && unit->kind == NODE_CONSTANT && unit->type == TYPE_STRING; i++) {
+    if (text_is_word((const char *)unit->constant.s.data, unit->constant.s.length, units[i])) found = i;
+  }
+  if (found < 0)
+    return status_fail(
+      KVSTORE_TYPE, "date_trunc takes 'second', 'minute', 'hour', 'day', 'week', 'month', 'quarter' or 'year' first");
+  TRY(new_node(b, NODE_CALL, x->type, 1, out));
+  (*out)->function = e->function;
+  (*out)->digits = found;
+  set_child(*out, 0, x);
+  return fold(b, out);
+}
+
+static bool converts(ColumnType from, ColumnType to) {
+  if (from == to || from == TYPE_NONE || to == TYPE_STRING || (from == TYPE_STRING && to != TYPE_FIXED_BYTES))
+    return true;
+  bool numbers = (is_number(from) || from == TYPE_BOOL) && (is_number(to) || to == TYPE_BOOL);
+  bool times = (from == TYPE_DATE || from == TYPE_TIMESTAMP) && (to == TYPE_DATE || to == TYPE_TIMESTAMP);
+  return numbers || times || (type_is_string(from) && to == TYPE_BYTES);
+}
+
+static Status bind_cast(Binder *b, const Expression *e, ProgramNode **out) {
+  ProgramNode *x = NULL;
+  TRY(bind_operand(b, &e->operands[0], &x));
+  if (!converts(x->type, e->type))
+    return status_fail(KVSTORE_TYPE, "there is no cast of %s to %s", type_word(x), type_name(e->type));
+  if (x->type == e->type) {
+    *out = x;
+    return KVSTORE_OK;
+  }
+  return convert(b, x, e->type, e->function == FUNCTION_TRY_CAST, out);
+}
+
+/* ---- several values of one type ---- */
+
+/* Children first, first + step, ... become one type. */
+static Status unify(Binder *b, ProgramNode **nodes, size_t first, size_t step, size_t count, const char *what,
+                    ColumnType *type) {
+  ProgramNode all = { .type = TYPE_NONE };
+  ColumnType time = TYPE_NONE;
+  for (size_t i = first; i < count; i += step) {
+    if (nodes[i]->type == TYPE_DATE || nodes[i]->type == TYPE_TIMESTAMP) time = nodes[i]->type;
+  }
+  for (size_t i = first; i < count; i += step) {
+    TRY(read_as_time(b, &nodes[i], time));
+    if (nodes[i]->type == TYPE_NONE) continue;
+    ColumnType common = all.type ? common_type(&all, nodes[i]) : nodes[i]->type;
+    if (!common) return fail_types(what, &all, nodes[i]);
+    if (!all.type) all = *nodes[i];
+    bool was_unsigned = is_unsigned(&all) && is_unsigned(nodes[i]);
+    all.kind = was_unsigned && common == TYPE_U64 ? NODE_COLUMN : all.type == common ? all.kind : NODE_COLUMN;
+    all.type = common;
+  }
+  *type = all.type;
+  for (size_t i = first; i < count && all.type; i += step) {
+    if (nodes[i]->type != all.type) TRY(to_lane(b, &nodes[i], all.type));
+  }
+  return KVSTORE_OK;
+}
+
+static Status bind_coalesce(Binder *b, const Expression *e, ProgramNode **out) {
+  ProgramNode **nodes = arena_allocate(&b->program->arena, memory_array_size(e->count, sizeof *nodes));
+  ColumnType type;
+  if (!nodes) return status_nomem();
+  for (uint32_t i = 0; i < e->count; i++) TRY(bind_operand(b, &e->operands[i], &nodes[i]));
+  TRY(unify(b, nodes, 0, 1, e->count, "coalesce", &type));
+  if (!type) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
+  TRY(new_node(b, NODE_COALESCE, type, e->count, out));
+  for (uint32_t i = 0; i < e->count; i++) set_child(*out, i, nodes[i]);
+  return fold(b, out);
+}
+
+static Status bind_case(Binder *b, const Expression *e, ProgramNode **out) {
+  size_t count = e->count | 1;
+  ProgramNode **nodes = arena_allocate(&b->program->arena, memory_array_size(count, sizeof *nodes));
+  ColumnType type;
+  if (!nodes) return status_nomem();
+  for (uint32_t i = 0; i < e->count; i++) TRY(bind_operand(b, &e->operands[i], &nodes[i]));
+  if (count > e->count) TRY(constant(b, (Value){ .is_null = true }, &nodes[count - 1]));
+  /* the values, and behind them the one of all others, which lies at an even place */
+  ProgramNode *other = nodes[count - 1];
+  ProgramNode **values = arena_allocate(&b->program->arena, memory_array_size(count, sizeof *values));
+  if (!values) return status_nomem();
+  size_t value_count = 0;
+  for (size_t i = 1; i < count; i += 2) values[value_count++] = nodes[i];
+  values[value_count++] = other;
+  TRY(unify(b, values, 0, 1, value_count, "case", &type));
+  if (!type) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
+  for (size_t i = 0; i < value_count; i++) {
+    if (values[i]->type == TYPE_NONE) TRY(constant(b, (Value){ type, true, { 0 } }, &values[i]));
+  }
+  TRY(new_node(b, NODE_CASE, type, count, out));
+  for (size_t i = 0; i + 1 < count; i += 2) {
+    set_child(*out, i, nodes[i]);
+    set_child(*out, i + 1, values[i / 2]);
+  }
+  set_child(*out, count - 1, values[value_count - 1]);
+  return fold(b, out);
+}
+
+/* ---- conditions ---- */
+
+static Status bind_truth(Binder *b, int truth, ProgramNode **out) { /* 0 false, 1 true, 2 unknown */
+  return constant(b, (Value){ TYPE_BOOL, truth == 2, { .i = truth == 1 } }, out);
+}
+
+static Status bind_joined(Binder *b, const Expression *e, ProgramNode **out) {
+  NodeKind kind = e->kind == EXPRESSION_NOT ? NODE_NOT : e->kind == EXPRESSION_AND ? NODE_AND : NODE_OR;
+  ProgramNode *child = NULL;
+  TRY(new_node(b, kind, TYPE_BOOL, e->count, out));
+  for (uint32_t i = 0; i < e->count; i++) {
+    TRY(bind(b, e->children[i], &child));
+    set_child(*out, i, child);
+  }
+  return fold(b, out);
+}
+
+static Status bind_pair(Binder *b, ProgramNode *x, CompareOperator op, ProgramNode *y, ProgramNode **out) {
+  if (x->type == TYPE_NONE || y->type == TYPE_NONE) return bind_truth(b, 2, out);
+  ComparePair pair;
+  if (pair_bind(x->type, op, y->type, &pair) != KVSTORE_OK) return fail_types("a comparison", x, y);
+  TRY(new_node(b, NODE_PAIR, TYPE_BOOL, 2, out));
+  set_child(*out, 0, x);
+  set_child(*out, 1, y);
+  bool mixed_times =
+    lane_of(x->type) == LANE_I64 && x->type != y->type && (x->type == TYPE_DATE || y->type == TYPE_DATE);
+  if (!mixed_times) { /* of lanes */
+    pair.left = lane_type(lane_of(x->type));
+    pair.right = lane_type(lane_of(y->type));
+  }
+  (*out)->pair = pair;
+  return fold(b, out);
+}
+
+/* A test of a value with constants, as one of a column. */
+static Status bind_compare(Binder *b, const Expression *e, const ProgramNode *x, const Value *values, size_t count,
+                           ProgramNode **out) {
+  Compare compare;
+  TRY(expression_bind_compare(e->test, x->type, values, count, &b->program->arena, &compare));
+  if (compare.kind == COMPARE_KIND_NONE) { /* never true: false, or unknown where x is null; and its opposite */
+    compare.kind = COMPARE_KIND_NOT_NULL;
+    compare.negated = true;
+  }
+  TRY(new_node(b, NODE_TEST, TYPE_BOOL, 1, out));
+  set_child(*out, 0, x);
+  compare.type = lane_type(lane_of(x->type));
+  (*out)->compare = compare;
+  (*out)->digits = e->test == TEST_IS_NULL || e->test == TEST_IS_NOT_NULL;
+  return fold(b, out);
+}
+
+static Status join(Binder *b, NodeKind kind, ProgramNode **nodes, size_t count, ProgramNode **out) {
+  ProgramNode *node = NULL;
+  TRY(new_node(b, kind, TYPE_BOOL, count, &node));
+  for (size_t i = 0; i < count; i++) set_child(node, i, nodes[i]);
+  *out = node;
+  return fold(b, out);
+}
+
+static Status negate(Binder *b, ProgramNode **node) {
+  ProgramNode *child = *node;
+  return join(b, NODE_NOT, &child, 1, node);
+}
+
+static Status bind_range(Binder *b, const Expression *e, ProgramNode *x, ProgramNode **ends, ProgramNode **out) {
+  ProgramNode *sides[2] = { NULL, NULL };
+  TRY(bind_pair(b, x, COMPARE_GREATER_EQUAL, ends[0], &sides[0]));
+  TRY(bind_pair(b, x, COMPARE_LESS_EQUAL, ends[1], &sides[1]));
+  TRY(join(b, NODE_AND, sides, 2, out));
+  return e->test == TEST_NOT_BETWEEN ? negate(b, out) : KVSTORE_OK;
+}
+
+static Status bind_members(Binder *b, const Expression *e, ProgramNode *x, ProgramNode **members, ProgramNode **out) {
+  for (uint32_t i = 0; i < e->count; i++) TRY(bind_pair(b, x, COMPARE_EQUAL, members[i], &members[i]));
+  TRY(join(b, NODE_OR, members, e->count, out));
+  return e->test == TEST_NOT_IN ? negate(b, out) : KVSTORE_OK;
+}
+
+static bool has_null(const Value *values, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (values[i].is_null) return true;
+  }
+  return false;
+}
+
+static Status bind_constants(Binder *b, const Expression *e, ProgramNode *x, ProgramNode **operands,
+                             ProgramNode **out) {
+  Value *values = arena_allocate(&b->program->arena, memory_array_size(e->count + 1u, sizeof *values));
+  if (!values) return status_nomem();
+  for (uint32_t i = 0; i < e->count; i++) values[i] = operands[i]->constant;
+  /* Nulls among them may make false of unknown: they go as pairs, which tell the two apart. */
+  if (has_null(values, e->count)) {
+    if (e->test == TEST_IN || e->test == TEST_NOT_IN) return bind_members(b, e, x, operands, out);
+    if (e->test == TEST_BETWEEN || e->test == TEST_NOT_BETWEEN) return bind_range(b, e, x, operands, out);
+    return bind_truth(b, 2, out);
+  }
+  return bind_compare(b, e, x, values, e->count, out);
+}
+
+static Status bind_subject(Binder *b, const Expression *e, ProgramNode **out) {
+  return e->subject ? bind(b, e->subject, out) : bind_column(b, e->column, out);
+}
+
+static Status bind_test(Binder *b, const Expression *e, ProgramNode **out) {
+  ProgramNode *x = NULL;
+  TRY(bind_subject(b, e, &x));
+  if (e->test == TEST_IS_TRUE) {
+    if (x->type == TYPE_NONE) return bind_truth(b, 2, out);
+    if (x->type != TYPE_BOOL) return fail_types("a condition", x, NULL);
+    *out = x;
+    return KVSTORE_OK;
+  }
+  ProgramNode **operands = arena_allocate(&b->program->arena, memory_array_size(e->count + 1u, sizeof *operands));
+  if (!operands) return status_nomem();
+  bool constants = true;
+  for (uint32_t i = 0; i < e->count; i++) {
+    TRY(bind_operand(b, &e->operands[i], &operands[i]));
+    TRY(read_as_time(b, &operands[i], x->type));
+    constants &= operands[i]->kind == NODE_CONSTANT;
+  }
+  if (x->type == TYPE_NONE) {
+    if (e->test == TEST_IS_NULL || e->test == TEST_IS_NOT_NULL) return bind_truth(b, e->test == TEST_IS_NULL, out);
+    return bind_truth(b, 2, out);
+  }
+  if (constants) return bind_constants(b, e, x, operands, out);
+  switch (e->test) {
+  case TEST_BETWEEN:
+  case TEST_NOT_BETWEEN: return bind_range(b, e, x, operands, out);
+  case TEST_IN:
+  case TEST_NOT_IN: return bind_members(b, e, x, operands, out);
+  case TEST_LIKE:
+  case TEST_NOT_LIKE: return status_fail(KVSTORE_UNSUPPORTED, "a pattern is a constant");
+  default: return bind_pair(b, x, expression_operator(e->test), operands[0], out);
+  }
+}
+
+/* ---- the tree ---- */
+
+static Status bind_call(Binder *b, const Expression *e, ProgramNode **out) {
+  switch (e->function) {
+  case FUNCTION_CAST:
+  case FUNCTION_TRY_CAST: return bind_cast(b, e, out);
+  case FUNCTION_COALESCE: return bind_coalesce(b, e, out);
+  case FUNCTION_ABS:
+  case FUNCTION_NEGATE: return bind_sign(b, e, out);
+  case FUNCTION_ROUND:
+  case FUNCTION_FLOOR:
+  case FUNCTION_CEIL: return bind_rounding(b, e, out);
+  case FUNCTION_LENGTH:
+  case FUNCTION_LOWER:
+  case FUNCTION_UPPER:
+  case FUNCTION_SUBSTR: return bind_text(b, e, out);
+  case FUNCTION_DATE_TRUNC: return bind_date_trunc(b, e, out);
+  default: break;
+  }
+  return e->function >= FUNCTION_YEAR ? bind_date_part(b, e, out) : bind_arithmetic(b, e, out);
+}
+
+/* What has been computed already, or is a column of groups, is read: but numbers whose bounds are worth more. */
+static Status find_computed(Binder *b, const Expression *e, uint32_t *position) {
+  const Program *p = b->program;
+  Buffer text = { 0 };
+  *position = UINT32_MAX;
+  expression_print(e, b->parameters, b->parameter_count, &text);
+  Status status = buffer_status(&text);
+  for (uint32_t i = 0; status == KVSTORE_OK && i < p->schema->column_count; i++) {
+    const Column *c = &p->schema->columns[i];
+    if (i >= p->base_count && lane_of(c->type) == LANE_I64) continue;
+    if (strlen(c->name) == text.length && memcmp(c->name, text.data, text.length) == 0) *position = i;
+  }
+  buffer_release(&text);
+  return status;
+}
+
+static Status bind(Binder *b, const Expression *e, ProgramNode **out) {
+  if (e->kind == EXPRESSION_CALL || e->kind == EXPRESSION_CASE) {
+    uint32_t position;
+    TRY(find_computed(b, e, &position));
+    if (position != UINT32_MAX) return column_node(b, position, out);
+  }
+  switch (e->kind) {
+  case EXPRESSION_TRUE: return bind_truth(b, 1, out);
+  case EXPRESSION_FALSE: return bind_truth(b, 0, out);
+  case EXPRESSION_UNKNOWN: return bind_truth(b, 2, out);
+  case EXPRESSION_TEST: return bind_test(b, e, out);
+  case EXPRESSION_COLUMN: return bind_column(b, e->column, out);
+  case EXPRESSION_VALUE: return bind_operand(b, &e->operands[0], out);
+  case EXPRESSION_CALL: return bind_call(b, e, out);
+  case EXPRESSION_CASE: return bind_case(b, e, out);
+  default: return bind_joined(b, e, out);
+  }
+}
+
+/* ---- columns ---- */
+
+static bool find_named(const Program *p, const char *name, uint32_t *position) {
+  for (uint32_t i = 0; i < p->column_count; i++) {
+    if (strcmp(p->schema->columns[p->base_count + i].name, name) != 0) continue;
+    *position = p->base_count + i;
+    return true;
+  }
+  return false;
+}
+
+/* Makes room, so that what follows cannot fail. */
+static Status reserve(Program *p) {
+  Schema *s = p->schema;
+  if (p->column_count >= PROGRAM_COLUMNS_MAX)
+    return status_fail(KVSTORE_LIMIT, "a query computes at most %d values", PROGRAM_COLUMNS_MAX);
+  TRY(memory_grow(&p->columns, &p->column_capacity, p->column_count + 1, sizeof *p->columns));
+  size_t capacity = s->column_count;
+  return memory_grow(&s->columns, &capacity, s->column_count + 1, sizeof *s->columns);
+}
+
+static Status add_column(Program *p, Binder *b, const ProgramNode *root, const char *name, bool is_named,
+                         uint32_t *position) {
+  TRY(reserve(p));
+  char *own = memory_copy_string(name);
+  if (!own) return status_nomem();
+  ColumnType type = root->type ? root->type : TYPE_I64;
+  p->columns[p->column_count++] = (ProgramColumn){ type, is_named, root, b->node_count };
+  *position = p->schema->column_count;
+  uint32_t flags = COLUMN_NULLABLE | COLUMN_COMPUTED | (is_named ? 0 : COLUMN_HIDDEN);
+  p->schema->columns[p->schema->column_count++] = (Column){ .type = type, .flags = flags, .name = own };
+  return KVSTORE_OK;
+}
+
+Status program_add(Program *p, const Expression *e, const Value *parameters, size_t parameter_count, Bytes name,
+                   uint32_t *position) {
+  Binder b = { .program = p, .parameters = parameters, .parameter_count = parameter_count };
+  Buffer text = { 0 };
+  ProgramNode *root = NULL;
+  if (name.length) {
+    buffer_append(&text, name.data, name.length);
+  } else {
+    expression_print(e, parameters, parameter_count, &text);
+  }
+  buffer_u8(&text, '\0');
+  Status status = buffer_status(&text);
+  const char *title = (const char *)text.data;
+  bool is_there = status == KVSTORE_OK && !name.length && find_named(p, title, position);
+  if (status == KVSTORE_OK && name.length && schema_find(p->schema, title, name.length) >= 0)
+    status = status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, title, NULL, "there is a column %s already", title);
+  if (status == KVSTORE_OK && !is_there) status = bind(&b, e, &root);
+  if (status == KVSTORE_OK && !is_there) status = add_column(p, &b, root, title, name.length > 0, position);
+  buffer_release(&text);
+  return status;
+}
+
+static void node_columns(const Program *p, const ProgramNode *node, bool *used) {
+  if (node->kind == NODE_COLUMN) program_columns(p, node->column, used);
+  for (uint32_t i = 0; i < node->count; i++) node_columns(p, node->children[i], used);
+}
+
+void program_columns(const Program *p, uint32_t position, bool *used) {
+  used[position] = true;
+  if (position >= p->base_count) node_columns(p, p->columns[position - p->base_count].root, used);
+}
+
+Status program_constant(const Expression *e, const Value *parameters, size_t parameter_count, Arena *arena,
+                        bool *is_constant, Value *out) {
+  Schema none = { 0 };
+  Program p;
+  ProgramNode *root = NULL;
+  program_init(&p, &none);
+  Binder b = { .program = &p, .parameters = parameters, .parameter_count = parameter_count };
+  Status status = bind(&b, e, &root);
+  *is_constant = status == KVSTORE_OK && !b.reads_columns;
+  if (*is_constant && root->kind != NODE_CONSTANT) status = compute_fixed(&b, &root);
+  *is_constant &= status == KVSTORE_OK;
+  if (*is_constant) {
+    *out = root->constant;
+    status = copy_value(arena, out);
+  }
+  program_release(&p);
+  return status;
+}

@@ -1,0 +1,72 @@
+/* arithmetic_internal.h - arithmetic of columns: loops that the compiler vectorises, as those of loops_internal.h. Of
+ * `count` entries, at most 1,024; `out` may be one of the inputs. */
+#ifndef COLONNADE_SIMD_ARITHMETIC_INTERNAL_H
+#define COLONNADE_SIMD_ARITHMETIC_INTERNAL_H
+
+#include "simd/kernels_internal.h"
+
+#define FLOAT_LOOP(NAME, OPERATOR)                                                        \
+  static void NAME##_f64(const double *a, const double *b, uint32_t count, double *out) { \
+    for (uint32_t i = 0; i < count; i++) out[i] = a[i] OPERATOR b[i];                     \
+  }
+FLOAT_LOOP(add, +)
+FLOAT_LOOP(subtract, -)
+FLOAT_LOOP(multiply, *)
+FLOAT_LOOP(divide, /)
+
+/* Both signs unlike the result's: it has wrapped. */
+static uint64_t add_i64(const int64_t *a, const int64_t *b, uint32_t count, int64_t *out) {
+  uint64_t wrapped = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    const uint64_t x = (uint64_t)a[i], y = (uint64_t)b[i], sum = x + y;
+    wrapped |= (x ^ sum) & (y ^ sum);
+    out[i] = (int64_t)sum;
+  }
+  return wrapped >> 63;
+}
+static uint64_t subtract_i64(const int64_t *a, const int64_t *b, uint32_t count, int64_t *out) {
+  uint64_t wrapped = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    const uint64_t x = (uint64_t)a[i], y = (uint64_t)b[i], difference = x - y;
+    wrapped |= (x ^ y) & (x ^ difference);
+    out[i] = (int64_t)difference;
+  }
+  return wrapped >> 63;
+}
+static void multiply_i64(const int64_t *a, const int64_t *b, uint32_t count, int64_t *out) {
+  for (uint32_t i = 0; i < count; i++) out[i] = (int64_t)((uint64_t)a[i] * (uint64_t)b[i]);
+}
+static void multiply_i32(const int64_t *a, const int64_t *b, uint32_t count, int64_t *out) {
+  for (uint32_t i = 0; i < count; i++) out[i] = (int64_t)(int32_t)a[i] * (int64_t)(int32_t)b[i];
+}
+
+#define WIDEN_LOOP(SUFFIX, T)                                                                      \
+  static void widen_i64_##SUFFIX(const void *restrict in, uint32_t count, int64_t *restrict out) { \
+    const T *restrict from = in;                                                                   \
+    for (uint32_t i = 0; i < count; i++) out[i] = (int64_t)from[i];                                \
+  }                                                                                                \
+  static void widen_f64_##SUFFIX(const void *restrict in, uint32_t count, double *restrict out) {  \
+    const T *restrict from = in;                                                                   \
+    for (uint32_t i = 0; i < count; i++) out[i] = (double)from[i];                                 \
+  }
+WIDEN_LOOP(i8, int8_t)
+WIDEN_LOOP(i16, int16_t)
+WIDEN_LOOP(i32, int32_t)
+WIDEN_LOOP(i64, int64_t)
+WIDEN_LOOP(u8, uint8_t)
+WIDEN_LOOP(u16, uint16_t)
+WIDEN_LOOP(u32, uint32_t)
+WIDEN_LOOP(u64, uint64_t)
+#undef WIDEN_LOOP
+static void widen_f64_f32(const void *restrict in, uint32_t count, double *restrict out) {
+  const float *restrict from = in;
+  for (uint32_t i = 0; i < count; i++) out[i] = (double)from[i];
+}
+
+#define WIDEN_TABLE(NAME) NAME##_i8, NAME##_i16, NAME##_i32, NAME##_i64, NAME##_u8, NAME##_u16, NAME##_u32, NAME##_u64
+#define ARITHMETIC_KERNELS                                                                                      \
+  .add_f64 = add_f64, .subtract_f64 = subtract_f64, .multiply_f64 = multiply_f64, .divide_f64 = divide_f64,     \
+  .add_i64 = add_i64, .subtract_i64 = subtract_i64, .multiply_i64 = multiply_i64, .multiply_i32 = multiply_i32, \
+  .widen_i64 = { WIDEN_TABLE(widen_i64) }, .widen_f64 = { WIDEN_TABLE(widen_f64), widen_f64_f32 }
+
+#endif
