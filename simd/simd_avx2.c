@@ -1,8 +1,8 @@
 /* simd_avx2.c - the kernels with vectors of 256 bits; through simde on processors and builds without AVX2. */
 #include "simd/simd.h"
 
-#include "simd/intrinsics.h"
 #include "simd/arithmetic_internal.h"
+#include "simd/intrinsics.h"
 #include "simd/kernels_internal.h"
 #include "simd/loops_internal.h"
 #include "simd/pairs_internal.h"
