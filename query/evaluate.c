@@ -499,7 +499,7 @@ static Status computer_create(const void *what, void **computer) {
 
 static void computer_destroy(void *computer) { evaluator_destroy(computer); }
 
-enum { FEW_ROWS = 48 }; /* up to here values are read one by one */
+enum { FEW_ROWS = 16 }; /* up to here values are read one by one */
 
 static uint32_t mask_rows(const uint64_t *mask, uint16_t *rows) {
   uint32_t count = 0;

@@ -87,7 +87,7 @@ static void begin_column(Dense *d, DenseColumn *c, const GroupColumn *column, Sc
 
 static Status begin_unit(Groups *g, Scan *scan) {
   Dense *d = &g->dense;
-  uint32_t codes = (uint32_t)count_codes(g);
+  uint32_t codes = (uint32_t)count_codes(g) + 1; /* the last one is of rows that are not selected */
   TRY(make_arrays(g, codes));
   d->code_count = codes;
   d->replicas = codes <= REPLICATED_MAX ? REPLICAS : 1;
@@ -204,7 +204,8 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
   const uint8_t *nulls;
   TRY(groups_read(g, scan, column->column, block, count, &values, &nulls));
   bool doubles = c->sums || c->spreads, is_packed = c->is_packed && column->type != TYPE_U64;
-  uint32_t images = (uint32_t)GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD | (is_packed && !nulls ? 0 : GROUP_SUM);
+  uint32_t images = (uint32_t)GROUP_LEAST | GROUP_GREATEST; /* of floats; sums of those need none */
+  if (!type_is_float(column->type)) images |= (uint32_t)GROUP_SPREAD | (is_packed && !nulls ? 0 : GROUP_SUM);
   if (column->wants & images) group_images(column->type, values, count, s->images);
   if (doubles) group_doubles(column->type, values, s->images, count, s->doubles);
   if (nulls) {
@@ -219,11 +220,33 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
   return KVSTORE_OK;
 }
 
+/* Where most rows of a block are selected, taking them out of each column costs more than adding the others up apart.
+ */
+static bool takes_all(const Groups *g, Scan *scan, uint32_t block, uint32_t selected) {
+  uint32_t rows = scan_block_rows(scan_selection(scan)->unit, block);
+  return !g->scratch->is_whole && selected >= rows - rows / 4 && g->dense.code_count <= GROUP_CODES_MAX;
+}
+
+static void set_unselected(const uint64_t *mask, uint32_t rows, uint16_t code, uint16_t *codes) {
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+    for (uint64_t word = ~mask[w]; word; word &= word - 1) {
+      uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(word);
+      if (i < rows) codes[i] = code;
+    }
+  }
+}
+
 static Status add_block(Groups *g, Scan *scan, uint32_t block) {
   uint16_t codes[BLOCK_ROWS];
   Dense *d = &g->dense;
   uint32_t count = groups_block_rows(g, scan, block);
+  bool all = takes_all(g, scan, block, count);
+  if (all) {
+    g->scratch->is_whole = true;
+    count = scan_block_rows(scan_selection(scan)->unit, block);
+  }
   TRY(read_codes(g, scan, block, count, codes));
+  if (all) set_unselected(scan_selection(scan)->masks[block], count, (uint16_t)(d->code_count - 1), codes);
   if (!d->counting) add_ones(d->row_counts, d->replicas > 1 ? d->code_count : 0, codes, count);
   for (size_t i = 0; i < g->column_count; i++) {
     if (g->columns[i].wants) TRY(add_column(g, i, scan, block, codes, count));
@@ -284,7 +307,7 @@ static void merge_column(const Dense *d, const DenseColumn *c, const GroupColumn
 
 static Status end_unit(Groups *g, Scan *scan) {
   const Dense *d = &g->dense;
-  for (uint32_t code = 0; code < d->code_count; code++) {
+  for (uint32_t code = 0; code + 1 < d->code_count; code++) {
     uint64_t rows = code_rows(d, code);
     uint32_t number;
     if (rows == 0) continue;

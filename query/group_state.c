@@ -32,18 +32,18 @@ void group_column_clear(const GroupColumn *c, GroupWord *state) {
 /* ---- numbers ---- */
 
 void group_images(ColumnType type, const void *values, uint32_t count, int64_t *images) {
-#define WIDEN(T)                                                                    \
-  for (uint32_t i = 0; i < count; i++) images[i] = (int64_t)((const T *)values)[i]; \
+#define WIDEN(T)                                              \
+  simd_kernels()->widen_i64[SIMD_##T](values, count, images); \
   break
   switch (type) {
   case TYPE_BOOL:
-  case TYPE_U8: WIDEN(uint8_t);
-  case TYPE_I8: WIDEN(int8_t);
-  case TYPE_I16: WIDEN(int16_t);
-  case TYPE_U16: WIDEN(uint16_t);
+  case TYPE_U8: WIDEN(U8);
+  case TYPE_I8: WIDEN(I8);
+  case TYPE_I16: WIDEN(I16);
+  case TYPE_U16: WIDEN(U16);
   case TYPE_DATE:
-  case TYPE_I32: WIDEN(int32_t);
-  case TYPE_U32: WIDEN(uint32_t);
+  case TYPE_I32: WIDEN(I32);
+  case TYPE_U32: WIDEN(U32);
   case TYPE_F32:
     if (count == BLOCK_ROWS) simd_kernels()->image_f32(values, images);
     for (uint32_t i = 0; count < BLOCK_ROWS && i < count; i++)
@@ -56,7 +56,7 @@ void group_images(ColumnType type, const void *values, uint32_t count, int64_t *
   case TYPE_U64:
     for (uint32_t i = 0; i < count; i++) images[i] = (int64_t)(((const uint64_t *)values)[i] ^ UINT64_C(1) << 63);
     break;
-  default: WIDEN(int64_t);
+  default: WIDEN(I64);
   }
 #undef WIDEN
 }
