@@ -15,8 +15,8 @@ import tempfile
 import time
 
 import colonnade_library as lib
-from random_tables import (FLOATS, INTEGERS, RANGES, SQL_TYPES, WORDS, Column, Tables, cases, chance, floating, integer,
-                           note, random_value, source)
+from random_tables import (FLOATS, HOUR_MS, INTEGERS, RANGES, SQL_TYPES, WORDS, Column, Tables, cases, chance, floating,
+                           integer, note, random_value, source)
 
 AGGREGATES = ("count", "sum", "min", "max", "avg", "variance", "variance_pop", "stddev", "stddev_pop", "count(distinct",
               "first", "last")
