@@ -53,11 +53,13 @@ static Status no_result(Evaluator *e, const ProgramNode *node, uint32_t i, Vecto
 
 /* ---- integers, one by one: 128 bits hold every result ---- */
 
+#define BEYOND ((Wide)1 << 100) /* no type holds it */
 static Wide result_of(ExpressionFunction f, Wide a, Wide b) {
+  Wide product;
   switch (f) {
   case FUNCTION_ADD: return a + b;
   case FUNCTION_SUBTRACT: return a - b;
-  case FUNCTION_MULTIPLY: return a * b;
+  case FUNCTION_MULTIPLY: return __builtin_mul_overflow(a, b, &product) ? BEYOND : product; /* of two u64 */
   case FUNCTION_DIVIDE: return a / b;
   case FUNCTION_MODULO: return a % b;
   case FUNCTION_NEGATE: return -a;

@@ -68,6 +68,8 @@ TEST(program, arithmetic) {
   check_failure("3037000500 * 3037000500", KVSTORE_TYPE, "does not fit i64");
   check_failure("-9223372036854775808 - 1", KVSTORE_TYPE, "does not fit i64");
   check_failure("-9223372036854775808 / -1", KVSTORE_TYPE, "does not fit i64");
+  check_failure("18446744073709551615 * 18446744073709551615", KVSTORE_TYPE, "does not fit u64");
+  check_value("try_multiply(18446744073709551615, 18446744073709551615)", TYPE_U64, "null");
   check_failure("18446744073709551615 + 1", KVSTORE_TYPE, "does not fit u64");
   check_failure("- -9223372036854775808", KVSTORE_TYPE, "does not fit i64");
   check_failure("abs(-9223372036854775808)", KVSTORE_TYPE, "does not fit i64");
