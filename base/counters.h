@@ -53,6 +53,10 @@
   X(blocks_scanned, "blocks whose bytes a kernel read")                                 \
   X(blocks_visible_whole, "blocks of deltas whose rows were not asked one by one")      \
   X(blocks_by_position, "blocks with few rows left, looked at one by one")              \
+  X(joins_direct, "joined tables whose keys have a number each")                        \
+  X(joins_hashed, "joined tables whose rows lie in slots by hash")                      \
+  X(joins_passes, "times that a join read its left rows again for lack of memory")      \
+  X(joins_reduced, "rows left out of a joined table by a later join")                   \
   X(groups_dense_units, "units whose groups were added up in arrays")                   \
   X(groups_hashed_units, "units whose rows were given to groups one by one")            \
   X(bytes_spilled, "bytes of sorts and groups that went out of memory")                 \

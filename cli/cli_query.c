@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/cli_grid.h"
+#include "cli/cli_join.h"
 #include "cli/cli_json.h"
 #include "cli/cli_key_range.h"
 #include "cli/cli_value.h"
@@ -375,6 +376,7 @@ static int run_query(Cli *cli, const Arguments *arguments) {
     int code = kvquery_create(table, &query);
     result = code == KVSTORE_OK ? key_range_set(cli, table, query, arguments) : cli_fail_store(cli, code, NULL);
   }
+  if (!result) result = joins_set(cli, query, arguments);
   if (!result) result = query_answer(cli, query, arguments);
   kvquery_close(query);
   kvtable_close(table);
@@ -383,6 +385,7 @@ static int run_query(Cli *cli, const Arguments *arguments) {
 
 static const OptionSpec query_options[] = {
   QUERY_OPTIONS_OF_ROWS,
+  QUERY_OPTIONS_OF_JOINS,
   { "key-prefix", "V[,V]", "only rows whose key begins with these values; nothing else is read" },
   { "key-from", "V[,V]", "only keys from this one on" },
   { "key-to", "V[,V]", "only keys before this one" },

@@ -32,6 +32,7 @@ enum { MEMORY_LIMIT_DEFAULT = 1 << 30, MEMORY_LIMIT_LEAST = 1 << 20 };
 void plan_release(Plan *plan) {
   if (!plan || --plan->references) return;
   query_destroy(plan->query);
+  join_plan_destroy(plan->join);
   memory_release(plan);
 }
 
@@ -42,14 +43,17 @@ void plan_replace(Plan **place, Plan *plan) {
 }
 
 /* An engine's query with the filter and the keys (NULL: all); one reference. */
-static Status plan_create(const KVTable *table, const Filter *filter, const KeyAsk *keys, Plan **out) {
+static Status plan_create(const KVQuery *q, const Filter *filter, const KeyAsk *keys, Plan **out) {
   Plan *plan = memory_allocate_zeroed(sizeof *plan);
   if (!plan) return status_nomem();
   plan->references = 1;
-  Status status = query_create(&table->schema, &plan->query);
-  if (status == KVSTORE_OK && keys) status = query_key_range(plan->query, &keys->range);
+  Status status = join_list_plan(q, keys, &plan->join);
+  if (status == KVSTORE_OK)
+    status = query_create(plan->join ? join_plan_schema(plan->join) : &q->table->schema, &plan->query);
+  if (status == KVSTORE_OK && keys && !plan->join) status = query_key_range(plan->query, &keys->range);
   if (status == KVSTORE_OK && filter->text)
     status = query_where(plan->query, filter->text, strlen(filter->text), filter->parameters, filter->parameter_count);
+  if (status == KVSTORE_OK && plan->join) status = join_plan_share(plan->join, plan->query);
   if (status == KVSTORE_OK)
     *out = plan;
   else
@@ -82,6 +86,16 @@ static Status add_groups(const KVQuery *q, Query *query, Plan *plan) {
   return query_having(query, q->having.text, strlen(q->having.text), q->having.parameters, q->having.parameter_count);
 }
 
+/* Joined rows come in no order of their own. */
+static Status order_by_own_key(const KVQuery *q, Query *query) {
+  const Schema *schema = &q->table->schema;
+  QueryOrder order[KEY_COLUMNS_MAX] = { { 0 } };
+  if (schema->has_row_id)
+    return status_fail(KVSTORE_UNSUPPORTED, "joined rows of %s in the order of its row ids", q->table->name);
+  for (uint32_t k = 0; k < schema->key_count; k++) order[k].column = schema->columns[schema->key_columns[k]].name;
+  return query_order_by(query, order, schema->key_count);
+}
+
 static Status shape_rows(const KVQuery *q, Plan *plan) {
   Query *query = plan->query;
   if (is_grouped(q)) {
@@ -93,6 +107,7 @@ static Status shape_rows(const KVQuery *q, Plan *plan) {
   }
   if (q->order.count) TRY(query_order_by(query, q->order.terms, q->order.count));
   query_limit(query, q->offset, q->limit);
+  if (plan->join && q->ordered && !is_grouped(q) && !q->distinct && !q->order.count) return order_by_own_key(q, query);
   query_order_by_key(query, q->ordered);
   return KVSTORE_OK;
 }
@@ -100,7 +115,7 @@ static Status shape_rows(const KVQuery *q, Plan *plan) {
 Status plan_rows(KVQuery *q) {
   Plan *plan = NULL;
   if (q->rows) return KVSTORE_OK;
-  TRY(plan_create(q->table, &q->filter, &q->key_ask, &plan));
+  TRY(plan_create(q, &q->filter, &q->key_ask, &plan));
   Status status = shape_rows(q, plan);
   if (status == KVSTORE_OK) plan_replace(&q->rows, plan);
   plan_release(plan);
@@ -138,7 +153,7 @@ static Status ask_list_copy(const KVAggregate *asks, size_t count, AskList *list
 Status plan_aggregates(KVQuery *q, const KVAggregate *asks, size_t count) {
   Plan *plan = NULL;
   if (same_asks(q, asks, count)) return KVSTORE_OK;
-  TRY(plan_create(q->table, &q->filter, &q->key_ask, &plan));
+  TRY(plan_create(q, &q->filter, &q->key_ask, &plan));
   plan_replace(&q->aggregates, NULL);
   ask_list_release(&q->asked);
   Status status = ask_list_copy(asks, count, &q->asked);
@@ -171,6 +186,7 @@ void question_drop(KVQuery *q) {
   if (!q || --q->references) return;
   plans_forget(q);
   plan_replace(&q->last, NULL);
+  join_list_release(&q->joins);
   arena_release(&q->filter.arena);
   key_range_release(&q->keys);
   arena_release(&q->key_ask.arena);
@@ -265,7 +281,7 @@ static Status where(KVQuery *q, const char *text, const KVValue *parameters, siz
   Filter filter = { 0 };
   Plan *trial = NULL;
   Status status = filter_create(text, parameters, count, &filter);
-  if (status == KVSTORE_OK) status = plan_create(q->table, &filter, NULL, &trial);
+  if (status == KVSTORE_OK) status = plan_create(q, &filter, NULL, &trial);
   plan_release(trial);
   if (status == KVSTORE_OK) {
     plans_forget(q);
@@ -333,7 +349,7 @@ static Status group_by(KVQuery *q, const char *const *columns, size_t count) {
   Query *trial = NULL;
   NameList list = { 0 };
   TRY(replace_names(q, columns, count, &list));
-  Status status = query_create(&q->table->schema, &trial);
+  Status status = query_create(question_schema(q), &trial);
   if (status == KVSTORE_OK && count) status = query_group_by(trial, list.names, count);
   query_destroy(trial);
   if (status != KVSTORE_OK) {
@@ -369,7 +385,7 @@ static Status compute(KVQuery *q, const KVAggregate *asks, size_t count) {
   if (!asks && count) return bad_argument("the aggregates are NULL");
   TRY(question_check_asks(asks, count));
   Status status = ask_list_copy(asks, count, &list);
-  if (status == KVSTORE_OK) status = plan_create(q->table, &(Filter){ 0 }, NULL, &trial);
+  if (status == KVSTORE_OK) status = plan_create(q, &(Filter){ 0 }, NULL, &trial);
   if (status == KVSTORE_OK) status = add_asks(&list, trial);
   plan_release(trial);
   if (status != KVSTORE_OK) {

@@ -7,10 +7,12 @@
 #include "kvapi/snapshots.h"
 #include "kvapi/tables.h"
 #include "kvapi/values.h"
+#include "query/join.h"
 
 typedef struct Plan {
   uint32_t references; /* of the query and its cursors: one thread */
   Query *query;
+  JoinPlan *join; /* NULL: of one table */
 } Plan;
 
 typedef struct Filter {
@@ -36,6 +38,14 @@ typedef struct KeyRange {
   bool has_prefix, has_lower, has_upper;
   Buffer prefix, lower, upper; /* from `lower` on, before `upper` */
 } KeyRange;
+/* Tables that are joined, as it was asked. */
+typedef struct JoinList {
+  Arena arena;
+  JoinAsk asks[JOIN_TABLES_MAX];
+  KVTable *tables[JOIN_TABLES_MAX];
+  size_t count;
+  JoinPlan *shape; /* whose schema names all columns; NULL: there is none */
+} JoinList;
 /* A range of keys, as it was given; of no values: all. */
 typedef struct KeyAsk {
   Arena arena;
@@ -52,6 +62,7 @@ struct KVQuery {
   uint32_t references; /* the caller's and its cursors': one thread */
   KVTable *table;
   KVSnapshot *snapshot; /* NULL: what is there at each run */
+  JoinList joins;
   Filter filter;
   KeyRange keys;
   KeyAsk key_ask;    /* the same as a table's, for its columns */
@@ -104,6 +115,14 @@ Status plan_rows(KVQuery *q) MUST_CHECK;
 Status plan_aggregates(KVQuery *q, const KVAggregate *asks, size_t count) MUST_CHECK;
 
 void plans_forget(KVQuery *q);
+/* Of the query's rows: its table's, or that of all joined ones. */
+const Schema *question_schema(const KVQuery *q);
+void join_list_release(JoinList *joins);
+/* A plan of the joins; *out is NULL when there are none. */
+Status join_list_plan(const KVQuery *q, const KeyAsk *keys, JoinPlan **out) MUST_CHECK;
+/* What a plan reads, and what of `space` is left for it. */
+Status question_open(const KVQuery *q, const Plan *plan, bool rows, const QuerySpace *space, TableSnapshot *out,
+                     QuerySpace *rest) MUST_CHECK;
 /* A value that was given, copied into an arena. */
 Status question_copy_value(Arena *arena, Value *value) MUST_CHECK;
 
@@ -117,6 +136,8 @@ Session *question_session(const KVQuery *q);
 /* What one of its plans reads. */
 Status question_snapshot(const KVQuery *q, const Plan *plan, bool rows, TableSnapshot *out) MUST_CHECK;
 void key_range_release(KeyRange *range);
+/* The range of a family's keys. */
+KvRange question_key_range(const KVQuery *q);
 Status question_check_asks(const KVAggregate *asks, size_t count) MUST_CHECK;
 
 #endif

@@ -171,10 +171,14 @@ static Bytes bound(bool has, const Buffer *bytes) {
   return (Bytes){ bytes->data ? bytes->data : (const uint8_t *)"", bytes->length };
 }
 
-Status question_snapshot(const KVQuery *q, const Plan *plan, bool rows, TableSnapshot *out) {
-  KvRange range = { .lower = bound(q->keys.has_lower, &q->keys.lower),
+KvRange question_key_range(const KVQuery *q) {
+  return (KvRange){ .lower = bound(q->keys.has_lower, &q->keys.lower),
                     .upper = bound(q->keys.has_upper, &q->keys.upper),
                     .prefix = bound(q->keys.has_prefix, &q->keys.prefix) };
+}
+
+Status question_snapshot(const KVQuery *q, const Plan *plan, bool rows, TableSnapshot *out) {
+  KvRange range = question_key_range(q);
   bool *wanted = memory_allocate_zeroed(q->table->schema.column_count * sizeof *wanted);
   if (!wanted) return status_nomem();
   query_columns_read(plan->query, rows, wanted);

@@ -46,16 +46,24 @@ static Status course_begin(KVQuery *q, Course *course, QuerySpace *space) {
   return scratch_create(question_session(q), &course->scratch);
 }
 
+/* What was read are the tables; what was selected are joined rows. */
+static void count_joined(ScanCounters *counters, const TableSnapshot *joined) {
+  uint64_t selected = counters->rows_selected;
+  *counters = join_counters(joined);
+  counters->rows_selected = selected;
+}
+
 static Status run_aggregates(KVQuery *q, AggregateResult *results) {
   TableSnapshot snapshot = { 0 };
   Course course = { 0 };
   QuerySpace space;
   arena_reset(&q->strings);
   TRY(course_begin(q, &course, &space));
-  Status status = question_snapshot(q, q->aggregates, false, &snapshot);
+  Status status = question_open(q, q->aggregates, false, &space, &snapshot, &space);
   query_threads(q->aggregates->query, q->threads);
   if (status == KVSTORE_OK)
     status = query_run_within(q->aggregates->query, &snapshot, &space, &q->strings, results, &q->counters);
+  if (status == KVSTORE_OK && q->aggregates->join) count_joined(&q->counters, &snapshot);
   q->spilled = scratch_bytes(course.scratch);
   scratch_destroy(course.scratch);
   table_snapshot_release(&snapshot);
@@ -110,7 +118,7 @@ static Status open_rows(KVQuery *q, KVCursor *cursor) {
   QuerySpace space;
   TRY(plan_rows(q));
   TRY(course_begin(q, &cursor->course, &space));
-  TRY(question_snapshot(q, q->rows, true, &snapshot));
+  TRY(question_open(q, q->rows, true, &space, &snapshot, &space));
   Status status = query_open_within(q->rows->query, &snapshot, &space, &cursor->rows);
   if (status != KVSTORE_OK) {
     table_snapshot_release(&snapshot);
@@ -188,6 +196,7 @@ static Status load_batch(KVCursor *cursor) {
     return status;
   }
   cursor->query->counters = query_counters(cursor->rows);
+  if (cursor->plan->join) count_joined(&cursor->query->counters, query_snapshot(cursor->rows));
   cursor->query->spilled = query_spilled(cursor->rows);
   plan_replace(&cursor->query->last, cursor->plan);
   return cursor->batch.row_count ? KVSTORE_OK : KVSTORE_NOTFOUND;
@@ -274,11 +283,24 @@ int kvquery_counters(KVQuery *query, KVQueryCounters *counters) {
 
 typedef void Explain(const Query *query, const ScanCounters *counters, uint64_t bytes_spilled, Buffer *out);
 
+static void explain_joins(const Plan *plan, Explain *way, Buffer *lines) {
+  if (!plan->join) return;
+  if (way == query_explain) {
+    join_explain(plan->join, lines);
+    return;
+  }
+  if (lines->length) lines->length--; /* within the object */
+  buffer_append(lines, ",\"joins\":", 9);
+  join_explain_json(plan->join, lines);
+  buffer_u8(lines, '}');
+}
+
 static Status explain(KVQuery *q, Explain *way, char **text) {
   if (!text) return bad_argument("the place for the text is NULL");
   if (!q->last) TRY(plan_rows(q));
   Buffer lines = { 0 };
   way(q->last ? q->last->query : q->rows->query, q->last ? &q->counters : NULL, q->spilled, &lines);
+  explain_joins(q->last ? q->last : q->rows, way, &lines);
   buffer_u8(&lines, 0);
   Status status = buffer_status(&lines);
   if (status == KVSTORE_OK) {

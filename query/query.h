@@ -144,6 +144,7 @@ Status query_open_within(const Query *query, TableSnapshot *snapshot, const Quer
  * follows. */
 Status query_next(QueryCursor *cursor, QueryBatch *batch) MUST_CHECK;
 ScanCounters query_counters(const QueryCursor *cursor);
+const TableSnapshot *query_snapshot(const QueryCursor *cursor); /* that it took over */
 /* Bytes that went out of memory. */
 uint64_t query_spilled(const QueryCursor *cursor);
 void query_close(QueryCursor *cursor); /* NULL is allowed */

@@ -99,6 +99,8 @@ void query_close(QueryCursor *c) {
   table_snapshot_release(&snapshot);
 }
 
+const TableSnapshot *query_snapshot(const QueryCursor *c) { return &c->snapshot; }
+
 ScanCounters query_counters(const QueryCursor *c) {
   return c->groups ? group_source_counters(c->groups) : row_source_counters(c->rows);
 }

@@ -1,6 +1,7 @@
 /* query_explain.c - a query, and what was done, as lines for a person and as JSON. */
 #include <stdio.h>
 
+#include "query/join_internal.h"
 #include "query/literal.h"
 #include "query/query_internal.h"
 
@@ -172,6 +173,8 @@ static void json_text(const void *bytes, size_t length, Buffer *out) {
   }
   buffer_u8(out, '"');
 }
+
+void explain_json_text(const char *text, Buffer *out) { json_text(text, strlen(text), out); }
 
 /* `,"name":` */
 static void json_name(const char *name, Buffer *out) {

@@ -391,6 +391,38 @@ KVSTORE_API int kvquery_key_prefix(KVQuery *query, const KVValue *values, size_t
 KVSTORE_API int kvquery_key_range(KVQuery *query, const KVValue *from, size_t from_count, const KVValue *to,
                                   size_t to_count, int flags);
 
+/* ---- joins ----
+ * The rows of a query may be those of several tables: each row of its own table with the rows of another that have the
+ * same values in some columns. Values are the same as `=` says, whatever their types; a null is the same as nothing.
+ * Joins are made one after the other, each with what was joined before; names that come later (kvquery_where,
+ * kvquery_select, ...) are of all tables. All are read as of one moment. Parts of the filter that concern one table are
+ * asked there; of tables that are joined, not only looked into, what others leave over is hashed within the query's
+ * limit of memory: where that is not enough, the rows before it are read again for each part of it. Rows come in no
+ * particular order, but the same for the same tables and limit. Float sums are added in that order. */
+#define KVQUERY_JOIN_INNER 0 /* pairs alone */
+#define KVQUERY_JOIN_LEFT  1 /* rows without a partner too, with nulls for the other's columns */
+#define KVQUERY_JOIN_SEMI  2 /* rows that have a partner, once, without its columns */
+#define KVQUERY_JOIN_ANTI  3 /* rows that have none */
+typedef struct KVJoin {
+  size_t struct_size;       /* set by KVJOIN_INIT */
+  KVTable *table;           /* of the same handle; the query keeps it */
+  int kind;                 /* KVQUERY_JOIN_* */
+  const char *const *left;  /* columns of what is joined so far */
+  const char *const *right; /* columns of the table: right[i] equals left[i] */
+  size_t count;             /* of each: 1 to 16 */
+  const char *prefix;       /* before the names of the table's columns in the result; NULL: none */
+  const char *where;        /* only rows of the table for which this is true, before they are joined; NULL: all */
+  const KVValue *parameters;
+  size_t parameter_count;
+} KVJoin;
+#define KVJOIN_INIT \
+  { sizeof(KVJoin), NULL, KVQUERY_JOIN_INNER, NULL, NULL, 0, NULL, NULL, NULL, 0 }
+/* Joins one more table, at most 16; NULL: no table is joined any more. Everything is copied. A key range is that of the
+ * query's own table; kvquery_order_by_key orders by its key, which must be a primary one (KVSTORE_UNSUPPORTED).
+ * KVSTORE_SCHEMA: no such column, or a name that is there already. KVSTORE_TYPE: columns that do not compare.
+ * KVSTORE_ERROR: a table of another handle, a filter as kvquery_where. After a failure the joins are as before. */
+KVSTORE_API int kvquery_join(KVQuery *query, const KVJoin *join);
+
 /* Aggregates over the rows that match; order, limit and selected columns do not concern them. */
 /* How many rows. */
 KVSTORE_API int kvquery_count(KVQuery *query, uint64_t *count);

@@ -165,6 +165,25 @@ static int scenario_query(KVStore *kv, KVTable *table) {
   return status;
 }
 
+static int scenario_query_joins(KVStore *kv, KVTable *table) {
+  static const char *const on[] = { "id" };
+  KVQuery *query = NULL;
+  KVJoin join = KVJOIN_INIT;
+  uint64_t count = 0;
+  (void)kv;
+  join.table = table;
+  join.left = join.right = on;
+  join.count = 1;
+  join.prefix = "o_";
+  join.where = "height > 0";
+  int status = kvquery_create(table, &query);
+  if (status == KVSTORE_OK) status = kvquery_join(query, &join);
+  if (status == KVSTORE_OK) status = kvquery_where(query, "id < 5 and o_height > id", NULL, 0);
+  if (status == KVSTORE_OK) status = kvquery_count(query, &count);
+  kvquery_close(query);
+  return status;
+}
+
 static int scenario_query_keys(KVStore *kv, KVTable *table) {
   KVQuery *query = NULL;
   KVValue from = kvvalue_i64(0), to = kvvalue_i64(2);
@@ -300,6 +319,7 @@ TEST(without_memory, an_upsert) { run(scenario_upsert, 0, 1); }
 TEST(without_memory, an_append) { run(scenario_append, 0, 2); }
 TEST(without_memory, a_row) { run(scenario_row, 0, 0); }
 TEST(without_memory, a_query) { run(scenario_query, 0, 0); }
+TEST(without_memory, a_query_of_joined_tables) { run(scenario_query_joins, 0, 0); }
 TEST(without_memory, a_query_of_a_range_of_keys) { run(scenario_query_keys, 0, 0); }
 TEST(without_memory, pairs_as_tables) { run(scenario_pairs, 0, 0); }
 TEST(without_memory, a_clone) { run(scenario_open, 0, 0); }

@@ -82,6 +82,24 @@ class Tables(CliTest):
         self.assertIn("id < 5", self.json("query", "t", "--where", "id < 5", "--count", "--explain")["explain"])
         self.assertIn("blocks", self.text("query", "t", "--limit", "1", "--explain"))
 
+    def test_joined_tables_are_those_of_sqlite(self):
+        self.run_tool("import", self.write("towns.csv", "town,land\nOslo,NO\nRom,IT\n"), "--table", "towns", "--key", "town")
+        self.sqlite.execute("create table towns (town text, land text)")
+        self.sqlite.executemany("insert into towns values (?, ?)", [("Oslo", "NO"), ("Rom", "IT")])
+        for kind, where in [("semi", "city in (select town from towns)"),
+                            ("anti", "city is null or city not in (select town from towns)")]:
+            self.assertEqual(self.text("query", "t", "--join", "towns", "--on", "city=town", "--kind", kind, "--count"),
+                             f"{self.sql('select count(*) from t where ' + where)[0][0]}\n")
+        rows = self.json("query", "t", "--join", "towns", "--on", "city=town", "--prefix", "in_", "--group-by", "in_land",
+                         "--sum", "id", "--order-by", "in_land")["rows"]
+        self.assertEqual([tuple(row.values()) for row in rows],
+                         self.sql("select land, sum(id) from t join towns on city = town group by land order by land"))
+        for options, saying in [(["--join", "towns"], "--on is missing"), (["--on", "city=town"], "before any --join"),
+                                (["--join", "towns", "--on", "city"], "column=column"),
+                                (["--join", "towns", "--on", "id=town"], "does not compare"),
+                                (["--join", "towns", "--on", "city=town", "--kind", "outer"], "inner, left")]:
+            self.refuses("query", "t", *options, "--count", saying=saying)
+
     def test_ranges_of_keys_read_nothing_else(self):
         for options, where in [(["--key-from", "100", "--key-to", "2000"], "id >= 100 and id < 2000"),
                                (["--key-from", "2990"], "id >= 2990"), (["--key-prefix", "7"], "id = 7"),

@@ -14,6 +14,7 @@ AGGREGATES = {"count(*)": 0, "count": 1, "sum": 2, "min": 3, "max": 4, "avg": 5,
               "stddev": 8, "stddev_pop": 9, "count(distinct": 10, "first": 11, "last": 12}
 NULLABLE, UPSERT, DESCENDING, NULLS_LAST = 1, 1, 1, 2
 FROM_EXCLUDED, TO_INCLUDED = 1, 2
+JOINS = ("inner", "left", "semi", "anti")
 FORM_ARRAY, FORM_OFFSETS = 0, 1
 
 
@@ -57,6 +58,13 @@ class Value(ctypes.Structure):
 class ColumnData(ctypes.Structure):
     _fields_ = [("type", ctypes.c_int), ("form", ctypes.c_int), ("values", ctypes.c_void_p),
                 ("nulls", ctypes.c_void_p), ("offsets", ctypes.c_void_p), ("lengths", ctypes.c_void_p)]
+
+
+class Join(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("table", ctypes.c_void_p), ("kind", ctypes.c_int),
+                ("left", ctypes.POINTER(ctypes.c_char_p)), ("right", ctypes.POINTER(ctypes.c_char_p)),
+                ("count", ctypes.c_size_t), ("prefix", ctypes.c_char_p), ("where", ctypes.c_char_p),
+                ("parameters", ctypes.c_void_p), ("parameter_count", ctypes.c_size_t)]
 
 
 class Aggregate(ctypes.Structure):
@@ -194,6 +202,17 @@ class Query:
 
     def where(self, text):
         self.check(self.library.kvquery_where(self.query, text.encode(), None, ctypes.c_size_t(0)))
+
+    def join(self, other, kind, pairs, where):
+        """`pairs`: names of columns on both sides. The other's columns come out as o_..."""
+        left, count = names([pair[0] for pair in pairs])
+        right, _ = names([pair[1] for pair in pairs])
+        join = Join(ctypes.sizeof(Join), other.table, JOINS.index(kind), left, right, count, b"o_", where.encode(),
+                    None, 0)
+        self.check(self.library.kvquery_join(self.query, ctypes.byref(join)))
+
+    def memory_limit(self, size):
+        self.check(self.library.kvquery_memory_limit(self.query, ctypes.c_uint64(size)))
 
     def key_range(self, low, high, flags):
         """Of a table whose key is one i64; None: no end there."""

@@ -608,7 +608,64 @@ class Question:
         return f"{what}\n  columns: {types}\n  filter: {self.where}\n  DuckDB: {self.sql}"
 
 
-def run(make_tables, make_question):
+class JoinQuestion:
+    """Rows of two tables; what an answer is wrong by is told as of one."""
+
+    def __init__(self, tables, other, duck):
+        self.tables, self.other, self.duck = tables, other, duck
+        self.query = tables.table.query()
+
+    def pair(self):
+        """Columns of the two that compare, and how DuckDB compares them."""
+        for _ in range(200):
+            left, right = source.choice(self.tables.columns), source.choice(self.other.columns)
+            kinds = {left.kind, right.kind}
+            if left.kind == right.kind or kinds <= set(INTEGERS):
+                return left, right, "HUGEINT" if kinds <= set(INTEGERS) else None
+            if kinds <= set(FLOATS):
+                return left, right, "DOUBLE"
+            if kinds == {"date", "timestamp"}:
+                return left, right, "TIMESTAMP"
+        return self.tables.columns[0], self.other.columns[0], "HUGEINT"
+
+    def ask(self):
+        kind = source.choice(lib.JOINS)
+        pairs = [self.pair() for _ in range(source.choice((1, 1, 2)))]
+        on = " AND ".join(f"CAST(l.{a.name} AS {kind_of}) = CAST(r.{b.name} AS {kind_of})" if kind_of
+                          else f"l.{a.name} = r.{b.name}" for a, b, kind_of in pairs)
+        where, sql_where = filter_of(self.tables.columns) if chance(0.5) else ("", "TRUE")
+        of_other, sql_of_other = filter_of(self.other.columns) if chance(0.5) else ("", "TRUE")
+        note(f"join {kind}")
+        note(f"join by {len(pairs)}")
+        for a, b, _ in pairs:
+            note("join by " + a.kind, True)
+            note("join by two types", a.kind != b.kind)
+        self.query.join(self.other.table, kind, [(a.name, b.name) for a, b, _ in pairs], of_other)
+        self.query.where(where)
+        if chance(0.3):
+            self.query.memory_limit(1 << 20)
+            note("join within little memory")
+        gives = kind in ("inner", "left")
+        chosen = [Column("id", "i64")] + source.sample(self.tables.columns, 1)
+        others = source.sample(self.other.columns, min(2, len(self.other.columns))) if gives else []
+        self.query.select([c.name for c in chosen] + ["o_" + c.name for c in others])
+        shown_all = [shown(c, "l." + c.name) for c in chosen] + [shown(c, "r." + c.name) for c in others]
+        sql = (f"SELECT {', '.join(shown_all)} FROM (SELECT * FROM {self.tables.name} WHERE {sql_where}) l {kind} JOIN "
+               f"(SELECT * FROM {self.other.name} WHERE {sql_of_other}) r ON {on}")
+        total = self.duck.execute(f"SELECT count(*) FROM ({sql})").fetchone()[0]
+        note("join without rows", not total)
+        ours = self.query.aggregate([("count(*)", None)])[0]
+        assert ours == total, f"{ours} rows, but {total}\n  {sql}"
+        if total <= 20_000:
+            key = lambda row: [sortable(value) for value in row]
+            mine = sorted(self.query.rows(), key=key)
+            theirs = sorted(self.duck.execute(sql).fetchall(), key=key)
+            for a, b in zip(mine, theirs):
+                assert len(a) == len(b) and all(agree(x, y) for x, y in zip(a, b)), f"{a} is not {b}\n  {sql}"
+        self.query.close()
+
+
+def run(make_tables, make_question, make_join=None):
     import duckdb
 
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
@@ -619,16 +676,26 @@ def run(make_tables, make_question):
     duck.execute("SET threads = 1")
     with tempfile.TemporaryDirectory(prefix="colonnade-duckdb-") as directory:
         store = lib.Store(sys.argv[1], os.path.join(directory, "store"))
+        before = None
         for number in range(0, queries, per_table):
             tables = make_tables(store, duck, f"t{number}", directory)
+            for i in range(per_table // 5 if make_join and before else 0):
+                try:
+                    make_join(tables, before, duck).ask()
+                except BaseException:
+                    print(f"seed {seed}, tables {tables.name} and {before.name}, join {i}", file=sys.stderr)
+                    raise
             for i in range(per_table):
                 try:
                     make_question(tables, duck).ask()
                 except BaseException:
                     print(f"seed {seed}, table {tables.name}, question {i}", file=sys.stderr)
                     raise
-            tables.close()
-            duck.execute(f"DROP TABLE {tables.name}")
+            if before:
+                before.close()
+                duck.execute(f"DROP TABLE {before.name}")
+            before = tables
+        before.close()
         store.close()
     for case, count in sorted(cases.items()):
         print(f"{count:7} {case}")
@@ -638,4 +705,4 @@ def run(make_tables, make_question):
 
 
 if __name__ == "__main__":
-    run(Tables, Question)
+    run(Tables, Question, JoinQuestion)

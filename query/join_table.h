@@ -1,0 +1,86 @@
+/* join_table.h - rows of one table by the columns that others are joined to them by: the hashed side of a join.
+ *
+ * Values of the two sides compare as docs/semantics.md says, so both become words of a common domain first: integers of
+ * any width are one number, an integral float is that integer, a date beside a timestamp its midnight. What has no word
+ * in the domain, and a null, is joined to nothing.
+ *
+ *   one word a key, close together    a number for each of them: the first row that has it
+ *   else                              open addressing by hash; before it, where words are not too far apart, a bit each
+ */
+#ifndef COLONNADE_QUERY_JOIN_TABLE_H
+#define COLONNADE_QUERY_JOIN_TABLE_H
+
+#include "base/arena.h"
+#include "columnar/scan.h"
+#include "query/join.h"
+
+#define JOIN_NO_ROW UINT32_MAX
+
+typedef enum JoinDomain { JOIN_SIGNED, JOIN_UNSIGNED, JOIN_FLOAT, JOIN_MICROSECONDS, JOIN_TEXT } JoinDomain;
+/* False: the types do not compare. */
+bool join_domain(ColumnType a, ColumnType b, JoinDomain *domain);
+
+/* The keys of some rows of a block. */
+typedef struct JoinKeys {
+  size_t count; /* columns */
+  JoinDomain domains[JOIN_COLUMNS_MAX];
+  uint32_t columns[JOIN_COLUMNS_MAX]; /* of the scans that they are read from */
+  ColumnType types[JOIN_COLUMNS_MAX];
+  uint64_t *words[JOIN_COLUMNS_MAX]; /* of texts: their hashes */
+  Bytes *texts[JOIN_COLUMNS_MAX];    /* else NULL */
+  uint64_t *hashes;                  /* of one word: itself */
+  uint8_t *valid;
+  uint32_t *first; /* join_table_find: a row of the table, or JOIN_NO_ROW */
+  void *values;    /* a block */
+  uint8_t *nulls;
+} JoinKeys;
+/* `count`, `domains`, `columns` and `types` are set; the rest comes from the arena. */
+Status join_keys_create(JoinKeys *keys, Arena *arena) MUST_CHECK;
+/* Reads the keys of `count` rows of a block of the scan's unit. Texts end with the unit. */
+Status join_keys_read(JoinKeys *keys, Scan *scan, uint32_t block, const uint16_t *rows, uint32_t count) MUST_CHECK;
+
+typedef struct JoinPayload {
+  uint32_t column; /* of the table */
+  ColumnType type;
+  size_t width;
+  uint8_t *values, *nulls;
+} JoinPayload;
+
+typedef struct JoinSlot {
+  uint64_t word;
+  uint32_t first; /* JOIN_NO_ROW: free */
+} JoinSlot;
+
+typedef struct JoinTable {
+  const JoinKeys *keys; /* of its own side: what its rows are found by */
+  JoinPayload *payload; /* what leaves with them */
+  size_t payload_count;
+  uint32_t row_count, capacity;
+  uint64_t *words[JOIN_COLUMNS_MAX];
+  Bytes *texts[JOIN_COLUMNS_MAX];
+  uint64_t *hashes; /* NULL: keys are one word */
+  uint32_t *next;   /* the next row of the same hash */
+  Arena text;
+  JoinSlot *slots;
+  uint32_t slot_bits;
+  uint64_t least, range; /* of words, when they are one: the greatest is `least` + `range` */
+  uint32_t *direct;      /* [word - least] */
+  uint64_t *bits;        /* the same: whether there is a row */
+} JoinTable;
+
+void join_table_release(JoinTable *table); /* forgets the rows; keys and payload columns stay */
+/* Adds the rows whose keys were read; those with invalid ones are left out. */
+Status join_table_add(JoinTable *table, const JoinKeys *keys, Scan *scan, uint32_t block, const uint16_t *rows,
+                      uint32_t count) MUST_CHECK;
+/* Bytes that it holds, the index of its rows included. */
+uint64_t join_table_bytes(const JoinTable *table);
+/* Behind the last row. */
+Status join_table_index(JoinTable *table) MUST_CHECK;
+/* keys->first of `count` keys: of rows that are equal, or, with several columns or texts, whose hash is. */
+void join_table_find(const JoinTable *table, JoinKeys *keys, uint32_t count);
+/* From a row on, the first one whose key is that of keys[i]; JOIN_NO_ROW. */
+uint32_t join_table_match(const JoinTable *table, const JoinKeys *keys, uint32_t i, uint32_t row);
+/* Least and greatest word as values of a number column; false: they are no numbers, or there are none. */
+bool join_table_ends(const JoinTable *table, ColumnType type, Value *least, Value *greatest);
+
+#endif

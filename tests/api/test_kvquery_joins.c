@@ -1,0 +1,361 @@
+/* Joins: every kind, by one column and by several, of types that differ, within any memory, against nested loops. */
+#include <stdlib.h>
+
+#include "tests/api/api_support.h"
+
+enum { LEFT_ROWS = 3000, RIGHT_ROWS = 2500, NONE = INT64_MIN };
+
+/* Columns of both tables: a number, maybe null; a text; a number of few values. */
+typedef struct Row {
+  int64_t number;
+  int text;
+  int few;
+} Row;
+static Row lefts[LEFT_ROWS], rights[RIGHT_ROWS];
+static const char *const texts[] = { "", "a", "ab", "b", "Oslo", "\xc3\xa9" };
+
+static void fill(Row *rows, size_t count, uint64_t spread, uint64_t *seed) {
+  for (size_t i = 0; i < count; i++)
+    rows[i] = (Row){ test_random_below(seed, 12) ? (int64_t)test_random_below(seed, spread) - 20 : NONE,
+                     (int)test_random_below(seed, 6), (int)test_random_below(seed, 40) };
+}
+
+static KVTable *create(KVStore *kv, const char *name, int number_type, int text_type, const Row *rows, size_t count) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "number", number_type, KVTABLE_NULLABLE, 0 },
+                                         { "text", text_type, 0, 0 },
+                                         { "few", KVTABLE_TYPE_U8, 0, 0 } };
+  const char *key[] = { "id" };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, name, columns, 4, key, 1, &table));
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (size_t i = 0; i < count; i++) {
+    KVValue values[] = { kvvalue_i64((int64_t)i), kvvalue_i64(rows[i].number), kvvalue_string(texts[rows[i].text]),
+                         kvvalue_i64(rows[i].few) };
+    if (rows[i].number == NONE) values[1] = kvvalue_null();
+    if (number_type == KVTABLE_TYPE_F64 && rows[i].number != NONE) values[1] = kvvalue_f64((double)rows[i].number);
+    values[2].type = text_type;
+    CHECK_OK(kvtable_upsert(table, values, 4, 0));
+  }
+  CHECK_OK(kvstore_commit(kv));
+  return table;
+}
+
+/* ---- what is asked ---- */
+
+typedef struct Case {
+  int kind;
+  size_t count;
+  const char *left[3], *right[3];
+  int by_number, by_text, by_few;
+  int filtered; /* 1: of the other table alone, 2: of own columns, 3: of both */
+} Case;
+
+static int joins(const Case *c, const Row *l, const Row *r) {
+  if (c->by_number && (l->number == NONE || l->number != r->number)) return 0;
+  if (c->by_text && l->text != r->text) return 0;
+  if (c->by_few && l->few != r->few) return 0;
+  return c->filtered != 1 || r->few < 20;
+}
+
+/* The sum of (left id, right id) that tells answers apart, and how many rows. */
+typedef struct Answer {
+  uint64_t rows, sum;
+} Answer;
+
+static void count_pair(const Case *c, size_t left, size_t right, Answer *a) {
+  if (c->filtered == 2 && lefts[left].few >= 25) return;
+  if (c->filtered == 3 && (right == SIZE_MAX || (lefts[left].few > 5 && rights[right].few > 5))) return;
+  a->rows++;
+  a->sum += (left + 1) * 1000003 + (right == SIZE_MAX ? 0 : (right + 1) * 7919 * (left % 13 + 1));
+}
+
+static Answer expected(const Case *c) {
+  Answer a = { 0, 0 };
+  for (size_t l = 0; l < LEFT_ROWS; l++) {
+    size_t matches = 0;
+    for (size_t r = 0; r < RIGHT_ROWS; r++) {
+      if (!joins(c, &lefts[l], &rights[r])) continue;
+      if (c->kind == KVQUERY_JOIN_INNER || c->kind == KVQUERY_JOIN_LEFT) count_pair(c, l, r, &a);
+      matches++;
+    }
+    if (c->kind == KVQUERY_JOIN_SEMI ? matches > 0 : c->kind != KVQUERY_JOIN_INNER && !matches)
+      count_pair(c, l, SIZE_MAX, &a);
+  }
+  return a;
+}
+
+static Answer answer(KVQuery *query, const Case *c) {
+  Answer a = { 0, 0 };
+  KVCursor *cursor = NULL;
+  int has_right = c->kind <= KVQUERY_JOIN_LEFT;
+  const char *columns[] = { "id", "r_id" };
+  CHECK_OK(kvquery_select(query, columns, has_right ? 2 : 1));
+  CHECK_OK(kvquery_open(query, &cursor));
+  while (kvcursor_next(cursor) == KVSTORE_OK) {
+    KVValue left, right = kvvalue_null();
+    CHECK_OK(kvcursor_value(cursor, 0, &left));
+    if (has_right) CHECK_OK(kvcursor_value(cursor, 1, &right));
+    uint64_t l = (uint64_t)left.as.i64;
+    a.rows++;
+    a.sum += (l + 1) * 1000003 + (right.is_null ? 0 : ((uint64_t)right.as.i64 + 1) * 7919 * (l % 13 + 1));
+  }
+  kvcursor_close(cursor);
+  return a;
+}
+
+/* Joins by the other's key that leave every row as it is, but take their shares of the memory. */
+static void join_more(KVQuery *query, KVTable *right, int count) {
+  static const char *const on[] = { "id" };
+  KVJoin join = KVJOIN_INIT;
+  char prefix[8];
+  join.table = right;
+  join.kind = KVQUERY_JOIN_LEFT;
+  join.left = join.right = on;
+  join.count = 1;
+  for (int i = 0; i < count; i++) {
+    (void)snprintf(prefix, sizeof prefix, "x%d_", i);
+    join.prefix = prefix;
+    CHECK_OK(kvquery_join(query, &join));
+  }
+}
+
+static void check_case(KVTable *left, KVTable *right, const Case *c, uint64_t memory) {
+  KVQuery *query = NULL;
+  KVJoin join = KVJOIN_INIT;
+  uint64_t count = 0;
+  Answer wanted = expected(c);
+  join.table = right;
+  join.kind = c->kind;
+  join.left = c->left;
+  join.right = c->right;
+  join.count = c->count;
+  join.prefix = "r_";
+  if (c->filtered == 1) join.where = "few < 20";
+  CHECK_OK(kvquery_create(left, &query));
+  CHECK_OK(kvquery_memory_limit(query, memory));
+  if (memory) join_more(query, right, 5);
+  CHECK_OK(kvquery_join(query, &join));
+  if (c->filtered == 2) CHECK_OK(kvquery_where(query, "few < 25", NULL, 0));
+  if (c->filtered == 3) CHECK_OK(kvquery_where(query, "r_id is not null and (few <= 5 or r_few <= 5)", NULL, 0));
+  Answer got = answer(query, c);
+  CHECK_INT(got.rows, wanted.rows);
+  CHECK_INT(got.sum, wanted.sum);
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, wanted.rows);
+  KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
+  CHECK_OK(kvquery_counters(query, &counters));
+  CHECK_INT(counters.blocks, counters.blocks_skipped + counters.blocks_certain + counters.blocks_scanned);
+  CHECK_INT(counters.rows_selected, wanted.rows);
+  kvquery_close(query);
+}
+
+static void check_all(KVTable *left, KVTable *right, uint64_t memory) {
+  static const Case shapes[] = {
+    { 0, 1, { "number" }, { "number" }, 1, 0, 0, 0 },
+    { 0, 2, { "text", "number" }, { "text", "number" }, 1, 1, 0, 0 },
+    { 0, 2, { "text", "few" }, { "text", "few" }, 0, 1, 1, 0 },
+    { 0, 3, { "number", "few", "text" }, { "number", "few", "text" }, 1, 1, 1, 0 },
+  };
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+    for (int kind = KVQUERY_JOIN_INNER; kind <= KVQUERY_JOIN_ANTI; kind++)
+      for (int filtered = 0; filtered < (kind <= KVQUERY_JOIN_LEFT ? 4 : 3); filtered++) {
+        Case c = shapes[s];
+        c.kind = kind;
+        c.filtered = filtered;
+        check_case(left, right, &c, memory);
+      }
+}
+
+TEST(kvquery_joins, every_kind_gives_the_rows_of_nested_loops) {
+  static const int types[][2] = { { KVTABLE_TYPE_I32, KVTABLE_TYPE_I64 },
+                                  { KVTABLE_TYPE_I16, KVTABLE_TYPE_F64 },
+                                  { KVTABLE_TYPE_F64, KVTABLE_TYPE_F64 } };
+  uint64_t seed = 3;
+  for (size_t t = 0; t < test_scaled(3); t++) {
+    KVStore *kv = NULL;
+    CHECK_OK(kvstore_open(NULL, &kv, KVSTORE_JOURNAL_WAL));
+    fill(lefts, LEFT_ROWS, t == 1 ? 30000 : 3000, &seed);
+    fill(rights, RIGHT_ROWS, t == 1 ? 30000 : 3000, &seed);
+    KVTable *left = create(kv, "l", types[t][0], KVTABLE_TYPE_STRING, lefts, LEFT_ROWS);
+    KVTable *right = create(kv, "r", types[t][1], t ? KVTABLE_TYPE_BYTES : KVTABLE_TYPE_STRING, rights, RIGHT_ROWS);
+    check_all(left, right, 0);
+    if (t == 0) {
+      CHECK_OK(kvstore_maintain(kv));
+      check_all(left, right, 0);
+    }
+    kvtable_close(right);
+    kvtable_close(left);
+    CHECK_OK(kvstore_close(kv));
+  }
+}
+
+/* The first number behind a name in what the last run is explained as. */
+static long told(KVQuery *query, const char *name) {
+  char *text = NULL;
+  CHECK_OK(kvquery_explain_json(query, &text));
+  const char *at = strstr(text, name);
+  CHECK(at != NULL);
+  long number = atol(at + strlen(name));
+  kvstore_free(text);
+  return number;
+}
+
+/* Six tables share half a MiB. */
+TEST(kvquery_joins, little_memory_gives_the_same_rows) {
+  KVStore *kv = NULL;
+  uint64_t seed = 9;
+  char *text = NULL;
+  CHECK_OK(kvstore_open(NULL, &kv, KVSTORE_JOURNAL_WAL));
+  fill(lefts, LEFT_ROWS, 3000, &seed);
+  fill(rights, RIGHT_ROWS, 3000, &seed);
+  KVTable *left = create(kv, "l", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, lefts, LEFT_ROWS);
+  KVTable *right = create(kv, "r", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, rights, RIGHT_ROWS);
+  KVQuery *query = NULL;
+  uint64_t count;
+  check_all(left, right, 1 << 20);
+  CHECK_OK(kvquery_create(left, &query));
+  CHECK_OK(kvquery_memory_limit(query, 1 << 20));
+  join_more(query, right, 6);
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, LEFT_ROWS);
+  CHECK(told(query, "\"parts\":") > 1);
+  CHECK_OK(kvquery_join(query, NULL));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, LEFT_ROWS);
+  CHECK_OK(kvquery_explain(query, &text));
+  CHECK(strstr(text, "join") == NULL);
+  kvstore_free(text);
+  kvquery_close(query);
+  kvtable_close(right);
+  kvtable_close(left);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- several tables, groups, and what is told ---- */
+
+static int64_t group_sum(KVQuery *query, const char *column, const char *of, uint64_t *groups) {
+  const char *by[] = { column };
+  const KVAggregate ask = { KVQUERY_SUM, of };
+  KVCursor *cursor = NULL;
+  KVValue value;
+  int64_t total = 0;
+  CHECK_OK(kvquery_group_by(query, by, 1));
+  CHECK_OK(kvquery_compute(query, &ask, 1));
+  CHECK_OK(kvquery_open(query, &cursor));
+  for (*groups = 0; kvcursor_next(cursor) == KVSTORE_OK; ++*groups) {
+    CHECK_OK(kvcursor_value(cursor, 1, &value));
+    total += value.is_null ? 0 : (int64_t)value.as.decimal.low;
+  }
+  kvcursor_close(cursor);
+  return total;
+}
+
+TEST(kvquery_joins, a_later_join_leaves_rows_out_of_an_earlier_table) {
+  KVStore *kv = open_store();
+  uint64_t seed = 21, groups, texts_seen = 0, rows = 0;
+  int64_t sum = 0;
+  char seen[6] = { 0 }, *text = NULL;
+  fill(lefts, LEFT_ROWS, 3000, &seed);
+  fill(rights, RIGHT_ROWS, 3000, &seed);
+  KVTable *left = create(kv, "l", KVTABLE_TYPE_I32, KVTABLE_TYPE_STRING, lefts, LEFT_ROWS);
+  KVTable *right = create(kv, "r", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, rights, RIGHT_ROWS);
+  for (size_t l = 0; l < LEFT_ROWS; l++)
+    for (size_t r = 0; r < RIGHT_ROWS; r++) {
+      if (lefts[l].number == NONE || lefts[l].number != rights[r].number || rights[r].few >= 7) continue;
+      rows++;
+      sum += lefts[l].few;
+      texts_seen += !seen[rights[r].text];
+      seen[rights[r].text] = 1;
+    }
+  KVQuery *query = NULL;
+  KVJoin join = KVJOIN_INIT;
+  const char *number[] = { "number" }, *r_id[] = { "r_id" }, *id[] = { "id" };
+  uint64_t count;
+  CHECK_OK(kvquery_create(left, &query));
+  join.table = right;
+  join.left = join.right = number;
+  join.count = 1;
+  join.prefix = "r_";
+  CHECK_OK(kvquery_join(query, &join));
+  join.left = r_id; /* rows of the same table that a filter leaves */
+  join.right = id;
+  join.kind = KVQUERY_JOIN_SEMI;
+  join.where = "few < ?";
+  KVValue seven = kvvalue_i64(7);
+  join.parameters = &seven;
+  join.parameter_count = 1;
+  CHECK_OK(kvquery_join(query, &join));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, rows);
+  CHECK(told(query, "\"hashed_rows\":") < RIGHT_ROWS / 2); /* the semi join was asked when the table was hashed */
+  CHECK_INT(group_sum(query, "r_text", "few", &groups), sum);
+  CHECK_INT(groups, texts_seen);
+  CHECK_OK(kvquery_explain(query, &text));
+  CHECK(strstr(text, "inner join: r on number = number\n") != NULL);
+  CHECK(strstr(text, "semi join: r on r_id = id\n") != NULL);
+  kvstore_free(text);
+  CHECK_OK(kvquery_explain_json(query, &text));
+  CHECK(strstr(text, "\"joins\":[{\"kind\":\"inner\",\"table\":\"r\",\"on\":[[\"number\",\"number\"]]") != NULL);
+  kvstore_free(text);
+  kvquery_close(query);
+  kvtable_close(right);
+  kvtable_close(left);
+  CHECK_OK(kvstore_close(kv));
+}
+
+static int stop(void *context, uint64_t rows, uint64_t total) {
+  (void)total;
+  return ++*(int *)context > 1 && rows > 0;
+}
+
+TEST(kvquery_joins, what_is_no_join_is_refused_and_those_before_stay) {
+  KVStore *kv = open_store();
+  uint64_t seed = 4, count;
+  fill(lefts, LEFT_ROWS, 300, &seed);
+  fill(rights, RIGHT_ROWS, 300, &seed);
+  KVTable *left = create(kv, "l", KVTABLE_TYPE_I32, KVTABLE_TYPE_STRING, lefts, 300);
+  KVTable *right = create(kv, "r", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, rights, 300);
+  KVQuery *query = NULL;
+  const char *number[] = { "number" }, *text[] = { "text" }, *nowhere[] = { "nowhere" };
+  CHECK_OK(kvquery_create(left, &query));
+  KVJoin join = KVJOIN_INIT;
+  join.table = right;
+  join.left = join.right = number;
+  join.count = 1;
+  CHECK_STATUS(kvquery_join(query, &join), KVSTORE_SCHEMA); /* its columns are there already */
+  CHECK(strstr(kvstore_errmsg(kv), "prefix") != NULL);
+  join.prefix = "r_";
+  join.right = text;
+  CHECK_STATUS(kvquery_join(query, &join), KVSTORE_TYPE);
+  join.right = nowhere;
+  CHECK_STATUS(kvquery_join(query, &join), KVSTORE_SCHEMA);
+  join.right = number;
+  join.where = "r_few < 3"; /* its own names have no prefix */
+  CHECK_STATUS(kvquery_join(query, &join), KVSTORE_SCHEMA);
+  join.where = "few <";
+  CHECK_STATUS(kvquery_join(query, &join), KVSTORE_ERROR);
+  join.where = NULL;
+  join.kind = 4;
+  CHECK_STATUS(kvquery_join(query, &join), KVSTORE_ERROR);
+  join.kind = 0;
+  join.count = 0;
+  CHECK_STATUS(kvquery_join(query, &join), KVSTORE_LIMIT);
+  join.count = 1;
+  join.struct_size = 8;
+  CHECK_STATUS(kvquery_join(query, &join), KVSTORE_ERROR);
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 300);
+  join.struct_size = sizeof join;
+  CHECK_OK(kvquery_join(query, &join));
+  int calls = 0;
+  CHECK_OK(kvquery_progress(query, stop, &calls));
+  CHECK_STATUS(kvquery_count(query, &count), KVSTORE_CANCELLED);
+  CHECK_OK(kvquery_progress(query, NULL, NULL));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK(count > 0);
+  kvquery_close(query);
+  kvtable_close(right);
+  kvtable_close(left);
+  CHECK_OK(kvstore_close(kv));
+}
