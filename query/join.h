@@ -7,7 +7,7 @@
  *   first table ─► hashed ┴─► own table's rows look each of them up, a block at a time ─► a stream of rows
  *
  * A plan knows the columns of all tables; it is made with its query and as constant. What a hashed table has no memory
- * for it takes in later: the rows before it are then read again for each part (decision 0019). */
+ * for it takes in later: the rows before it are then read again for each part (decision 0021). */
 #ifndef COLONNADE_QUERY_JOIN_H
 #define COLONNADE_QUERY_JOIN_H
 

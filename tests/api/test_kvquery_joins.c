@@ -196,7 +196,7 @@ static long told(KVQuery *query, const char *name) {
   CHECK_OK(kvquery_explain_json(query, &text));
   const char *at = strstr(text, name);
   CHECK(at != NULL);
-  long number = atol(at + strlen(name));
+  long number = strtol(at + strlen(name), NULL, 10);
   kvstore_free(text);
   return number;
 }

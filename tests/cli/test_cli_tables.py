@@ -83,15 +83,16 @@ class Tables(CliTest):
         self.assertIn("blocks", self.text("query", "t", "--limit", "1", "--explain"))
 
     def test_joined_tables_are_those_of_sqlite(self):
-        self.run_tool("import", self.write("towns.csv", "town,land\nOslo,NO\nRom,IT\n"), "--table", "towns", "--key", "town")
+        towns = self.write("towns.csv", "town,land\nOslo,NO\nRom,IT\n")
+        self.run_tool("import", towns, "--table", "towns", "--key", "town")
         self.sqlite.execute("create table towns (town text, land text)")
         self.sqlite.executemany("insert into towns values (?, ?)", [("Oslo", "NO"), ("Rom", "IT")])
         for kind, where in [("semi", "city in (select town from towns)"),
                             ("anti", "city is null or city not in (select town from towns)")]:
             self.assertEqual(self.text("query", "t", "--join", "towns", "--on", "city=town", "--kind", kind, "--count"),
                              f"{self.sql('select count(*) from t where ' + where)[0][0]}\n")
-        rows = self.json("query", "t", "--join", "towns", "--on", "city=town", "--prefix", "in_", "--group-by", "in_land",
-                         "--sum", "id", "--order-by", "in_land")["rows"]
+        rows = self.json("query", "t", "--join", "towns", "--on", "city=town", "--prefix", "in_", "--group-by",
+                         "in_land", "--sum", "id", "--order-by", "in_land")["rows"]
         self.assertEqual([tuple(row.values()) for row in rows],
                          self.sql("select land, sum(id) from t join towns on city = town group by land order by land"))
         for options, saying in [(["--join", "towns"], "--on is missing"), (["--on", "city=town"], "before any --join"),
