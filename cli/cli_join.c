@@ -38,21 +38,22 @@ static int read_pairs(char *text, const char **left, const char **right, size_t 
   return CLI_DONE;
 }
 
-static int add_join(Cli *cli, KVQuery *query, JoinOption *option) {
+static int add_join(Cli *cli, KVQuery *query, const JoinOption *option) {
   const char *left[ON_MAX];
   const char *right[ON_MAX];
+  KVJoin join = option->join;
   if (!option->on) return cli_fail("--join %s: --on is missing", option->table);
   size_t size = strlen(option->on) + 1;
   char *pairs = cli_allocate(size, 1);
   memcpy(pairs, option->on, size);
-  option->join.left = left;
-  option->join.right = right;
-  int result = read_pairs(pairs, left, right, &option->join.count);
-  if (!result) result = cli_open_table(cli, option->table, &option->join.table);
+  join.left = left;
+  join.right = right;
+  int result = read_pairs(pairs, left, right, &join.count);
+  if (!result) result = cli_open_table(cli, option->table, &join.table);
   if (!result) {
-    int code = kvquery_join(query, &option->join);
+    int code = kvquery_join(query, &join);
     if (code != KVSTORE_OK) result = cli_fail_store(cli, code, NULL);
-    kvtable_close(option->join.table);
+    kvtable_close(join.table);
   }
   free(pairs);
   return result;
