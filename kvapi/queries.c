@@ -314,7 +314,7 @@ static Status copy_names(const char *const *columns, size_t count, NameList *lis
 /* Names are looked up, and values to be computed bound, by a query of the engine's that does nothing else. */
 static Status check_names(const KVQuery *q, const NameList *list) {
   Query *trial = NULL;
-  TRY(query_create(&q->table->schema, &trial));
+  TRY(query_create(question_schema(q), &trial));
   Status status = query_select(trial, list->names, list->count);
   query_destroy(trial);
   return status;
