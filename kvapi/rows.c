@@ -137,7 +137,7 @@ int kvtable_delete(KVTable *table, const KVValue *key, size_t key_count) {
 
 static Status get(KVTable *table, const KVValue *key_given, size_t key_count, KVValue *out, size_t count,
                   int64_t *expire_ms, KVRow *row) {
-  Value key[KEY_COLUMNS_MAX];
+  Value key[KEY_COLUMNS_MAX] = { 0 };
   int64_t expiry = EXPIRY_NEVER;
   TRY(fit_key(table, key_given, key_count, key));
   Value *values = arena_allocate(&row->strings, memory_array_size(table->visible, sizeof *values));

@@ -177,7 +177,7 @@ void join_needs(const JoinPlan *plan, const Query *query, bool rows, size_t step
 void join_plan_wanted(const JoinPlan *plan, const Query *query, bool rows, size_t table, bool *wanted) {
   bool needed[COLUMNS_MAX] = { false };
   const JoinStep *step = table ? &plan->steps[table - 1] : NULL;
-  const Query *own = step ? step->query : plan->own;
+  const Query *own = table ? plan->steps[table - 1].query : plan->own;
   join_needs(plan, query, rows, 0, needed);
   for (uint32_t c = 0; c < own->program.base_count; c++)
     wanted[c] = (!step || join_gives_columns(step)) && needed[c + (step ? step->first : 0)];

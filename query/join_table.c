@@ -20,7 +20,7 @@ bool join_domain(ColumnType a, ColumnType b, JoinDomain *domain) {
   if (type_is_string(a) && type_is_string(b)) {
     *domain = JOIN_TEXT;
   } else if (is_time(a) && is_time(b)) {
-    *domain = JOIN_MICROSECONDS;
+    if (a != b) *domain = JOIN_MICROSECONDS; /* which dates far away have none of: no timestamp equals them */
   } else if (type_is_float(a) && type_is_float(b)) {
     *domain = JOIN_FLOAT;
   } else if (is_number(a) && is_number(b)) {
@@ -369,6 +369,7 @@ bool join_table_ends(const JoinTable *t, ColumnType type, Value *least, Value *g
   if (!is_one_word(t->keys) || !t->row_count) return false;
   JoinDomain domain = t->keys->domains[0];
   ColumnType as = domain == JOIN_UNSIGNED ? TYPE_U64 : domain == JOIN_MICROSECONDS ? TYPE_TIMESTAMP : TYPE_I64;
+  if (domain == JOIN_SIGNED && is_time(type)) as = type;
   if (domain == JOIN_FLOAT || type == TYPE_BOOL) return false;
   *least = (Value){ .type = as, .u = t->least };
   *greatest = (Value){ .type = as, .u = t->least + t->range };

@@ -88,7 +88,9 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 #define KVTABLE_ENCODING_ALP        9  /* f32, f64 that were decimals */
 #define KVTABLE_ENCODING_ALP_RD     10 /* f32, f64 */
 #define KVTABLE_ENCODING_FSST       11 /* string, bytes: codes of a table of symbols */
-#define KVTABLE_ENCODING_ZSTD       12 /* string, bytes, up to 16,384: frames of 16 KiB, of which a row reads one */
+/* string, bytes, up to 16,384: frames of 16 KiB, of which a row reads one. Reading takes 160 KiB of the thread's stack.
+ */
+#define KVTABLE_ENCODING_ZSTD 12
 #define KVTABLE_ENCODING_FRONT_CODED \
   13 /* string, bytes, up to 4,096: what each shares with the one before, and the rest */
 #define KVTABLE_USE_ENCODING(e) ((e) << 8)

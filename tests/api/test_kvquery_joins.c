@@ -202,6 +202,45 @@ static long told(KVQuery *query, const char *name) {
 }
 
 /* Six tables share half a MiB. */
+static KVTable *create_days(KVStore *kv, const char *name, int type, const KVValue *days, size_t count) {
+  const KVColumnDefinition column = { "day", type, 0, 0 };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, name, &column, 1, NULL, 0, &table));
+  for (size_t i = 0; i < count; i++) CHECK_OK(kvtable_insert(table, &days[i], 1, 0, NULL));
+  return table;
+}
+
+static uint64_t joined_days(KVTable *left, KVTable *right) {
+  static const char *const on[] = { "day" };
+  KVQuery *query = NULL;
+  KVJoin join = { sizeof join, right, KVQUERY_JOIN_INNER, on, on, 1, "r_", NULL, NULL, 0 };
+  uint64_t count = 0;
+  CHECK_OK(kvquery_create(left, &query));
+  CHECK_OK(kvquery_join(query, &join));
+  CHECK_OK(kvquery_count(query, &count));
+  kvquery_close(query);
+  return count;
+}
+
+/* No timestamp is as far away as the first and the last date. */
+TEST(kvquery_joins, dates_join_dates_however_far_away_and_timestamps_their_midnight) {
+  const KVValue dates[] = { kvvalue_date(INT32_MIN), kvvalue_date(-1), kvvalue_date(0), kvvalue_date(INT32_MAX) };
+  const KVValue times[] = { kvvalue_timestamp(INT64_MIN), kvvalue_timestamp(-86400000000), kvvalue_timestamp(0),
+                            kvvalue_timestamp(1), kvvalue_timestamp(INT64_MAX) };
+  KVStore *kv = open_store();
+  KVTable *day = create_days(kv, "day", KVTABLE_TYPE_DATE, dates, 4);
+  KVTable *time = create_days(kv, "time", KVTABLE_TYPE_TIMESTAMP, times, 5);
+  KVTable *other = create_days(kv, "other", KVTABLE_TYPE_DATE, dates, 4);
+  CHECK_INT(joined_days(day, other), 4);
+  CHECK_INT(joined_days(day, time), 2);
+  CHECK_INT(joined_days(time, day), 2);
+  CHECK_INT(joined_days(time, time), 5);
+  kvtable_close(day);
+  kvtable_close(time);
+  kvtable_close(other);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvquery_joins, little_memory_gives_the_same_rows) {
   KVStore *kv = NULL;
   uint64_t seed = 9;
