@@ -15,6 +15,7 @@ Status join_plan_create(const Schema *own, JoinPlan **out) {
       arena_copy(&plan->arena, own->columns, memory_array_size(own->column_count, sizeof *own->columns));
     plan->schema.has_row_id = false; /* a row id is one column among others */
     plan->schema.version = 0;
+    plan->schema.sources = NULL;
     if (!plan->schema.columns) status = status_nomem();
   }
   for (uint32_t c = 0; status == KVSTORE_OK && c < own->column_count; c++) {

@@ -667,7 +667,8 @@ static Status reserve(Program *p) {
   if (p->column_count >= PROGRAM_COLUMNS_MAX)
     return status_fail(KVSTORE_LIMIT, "a query computes at most %d values", PROGRAM_COLUMNS_MAX);
   TRY(memory_grow(&p->columns, &p->column_capacity, p->column_count + 1, sizeof *p->columns));
-  size_t capacity = s->column_count;
+  size_t capacity = s->column_count, sources = s->column_count;
+  if (s->sources) TRY(memory_grow(&s->sources, &sources, s->column_count + 1, sizeof *s->sources));
   return memory_grow(&s->columns, &capacity, s->column_count + 1, sizeof *s->columns);
 }
 
@@ -680,6 +681,7 @@ static Status add_column(Program *p, Binder *b, const ProgramNode *root, const c
   p->columns[p->column_count++] = (ProgramColumn){ type, is_named, root, b->node_count };
   *position = p->schema->column_count;
   uint32_t flags = COLUMN_NULLABLE | COLUMN_COMPUTED | (is_named ? 0 : COLUMN_HIDDEN);
+  if (p->schema->sources) p->schema->sources[p->schema->column_count] = NULL;
   p->schema->columns[p->schema->column_count++] = (Column){ .type = type, .flags = flags, .name = own };
   return KVSTORE_OK;
 }

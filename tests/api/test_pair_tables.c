@@ -405,6 +405,34 @@ TEST(pair_tables, declared_columns_are_told_with_what_is_null) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* What a query computes stands behind the columns that have sources, and so do those of a joined table. */
+TEST(pair_tables, values_are_computed_and_tables_joined_beside_columns_with_sources) {
+  static const char *const on[] = { "last" };
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_declared(kv, "f");
+  KVTable *table = NULL;
+  for (int i = 0; i < 100; i++) {
+    char key[32];
+    CHECK_OK(kvstore_cf_put(cf, key, key_of(i, key), &i, sizeof i));
+  }
+  CHECK_OK(kvtable_open_family(cf, columns, COLUMNS, &table));
+  for (int joined = 0; joined < 2; joined++) {
+    KVQuery *query = NULL;
+    KVJoin join = { sizeof join, table, KVQUERY_JOIN_INNER, on, on, 1, "r_", "number * 2 < 160", NULL, 0 };
+    uint64_t count = 0;
+    CHECK_OK(kvquery_create(table, &query));
+    if (joined) CHECK_OK(kvquery_join(query, &join));
+    CHECK_OK(kvquery_where(query, "number + 1 > 11 and length(last) + 1 = 5 and number * 3 < 150 and number - 1 <> 20",
+                           NULL, 0));
+    CHECK_OK(kvquery_count(query, &count));
+    CHECK_INT(count, 38); /* 11 to 49 without 21 */
+    kvquery_close(query);
+  }
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(pair_tables, a_refused_declaration_changes_nothing) {
   KVStore *kv = open_store();
   KVColumnFamily *cf = create_declared(kv, "f");

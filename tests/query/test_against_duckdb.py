@@ -691,11 +691,12 @@ def run(make_tables, make_question, make_join=None):
                 except BaseException:
                     print(f"seed {seed}, table {tables.name}, question {i}", file=sys.stderr)
                     raise
-            if before:
-                before.close()
-                duck.execute(f"DROP TABLE {before.name}")
-            before = tables
-        before.close()
+            gone, before = (before, tables) if make_join else (tables, None)  # to join with the next ones
+            if gone:
+                gone.close()
+                duck.execute(f"DROP TABLE {gone.name}")
+        if before:
+            before.close()
         store.close()
     for case, count in sorted(cases.items()):
         print(f"{count:7} {case}")
