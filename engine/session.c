@@ -509,6 +509,20 @@ static Status check_family(Store *store, const FamilyState *state) {
   return KVSTORE_OK;
 }
 
+/* The version is held for itself: a snapshot of a table takes the pin's hold of it, and gives it up at its end. */
+static Status check_columns_of_pairs(Session *session) {
+  ReadPin pin;
+  VersionHold hold;
+  TRY(read_pin(session, &pin));
+  Status status = version_hold(session->store, &pin, &hold);
+  if (status == KVSTORE_OK) {
+    status = columns_check(session, &pin);
+    version_unhold(session->store, &hold);
+  }
+  read_unpin(session, &pin);
+  return status;
+}
+
 Status session_check(Session *session, char **why) {
   Store *store = session->store;
   ReadPin pin;
@@ -519,11 +533,7 @@ Status session_check(Session *session, char **why) {
   read_unpin(session, &pin);
   TRY(status);
   for (uint32_t i = 0; i < v->family_count && status == KVSTORE_OK; i++) status = check_family(store, v->families[i]);
-  if (status == KVSTORE_OK) status = read_pin(session, &pin);
-  if (status == KVSTORE_OK) {
-    status = columns_check(session, &pin);
-    read_unpin(session, &pin);
-  }
+  if (status == KVSTORE_OK) status = check_columns_of_pairs(session);
   if (status == KVSTORE_OK && v->manifest->self.offset) {
     uint8_t *bytes = NULL;
     status = extent_read(&store->file, &v->manifest->self, &bytes);

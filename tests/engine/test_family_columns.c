@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "engine/engine_internal.h"
 #include "engine/family_columns.h"
+#include "os/thread.h"
 #include "tests/support/test.h"
 
 enum { PAIRS = 30000 }; /* some slices */
@@ -154,6 +155,34 @@ TEST(family_columns, who_builds_them_may_be_killed_between_any_two_slices) {
 }
 
 /* ---- what the check finds ---- */
+
+static _Atomic bool enough;
+
+static void publish_generations(void *context) {
+  Session *session = context;
+  for (int i = 0; !atomic_load(&enough); i++) {
+    put(session, FAMILY_DEFAULT_ID, i % 1000, i);
+    CHECK_OK(session_checkpoint(session, CHECKPOINT_RESTART, NULL, NULL));
+  }
+}
+
+/* Two families, so that the version is still read when a snapshot of the first one's table was given back. */
+TEST(family_columns, the_check_keeps_what_it_reads_while_generations_are_published) {
+  Session *session = open_store(), *other = open_store();
+  Thread thread;
+  uint32_t family;
+  CHECK_OK(family_create(session, "second", FAMILY_KV, NULL, &family));
+  declare(session, FAMILY_DEFAULT_ID);
+  declare(session, family);
+  fill(session, FAMILY_DEFAULT_ID, 1000);
+  fill(session, family, 1000);
+  CHECK_OK(thread_start(&thread, publish_generations, other));
+  for (int i = 0; i < 20; i++) check_store(session);
+  atomic_store(&enough, true);
+  thread_join(&thread);
+  CHECK_OK(session_close(other));
+  CHECK_OK(session_close(session));
+}
 
 TEST(family_columns, the_check_tells_columns_of_other_pairs_missing_and_surplus_ones) {
   Session *session = open_store();
