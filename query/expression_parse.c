@@ -357,6 +357,8 @@ static bool negate_literal(ExpressionOperand *o) {
     v->i = -v->i;
   } else if (v->type == TYPE_U64 && v->u == UINT64_C(1) << 63) {
     *v = (Value){ .type = TYPE_I64, .i = INT64_MIN };
+  } else if (v->type == TYPE_U64) {
+    *v = literal_below_i64(v->u);
   } else {
     return false;
   }

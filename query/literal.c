@@ -74,6 +74,12 @@ static void write_pointless(const char *text, size_t length, char *out) {
   snprintf(out + written, 24, "e%ld", exponent);
 }
 
+/* An integer that neither i64 nor u64 holds. What is below i64 stays below where it would round up to its minimum;
+   above u64 nothing rounds down past 2^64. */
+static Value beyond_integers(double number) {
+  return (Value){ .type = TYPE_F64, .f = number == -0x1p63 ? nextafter(number, -INFINITY) : number };
+}
+
 Status literal_number(const char *text, size_t length, Value *out) {
   if (parse_integer(text, length, out)) return KVSTORE_OK;
   char local[128];
@@ -85,11 +91,11 @@ Status literal_number(const char *text, size_t length, Value *out) {
   bool is_integer = true;
   for (size_t i = 0; i < length; i++)
     is_integer = is_integer && (is_digit(text[i]) || text[i] == '-' || text[i] == '+');
-  /* Below i64, but rounded up to its minimum: stay below. (Above u64 nothing rounds down past 2^64.) */
-  if (is_integer && number == -0x1p63) number = nextafter(number, -INFINITY);
-  *out = (Value){ .type = TYPE_F64, .f = number };
+  *out = is_integer ? beyond_integers(number) : (Value){ .type = TYPE_F64, .f = number };
   return KVSTORE_OK;
 }
+
+Value literal_below_i64(uint64_t magnitude) { return beyond_integers(-(double)magnitude); }
 
 /* The shortest decimal that reads back as the same double, always with a point or an exponent. */
 static void print_double(double number, Buffer *out) {

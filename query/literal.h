@@ -16,6 +16,8 @@
  * Without point and exponent it is i64, else u64, where it fits; everything else is the nearest f64, and an integer
  * that fits neither never becomes an f64 inside their range. KVSTORE_NOMEM for very long ones only. */
 Status literal_number(const char *text, size_t length, Value *out) MUST_CHECK;
+/* What literal_number makes of a minus and the digits of `magnitude`, which is above 2^63. */
+Value literal_below_i64(uint64_t magnitude);
 
 /* [+-]YYYY-MM-DD: four digits of a year, or a sign and four to seven. False when it is none, or no such day. */
 bool literal_date(const char *text, size_t length, Value *out);

@@ -62,6 +62,8 @@ TEST(program, arithmetic) {
   check_value("null * 1.5", TYPE_F64, "null");
   check_value("5 & 6", TYPE_I64, "4");
   check_value("-(3)", TYPE_I64, "-3");
+  check_value("-9223372036854775809 < -9223372036854775808", TYPE_BOOL, "true");
+  check_value("-9223372036854775809", TYPE_F64, "-9.223372036854778e18");
   check_value("date '2001-01-31' + 1", TYPE_DATE, "date '2001-02-01'");
   check_value("date '2001-01-31' - date '2000-01-31'", TYPE_I64, "366");
   check_failure("9223372036854775807 + 1", KVSTORE_TYPE, "9223372036854775807 + 1 does not fit i64");
