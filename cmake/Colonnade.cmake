@@ -117,16 +117,17 @@ function(colonnade_folder folder)
   endif()
 endfunction()
 
-# What every test gets from its surroundings.
+# What every test gets from its surroundings; its folder is a label.
 function(colonnade_test_properties name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "CAMPAIGN" "" "")
   set(environment "")
   if(COLONNADE_SCALAR)
     list(APPEND environment COLONNADE_KERNELS=scalar)
   endif()
-  set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT "${environment}" SKIP_RETURN_CODE 77)
+  get_filename_component(folder "${CMAKE_CURRENT_SOURCE_DIR}" NAME)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT "${environment}" SKIP_RETURN_CODE 77 LABELS ${folder})
   if(arg_CAMPAIGN)
-    set_tests_properties(${name} PROPERTIES TIMEOUT ${COLONNADE_CAMPAIGN_SECONDS} LABELS campaign COST 100)
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${COLONNADE_CAMPAIGN_SECONDS} LABELS "campaign;${folder}" COST 100)
   endif()
 endfunction()
 

@@ -140,6 +140,7 @@ static Value value_of(const Column *column, Bytes bytes, bool is_null) {
     value.s = bytes;
   } else if (!is_null) {
     uint64_t aligned = 0; /* the fixed part has no alignment */
+    ASSERT(bytes.data && bytes.length <= sizeof aligned, "WAL-9");
     memcpy(&aligned, bytes.data, bytes.length);
     value = value_from_array(column->type, &aligned, 0);
   }
