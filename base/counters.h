@@ -80,7 +80,8 @@
   X(frames_decoded, "frames of packed runs that were decoded")                          \
   X(runs_packed, "row runs written in frames")                                          \
   X(runs_not_worth_packing, "row runs left plain: frames save too little")              \
-  X(team_helpers, "threads started to help a query")                                    \
+  X(team_helpers, "threads asked to help a query")                                      \
+  X(team_threads, "threads started for that")                                           \
   X(log_syncs, "fdatasync calls on the log")                                            \
   X(file_syncs, "syncs of the store's file for what it holds")                          \
   X(log_syncs_shared, "syncs asked for that another's had made")                        \

@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "kvapi/message.h"
+#include "os/team.h"
 
 enum { STRUCT_BYTES_MAX = 4096 }; /* a struct_size beyond this was never set */
 
@@ -28,6 +29,7 @@ KVStore *handle_create(Session *session, uint32_t checkpoint_commits) {
   atomic_store_explicit(&kv->references, 1, memory_order_relaxed);
   mutex_init(&kv->lock);
   condition_init(&kv->left);
+  team_keep();
   return kv;
 }
 
@@ -64,6 +66,7 @@ Status handle_close(KVStore *kv) {
   }
   Session *session = kv->session;
   kv->session = NULL;
+  team_leave();
   return session_close(session);
 }
 

@@ -302,9 +302,9 @@ static Status run_unit(TableRun *run, const ScanUnit *unit, const QuerySpace *sp
   return KVSTORE_OK;
 }
 
-enum { LOOK_UNITS = 8, HELP_WORTH_NS = 400 * 1000 };
+enum { LOOK_UNITS = 8, HELP_WORTH_NS = 100 * 1000 };
 
-/* Whether what is left takes so much longer than a thread takes to start that helpers pay: judged by what is done. */
+/* Whether what is left takes so much longer than a thread takes to wake that helpers pay: judged by what is done. */
 static bool help_is_worth(uint64_t begun, uint32_t done, uint32_t units) {
   uint64_t spent = os_monotonic_ns(os_posix()) - begun;
   return spent / done * (units - done) > HELP_WORTH_NS;

@@ -108,8 +108,8 @@ Status query_run_team(const Query *q, const TableSnapshot *snapshot, const Query
   atomic_init(&team->rows, scan_counters(run->scan)->rows);
   Status status = prepare_workers(team, q, run);
   if (status == KVSTORE_OK) {
-    team_run(team->worker_count, work, team);
-    status = worst(team);
+    bool is_whole = team_run(team->worker_count, work, team);
+    status = is_whole ? worst(team) : status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
   }
   if (status == KVSTORE_OK) status = merge_workers(team, run);
   for (uint32_t i = 1; i < team->worker_count; i++) {

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/counters.h"
 #include "os/team.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
@@ -170,6 +171,98 @@ TEST(team, all_work_is_done_when_it_returns_by_the_caller_and_at_most_so_many) {
     CHECK(who & 1);
     CHECK_INT(who & ~(most | 1), 0);
   }
+}
+
+static void count_member(void *context, uint32_t member) { atomic_fetch_add((_Atomic uint32_t *)context + member, 1); }
+
+TEST(team, helpers_stay_while_somebody_keeps_them_and_are_joined_when_the_last_leaves) {
+  _Atomic uint32_t runs[4] = { 0 };
+  team_meet(true);
+  uint64_t started = counter_get(COUNTER_team_threads);
+  CHECK(team_run(4, count_member, runs));
+  CHECK_INT(counter_get(COUNTER_team_threads), started + 3);
+  CHECK_INT(team_helpers(), 0); /* nobody keeps them */
+  team_keep();
+  team_keep();
+  for (int i = 0; i < 50; i++) CHECK(team_run(1 + i % 4u, count_member, runs));
+  CHECK_INT(counter_get(COUNTER_team_threads), started + 6);
+  CHECK_INT(team_helpers(), 3);
+  team_leave();
+  CHECK_INT(team_helpers(), 3);
+  team_leave();
+  CHECK_INT(team_helpers(), 0);
+  team_meet(false);
+  CHECK_INT(atomic_load(&runs[0]), 51);
+  CHECK_INT(atomic_load(&runs[1]), 1 + 12 + 12 + 13); /* i % 4 = 1, 2, 3 */
+  CHECK_INT(atomic_load(&runs[3]), 1 + 12);
+}
+
+typedef struct Calls {
+  _Atomic uint32_t *runs;
+} Calls;
+
+static void call_teams(void *context) {
+  const Calls *calls = context;
+  for (int i = 0; i < 100; i++) CHECK(team_run(3, count_member, calls->runs));
+}
+
+TEST(team, many_threads_call_at_once_and_share_the_helpers) {
+  _Atomic uint32_t runs[4] = { 0 };
+  Calls calls = { runs };
+  Thread threads[4];
+  team_keep();
+  for (int i = 0; i < 4; i++) CHECK_OK(thread_start(&threads[i], call_teams, &calls));
+  for (int i = 0; i < 4; i++) thread_join(&threads[i]);
+  CHECK_INT(atomic_load(&runs[0]), 400);
+  CHECK(atomic_load(&runs[1]) <= 400);
+  CHECK(team_helpers() <= 8);
+  team_leave();
+  CHECK_INT(team_helpers(), 0);
+}
+
+/* Clang's, which the suite is built with under sanitizers. In a forked child it lets nobody start a thread. */
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#endif
+#endif
+
+static bool child_has_its_own(_Atomic uint32_t *runs) {
+#ifdef THREAD_SANITIZER
+  (void)runs;
+  return true;
+#else
+  return team_run(3, count_member, runs) && team_helpers() == 2 && atomic_load(&runs[2]) == 2;
+#endif
+}
+
+static pid_t forked;
+static void fork_within(void *context, uint32_t member) {
+  (void)context;
+  if (member == 0) forked = fork();
+}
+
+TEST(team, a_forked_child_has_no_helpers_and_starts_its_own) {
+  _Atomic uint32_t runs[3] = { 0 };
+  team_keep();
+  team_meet(true);
+  CHECK(team_run(3, count_member, runs));
+  pid_t child = fork();
+  if (child == 0) {
+    bool none = team_helpers() == 0, own = child_has_its_own(runs);
+    team_leave();
+    _exit(none && own && team_helpers() == 0 ? 0 : 1);
+  }
+  int status;
+  CHECK_INT(waitpid(child, &status, 0), child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  bool is_whole = team_run(3, fork_within, NULL);
+  if (forked == 0) _exit(is_whole ? 1 : 0); /* its helpers are the parent's */
+  CHECK(is_whole);
+  CHECK_INT(waitpid(forked, &status, 0), forked);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  team_meet(false);
+  team_leave();
 }
 
 static int fork_calls;
