@@ -173,7 +173,7 @@ static void take_back(Job *job, Helper *const *asked) {
 static bool is_forked(const Job *job) { return pool.forks != job->forks; }
 
 bool team_run(uint32_t members, TeamWork *work, void *context) {
-  Helper *asked[TEAM_MEMBERS_MAX];
+  Helper *asked[TEAM_MEMBERS_MAX] = { NULL };
   Job job = { .work = work, .context = context };
   condition_init(&job.changed);
   if (members > TEAM_MEMBERS_MAX) members = TEAM_MEMBERS_MAX;
