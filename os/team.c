@@ -162,7 +162,7 @@ static void ask(Job *job, uint32_t members, Helper **asked) {
 static void take_back(Job *job, Helper *const *asked) {
   for (uint32_t i = 0; i < job->asked; i++) {
     Helper *h = asked[i];
-    if (h->job != job || h->has_begun) continue;
+    if (!h || h->job != job || h->has_begun) continue;
     h->job = NULL;
     h->next = pool.idle;
     pool.idle = h;
