@@ -16,8 +16,7 @@ enum { COPY_BYTES = 1 << 20 };
 typedef struct Backup {
   Store *store;
   Os *os; /* of the target: a store in memory is copied into a file of the system */
-  const char *path;
-  char *temporary;
+  char *path, *temporary;
   OsFile *file, *target; /* target: what lies there already, locked meanwhile; or NULL */
   const Manifest *from;
   Manifest *copy;
@@ -240,13 +239,15 @@ Status session_backup(Session *session, const char *path, BackupProgress progres
   if (session_is_read_only(session))
     return status_fail(KVSTORE_READONLY, "a handle that only reads makes no backup: it cannot settle the log");
   TRY(pin_settled(session, &hold));
-  Backup b = { .store = store, .path = path, .progress = progress, .context = context, .from = hold.version->manifest };
+  Backup b = { .store = store, .progress = progress, .context = context, .from = hold.version->manifest };
   b.os = store->memory ? os_posix() : store->os;
-  Status status = back_up(&b);
+  Status status = os_resolve(b.os, path, &b.path);
+  if (status == KVSTORE_OK) status = back_up(&b);
   version_unhold(store, &hold);
   os_close(b.file); /* its locks go with it */
   os_close(b.target);
   memory_release(b.piece);
+  memory_release(b.path);
   memory_release(b.temporary);
   manifest_release(b.copy);
   if (status == KVSTORE_OK) COUNT(backups);

@@ -741,7 +741,8 @@ int64_t store_clock(Store *store);
 /* ---- rewrite.c ---- */
 /* Copies all that the store's newest manifest names into a file beside it, sealed by `key` and with these sealing
  * bytes, or plain (both NULL), and renames that over the store. Nobody else has the store, and nobody publishes
- * meanwhile. *renamed: from here on the path names the copy, whatever else failed. */
+ * meanwhile. *renamed: from here on the path names the copy, whatever else failed. KVSTORE_PROTOCOL: the path names
+ * another file than the one that is open, which stays as it is. */
 Status store_rewrite(Store *store, StoreKey *key, const uint8_t *sealing, bool *renamed) MUST_CHECK;
 /* ---- seal_in_place.c ---- */
 /* A plain store that was opened with a password: closed, copied sealed, and to be opened anew (`moved`). Never
@@ -763,6 +764,8 @@ static const uint64_t presence_byte = UINT64_C(1) << 62;
 /* The registry's lock; held for the next six. */
 void registry_enter(void);
 void registry_leave(void);
+/* The path still names the file that is open. */
+bool store_has_its_path(Store *store);
 /* A store that is not open yet. */
 Status store_create(const char *path, const StoreOptions *options, Store **out) MUST_CHECK;
 /* Opens it, or gives the one of this file that is open already, with one session more. On a failure the caller looks at

@@ -6,18 +6,12 @@
  * store's path names this very file: beside another one it would be that one's. */
 #include "engine/engine_internal.h"
 
-static bool path_is_ours(Store *store) {
-  OsStat named;
-  return os_stat(store->os, store->path, &named) == KVSTORE_OK && named.device == store->device &&
-         named.inode == store->inode;
-}
-
 void journal_mark(Store *store) {
   if (store->memory) return;
   Failure before = *status_last();
   OsFile *marker = NULL;
-  bool made =
-    path_is_ours(store) && os_open_beside(store->file.file, store->journal_path, OS_OPEN_CREATE, &marker) == KVSTORE_OK;
+  bool made = store_has_its_path(store) &&
+              os_open_beside(store->file.file, store->journal_path, OS_OPEN_CREATE, &marker) == KVSTORE_OK;
   os_close(marker);
   store->transaction.marked = made;
   status_restore(&before);
@@ -25,7 +19,7 @@ void journal_mark(Store *store) {
 
 void journal_discard(Store *store) {
   Failure before = *status_last();
-  Status ignored = path_is_ours(store) ? os_unlink(store->os, store->journal_path) : KVSTORE_OK;
+  Status ignored = store_has_its_path(store) ? os_unlink(store->os, store->journal_path) : KVSTORE_OK;
   (void)ignored;
   status_restore(&before);
 }

@@ -25,7 +25,8 @@ static Status open_beside(Store *store, Wal **wal) {
     return status_fail(KVSTORE_CORRUPT, "the store's log %s is missing, and with it what was committed last",
                        store->log_path);
   TRY(opened);
-  return wal_open(store->log_file, 0, wal);
+  Status status = wal_open(store->log_file, 0, wal);
+  return status == KVSTORE_OK ? status : status_context(status, "%s", store->log_path);
 }
 
 /* None is open. */

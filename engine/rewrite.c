@@ -93,6 +93,13 @@ static Status write_all(Rewrite *r, const uint8_t *sealing) {
   return status;
 }
 
+/* The file may have been moved, or another put in its place, while it was open: that one is not ours to replace. */
+static Status check_path(Store *store) {
+  if (store_has_its_path(store)) return KVSTORE_OK;
+  return status_fail(KVSTORE_PROTOCOL, "%s is not the file any more that was opened: it was moved, replaced or removed",
+                     store->path);
+}
+
 static Status open_copy(Rewrite *r, StoreKey *key) {
   Store *store = r->store;
   OsFile *file = NULL;
@@ -107,12 +114,14 @@ static Status open_copy(Rewrite *r, StoreKey *key) {
 Status store_rewrite(Store *store, StoreKey *key, const uint8_t *sealing, bool *renamed) {
   Rewrite r = { .store = store, .end = SUPERBLOCK_COUNT * PAGE_BYTES };
   *renamed = false;
+  TRY(check_path(store));
   Status status = open_copy(&r, key);
   if (status == KVSTORE_OK) status = write_all(&r, sealing);
   CRASH_POINT(rewrite_before_sync);
   if (status == KVSTORE_OK) status = os_sync(r.to.file);
   store_file_close(&r.to);
   CRASH_POINT(rewrite_before_rename);
+  if (status == KVSTORE_OK) status = check_path(store);
   if (status == KVSTORE_OK) {
     status = os_rename(store->os, store->rewrite_path, store->path);
     *renamed = status == KVSTORE_OK;

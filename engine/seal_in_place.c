@@ -32,8 +32,9 @@ Status store_seal_in_place(Store *store, const StoreOptions *options) {
   }
   maintenance_stop(store);
   TRY(store_close_last(store));
-  TRY(write_sealed_copy(store, options, &renamed));
-  store->moved = renamed;
+  status = write_sealed_copy(store, options, &renamed);
+  store->moved = renamed || status == KVSTORE_PROTOCOL; /* what lies there now is to be opened */
+  TRY(status);
   return status_fail(KVSTORE_PROTOCOL, "%s was replaced by its encrypted copy", store->path);
 }
 

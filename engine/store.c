@@ -46,6 +46,21 @@ static char *path_with(const char *path, const char *suffix) {
   return out;
 }
 
+static bool name_files(Store *store, const char *path) {
+  store->path = path_with(path, "");
+  store->log_path = path_with(path, "-wal");
+  store->page_path = path_with(path, "-shm");
+  store->rewrite_path = path_with(path, "-rewrite");
+  store->journal_path = path_with(path, "-journal");
+  return store->path && store->log_path && store->page_path && store->rewrite_path && store->journal_path;
+}
+
+bool store_has_its_path(Store *store) {
+  OsStat named;
+  return os_stat(store->os, store->path, &named) == KVSTORE_OK && named.device == store->device &&
+         named.inode == store->inode;
+}
+
 /* ---- memory ---- */
 
 static Status memory_os_create(MemoryOs **out) {
@@ -139,13 +154,10 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
     if (status == KVSTORE_OK) store->os = store->memory->os;
     path = "memory";
   }
-  store->path = path_with(path, "");
-  store->log_path = path_with(path, "-wal");
-  store->page_path = path_with(path, "-shm");
-  store->rewrite_path = path_with(path, "-rewrite");
-  store->journal_path = path_with(path, "-journal");
-  bool named = store->path && store->log_path && store->page_path && store->rewrite_path && store->journal_path;
-  if (status == KVSTORE_OK && !named) status = status_nomem();
+  char *resolved = NULL;
+  if (status == KVSTORE_OK) status = os_resolve(store->os, path, &resolved);
+  if (status == KVSTORE_OK && !name_files(store, resolved)) status = status_nomem();
+  memory_release(resolved);
   if (status == KVSTORE_OK)
     *out = store;
   else
@@ -447,7 +459,7 @@ static Status enter(Store *store) {
 /* How an open goes on when it has to begin again. */
 typedef struct Opening {
   bool again;
-  bool as_reader; /* this process may not write the file, or not make the page beside it */
+  bool as_reader; /* this process may not write the file, or cannot make the page beside it */
 } Opening;
 
 /* The files beside it have longer names: one that has no room for them makes nothing. */
@@ -468,6 +480,9 @@ static Status open_or_make(Store *store, const StoreOptions *options, OsFile **f
     *made = status == KVSTORE_OK;
     if (options->create_only) return status;
   }
+  OsStat leads_to;
+  if (status == KVSTORE_BUSY && os_stat(store->os, store->path, &leads_to) == KVSTORE_NOTFOUND)
+    status = status_fail(KVSTORE_NOTFOUND, "%s is a symbolic link to a file that is not there", store->path);
   return status;
 }
 
@@ -591,6 +606,14 @@ Status store_open_registered(const StoreOptions *options, bool as_reader, Store 
   return KVSTORE_OK;
 }
 
+enum { NAMED_BYTES_MAX = 300 }; /* of a path in a message, which has room for the reason too */
+
+/* What is found wrong deep below says where in the file, and not always in which. */
+static void say_which_store(const Store *store, Status status) {
+  bool named = store->memory || strstr(status_last()->text, store->path);
+  if (!named && status != KVSTORE_NOMEM) status_record_context(status, "%.*s", NAMED_BYTES_MAX, store->path);
+}
+
 /* Again, when another file lay at the path at last, or as a reader without rights. */
 static Status open_once(const char *path, const StoreOptions *options, Store **out, Opening *opening) {
   Store *store = NULL;
@@ -599,9 +622,11 @@ static Status open_once(const char *path, const StoreOptions *options, Store **o
   Status status = store_open_registered(options, opening->as_reader, &store);
   registry_leave();
   if (status != KVSTORE_OK) {
-    bool may_not = status == KVSTORE_READONLY && options->read_only && !store->reader_only;
+    bool cannot_make = status == KVSTORE_READONLY || status == KVSTORE_FULL; /* the page, or what recovery writes */
+    bool may_not = cannot_make && options->read_only && !store->reader_only;
     opening->again = store->moved || may_not;
     opening->as_reader = may_not;
+    say_which_store(store, status);
     store_release(store);
     return status;
   }

@@ -115,6 +115,12 @@ void kvstore_bulk_load_abort(KVBulkLoad *load) {
   if (is_load(load)) release(load);
 }
 
+static Status say_which(size_t pair, Status status) {
+  if (status != KVSTORE_ERROR) return status;
+  Failure why = *status_last();
+  return status_fail_at(status, pair, NULL, NULL, "pair %zu: %s", pair, why.text);
+}
+
 static Status load_all(KVStore *kv, KVColumnFamily *family, const KVPair *pairs, size_t count,
                        const KVBulkOptions *options, int64_t *loaded) {
   KVBulkLoad *load = NULL;
@@ -122,7 +128,8 @@ static Status load_all(KVStore *kv, KVColumnFamily *family, const KVPair *pairs,
   TRY(begin(kv, family, options, &load));
   Status status = KVSTORE_OK;
   for (size_t i = 0; i < count && status == KVSTORE_OK; i++)
-    status = add(load, pairs[i].key, pairs[i].key_length, pairs[i].value, pairs[i].value_length, pairs[i].expire_ms);
+    status = say_which(
+      i, add(load, pairs[i].key, pairs[i].key_length, pairs[i].value, pairs[i].value_length, pairs[i].expire_ms));
   if (status == KVSTORE_OK) status = commit(load, loaded);
   release(load);
   return status;

@@ -72,6 +72,8 @@ typedef struct OsMethods {
   const char *(*network)(OsFile *file);
   /* os_open_beside. NULL: files have neither owner nor rights. */
   Status (*open_beside)(OsFile *of, const char *path, int flags, OsFile **file);
+  /* os_resolve. NULL: a path is the only one that a file has. */
+  Status (*resolve)(Os *os, const char *path, char **resolved);
 } OsMethods;
 
 struct Os {
@@ -140,6 +142,12 @@ static inline Status os_open_beside(OsFile *of, const char *path, int flags, OsF
   return of->methods->open_beside ? of->methods->open_beside(of, path, flags, file)
                                   : os_open(of->os, path, flags, file);
 }
+
+/* The one path, on the heap, by which the file is known that `path` leads to: absolute, so that it stays what it is
+ * when the process changes its directory, and without symbolic links, so that all who come by one name the same files
+ * beside it. Of a file that is not there: in the directory that is. What leads nowhere stays as it is: opening it says
+ * why. */
+Status os_resolve(Os *os, const char *path, char **resolved) MUST_CHECK;
 
 /* Reads exactly `length` bytes; KVSTORE_CORRUPT when the file ends before. */
 Status os_read_exactly(OsFile *file, uint64_t offset, void *bytes, size_t length) MUST_CHECK;

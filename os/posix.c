@@ -1,7 +1,9 @@
 /* posix.c - the table of the system itself: names, directories, clocks, randomness. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -84,6 +86,28 @@ static char *directory_of(const char *path) {
   return directory;
 }
 
+/* In the directory that is there, under the name that is not. NULL: that is not there either. */
+static char *resolve_missing(const char *path) {
+  char found[PATH_MAX], *directory = directory_of(path), *joined = NULL;
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+  if (directory && realpath(directory, found)) {
+    const char *between = strcmp(found, "/") == 0 ? "" : "/";
+    size_t size = strlen(found) + strlen(between) + strlen(name) + 1;
+    joined = memory_allocate(size);
+    if (joined) snprintf(joined, size, "%s%s%s", found, between, name);
+  }
+  memory_release(directory);
+  return joined;
+}
+
+static Status posix_resolve(Os *os, const char *path, char **resolved) {
+  (void)os;
+  char found[PATH_MAX];
+  *resolved = realpath(path, found) ? memory_copy_string(found) : resolve_missing(path);
+  if (!*resolved) *resolved = memory_copy_string(path);
+  return *resolved ? KVSTORE_OK : status_nomem();
+}
+
 /* EINVAL is a file system that has no such thing as a synced directory. */
 static Status posix_sync_directory(Os *os, const char *path) {
   (void)os;
@@ -159,6 +183,7 @@ static const OsMethods methods = {
   .reopen = posix_reopen,
   .network = posix_network,
   .open_beside = posix_open_beside,
+  .resolve = posix_resolve,
 };
 
 Os *os_posix(void) {

@@ -117,12 +117,14 @@ struct KVStoreConfig {
 
 /* Opens the store at `zFilename`, makes it when it is missing, and recovers it when it was not closed. NULL is a store
  * in memory, which its last handle takes with it. `pConfig` NULL: the defaults of KVSTORE_CONFIG_DEFAULT.
- *   KVSTORE_NOTFOUND     no such directory; read-only, and there is no such file
+ *   KVSTORE_NOTFOUND     no such directory; read-only, and there is no such file; a symbolic link to nothing
  *   KVSTORE_CORRUPT      not a store, or damaged; nothing was written
  *   KVSTORE_UNSUPPORTED  made by a newer version of the format; or on a network file system (network_allowed opens it)
  *   KVSTORE_AUTH_FAILED  an encrypted store: it takes kvstore_open_encrypted
  *   KVSTORE_ERROR        a directory, an impossible configuration, a file that cannot be opened
- *   KVSTORE_PROTOCOL     the same file is open under another name
+ *   KVSTORE_PROTOCOL     the same file is open under another name (a hard link)
+ * The path is looked up once: a relative one goes on to mean that file when the process changes its directory, and a
+ * symbolic link is the file that it leads to, beside which the side files lie.
  * On failure *ppKV is NULL and kvstore_errmsg(NULL), on the same thread, says why. */
 KVSTORE_API int kvstore_open_v2(const char *zFilename, KVStore **ppKV, const KVStoreConfig *pConfig);
 /* The same with the defaults and this journal mode. */
@@ -133,7 +135,7 @@ typedef struct KVStoreOptions {
   size_t struct_size;       /* set by KVSTORE_OPTIONS_INIT */
   int journal_mode;         /* KVSTORE_JOURNAL_* */
   int sync_level;           /* KVSTORE_SYNC_* */
-  int read_only;            /* not 0: reads only; the right to write file or directory is not needed */
+  int read_only;            /* not 0: reads only; neither the right to write file or directory is needed, nor room */
   uint32_t busy_timeout_ms; /* how long to wait for another handle's transaction; 0: not at all */
   uint32_t value_bytes_max; /* the longest value; 0: KVSTORE_VALUE_BYTES_DEFAULT; at most KVSTORE_VALUE_BYTES_MAX */
   int background_off;       /* not 0: no thread of the store's own: kvstore_maintain and commits that need room work */
@@ -178,8 +180,8 @@ KVSTORE_API int kvstore_clone(KVStore *kv, KVStore **other);
  *   KVSTORE_READONLY     the file holds a plain store, and it is opened for reading
  * A plain store is encrypted in place: its encrypted copy is written beside it (`path-rewrite`), made durable and
  * renamed over it, so that a crash leaves the one or the other. It takes as much room again meanwhile. What the disk
- * still holds of the plain file's former blocks is beyond the store's reach, and so are copies of the file. Trying a
- * password takes 64 MiB and some tenths of a second. */
+ * still holds of the plain file's former blocks is beyond the store's reach, and so are copies of the file and its
+ * other hard links. Trying a password takes 64 MiB and some tenths of a second. */
 KVSTORE_API int kvstore_open_encrypted(const char *zFilename, const void *pPassword, int nPassword, KVStore **ppKV,
                                        const KVStoreConfig *pConfig);
 /* 1 when the handle's store is encrypted, else 0. */
@@ -193,8 +195,9 @@ KVSTORE_API int kvstore_reencrypt(KVStore *pKV, const void *pNewPassword, int nN
 /* Makes the store a plain one, as kvstore_open_encrypted makes a plain one encrypted: a copy, durable, renamed over it.
  * The handle goes on with it; other calls on the handle wait meanwhile; iterators and cursors that are open go on with
  * what they see. KVSTORE_BUSY: another handle has the store open, or this one a transaction. KVSTORE_ERROR: it is not
- * encrypted. KVSTORE_READONLY. Should the copy get its name and then fail, this handle reads on and writes nothing
- * more: close it and open the store again. */
+ * encrypted. KVSTORE_PROTOCOL: the file was moved or replaced since it was opened, and what lies at its path now is not
+ * ours to replace. KVSTORE_READONLY. Should the copy get its name and then fail, this handle reads on and writes
+ * nothing more: close it and open the store again. */
 KVSTORE_API int kvstore_remove_encryption(KVStore *pKV);
 
 /* Rolls back what is open and closes the handle; the last handle settles the log into the file and removes the side
@@ -329,8 +332,8 @@ KVSTORE_API int kvstore_cf_count(KVColumnFamily *pCF, int64_t *pnCount);
 /* ---- iterators ----
  * All keys, or those that begin with a prefix, ascending by their bytes (the shorter first); a reverse iterator
  * descends. An iterator shows the store as it was when it was created; inside a write transaction, as the transaction
- * saw it then. Expired keys are passed over, and deleted, if that needs no waiting, at the latest when it comes to an
- * end or closes. It may outlive its handle. One thread at a time.
+ * saw it then. Keys that had expired by then are passed over, and deleted, if that needs no waiting, at the latest when
+ * it comes to an end or closes; what expires meanwhile is still shown. It may outlive its handle. One thread at a time.
  *
  * A plain iterator stands nowhere until first, last or seek; a prefix iterator stands on its first key at once. Ends
  * are no errors: ask eof. */
@@ -636,7 +639,7 @@ KVSTORE_API int kvstore_incremental_vacuum(KVStore *pKV, int nPage);
  * and every backup has the rights of the store's file.
  * KVSTORE_BUSY: inside the handle's own write transaction, when another handle's is not over by the end of the busy
  * timeout, or `path` is an open store. KVSTORE_ERROR: `path` is this very store, or a file that is no store.
- * KVSTORE_NOTFOUND: no such directory.
+ * KVSTORE_NOTFOUND: no such directory. A symbolic link at `path` stays: the file that it leads to is replaced.
  * KVSTORE_READONLY on a handle that only reads. */
 KVSTORE_API int kvstore_backup(KVStore *kv, const char *path);
 /* Called after every MiB with the bytes copied so far and the bytes there are, on the thread that asked for the backup;

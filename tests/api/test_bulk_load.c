@@ -330,7 +330,11 @@ TEST(bulk_load, refuses_what_cannot_be) {
   KVColumnFamily *cf = NULL;
   const KVPair bad[] = { { "good", "1", 4, 1, 0 }, { "", "2", 0, 1, 0 } };
   int64_t loaded = -1;
+  KVStoreError error = KVSTORE_ERROR_INIT;
   CHECK_STATUS(kvstore_bulk_load(kv, NULL, bad, 2, NULL, &loaded), KVSTORE_ERROR);
+  CHECK_OK(kvstore_error(kv, &error));
+  CHECK_INT(error.row, 1);
+  CHECK(strstr(error.text, "pair 1: a key of 0 bytes") != NULL);
   CHECK_INT(loaded, 0);
   CHECK_INT(count_of(kv), 0);
   CHECK_STATUS(kvstore_bulk_load(kv, NULL, NULL, 2, NULL, NULL), KVSTORE_ERROR);

@@ -519,6 +519,41 @@ TEST(engine_sealed, a_power_cut_at_any_call_of_sealing_in_place_leaves_before_or
   cut_each_call(NULL, "new", seal_in_place);
 }
 TEST(engine_sealed, a_power_cut_at_any_call_of_unsealing_leaves_before_or_after) { cut_each_call("old", NULL, unseal); }
+
+static SimDisk *disk_of_hook;
+
+static void put_other_store_in_its_place(Counter which, uint64_t hits) {
+  if (which != COUNTER_crash_rewrite_before_rename || hits != 1) return;
+  CHECK_OK(os_rename(simdisk_os(disk_of_hook), "/disk/other", path));
+}
+
+static void make_plain_store(SimDisk *disk, const char *name, const char *key) {
+  Session *session = NULL;
+  StoreOptions options = options_on(disk);
+  options.password = (Bytes){ 0 };
+  CHECK_OK(session_open(name, &options, &session));
+  CHECK_OK(kv_put(session, 1, text(key), text("value"), EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+  CHECK_OK(session_close(session));
+}
+
+TEST(engine_sealed, a_store_renamed_over_one_that_is_being_sealed_is_what_is_sealed_and_opened) {
+  SimDisk *disk = new_disk();
+  KvValue value = { 0 };
+  make_plain_store(disk, path, "ours");
+  make_plain_store(disk, "/disk/other", "theirs");
+  disk_of_hook = disk;
+  counter_reset(COUNTER_crash_rewrite_before_rename);
+  counter_hook_set(put_other_store_in_its_place);
+  Session *session = open_on(disk);
+  counter_hook_set(NULL);
+  CHECK_INT(counter_get(COUNTER_crash_rewrite_before_rename), 2);
+  CHECK_OK(kv_get(session, 1, text("theirs"), &value));
+  memory_release(value.data);
+  CHECK_STATUS(kv_get(session, 1, text("ours"), &value), KVSTORE_NOTFOUND);
+  CHECK_OK(session_close(session));
+  simdisk_destroy(disk);
+}
+
 TEST(engine_sealed, a_power_cut_at_any_call_of_a_new_password_leaves_before_or_after) {
   cut_each_call("old", "new", rekey);
 }

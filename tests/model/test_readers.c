@@ -1,7 +1,9 @@
 /* Processes that may not write: another user's file, a directory without the right to write. They follow whoever
  * writes, hold nothing back while they are idle, and leave nothing behind. */
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -191,6 +193,37 @@ TEST(readers, one_reads_a_closed_store_in_a_directory_that_it_may_not_write) {
   CHECK_INT(chmod(path, 0444), 0);
   visit(path, 5);
   CHECK_INT(chmod(test_directory(), 0755), 0);
+}
+
+/* What makes a file longer is a full disk: so neither the page can be made, nor what a dead writer left be recovered.
+ */
+ROLE(visitor_of_a_full_disk) {
+  const struct rlimit limit = { 4096, 4096 };
+  signal(SIGXFSZ, SIG_IGN); /* whose default ends the process */
+  CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  Session *s = opened(path, true);
+  CHECK_INT(get_number(s, "n"), role_number());
+  CHECK_INT(table_number(s), role_number());
+  CHECK_OK(session_close(s));
+}
+
+ROLE(dying_writer) {
+  Session *s = opened(path, false);
+  write_number(s, role_number());
+  kill(getpid(), SIGKILL);
+}
+
+TEST(readers, one_reads_on_a_full_disk_what_a_dead_writer_left) {
+  const char *path = open_to_readers();
+  Session *s = opened(path, false);
+  write_number(s, 5);
+  CHECK_OK(session_close(s));
+  Child visitor = child_start_with("visitor_of_a_full_disk", path, 0, 5);
+  child_finish(&visitor);
+  Child writer = child_start_with("dying_writer", path, 0, 6);
+  child_was_killed(&writer);
+  visitor = child_start_with("visitor_of_a_full_disk", path, 0, 6);
+  child_finish(&visitor);
 }
 
 TEST(readers, one_may_write_the_file_and_not_make_the_page) {
