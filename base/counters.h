@@ -58,6 +58,7 @@
   X(joins_passes, "times that a join read its left rows again for lack of memory")      \
   X(joins_reduced, "rows left out of a joined table by a later join")                   \
   X(groups_dense_units, "units whose groups were added up in arrays")                   \
+  X(groups_short_blocks, "blocks of long columns whose sums took one word")             \
   X(groups_hashed_units, "units whose rows were given to groups one by one")            \
   X(bytes_spilled, "bytes of sorts and groups that went out of memory")                 \
   X(spilled_runs, "sorted runs that went out of memory")                                \

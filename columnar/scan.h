@@ -160,6 +160,8 @@ Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) MU
  * Of a computed column the rows of `mask` are right. */
 Status scan_block_view(Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask, void *values, uint8_t *nulls,
                        ColumnArray *out) MUST_CHECK;
+/* The rows of a block that were selected: none where nothing of it was. */
+void scan_selected_rows(const Scan *scan, uint32_t block, uint64_t mask[BLOCK_WORDS]);
 /* Between which images the values of a block lie, from its zone map; false: not known. */
 bool scan_block_zone(Scan *scan, uint32_t column, uint32_t block, int64_t *minimum, int64_t *maximum);
 /* Room for strings until the unit is left; NULL: no memory. */

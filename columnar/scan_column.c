@@ -87,8 +87,7 @@ static Status fill_constant(Scan *scan, ScanColumn *c) {
 
 /* ---- computed columns ---- */
 
-/* Rows of a block that were selected, none where nothing of it was. */
-static void selected_rows(const Scan *scan, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+void scan_selected_rows(const Scan *scan, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
   const ScanSelection *s = &scan->selection;
   if (s->whole >> block & 1)
     bitmap_fill_first(mask, BLOCK_WORDS, scan_block_rows(s->unit, block));
@@ -188,7 +187,7 @@ Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values
   ColumnArray array;
   if (c->kind == SCAN_COLUMN_COMPUTED) {
     uint64_t mask[BLOCK_WORDS];
-    selected_rows(scan, block, mask);
+    scan_selected_rows(scan, block, mask);
     TRY(scan_computed_array(scan, column, block, mask, &array));
   } else {
     TRY(scan_column_array(scan, c, block, &array));

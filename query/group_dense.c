@@ -1,22 +1,33 @@
 /* group_dense.c - a unit whose key columns have few codes: sums lie in arrays by code, and go to the groups at its end.
  *
  * The sum of integers that lie less than 2^31 apart is one word for a whole unit: 47 bits of distances from the least
- * value, 17 bits of how many; one addition a row does both. Several replicas of the arrays let the processor add
- * neighbouring rows of one group side by side; of what depends on order there is but one. */
+ * value, 17 bits of how many; one addition a row does both. Of other integers, blocks of short ones are added in one
+ * word, the rest in two. A handful of codes is added up by kernels, each in a register. With more of them several
+ * replicas of the arrays let the processor add neighbouring rows of one group side by side. Of what depends on order
+ * there is but one: there each addition waits for the one before it, and so the sums of several columns are made side
+ * by side. */
+#include "base/bitmap.h"
 #include "base/counters.h"
 #include "base/memory.h"
 #include "query/groups_internal.h"
+#include "simd/simd.h"
 
 enum { REPLICAS = 4, REPLICATED_MAX = 1024 /* codes: all replicas together stay in the first cache */ };
 #define PACKED_ONE   (UINT64_C(1) << 47)
 #define PACKED_RANGE (UINT64_C(1) << 31)
+#define SHORT_END    (INT64_C(1) << 46) /* a unit's worth of such numbers, SEGMENT_ROWS, is an int64_t */
 
 /* ---- which units ---- */
+
+/* Codes of a key: the one behind its values is null. */
+static uint32_t key_codes(const KeyColumn *key) {
+  return key->code_count > 1 && !key->nullable ? key->code_count - 1 : key->code_count;
+}
 
 static uint64_t count_codes(const Groups *g) {
   uint64_t codes = 1;
   for (size_t k = 0; k < g->key_count; k++) {
-    codes *= g->keys[k].code_count;
+    codes *= key_codes(&g->keys[k]);
     if (codes == 0 || codes > GROUP_CODES_MAX) return 0;
   }
   return codes;
@@ -34,8 +45,7 @@ static void *array_of(Dense *d, size_t size) { return arena_allocate_aligned(&d-
 
 static Status allocate_column(Dense *d, DenseColumn *c, const GroupColumn *column) {
   bool is_float = type_is_float(column->type);
-  c->counts = array_of(d, sizeof *c->counts);
-  if (!c->counts) return status_nomem();
+  if (column->nullable && !(c->nulls = array_of(d, sizeof *c->nulls))) return status_nomem();
   if (column->wants & GROUP_SUM && !is_float) {
     c->packed = array_of(d, sizeof *c->packed);
     c->wide = array_of(d, 2 * sizeof *c->wide);
@@ -48,9 +58,18 @@ static Status allocate_column(Dense *d, DenseColumn *c, const GroupColumn *colum
   return KVSTORE_OK;
 }
 
+/* Room for the numbers of a block, of as many columns as are added side by side. */
+static Status allocate_together(Groups *g) {
+  Dense *d = &g->dense;
+  if (d->doubles || !g->has_order) return KVSTORE_OK;
+  d->doubles = arena_allocate_aligned(&d->room, 64, GROUP_TOGETHER * BLOCK_ROWS * sizeof *d->doubles);
+  return d->doubles ? KVSTORE_OK : status_nomem();
+}
+
 static Status make_arrays(Groups *g, uint32_t codes) {
   Dense *d = &g->dense;
   uint32_t capacity = REPLICAS * REPLICATED_MAX;
+  TRY(allocate_together(g));
   if (codes <= d->capacity) return KVSTORE_OK;
   while (capacity < codes) capacity *= 2;
   arena_release(&d->arena);
@@ -69,15 +88,13 @@ static Status make_arrays(Groups *g, uint32_t codes) {
 static void begin_column(Dense *d, DenseColumn *c, const GroupColumn *column, Scan *scan) {
   uint32_t codes = d->code_count;
   int64_t low, high;
-  c->is_packed =
-    c->packed && scan_zone(scan, column->column, &low, &high) && (uint64_t)high - (uint64_t)low < PACKED_RANGE;
-  if (c->is_packed) {
-    c->base = low;
-    memset(c->packed, 0, d->replicas * codes * sizeof *c->packed);
-  } else if (c->wide) {
-    memset(c->wide, 0, 2 * codes * sizeof *c->wide);
-  }
-  if (column->nullable) memset(c->counts, 0, codes * sizeof *c->counts);
+  bool is_known = c->packed && scan_zone(scan, column->column, &low, &high);
+  c->is_short = is_known && low > -SHORT_END && high < SHORT_END;
+  c->is_packed = is_known && (uint64_t)high - (uint64_t)low < PACKED_RANGE && !(d->is_few && c->is_short);
+  if (c->is_packed) c->base = low;
+  if (c->packed) memset(c->packed, 0, d->replicas * codes * sizeof *c->packed);
+  if (c->wide && !c->is_packed) memset(c->wide, 0, 2 * codes * sizeof *c->wide);
+  if (c->nulls) memset(c->nulls, 0, codes * sizeof *c->nulls);
   if (c->sums) memset(c->sums, 0, codes * sizeof *c->sums);
   if (c->spreads) memset(c->spreads, 0, codes * sizeof *c->spreads);
   for (uint32_t i = 0; c->least && i < codes; i++) c->least[i] = INT64_MAX;
@@ -90,6 +107,7 @@ static Status begin_unit(Groups *g, Scan *scan) {
   uint32_t codes = (uint32_t)count_codes(g) + 1; /* the last one is of rows that are not selected */
   TRY(make_arrays(g, codes));
   d->code_count = codes;
+  d->is_few = codes <= SIMD_FEW_CODES + 1;
   d->replicas = codes <= REPLICATED_MAX ? REPLICAS : 1;
   d->counting = NULL;
   for (size_t i = 0; i < g->column_count; i++) begin_column(d, &d->columns[i], &g->columns[i], scan);
@@ -109,15 +127,19 @@ static Status read_codes(Groups *g, Scan *scan, uint32_t block, uint32_t count, 
     uint16_t *to = k ? s->more_codes : codes, *from = is_whole ? to : s->some_codes;
     TRY(scan_read_codes(scan, g->keys[k].column, block, from));
     if (!is_whole) groups_gather(g, sizeof *to, from, count, to);
-    for (uint32_t i = 0; k && i < count; i++) codes[i] = (uint16_t)(codes[i] + step * to[i]);
-    step *= g->keys[k].code_count;
+    if (k) simd_kernels()->add_digits(to, (uint16_t)step, count, codes);
+    step *= key_codes(&g->keys[k]);
   }
   return KVSTORE_OK;
 }
 
-static void add_ones(uint64_t *counts, uint32_t stride, const uint16_t *codes, uint32_t count) {
-  uint64_t *a = counts, *b = a + stride, *c = b + stride, *d = c + stride;
-  uint32_t i = 0;
+static void add_ones(const Dense *dense, const uint16_t *codes, uint32_t count) {
+  uint32_t stride = dense->replicas > 1 ? dense->code_count : 0, i = 0;
+  uint64_t *a = dense->row_counts, *b = a + stride, *c = b + stride, *d = c + stride;
+  if (dense->is_few) {
+    simd_kernels()->count_few_codes(codes, count, dense->code_count - 1, a);
+    return;
+  }
   for (; i + 4 <= count; i += 4) {
     a[codes[i]]++;
     b[codes[i + 1]]++;
@@ -127,11 +149,11 @@ static void add_ones(uint64_t *counts, uint32_t stride, const uint16_t *codes, u
   for (; i < count; i++) a[codes[i]]++;
 }
 
-/* As add_ones, in steps of PACKED_ONE and a distance each; numbers in the width of their type. */
+/* As add_ones, in steps of a number and `step` each; numbers in the width of their type. */
 #define ADD_PACKED(name, T)                                                                                \
-  static void name(uint64_t *sums, uint32_t stride, const uint16_t *codes, const T *values, uint64_t base, \
+  static void name(uint64_t *sums, uint32_t stride, const uint16_t *codes, const T *values, uint64_t step, \
                    uint32_t count) {                                                                       \
-    uint64_t *a = sums, *b = a + stride, *c = b + stride, *d = c + stride, step = PACKED_ONE - base;       \
+    uint64_t *a = sums, *b = a + stride, *c = b + stride, *d = c + stride;                                 \
     uint32_t i = 0;                                                                                        \
     for (; i + 4 <= count; i += 4) {                                                                       \
       a[codes[i]] += (uint64_t)values[i] + step;                                                           \
@@ -152,79 +174,142 @@ ADD_PACKED(add_packed_u32, uint32_t)
 static void add_packed(const Dense *d, DenseColumn *c, ColumnType type, const uint16_t *codes, const void *values,
                        uint32_t count) {
   uint32_t stride = d->replicas > 1 ? d->code_count : 0;
-  uint64_t base = (uint64_t)c->base;
+  uint64_t step = c->is_packed ? PACKED_ONE - (uint64_t)c->base : 0;
   switch (type) {
-  case TYPE_I8: add_packed_i8(c->packed, stride, codes, values, base, count); break;
+  case TYPE_I8: add_packed_i8(c->packed, stride, codes, values, step, count); break;
   case TYPE_BOOL:
-  case TYPE_U8: add_packed_u8(c->packed, stride, codes, values, base, count); break;
-  case TYPE_I16: add_packed_i16(c->packed, stride, codes, values, base, count); break;
-  case TYPE_U16: add_packed_u16(c->packed, stride, codes, values, base, count); break;
-  case TYPE_I32: add_packed_i32(c->packed, stride, codes, values, base, count); break;
-  case TYPE_U32: add_packed_u32(c->packed, stride, codes, values, base, count); break;
-  default: add_packed_i64(c->packed, stride, codes, values, base, count); break;
+  case TYPE_U8: add_packed_u8(c->packed, stride, codes, values, step, count); break;
+  case TYPE_I16: add_packed_i16(c->packed, stride, codes, values, step, count); break;
+  case TYPE_U16: add_packed_u16(c->packed, stride, codes, values, step, count); break;
+  case TYPE_I32: add_packed_i32(c->packed, stride, codes, values, step, count); break;
+  case TYPE_U32: add_packed_u32(c->packed, stride, codes, values, step, count); break;
+  default: add_packed_i64(c->packed, stride, codes, values, step, count); break;
   }
 }
 
-static void add_numbers(DenseColumn *c, const GroupColumn *column, const GroupScratch *s, const uint16_t *codes,
+static bool are_short(const int64_t *numbers, uint32_t count) {
+  const uint64_t sign = UINT64_C(1) << 63;
+  uint64_t rows[BLOCK_WORDS], low, high;
+  if (count == 0) return true;
+  bitmap_fill_first(rows, BLOCK_WORDS, count);
+  simd_kernels()->extremes[3](numbers, sign, rows, &low, &high);
+  return (int64_t)(low ^ sign) > -SHORT_END && (int64_t)(high ^ sign) < SHORT_END;
+}
+
+/* Integers that may lie anywhere. */
+static void add_integers(const Dense *d, DenseColumn *c, const uint16_t *codes, const int64_t *numbers,
+                         uint32_t count) {
+  if (c->is_short || are_short(numbers, count)) {
+    COUNT(groups_short_blocks);
+    if (d->is_few)
+      simd_kernels()->sum_few_codes(numbers, codes, count, d->code_count - 1, c->packed);
+    else
+      add_packed(d, c, TYPE_I64, codes, numbers, count);
+    return;
+  }
+  for (uint32_t i = 0; i < count; i++)
+    group_add_wide(&c->wide[2 * codes[i]], (uint64_t)numbers[i], (uint64_t)(numbers[i] >> 63));
+}
+
+/* Of `columns` columns, a constant: the sums of one do not wait for those of another. */
+static inline __attribute__((always_inline)) void add_doubles(double *const *sums, const double *values,
+                                                              const uint16_t *codes, uint32_t count, uint32_t columns) {
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t code = codes[i];
+#pragma GCC unroll 8
+    for (uint32_t c = 0; c < columns; c++) sums[c][code] += values[c * BLOCK_ROWS + i];
+  }
+}
+
+static void add_together(Dense *d, const uint16_t *codes, uint32_t count) {
+  switch (d->together) {
+  case 0: break;
+  case 1: add_doubles(d->sums, d->doubles, codes, count, 1); break;
+  case 2: add_doubles(d->sums, d->doubles, codes, count, 2); break;
+  case 3: add_doubles(d->sums, d->doubles, codes, count, 3); break;
+  case 4: add_doubles(d->sums, d->doubles, codes, count, 4); break;
+  case 5: add_doubles(d->sums, d->doubles, codes, count, 5); break;
+  case 6: add_doubles(d->sums, d->doubles, codes, count, 6); break;
+  case 7: add_doubles(d->sums, d->doubles, codes, count, 7); break;
+  default: add_doubles(d->sums, d->doubles, codes, count, GROUP_TOGETHER); break;
+  }
+  d->together = 0;
+}
+
+static void add_numbers(DenseColumn *c, const GroupScratch *s, const double *doubles, const uint16_t *codes,
                         uint32_t count) {
-  if (c->wide && !c->is_packed) {
-    for (uint32_t i = 0; i < count; i++)
-      group_add_wide(&c->wide[2 * codes[i]], (uint64_t)s->images[i], (uint64_t)(s->images[i] >> 63));
-  }
-  if (column->nullable) {
-    for (uint32_t i = 0; i < count; i++) c->counts[codes[i]]++;
-  }
-  for (uint32_t i = 0; c->sums && i < count; i++) c->sums[codes[i]] += s->doubles[i];
   for (uint32_t i = 0; c->least && i < count; i++) {
     if (s->images[i] < c->least[codes[i]]) c->least[codes[i]] = s->images[i];
   }
   for (uint32_t i = 0; c->greatest && i < count; i++) {
     if (s->images[i] > c->greatest[codes[i]]) c->greatest[codes[i]] = s->images[i];
   }
-  for (uint32_t i = 0; c->spreads && i < count; i++) spread_add(&c->spreads[codes[i]], s->doubles[i]);
+  for (uint32_t i = 0; c->spreads && i < count; i++) spread_add(&c->spreads[codes[i]], doubles[i]);
 }
 
 /* Rows whose value is not null, in place. */
-static uint32_t drop_nulls(GroupScratch *s, const uint8_t *nulls, bool doubles, const uint16_t *codes, uint32_t count) {
+static uint32_t drop_nulls(GroupScratch *s, const uint8_t *nulls, double *doubles, const uint16_t *codes,
+                           uint32_t count) {
   uint32_t kept = 0;
   for (uint32_t i = 0; i < count; i++) {
     s->some_codes[kept] = codes[i];
     s->images[kept] = s->images[i];
-    if (doubles) s->doubles[kept] = s->doubles[i];
+    if (doubles) doubles[kept] = doubles[i];
     kept += !nulls[i];
   }
   return kept;
 }
 
+/* The doubles of a column lie where they are added together with those of others; rows without nulls wait for them. */
+static void add_ordered(Dense *d, DenseColumn *c, bool waits, const uint16_t *codes, uint32_t count) {
+  if (!c->sums) return;
+  d->sums[d->together] = c->sums;
+  if (waits && d->together + 1 < GROUP_TOGETHER) {
+    d->together++;
+  } else if (waits) {
+    d->together++;
+    add_together(d, codes, count);
+  } else {
+    add_doubles(&c->sums, d->doubles + d->together * BLOCK_ROWS, codes, count, 1);
+  }
+}
+
 static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, const uint16_t *codes, uint32_t count) {
   GroupScratch *s = g->scratch;
   const GroupColumn *column = &g->columns[index];
-  DenseColumn *c = &g->dense.columns[index];
+  Dense *d = &g->dense;
+  DenseColumn *c = &d->columns[index];
+  double *doubles = d->doubles ? d->doubles + d->together * BLOCK_ROWS : NULL; /* without an order none is wanted */
   const void *values;
   const uint8_t *nulls;
   TRY(groups_read(g, scan, column->column, block, count, &values, &nulls));
-  bool doubles = c->sums || c->spreads, is_packed = c->is_packed && column->type != TYPE_U64;
+  bool is_packed = c->is_packed && column->type != TYPE_U64;
   uint32_t images = (uint32_t)GROUP_LEAST | GROUP_GREATEST; /* of floats; sums of those need none */
   if (!type_is_float(column->type)) images |= (uint32_t)GROUP_SPREAD | (is_packed && !nulls ? 0 : GROUP_SUM);
   if (column->wants & images) group_images(column->type, values, count, s->images);
-  if (doubles) group_doubles(column->type, values, s->images, count, s->doubles);
+  if (c->sums || c->spreads) group_doubles(column->type, values, s->images, count, doubles);
   if (nulls) {
+    for (uint32_t i = 0; i < count; i++) c->nulls[codes[i]] += nulls[i];
     count = drop_nulls(s, nulls, doubles, codes, count);
     codes = s->some_codes;
   }
-  if (c->is_packed && is_packed && !nulls)
-    add_packed(&g->dense, c, column->type, codes, values, count);
+  if (is_packed && !nulls)
+    add_packed(d, c, column->type, codes, values, count);
   else if (c->is_packed)
-    add_packed(&g->dense, c, TYPE_I64, codes, s->images, count);
-  add_numbers(c, column, s, codes, count);
+    add_packed(d, c, TYPE_I64, codes, s->images, count);
+  else if (c->wide)
+    add_integers(d, c, codes, s->images, count);
+  add_numbers(c, s, doubles, codes, count);
+  add_ordered(d, c, !nulls, codes, count);
   return KVSTORE_OK;
 }
 
 /* Where most rows of a block are selected, taking them out of each column costs more than adding the others up apart.
  */
-static bool takes_all(const Groups *g, Scan *scan, uint32_t block, uint32_t selected) {
-  uint32_t rows = scan_block_rows(scan_selection(scan)->unit, block);
-  return !g->scratch->is_whole && selected >= rows - rows / 4 && g->dense.code_count <= GROUP_CODES_MAX;
+static bool takes_all(const Groups *g, Scan *scan, uint32_t block, uint32_t rows) {
+  const ScanSelection *selection = scan_selection(scan);
+  if (selection->whole >> block & 1 || g->dense.code_count > GROUP_CODES_MAX) return false;
+  return simd_kernels()->mask_count(selection->masks[block], BLOCK_WORDS) >= rows - rows / 4;
 }
 
 static void set_unselected(const uint64_t *mask, uint32_t rows, uint16_t code, uint16_t *codes) {
@@ -239,18 +324,19 @@ static void set_unselected(const uint64_t *mask, uint32_t rows, uint16_t code, u
 static Status add_block(Groups *g, Scan *scan, uint32_t block) {
   uint16_t codes[BLOCK_ROWS];
   Dense *d = &g->dense;
-  uint32_t count = groups_block_rows(g, scan, block);
+  uint32_t count = scan_block_rows(scan_selection(scan)->unit, block);
   bool all = takes_all(g, scan, block, count);
-  if (all) {
+  if (all)
     g->scratch->is_whole = true;
-    count = scan_block_rows(scan_selection(scan)->unit, block);
-  }
+  else
+    count = groups_block_rows(g, scan, block);
   TRY(read_codes(g, scan, block, count, codes));
   if (all) set_unselected(scan_selection(scan)->masks[block], count, (uint16_t)(d->code_count - 1), codes);
-  if (!d->counting) add_ones(d->row_counts, d->replicas > 1 ? d->code_count : 0, codes, count);
+  if (!d->counting) add_ones(d, codes, count);
   for (size_t i = 0; i < g->column_count; i++) {
     if (g->columns[i].wants) TRY(add_column(g, i, scan, block, codes, count));
   }
+  add_together(d, codes, count);
   return KVSTORE_OK;
 }
 
@@ -270,8 +356,8 @@ static Status group_of_code(Groups *g, Scan *scan, uint32_t code, uint32_t *numb
   uint32_t id = 0;
   *number = 0;
   for (size_t k = 0; k < g->key_count; k++) {
-    TRY(key_column_code(&g->keys[k], scan, code % g->keys[k].code_count, &id));
-    code /= g->keys[k].code_count;
+    TRY(key_column_code(&g->keys[k], scan, code % key_codes(&g->keys[k]), &id));
+    code /= key_codes(&g->keys[k]);
     if (k == 0) {
       *number = id;
     } else {
@@ -292,13 +378,22 @@ static void merge_packed(const Dense *d, const DenseColumn *c, uint32_t code, Gr
   }
 }
 
-static void merge_column(const Dense *d, const DenseColumn *c, const GroupColumn *column, uint32_t code,
+static void merge_short(const Dense *d, const DenseColumn *c, uint32_t code, GroupWord *sum) {
+  for (uint32_t r = 0; r < d->replicas; r++) {
+    uint64_t word = c->packed[r * d->code_count + code];
+    group_add_wide(sum, word, (uint64_t)((int64_t)word >> 63));
+  }
+}
+
+static void merge_column(const Dense *d, const DenseColumn *c, const GroupColumn *column, uint32_t code, uint64_t rows,
                          GroupWord *state) {
-  if (column->nullable) state[column->count].u += c->counts[code];
-  if (c->is_packed)
+  if (c->nulls) state[column->count].u += rows - c->nulls[code];
+  if (c->is_packed) {
     merge_packed(d, c, code, state + column->sum);
-  else if (c->wide)
+  } else if (c->wide) {
+    merge_short(d, c, code, state + column->sum);
     group_add_wide(state + column->sum, c->wide[2 * code].u, c->wide[2 * code + 1].u);
+  }
   if (c->sums) state[column->sum].f += c->sums[code];
   if (c->least && c->least[code] < state[column->least].i) state[column->least].i = c->least[code];
   if (c->greatest && c->greatest[code] > state[column->greatest].i) state[column->greatest].i = c->greatest[code];
@@ -316,7 +411,7 @@ static Status end_unit(Groups *g, Scan *scan) {
     GroupWord *state = group_state(g, number);
     state[GROUP_ROWS].u += rows;
     for (size_t i = 0; i < g->column_count; i++) {
-      if (g->columns[i].wants) merge_column(d, &d->columns[i], &g->columns[i], code, state);
+      if (g->columns[i].wants) merge_column(d, &d->columns[i], &g->columns[i], code, rows, state);
     }
   }
   return KVSTORE_OK;

@@ -79,6 +79,7 @@ static void lay_out(Groups *g, const uint32_t *keys, size_t key_count, const Agg
   for (size_t k = 0; k < key_count; k++) {
     g->keys[k].column = keys[k];
     g->keys[k].type = schema->columns[keys[k]].type;
+    g->keys[k].nullable = schema->columns[keys[k]].flags & COLUMN_NULLABLE;
   }
   g->key_count = key_count;
   for (size_t i = 0; i < request_count; i++) {
@@ -138,6 +139,7 @@ void groups_destroy(Groups *g) {
   memory_release(g->touched);
   arena_release(&g->kept);
   arena_release(&g->dense.arena);
+  arena_release(&g->dense.room);
   arena_release(&g->arena);
   buffer_release(&g->key);
   memory_release(g);
@@ -145,7 +147,7 @@ void groups_destroy(Groups *g) {
 
 uint64_t groups_bytes(const Groups *g) {
   uint64_t bytes = g->state_capacity * sizeof *g->states + g->touched_capacity * sizeof *g->touched;
-  bytes += g->kept.bytes_held + g->dense.arena.bytes_held + g->arena.bytes_held;
+  bytes += g->kept.bytes_held + g->dense.arena.bytes_held + g->dense.room.bytes_held + g->arena.bytes_held;
   for (size_t k = 0; k < g->key_count; k++) bytes += key_column_bytes(&g->keys[k]) + id_map_bytes(&g->pairs[k]);
   for (size_t i = 0; i < g->column_count; i++)
     bytes += key_column_bytes(&g->values[i]) + id_map_bytes(&g->value_pairs[i]);
@@ -233,16 +235,21 @@ Status groups_read(Groups *g, Scan *scan, uint32_t column, uint32_t block, uint3
     *nulls = array.nulls && memchr(array.nulls, 1, count) ? array.nulls : NULL;
     return KVSTORE_OK;
   }
-  TRY(scan_read_block(scan, column, block, s->values, s->nulls));
-  *values = s->values;
-  *nulls = s->nulls;
+  ColumnArray view;
+  uint64_t mask[BLOCK_WORDS];
+  scan_selected_rows(scan, block, mask);
+  TRY(scan_block_view(scan, column, block, mask, s->values, s->nulls, &view));
+  *values = view.values;
+  *nulls = view.nulls;
   if (!s->is_whole) {
-    groups_gather(g, type_array_width(g->snapshot->schema->columns[column].type), s->values, count, s->compact);
-    groups_gather(g, 1, s->nulls, count, s->compact_nulls);
+    groups_gather(g, type_array_width(g->snapshot->schema->columns[column].type), view.values, count, s->compact);
     *values = s->compact;
-    *nulls = s->compact_nulls;
+    if (view.nulls) {
+      groups_gather(g, 1, view.nulls, count, s->compact_nulls);
+      *nulls = s->compact_nulls;
+    }
   }
-  if (!memchr(*nulls, 1, count)) *nulls = NULL;
+  if (*nulls && !memchr(*nulls, 1, count)) *nulls = NULL;
   return KVSTORE_OK;
 }
 

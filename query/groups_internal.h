@@ -9,12 +9,14 @@
 enum {
   GROUP_CODES_DENSE = 4096, /* combinations of codes that go by arrays, however few rows a unit has */
   GROUP_CODES_MAX = 65536,  /* and when it has as many rows: codes take 16 bits */
+  GROUP_TOGETHER = 8,       /* columns of floats that are added side by side */
 };
 
 /* ---- a column whose values have ids: 0 is null ---- */
 typedef struct KeyColumn {
   uint32_t column;
   ColumnType type;
+  bool nullable;
   IdMap numbers; /* by their images */
   BytesMap strings;
   bool is_begun;       /* the window of `numbers` has been thought of */
@@ -27,10 +29,11 @@ typedef struct KeyColumn {
 
 /* ---- the arrays of a unit whose keys are few codes ---- */
 typedef struct DenseColumn {
+  bool is_short;  /* all integers of the unit are: see group_dense.c */
   bool is_packed; /* a sum is one word: a count in the upper bits, distances from `base` in the lower ones */
   int64_t base;
-  uint64_t *packed; /* as often as `replicas` says */
-  uint64_t *counts; /* of values, unless a packed sum has them */
+  uint64_t *packed; /* as often as `replicas` says; not packed: sums of blocks whose numbers are short */
+  uint64_t *nulls;  /* how many; NULL: there can be none */
   GroupWord *wide;  /* sums of two words */
   double *sums;
   int64_t *least, *greatest;
@@ -40,11 +43,16 @@ typedef struct DenseColumn {
 typedef struct Dense {
   uint32_t capacity; /* codes for which there are arrays */
   uint32_t code_count;
+  bool is_few;           /* so few codes that kernels add up each of them */
   uint32_t replicas;     /* so that neighbours of one group do not wait for each other */
   DenseColumn *counting; /* whose packed sums count the rows, too; NULL: row_counts do */
   uint64_t *row_counts;
   DenseColumn *columns; /* as those of the Groups */
   Arena arena;
+  double *doubles;              /* one block of each column that waits to be added */
+  double *sums[GROUP_TOGETHER]; /* its sums by code */
+  uint32_t together;            /* how many wait */
+  Arena room;                   /* of `doubles` */
 } Dense;
 
 typedef struct GroupScratch {      /* one block */

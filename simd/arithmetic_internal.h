@@ -63,10 +63,49 @@ static void widen_f64_f32(const void *restrict in, uint32_t count, double *restr
   for (uint32_t i = 0; i < count; i++) out[i] = (double)from[i];
 }
 
+static void add_digits(const uint16_t *restrict digits, uint16_t step, uint32_t count, uint16_t *restrict codes) {
+  for (uint32_t i = 0; i < count; i++) codes[i] = (uint16_t)(codes[i] + step * digits[i]);
+}
+/* A block's worth of rows fits the narrow counter, of which a vector holds many. */
+static void count_few_codes(const uint16_t *codes, uint32_t count, uint32_t code_count, uint64_t *counts) {
+  for (uint32_t c = 0; c < code_count; c++) {
+    uint16_t found = 0;
+    for (uint32_t i = 0; i < count; i++) found = (uint16_t)(found + (codes[i] == (uint16_t)c));
+    counts[c] += found;
+  }
+}
+/* One pass for each code: what sum_few_codes does where there is no better way, and with what a vector leaves over. */
+static inline void sum_each_code(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
+                                 uint64_t *sums) {
+  for (uint32_t c = 0; c < code_count; c++) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < count; i++) sum += codes[i] == c ? (uint64_t)values[i] : 0;
+    sums[c] += sum;
+  }
+}
+/* sum_few_codes as `SUM_CODES(values, codes, count, n, sums)` with a constant n: each code's sum stays in a register.
+ */
+#define SUM_FEW_CODES(SUM_CODES)                                                                               \
+  static void sum_few_codes(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count, \
+                            uint64_t *sums) {                                                                  \
+    switch (code_count) {                                                                                      \
+    case 0: break;                                                                                             \
+    case 1: SUM_CODES(values, codes, count, 1, sums); break;                                                   \
+    case 2: SUM_CODES(values, codes, count, 2, sums); break;                                                   \
+    case 3: SUM_CODES(values, codes, count, 3, sums); break;                                                   \
+    case 4: SUM_CODES(values, codes, count, 4, sums); break;                                                   \
+    case 5: SUM_CODES(values, codes, count, 5, sums); break;                                                   \
+    case 6: SUM_CODES(values, codes, count, 6, sums); break;                                                   \
+    case 7: SUM_CODES(values, codes, count, 7, sums); break;                                                   \
+    default: SUM_CODES(values, codes, count, SIMD_FEW_CODES, sums); break;                                     \
+    }                                                                                                          \
+  }
+
 #define WIDEN_TABLE(NAME) NAME##_i8, NAME##_i16, NAME##_i32, NAME##_i64, NAME##_u8, NAME##_u16, NAME##_u32, NAME##_u64
 #define ARITHMETIC_KERNELS                                                                                      \
   .add_f64 = add_f64, .subtract_f64 = subtract_f64, .multiply_f64 = multiply_f64, .divide_f64 = divide_f64,     \
   .add_i64 = add_i64, .subtract_i64 = subtract_i64, .multiply_i64 = multiply_i64, .multiply_i32 = multiply_i32, \
+  .add_digits = add_digits, .count_few_codes = count_few_codes, .sum_few_codes = sum_few_codes,                 \
   .widen_i64 = { WIDEN_TABLE(widen_i64) }, .widen_f64 = { WIDEN_TABLE(widen_f64), widen_f64_f32 }
 
 #endif

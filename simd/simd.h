@@ -25,7 +25,7 @@
 
 #include "base/counters.h"
 
-enum { SIMD_ROWS = 1024, SIMD_WORDS = 16, SIMD_WIDTHS = 65 };
+enum { SIMD_ROWS = 1024, SIMD_WORDS = 16, SIMD_WIDTHS = 65, SIMD_FEW_CODES = 8 };
 
 /* What an array holds, for kernels that must know signs: in the order of ColumnType. */
 typedef enum SimdType {
@@ -99,6 +99,15 @@ typedef struct SimdKernels {
   /* Entries of a narrower type; of integers, and of all. Not in place. */
   void (*widen_i64[SIMD_U64 + 1])(const void *in, uint32_t count, int64_t *out);
   void (*widen_f64[SIMD_F32 + 1])(const void *in, uint32_t count, double *out);
+
+  /* ---- groups: `count` entries, at most 1,024, each with its code ---- */
+  /* codes[i] += step * digits[i], modulo 2^16 */
+  void (*add_digits)(const uint16_t *digits, uint16_t step, uint32_t count, uint16_t *codes);
+  /* counts[c] += how often code c stands, sums[c] += its values, modulo 2^64: for c below code_count, which is at most
+   * SIMD_FEW_CODES; entries of other codes count for nothing. */
+  void (*count_few_codes)(const uint16_t *codes, uint32_t count, uint32_t code_count, uint64_t *counts);
+  void (*sum_few_codes)(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
+                        uint64_t *sums);
 
   /* ---- floats. Total order of docs/semantics.md: -0.0 equals 0.0, every NaN equal and above infinity. ---- */
   /* low <= x <= high, or x is NaN and `nan` is set; low and high are no NaNs */

@@ -277,6 +277,28 @@ static void member16(const uint16_t *codes, const uint64_t *set, uint64_t flip, 
   }
 }
 
+/* ---- groups ---- */
+KERNEL void sum_codes(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
+                      uint64_t *sums) {
+  V totals[SIMD_FEW_CODES];
+  uint32_t i = 0;
+#pragma GCC unroll 8
+  for (uint32_t c = 0; c < code_count; c++) totals[c] = ZERO;
+  for (; i + 4 <= count; i += 4) {
+    const V value = LOAD(values + i), code = _mm256_cvtepu16_epi64(_mm_loadl_epi64((const void *)(codes + i)));
+#pragma GCC unroll 8
+    for (uint32_t c = 0; c < code_count; c++) totals[c] = ADD64(totals[c], AND(EQ64(code, SET64(c)), value));
+  }
+#pragma GCC unroll 8
+  for (uint32_t c = 0; c < code_count; c++) {
+    uint64_t lanes[4];
+    STORE(lanes, totals[c]);
+    sums[c] += lanes[0] + lanes[1] + lanes[2] + lanes[3];
+  }
+  sum_each_code(values + i, codes + i, count - i, code_count, sums);
+}
+SUM_FEW_CODES(sum_codes)
+
 /* ---- rows ---- */
 static void visible(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask) {
   const V sign = SET64(UINT64_C(1) << 63), at = XOR(SET64(snapshot), sign);

@@ -176,6 +176,25 @@ static void member16(const uint16_t *codes, const uint64_t *set, uint64_t flip, 
   }
 }
 
+/* ---- groups ---- */
+KERNEL void sum_codes(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
+                      uint64_t *sums) {
+  V totals[SIMD_FEW_CODES];
+  uint32_t i = 0;
+#pragma GCC unroll 8
+  for (uint32_t c = 0; c < code_count; c++) totals[c] = ZERO;
+  for (; i + 8 <= count; i += 8) {
+    const V value = LOAD(values + i), code = _mm512_cvtepu16_epi64(_mm_loadu_si128((const void *)(codes + i)));
+#pragma GCC unroll 8
+    for (uint32_t c = 0; c < code_count; c++)
+      totals[c] = _mm512_mask_add_epi64(totals[c], _mm512_cmpeq_epi64_mask(code, SET64(c)), totals[c], value);
+  }
+#pragma GCC unroll 8
+  for (uint32_t c = 0; c < code_count; c++) sums[c] += (uint64_t)_mm512_reduce_add_epi64(totals[c]);
+  sum_each_code(values + i, codes + i, count - i, code_count, sums);
+}
+SUM_FEW_CODES(sum_codes)
+
 /* ---- rows ---- */
 static void visible(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask) {
   const V at = SET64(snapshot);

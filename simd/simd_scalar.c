@@ -113,6 +113,11 @@ static void unexpired(const int64_t *expiry, int64_t now, uint64_t *mask) {
 #define UNPACK_ENTRY(W, B) unpack##W,
 #define SUM_ENTRY(W, B)    sum##W,
 
+static void sum_few_codes(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
+                          uint64_t *sums) {
+  sum_each_code(values, codes, count, code_count, sums);
+}
+
 const SimdKernels simd_scalar_kernels = {
   .level = SIMD_SCALAR,
   .name = "scalar",
