@@ -238,7 +238,7 @@ static void unmap_page(Store *store) {
 static Status take_number(Store *store) {
   bool died;
   TRY(shared_mutex_lock(&store->page->mutex, &died));
-  Status status = status_fail(KVSTORE_LIMIT, "255 processes have the store open");
+  Status status = KVSTORE_LIMIT;
   for (uint32_t n = 1; n <= SHARED_PROCESSES; n++) {
     if (os_lock(store->file.file, presence_byte + n, 1, OS_LOCK_EXCLUSIVE) != KVSTORE_OK) continue;
     store->process = n;
@@ -247,7 +247,8 @@ static Status take_number(Store *store) {
     break;
   }
   shared_mutex_unlock(&store->page->mutex);
-  return status;
+  return status == KVSTORE_OK ? status
+                              : status_fail(status, "%u processes have %s open", SHARED_PROCESSES, store->path);
 }
 
 /* ---- the first process ---- */
@@ -622,8 +623,9 @@ static Status open_once(const char *path, const StoreOptions *options, Store **o
   Status status = store_open_registered(options, opening->as_reader, &store);
   registry_leave();
   if (status != KVSTORE_OK) {
-    bool cannot_make = status == KVSTORE_READONLY || status == KVSTORE_FULL; /* the page, or what recovery writes */
-    bool may_not = cannot_make && options->read_only && !store->reader_only;
+    /* No right or room for the page, or for what recovery writes; no number left. */
+    bool cannot_join = status == KVSTORE_READONLY || status == KVSTORE_FULL || status == KVSTORE_LIMIT;
+    bool may_not = cannot_join && options->read_only && !store->reader_only;
     opening->again = store->moved || may_not;
     opening->as_reader = may_not;
     say_which_store(store, status);

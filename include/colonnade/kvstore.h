@@ -22,8 +22,9 @@
  * Threads    Every function may be called from any thread at any time, on one shared handle too, unless it says
  *            otherwise. Iterators belong to one thread at a time. A close waits for the calls that are inside its
  *            handle; a call that begins after the close began is the caller's mistake.
- * Processes  Any number read and write one file. A snapshot shows every commit that returned before it was taken, by
- *            whichever handle, thread or process. Who dies holds up nobody for longer than a moment.
+ * Processes  Up to 255 at a time read and write one file, and any number read it. A snapshot shows every commit that
+ *            returned before it was taken, by whichever handle, thread or process. Who dies holds up nobody for longer
+ *            than a moment.
  * Fork       A child opens handles of its own. Those that it inherited, and what hangs on them, can be closed, which
  *            does nothing to the parent; every other call on them is KVSTORE_ERROR.
  *
@@ -123,6 +124,7 @@ struct KVStoreConfig {
  *   KVSTORE_AUTH_FAILED  an encrypted store: it takes kvstore_open_encrypted
  *   KVSTORE_ERROR        a directory, an impossible configuration, a file that cannot be opened
  *   KVSTORE_PROTOCOL     the same file is open under another name (a hard link)
+ *   KVSTORE_LIMIT        255 processes have it open; one more may read
  * The path is looked up once: a relative one goes on to mean that file when the process changes its directory, and a
  * symbolic link is the file that it leads to, beside which the side files lie.
  * On failure *ppKV is NULL and kvstore_errmsg(NULL), on the same thread, says why. */

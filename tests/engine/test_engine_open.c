@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "engine/engine.h"
+#include "engine/engine_internal.h"
 #include "engine/superblock.h"
 #include "tests/support/test.h"
 
@@ -317,6 +317,21 @@ TEST(engine_open, a_named_log_that_is_missing_is_an_error) {
   Status status = open_with("store", false, &s);
   CHECK(status == KVSTORE_CORRUPT || status == KVSTORE_NOTFOUND);
   CHECK(!is_there("store-shm"));
+}
+
+TEST(engine_open, when_all_processes_have_come_the_next_is_told_and_may_read) {
+  OsFile *f = NULL;
+  Session *s = NULL;
+  make_store();
+  CHECK_OK(os_open(os_posix(), in_directory("store"), 0, &f));
+  CHECK_OK(os_lock(f, presence_byte + 1, SHARED_PROCESSES, OS_LOCK_EXCLUSIVE)); /* as all of them do, each a byte */
+  CHECK_STATUS(open_with("store", false, &s), KVSTORE_LIMIT);
+  CHECK(strstr(status_last()->text, "255 processes have ") != NULL);
+  CHECK(strstr(status_last()->text, in_directory("store")) != NULL);
+  CHECK_OK(open_with("store", true, &s));
+  check_key(s, "a", "1");
+  CHECK_OK(session_close(s));
+  os_close(f);
 }
 
 TEST(engine_open, a_log_of_another_store_is_not_replayed) {
