@@ -183,7 +183,8 @@ KVSTORE_API int kvstore_clone(KVStore *kv, KVStore **other);
  * A plain store is encrypted in place: its encrypted copy is written beside it (`path-rewrite`), made durable and
  * renamed over it, so that a crash leaves the one or the other. It takes as much room again meanwhile. What the disk
  * still holds of the plain file's former blocks is beyond the store's reach, and so are copies of the file and its
- * other hard links. Trying a password takes 64 MiB and some tenths of a second. */
+ * other hard links. A process that reads it without the right to write holds nobody up, and goes on with the plain file
+ * that it opened. Trying a password takes 64 MiB and some tenths of a second. */
 KVSTORE_API int kvstore_open_encrypted(const char *zFilename, const void *pPassword, int nPassword, KVStore **ppKV,
                                        const KVStoreConfig *pConfig);
 /* 1 when the handle's store is encrypted, else 0. */
