@@ -163,7 +163,7 @@ ROLE(bank) {
   CHECK_INT(pthread_create(&watching, NULL, watch, &watcher), 0);
   for (int i = 0; i < THREADS; i++) {
     movers[i] =
-      (Mover){ watcher.kv, (uint64_t)(role_number() * THREADS + i), test_scaled(4000) / (THREADS * PROCESSES) };
+      (Mover){ watcher.kv, (uint64_t)(role_number() * THREADS + i), test_scaled(40000) / (THREADS * PROCESSES) };
     CHECK_INT(pthread_create(&threads[i], NULL, move, &movers[i]), 0);
   }
   for (int i = 0; i < THREADS; i++) CHECK_INT(pthread_join(threads[i], NULL), 0);
@@ -265,7 +265,7 @@ TEST(bank, killed_every_50_ms_a_process_loses_nothing_that_was_acknowledged) {
 
 /* ---- get, then put ---- */
 
-enum { FIVE = 5, OPERATIONS = 1000 };
+enum { FIVE = 5, OPERATIONS = 4000 }; /* the long form, of scale 25, is of 100,000 each */
 
 static int own_key(char key[32], int64_t who, uint64_t i) {
   return snprintf(key, 32, "p%d-%08llu", (int)who, (unsigned long long)i);
