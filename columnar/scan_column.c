@@ -213,6 +213,25 @@ Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) {
 
 /* ---- for computers ---- */
 
+Status scan_gather(Scan *scan, uint32_t column, uint32_t block, const uint16_t *rows, uint32_t count, void *values,
+                   uint8_t *nulls) {
+  ScanColumn *c;
+  TRY(scan_column(scan, column, &c));
+  if (c->kind == SCAN_COLUMN_CHUNK) {
+    TRY(chunk_hold_block(&c->hold, block));
+    codec_gather(c->hold.chunk, block, rows, count, values, nulls);
+    return KVSTORE_OK;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    Value v;
+    TRY(scan_read_value(scan, column, block * BLOCK_ROWS + rows[i], &v));
+    nulls[i] = v.is_null;
+    if (v.is_null) v = (Value){ .type = c->type };
+    value_to_array(&v, values, i);
+  }
+  return KVSTORE_OK;
+}
+
 Status scan_block_view(Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask, void *values, uint8_t *nulls,
                        ColumnArray *out) {
   ScanColumn *c;

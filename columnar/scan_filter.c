@@ -287,14 +287,26 @@ static Status computed_blocks(Scan *scan, const PredicateNode *node, uint64_t bl
   return KVSTORE_OK;
 }
 
+/* How many rows of a block are looked at one by one rather than all of them by a kernel. Over packed bits a kernel
+ * takes about as long as so many single rows as values have bits; everywhere else more than SCAN_POSITIONS_MAX of them.
+ */
+static uint64_t positions_max(const NodeState *state) {
+  if (!state->is_prepared || state->filter.kind != COMPARE_KIND_RANGE) return SCAN_POSITIONS_MAX;
+  uint32_t encoding = state->filter.chunk->encoding;
+  if (encoding != ENCODING_PACKED && encoding != ENCODING_DICTIONARY && encoding != ENCODING_ALP)
+    return SCAN_POSITIONS_MAX;
+  double bits = 8 * state->bytes_per_row;
+  return bits < SCAN_POSITIONS_MAX ? (uint64_t)bits : SCAN_POSITIONS_MAX;
+}
+
 static Status leaf_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks, uint64_t full, UnitMasks *masks) {
   const NodeState *state = &scan->nodes[node->number];
   if (node->computes) return computed_blocks(scan, node, blocks, masks);
-  uint64_t dense = blocks & full, few = 0;
+  uint64_t dense = blocks & full, few = 0, most = positions_max(state);
   for (uint64_t left = blocks & ~full; left;) {
     uint32_t block = take_block(&left);
     uint64_t rows = scan->kernels->mask_count((*masks)[block], BLOCK_WORDS);
-    if (rows > SCAN_POSITIONS_MAX) {
+    if (rows > most) {
       dense |= UINT64_C(1) << block;
     } else if (rows) {
       few |= UINT64_C(1) << block;

@@ -115,6 +115,26 @@ void array_filter(const Compare *c, const void *values, const uint8_t *nulls, ui
   }
 }
 
+enum { FEW_ROWS = 64 }; /* a kernel over all rows takes longer than these one by one */
+
+/* Float sums: in the lanes of their rows, as kernels do. */
+static void aggregate_few(ColumnType type, const void *values, const uint64_t rows[BLOCK_WORDS],
+                          AggregateState *state) {
+  bool is_double = type == TYPE_F64 && !(state->wanted & (AGGREGATE_MIN | AGGREGATE_MAX));
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+    for (uint64_t word = rows[w]; word; word &= word - 1) {
+      uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(word);
+      if (is_double) {
+        state->lanes[i % 8] += ((const double *)values)[i];
+        state->count++;
+        continue;
+      }
+      Value v = value_from_array(type, values, i);
+      aggregate_value(state, i, &v);
+    }
+  }
+}
+
 void array_aggregate(ColumnType type, const void *values, const uint8_t *nulls, uint32_t row_count,
                      const uint64_t *mask, AggregateState *state) {
   ASSERT(row_count <= BLOCK_ROWS, "ENC-3");
@@ -130,6 +150,9 @@ void array_aggregate(ColumnType type, const void *values, const uint8_t *nulls, 
         aggregate_bytes(state, ((const Bytes *)values)[w * 64 + (uint32_t)__builtin_ctzll(word)]);
       }
     }
+  } else if (count <= FEW_ROWS) {
+    aggregate_few(type, values, rows, state);
+    return;
   } else {
     Lanes copy;
     aggregate_array_block(type, whole_block(type, values, row_count, &copy), row_count, rows, count == row_count,

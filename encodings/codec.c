@@ -73,6 +73,23 @@ void codec_get_into(const Chunk *c, uint32_t row, Value *out, uint8_t *room) {
     c->codec->get_one(c, row, out);
 }
 
+void codec_gather(const Chunk *c, uint32_t block, const uint16_t *rows, uint32_t count, void *values, uint8_t *nulls) {
+  ASSERT(!type_is_string(c->type), "ENC-11");
+  COUNT(blocks_gathered);
+  memset(nulls, 0, count);
+  if (c->codec->gather && !chunk_block_null_count(c, block)) {
+    c->codec->gather(c, block, rows, count, values);
+    return;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    Value v;
+    codec_get_into(c, block * BLOCK_ROWS + rows[i], &v, NULL);
+    nulls[i] = v.is_null;
+    if (v.is_null) v = (Value){ .type = c->type };
+    value_to_array(&v, values, i);
+  }
+}
+
 /* ---- filters ---- */
 
 void codec_filter_prepare(CodecFilter *f, const Chunk *c, const Compare *compare, void *scratch) {

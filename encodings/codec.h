@@ -58,6 +58,11 @@ uint64_t codec_get_room(const Chunk *chunk);                    /* bytes for any
 void codec_decode_into(const Chunk *chunk, uint32_t block, void *values, uint8_t *nulls, uint8_t *room);
 void codec_get_into(const Chunk *chunk, uint32_t row, Value *out, uint8_t *room);
 
+/* The `count` rows of block `block` at `rows` (numbers within the block) as an array, of types that are no strings;
+ * `nulls` gets a byte each. What few rows should be read by. */
+void codec_gather(const Chunk *chunk, uint32_t block, const uint16_t *rows, uint32_t count, void *values,
+                  uint8_t *nulls);
+
 /* Codes of a dictionary chunk for one block (room for BLOCK_ROWS; a null row has code 0), and the value of a code
  * (< chunk->dictionary_count). Codes ascend with the values. Only when encoding is ENCODING_DICTIONARY. */
 void codec_codes(const Chunk *chunk, uint32_t block, uint16_t *codes);
@@ -164,7 +169,9 @@ struct Codec {
   uint64_t (*encode)(const CodecPlan *plan, uint8_t *out);
   void (*decode)(const Chunk *chunk, uint32_t block, void *values); /* nulls are the caller's */
   void (*get_one)(const Chunk *chunk, uint32_t row, Value *out);    /* a row that is not null */
-  void (*prepare)(CodecFilter *filter, void *scratch);              /* RANGE, SET, PREFIX into the chunk's domain */
+  /* codec_gather of a block without nulls; NULL: get_one, row by row */
+  void (*gather)(const Chunk *chunk, uint32_t block, const uint16_t *rows, uint32_t count, void *values);
+  void (*prepare)(CodecFilter *filter, void *scratch); /* RANGE, SET, PREFIX into the chunk's domain */
   /* RANGE and SET; nulls are the caller's */
   void (*filter)(const CodecFilter *filter, uint32_t block, uint64_t mask[BLOCK_WORDS]);
   /* Rows of `mask` (all of them not null, at least one): sum, minimum, maximum. `full` says that the mask is all the

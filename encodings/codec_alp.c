@@ -299,6 +299,27 @@ static void get_one(const Chunk *c, uint32_t row, Value *out) {
   *out = (Value){ .type = c->type, .f = c->type == TYPE_F64 ? value : (double)(float)value };
 }
 
+static void gather(const Chunk *c, uint32_t block, const uint16_t *rows, uint32_t count, void *values) {
+  ChunkBlock b;
+  uint64_t offsets[BLOCK_ROWS];
+  chunk_block(c, block, &b);
+  Decimals d = block_decimals(c, &b);
+  packed_gather(d.packed, d.width, rows, count, offsets);
+  for (uint32_t i = 0; i < count; i++) {
+    double value = value_of(d.powers, d.base + (int64_t)offsets[i]);
+    if (c->type == TYPE_F64)
+      ((double *)values)[i] = value;
+    else
+      ((float *)values)[i] = (float)value;
+  }
+  for (uint32_t i = 0; d.exceptions && i < count; i++) {
+    uint32_t exception = find_exception(&d, rows[i]);
+    if (exception == d.exceptions) continue;
+    uint64_t bits = exception_bits(&d, exception);
+    memcpy((uint8_t *)values + i * type_array_width(c->type), &bits, type_array_width(c->type));
+  }
+}
+
 /* ---- filters ---- */
 
 static int64_t image_of_offset(const Decimals *d, uint64_t offset) {
@@ -439,6 +460,7 @@ const Codec codec_alp = {
   .encode = encode,
   .decode = decode,
   .get_one = get_one,
+  .gather = gather,
   .prepare = prepare,
   .filter = filter,
   .aggregate = aggregate,

@@ -50,6 +50,23 @@ void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_
   }
 }
 
+void packed_gather(const void *data, unsigned width, const uint16_t *rows, uint32_t count, uint64_t *offsets) {
+  if (width == 0) {
+    memset(offsets, 0, count * sizeof *offsets);
+    return;
+  }
+#define GATHER(LANE)                                                                                 \
+  for (uint32_t i = 0; i < count; i++) offsets[i] = simd_packed_in_lane(data, LANE, width, rows[i]); \
+  break
+  switch (simd_lane_index(width)) {
+  case 0: GATHER(8);
+  case 1: GATHER(16);
+  case 2: GATHER(32);
+  default: GATHER(64);
+  }
+#undef GATHER
+}
+
 static void packed_decode_images(const Chunk *c, const ChunkBlock *b, uint64_t bias, unsigned out_index, void *out) {
   const SimdKernels *k = simd_kernels();
   Lanes lanes;
@@ -94,6 +111,24 @@ static void get_one(const Chunk *c, uint32_t row, Value *out) {
   ChunkBlock b;
   chunk_block(c, row / BLOCK_ROWS, &b);
   value_from_image(c->type, image_of_row(c, &b, row % BLOCK_ROWS), out);
+}
+
+static void gather(const Chunk *c, uint32_t block, const uint16_t *rows, uint32_t count, void *values) {
+  ChunkBlock b;
+  uint64_t offsets[BLOCK_ROWS];
+  chunk_block(c, block, &b);
+  packed_gather(chunk_block_data(c, &b), b.width, rows, count, offsets);
+  uint64_t base = (uint64_t)b.base + type_image_bias(c->type);
+#define NARROW(T)                                                                           \
+  for (uint32_t i = 0; i < count; i++) ((T *)values)[i] = (T)(base + c->step * offsets[i]); \
+  break
+  switch (type_width_index(c->type)) {
+  case 0: NARROW(uint8_t);
+  case 1: NARROW(uint16_t);
+  case 2: NARROW(uint32_t);
+  default: NARROW(uint64_t);
+  }
+#undef NARROW
 }
 
 static void prepare(CodecFilter *f, void *scratch) { (void)f, (void)scratch; }
@@ -216,6 +251,7 @@ const Codec codec_packed = {
   .encode = encode,
   .decode = decode,
   .get_one = get_one,
+  .gather = gather,
   .prepare = prepare,
   .filter = filter,
   .aggregate = aggregate,

@@ -223,6 +223,8 @@ static inline bool packed_offsets(unsigned width, int64_t base, uint64_t divisor
 /* ANDs "packed offset is within [low, high] of images" into mask: x = base + divisor * offset. */
 void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,
                          bool negated, uint64_t mask[BLOCK_WORDS]);
+/* The packed values of some rows of a block. */
+void packed_gather(const void *data, unsigned width, const uint16_t *rows, uint32_t count, uint64_t *offsets);
 /* Packs (images - base) / divisor of 1,024 rows. */
 void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t divisor, uint8_t *out);
 

@@ -154,6 +154,12 @@ static void widen(Evaluator *e, ColumnType type, ColumnArray from, Vector *v) {
 
 static Status few_values(Evaluator *e, const ProgramNode *node, Vector *v) {
   ColumnType lane = lane_type(lane_of(node->type));
+  if (lane != TYPE_BYTES) {
+    void *place = is_narrow(node->type) ? e->block_values : v->own_values;
+    TRY(scan_gather(e->scan, node->column, e->block, e->rows, e->count, place, v->own_nulls));
+    widen(e, node->type, (ColumnArray){ place, v->own_nulls }, v);
+    return KVSTORE_OK;
+  }
   v->values = v->own_values;
   v->nulls = NULL;
   for (uint32_t i = 0; i < e->count; i++) {
@@ -447,13 +453,25 @@ static void clear_nulls(ColumnType type, void *values, const uint8_t *nulls, uin
   }
 }
 
+/* The last node writes to where the column is wanted, unless it is narrower than its lane. */
+static Status evaluate_root(Evaluator *e, const ProgramNode *root, const uint64_t *wanted, void *values, Vector **v) {
+  Vector *own = node_vector(e, root);
+  void *before = own->own_values;
+  bool is_direct = root->kind != NODE_CONSTANT && root->type != TYPE_NONE &&
+                   type_array_width(root->type) == lane_width(lane_of(root->type));
+  if (is_direct) own->own_values = values;
+  Status status = evaluate_node(e, root, wanted, v);
+  own->own_values = before;
+  return status;
+}
+
 static Status compute(Evaluator *e, uint32_t column, const uint64_t *wanted, void *values, uint8_t *nulls,
                       bool *has_nulls) {
   Vector *v = NULL;
   TRY(prepare(e, column));
-  TRY(evaluate_node(e, e->program->columns[column].root, wanted, &v));
+  TRY(evaluate_root(e, e->program->columns[column].root, wanted, values, &v));
   ColumnType type = e->program->columns[column].type;
-  narrow(type, v->values, e->count, values);
+  if (v->values != values) narrow(type, v->values, e->count, values);
   *has_nulls = v->nulls && memchr(v->nulls, 1, e->count);
   if (!*has_nulls) return KVSTORE_OK;
   memcpy(nulls, v->nulls, e->count);
@@ -499,7 +517,7 @@ static Status computer_create(const void *what, void **computer) {
 
 static void computer_destroy(void *computer) { evaluator_destroy(computer); }
 
-enum { FEW_ROWS = 16 }; /* up to here values are read one by one */
+enum { FEW_ROWS = 128 }; /* up to here values are gathered, those of strings read one by one */
 
 static uint32_t mask_rows(const uint64_t *mask, uint16_t *rows) {
   uint32_t count = 0;
@@ -514,8 +532,11 @@ static uint32_t mask_rows(const uint64_t *mask, uint16_t *rows) {
 static void scatter(size_t width, const uint8_t *from, const uint8_t *from_nulls, const uint16_t *rows, uint32_t count,
                     uint8_t *values, uint8_t *nulls) {
   for (uint32_t i = 0; i < count; i++) {
-    memcpy(values + rows[i] * width, from + i * width, width);
-    nulls[rows[i]] = from_nulls ? from_nulls[i] : 0;
+    if (width == sizeof(uint64_t)) /* most often; the compiler copies a word */
+      memcpy(values + rows[i] * sizeof(uint64_t), from + i * sizeof(uint64_t), sizeof(uint64_t));
+    else
+      memcpy(values + rows[i] * width, from + i * width, width);
+    if (from_nulls) nulls[rows[i]] = from_nulls[i];
   }
 }
 
@@ -529,8 +550,9 @@ static Status compute_few(Evaluator *e, uint32_t column, const uint16_t *rows, u
   e->rows = rows;
   e->count = count;
   TRY(compute(e, column, wanted, some, some_nulls, has_nulls));
-  memset(values, 0, BLOCK_ROWS * width);
-  memset(nulls, 0, BLOCK_ROWS);
+  bool is_string = type_is_string(e->program->columns[column].type);
+  if (is_string) memset(values, 0, BLOCK_ROWS * width); /* no string of a block before may stay */
+  if (is_string || *has_nulls) memset(nulls, 0, BLOCK_ROWS);
   scatter(width, (const uint8_t *)some, *has_nulls ? some_nulls : NULL, rows, count, values, nulls);
   return KVSTORE_OK;
 }

@@ -185,15 +185,19 @@ static inline uint64_t simd_word(const void *p, unsigned bytes) {
   default: memcpy(&eight, p, 8); return eight;
   }
 }
-/* Value i of a packed block: one or two words, 128 bytes apart. */
-static inline uint64_t simd_packed_value(const void *in, unsigned width, unsigned i) {
-  if (width == 0) return 0;
-  unsigned lane = simd_lane(width), lanes = SIMD_ROWS / lane, bytes = lane / 8;
+/* Value i of a packed block: one or two words, 128 bytes apart. `lane` is that of the width, which is not 0; faster
+ * when it is a constant. */
+static inline uint64_t simd_packed_in_lane(const void *in, unsigned lane, unsigned width, unsigned i) {
+  unsigned lanes = SIMD_ROWS / lane, bytes = lane / 8;
   unsigned at = i / lanes * width, shift = at % lane;
   const uint8_t *p = (const uint8_t *)in + at / lane * 128 + i % lanes * bytes;
   uint64_t value = simd_word(p, bytes) >> shift;
   if (shift + width > lane) value |= simd_word(p + 128, bytes) << (lane - shift);
   return value & simd_width_mask(width);
+}
+
+static inline uint64_t simd_packed_value(const void *in, unsigned width, unsigned i) {
+  return width ? simd_packed_in_lane(in, simd_lane(width), width, i) : 0;
 }
 
 /* Asks for the cache lines `ahead` bytes further on than [p, p + length). */

@@ -136,6 +136,28 @@ static void check_get(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
 }
 TEST(codec, get_reads_one_row) { on_every_column(4, check_get); }
 
+/* Every third row or so of each block, with the last one. */
+static void check_gather(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
+  const Chunk *chunk = &m->chunk;
+  if (type_is_string(c->input.type)) return;
+  for (uint32_t b = 0; b < chunk->block_count; b++) {
+    uint64_t values[BLOCK_ROWS], before = counter_get(COUNTER_blocks_gathered);
+    uint8_t nulls[BLOCK_ROWS];
+    uint16_t rows[BLOCK_ROWS];
+    uint32_t count = 0, last = chunk_block_rows(chunk, b) - 1;
+    for (uint32_t i = 0; i <= last; i++) {
+      if (i == last || test_random_below(rng, 3) == 0) rows[count++] = (uint16_t)i;
+    }
+    codec_gather(chunk, b, rows, count, values, nulls);
+    CHECK_INT(counter_get(COUNTER_blocks_gathered), before + 1);
+    for (uint32_t i = 0; i < count; i++) {
+      CHECK_INT(nulls[i], c->nulls[b * BLOCK_ROWS + rows[i]]);
+      check_same(c, values, i, b * BLOCK_ROWS + rows[i]);
+    }
+  }
+}
+TEST(codec, gathers_some_rows_of_a_block) { on_every_column(4, check_gather); }
+
 static void check_codes(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
   (void)rng;
   if (m->chunk.encoding != ENCODING_DICTIONARY) return;
