@@ -119,6 +119,7 @@ static Status open_rows(KVQuery *q, KVCursor *cursor) {
   TRY(plan_rows(q));
   TRY(course_begin(q, &cursor->course, &space));
   TRY(question_open(q, q->rows, true, &space, &snapshot, &space));
+  query_threads(q->rows->query, q->threads);
   Status status = query_open_within(q->rows->query, &snapshot, &space, &cursor->rows);
   if (status != KVSTORE_OK) {
     table_snapshot_release(&snapshot);

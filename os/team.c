@@ -56,7 +56,8 @@ static void do_job(Helper *h) {
   Job *job = h->job;
   h->has_begun = true;
   job->begun++;
-  if (pool.meets) condition_signal(&job->changed);
+  if (pool.meets) condition_broadcast(&job->changed);
+  while (pool.meets && job->begun < job->asked) condition_wait(&job->changed, &pool.lock);
   mutex_unlock(&pool.lock);
   job->work(job->context, h->member);
   mutex_lock(&pool.lock);
@@ -64,7 +65,7 @@ static void do_job(Helper *h) {
   h->job = NULL;
   h->next = pool.idle;
   pool.idle = h;
-  if (--job->running == 0) condition_signal(&job->changed);
+  if (--job->running == 0) condition_broadcast(&job->changed);
 }
 
 static void help(void *context) {

@@ -24,7 +24,7 @@ void team_keep(void);
 void team_leave(void);
 /* Helpers that there are, idle or not. */
 uint32_t team_helpers(void);
-/* For tests: member 0 begins when all others have. */
+/* For tests: no member begins before all that were asked have come. */
 void team_meet(bool meets);
 /* Processors that this process may use; at least 1. */
 uint32_t os_processors(void);

@@ -413,6 +413,7 @@ static Status end_unit(Groups *g, Scan *scan) {
     for (size_t i = 0; i < g->column_count; i++) {
       if (g->columns[i].wants) merge_column(d, &d->columns[i], &g->columns[i], code, rows, state);
     }
+    if (g->part && g->has_order) TRY(groups_set_apart(g, number));
   }
   return KVSTORE_OK;
 }

@@ -183,6 +183,50 @@ uint64_t group_sketch_count(const GroupWord *keep) {
   return (uint64_t)llround(count);
 }
 
+static Status merge_sketches(GroupWord *to, const GroupWord *from, Arena *arena) {
+  if (!from->data) return KVSTORE_OK;
+  if (!to->data) to->data = arena_allocate_zeroed(arena, SKETCH_BYTES);
+  if (!to->data) return status_nomem();
+  uint8_t *at = (uint8_t *)(uintptr_t)to->data;
+  for (uint32_t i = 0; i < SKETCH_BYTES; i++) {
+    if (from->data[i] > at[i]) at[i] = from->data[i];
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- two states of one group ---- */
+
+static Status merge_ends(ColumnType type, GroupWord *to, const GroupWord *from, bool last, Arena *arena) {
+  if (!from[END_FLAGS].u || !group_end_is_better(to, group_kept(from + END_KEY), last)) return KVSTORE_OK;
+  Value v = { .type = type, .is_null = from[END_FLAGS].u != 1 };
+  if (type_is_string(type))
+    v.s = group_kept(from + END_VALUE);
+  else
+    v.u = from[END_VALUE].u;
+  return group_keep_end(to, group_kept(from + END_KEY), &v, arena);
+}
+
+static Status merge_strings(const GroupColumn *c, GroupWord *to, const GroupWord *from, Arena *arena) {
+  const GroupWord *least = from + c->least, *greatest = from + c->greatest;
+  if (c->wants & GROUP_LEAST && least->data) TRY(group_add_bytes(c, to, group_kept(least), arena));
+  if (c->wants & GROUP_GREATEST && greatest->data) TRY(group_add_bytes(c, to, group_kept(greatest), arena));
+  return KVSTORE_OK;
+}
+
+Status group_column_merge(const GroupColumn *c, GroupWord *to, const GroupWord *from, Arena *arena) {
+  if (c->nullable) to[c->count].u += from[c->count].u;
+  if (c->wants & GROUP_SUM && !type_is_float(c->type)) group_add_wide(to + c->sum, from[c->sum].u, from[c->sum + 1].u);
+  if (type_is_string(c->type)) {
+    TRY(merge_strings(c, to, from, arena));
+  } else {
+    if (c->wants & GROUP_LEAST && from[c->least].i < to[c->least].i) to[c->least].i = from[c->least].i;
+    if (c->wants & GROUP_GREATEST && from[c->greatest].i > to[c->greatest].i) to[c->greatest].i = from[c->greatest].i;
+  }
+  if (c->wants & GROUP_FIRST) TRY(merge_ends(c->type, to + c->first, from + c->first, false, arena));
+  if (c->wants & GROUP_LAST) TRY(merge_ends(c->type, to + c->last, from + c->last, true, arena));
+  return c->wants & GROUP_SKETCH ? merge_sketches(to + c->sketch, from + c->sketch, arena) : KVSTORE_OK;
+}
+
 /* ---- quantiles ---- */
 
 Status group_keep_quantile(GroupWord *words, const Value *value, Arena *arena) {

@@ -35,6 +35,7 @@ enum {
   GROUP_VALUES = 512,   /* none: all values are sorted, and each quantile that is asked for has words of its own */
 };
 
+enum { SPREAD_WORDS = 3 };
 typedef struct Spread { /* of some numbers: Welford 1962, merged as in Chan, Golub and LeVeque 1979 */
   double count, mean, squares;
 } Spread;
@@ -87,6 +88,9 @@ static inline void spread_add(Spread *s, double x) {
 void group_merge_spread(GroupWord *words, const Spread *unit);
 /* This unit's part of what depends on order goes to the units before. */
 void group_column_end_unit(const GroupColumn *column, GroupWord *state);
+
+/* What another state of the group has, but for what depends on the order of units. */
+Status group_column_merge(const GroupColumn *column, GroupWord *to, const GroupWord *from, Arena *arena) MUST_CHECK;
 
 /* Copies a string into the two words at `keep`, into the room that is there or into new room of `arena`. */
 Status group_keep_bytes(GroupWord *keep, Bytes bytes, Arena *arena) MUST_CHECK;

@@ -135,6 +135,7 @@ void groups_destroy(Groups *g) {
   if (!g) return;
   release_maps(g);
   group_spill_destroy(g->spill);
+  group_part_release(g);
   memory_release(g->states);
   memory_release(g->touched);
   arena_release(&g->kept);
@@ -147,6 +148,7 @@ void groups_destroy(Groups *g) {
 
 uint64_t groups_bytes(const Groups *g) {
   uint64_t bytes = g->state_capacity * sizeof *g->states + g->touched_capacity * sizeof *g->touched;
+  if (g->part) bytes += group_part_bytes(g->part);
   bytes += g->kept.bytes_held + g->dense.arena.bytes_held + g->dense.room.bytes_held + g->arena.bytes_held;
   for (size_t k = 0; k < g->key_count; k++) bytes += key_column_bytes(&g->keys[k]) + id_map_bytes(&g->pairs[k]);
   for (size_t i = 0; i < g->column_count; i++)
@@ -160,7 +162,7 @@ void groups_freeze(Groups *g, bool frozen) {
   for (size_t i = 0; i < g->column_count; i++) g->values[i].is_frozen = frozen;
 }
 
-bool groups_exceed(const Groups *g) { return g->space && groups_bytes(g) > g->space->memory_limit; }
+bool groups_exceed(const Groups *g) { return g->space && !g->part && groups_bytes(g) > g->space->memory_limit; }
 
 Status groups_clear(Groups *g) {
   release_maps(g);
@@ -170,6 +172,14 @@ Status groups_clear(Groups *g) {
   arena_release(&g->kept);
   groups_freeze(g, false);
   return g->key_count ? KVSTORE_OK : groups_extend(g, 1);
+}
+
+uint32_t groups_count(const Groups *g) {
+  uint32_t count = g->state_count;
+  for (size_t i = 0; i < g->column_count; i++) {
+    if (g->value_pairs[i].count > count) count = g->value_pairs[i].count;
+  }
+  return count;
 }
 
 /* ---- states ---- */
@@ -596,6 +606,7 @@ static Status end_unit(Groups *g, Scan *scan) {
   for (size_t t = 0; t < g->touched_count; t++) {
     GroupWord *state = group_state(g, g->touched[t]);
     groups_end_order(g, state);
+    if (g->part && g->has_order) TRY(groups_set_apart(g, g->touched[t]));
     if (g->has_ends) TRY(end_rows(g, g->touched[t], scan));
   }
   g->touched_count = 0;

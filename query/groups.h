@@ -34,6 +34,29 @@ Status groups_add(Groups *groups, Scan *scan) MUST_CHECK;
 /* All units are added. */
 Status groups_finish(Groups *groups) MUST_CHECK;
 
+/* ---- units that several threads share out ----
+ * Each thread adds its units, in ascending order, to a part of its own, and marks where each ended. Then every unit is
+ * taken over, in the order of units, and every part merged. The groups are the same, and numbered the same, as if one
+ * thread had added all units. */
+bool groups_divisible(const Groups *groups);
+/* How many parts there is memory for, at most as many as wanted. */
+uint32_t groups_parts_max(const Groups *groups, uint32_t wanted);
+/* One of `parts`: it shares half of the memory with the others. */
+Status groups_create_part(const Groups *groups, uint32_t parts, Groups **part) MUST_CHECK;
+/* More than its share is used: what is added yet stays in memory, too. */
+bool groups_part_is_full(const Groups *part);
+typedef struct GroupMark {
+  uint32_t group_count;
+  size_t apart_count;
+} GroupMark;
+GroupMark groups_mark(const Groups *part);
+/* Takes a unit over that a part has added between two marks. */
+Status groups_take_over(Groups *groups, const Groups *part, GroupMark from, GroupMark to) MUST_CHECK;
+/* Merges a part, all of whose units have been taken over. */
+Status groups_merge(Groups *groups, const Groups *part) MUST_CHECK;
+/* Groups that are in memory, or, when that is more, values of them to be counted once: what a merge has to add. */
+uint32_t groups_count(const Groups *groups);
+
 /* ---- results ---- */
 /* The next groups that have rows, at most `most`: their numbers. From *at on, which begins as 0. 0: there are no more.
  */

@@ -7,9 +7,10 @@
 #include "query/id_map.h"
 
 enum {
-  GROUP_CODES_DENSE = 4096, /* combinations of codes that go by arrays, however few rows a unit has */
-  GROUP_CODES_MAX = 65536,  /* and when it has as many rows: codes take 16 bits */
-  GROUP_TOGETHER = 8,       /* columns of floats that are added side by side */
+  GROUP_CODES_DENSE = 4096,       /* combinations of codes that go by arrays, however few rows a unit has */
+  GROUP_CODES_MAX = 65536,        /* and when it has as many rows: codes take 16 bits */
+  GROUP_TOGETHER = 8,             /* columns of floats that are added side by side */
+  GROUP_PART_BYTES_MIN = 4 << 20, /* about what one unit may add to a part */
 };
 
 /* ---- a column whose values have ids: 0 is null ---- */
@@ -69,6 +70,21 @@ typedef struct GroupScratch {      /* one block */
   uint16_t unknown[BLOCK_ROWS];
 } GroupScratch;
 
+/* ---- a thread's part of groups: group_merge.c ---- */
+typedef struct GroupIds { /* ids of a part to those of what it is merged into; ID_UNKNOWN until one is wanted */
+  uint32_t *ids;
+  size_t capacity;
+  uint32_t count;
+} GroupIds;
+typedef struct GroupPart {
+  QuerySpace share; /* of memory: never enforced within a unit */
+  GroupWord *apart; /* entries: number of a group, and of one unit what depends on the order of units */
+  size_t apart_count, apart_capacity;
+  uint32_t stride;         /* words of an entry */
+  GroupIds *keys, *values; /* of key columns, of columns whose values are counted once */
+  GroupIds groups;
+} GroupPart;
+
 typedef struct GroupSpill GroupSpill; /* group_spill.c */
 
 struct Groups {
@@ -76,6 +92,7 @@ struct Groups {
   const QuerySpace *space; /* NULL: there is no limit */
   bool is_full;            /* no further group, no further value to be counted once */
   GroupSpill *spill;       /* NULL until something leaves memory */
+  GroupPart *part;         /* NULL: all of the groups are here */
   KeyColumn *keys;
   IdMap *pairs; /* [k], k > 0: group of keys 0 to k - 1, and id of key k */
   size_t key_count;
@@ -169,6 +186,12 @@ static inline uint32_t key_column_count(const KeyColumn *key) {
   return 1 + (type_is_string(key->type) ? key->strings.count : key->numbers.count);
 }
 uint64_t key_column_bytes(const KeyColumn *key);
+
+/* ---- group_merge.c ---- */
+void group_part_release(Groups *part);
+uint64_t group_part_bytes(const GroupPart *part);
+/* What a unit has brought to a group that depends on the order of units goes apart. */
+Status groups_set_apart(Groups *part, uint32_t number) MUST_CHECK;
 
 /* ---- group_dense.c ---- */
 /* Whether the unit can go by arrays; its key columns have begun it. */

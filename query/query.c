@@ -2,8 +2,6 @@
 #include "query/query.h"
 
 #include "base/memory.h"
-#include "os/os.h"
-#include "os/team.h"
 #include "query/query_internal.h"
 
 /* ---- life ---- */
@@ -292,37 +290,6 @@ uint64_t query_snapshot_rows(const TableSnapshot *snapshot) {
   return rows;
 }
 
-static Status run_unit(TableRun *run, const ScanUnit *unit, const QuerySpace *space) {
-  do {
-    TRY(query_tick(space, scan_counters(run->scan)->rows));
-    TRY(scan_unit(run->scan, unit));
-    TRY(aggregates_add(run->aggregates, run->scan));
-    if (run->groups) TRY(groups_add(run->groups, run->scan));
-  } while (scan_continues(run->scan));
-  return KVSTORE_OK;
-}
-
-enum { LOOK_UNITS = 8, HELP_WORTH_NS = 100 * 1000 };
-
-/* Whether what is left takes so much longer than a thread takes to wake that helpers pay: judged by what is done. */
-static bool help_is_worth(uint64_t begun, uint32_t done, uint32_t units) {
-  uint64_t spent = os_monotonic_ns(os_posix()) - begun;
-  return spent / done * (units - done) > HELP_WORTH_NS;
-}
-
-static Status run_units(TableRun *run, const Query *q, const TableSnapshot *snapshot, const QuerySpace *space) {
-  uint32_t threads = q->threads ? q->threads : os_processors(), units = snapshot->unit_count, done = 0;
-  bool alone = threads == 1 || run->groups;
-  if (!alone && q->threads && units > 1) return query_run_team(q, snapshot, space, 0, threads, run);
-  uint64_t begun = alone || units <= LOOK_UNITS ? 0 : os_monotonic_ns(os_posix());
-  while (done < units) {
-    TRY(run_unit(run, &snapshot->units[done++], space));
-    if (!alone && begun && done % LOOK_UNITS == 0 && done < units && help_is_worth(begun, done, units))
-      return query_run_team(q, snapshot, space, done, threads, run);
-  }
-  return run->groups ? groups_finish(run->groups) : KVSTORE_OK;
-}
-
 static Status run_results(const TableRun *run, const Query *q, Arena *strings, AggregateResult *results) {
   size_t plain = 0, other = 0;
   for (size_t i = 0; i < q->aggregate_count; i++) {
@@ -353,7 +320,7 @@ Status query_run_within(const Query *q, const TableSnapshot *snapshot, const Que
     space = &own;
   }
   Status status = run_prepare(&run, q, snapshot, space);
-  if (status == KVSTORE_OK) status = run_units(&run, q, snapshot, space);
+  if (status == KVSTORE_OK) status = query_run_units(q, snapshot, space, &run);
   if (status == KVSTORE_OK) status = run_results(&run, q, strings, results);
   if (status == KVSTORE_OK && counters) {
     *counters = *scan_counters(run.scan);

@@ -159,8 +159,7 @@ Status query_having(Query *q, const char *text, size_t length, const Value *para
 struct GroupSource {
   const Query *query;
   const TableSnapshot *snapshot;
-  Scan *scan;
-  Groups *groups;
+  TableRun run;
   const QuerySpace *space; /* may be NULL */
   bool is_read;            /* all units are in */
   uint32_t at;             /* groups given so far */
@@ -209,9 +208,9 @@ Status group_source_create(const Query *q, const TableSnapshot *snapshot, const 
   s->space = space;
   Status status = allocate(s);
   if (status == KVSTORE_OK && q->groups_program.column_count) status = allocate_inputs(s);
-  if (status == KVSTORE_OK) status = query_scan(q, snapshot, &s->scan);
+  if (status == KVSTORE_OK) status = query_scan(q, snapshot, &s->run.scan);
   if (status == KVSTORE_OK)
-    status = groups_create(snapshot, q->keys, q->key_count, q->aggregates, q->aggregate_count, space, &s->groups);
+    status = groups_create(snapshot, q->keys, q->key_count, q->aggregates, q->aggregate_count, space, &s->run.groups);
   if (status == KVSTORE_OK)
     *out = s;
   else
@@ -221,32 +220,29 @@ Status group_source_create(const Query *q, const TableSnapshot *snapshot, const 
 
 void group_source_destroy(GroupSource *s) {
   if (!s) return;
-  groups_destroy(s->groups);
+  groups_destroy(s->run.groups);
   evaluator_destroy(s->evaluator);
-  scan_destroy(s->scan);
+  scan_destroy(s->run.scan);
   arena_release(&s->arena);
   memory_release(s);
 }
 
-ScanCounters group_source_counters(const GroupSource *s) { return *scan_counters(s->scan); }
-uint64_t group_source_spilled(const GroupSource *s) { return groups_spilled(s->groups); }
+ScanCounters group_source_counters(const GroupSource *s) {
+  ScanCounters counters = *scan_counters(s->run.scan);
+  counters_add(&counters, &s->run.helped);
+  return counters;
+}
+uint64_t group_source_spilled(const GroupSource *s) { return groups_spilled(s->run.groups); }
 
 static Status read_units(GroupSource *s) {
-  for (uint32_t i = 0; i < s->snapshot->unit_count; i++) {
-    do {
-      TRY(query_tick(s->space, scan_counters(s->scan)->rows));
-      TRY(scan_unit(s->scan, &s->snapshot->units[i]));
-      TRY(groups_add(s->groups, s->scan));
-    } while (scan_continues(s->scan));
-  }
   s->is_read = true;
-  return groups_finish(s->groups);
+  return query_run_units(s->query, s->snapshot, s->space, &s->run);
 }
 
 static AggregateResult output_of(const GroupSource *s, uint32_t column, uint32_t number) {
   const GroupOutput *output = &s->query->outputs[column];
-  if (!output->is_key) return groups_result(s->groups, number, output->index);
-  Value v = groups_key(s->groups, number, output->index);
+  if (!output->is_key) return groups_result(s->run.groups, number, output->index);
+  Value v = groups_key(s->run.groups, number, output->index);
   return (AggregateResult){ .is_null = v.is_null, .value = v };
 }
 
@@ -283,8 +279,8 @@ static void fill_column(GroupSource *s, uint32_t column, uint32_t count) {
   uint8_t *nulls = (uint8_t *)(uintptr_t)s->arrays[column].nulls;
   size_t width = query_type_width(type);
   const GroupOutput *output = &s->query->outputs[column];
-  bool done = output->is_key ? groups_keys(s->groups, s->numbers, count, output->index, values, nulls)
-                             : groups_results(s->groups, s->numbers, count, output->index, values, nulls);
+  bool done = output->is_key ? groups_keys(s->run.groups, s->numbers, count, output->index, values, nulls)
+                             : groups_results(s->run.groups, s->numbers, count, output->index, values, nulls);
   for (uint32_t i = 0; !done && i < count; i++) {
     AggregateResult result = output_of(s, column, s->numbers[i]);
     nulls[i] = result.is_null;
@@ -318,11 +314,11 @@ Status group_source_next(GroupSource *s, QueryBatch *batch) {
   *batch = (QueryBatch){ .column_count = s->query->over_groups.column_count, .columns = s->arrays };
   if (!s->is_read) TRY(read_units(s));
   while (count == 0) {
-    uint32_t found = groups_next(s->groups, &s->at, QUERY_BATCH_ROWS, s->numbers);
+    uint32_t found = groups_next(s->run.groups, &s->at, QUERY_BATCH_ROWS, s->numbers);
     if (found == 0) {
       bool more;
-      TRY(query_tick(s->space, scan_counters(s->scan)->rows));
-      TRY(groups_more(s->groups, &more));
+      TRY(query_tick(s->space, group_source_counters(s).rows));
+      TRY(groups_more(s->run.groups, &more));
       if (!more) return KVSTORE_OK;
       s->at = 0;
     }

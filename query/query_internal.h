@@ -71,7 +71,7 @@ struct Query {
   uint32_t threads; /* of aggregates; 0: as many as it pays for */
 };
 
-/* A run: the plain aggregates, and the others as those of one group; each as it is needed. */
+/* A run: the plain aggregates, and the others as those of one group; or groups alone. Each as it is needed. */
 typedef struct TableRun {
   Arena arena;
   AggregateRequest *plain, *other;
@@ -83,10 +83,10 @@ typedef struct TableRun {
 } TableRun;
 
 /* ---- query_team.c ---- */
-/* Adds the units from `first_unit` on to run->aggregates, on at most so many threads. There are no groups; the space's
- * tick is called by the caller's own thread. */
-Status query_run_team(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space, uint32_t first_unit,
-                      uint32_t threads, TableRun *run) MUST_CHECK;
+/* Adds all units to run->aggregates and run->groups (NULL: there are none), on as many threads as the query says and as
+ * it pays for; then groups_finish. The space's tick is called by the caller's own thread. */
+Status query_run_units(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space,
+                       TableRun *run) MUST_CHECK;
 
 /* The column of a name, or of a text that is computed, which is added. */
 Status query_position(Query *query, const char *text, uint32_t *position) MUST_CHECK;

@@ -1,32 +1,45 @@
-/* query_team.c - the units of one run, shared out among threads.
+/* query_team.c - the units of one run: by one thread, or shared out among several.
  *
- * Each thread has a scan and partial aggregates of its own; who is free takes the next unit. What does not depend on an
- * order is merged at the end; float sums of each unit are kept apart, and added in the order of the units: the bits are
- * those of one thread. */
+ * Each thread has a scan, partial aggregates and a part of the groups of its own; who is free takes the next unit. What
+ * does not depend on an order is merged at the end; float sums of each unit are kept apart, and added in the order of
+ * the units: the bits are those of one thread. Units that are taken are done, so that those done are always the first
+ * ones: when the parts of groups have used up their memory, one thread goes on with the units that are left. */
 #include "base/counters.h"
 #include "base/memory.h"
+#include "os/os.h"
 #include "os/team.h"
 #include "query/query_internal.h"
 
 typedef struct Worker {
   Scan *scan;
   Aggregates *aggregates;
+  Groups *part;         /* NULL: there are no groups */
   uint32_t failed_unit; /* UINT32_MAX: none */
   Failure failure;
 } Worker;
+
+/* Which part has a unit, and where in it. */
+typedef struct TeamUnit {
+  uint32_t worker;
+  GroupMark from, to;
+} TeamUnit;
 
 typedef struct Team {
   const TableSnapshot *snapshot;
   const QuerySpace *space;
   uint32_t first_unit;
   size_t lane_count;
-  double *lanes; /* of each unit from the first on */
+  double *lanes;   /* of each unit from the first on */
+  TeamUnit *units; /* likewise; NULL: there are no groups */
   _Atomic uint32_t next_unit;
   _Atomic uint64_t rows;   /* of all units that have been taken */
   _Atomic uint32_t failed; /* the lowest unit that failed so far: those behind it need not be looked at */
+  _Atomic bool is_full;    /* a part has used up its memory */
   uint32_t worker_count;
   Worker workers[TEAM_MEMBERS_MAX];
 } Team;
+
+/* ---- a thread's work ---- */
 
 static void note_failure(Team *team, Worker *worker, uint32_t unit) {
   worker->failed_unit = unit;
@@ -35,23 +48,39 @@ static void note_failure(Team *team, Worker *worker, uint32_t unit) {
   while (unit < lowest && !atomic_compare_exchange_weak(&team->failed, &lowest, unit)) {}
 }
 
+static Status add_piece(Worker *worker, const ScanUnit *what, double *lanes) {
+  TRY(scan_unit(worker->scan, what));
+  if (worker->aggregates) TRY(aggregates_add_apart(worker->aggregates, worker->scan, lanes));
+  return worker->part ? groups_add(worker->part, worker->scan) : KVSTORE_OK;
+}
+
+static Status add_unit(Team *team, uint32_t member, uint32_t unit) {
+  Worker *worker = &team->workers[member];
+  const ScanUnit *what = &team->snapshot->units[unit];
+  double *lanes = team->lanes + (unit - team->first_unit) * team->lane_count;
+  uint64_t rows = atomic_fetch_add_explicit(&team->rows, what->row_count, memory_order_relaxed);
+  TeamUnit part = { .worker = member };
+  if (worker->part) part.from = groups_mark(worker->part);
+  do {
+    if (!member) TRY(query_tick(team->space, rows));
+    TRY(add_piece(worker, what, lanes));
+  } while (scan_continues(worker->scan));
+  if (!worker->part) return KVSTORE_OK;
+  part.to = groups_mark(worker->part);
+  team->units[unit - team->first_unit] = part;
+  if (!groups_part_is_full(worker->part)) return KVSTORE_OK;
+  atomic_store_explicit(&team->is_full, true, memory_order_relaxed);
+  COUNT(group_parts_full);
+  return KVSTORE_OK;
+}
+
 static void work(void *context, uint32_t member) {
   Team *team = context;
-  Worker *worker = &team->workers[member];
-  for (;;) {
+  while (!atomic_load_explicit(&team->is_full, memory_order_relaxed)) {
     uint32_t unit = atomic_fetch_add_explicit(&team->next_unit, 1, memory_order_relaxed);
     if (unit >= team->snapshot->unit_count || unit > atomic_load_explicit(&team->failed, memory_order_relaxed)) return;
-    double *lanes = team->lanes + (unit - team->first_unit) * team->lane_count;
-    const ScanUnit *what = &team->snapshot->units[unit];
-    uint64_t rows = atomic_fetch_add_explicit(&team->rows, what->row_count, memory_order_relaxed);
-    Status status;
-    do {
-      status = member ? KVSTORE_OK : query_tick(team->space, rows);
-      if (status == KVSTORE_OK) status = scan_unit(worker->scan, what);
-      if (status == KVSTORE_OK) status = aggregates_add_apart(worker->aggregates, worker->scan, lanes);
-    } while (status == KVSTORE_OK && scan_continues(worker->scan));
-    if (status == KVSTORE_OK) continue;
-    note_failure(team, worker, unit);
+    if (add_unit(team, member, unit) == KVSTORE_OK) continue;
+    note_failure(team, &team->workers[member], unit);
     return;
   }
 }
@@ -68,42 +97,78 @@ static Status worst(const Team *team) {
   return status_fail_at(f->code, f->row, f->column[0] ? f->column : NULL, f->value[0] ? f->value : NULL, "%s", f->text);
 }
 
+/* ---- before and after ---- */
+
+static Status prepare_worker(const Team *team, const Query *q, const TableRun *run, Worker *w) {
+  if (run->groups) TRY(groups_create_part(run->groups, team->worker_count, &w->part));
+  if (w == team->workers) return KVSTORE_OK;
+  TRY(query_scan(q, team->snapshot, &w->scan));
+  if (!run->aggregates) return KVSTORE_OK;
+  return aggregates_create(team->snapshot->schema, run->plain, run->plain_count, &w->aggregates);
+}
+
 static Status prepare_workers(Team *team, const Query *q, const TableRun *run) {
-  team->lane_count = aggregates_lane_count(run->aggregates);
   size_t units = team->snapshot->unit_count - team->first_unit;
+  if (run->aggregates) team->lane_count = aggregates_lane_count(run->aggregates);
   team->lanes = memory_allocate_zeroed(memory_array_size(units * team->lane_count + 1, sizeof *team->lanes));
   if (!team->lanes) return status_nomem();
-  team->workers[0] = (Worker){ .scan = run->scan, .aggregates = run->aggregates, .failed_unit = UINT32_MAX };
-  for (uint32_t i = 1; i < team->worker_count; i++) {
+  if (run->groups) {
+    team->units = memory_allocate_zeroed(memory_array_size(units, sizeof *team->units));
+    if (!team->units) return status_nomem();
+  }
+  team->workers[0] = (Worker){ .scan = run->scan, .aggregates = run->aggregates };
+  for (uint32_t i = 0; i < team->worker_count; i++) team->workers[i].failed_unit = UINT32_MAX;
+  for (uint32_t i = 0; i < team->worker_count; i++) TRY(prepare_worker(team, q, run, &team->workers[i]));
+  return KVSTORE_OK;
+}
+
+/* A part is given back as soon as it is merged. */
+static Status merge_groups(Team *team, const TableRun *run, uint32_t unit_end) {
+  for (uint32_t unit = team->first_unit; unit < unit_end; unit++) {
+    const TeamUnit *u = &team->units[unit - team->first_unit];
+    TRY(groups_take_over(run->groups, team->workers[u->worker].part, u->from, u->to));
+  }
+  for (uint32_t i = 0; i < team->worker_count; i++) {
     Worker *w = &team->workers[i];
-    w->failed_unit = UINT32_MAX;
-    TRY(query_scan(q, team->snapshot, &w->scan));
-    TRY(aggregates_create(team->snapshot->schema, run->plain, run->plain_count, &w->aggregates));
+    TRY(groups_merge(run->groups, w->part));
+    groups_destroy(w->part);
+    w->part = NULL;
   }
   return KVSTORE_OK;
 }
 
-static Status merge_workers(const Team *team, TableRun *run) {
+static Status merge_workers(Team *team, TableRun *run, uint32_t unit_end) {
   for (uint32_t i = 1; i < team->worker_count; i++) {
-    TRY(aggregates_merge(run->aggregates, team->workers[i].aggregates));
+    if (run->aggregates) TRY(aggregates_merge(run->aggregates, team->workers[i].aggregates));
     counters_add(&run->helped, scan_counters(team->workers[i].scan));
   }
-  for (uint32_t unit = team->first_unit; unit < team->snapshot->unit_count; unit++)
+  for (uint32_t unit = team->first_unit; run->aggregates && unit < unit_end; unit++)
     aggregates_add_lanes(run->aggregates, team->lanes + (unit - team->first_unit) * team->lane_count);
-  return KVSTORE_OK;
+  return run->groups ? merge_groups(team, run, unit_end) : KVSTORE_OK;
 }
 
-Status query_run_team(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, uint32_t first_unit,
-                      uint32_t threads, TableRun *run) {
+static void release_team(Team *team) {
+  for (uint32_t i = 0; i < team->worker_count; i++) {
+    groups_destroy(team->workers[i].part);
+    if (i == 0) continue;
+    aggregates_destroy(team->workers[i].aggregates);
+    scan_destroy(team->workers[i].scan);
+  }
+  memory_release(team->lanes);
+  memory_release(team->units);
+  memory_release(team);
+}
+
+/* Adds units from *next on, which is then the first that is not added: the last one's, unless memory was used up. */
+static Status run_team(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, uint32_t threads,
+                       uint32_t *next, TableRun *run) {
   Team *team = memory_allocate_zeroed(sizeof *team);
   if (!team) return status_nomem();
-  uint32_t units = snapshot->unit_count - first_unit;
   team->snapshot = snapshot;
   team->space = space;
-  team->first_unit = first_unit;
-  team->worker_count = threads < units ? threads : units;
-  if (team->worker_count > TEAM_MEMBERS_MAX) team->worker_count = TEAM_MEMBERS_MAX;
-  atomic_init(&team->next_unit, first_unit);
+  team->first_unit = *next;
+  team->worker_count = threads;
+  atomic_init(&team->next_unit, *next);
   atomic_init(&team->failed, UINT32_MAX);
   atomic_init(&team->rows, scan_counters(run->scan)->rows);
   Status status = prepare_workers(team, q, run);
@@ -111,12 +176,93 @@ Status query_run_team(const Query *q, const TableSnapshot *snapshot, const Query
     bool is_whole = team_run(team->worker_count, work, team);
     status = is_whole ? worst(team) : status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
   }
-  if (status == KVSTORE_OK) status = merge_workers(team, run);
-  for (uint32_t i = 1; i < team->worker_count; i++) {
-    aggregates_destroy(team->workers[i].aggregates);
-    scan_destroy(team->workers[i].scan);
-  }
-  memory_release(team->lanes);
-  memory_release(team);
+  uint32_t end = atomic_load(&team->next_unit);
+  *next = end < snapshot->unit_count ? end : snapshot->unit_count;
+  if (status == KVSTORE_OK) status = merge_workers(team, run, *next);
+  release_team(team);
   return status;
+}
+
+/* ---- how many threads ---- */
+
+enum {
+  LOOK_UNITS = 8, /* between two looks at how far it has come */
+  HELP_WORTH_NS = 100 * 1000,
+  GROUPS_WORTH = 4,   /* times that, for parts of groups have to be made and merged */
+  GROUPS_MERGED = 16, /* rows that are added in the time in which a group is merged, all threads together */
+  GROUPS_LOOKS = 2,   /* units after which it is known whether groups are few */
+};
+
+typedef struct Course {
+  const Query *query;
+  const TableSnapshot *snapshot;
+  uint32_t threads, done; /* 1 thread: nobody helps, or not any more */
+  uint64_t begun;
+  uint64_t groups[GROUPS_LOOKS]; /* that there were after the first units */
+} Course;
+
+/* How many groups there will be: at first as if every unit had as many new ones; then each fewer than the one before by
+ * what the second had fewer than the first. */
+static uint64_t expected_groups(const Course *c) {
+  uint64_t first = c->groups[0], most = first * c->snapshot->unit_count, more = c->groups[1] - first;
+  if (c->done < GROUPS_LOOKS || more >= first) return most > c->groups[1] ? most : c->groups[1];
+  uint64_t sum = first * first / (first - more);
+  return sum < most ? sum : most;
+}
+
+/* As many threads as there may be; 0: that is not known yet. Merging costs an insertion for each group of each part,
+ * and that takes much longer than adding a row: groups must be few among the rows. */
+static uint32_t threads_of(const Course *c, const TableRun *run) {
+  uint32_t units = c->snapshot->unit_count - c->done, threads = c->threads < units ? c->threads : units;
+  uint64_t left = 0;
+  if (!run->groups) return threads;
+  if (!groups_divisible(run->groups)) return 1;
+  for (uint32_t i = c->done; i < c->snapshot->unit_count; i++) left += c->snapshot->units[i].row_count;
+  if (groups_count(run->groups) > 1 && expected_groups(c) * threads * GROUPS_MERGED > left)
+    return c->done < GROUPS_LOOKS ? 0 : 1;
+  return groups_parts_max(run->groups, threads);
+}
+
+/* Whether what is left takes so much longer than a thread takes to wake that helpers pay: judged by what is done. */
+static bool help_is_worth(const Course *c, const TableRun *run) {
+  uint64_t spent = os_monotonic_ns(os_posix()) - c->begun;
+  uint64_t worth = (uint64_t)HELP_WORTH_NS * (run->groups ? GROUPS_WORTH : 1);
+  return spent / c->done * (c->snapshot->unit_count - c->done) > worth;
+}
+
+/* Where threads are demanded, groups are looked at first. Else it is asked after a unit or two, and now and then. */
+static bool wants_help(const Course *c, const TableRun *run) {
+  uint32_t left = c->snapshot->unit_count - c->done;
+  if (c->threads == 1 || left == 0 || (c->done == 0 && left == 1)) return false;
+  if (c->query->threads) return c->done > 0 || !run->groups;
+  bool looks = c->done && (c->done <= GROUPS_LOOKS || c->done % LOOK_UNITS == 0);
+  return looks && help_is_worth(c, run);
+}
+
+static Status run_unit(TableRun *run, const ScanUnit *unit, const QuerySpace *space) {
+  do {
+    TRY(query_tick(space, scan_counters(run->scan)->rows));
+    TRY(scan_unit(run->scan, unit));
+    if (run->aggregates) TRY(aggregates_add(run->aggregates, run->scan));
+    if (run->groups) TRY(groups_add(run->groups, run->scan));
+  } while (scan_continues(run->scan));
+  return KVSTORE_OK;
+}
+
+Status query_run_units(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, TableRun *run) {
+  Course c = { .query = q, .snapshot = snapshot, .threads = q->threads ? q->threads : os_processors() };
+  if (c.threads > TEAM_MEMBERS_MAX) c.threads = TEAM_MEMBERS_MAX;
+  if (c.threads > 1 && !q->threads) c.begun = os_monotonic_ns(os_posix());
+  while (c.done < snapshot->unit_count) {
+    if (wants_help(&c, run)) {
+      uint32_t threads = threads_of(&c, run);
+      if (threads) c.threads = 1; /* now or never */
+      if (threads > 1) TRY(run_team(q, snapshot, space, threads, &c.done, run));
+      if (threads) continue;
+    }
+    TRY(run_unit(run, &snapshot->units[c.done], space));
+    if (run->groups && c.done < GROUPS_LOOKS) c.groups[c.done] = groups_count(run->groups);
+    c.done++;
+  }
+  return run->groups ? groups_finish(run->groups) : KVSTORE_OK;
 }

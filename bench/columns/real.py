@@ -186,7 +186,7 @@ class Colonnade:
         self.store = ctypes.c_void_p()
         self.check(self.library.kvstore_open(self.path.encode(), ctypes.byref(self.store), ctypes.c_int(1)))
         self.version = "this build"
-        self.settings = f"ctypes, Arrow streams in and out, {THREADS} thread(s) for aggregates, one for groups and rows"
+        self.settings = f"ctypes, Arrow streams in and out, {THREADS} thread(s) for aggregates and groups, one for rows"
 
     def check(self, code):
         if code:

@@ -502,12 +502,12 @@ typedef struct KVOrder {
  * limit no more is kept than that asks for. NULL, 0: no order. Goes before kvquery_order_by_key. What it names is
  * looked up by kvquery_open: KVSTORE_SCHEMA. */
 KVSTORE_API int kvquery_order_by(KVQuery *query, const KVOrder *order, size_t count);
-/* How many threads may work on the aggregates of a run (kvquery_count and its neighbours, without variances, distinct
- * values, first and last ones): 1, as it is at first, the caller's own alone; 0: that one, and where what is left to
- * read takes longer than threads take to wake, others, one a processor; else at most so many, 64 at the most. Helpers
- * are the process's: started by the first run that wants them, asleep between runs, joined when the last store is
- * closed; a forked child has none of them. The results are the same to the bit, whatever is chosen. A helper that comes
- * when all is given out is not waited for. */
+/* How many threads may work on the aggregates and groups of a run (those without quantiles; groups that are few among
+ * the rows): 1, as it is at first, the caller's own alone; 0: that one, and where what is left to read takes longer
+ * than threads take to wake, others, one a processor; else at most so many, 64 at the most. Helpers are the process's:
+ * started by the first run that wants them, asleep between runs, joined when the last store is closed; a forked child
+ * has none of them. The results are the same to the bit, whatever is chosen. A helper that comes when all is given out
+ * is not waited for. */
 KVSTORE_API int kvquery_threads(KVQuery *query, uint32_t threads);
 /* Leaves out the first `offset` rows or groups and gives at most `limit` (UINT64_MAX: all). */
 KVSTORE_API int kvquery_limit(KVQuery *query, uint64_t offset, uint64_t limit);

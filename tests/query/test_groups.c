@@ -432,6 +432,7 @@ static void campaign(const SampleUnitsOptions *options, uint64_t limit, uint64_t
     Question question = random_question(&u, &random);
     PlainRow *rows = plain_rows(&arena, &u, NULL, question.keys, question.key_count, &count);
     Query *q = make_query(&u, &question);
+    query_threads(q, 1 + (uint32_t)(i % 3));
     if (question.is_grouped)
       check_groups(&arena, &u, &question, q, rows, count);
     else

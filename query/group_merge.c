@@ -1,0 +1,210 @@
+/* group_merge.c - groups that several threads have made parts of.
+ *
+ * A part has ids and groups of its own. It notes where each unit ended: a unit's new groups are taken over in the order
+ * of units, so that groups are numbered as one thread would have, and what depends on the order of units (float sums,
+ * variances) stands apart for each unit and group, and is added in that order too: QRY-6. All else is merged at the
+ * end. */
+#include "base/counters.h"
+#include "base/memory.h"
+#include "query/groups_internal.h"
+
+enum { SHARES_OF_LIMIT = 2 /* parts have one half, what they are merged into the other */ };
+
+/* ---- parts ---- */
+
+/* Quantiles sort all values by the numbers of their groups. */
+bool groups_divisible(const Groups *g) {
+  if (g->is_full || g->spill) return false;
+  for (size_t i = 0; i < g->column_count; i++) {
+    if (g->columns[i].wants & GROUP_VALUES) return false;
+  }
+  return true;
+}
+
+uint32_t groups_parts_max(const Groups *g, uint32_t wanted) {
+  if (!g->space) return wanted;
+  uint64_t most = g->space->memory_limit / (SHARES_OF_LIMIT * (uint64_t)GROUP_PART_BYTES_MIN);
+  return wanted < most ? wanted : (uint32_t)most;
+}
+
+static uint32_t apart_words(const Groups *g) {
+  uint32_t words = 1;
+  for (size_t i = 0; i < g->column_count; i++) {
+    const GroupColumn *c = &g->columns[i];
+    words += c->wants & GROUP_SUM && type_is_float(c->type) ? 1 : 0;
+    words += c->wants & GROUP_SPREAD ? SPREAD_WORDS : 0;
+  }
+  return words;
+}
+
+Status groups_create_part(const Groups *g, uint32_t parts, Groups **out) {
+  QuerySpace share = { 0 };
+  if (g->space) share = *g->space;
+  share.memory_limit /= SHARES_OF_LIMIT * (uint64_t)parts;
+  uint32_t *keys = memory_allocate(memory_array_size(g->key_count, sizeof *keys));
+  if (!keys) return status_nomem();
+  for (size_t k = 0; k < g->key_count; k++) keys[k] = g->keys[k].column;
+  Groups *part = NULL;
+  Status status = groups_create(g->snapshot, keys, g->key_count, g->requests, g->request_count, NULL, &part);
+  memory_release(keys);
+  TRY(status);
+  GroupPart *p = arena_allocate_zeroed(&part->arena, sizeof *p);
+  GroupIds *ids = arena_allocate_zeroed(&part->arena, (g->key_count + g->column_count + 1) * sizeof *ids);
+  if (!p || !ids) {
+    groups_destroy(part);
+    return status_nomem();
+  }
+  part->part = p;
+  p->share = share;
+  p->keys = ids;
+  p->values = ids + g->key_count;
+  p->stride = apart_words(g);
+  if (g->space) part->space = &p->share;
+  *out = part;
+  return KVSTORE_OK;
+}
+
+void group_part_release(Groups *part) {
+  GroupPart *p = part->part;
+  if (!p) return;
+  memory_release(p->apart);
+  memory_release(p->groups.ids);
+  for (size_t i = 0; i < part->key_count + part->column_count; i++) memory_release(p->keys[i].ids);
+}
+
+uint64_t group_part_bytes(const GroupPart *p) { return p->apart_capacity * sizeof *p->apart; }
+
+bool groups_part_is_full(const Groups *part) { return part->space && groups_bytes(part) > part->space->memory_limit; }
+
+GroupMark groups_mark(const Groups *part) { return (GroupMark){ part->state_count, part->part->apart_count }; }
+
+Status groups_set_apart(Groups *part, uint32_t number) {
+  GroupPart *p = part->part;
+  TRY(memory_grow(&p->apart, &p->apart_capacity, p->apart_count + p->stride, sizeof *p->apart));
+  GroupWord *state = group_state(part, number), *out = p->apart + p->apart_count;
+  p->apart_count += p->stride;
+  *out++ = (GroupWord){ .u = number };
+  for (size_t i = 0; i < part->column_count; i++) {
+    const GroupColumn *c = &part->columns[i];
+    if (c->wants & GROUP_SUM && type_is_float(c->type)) {
+      *out++ = state[c->sum];
+      state[c->sum].f = 0;
+    }
+    if (!(c->wants & GROUP_SPREAD)) continue;
+    memcpy(out, state + c->spread, SPREAD_WORDS * sizeof *out);
+    memset(state + c->spread, 0, SPREAD_WORDS * sizeof *out);
+    out += SPREAD_WORDS;
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- taking over, unit by unit ---- */
+
+static Status extend_ids(GroupIds *ids, uint32_t count) {
+  TRY(memory_grow(&ids->ids, &ids->capacity, count, sizeof *ids->ids));
+  while (ids->count < count) ids->ids[ids->count++] = ID_UNKNOWN;
+  return KVSTORE_OK;
+}
+
+/* The id that `to` has for a value of `from`. */
+static Status translate(KeyColumn *to, const KeyColumn *from, GroupIds *known, uint32_t id, uint32_t *out) {
+  *out = 0;
+  if (id == 0) return KVSTORE_OK;
+  TRY(extend_ids(known, key_column_count(from)));
+  if (known->ids[id] == ID_UNKNOWN) {
+    if (type_is_string(to->type))
+      TRY(bytes_map_add(&to->strings, from->strings.strings[id - 1], false, out));
+    else
+      TRY(id_map_add(&to->numbers, &from->numbers.words[id - 1], 1, false, out));
+    known->ids[id] = *out + 1;
+  }
+  *out = known->ids[id];
+  return KVSTORE_OK;
+}
+
+static Status take_group_over(Groups *g, const Groups *part, uint32_t number) {
+  GroupPart *p = part->part;
+  uint32_t at = number, own = 0;
+  if (group_state(part, number)[GROUP_ROWS].u == 0) return KVSTORE_OK; /* of null, that none has */
+  uint32_t *ids = g->scratch->ids;
+  for (size_t k = g->key_count; k-- > 0;) {
+    uint64_t pair = k ? part->pairs[k].words[at] : at;
+    ids[k] = (uint32_t)pair;
+    at = (uint32_t)(pair >> 32);
+  }
+  for (size_t k = 0; k < g->key_count; k++) {
+    uint32_t id;
+    TRY(translate(&g->keys[k], &part->keys[k], &p->keys[k], ids[k], &id));
+    uint64_t pair = (uint64_t)own << 32 | id;
+    own = id;
+    if (k) TRY(id_map_add(&g->pairs[k], &pair, 1, false, &own));
+  }
+  p->groups.ids[number] = own;
+  return groups_extend(g, own + 1);
+}
+
+static void add_apart(Groups *g, const Groups *part, const GroupWord *in) {
+  GroupWord *state = group_state(g, part->part->groups.ids[(in++)->u]);
+  for (size_t i = 0; i < g->column_count; i++) {
+    const GroupColumn *c = &g->columns[i];
+    if (c->wants & GROUP_SUM && type_is_float(c->type)) state[c->sum].f += (in++)->f;
+    if (!(c->wants & GROUP_SPREAD)) continue;
+    Spread unit = { in[0].f, in[1].f, in[2].f };
+    group_merge_spread(state + c->spread, &unit);
+    in += SPREAD_WORDS;
+  }
+}
+
+Status groups_take_over(Groups *g, const Groups *part, GroupMark from, GroupMark to) {
+  GroupPart *p = part->part;
+  g->unit_number++;
+  TRY(extend_ids(&p->groups, part->state_count));
+  if (!g->key_count) p->groups.ids[0] = 0; /* there from the beginning */
+  for (uint32_t number = from.group_count; number < to.group_count; number++) TRY(take_group_over(g, part, number));
+  for (size_t at = from.apart_count; at < to.apart_count; at += p->stride) add_apart(g, part, p->apart + at);
+  return KVSTORE_OK;
+}
+
+/* ---- all else ---- */
+
+static Status merge_states(Groups *g, const Groups *part) {
+  for (uint32_t number = 0; number < part->state_count; number++) {
+    uint32_t own = part->part->groups.ids[number];
+    if (own == ID_UNKNOWN) continue;
+    const GroupWord *from = group_state(part, number);
+    GroupWord *to = group_state(g, own);
+    to[GROUP_ROWS].u += from[GROUP_ROWS].u;
+    for (size_t i = 0; i < g->column_count; i++) TRY(group_column_merge(&g->columns[i], to, from, &g->kept));
+  }
+  return KVSTORE_OK;
+}
+
+/* Pairs of a group and a value count where they are new. */
+static Status merge_distinct(Groups *g, const Groups *part, size_t column) {
+  const IdMap *from = &part->value_pairs[column];
+  IdMap *to = &g->value_pairs[column];
+  for (uint32_t at = 0; at < from->count;) {
+    uint32_t count = 0, before = to->count;
+    for (; at < from->count && count < BLOCK_ROWS; at++) {
+      uint32_t id;
+      TRY(translate(&g->values[column], &part->values[column], &part->part->values[column], (uint32_t)from->words[at],
+                    &id));
+      g->scratch->words[count++] = (uint64_t)part->part->groups.ids[from->words[at] >> 32] << 32 | id;
+    }
+    TRY(id_map_add(to, g->scratch->words, count, false, g->scratch->ids));
+    for (; before < to->count; before++)
+      group_state(g, (uint32_t)(to->words[before] >> 32))[g->columns[column].distinct].u++;
+  }
+  return KVSTORE_OK;
+}
+
+Status groups_merge(Groups *g, const Groups *part) {
+  if (part->unit_number == 0) return KVSTORE_OK; /* its thread came too late */
+  TRY(merge_states(g, part));
+  for (size_t i = 0; i < g->column_count; i++) {
+    if (g->columns[i].wants & GROUP_DISTINCT) TRY(merge_distinct(g, part, i));
+  }
+  if (groups_exceed(g)) groups_freeze(g, true);
+  COUNT(group_parts_merged);
+  return KVSTORE_OK;
+}

@@ -1,0 +1,322 @@
+/* Groups by several threads: those of one, in its order and to the bit, whoever takes which unit. */
+#include <string.h>
+
+#include "base/counters.h"
+#include "base/memory.h"
+#include "os/team.h"
+#include "os/thread.h"
+#include "query/query.h"
+#include "tests/columnar/sample_units.h"
+#include "tests/support/failing_memory.h"
+#include "tests/support/test.h"
+
+enum { ASKED_ALL, ASKED_DISTINCT, ASKED_SKETCHES };
+
+/* ---- questions ---- */
+
+static void ask(Query *q, const SampleUnits *u, int what) {
+  static const AggregateKind kinds[] = { AGGREGATE_VALUES,   AGGREGATE_TOTAL,  AGGREGATE_LEAST,   AGGREGATE_GREATEST,
+                                         AGGREGATE_MEAN,     AGGREGATE_FIRST,  AGGREGATE_LAST,    AGGREGATE_SKETCH,
+                                         AGGREGATE_VARIANCE, AGGREGATE_SKETCH, AGGREGATE_DISTINCT };
+  size_t first = 0, end = sizeof kinds / sizeof *kinds - 1;
+  if (what == ASKED_DISTINCT) first = end++;
+  if (what == ASKED_SKETCHES) first = end - 1;
+  CHECK_OK(query_aggregate(q, AGGREGATE_ROWS, NULL));
+  for (uint32_t c = 0; c < u->schema.column_count; c++) {
+    bool many_values = c != 1 && c != 3; /* pairs of groups and values are to be few */
+    for (size_t k = first; k < end; k++) {
+      if (what == ASKED_DISTINCT && many_values) continue;
+      if (what == ASKED_ALL && k >= 5 && c % 4 != 1 && c % 5) continue; /* the slow ones not of all */
+      if (query_aggregate(q, kinds[k], u->schema.columns[c].name) != KVSTORE_OK) status_clear(); /* not of this type */
+    }
+  }
+}
+
+static Query *make_query(const SampleUnits *u, const char *where, const char *const *keys, size_t key_count, int what) {
+  Query *q;
+  CHECK_OK(query_create(&u->schema, &q));
+  if (*where) CHECK_OK(query_where(q, where, strlen(where), NULL, 0));
+  ask(q, u, what);
+  CHECK_OK(query_group_by(q, keys, key_count));
+  return q;
+}
+
+static void append_value(Buffer *out, ColumnType type, const ColumnArray *a, uint32_t row) {
+  bool is_null = a->nulls && a->nulls[row];
+  buffer_u8(out, is_null);
+  if (is_null) return;
+  size_t width = query_type_width(type);
+  if (type_is_string(type))
+    buffer_bytes(out, ((const Bytes *)a->values)[row].data, ((const Bytes *)a->values)[row].length);
+  else
+    buffer_append(out, (const uint8_t *)a->values + row * width, width);
+}
+
+/* All groups as bytes, in the order that they come in. */
+static Status answer(Query *q, const SampleUnits *u, const QuerySpace *space, uint32_t threads, Buffer *out,
+                     ScanCounters *counters) {
+  TableSnapshot snapshot = sample_units_snapshot(u);
+  QueryCursor *cursor;
+  QueryBatch batch;
+  buffer_clear(out);
+  query_threads(q, threads);
+  Status status = query_open_within(q, &snapshot, space, &cursor);
+  if (status != KVSTORE_OK) {
+    table_snapshot_release(&snapshot);
+    return status;
+  }
+  do {
+    status = query_next(cursor, &batch);
+    for (uint32_t row = 0; status == KVSTORE_OK && row < batch.row_count; row++) {
+      for (uint32_t c = 0; c < batch.column_count; c++)
+        append_value(out, query_column(q, c)->type, &batch.columns[c], row);
+    }
+  } while (status == KVSTORE_OK && batch.row_count);
+  if (counters) *counters = query_counters(cursor);
+  query_close(cursor);
+  return status;
+}
+
+static void check_same(const Buffer *one, const Buffer *many) {
+  CHECK_INT(many->length, one->length);
+  CHECK(memcmp(many->data, one->data, one->length) == 0);
+}
+
+static uint64_t shared_runs;
+
+static void check_threads(const SampleUnits *u, const char *where, const char *const *keys, size_t key_count,
+                          int what) {
+  static const uint32_t threads[] = { 2, 5, 1000 };
+  Query *q = make_query(u, where, keys, key_count, what);
+  Buffer one = { 0 }, many = { 0 };
+  ScanCounters counters, others;
+  uint64_t merged = counter_get(COUNTER_group_parts_merged);
+  CHECK_OK(answer(q, u, NULL, 1, &one, &counters));
+  CHECK(one.length > 0);
+  CHECK_INT(counter_get(COUNTER_group_parts_merged), merged);
+  shared_runs += 2;
+  for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+    CHECK_OK(answer(q, u, NULL, threads[t], &many, &others));
+    CHECK(counter_get(COUNTER_group_parts_merged) > merged || threads[t] > 5); /* groups may be many for so many */
+    merged = counter_get(COUNTER_group_parts_merged);
+    check_same(&one, &many);
+    CHECK_INT(others.rows, counters.rows);
+    CHECK_INT(others.rows_selected, counters.rows_selected);
+    CHECK_INT(others.blocks, counters.blocks);
+  }
+  buffer_release(&one);
+  buffer_release(&many);
+  query_destroy(q);
+}
+
+static void sample(SampleUnits *u, uint64_t seed, uint32_t times) {
+  SampleUnitsOptions o = { .runs = 3,
+                           .run_rows = 4500 * times,
+                           .segment_rows = 750 * times,
+                           .slabs = 2,
+                           .slab_rows = 800,
+                           .dead_percent = 10,
+                           .expiring_percent = 5,
+                           .old_runs = true,
+                           .mode = (ExtentMode)(seed % 3),
+                           .seed = seed };
+  sample_units_create(u, &o);
+}
+
+/* ---- */
+
+TEST(group_merge, many_threads_give_the_groups_of_one_in_their_order) {
+  static const struct {
+    const char *keys[3];
+    size_t count;
+  } of[] = {
+    { { "c16_i64" }, 1 },                                       /* few codes */
+    { { "c2_i8 % 5", "c1_bool" }, 2 },                          /* of two columns, nulls among them */
+    { { "c1_bool", "c5_u8 % 3", "c16_i64 % 4" }, 3 },           /* pairs of pairs */
+    { { "c16_i64 * 0.5" }, 1 },                                 /* computed: by hash, floats */
+    { { "case when c16_i64 > 20 then 0.0 else -0.0 end" }, 1 }, /* both zeros are one */
+    { { "lower(substr(c13_string, 1, 1))" }, 1 },
+  };
+  uint64_t merged = counter_get(COUNTER_group_parts_merged);
+  team_meet(true);
+  for (uint64_t seed = 1; seed <= 2; seed++) {
+    SampleUnits u;
+    sample(&u, seed, 1);
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+      for (int what = ASKED_ALL; what <= ASKED_DISTINCT; what++)
+        check_threads(&u, i % 2 ? "c4_i32 % 3 <> 1" : "", of[i].keys, of[i].count, what);
+    check_threads(&u, "", NULL, 0, ASKED_ALL);
+    check_threads(&u, "", NULL, 0, ASKED_DISTINCT);
+    sample_units_release(&u);
+  }
+  team_meet(false);
+  CHECK(counter_get(COUNTER_group_parts_merged) > merged + shared_runs); /* more than one thread had units */
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+/* Aggregates of all rows that are made as those of one group. */
+TEST(group_merge, variances_and_distinct_values_of_all_rows_are_those_of_one_thread) {
+  SampleUnits u;
+  sample(&u, 3, 1);
+  TableSnapshot snapshot = sample_units_snapshot(&u);
+  Query *q;
+  Arena strings = { 0 };
+  AggregateResult one[4], many[4];
+  CHECK_OK(query_create(&u.schema, &q));
+  CHECK_OK(query_aggregate(q, AGGREGATE_TOTAL, "c10_f64"));
+  CHECK_OK(query_aggregate(q, AGGREGATE_VARIANCE, "c10_f64"));
+  CHECK_OK(query_aggregate(q, AGGREGATE_DISTINCT, "c16_i64"));
+  CHECK_OK(query_aggregate(q, AGGREGATE_LAST, "c4_i32"));
+  CHECK_OK(query_run(q, &snapshot, &strings, one, NULL));
+  team_meet(true);
+  uint64_t merged = counter_get(COUNTER_group_parts_merged);
+  query_threads(q, 3);
+  CHECK_OK(query_run(q, &snapshot, &strings, many, NULL));
+  team_meet(false);
+  CHECK(counter_get(COUNTER_group_parts_merged) > merged);
+  for (size_t i = 0; i < 4; i++) {
+    CHECK_INT(many[i].is_null, one[i].is_null);
+    CHECK_INT(many[i].value.u, one[i].value.u); /* a float's bits */
+  }
+  CHECK(one[2].value.u >= 50);
+  query_destroy(q);
+  arena_release(&strings);
+  sample_units_release(&u);
+}
+
+/* ---- memory ---- */
+
+static Status write_outside(void *context, const void *bytes, size_t length, uint64_t *at) {
+  Buffer *b = context;
+  *at = b->length;
+  buffer_append(b, bytes, length);
+  return buffer_status(b);
+}
+static Status read_outside(void *context, uint64_t at, void *bytes, size_t length) {
+  const Buffer *b = context;
+  CHECK(at <= b->length && length <= b->length - at);
+  memcpy(bytes, b->data + at, length);
+  return KVSTORE_OK;
+}
+
+/* 369 groups with a sketch of 4 KiB for each of 20 columns are 29 MiB, 5 MiB a unit; a part has the fourth part of 16
+ * MiB, or 48. */
+TEST(group_merge, when_a_part_is_full_one_thread_goes_on_and_may_spill) {
+  static const char *const keys[] = { "c0_i64 / 50000000000000000" };
+  SampleUnits u;
+  sample(&u, 4, 4);
+  Query *q = make_query(&u, "", keys, 1, ASKED_SKETCHES);
+  Buffer one = { 0 }, many = { 0 }, outside = { 0 };
+  QueryOrder order = { .column = keys[0] }; /* which group still finds room depends on who is when where */
+  CHECK_OK(query_order_by(q, &order, 1));
+  team_meet(true);
+  for (int large = 0; large < 2; large++) {
+    uint64_t limit = (large ? UINT64_C(64) : UINT64_C(22)) << 20; /* groups have three quarters of it */
+    QuerySpace space = { .memory_limit = limit, .context = &outside, .write = write_outside, .read = read_outside };
+    uint64_t full = counter_get(COUNTER_group_parts_full), spilled = counter_get(COUNTER_groups_spilled);
+    CHECK_OK(answer(q, &u, &space, 1, &one, NULL));
+    uint64_t of_one = counter_get(COUNTER_groups_spilled) - spilled;
+    CHECK_INT(counter_get(COUNTER_group_parts_full), full);
+    CHECK_OK(answer(q, &u, &space, 2, &many, NULL));
+    CHECK(counter_get(COUNTER_group_parts_full) > full);
+    CHECK_INT(of_one > 0, !large);
+    CHECK_INT(counter_get(COUNTER_groups_spilled) > spilled + of_one, !large);
+    check_same(&one, &many);
+    buffer_clear(&outside);
+  }
+  QuerySpace little = { .memory_limit = 8 << 20, .context = &outside, .write = write_outside, .read = read_outside };
+  uint64_t merged = counter_get(COUNTER_group_parts_merged);
+  CHECK_OK(answer(q, &u, &little, 2, &many, NULL));
+  CHECK_INT(counter_get(COUNTER_group_parts_merged), merged); /* too little for two */
+  team_meet(false);
+  buffer_release(&one);
+  buffer_release(&many);
+  buffer_release(&outside);
+  query_destroy(q);
+  sample_units_release(&u);
+}
+
+TEST(group_merge, a_failure_of_any_thread_is_the_callers) {
+  static const char *const keys[] = { "c2_i8" };
+  SampleUnits u;
+  sample(&u, 5, 1);
+  Query *q = make_query(&u, "c4_i32 > 5", keys, 1, ASKED_DISTINCT);
+  Buffer out = { 0 };
+  for (uint64_t n = 1;; n += 1 + n / 20) {
+    failing_memory_install(n, false);
+    Status status = answer(q, &u, NULL, 3, &out, NULL);
+    bool reached = failing_memory_failures() > 0;
+    failing_memory_remove();
+    if (!reached) break;
+    CHECK(status == KVSTORE_OK || (status == KVSTORE_NOMEM && status_last()->text[0]));
+  }
+  buffer_release(&out);
+  query_destroy(q);
+  sample_units_release(&u);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+/* ---- failures and those who watch ---- */
+
+/* The highest keys lie in the last segment of each run: three units fail, and the first of them is told of. */
+TEST(group_merge, the_failure_told_is_that_of_the_first_row) {
+  SampleUnits u;
+  sample(&u, 6, 1);
+  Query *q;
+  static const char *const keys[] = { "c1_bool" };
+  static const char where[] = "c0_i64 > 8000000000000000000";
+  CHECK_OK(query_create(&u.schema, &q));
+  CHECK_OK(query_where(q, where, strlen(where), NULL, 0));
+  CHECK_OK(query_aggregate(q, AGGREGATE_TOTAL, "100 / (c16_i64 - 7)"));
+  CHECK_OK(query_group_by(q, keys, 1));
+  Buffer out = { 0 };
+  CHECK_STATUS(answer(q, &u, NULL, 1, &out, NULL), KVSTORE_TYPE);
+  Failure one = *status_last();
+  team_meet(true);
+  for (int i = 0; i < 20; i++) {
+    CHECK_STATUS(answer(q, &u, NULL, 3, &out, NULL), KVSTORE_TYPE);
+    CHECK_STR(status_last()->text, one.text);
+    CHECK_STR(status_last()->column, one.column);
+  }
+  team_meet(false);
+  buffer_release(&out);
+  query_destroy(q);
+  sample_units_release(&u);
+}
+
+typedef struct Watch {
+  uint32_t calls, cancel_at;
+  uint32_t thread;
+  uint64_t rows, rows_total;
+} Watch;
+
+static Status watch(void *context, uint64_t rows, uint64_t rows_total) {
+  Watch *w = context;
+  CHECK(rows <= rows_total);
+  CHECK(rows >= w->rows);
+  CHECK_INT(w->thread, thread_number());
+  w->rows = rows;
+  w->rows_total = rows_total;
+  return ++w->calls == w->cancel_at ? status_set(KVSTORE_CANCELLED, "enough") : KVSTORE_OK;
+}
+
+TEST(group_merge, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
+  static const char *const keys[] = { "c2_i8" };
+  SampleUnits u;
+  sample(&u, 7, 1);
+  Query *q = make_query(&u, "", keys, 1, ASKED_ALL);
+  Buffer out = { 0 };
+  team_meet(true);
+  for (uint32_t cancel_at = 0; cancel_at < 3; cancel_at++) {
+    Watch w = { .cancel_at = cancel_at, .thread = thread_number() };
+    QuerySpace space = { .memory_limit = UINT64_C(1) << 30, .context = &w, .tick = watch };
+    CHECK_STATUS(answer(q, &u, &space, 2, &out, NULL), cancel_at ? KVSTORE_CANCELLED : KVSTORE_OK);
+    CHECK(cancel_at ? w.calls == cancel_at : w.calls > 1);
+    CHECK_INT(w.rows_total, 3 * 4500 + 2 * 800);
+  }
+  team_meet(false);
+  buffer_release(&out);
+  query_destroy(q);
+  sample_units_release(&u);
+  CHECK_INT(memory_blocks_held(), 0);
+}
