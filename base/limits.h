@@ -19,6 +19,7 @@
 #define SEGMENT_BLOCKS    64u    /* one word of block mask */
 #define SEGMENT_ROWS      65536u /* one Roaring container of deleted rows */
 #define SEGMENT_BYTES_MAX (64u << 20)
+#define RUN_ARRAY_BYTES_MAX (64u << 20) /* a run ends with the segment that takes an array there */
 #define RUN_SEGMENTS_MAX  64u
 #define CHUNK_ALIGNMENT   64u        /* a cache line, and the width of the widest vector register */
 #define CHUNK_PADDING     64u        /* kernels may read this far past the end of a chunk */

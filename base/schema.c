@@ -219,6 +219,10 @@ static Status check_encoding(const Column *c) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL,
                           "column %s forbids encodings that there are none of: 0x%x", c->name, forbidden);
   }
+  if (c->flags & COLUMN_ARRAY && (wished || forbidden)) {
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s is an array: it has no encodings",
+                          c->name);
+  }
   if (wished && forbidden >> wished & 1) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s wants and forbids encoding %u", c->name,
                           wished);
@@ -231,13 +235,13 @@ static Status check_type(const Column *c) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s has the unknown type %d", c->name,
                           (int)c->type);
   }
-  bool fixed = c->type == TYPE_FIXED_BYTES;
+  bool fixed = c->type == TYPE_FIXED_BYTES, has_width = fixed || !type_is_string(c->type);
   if (fixed ? c->width < 1 || c->width > FIXED_BYTES_MAX : c->width != 0) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the width %u",
                           c->name, type_name(c->type), c->width);
   }
-  uint32_t allowed =
-    COLUMN_NULLABLE | COLUMN_HIDDEN | COLUMN_READ_BY_KEY | (c->type == TYPE_TIMESTAMP ? COLUMN_UTC : 0);
+  uint32_t allowed = COLUMN_NULLABLE | COLUMN_HIDDEN | COLUMN_READ_BY_KEY | (has_width ? COLUMN_ARRAY : 0) |
+                     (c->type == TYPE_TIMESTAMP ? COLUMN_UTC : 0);
   if (c->flags & ((1u << COLUMN_ENCODING_SHIFT) - 1) & ~allowed) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the flags 0x%x",
                           c->name, type_name(c->type), c->flags);

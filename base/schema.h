@@ -56,6 +56,7 @@ enum {
   COLUMN_UTC = 2,    /* a timestamp in UTC; without it, naive */
   COLUMN_HIDDEN = 4, /* the row id of a table without a primary key */
   COLUMN_READ_BY_KEY = 8,
+  COLUMN_ARRAY = 16,     /* lies plain and contiguous through a run: fixed widths only */
   COLUMN_COMPUTED = 128, /* of no table: a query computes it from other columns */
   /* Wishes how it is encoded: bits 8 to 15 are an encoding's number (0: any), bit 16 + n is set: never encoding n. */
   COLUMN_ENCODING_SHIFT = 8,

@@ -22,7 +22,8 @@ Status chunk_get(const Chunk *chunk, uint32_t row, Buffer *scratch, Value *out) 
 
 /* Strings of a chunk that is pinned only for now move to the scratch, unless they were made there. */
 static Status value_keep(const ChunkHold *hold, Buffer *scratch, Value *value) {
-  if (!hold->pin.cached || value->is_null || !type_is_string(value->type) || scratch->length) return KVSTORE_OK;
+  if (!chunk_hold_is_cached(hold) || value->is_null || !type_is_string(value->type) || scratch->length)
+    return KVSTORE_OK;
   buffer_append(scratch, value->s.data, value->s.length);
   TRY(buffer_status(scratch));
   value->s.data = scratch->data;
@@ -114,7 +115,7 @@ static Status copy_strings(Bytes *strings, size_t count, Arena *arena) {
 
 static Status keep_strings(const ChunkHold *hold, const OutputColumn *out, size_t count, Arena *arena) {
   bool are_ours = codec_get_room(hold->chunk) > 0;
-  if (!hold->pin.cached || !type_is_string(out->type) || are_ours) return KVSTORE_OK;
+  if (!chunk_hold_is_cached(hold) || !type_is_string(out->type) || are_ours) return KVSTORE_OK;
   return copy_strings((Bytes *)(void *)out->values, count, arena);
 }
 

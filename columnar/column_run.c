@@ -39,11 +39,14 @@ static Status read_columns(Reader *in, ColumnRunIndex *index) {
     columns[c].id = reader_u32(in);
     uint32_t type = reader_u8(in), flags = reader_u8(in), zero = reader_u16(in);
     columns[c].width = reader_u32(in);
-    if (in->failed || !type_is_valid(type) || flags > RUN_COLUMN_NULLABLE || zero || columns[c].id == COLUMN_EXPIRY) {
+    columns[c].is_array = flags & RUN_COLUMN_ARRAY;
+    if (columns[c].is_array) columns[c].extent = reader_u32(in);
+    if (in->failed || !type_is_valid(type) || flags > (RUN_COLUMN_NULLABLE | RUN_COLUMN_ARRAY) || zero ||
+        columns[c].id == COLUMN_EXPIRY) {
       return directory_damaged("its columns");
     }
     columns[c].type = (ColumnType)type;
-    columns[c].is_nullable = flags != 0;
+    columns[c].is_nullable = flags & RUN_COLUMN_NULLABLE;
     bool has_width = columns[c].type == TYPE_FIXED_BYTES;
     if (has_width ? !columns[c].width || columns[c].width > FIXED_BYTES_MAX : columns[c].width != 0) {
       return directory_damaged("the width of a column");
@@ -52,7 +55,7 @@ static Status read_columns(Reader *in, ColumnRunIndex *index) {
       if (columns[other].id == columns[c].id) return directory_damaged("a column appears twice");
     }
   }
-  columns[index->column_count] = (RunColumn){ COLUMN_EXPIRY, TYPE_I64, true, 0 };
+  columns[index->column_count] = (RunColumn){ .id = COLUMN_EXPIRY, .type = TYPE_I64, .is_nullable = true };
   return KVSTORE_OK;
 }
 
@@ -122,6 +125,7 @@ static Status read_place(Reader *in, const RunColumn *column, const Segment *s, 
   place->zone.null_count = reader_u32(in);
   place->encoding = reader_u8(in);
   place->lane = reader_u8(in);
+  if (column->is_array != (place->encoding == ENCODING_ARRAY)) return directory_damaged("the encoding of an array");
   if (in->failed || place->offset % CHUNK_ALIGNMENT || place->offset > extent_length ||
       place->length > extent_length - place->offset) {
     return directory_damaged("the place of a chunk");
@@ -184,6 +188,24 @@ static Status read_segment(Reader *in, ColumnRun *run, Segment *s) {
   return KVSTORE_OK;
 }
 
+/* Their extents follow those of the segments, and have the length that the rows say. */
+static Status check_arrays(const ColumnRun *run) {
+  const ColumnRunIndex *index = run->index;
+  uint32_t last = run->segments[run->segment_count - 1].extent;
+  for (uint32_t c = 0; c < index->column_count; c++) {
+    const RunColumn *column = &index->columns[c];
+    if (!column->is_array) continue;
+    if (type_is_string(column->type) && column->type != TYPE_FIXED_BYTES)
+      return directory_damaged("the type of an array");
+    if (column->extent <= last || column->extent >= index->source_count ||
+        index->sources[column->extent].length != chunk_array_bytes(column->type, column->width, run->row_count)) {
+      return directory_damaged("the place of an array");
+    }
+    last = column->extent;
+  }
+  return KVSTORE_OK;
+}
+
 static Status read_segments(Reader *in, ColumnRun *run) {
   ColumnRunIndex *index = run->index;
   run->segments = arena_allocate_zeroed(&index->arena, run->segment_count * sizeof *run->segments);
@@ -195,12 +217,14 @@ static Status read_segments(Reader *in, ColumnRun *run) {
     Segment *s = &run->segments[i];
     s->run = run;
     s->number = i;
+    s->first_row = rows;
     TRY(read_segment(in, run, s));
     rows += s->row_count;
     if (s->expiry_min < run->expiry_min) run->expiry_min = s->expiry_min;
     if (s->expiry_max > run->expiry_max) run->expiry_max = s->expiry_max;
   }
   if (rows != run->row_count || reader_left(in)) return directory_damaged("its length");
+  TRY(check_arrays(run));
   run->first_key = run->segments[0].first_key;
   run->last_key = run->segments[run->segment_count - 1].last_key;
   run->first_head = bytes_prefix64(run->first_key.data, run->first_key.length);

@@ -132,6 +132,7 @@ struct Segment {
   ColumnRun *run;
   uint32_t number;    /* within the run */
   uint32_t extent;    /* ordinal of its extent */
+  uint64_t first_row; /* rows of the segments before it */
   uint32_t row_count; /* 1 to SEGMENT_ROWS */
   uint32_t block_count;
   Bytes first_key, last_key;          /* encoded; owned by the run */
@@ -170,6 +171,9 @@ typedef struct ChunkHold {
   Source *source;
   uint64_t offset; /* of the chunk within the extent */
   SourcePin pin;
+  Source *array;         /* of a column that lies outside the segment; else NULL */
+  uint64_t array_offset; /* of the segment's first row there */
+  SourcePin array_pin;
   Chunk own_chunk; /* with a cached source: what `chunk` points to */
 } ChunkHold;
 
@@ -178,6 +182,8 @@ typedef struct ChunkHold {
 #define COLUMN_EXPIRY UINT32_MAX
 Status segment_chunk(Segment *s, uint32_t column, ChunkHold *hold) MUST_CHECK;
 void segment_chunk_release(ChunkHold *hold);
+/* Whether what the chunk's values point to ends with the hold. */
+static inline bool chunk_hold_is_cached(const ChunkHold *hold) { return hold->pin.cached || hold->array_pin.cached; }
 /* Must be called, and succeed, before anything but zones is read of these blocks (a bit each): verifies those that were
  * never touched in this process. One load when all are known to be good. */
 Status chunk_hold_verify(const ChunkHold *hold, uint64_t blocks) MUST_CHECK;

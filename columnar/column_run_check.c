@@ -11,9 +11,8 @@ static Status check_failed(const Segment *s, uint32_t row, const char *what) {
   return status_fail(KVSTORE_CORRUPT, "segment %u of a column run, row %u: %s", s->number, row, what);
 }
 
-/* Every unit of the extent. */
-static Status check_units(Segment *s) {
-  Source *source = &s->run->index->sources[s->extent];
+/* Every unit of an extent. */
+static Status check_units(Source *source) {
   for (uint64_t at = 0; at < source->length; at += UNIT_BYTES) {
     uint64_t left = source->length - at;
     const uint8_t *bytes;
@@ -126,9 +125,12 @@ static Status check_keys(Segment *s) {
 }
 
 Status column_run_check(ColumnRun *run) {
+  const ColumnRunIndex *index = run->index;
+  for (uint32_t c = 0; c < index->column_count; c++)
+    if (index->columns[c].is_array) TRY(check_units(&index->sources[index->columns[c].extent]));
   for (uint32_t i = 0; i < run->segment_count; i++) {
     Segment *s = &run->segments[i];
-    TRY(check_units(s));
+    TRY(check_units(&run->index->sources[s->extent]));
     TRY(check_chunks(s));
     TRY(check_keys(s));
   }

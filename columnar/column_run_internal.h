@@ -14,9 +14,10 @@
  *         each column:
  *      4    id
  *      1    type
- *      1    flags                   bit 0: nullable
+ *      1    flags                   bit 0: nullable; bit 1: an array
  *      2    0
  *      4    width                   of fixed bytes
+ *      4    extent                  only of an array: its ordinal; they ascend, behind those of the segments
  *         each segment:
  *      4    extent                  ordinal; they ascend
  *      4    row count               1 to 65,536
@@ -49,7 +50,11 @@
  *      8    length
  *         fences: (blocks + 1) x u32 where each begins, counted from the end of this table; then the encoded first keys
  *         zeros to a multiple of 64; key filter
- *         each chunk: zeros to a multiple of 64; the chunk, whose own padding lets kernels read past its end */
+ *         each chunk: zeros to a multiple of 64; the chunk, whose own padding lets kernels read past its end
+ *
+ * Extent of an array: the values of all rows of the run, in natural width, zeros beneath nulls; then zeros for 1,023
+ * more.
+ */
 #ifndef COLONNADE_COLUMNAR_COLUMN_RUN_INTERNAL_H
 #define COLONNADE_COLUMNAR_COLUMN_RUN_INTERNAL_H
 
@@ -60,6 +65,7 @@ enum {
   RUN_MAGIC = 0x4E555243,     /* "CRUN" */
   SEGMENT_MAGIC = 0x47455343, /* "CSEG" */
   RUN_COLUMN_NULLABLE = 1,
+  RUN_COLUMN_ARRAY = 2,
   SEGMENT_HEADER_BYTES = 32,
   SEGMENT_CHUNK_BYTES = 24,
 };
@@ -69,8 +75,9 @@ enum {
 typedef struct RunColumn {
   uint32_t id;
   ColumnType type;
-  bool is_nullable;
+  bool is_nullable, is_array;
   uint32_t width;
+  uint32_t extent; /* of an array */
 } RunColumn;
 
 typedef struct ColumnRunIndex {

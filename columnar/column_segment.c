@@ -235,7 +235,21 @@ static void hold_move(ChunkHold *hold, const ChunkSlot *slot, const uint8_t *byt
   hold->chunk = &hold->own_chunk;
 }
 
-Status segment_stored_chunk(Segment *s, uint32_t stored, ChunkHold *hold) {
+/* The values of the segment's rows in the array of a column, pinned by the hold when they are not mapped. */
+static Status hold_array(const Segment *s, uint32_t stored, ChunkHold *hold, const uint8_t **values) {
+  const RunColumn *column = &s->run->index->columns[stored];
+  *values = NULL;
+  hold->array = column->is_array ? &s->run->index->sources[column->extent] : NULL;
+  hold->array_pin.cached = NULL;
+  if (!hold->array) return KVSTORE_OK;
+  size_t width = chunk_array_width(column->type, column->width);
+  hold->array_offset = s->first_row * width;
+  *values = hold->array->base ? hold->array->base + hold->array_offset : NULL;
+  if (*values) return KVSTORE_OK;
+  return source_block(hold->array, hold->array_offset, s->block_count * BLOCK_ROWS * width, values, &hold->array_pin);
+}
+
+static Status hold_chunk(Segment *s, uint32_t stored, ChunkHold *hold) {
   SegmentOpen *o;
   TRY(segment_open(s, &o));
   ChunkSlot *slot = atomic_load_explicit(&o->chunks[stored], memory_order_acquire);
@@ -265,6 +279,22 @@ Status segment_stored_chunk(Segment *s, uint32_t stored, ChunkHold *hold) {
   return KVSTORE_OK;
 }
 
+Status segment_stored_chunk(Segment *s, uint32_t stored, ChunkHold *hold) {
+  const uint8_t *values;
+  TRY(hold_chunk(s, stored, hold));
+  Status status = hold_array(s, stored, hold, &values);
+  if (status != KVSTORE_OK) {
+    source_release(hold->source, &hold->pin);
+    return status;
+  }
+  if (values) {
+    if (hold->chunk != &hold->own_chunk) hold->own_chunk = *hold->chunk;
+    hold->own_chunk.array = values;
+    hold->chunk = &hold->own_chunk;
+  }
+  return KVSTORE_OK;
+}
+
 Status segment_chunk(Segment *s, uint32_t column, ChunkHold *hold) {
   const ColumnRunIndex *index = s->run->index;
   uint32_t stored = column == COLUMN_EXPIRY ? index->column_count : index->stored[column];
@@ -275,17 +305,27 @@ Status segment_chunk(Segment *s, uint32_t column, ChunkHold *hold) {
 void segment_chunk_release(ChunkHold *hold) {
   source_release(hold->source, &hold->pin);
   hold->pin.cached = NULL;
+  if (hold->array) source_release(hold->array, &hold->array_pin);
+  hold->array_pin.cached = NULL;
 }
 
 /* Units first, then structure; with a cached source the units were verified when the chunk was pinned. */
+static Status verify_units(Source *source, uint64_t offset, uint64_t length) {
+  const uint8_t *bytes;
+  SourcePin pin;
+  if (!source->base || !length) return KVSTORE_OK;
+  TRY(source_block(source, offset, (size_t)length, &bytes, &pin));
+  source_release(source, &pin);
+  return KVSTORE_OK;
+}
+
 static Status verify_block(const ChunkHold *hold, uint32_t block) {
   uint64_t offset, length;
   chunk_block_range(hold->chunk, block, &offset, &length);
-  if (hold->source->base && length) {
-    const uint8_t *bytes;
-    SourcePin pin;
-    TRY(source_block(hold->source, hold->offset + offset, (size_t)length, &bytes, &pin));
-    source_release(hold->source, &pin);
+  TRY(verify_units(hold->source, hold->offset + offset, length));
+  if (hold->array) {
+    chunk_array_range(hold->chunk, block, &offset, &length);
+    TRY(verify_units(hold->array, hold->array_offset + offset, length));
   }
   return chunk_check_block(hold->chunk, block);
 }

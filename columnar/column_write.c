@@ -14,6 +14,7 @@
 typedef struct PendingColumn {
   void *values;
   uint8_t *nulls; /* NULL until a row is null */
+  Buffer array;   /* of a column laid out as an array: the values of the segments so far */
 } PendingColumn;
 
 struct ColumnRunWriter {
@@ -75,6 +76,7 @@ void column_run_writer_destroy(ColumnRunWriter *w) {
   for (uint32_t c = 0; w->pending && c < w->schema->column_count; c++) {
     memory_release(w->pending[c].values);
     memory_release(w->pending[c].nulls);
+    buffer_release(&w->pending[c].array);
   }
   memory_release(w->pending);
   memory_release(w->expiry);
@@ -88,7 +90,12 @@ void column_run_writer_destroy(ColumnRunWriter *w) {
   memory_release(w);
 }
 
-bool column_run_writer_is_full(const ColumnRunWriter *w) { return w->summary.segment_count == RUN_SEGMENTS_MAX; }
+bool column_run_writer_is_full(const ColumnRunWriter *w) {
+  bool is_full = w->summary.segment_count == RUN_SEGMENTS_MAX;
+  for (uint32_t c = 0; c < w->schema->column_count && !is_full; c++)
+    is_full = w->pending[c].array.length >= RUN_ARRAY_BYTES_MAX;
+  return is_full;
+}
 uint64_t column_run_writer_rows(const ColumnRunWriter *w) { return w->summary.row_count + w->pending_rows; }
 
 /* ---- the extent ---- */
@@ -279,9 +286,27 @@ static Status write_expiry(ColumnRunWriter *w, const ColumnBatch *rows) {
 static ChooseOptions column_options(const Schema *schema, uint32_t c) {
   const Column *column = &schema->columns[c];
   bool by_key = schema_is_key(schema, c) || column->flags & COLUMN_READ_BY_KEY;
+  if (column->flags & COLUMN_ARRAY) return (ChooseOptions){ .forced = ENCODING_ARRAY };
   return (ChooseOptions){ .forced = column_encoding(column),
                           .or_best = true,
                           .forbidden = column_forbidden(column) | (by_key ? ENCODINGS_SLOW_TO_GET : 0) };
+}
+
+/* Appends the values of a segment to its column's array, zeros for nulls. */
+static Status append_to_array(ColumnRunWriter *w, uint32_t c, const ChunkInput *input) {
+  Buffer *array = &w->pending[c].array;
+  size_t width = chunk_array_width(input->type, input->width), bytes = input->row_count * width;
+  uint8_t *to = buffer_extend(array, bytes);
+  if (!to) return status_nomem();
+  if (input->type != TYPE_FIXED_BYTES) memcpy(to, input->values, bytes);
+  for (uint32_t row = 0; row < input->row_count; row++) {
+    if (input->nulls && input->nulls[row])
+      memset(to + row * width, 0, width);
+    else if (input->type == TYPE_FIXED_BYTES)
+      memcpy(to + row * width, ((const Bytes *)input->values)[row].data, width);
+  }
+  w->summary.column_bytes[c] += bytes;
+  return KVSTORE_OK;
 }
 
 static Status write_columns(ColumnRunWriter *w, const ColumnBatch *rows) {
@@ -291,6 +316,7 @@ static Status write_columns(ColumnRunWriter *w, const ColumnBatch *rows) {
                          rows->columns[c].nulls };
     ChooseOptions options = column_options(w->schema, c);
     TRY(write_chunk(w, c, column->id, &input, &options, &w->summary.column_bytes[c]));
+    if (column->flags & COLUMN_ARRAY) TRY(append_to_array(w, c, &input));
   }
   return KVSTORE_OK;
 }
@@ -513,7 +539,23 @@ Status column_run_writer_add(ColumnRunWriter *w, const ColumnBatch *rows, uint32
 
 /* ---- the directory ---- */
 
-static void write_directory_head(const ColumnRunWriter *w, Buffer *out) {
+/* The arrays, an extent each, behind the segments. `ordinals` has room for the columns. */
+static Status emit_arrays(ColumnRunWriter *w, uint32_t *ordinals) {
+  for (uint32_t c = 0; c < w->schema->column_count; c++) {
+    const Column *column = &w->schema->columns[c];
+    Buffer *array = &w->pending[c].array;
+    if (!(column->flags & COLUMN_ARRAY)) continue;
+    size_t padding = (size_t)chunk_array_bytes(column->type, column->width, 0);
+    uint8_t *behind = buffer_extend(array, padding);
+    if (!behind) return status_nomem();
+    memset(behind, 0, padding);
+    TRY(w->sink.emit(w->sink.context, array->data, array->length, &ordinals[c]));
+    w->summary.byte_count += array->length;
+  }
+  return KVSTORE_OK;
+}
+
+static void write_directory_head(const ColumnRunWriter *w, const uint32_t *arrays, Buffer *out) {
   const Schema *schema = w->schema;
   buffer_u32(out, RUN_MAGIC);
   buffer_u32(out, schema->version);
@@ -526,9 +568,11 @@ static void write_directory_head(const ColumnRunWriter *w, Buffer *out) {
     const Column *column = &schema->columns[c];
     buffer_u32(out, column->id);
     buffer_u8(out, (uint8_t)column->type);
-    buffer_u8(out, column->flags & COLUMN_NULLABLE ? RUN_COLUMN_NULLABLE : 0);
+    bool is_array = column->flags & COLUMN_ARRAY;
+    buffer_u8(out, (column->flags & COLUMN_NULLABLE ? RUN_COLUMN_NULLABLE : 0) | (is_array ? RUN_COLUMN_ARRAY : 0));
     buffer_u16(out, 0);
     buffer_u32(out, column->width);
+    if (is_array) buffer_u32(out, arrays[c]);
   }
 }
 
@@ -545,7 +589,12 @@ Status column_run_writer_finish(ColumnRunWriter *w, Buffer *directory, ColumnRun
   memset(summary, 0, sizeof *summary);
   ASSERT(column_run_writer_rows(w) > 0, "COL-2");
   TRY(finish_pending(w));
-  write_directory_head(w, directory);
+  uint32_t *arrays = memory_allocate_zeroed(memory_array_size(w->schema->column_count, sizeof *arrays));
+  if (!arrays) return status_nomem();
+  Status status = emit_arrays(w, arrays);
+  if (status == KVSTORE_OK) write_directory_head(w, arrays, directory);
+  memory_release(arrays);
+  TRY(status);
   buffer_append(directory, w->segments.data, w->segments.length);
   TRY(buffer_status(directory));
   *summary = w->summary;

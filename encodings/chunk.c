@@ -50,6 +50,20 @@ void chunk_block_range(const Chunk *c, uint32_t block, uint64_t *offset, uint64_
   *length = b.end - b.offset;
 }
 
+uint32_t chunk_array_width(ColumnType type, uint32_t width) {
+  return type == TYPE_FIXED_BYTES ? width : 1u << type_width_index(type);
+}
+
+uint64_t chunk_array_bytes(ColumnType type, uint32_t width, uint64_t row_count) {
+  return (row_count + BLOCK_ROWS - 1) * chunk_array_width(type, width);
+}
+
+void chunk_array_range(const Chunk *c, uint32_t block, uint64_t *offset, uint64_t *length) {
+  uint64_t width = chunk_array_width(c->type, c->width);
+  *offset = block * BLOCK_ROWS * width;
+  *length = chunk_block_rows(c, block) * width;
+}
+
 const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlock *b) {
   return chunk->bytes + b->offset + (chunk_block_has_validity(b) ? BLOCK_WORDS * 8 : 0);
 }

@@ -69,6 +69,7 @@ typedef struct Chunk {
   uint32_t dictionary_count;
   uint32_t head_length, data_offset;
   const uint8_t *table; /* the block table, or NULL when there is one block */
+  const uint8_t *array; /* ENCODING_ARRAY: the value of row 0, outside the chunk. NULL until who opened it says where */
 } Chunk;
 
 /* What is known of one block without reading it. */
@@ -101,6 +102,12 @@ Status chunk_check(const Chunk *chunk) MUST_CHECK;
 /* The bytes that hold block `block`: [*offset, *offset + *length) from the chunk's start, *length may be 0. */
 void chunk_block_range(const Chunk *chunk, uint32_t block, uint64_t *offset, uint64_t *length);
 void chunk_block(const Chunk *chunk, uint32_t block, ChunkBlock *out);
+/* ENCODING_ARRAY: where the values of a block lie, from Chunk.array on. */
+void chunk_array_range(const Chunk *chunk, uint32_t block, uint64_t *offset, uint64_t *length);
+/* Bytes of one value in an array of a type of fixed width, and of the array of so many rows: kernels read whole blocks,
+ * so one less than a block of zeros follows the last row. */
+uint32_t chunk_array_width(ColumnType type, uint32_t width);
+uint64_t chunk_array_bytes(ColumnType type, uint32_t width, uint64_t row_count);
 
 static inline uint32_t chunk_block_rows(const Chunk *chunk, uint32_t block) {
   uint32_t left = chunk->row_count - block * BLOCK_ROWS;

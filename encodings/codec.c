@@ -12,7 +12,7 @@ const Codec *codec_by_id(uint32_t encoding) {
     [ENCODING_BITS] = &codec_bits,         [ENCODING_PACKED] = &codec_packed, [ENCODING_DICTIONARY] = &codec_dictionary,
     [ENCODING_RUN_LENGTH] = &codec_runs,   [ENCODING_DELTA] = &codec_delta,   [ENCODING_ALP] = &codec_alp,
     [ENCODING_ALP_RD] = &codec_alp_rd,     [ENCODING_FSST] = &codec_fsst,     [ENCODING_ZSTD] = &codec_zstd,
-    [ENCODING_FRONT_CODED] = &codec_front,
+    [ENCODING_FRONT_CODED] = &codec_front, [ENCODING_ARRAY] = &codec_array,
   };
   return encoding < sizeof codecs / sizeof *codecs ? codecs[encoding] : NULL;
 }
@@ -155,8 +155,13 @@ void codec_filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLOC
 
 /* Strings are read by their offsets: how far ahead their bytes lie is not known. */
 static void prefetch_block(const Chunk *c, uint32_t block) {
-  if (c->lane == 0 && c->encoding != ENCODING_PLAIN) return;
   uint64_t offset, length;
+  if (c->array) {
+    chunk_array_range(c, block, &offset, &length);
+    simd_prefetch(c->array + offset, length, PREFETCH_AHEAD);
+    return;
+  }
+  if (c->lane == 0 && c->encoding != ENCODING_PLAIN) return;
   chunk_block_range(c, block, &offset, &length);
   if (length > BLOCK_ROWS * 8) length = BLOCK_ROWS * 8;
   simd_prefetch(c->bytes + offset, length, PREFETCH_AHEAD);

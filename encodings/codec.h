@@ -32,6 +32,7 @@ typedef enum EncodingId {
   ENCODING_ZSTD = 12,        /* long strings, bytes: frames of 16 KiB of them */
   ENCODING_FRONT_CODED = 13, /* strings, bytes: what they share with the one before, and the rest */
   ENCODING_LAST = ENCODING_FRONT_CODED,
+  ENCODING_ARRAY = 14, /* plain, but the values lie outside the chunk: Chunk.array. Never chosen, only forced */
 } EncodingId;
 
 /* A bit (1 << id) for each encoding whose codec_get may read a whole block or frame: not for columns read by key. */

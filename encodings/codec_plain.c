@@ -1,5 +1,8 @@
 /* codec_plain.c - values as they are. Fixed widths: whole blocks of 1,024 entries, zeros beneath nulls and past the
- * end. Strings: rows + 1 offsets of 32 bits, then their bytes, one after the other. Fixed bytes: row after row. */
+ * end. Strings: rows + 1 offsets of 32 bits, then their bytes, one after the other. Fixed bytes: row after row.
+ *
+ * And `array`: the same for fixed widths, but the values lie outside the chunk, one after the other through all of a
+ * run, whose next rows follow a block's last one (columnar/column_write.c). */
 #include "encodings/encodings_internal.h"
 
 #include "base/bitmap.h"
@@ -95,7 +98,24 @@ static uint64_t encode(const CodecPlan *p, uint8_t *out) {
   return chunk_writer_end(&w);
 }
 
+/* The values of an array are written by who keeps it: the chunk has the zones and the nulls. */
+static uint64_t analyze_array(const CodecPlan *p) {
+  return p->input->type == TYPE_STRING || p->input->type == TYPE_BYTES ? 0 : plan_chunk_bytes(p, 0, 0);
+}
+
+static uint64_t encode_array(const CodecPlan *p, uint8_t *out) {
+  ChunkWriter w;
+  chunk_writer_begin(&w, p, ENCODING_ARRAY, 0, 0, 0, 0, out);
+  for (uint32_t b = 0; b < p->block_count; b++) chunk_writer_block(&w, 0, 0, 0);
+  return chunk_writer_end(&w);
+}
+
 static const uint8_t *data_of(const Chunk *c, uint32_t block) {
+  if (c->encoding == ENCODING_ARRAY) {
+    uint64_t offset, length;
+    chunk_array_range(c, block, &offset, &length);
+    return c->array + offset;
+  }
   ChunkBlock b;
   chunk_block(c, block, &b);
   return chunk_block_data(c, &b);
@@ -210,6 +230,14 @@ static Status check_shared(const Chunk *c) {
   return KVSTORE_OK;
 }
 
+static Status check_array_block(const Chunk *c, uint32_t block) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  if (b.width || chunk_block_data_length(&b)) return wrong(block, "values of its own");
+  if (!c->array || c->type == TYPE_STRING || c->type == TYPE_BYTES) return wrong(block, "no array");
+  return check_zone(c, block, &b, data_of(c, block));
+}
+
 static Status check_block(const Chunk *c, uint32_t block) {
   ChunkBlock b;
   chunk_block(c, block, &b);
@@ -238,4 +266,18 @@ const Codec codec_plain = {
   .aggregate = aggregate,
   .check_shared = check_shared,
   .check_block = check_block,
+};
+
+const Codec codec_array = {
+  .id = ENCODING_ARRAY,
+  .name = "array",
+  .analyze = analyze_array,
+  .encode = encode_array,
+  .decode = decode,
+  .get_one = get_one,
+  .prepare = prepare,
+  .filter = filter,
+  .aggregate = aggregate,
+  .check_shared = check_shared,
+  .check_block = check_array_block,
 };

@@ -7,8 +7,8 @@
 #include "encodings/codec.h"
 #include "simd/simd.h"
 
-extern const Codec codec_constant, codec_stride, codec_plain, codec_bits, codec_packed, codec_dictionary, codec_runs,
-  codec_delta, codec_alp, codec_alp_rd, codec_fsst, codec_zstd, codec_front;
+extern const Codec codec_array, codec_constant, codec_stride, codec_plain, codec_bits, codec_packed, codec_dictionary,
+  codec_runs, codec_delta, codec_alp, codec_alp_rd, codec_fsst, codec_zstd, codec_front;
 
 /* ---- writing ---- */
 

@@ -118,7 +118,7 @@ static Status fill_columns(const KVColumnDefinition *given, size_t count, Schema
     if (!type_is_valid((uint32_t)given[c].type))
       return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, given[c].name, NULL,
                             "column %s: there is no type %d for columns", given[c].name, given[c].type);
-    if (given[c].flags & 0xff & ~(KVTABLE_NULLABLE | KVTABLE_UTC | KVTABLE_READ_BY_KEY))
+    if (given[c].flags & 0xff & ~(KVTABLE_NULLABLE | KVTABLE_UTC | KVTABLE_READ_BY_KEY | KVTABLE_ARRAY))
       return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, given[c].name, NULL, "column %s: unknown flags 0x%x",
                             given[c].name, (unsigned)given[c].flags);
     *column = (Column){ (uint32_t)c + 1, (ColumnType)given[c].type, (uint32_t)given[c].flags, given[c].width,

@@ -26,7 +26,7 @@ SAME_TYPE(STRING);
 SAME_TYPE(BYTES);
 SAME_TYPE(FIXED_BYTES);
 _Static_assert(KVTABLE_NULLABLE == (int)COLUMN_NULLABLE && KVTABLE_UTC == (int)COLUMN_UTC &&
-                 KVTABLE_READ_BY_KEY == (int)COLUMN_READ_BY_KEY,
+                 KVTABLE_READ_BY_KEY == (int)COLUMN_READ_BY_KEY && KVTABLE_ARRAY == (int)COLUMN_ARRAY,
                "one number");
 _Static_assert(KVTABLE_USE_ENCODING(1) == 1 << (int)COLUMN_ENCODING_SHIFT &&
                  KVTABLE_NO_ENCODING(1) == 2 << (int)COLUMN_FORBIDDEN_SHIFT,

@@ -67,6 +67,10 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 /* Single rows of it are asked for more often than many: no encoding that reads a whole block for one. Key columns are
  * so anyway. */
 #define KVTABLE_READ_BY_KEY 8
+/* Lies in the file as one plain array for each run of rows (4 million, or 64 MiB), so that kvtable_view gives it out
+ * without a copy: numbers, bool, dates, timestamps, fixed bytes; KVSTORE_SCHEMA for other types, and together with the
+ * encodings below. It takes as many bytes as its values have. */
+#define KVTABLE_ARRAY 16
 
 /* Encodings of a column in the file. Each piece of up to 65,536 rows chooses its own, by its values: the smallest,
  * unless one that is faster is nearly as small. To choose for it, OR one of these into the column's flags:

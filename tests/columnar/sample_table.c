@@ -150,13 +150,20 @@ void sample_sort(SampleTable *t) {
   free(order);
 }
 
-/* Every second column wants one of the encodings that its type can have, so that each meets everything. */
+/* Every second column wants one of the encodings that its type can have, so that each meets everything; of the others
+ * every fourth that can lies as an array. */
 static void wish_encodings(SampleTable *t, uint64_t seed) {
   uint64_t random = seed ^ 0x5eed;
   for (uint32_t c = 0; c < t->schema.column_count; c++) {
     uint32_t encoding = 1 + (uint32_t)test_random_below(&random, COLUMN_ENCODINGS);
-    t->columns[c].flags &= (1u << COLUMN_ENCODING_SHIFT) - 1;
-    if (test_random(&random) & 1 || !type_has_encoding(t->columns[c].type, encoding)) continue;
+    ColumnType type = t->columns[c].type;
+    t->columns[c].flags &= ((1u << COLUMN_ENCODING_SHIFT) - 1) & ~(uint32_t)COLUMN_ARRAY;
+    uint64_t draw = test_random(&random);
+    if (draw & 1 || !type_has_encoding(type, encoding)) {
+      bool has_width = (!type_is_string(type) || type == TYPE_FIXED_BYTES) && !(t->columns[c].flags & COLUMN_HIDDEN);
+      if (has_width && (draw >> 1 & 3) == 0) t->columns[c].flags |= COLUMN_ARRAY;
+      continue;
+    }
     t->columns[c].flags |= encoding << COLUMN_ENCODING_SHIFT;
   }
 }

@@ -242,7 +242,7 @@ static uint32_t encodings_met; /* bit n: encoding n was written */
 
 static void check_summary(const SampleStore *store, const ColumnRun *run, const SampleTable *t) {
   const ColumnRunSummary *summary = &store->summary;
-  uint64_t bytes = 0, chunk_bytes = 0, column_bytes = 0;
+  uint64_t bytes = 0, chunk_bytes = 0, column_bytes = 0, arrays = 0;
   int64_t earliest = EXPIRY_NEVER, latest = t->expiry ? INT64_MIN : EXPIRY_NEVER;
   for (uint32_t row = 0; t->expiry && row < t->row_count; row++) {
     if (t->expiry[row] < earliest) earliest = t->expiry[row];
@@ -251,6 +251,10 @@ static void check_summary(const SampleStore *store, const ColumnRun *run, const 
   for (uint32_t i = 0; i < store->count; i++) bytes += store->extents[i]->length;
   for (uint32_t c = 0; c < t->schema.column_count; c++) {
     column_bytes += summary->column_bytes[c];
+    if (t->columns[c].flags & COLUMN_ARRAY) {
+      arrays++;
+      chunk_bytes += t->row_count * (t->columns[c].width ? t->columns[c].width : type_array_width(t->columns[c].type));
+    }
     for (uint32_t i = 0; i < run->segment_count; i++) {
       const ChunkPlace *place = segment_place(&run->segments[i], c);
       CHECK(strcmp(encoding_name(place->encoding), "?") != 0);
@@ -259,7 +263,7 @@ static void check_summary(const SampleStore *store, const ColumnRun *run, const 
     }
   }
   CHECK_INT(summary->row_count, t->row_count);
-  CHECK_INT(summary->segment_count, store->count);
+  CHECK_INT(summary->segment_count + arrays, store->count);
   CHECK_INT(summary->byte_count, bytes);
   CHECK_INT(column_bytes, chunk_bytes);
   CHECK_INT(summary->expiry_min, earliest);
@@ -327,6 +331,7 @@ TEST(column_run, every_encoding_that_a_column_may_wish_is_written_and_read) {
     if (e == ENCODING_STRIDE) continue; /* the rows are random, then sorted: no column is one */
     CHECK_INT(encodings_met >> e & 1, codec_by_id(e) != NULL);
   }
+  CHECK(encodings_met >> ENCODING_ARRAY & 1);
 }
 
 TEST(column_run, two_hundred_thousand_rows_make_four_segments) {

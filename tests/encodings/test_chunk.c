@@ -135,9 +135,9 @@ TEST(chunk, head_is_checked_against_its_directory) {
   CHECK_STATUS(chunk_open(m.bytes, m.result.length, 0, TYPE_I32, &chunk), KVSTORE_CORRUPT);
   CHECK_STATUS(chunk_open(m.bytes, m.result.length, SEGMENT_ROWS + 1, TYPE_I32, &chunk), KVSTORE_CORRUPT);
   CHECK_STATUS(chunk_open(m.bytes, m.result.length - 64, 3000, TYPE_I32, &chunk), KVSTORE_CORRUPT);
-  m.bytes[0] = ENCODING_LAST + 1;
+  m.bytes[0] = ENCODING_ARRAY + 1;
   CHECK_STATUS(chunk_open(m.bytes, m.result.length, 3000, TYPE_I32, &chunk), KVSTORE_UNSUPPORTED);
-  CHECK(strstr(status_last()->text, "encoding 14") != NULL);
+  CHECK(strstr(status_last()->text, "encoding 15") != NULL);
   chunk_free(&m);
   column_free(&column);
 }

@@ -504,7 +504,7 @@ TEST(codec, every_table_runs_and_is_counted) {
 
 TEST(codec, names_and_numbers) {
   CHECK_STR(encoding_name(ENCODING_PACKED), "packed");
-  CHECK_STR(encoding_name(ENCODING_LAST + 1), "?");
+  CHECK_STR(encoding_name(ENCODING_ARRAY + 1), "?");
   CHECK(codec_by_id(0) == NULL && codec_by_id(255) == NULL);
-  for (uint32_t i = ENCODING_CONSTANT; i <= ENCODING_LAST; i++) CHECK_INT(codec_by_id(i)->id, i);
+  for (uint32_t i = ENCODING_CONSTANT; i <= ENCODING_ARRAY; i++) CHECK_INT(codec_by_id(i)->id, i);
 }
