@@ -45,6 +45,7 @@ typedef struct ColumnRunOptions {
   uint32_t segment_rows; /* rows of a full segment; 0: SEGMENT_ROWS. Tests make small ones */
   size_t segment_bytes;  /* a segment ends before its rows pass this many bytes in memory; 0: SEGMENT_BYTES_MAX. One row
                             may be larger: it is then a segment of its own */
+  size_t array_bytes;    /* the run is full when an array has so many bytes; 0: RUN_ARRAY_BYTES_MAX */
   bool key_filter;       /* write a fingerprint filter over the keys: for runs whose key ranges overlap others */
 } ColumnRunOptions;
 

@@ -21,7 +21,7 @@ struct ColumnRunWriter {
   RunSink sink;
   const Schema *schema;
   uint32_t segment_rows;
-  size_t segment_bytes;
+  size_t segment_bytes, array_bytes;
   bool key_filter;
 
   PendingColumn *pending; /* one a column */
@@ -56,6 +56,7 @@ Status column_run_writer_create(const RunSink *sink, const Schema *schema, const
   w->schema = schema;
   w->segment_rows = options && options->segment_rows ? options->segment_rows : SEGMENT_ROWS;
   w->segment_bytes = options && options->segment_bytes ? options->segment_bytes : SEGMENT_BYTES_MAX;
+  w->array_bytes = options && options->array_bytes ? options->array_bytes : RUN_ARRAY_BYTES_MAX;
   w->key_filter = options && options->key_filter;
   ASSERT(w->segment_rows <= SEGMENT_ROWS && schema->key_count > 0, "COL-2");
   w->summary.expiry_min = EXPIRY_NEVER;
@@ -93,7 +94,7 @@ void column_run_writer_destroy(ColumnRunWriter *w) {
 bool column_run_writer_is_full(const ColumnRunWriter *w) {
   bool is_full = w->summary.segment_count == RUN_SEGMENTS_MAX;
   for (uint32_t c = 0; c < w->schema->column_count && !is_full; c++)
-    is_full = w->pending[c].array.length >= RUN_ARRAY_BYTES_MAX;
+    is_full = w->pending[c].array.length >= w->array_bytes;
   return is_full;
 }
 uint64_t column_run_writer_rows(const ColumnRunWriter *w) { return w->summary.row_count + w->pending_rows; }

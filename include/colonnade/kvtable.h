@@ -579,6 +579,44 @@ typedef int (*KVQueryProgress)(void *context, uint64_t rows, uint64_t rows_total
 /* NULL: nobody. From the next run or step on. */
 KVSTORE_API int kvquery_progress(KVQuery *query, KVQueryProgress progress, void *context);
 
+/* ---- columns as arrays ----
+ * Columns of a fixed width (numbers, bool, dates, timestamps, fixed bytes), whole, as plain arrays: for programs that
+ * compute on them. The rows of a KVTABLE_ARRAY column that lie in the file are given where they are, without a copy, in
+ * a store that is mapped and not encrypted; all others are copied once, when the view is made. */
+
+/* A column of a piece. Fixed bytes stand one after the other. Beneath nulls are zeros. */
+typedef struct KVTableArray {
+  const void *values;    /* row_count of the piece's; each of widths[column] bytes */
+  const uint64_t *valid; /* bit i % 64 of word i / 64: row i is not null. NULL: no row is */
+  int in_file;           /* not 0: `values` lies in the mapping of the file, nothing was copied */
+} KVTableArray;
+
+/* Rows that lie together: of a run of the file in the order of their keys, else in no order. */
+typedef struct KVTablePiece {
+  uint64_t row_count;
+  const uint64_t *live;       /* bit i % 64 of word i / 64: row i is a row of the table. NULL: every row is. The others
+                                 were deleted, replaced or have expired, and their values are what they were */
+  const KVTableArray *arrays; /* one a column, in the order in which they were asked for */
+} KVTablePiece;
+
+typedef struct KVTableView {
+  size_t struct_size;
+  uint64_t row_count; /* rows of the table: live ones, of all pieces */
+  size_t column_count;
+  const uint32_t *widths; /* bytes of an entry of each column */
+  size_t piece_count;
+  const KVTablePiece *pieces;
+} KVTableView;
+
+/* The columns as the table is now, or at a snapshot (NULL: now). The view stays as it is, whatever is written; it keeps
+ * what it shows alive until kvtable_view_close, also after the table, the snapshot and the store are closed. Any thread
+ * may read it. Making it reads every block of the columns once. KVSTORE_SCHEMA: no such column; KVSTORE_TYPE: a string
+ * or bytes column; KVSTORE_LIMIT: more than KVTABLE_COLUMNS_MAX. */
+KVSTORE_API int kvtable_view(KVTable *table, const char *const *columns, size_t column_count, KVSnapshot *snapshot,
+                             KVTableView **view);
+/* NULL is allowed. */
+KVSTORE_API void kvtable_view_close(KVTableView *view);
+
 /* ---- what a table takes ---- */
 typedef struct KVColumnUsage {
   const char *name;

@@ -466,6 +466,36 @@ TEST(column_run, a_full_run_takes_no_more_and_says_where_it_stopped) {
   sample_release(&t);
 }
 
+TEST(column_run, a_run_is_full_when_an_array_is) {
+  SampleTable t = { 0 };
+  SampleStore store = { 0 };
+  ColumnRunWriter *writer;
+  uint32_t next = 0;
+  sample_add_column(&t, TYPE_I64, 0);
+  sample_add_column(&t, TYPE_I16, 0);
+  sample_add_key(&t, 0);
+  sample_fill(&t, 2000, 0, 3);
+  t.columns[0].flags = t.columns[1].flags = COLUMN_ARRAY;
+  ColumnRunOptions options = { .segment_rows = 100, .array_bytes = 8 * 250 };
+  ColumnBatch batch = sample_batch(&t);
+  RunSink sink = sample_sink(&store);
+  CHECK_OK(column_run_writer_create(&sink, &t.schema, &options, &writer));
+  CHECK_OK(column_run_writer_add(writer, &batch, &next));
+  CHECK_INT(next, 300); /* the end of the segment in which the wider one gets there */
+  CHECK(column_run_writer_is_full(writer));
+  CHECK_OK(column_run_writer_finish(writer, &store.directory, &store.summary));
+  column_run_writer_destroy(writer);
+  CHECK_INT(store.count, 3 + 2);
+  CHECK_INT(store.extents[3]->length, (300 + 1023) * 8);
+  CHECK_INT(store.extents[4]->length, (300 + 1023) * 2);
+  for (uint32_t row = 0; row < 300; row++) { /* one after the other, over the ends of segments */
+    CHECK_BYTES(store.extents[3]->bytes + row * 8, (const uint8_t *)t.arrays[0].values + row * 8, 8);
+    CHECK_BYTES(store.extents[4]->bytes + row * 2, (const uint8_t *)t.arrays[1].values + row * 2, 2);
+  }
+  sample_store_release(&store);
+  sample_release(&t);
+}
+
 TEST(column_run, segments_end_before_their_bytes_pass_the_limit) {
   SampleTable t = { 0 };
   sample_add_column(&t, TYPE_I32, 0);

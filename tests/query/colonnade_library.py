@@ -12,7 +12,7 @@ ARRAY_CODES = {"bool": "B", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "u8":
                "u64": "Q", "f32": "f", "f64": "d", "date": "i", "timestamp": "q"}
 AGGREGATES = {"count(*)": 0, "count": 1, "sum": 2, "min": 3, "max": 4, "avg": 5, "variance": 6, "variance_pop": 7,
               "stddev": 8, "stddev_pop": 9, "count(distinct": 10, "first": 11, "last": 12}
-NULLABLE, UPSERT, DESCENDING, NULLS_LAST = 1, 1, 1, 2
+NULLABLE, UPSERT, DESCENDING, NULLS_LAST, ARRAY = 1, 1, 1, 2, 16
 FROM_EXCLUDED, TO_INCLUDED = 1, 2
 JOINS = ("inner", "left", "semi", "anti")
 FORM_ARRAY, FORM_OFFSETS = 0, 1

@@ -95,6 +95,9 @@ def make_columns():
             encoding = source.choice([name for name, (_, kinds) in ENCODINGS.items() if not kinds or kind in kinds])
             column.flags |= ENCODINGS[encoding][0] << 8
             note("encoding " + encoding)
+        elif kind not in ("string", "bytes"):
+            column.flags |= lib.ARRAY * chance(0.3)
+            note("laid out as an array", column.flags & lib.ARRAY)
         note("type " + kind)
         columns.append(column)
     return columns
