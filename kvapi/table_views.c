@@ -2,10 +2,9 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "columnar/column_view.h"
-#include "encodings/chunk.h"
 #include "kvapi/snapshots.h"
 #include "kvapi/tables.h"
+#include "query/column_view.h"
 
 /* What the caller sees comes first: it is what kvtable_view_close is given. */
 typedef struct View {
@@ -51,16 +50,11 @@ static Status take_rows(View *v, const uint32_t *columns, size_t count) {
   return status;
 }
 
-static Status show(View *v, const uint32_t *columns, size_t count) {
+static Status show(View *v, size_t count) {
   const ColumnView *view = &v->view;
   KVTablePiece *pieces =
     arena_allocate_zeroed(&v->arena, memory_array_size(view->piece_count ? view->piece_count : 1, sizeof *pieces));
-  uint32_t *widths = arena_allocate(&v->arena, count * sizeof *widths);
-  if (!pieces || !widths) return status_nomem();
-  for (size_t i = 0; i < count; i++) {
-    const Column *c = &v->table->schema.columns[columns[i]];
-    widths[i] = chunk_array_width(c->type, c->width);
-  }
+  if (!pieces) return status_nomem();
   for (size_t p = 0; p < view->piece_count; p++) {
     KVTableArray *arrays = arena_allocate(&v->arena, count * sizeof *arrays);
     if (!arrays) return status_nomem();
@@ -70,7 +64,7 @@ static Status show(View *v, const uint32_t *columns, size_t count) {
     }
     pieces[p] = (KVTablePiece){ view->pieces[p].row_count, view->pieces[p].live, arrays };
   }
-  v->shown = (KVTableView){ sizeof(KVTableView), view->row_count, count, widths, view->piece_count, pieces };
+  v->shown = (KVTableView){ sizeof(KVTableView), view->row_count, count, view->widths, view->piece_count, pieces };
   return KVSTORE_OK;
 }
 
@@ -90,7 +84,7 @@ static Status fill_view(View *v, const char *const *names, size_t count, KVSnaps
   TRY(at_snapshot(v, snapshot));
   TRY(take_rows(v, columns, count));
   TRY(column_view_create(&v->rows, columns, count, &v->view));
-  return show(v, columns, count);
+  return show(v, count);
 }
 
 static Status open_view(KVTable *table, const char *const *columns, size_t count, KVSnapshot *snapshot,

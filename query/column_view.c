@@ -1,6 +1,6 @@
 /* column_view.c - columns as arrays: pieces of segments, in place or decoded one behind the other; pieces of arrays and
  * streams, their live rows copied. */
-#include "columnar/column_view.h"
+#include "query/column_view.h"
 
 #include <string.h>
 
@@ -280,6 +280,12 @@ static Status add_unit(Builder *b, const ScanUnit *unit, Target *targets) {
 
 static Status add_all(Builder *b, Target *targets) {
   const TableSnapshot *s = b->snapshot;
+  b->view->widths = arena_allocate(&b->view->arena, memory_array_size(b->column_count, sizeof(uint32_t)));
+  if (!b->view->widths) return status_nomem();
+  for (size_t i = 0; i < b->column_count; i++) {
+    const Column *column = &s->schema->columns[b->columns[i]];
+    b->view->widths[i] = chunk_array_width(column->type, column->width);
+  }
   TRY(scan_create(s->schema, NULL, s->now_ms, &b->scan));
   for (uint32_t u = 0; u < s->unit_count;) {
     uint32_t count = 1;

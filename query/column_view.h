@@ -4,14 +4,14 @@
  * Only columns of a fixed width. A view is made of pieces, rows that lie together: the segments of a run one after the
  * other, in the order of their keys; rows of a delta or of pairs, in no order. In every piece all columns of the view
  * have the same rows. */
-#ifndef COLONNADE_COLUMNAR_COLUMN_VIEW_H
-#define COLONNADE_COLUMNAR_COLUMN_VIEW_H
+#ifndef COLONNADE_QUERY_COLUMN_VIEW_H
+#define COLONNADE_QUERY_COLUMN_VIEW_H
 
 #include "base/arena.h"
 #include "columnar/scan.h"
 
 typedef struct ColumnViewArray {
-  const void *values;    /* entries of chunk_array_width bytes; zeros beneath nulls */
+  const void *values;    /* zeros beneath nulls */
   const uint64_t *valid; /* bit i: row i is not null; NULL: none is */
   bool is_in_file;       /* in the mapped file, nothing was copied */
 } ColumnViewArray;
@@ -24,6 +24,7 @@ typedef struct ColumnViewPiece {
 
 typedef struct ColumnView {
   Arena arena;        /* of all that was copied */
+  uint32_t *widths;   /* bytes of an entry of each column */
   uint64_t row_count; /* live ones */
   size_t piece_count;
   ColumnViewPiece *pieces;
