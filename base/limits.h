@@ -14,17 +14,17 @@
 #define FIXED_BYTES_MAX     4096u  /* the width of a fixed-bytes column: a slab of them stays under 256 MiB */
 #define VALUE_INLINE_MAX    65536u /* longer values lie in value extents, so that a row fits a piece */
 
-#define BLOCK_ROWS        1024u /* 16 words of selection mask */
-#define BLOCK_WORDS       16u
-#define SEGMENT_BLOCKS    64u    /* one word of block mask */
-#define SEGMENT_ROWS      65536u /* one Roaring container of deleted rows */
-#define SEGMENT_BYTES_MAX (64u << 20)
+#define BLOCK_ROWS          1024u /* 16 words of selection mask */
+#define BLOCK_WORDS         16u
+#define SEGMENT_BLOCKS      64u    /* one word of block mask */
+#define SEGMENT_ROWS        65536u /* one Roaring container of deleted rows */
+#define SEGMENT_BYTES_MAX   (64u << 20)
 #define RUN_ARRAY_BYTES_MAX (64u << 20) /* a run ends with the segment that takes an array there */
-#define RUN_SEGMENTS_MAX  64u
-#define CHUNK_ALIGNMENT   64u        /* a cache line, and the width of the widest vector register */
-#define CHUNK_PADDING     64u        /* kernels may read this far past the end of a chunk */
-#define ROW_PIECE_BYTES   (4u << 20) /* a piece of a row run: one extent */
-#define SPARSE_INTERVAL   16u        /* rows between two entries of a row run's sparse index */
+#define RUN_SEGMENTS_MAX    64u
+#define CHUNK_ALIGNMENT     64u        /* a cache line, and the width of the widest vector register */
+#define CHUNK_PADDING       64u        /* kernels may read this far past the end of a chunk */
+#define ROW_PIECE_BYTES     (4u << 20) /* a piece of a row run: one extent */
+#define SPARSE_INTERVAL     16u        /* rows between two entries of a row run's sparse index */
 
 #define PAGE_BYTES     4096u      /* extents begin at multiples of it */
 #define UNIT_BYTES     16384u     /* what is checksummed, sealed and cached */
