@@ -34,7 +34,7 @@ void keycode_append(Buffer *out, const Value *value, bool nullable) {
   ASSERT(nullable || !value->is_null, "KEY-2");
   if (value->is_null) return;
   size_t width = type_array_width(value->type);
-  if (value->type == TYPE_FIXED_BYTES)
+  if (type_is_fixed(value->type))
     buffer_append(out, value->s.data, value->s.length);
   else if (type_is_string(value->type))
     append_escaped(out, value->s);
@@ -105,7 +105,7 @@ static Status read_escaped(Reader *in, ColumnType type, Buffer *scratch, Bytes *
 }
 
 static Status read_present(Reader *in, ColumnType type, uint32_t width, Buffer *scratch, Value *out) {
-  if (type == TYPE_FIXED_BYTES) {
+  if (type_is_fixed(type)) {
     out->s = (Bytes){ reader_take(in, width), width };
     return in->failed ? not_a_value(type) : KVSTORE_OK;
   }
@@ -118,8 +118,10 @@ static Status read_present(Reader *in, ColumnType type, uint32_t width, Buffer *
   }
   if (type_is_signed(type)) {
     unsigned spare = (64 - 8 * (unsigned)bytes) & 63; /* an integer has 1 to 8 bytes */
+    int64_t low, high;
+    type_image_bounds(type, &low, &high);
     out->i = (int64_t)((v << spare) ^ SIGN_BIT) >> spare;
-    return KVSTORE_OK;
+    return out->i >= low && out->i <= high ? KVSTORE_OK : not_a_value(type);
   }
   out->u = v;
   return type == TYPE_BOOL && v > 1 ? not_a_value(type) : KVSTORE_OK;

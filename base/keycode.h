@@ -2,11 +2,12 @@
  * encoded key a prefix of another (of the same schema). It is what the log, the delta's index, fences and filters use.
  *
  *   a nullable column    a byte first: 0 null (and nothing more), 1 a value
- *   integers, dates      big-endian, sign bit flipped when signed, natural width
+ *   integers, dates and  big-endian, sign bit flipped when signed, natural width
+ *   times, decimals
  *   bool                 one byte
  *   f32, f64             float_image widened to 64 bits, big-endian, sign bit flipped (floats are made canonical first)
  *   string, bytes        each 0x00 as 0x00 0xFF, then 0x00 0x00 at the end
- *   fixed bytes          as they are
+ *   fixed bytes, uuid    as they are
  *
  * An encoded key is at most KEY_BYTES_MAX bytes. */
 #ifndef COLONNADE_BASE_KEYCODE_H

@@ -10,8 +10,10 @@
 #define FAMILIES_MAX        4096u              /* hidden ones included; the contract asks for at least 64 */
 #define COLUMNS_MAX         1024u              /* a row's null bits stay under 128 bytes */
 #define COLUMN_NAME_MAX     255u
-#define KEY_COLUMNS_MAX     16u    /* an encoded key is 65,536 bytes at most anyway */
-#define FIXED_BYTES_MAX     4096u  /* the width of a fixed-bytes column: a slab of them stays under 256 MiB */
+#define KEY_COLUMNS_MAX     16u   /* an encoded key is 65,536 bytes at most anyway */
+#define FIXED_BYTES_MAX     4096u /* the width of a fixed-bytes column: a slab of them stays under 256 MiB */
+#define DECIMAL_SCALE_MAX   18    /* and digits of a decimal: what an i64 surely holds */
+#define UUID_BYTES          16u
 #define VALUE_INLINE_MAX    65536u /* longer values lie in value extents, so that a row fits a piece */
 
 #define BLOCK_ROWS          1024u /* 16 words of selection mask */

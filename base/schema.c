@@ -3,34 +3,62 @@
 #include "base/assert.h"
 #include "base/memory.h"
 
-/* X(type, name, type in a column array) */
-#define TYPE_LIST(X)                      \
-  X(TYPE_BOOL, "bool", uint8_t)           \
-  X(TYPE_I8, "i8", int8_t)                \
-  X(TYPE_I16, "i16", int16_t)             \
-  X(TYPE_I32, "i32", int32_t)             \
-  X(TYPE_I64, "i64", int64_t)             \
-  X(TYPE_U8, "u8", uint8_t)               \
-  X(TYPE_U16, "u16", uint16_t)            \
-  X(TYPE_U32, "u32", uint32_t)            \
-  X(TYPE_U64, "u64", uint64_t)            \
-  X(TYPE_F32, "f32", float)               \
-  X(TYPE_F64, "f64", double)              \
-  X(TYPE_DATE, "date", int32_t)           \
-  X(TYPE_TIMESTAMP, "timestamp", int64_t) \
-  X(TYPE_STRING, "string", Bytes)         \
-  X(TYPE_BYTES, "bytes", Bytes)           \
-  X(TYPE_FIXED_BYTES, "fixed_bytes", Bytes)
+#define DAY_US      INT64_C(86400000000)
+#define DECIMALS    INT64_C(1000000000000000000)   /* 10^18: decimals are below */
+#define FLOAT_LEAST (-INT64_C(0x7FF0000000000000)) /* the image of -infinity; NaN has the greatest */
+
+/* X(type, name, type in a column array, least image, greatest) */
+#define TYPE_LIST(X)                                                          \
+  X(TYPE_BOOL, "bool", uint8_t, 0, 1)                                         \
+  X(TYPE_I8, "i8", int8_t, INT8_MIN, INT8_MAX)                                \
+  X(TYPE_I16, "i16", int16_t, INT16_MIN, INT16_MAX)                           \
+  X(TYPE_I32, "i32", int32_t, INT32_MIN, INT32_MAX)                           \
+  X(TYPE_I64, "i64", int64_t, INT64_MIN, INT64_MAX)                           \
+  X(TYPE_U8, "u8", uint8_t, 0, UINT8_MAX)                                     \
+  X(TYPE_U16, "u16", uint16_t, 0, UINT16_MAX)                                 \
+  X(TYPE_U32, "u32", uint32_t, 0, UINT32_MAX)                                 \
+  X(TYPE_U64, "u64", uint64_t, INT64_MIN, INT64_MAX)                          \
+  X(TYPE_F32, "f32", float, FLOAT_LEAST, INT64_MAX)                           \
+  X(TYPE_F64, "f64", double, FLOAT_LEAST, INT64_MAX)                          \
+  X(TYPE_DATE, "date", int32_t, INT32_MIN, INT32_MAX)                         \
+  X(TYPE_TIME, "time", int64_t, 0, DAY_US - 1)                                \
+  X(TYPE_DURATION, "duration", int64_t, INT64_MIN, INT64_MAX)                 \
+  X(TYPE_UUID, "uuid", Bytes, INT64_MIN, INT64_MAX)                           \
+  X(TYPE_TIMESTAMP, "timestamp", int64_t, INT64_MIN, INT64_MAX)               \
+  X(TYPE_STRING, "string", Bytes, INT64_MIN, INT64_MAX)                       \
+  X(TYPE_BYTES, "bytes", Bytes, INT64_MIN, INT64_MAX)                         \
+  X(TYPE_FIXED_BYTES, "fixed_bytes", Bytes, INT64_MIN, INT64_MAX)             \
+  X(TYPE_DECIMAL + 0, "decimal(18,0)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 1, "decimal(18,1)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 2, "decimal(18,2)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 3, "decimal(18,3)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 4, "decimal(18,4)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 5, "decimal(18,5)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 6, "decimal(18,6)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 7, "decimal(18,7)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 8, "decimal(18,8)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 9, "decimal(18,9)", int64_t, 1 - DECIMALS, DECIMALS - 1)   \
+  X(TYPE_DECIMAL + 10, "decimal(18,10)", int64_t, 1 - DECIMALS, DECIMALS - 1) \
+  X(TYPE_DECIMAL + 11, "decimal(18,11)", int64_t, 1 - DECIMALS, DECIMALS - 1) \
+  X(TYPE_DECIMAL + 12, "decimal(18,12)", int64_t, 1 - DECIMALS, DECIMALS - 1) \
+  X(TYPE_DECIMAL + 13, "decimal(18,13)", int64_t, 1 - DECIMALS, DECIMALS - 1) \
+  X(TYPE_DECIMAL + 14, "decimal(18,14)", int64_t, 1 - DECIMALS, DECIMALS - 1) \
+  X(TYPE_DECIMAL + 15, "decimal(18,15)", int64_t, 1 - DECIMALS, DECIMALS - 1) \
+  X(TYPE_DECIMAL + 16, "decimal(18,16)", int64_t, 1 - DECIMALS, DECIMALS - 1) \
+  X(TYPE_DECIMAL + 17, "decimal(18,17)", int64_t, 1 - DECIMALS, DECIMALS - 1) \
+  X(TYPE_DECIMAL + 18, "decimal(18,18)", int64_t, 1 - DECIMALS, DECIMALS - 1)
 
 static const struct {
   const char *name;
   size_t width;
+  int64_t low, high;
 } types[] = {
-#define TYPE_ENTRY(type, name, c_type) [type] = { name, sizeof(c_type) },
+#define TYPE_ENTRY(type, name, c_type, low, high) [type] = { name, sizeof(c_type), low, high },
   TYPE_LIST(TYPE_ENTRY)
 #undef TYPE_ENTRY
 };
 enum { TYPE_NUMBER_END = sizeof types / sizeof types[0] };
+_Static_assert(TYPE_NUMBER_END == TYPE_DECIMAL_LAST + 1, "every scale");
 
 bool type_is_valid(uint32_t type) { return type < TYPE_NUMBER_END && types[type].name; }
 
@@ -38,12 +66,52 @@ size_t type_array_width(ColumnType type) { return type_is_valid(type) ? types[ty
 
 const char *type_name(ColumnType type) { return type_is_valid(type) ? types[type].name : "?"; }
 
+void type_image_bounds(ColumnType type, int64_t *low, int64_t *high) {
+  *low = types[type].low;
+  *high = types[type].high;
+}
+
+int64_t decimal_unit(unsigned scale) {
+  int64_t unit = 1;
+  while (scale--) unit *= 10;
+  return unit;
+}
+
+static bool take_small_number(const char **at, const char *end, unsigned *out) {
+  const char *first = *at;
+  *out = 0;
+  while (*at < end && **at >= '0' && **at <= '9' && *at - first < 3) *out = *out * 10 + (unsigned)(*(*at)++ - '0');
+  while (*at < end && **at == ' ') ++*at;
+  return *at > first;
+}
+
+/* (p), (p,s) behind the word. */
+static ColumnType decimal_by_name(const char *at, const char *end) {
+  unsigned digits, scale = 0;
+  if (at == end || *at++ != '(' || !take_small_number(&at, end, &digits)) return TYPE_NONE;
+  if (at < end && *at == ',') {
+    at++;
+    while (at < end && *at == ' ') at++;
+    if (!take_small_number(&at, end, &scale)) return TYPE_NONE;
+  }
+  bool whole = at + 1 == end && *at == ')';
+  return whole && digits >= 1 && digits <= DECIMAL_SCALE_MAX && scale <= digits ? type_decimal(scale) : TYPE_NONE;
+}
+
+bool type_takes_width(ColumnType type, uint32_t width) {
+  if (type == TYPE_UUID) return width == UUID_BYTES;
+  return type == TYPE_FIXED_BYTES ? width >= 1 && width <= FIXED_BYTES_MAX : width == 0;
+}
+
 ColumnType type_by_name(const char *name, size_t length) {
+  static const char decimal[] = "decimal";
   for (uint32_t type = 0; type < TYPE_NUMBER_END; type++) {
     if (types[type].name && strlen(types[type].name) == length && memcmp(types[type].name, name, length) == 0) {
       return (ColumnType)type;
     }
   }
+  if (length > sizeof decimal && memcmp(name, decimal, sizeof decimal - 1) == 0)
+    return decimal_by_name(name + sizeof decimal - 1, name + length);
   return TYPE_NONE;
 }
 
@@ -51,13 +119,11 @@ ColumnType type_by_name(const char *name, size_t length) {
 
 Value value_from_array(ColumnType type, const void *values, size_t row) {
   Value v = { .type = type };
-  switch (type) {
+  switch (type_storage(type)) {
   case TYPE_BOOL: v.i = ((const uint8_t *)values)[row]; break;
   case TYPE_I8: v.i = ((const int8_t *)values)[row]; break;
   case TYPE_I16: v.i = ((const int16_t *)values)[row]; break;
-  case TYPE_DATE:
   case TYPE_I32: v.i = ((const int32_t *)values)[row]; break;
-  case TYPE_TIMESTAMP:
   case TYPE_I64: v.i = ((const int64_t *)values)[row]; break;
   case TYPE_U8: v.u = ((const uint8_t *)values)[row]; break;
   case TYPE_U16: v.u = ((const uint16_t *)values)[row]; break;
@@ -68,19 +134,17 @@ Value value_from_array(ColumnType type, const void *values, size_t row) {
   case TYPE_STRING:
   case TYPE_BYTES:
   case TYPE_FIXED_BYTES: v.s = ((const Bytes *)values)[row]; break;
-  case TYPE_NONE: v.is_null = true; break;
+  default: v.is_null = true; break;
   }
   return v;
 }
 
 void value_to_array(const Value *v, void *values, size_t row) {
-  switch (v->type) {
+  switch (type_storage(v->type)) {
   case TYPE_BOOL: ((uint8_t *)values)[row] = (uint8_t)v->i; break;
   case TYPE_I8: ((int8_t *)values)[row] = (int8_t)v->i; break;
   case TYPE_I16: ((int16_t *)values)[row] = (int16_t)v->i; break;
-  case TYPE_DATE:
   case TYPE_I32: ((int32_t *)values)[row] = (int32_t)v->i; break;
-  case TYPE_TIMESTAMP:
   case TYPE_I64: ((int64_t *)values)[row] = v->i; break;
   case TYPE_U8: ((uint8_t *)values)[row] = (uint8_t)v->u; break;
   case TYPE_U16: ((uint16_t *)values)[row] = (uint16_t)v->u; break;
@@ -91,7 +155,7 @@ void value_to_array(const Value *v, void *values, size_t row) {
   case TYPE_STRING:
   case TYPE_BYTES:
   case TYPE_FIXED_BYTES: ((Bytes *)values)[row] = v->s; break;
-  case TYPE_NONE: ASSERT(v->type != TYPE_NONE, "SCHEMA-1");
+  default: ASSERT(v->type != TYPE_NONE, "SCHEMA-1");
   }
 }
 
@@ -190,7 +254,7 @@ static Status check_name(const Schema *schema, uint32_t position) {
 }
 
 bool type_has_encoding(ColumnType type, uint32_t encoding) {
-  bool is_integer = type_is_integer(type) || type == TYPE_DATE || type == TYPE_TIMESTAMP;
+  bool is_integer = type_is_integer(type_storage(type));
   switch (encoding) {
   case 1: /* constant, plain, dictionary */
   case 3:
@@ -235,13 +299,12 @@ static Status check_type(const Column *c) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s has the unknown type %d", c->name,
                           (int)c->type);
   }
-  bool fixed = c->type == TYPE_FIXED_BYTES, has_width = fixed || !type_is_string(c->type);
-  if (fixed ? c->width < 1 || c->width > FIXED_BYTES_MAX : c->width != 0) {
+  if (!type_takes_width(c->type, c->width)) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the width %u",
                           c->name, type_name(c->type), c->width);
   }
-  uint32_t allowed = COLUMN_NULLABLE | COLUMN_HIDDEN | COLUMN_READ_BY_KEY | (has_width ? COLUMN_ARRAY : 0) |
-                     (c->type == TYPE_TIMESTAMP ? COLUMN_UTC : 0);
+  uint32_t allowed = COLUMN_NULLABLE | COLUMN_HIDDEN | COLUMN_READ_BY_KEY |
+                     (type_has_offsets(c->type) ? 0 : COLUMN_ARRAY) | (c->type == TYPE_TIMESTAMP ? COLUMN_UTC : 0);
   if (c->flags & ((1u << COLUMN_ENCODING_SHIFT) - 1) & ~allowed) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the flags 0x%x",
                           c->name, type_name(c->type), c->flags);

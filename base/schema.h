@@ -11,10 +11,14 @@
  *   f32          float              IEEE 754                                       that of the same number as f64
  *   f64          double             IEEE 754                                       float_image (below)
  *   date         int32_t            days since 1970-01-01                          the value
+ *   time         int64_t            microseconds of a day, below 86,400,000,000    the value
  *   timestamp    int64_t            microseconds since 1970-01-01 (UTC or naive)   the value
+ *   duration     int64_t            microseconds, of either sign                   the value
+ *   decimal      int64_t            the value times 10^s, below 10^18              the value in the array
  *   string       Bytes              UTF-8                                          first 8 bytes, big-endian, ^ 2^63
  *   bytes        Bytes              any bytes                                      the same
  *   fixed bytes  Bytes              exactly `width` bytes                          the same
+ *   uuid         Bytes              16 bytes, as they are written                  the same
  *
  * The image is what zone maps hold. For strings it is a prefix: equal images do not mean equal values. */
 #ifndef COLONNADE_BASE_SCHEMA_H
@@ -29,8 +33,9 @@
 #include "base/limits.h"
 #include "base/status.h"
 
-/* On disk, and the same numbers as the public header's: never renumbered. 13 to 17 are kept for decimal, time,
- * duration, uuid and vector. */
+/* On disk, and but for decimals the same numbers as the public header's: never renumbered. 17 is kept for vectors. A
+ * decimal's scale is in the number of its type, so that wherever there is a type there is its scale too; the public
+ * header calls all of them 13, and has the scale beside. */
 typedef enum ColumnType {
   TYPE_NONE = 0,
   TYPE_BOOL = 1,
@@ -45,10 +50,15 @@ typedef enum ColumnType {
   TYPE_F32 = 10,
   TYPE_F64 = 11,
   TYPE_DATE = 12,
+  TYPE_TIME = 14,
+  TYPE_DURATION = 15,
+  TYPE_UUID = 16,
   TYPE_TIMESTAMP = 18,
   TYPE_STRING = 19,
   TYPE_BYTES = 20,
   TYPE_FIXED_BYTES = 21,
+  TYPE_DECIMAL = 32,                                    /* decimal(18, 0), and on to */
+  TYPE_DECIMAL_LAST = TYPE_DECIMAL + DECIMAL_SCALE_MAX, /* decimal(18, 18) */
 } ColumnType;
 
 enum {
@@ -68,7 +78,7 @@ typedef struct Column {
   uint32_t id; /* never reused within its family */
   ColumnType type;
   uint32_t flags; /* COLUMN_*: and wishes, column_encoding and column_forbidden */
-  uint32_t width; /* bytes of a fixed-bytes value; 0 for every other type */
+  uint32_t width; /* bytes of a fixed-bytes value, 16 of a uuid; 0 for every other type */
   char *name;     /* UTF-8, 1 to 255 bytes */
 } Column;
 
@@ -92,17 +102,42 @@ typedef struct Schema {
   char **sources;
 } Schema;
 
-static inline bool type_is_string(ColumnType t) { return t == TYPE_STRING || t == TYPE_BYTES || t == TYPE_FIXED_BYTES; }
+/* Its values are Bytes, all of the column's width. */
+static inline bool type_is_fixed(ColumnType t) { return t == TYPE_FIXED_BYTES || t == TYPE_UUID; }
+/* Its values are Bytes. */
+/* Values of any length: everything else has a fixed width. */
+static inline bool type_has_offsets(ColumnType t) { return t == TYPE_STRING || t == TYPE_BYTES; }
+static inline bool type_is_string(ColumnType t) { return t == TYPE_STRING || t == TYPE_BYTES || type_is_fixed(t); }
 static inline bool type_is_float(ColumnType t) { return t == TYPE_F32 || t == TYPE_F64; }
 static inline bool type_is_integer(ColumnType t) { return t >= TYPE_I8 && t <= TYPE_U64; }
-static inline bool type_is_signed(ColumnType t) {
-  return (t >= TYPE_I8 && t <= TYPE_I64) || t == TYPE_DATE || t == TYPE_TIMESTAMP;
+static inline bool type_is_decimal(ColumnType t) { return t >= TYPE_DECIMAL && t <= TYPE_DECIMAL_LAST; }
+static inline ColumnType type_decimal(unsigned scale) { return (ColumnType)(TYPE_DECIMAL + scale); }
+/* Digits behind the point of a decimal; 0 for every other type. */
+static inline unsigned type_scale(ColumnType t) { return type_is_decimal(t) ? (unsigned)t - TYPE_DECIMAL : 0; }
+/* Points in time: days or microseconds since 1970. */
+static inline bool type_is_date(ColumnType t) { return t == TYPE_DATE || t == TYPE_TIMESTAMP; }
+/* The type whose arrays look the same: an integer, float, bool or string type. */
+static inline ColumnType type_storage(ColumnType t) {
+  if (t == TYPE_DATE) return TYPE_I32;
+  if (t == TYPE_UUID) return TYPE_FIXED_BYTES;
+  return t == TYPE_TIMESTAMP || t == TYPE_TIME || t == TYPE_DURATION || type_is_decimal(t) ? TYPE_I64 : t;
 }
+static inline bool type_is_signed(ColumnType t) { return type_storage(t) >= TYPE_I8 && type_storage(t) <= TYPE_I64; }
+/* Arithmetic and mathematical order go with every other such type. */
+static inline bool type_is_number(ColumnType t) { return type_is_integer(t) || type_is_float(t) || type_is_decimal(t); }
+/* 10^scale, of 0 to 18. */
+int64_t decimal_unit(unsigned scale);
+/* The least and greatest image of a type; strings: of every image. */
+void type_image_bounds(ColumnType type, int64_t *low, int64_t *high);
+/* Whether some number that fits the array is no value of the type: bool, time, decimals. */
+static inline bool type_has_gaps(ColumnType t) { return t == TYPE_BOOL || t == TYPE_TIME || type_is_decimal(t); }
 /* Bytes of one value in a column array: 1, 2, 4, 8 or sizeof(Bytes). 0 for a number that is no type. */
 size_t type_array_width(ColumnType type);
-/* "i32", "timestamp", "fixed_bytes" ...; "?" for a number that is no type. */
+/* "i32", "timestamp", "fixed_bytes", "decimal(18,2)" ...; "?" for a number that is no type. */
 const char *type_name(ColumnType type);
-/* The type of a name, TYPE_NONE when there is none. */
+/* Whether a column of the type may have this width: the bytes of fixed bytes, UUID_BYTES of a uuid, else 0. */
+bool type_takes_width(ColumnType type, uint32_t width);
+/* The type of a name, TYPE_NONE when there is none. decimal(p,s) and decimal(p) of up to 18 digits p, too. */
 ColumnType type_by_name(const char *name, size_t length);
 bool type_is_valid(uint32_t type);
 
@@ -124,11 +159,18 @@ int64_t type_image(ColumnType type, const void *values, size_t row);
 typedef struct Value {
   ColumnType type; /* TYPE_NONE with is_null: an untyped null */
   bool is_null;
+  /* Of an f64 that was written with a point or an exponent: the decimal that is exactly the number, where there is one;
+   * else 0. What is compared or computed with decimals takes that. */
+  uint8_t exactly;
   union {
-    int64_t i;  /* bool, i8 .. i64, date, timestamp */
+    int64_t i;  /* bool, i8 .. i64, date, time, timestamp, duration; decimals times 10^scale */
     uint64_t u; /* u8 .. u64 */
     double f;   /* f32 (widened), f64 */
-    Bytes s;    /* string, bytes, fixed bytes: borrowed */
+    Bytes s;    /* string, bytes, fixed bytes, uuid: borrowed */
+    struct {
+      double nearest;   /* f */
+      int64_t unscaled; /* with `exactly`: the number is this, a decimal of that type */
+    } written;
   };
 } Value;
 

@@ -24,6 +24,7 @@ static size_t width_of(int type) {
   case KVTABLE_TYPE_DATE: return 4;
   case KVTABLE_TYPE_STRING:
   case KVTABLE_TYPE_BYTES:
+  case KVTABLE_TYPE_UUID:
   case KVTABLE_TYPE_FIXED_BYTES: return 0;
   default: return 8;
   }
@@ -71,6 +72,9 @@ static void set_fixed(void *values, uint64_t row, int type, const KVValue *value
   case KVTABLE_TYPE_I32:
   case KVTABLE_TYPE_DATE: ((int32_t *)values)[row] = (int32_t)value->as.i64; return;
   case KVTABLE_TYPE_I64:
+  case KVTABLE_TYPE_DECIMAL:
+  case KVTABLE_TYPE_TIME:
+  case KVTABLE_TYPE_DURATION:
   case KVTABLE_TYPE_TIMESTAMP: ((int64_t *)values)[row] = value->as.i64; return;
   case KVTABLE_TYPE_U8: ((uint8_t *)values)[row] = (uint8_t)value->as.u64; return;
   case KVTABLE_TYPE_U16: ((uint16_t *)values)[row] = (uint16_t)value->as.u64; return;

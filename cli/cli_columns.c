@@ -4,6 +4,7 @@
 #include "cli/cli_grid.h"
 #include "cli/cli_json.h"
 #include "cli/cli_sources.h"
+#include "cli/cli_value.h"
 
 static void print_json(const KVDeclaredColumns *declared) {
   Json json = { .file = stdout };
@@ -14,9 +15,10 @@ static void print_json(const KVDeclaredColumns *declared) {
   json_open_array(&json, "columns");
   for (size_t i = 0; i < declared->column_count; i++) {
     const KVDeclaredColumn *column = &declared->columns[i];
+    char type[TYPE_TEXT_MAX];
     json_open_object(&json, NULL);
     json_string(&json, "name", column->name);
-    json_string(&json, "type", kvtable_type_name(column->type));
+    json_string(&json, "type", type_print(column->type, column->width, type));
     json_string(&json, "source", column->source);
     json_u64(&json, "nulls", column->nulls);
     json_close(&json);
@@ -32,10 +34,10 @@ static void print_text(const KVDeclaredColumns *declared, int aligned) {
   grid_begin(&grid, stdout, (const char **)(uintptr_t)names, to_the_right, 4, aligned);
   for (size_t i = 0; i < declared->column_count; i++) {
     const KVDeclaredColumn *column = &declared->columns[i];
-    char nulls[24];
+    char nulls[24], type[TYPE_TEXT_MAX];
     int length = snprintf(nulls, sizeof nulls, "%llu", (unsigned long long)column->nulls);
     grid_string(&grid, column->name);
-    grid_string(&grid, kvtable_type_name(column->type));
+    grid_string(&grid, type_print(column->type, column->width, type));
     grid_string(&grid, column->source);
     grid_cell(&grid, nulls, (size_t)length);
   }

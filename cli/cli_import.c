@@ -89,17 +89,16 @@ static int read_type(Import *import, char *text) {
   size_t column = find_name(import->survey.names, import->survey.column_count, text);
   if (column == NO_FIELD) return cli_fail("--types: %s has no column %s", import->survey.path, text);
   KVColumnDefinition *definition = &import->columns[column];
-  char *width = strchr(equal + 1, ':');
-  if (width) *width++ = '\0';
-  int type = kvtable_type_by_name(equal + 1);
-  int fits = type != KVTABLE_TYPE_NONE && type != KVTABLE_TYPE_DECIMAL && !width == (type != KVTABLE_TYPE_FIXED_BYTES);
-  if (!fits) {
+  int type;
+  uint32_t width;
+  if (!type_read(equal + 1, &type, &width)) {
     return cli_fail("--types: there is no type %s; those there are: bool, i8 to i64, u8 to u64, f32, f64, date, "
-                    "timestamp, string, bytes, fixed_bytes:WIDTH",
+                    "time, timestamp, duration, uuid, decimal:SCALE or decimal(18,SCALE), string, bytes, "
+                    "fixed_bytes:WIDTH",
                     equal + 1);
   }
   definition->type = type;
-  definition->width = width ? (uint32_t)strtoul(width, NULL, 10) : 0;
+  definition->width = width;
   const Inference *seen = &import->survey.columns[column];
   definition->flags = type == KVTABLE_TYPE_TIMESTAMP && seen->utc && !seen->naive ? KVTABLE_UTC : 0;
   return 0;

@@ -8,6 +8,7 @@
 #include "cli/cli_grid.h"
 #include "cli/cli_json.h"
 #include "cli/cli_text.h"
+#include "cli/cli_value.h"
 
 static void free_names(char **names, size_t count) {
   for (size_t i = 0; i < count; i++) kvstore_free(names[i]);
@@ -149,9 +150,10 @@ static void json_usage(Json *json, const TableFacts *facts) {
   json_open_array(json, "columns");
   for (size_t i = 0; i < usage->column_count; i++) {
     const KVColumnUsage *column = &usage->columns[i];
+    char type[TYPE_TEXT_MAX];
     json_open_object(json, NULL);
     json_string(json, "column", column->name);
-    json_string(json, "type", kvtable_type_name(column->type));
+    json_string(json, "type", type_print(column->type, column->width, type));
     json_u64(json, "bytes", column->bytes);
     json_u64(json, "plain_bytes", column->plain_bytes);
     json_decimal(json, "ratio", ratio_of(column));
@@ -170,11 +172,11 @@ static void print_columns(const TableFacts *facts, int aligned) {
   grid_begin(&grid, stdout, headers, to_the_right, 6, aligned);
   for (size_t i = 0; i < facts->usage->column_count; i++) {
     const KVColumnUsage *column = &facts->usage->columns[i];
-    char number[32];
+    char number[32], type[TYPE_TEXT_MAX];
     cell.length = 0;
     text_add_readable(&cell, column->name, strlen(column->name));
     grid_cell(&grid, cell.data, cell.length);
-    grid_string(&grid, kvtable_type_name(column->type));
+    grid_string(&grid, type_print(column->type, column->width, type));
     snprintf(number, sizeof number, "%" PRIu64, column->bytes);
     grid_string(&grid, number);
     snprintf(number, sizeof number, "%" PRIu64, column->plain_bytes);

@@ -135,7 +135,10 @@ void json_value(Json *json, const char *name, const KVValue *value) {
     }
     return;
   case KVTABLE_TYPE_DATE:
+  case KVTABLE_TYPE_TIME:
   case KVTABLE_TYPE_TIMESTAMP:
+  case KVTABLE_TYPE_DURATION:
+  case KVTABLE_TYPE_UUID:
     begin_element(json, name);
     write_printed(json, value, 1);
     return;

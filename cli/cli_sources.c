@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/cli_value.h"
+
 char *sources_text(Sources *sources, const char *from, size_t length) {
   char *text = cli_allocate(length + 1, 1);
   memcpy(text, from, length);
@@ -24,24 +26,30 @@ static int starts(const char *text, const char *word) { return strncmp(text, wor
 
 int source_is_one(const char *name) { return starts(name, "part(") || starts(name, "at(") || starts(name, "json("); }
 
-static void add_column(Sources *sources, const char *name, const char *source, int type) {
+static void add_column(Sources *sources, const char *name, const char *source, int type, uint32_t width) {
   for (size_t i = 0; i < sources->count; i++)
     if (strcmp(sources->columns[i].name, name) == 0) return;
   if (sources->count == sources->capacity) {
     sources->capacity = 2 * sources->capacity + 8;
     sources->columns = cli_reallocate(sources->columns, sources->capacity, sizeof *sources->columns);
   }
-  sources->columns[sources->count++] = (KVPairColumn){ name, source, type, 0 };
+  sources->columns[sources->count++] = (KVPairColumn){ name, source, type, width };
+}
+
+/* The parenthesis that ends a source: that before a type, which may have its own, decimal(18,2), or the last. */
+static const char *source_end(const char *text) {
+  const char *end = strrchr(text, ')'), *typed = strstr(text, "):decimal(");
+  return typed && end && !end[1] ? typed : end;
 }
 
 /* `json(temp)` or `json(temp):i64`. CLI_DONE, or CLI_FAILED after a message. */
 int sources_add(Sources *sources, const char *name, size_t name_length, const char *text, int usual) {
-  const char *end = strrchr(text, ')');
+  const char *end = source_end(text);
   int type = usual;
+  uint32_t width = 0;
   if (!end) return cli_fail("%s: a source ends with )", text);
   if (end[1] == ':') {
-    type = kvtable_type_by_name(end + 2);
-    if (type == KVTABLE_TYPE_NONE) return cli_fail("%s: there is no type %s", text, end + 2);
+    if (!type_read(end + 2, &type, &width)) return cli_fail("%s: there is no type %s", text, end + 2);
   } else if (end[1]) {
     return cli_fail("%s: behind a source stands nothing, or a colon and a type", text);
   } else if (starts(text, "at(")) {
@@ -50,7 +58,7 @@ int sources_add(Sources *sources, const char *name, size_t name_length, const ch
     type = KVTABLE_TYPE_NONE; /* as it is declared, or a string */
   }
   add_column(sources, sources_text(sources, name, name_length), sources_text(sources, text, (size_t)(end + 1 - text)),
-             type);
+             type, width);
   return CLI_DONE;
 }
 

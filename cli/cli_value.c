@@ -1,5 +1,6 @@
 #include "cli/cli_value.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -188,6 +189,57 @@ static const char *read_text(const KVColumnDefinition *column, const char *text,
   return NULL;
 }
 
+/* What a uuid is read into is used before as many others are read as a key, or two ends of a range, can have. */
+static const char *read_other(const KVColumnDefinition *column, const char *text, size_t length, KVValue *value) {
+  static unsigned char rooms[4 * KVTABLE_KEY_COLUMNS_MAX][KVTABLE_UUID_BYTES];
+  static size_t next;
+  unsigned char *room = rooms[next++ % (sizeof rooms / sizeof *rooms)];
+  if (kvvalue_read(column->type, column->width, text, length, room, value) == KVSTORE_OK) return NULL;
+  switch (column->type) {
+  case KVTABLE_TYPE_DECIMAL: return "is no decimal of the column's digits behind the point, 18 in all";
+  case KVTABLE_TYPE_TIME: return "is no time (12:34:56.5)";
+  case KVTABLE_TYPE_DURATION: return "is no duration (36:00:00.5, or 90 seconds)";
+  default: return "is no uuid (00112233-4455-6677-8899-aabbccddeeff)";
+  }
+}
+
+int type_read(const char *text, int *type, uint32_t *width) {
+  char name[TYPE_TEXT_MAX];
+  size_t length = strcspn(text, ":(");
+  unsigned digits = KVTABLE_DECIMAL_SCALE_MAX, number = 0;
+  int end = 0;
+  if (length >= sizeof name) return 0;
+  memcpy(name, text, length);
+  name[length] = 0;
+  *type = kvtable_type_by_name(name);
+  *width = 0;
+  int has_width = *type == KVTABLE_TYPE_FIXED_BYTES || *type == KVTABLE_TYPE_DECIMAL;
+  if (*type == KVTABLE_TYPE_NONE || has_width == !text[length]) return 0;
+  if (!has_width) return 1;
+  const char *rest = text + length;
+  int read = sscanf(rest, ":%5u%n", &number, &end) == 1;
+  if (*type == KVTABLE_TYPE_DECIMAL && !read) {
+    end = 0;
+    if (sscanf(rest, "(%2u , %2u )%n", &digits, &number, &end) < 2 || !end) {
+      number = 0;
+      if (sscanf(rest, "(%2u )%n", &digits, &end) < 1) return 0;
+    }
+  } else if (!read) {
+    return 0;
+  }
+  *width = number;
+  if (!end || rest[end]) return 0;
+  return *type != KVTABLE_TYPE_DECIMAL || (digits <= KVTABLE_DECIMAL_SCALE_MAX && number <= digits);
+}
+
+const char *type_print(int type, uint32_t width, char buffer[TYPE_TEXT_MAX]) {
+  if (type == KVTABLE_TYPE_DECIMAL)
+    snprintf(buffer, TYPE_TEXT_MAX, "decimal(%d,%u)", KVTABLE_DECIMAL_SCALE_MAX, width);
+  else
+    snprintf(buffer, TYPE_TEXT_MAX, "%s", kvtable_type_name(type));
+  return buffer;
+}
+
 const char *value_read(const KVColumnDefinition *column, const char *text, size_t length, KVValue *value) {
   int truth;
   int utc;
@@ -206,6 +258,10 @@ const char *value_read(const KVColumnDefinition *column, const char *text, size_
     if (!scan_timestamp(text, length, &microseconds, &utc)) return "is no timestamp (2013-01-31 12:34:56)";
     *value = kvvalue_timestamp(microseconds);
     return NULL;
+  case KVTABLE_TYPE_DECIMAL:
+  case KVTABLE_TYPE_TIME:
+  case KVTABLE_TYPE_DURATION:
+  case KVTABLE_TYPE_UUID: return read_other(column, text, length, value);
   case KVTABLE_TYPE_F32:
   case KVTABLE_TYPE_F64: return read_float(column->type, text, length, value);
   case KVTABLE_TYPE_STRING:
@@ -228,5 +284,6 @@ void value_add(Text *text, const KVValue *value) {
 }
 
 int value_is_number(int type) {
-  return (type >= KVTABLE_TYPE_I8 && type <= KVTABLE_TYPE_F64) || type == KVTABLE_TYPE_DECIMAL;
+  return (type >= KVTABLE_TYPE_I8 && type <= KVTABLE_TYPE_F64) || type == KVTABLE_TYPE_DECIMAL ||
+         type == KVTABLE_TYPE_DECIMAL128;
 }

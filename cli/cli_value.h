@@ -1,7 +1,8 @@
 /* cli_value.h - values of tables from text and to text.
  *
  * What is read: integers in decimal digits; floats with point and exponent, inf, nan; true and false, in any case;
- * dates as 2013-01-31; timestamps as 2013-01-31 12:34:56.123456, also with a T and a Z, or without the time of day. */
+ * dates as 2013-01-31; decimals, times, durations and uuids as kvvalue_read takes them;
+ * timestamps as 2013-01-31 12:34:56.123456, also with a T and a Z, or without the time of day. */
 #ifndef COLONNADE_CLI_VALUE_H
 #define COLONNADE_CLI_VALUE_H
 
@@ -24,6 +25,13 @@ int scan_timestamp(const char *text, size_t length, int64_t *microseconds, int *
 /* Reads a text, followed by a NUL that `length` does not count, as a value of the column. NULL, or why it is none, to
  * follow the text in a sentence: "is no i64". Strings and bytes are borrowed. */
 const char *value_read(const KVColumnDefinition *column, const char *text, size_t length, KVValue *value);
+
+/* A type as it is written: its name; decimal(18,2) or decimal:2, fixed_bytes:16 with what belongs to it. 0: there is no
+ * such type. */
+int type_read(const char *text, int *type, uint32_t *width);
+/* "decimal(18,2)", "i64": into `buffer`, which it returns. */
+enum { TYPE_TEXT_MAX = 32 };
+const char *type_print(int type, uint32_t width, char buffer[TYPE_TEXT_MAX]);
 
 /* The value as a person reads it (text_add_readable). */
 void value_add(Text *text, const KVValue *value);

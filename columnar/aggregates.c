@@ -27,7 +27,7 @@ struct Aggregates {
 
 /* ---- life ---- */
 
-static bool has_sum(ColumnType type) { return type == TYPE_BOOL || type_is_integer(type) || type_is_float(type); }
+static bool has_sum(ColumnType type) { return type == TYPE_BOOL || type == TYPE_DURATION || type_is_number(type); }
 
 Status aggregate_request_check(const Schema *schema, const AggregateRequest *request) {
   if (request->kind == AGGREGATE_ROWS) return KVSTORE_OK;
@@ -325,11 +325,12 @@ static AggregateResult result_double(double number) {
 
 static AggregateResult result_sum(const AggregateState *state) {
   if (type_is_float(state->type)) return result_double(aggregate_float_sum(state));
-  return (AggregateResult){ .is_integer = true, .integer = state->sum };
+  return (AggregateResult){ .is_integer = true, .integer = state->sum, .value = { .type = state->type } };
 }
 
 static AggregateResult result_mean(const AggregateState *state) {
   double sum = type_is_float(state->type) ? aggregate_float_sum(state) : int128_to_double(state->sum);
+  sum /= (double)decimal_unit(type_scale(state->type));
   return result_double(sum / (double)state->count);
 }
 

@@ -40,8 +40,9 @@ typedef struct AggregateRequest {
   uint32_t thousandths; /* AGGREGATE_QUANTILE: 0 to 1,000 */
 } AggregateRequest;
 
-/* Counts are u64; the sum of integers and bool is `integer` (is_integer set, `value` unused); the sum of floats and
- * every average is f64; least and greatest have the column's type, strings valid as long as the Aggregates. */
+/* Counts are u64; the sum of integers and bool is `integer` (is_integer set, of `value` the type summed); the sum of
+ * floats and every average is f64; least and greatest have the column's type, strings valid as long as the Aggregates.
+ */
 typedef struct AggregateResult {
   bool is_null;
   bool is_integer;

@@ -24,6 +24,7 @@ int64_t value_image(const Value *value) {
   case TYPE_F64: return float_image(value->f);
   case TYPE_STRING:
   case TYPE_BYTES:
+  case TYPE_UUID:
   case TYPE_FIXED_BYTES: return bytes_image(value->s);
   default: return value->i; /* unsigned types up to 32 bits hold the same number in `u` */
   }
@@ -47,10 +48,7 @@ static Status read_columns(Reader *in, ColumnRunIndex *index) {
     }
     columns[c].type = (ColumnType)type;
     columns[c].is_nullable = flags & RUN_COLUMN_NULLABLE;
-    bool has_width = columns[c].type == TYPE_FIXED_BYTES;
-    if (has_width ? !columns[c].width || columns[c].width > FIXED_BYTES_MAX : columns[c].width != 0) {
-      return directory_damaged("the width of a column");
-    }
+    if (!type_takes_width(columns[c].type, columns[c].width)) return directory_damaged("the width of a column");
     for (uint32_t other = 0; other < c; other++) {
       if (columns[other].id == columns[c].id) return directory_damaged("a column appears twice");
     }
@@ -195,8 +193,7 @@ static Status check_arrays(const ColumnRun *run) {
   for (uint32_t c = 0; c < index->column_count; c++) {
     const RunColumn *column = &index->columns[c];
     if (!column->is_array) continue;
-    if (type_is_string(column->type) && column->type != TYPE_FIXED_BYTES)
-      return directory_damaged("the type of an array");
+    if (type_has_offsets(column->type)) return directory_damaged("the type of an array");
     if (column->extent <= last || column->extent >= index->source_count ||
         index->sources[column->extent].length != chunk_array_bytes(column->type, column->width, run->row_count)) {
       return directory_damaged("the place of an array");

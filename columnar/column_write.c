@@ -299,11 +299,11 @@ static Status append_to_array(ColumnRunWriter *w, uint32_t c, const ChunkInput *
   size_t width = chunk_array_width(input->type, input->width), bytes = input->row_count * width;
   uint8_t *to = buffer_extend(array, bytes);
   if (!to) return status_nomem();
-  if (input->type != TYPE_FIXED_BYTES) memcpy(to, input->values, bytes);
+  if (!type_is_fixed(input->type)) memcpy(to, input->values, bytes);
   for (uint32_t row = 0; row < input->row_count; row++) {
     if (input->nulls && input->nulls[row])
       memset(to + row * width, 0, width);
-    else if (input->type == TYPE_FIXED_BYTES)
+    else if (type_is_fixed(input->type))
       memcpy(to + row * width, ((const Bytes *)input->values)[row].data, width);
   }
   w->summary.column_bytes[c] += bytes;

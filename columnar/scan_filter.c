@@ -445,17 +445,8 @@ Status scan_filter_blocks(Scan *scan, uint64_t blocks, uint64_t full, UnitMasks 
 
 /* A comparison's range lies within the images of its type. */
 static void clip(ColumnType type, int64_t *low, int64_t *high) {
-  int64_t least = INT64_MIN, most = INT64_MAX;
-  size_t bits = 8 * type_array_width(type);
-  if (type_is_float(type)) {
-    least = float_image(-INFINITY);
-  } else if (type == TYPE_BOOL) {
-    least = 0;
-    most = 1;
-  } else if (bits < 64) {
-    most = (INT64_C(1) << (type_is_signed(type) ? bits - 1 : bits)) - 1;
-    least = type_is_signed(type) ? -most - 1 : 0;
-  }
+  int64_t least, most;
+  type_image_bounds(type, &least, &most);
   if (*low < least) *low = least;
   if (*high > most) *high = most;
 }

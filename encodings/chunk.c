@@ -51,7 +51,7 @@ void chunk_block_range(const Chunk *c, uint32_t block, uint64_t *offset, uint64_
 }
 
 uint32_t chunk_array_width(ColumnType type, uint32_t width) {
-  return type == TYPE_FIXED_BYTES ? width : 1u << type_width_index(type);
+  return type_is_fixed(type) ? width : 1u << type_width_index(type);
 }
 
 uint64_t chunk_array_bytes(ColumnType type, uint32_t width, uint64_t row_count) {
@@ -86,8 +86,7 @@ static Status check_header(const Chunk *c, uint8_t flags) {
   if (c->null_count > c->row_count || (c->null_count > 0) != c->has_nulls) return corrupt("a wrong null count");
   if (c->lane != 0 && c->lane != 8 && c->lane != 16 && c->lane != 32 && c->lane != 64)
     return corrupt("a wrong lane width");
-  bool fixed = c->type == TYPE_FIXED_BYTES;
-  if (fixed ? c->width == 0 || c->width > FIXED_BYTES_MAX : c->width != 0) return corrupt("a wrong value width");
+  if (!type_takes_width(c->type, c->width)) return corrupt("a wrong value width");
   if (c->data_offset % CHUNK_ALIGNMENT || c->data_offset < c->head_length ||
       c->data_offset > c->length - CHUNK_PADDING) {
     return corrupt("its data lies outside");

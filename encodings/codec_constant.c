@@ -110,8 +110,7 @@ static Status check_shared(const Chunk *c) {
     const uint8_t *shared = c->bytes + c->head_length;
     if (room < 4 || load_u32(shared) > room - 4) return wrong("a string longer than its chunk");
     constant_value(c, &v);
-    if (c->type == TYPE_FIXED_BYTES && c->null_count < c->row_count && v.s.length != c->width)
-      return wrong("a wrong width");
+    if (type_is_fixed(c->type) && c->null_count < c->row_count && v.s.length != c->width) return wrong("a wrong width");
     if (c->type == TYPE_STRING && !bytes_are_utf8(v.s.data, v.s.length)) return wrong("not UTF-8");
   } else {
     constant_value(c, &v);

@@ -13,19 +13,17 @@
 /* ---- the values ---- */
 
 static uint64_t value_bytes(const ChunkInput *in) {
-  return in->type == TYPE_FIXED_BYTES ? in->width
-         : type_is_string(in->type)   ? 4
-                                      : UINT64_C(1) << type_width_index(in->type);
+  return type_is_fixed(in->type) ? in->width : type_is_string(in->type) ? 4 : UINT64_C(1) << type_width_index(in->type);
 }
 static uint64_t shared_bytes(const CodecPlan *p) {
   uint64_t count = p->dictionary_count;
-  bool offsets = type_is_string(p->input->type) && p->input->type != TYPE_FIXED_BYTES;
+  bool offsets = type_is_string(p->input->type) && !type_is_fixed(p->input->type);
   return count * value_bytes(p->input) + (offsets ? 4 + p->dictionary_bytes : 0);
 }
 
 static Bytes string_of_code(const Chunk *c, uint32_t code) {
   const uint8_t *shared = c->bytes + c->head_length;
-  if (c->type == TYPE_FIXED_BYTES) return (Bytes){ shared + (size_t)code * c->width, c->width };
+  if (type_is_fixed(c->type)) return (Bytes){ shared + (size_t)code * c->width, c->width };
   uint32_t start = load_u32(shared + 4 * (size_t)code), end = load_u32(shared + 4 * (size_t)code + 4);
   return (Bytes){ shared + 4 * ((size_t)c->dictionary_count + 1) + start, end - start };
 }
@@ -79,7 +77,7 @@ static void write_values(const CodecPlan *p, uint8_t *shared) {
       continue;
     }
     Bytes b = ((const Bytes *)in->values)[row];
-    if (in->type == TYPE_FIXED_BYTES) {
+    if (type_is_fixed(in->type)) {
       memcpy(shared + i * width, b.data, width);
       continue;
     }
@@ -87,7 +85,7 @@ static void write_values(const CodecPlan *p, uint8_t *shared) {
     if (b.length) memcpy(bytes + at, b.data, b.length);
     at += (uint32_t)b.length;
   }
-  if (type_is_string(in->type) && in->type != TYPE_FIXED_BYTES) store_u32(shared + 4 * (size_t)count, at);
+  if (type_is_string(in->type) && !type_is_fixed(in->type)) store_u32(shared + 4 * (size_t)count, at);
 }
 
 static uint64_t encode(const CodecPlan *p, uint8_t *out) {
@@ -356,7 +354,7 @@ static bool ascends(const Chunk *c, uint32_t code) {
 static Status check_shared(const Chunk *c) {
   uint64_t room = c->data_offset - c->head_length, count = c->dictionary_count;
   if (count == 0 || count > SEGMENT_ROWS) return wrong("a wrong number of values");
-  if (c->type == TYPE_FIXED_BYTES) {
+  if (type_is_fixed(c->type)) {
     if (count * c->width > room) return wrong("no room for its values");
   } else if (type_is_string(c->type)) {
     TRY(check_offsets(c, room));

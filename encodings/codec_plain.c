@@ -18,14 +18,14 @@ static Bytes block_string(const uint8_t *data, uint32_t rows, uint32_t i) {
 }
 
 static Bytes block_bytes(const Chunk *c, const uint8_t *data, uint32_t rows, uint32_t i) {
-  if (c->type == TYPE_FIXED_BYTES) return (Bytes){ data + (size_t)i * c->width, c->width };
+  if (type_is_fixed(c->type)) return (Bytes){ data + (size_t)i * c->width, c->width };
   return block_string(data, rows, i);
 }
 
 static uint64_t string_block_bytes(const CodecPlan *p, uint32_t block) {
   const ChunkInput *in = p->input;
   uint32_t rows = plan_block_rows(p, block);
-  if (in->type == TYPE_FIXED_BYTES) return (uint64_t)rows * in->width;
+  if (type_is_fixed(in->type)) return (uint64_t)rows * in->width;
   uint64_t bytes = offsets_bytes(rows);
   const Bytes *values = (const Bytes *)in->values + (size_t)block * BLOCK_ROWS;
   for (uint32_t i = 0; i < rows; i++) bytes += input_is_null(in, block * BLOCK_ROWS + i) ? 0 : values[i].length;
@@ -88,7 +88,7 @@ static uint64_t encode(const CodecPlan *p, uint8_t *out) {
   chunk_writer_begin(&w, p, ENCODING_PLAIN, 0, 0, 0, 0, out);
   for (uint32_t b = 0; b < p->block_count; b++) {
     uint8_t *data = chunk_writer_block(&w, 0, 0, block_data_bytes(p, b));
-    if (p->input->type == TYPE_FIXED_BYTES)
+    if (type_is_fixed(p->input->type))
       write_fixed_bytes(p, b, data);
     else if (type_is_string(p->input->type))
       write_strings(p, b, data);
@@ -244,7 +244,7 @@ static Status check_block(const Chunk *c, uint32_t block) {
   const uint8_t *data = chunk_block_data(c, &b);
   uint64_t length = chunk_block_data_length(&b), rows = b.row_count;
   if (b.width) return wrong(block, "a bit width");
-  if (c->type == TYPE_FIXED_BYTES) {
+  if (type_is_fixed(c->type)) {
     if (length != round_up(rows * c->width, CHUNK_ALIGNMENT)) return wrong(block, "a wrong length");
   } else if (type_is_string(c->type)) {
     TRY(check_strings(c, block, &b, data, length));

@@ -1,121 +1,69 @@
 #include "encodings/compare.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 
+#include "base/decimal.h"
 #include "encodings/encodings_internal.h"
+#include "encodings/pair.h"
 
 /* A number no column reaches: what a constant beyond every domain becomes. */
-#define BEYOND ((__int128)1 << 100)
+#define BEYOND NUMBER_BEYOND
 
-/* Where a constant lies among the images of a column: the largest image not above it and the smallest not below it.
- * They are equal when the constant is a value of the column's domain (or lies beyond it). */
-typedef struct Place {
-  __int128 floor, ceiling;
-} Place;
-
-static Place place_at(__int128 image) { return (Place){ image, image }; }
-
-void type_image_bounds(ColumnType type, int64_t *low, int64_t *high) {
-  *low = INT64_MIN;
-  *high = INT64_MAX;
-  switch (type) {
-  case TYPE_BOOL:
-    *low = 0;
-    *high = 1;
-    break;
-  case TYPE_I8:
-    *low = INT8_MIN;
-    *high = INT8_MAX;
-    break;
-  case TYPE_I16:
-    *low = INT16_MIN;
-    *high = INT16_MAX;
-    break;
-  case TYPE_I32:
-  case TYPE_DATE:
-    *low = INT32_MIN;
-    *high = INT32_MAX;
-    break;
-  case TYPE_U8:
-    *low = 0;
-    *high = UINT8_MAX;
-    break;
-  case TYPE_U16:
-    *low = 0;
-    *high = UINT16_MAX;
-    break;
-  case TYPE_U32:
-    *low = 0;
-    *high = UINT32_MAX;
-    break;
-  case TYPE_F32:
-  case TYPE_F64: *low = float_image(-INFINITY); break; /* and up to NaN */
-  default: break;
-  }
-}
+/* Places are among the images of a column: their two are equal when the constant is a value of the column's domain (or
+ * lies beyond it). */
+static Place place_at(Wide image) { return (Place){ image, image }; }
 
 /* ---- mapping one constant ---- */
 
-static bool is_number(ColumnType t) { return type_is_integer(t) || type_is_float(t); }
-static bool is_time(ColumnType t) { return t == TYPE_DATE || t == TYPE_TIMESTAMP; }
-
-static bool types_compare(ColumnType column, ColumnType constant) {
-  return (is_number(column) && is_number(constant)) || (is_time(column) && is_time(constant)) ||
-         (type_is_string(column) && type_is_string(constant)) || (column == TYPE_BOOL && constant == TYPE_BOOL);
-}
-
 static bool is_unsigned(ColumnType t) { return t >= TYPE_U8 && t <= TYPE_U64; }
-static __int128 integer_of(const Value *v) { return is_unsigned(v->type) ? (__int128)v->u : (__int128)v->i; }
 
-/* A double among integers: NaN is above every number. */
-static Place place_of_double(double value) {
-  const double limit = 1e30; /* below BEYOND, above every integer column */
-  if (value != value || value > limit) return place_at(BEYOND);
-  if (value < -limit) return place_at(-BEYOND);
-  __int128 whole = (__int128)value; /* towards zero */
-  if ((double)whole == value) return place_at(whole);
-  return value > 0 ? (Place){ whole, whole + 1 } : (Place){ whole - 1, whole };
-}
-
-/* An integer among doubles: the nearest double, and on its wrong side the next one. */
-static Place place_of_integer_among_doubles(__int128 value) {
-  double nearest = (double)value;
-  __int128 image = float_image(nearest), exact = (__int128)nearest;
-  if (exact == value) return place_at(image);
-  return exact < value ? (Place){ image, image + 1 } : (Place){ image - 1, image };
+/* A number among doubles: the largest not above it, the smallest not below. The quotient is at most a few doubles off.
+ */
+static Place place_among_doubles(Wide value, unsigned scale) {
+  double near = (double)value / (double)decimal_unit(scale);
+  int64_t image = float_image(near);
+  while (decimal_order_beside_double(value, scale, float_from_image(image)) < 0) image--;
+  while (decimal_order_beside_double(value, scale, float_from_image(image + 1)) >= 0) image++;
+  if (decimal_order_beside_double(value, scale, float_from_image(image)) == 0) return place_at(image);
+  return (Place){ image, (Wide)image + 1 };
 }
 
 static const int64_t DAY_US = INT64_C(86400000000);
 
 static Place place_of_time(ColumnType column, const Value *v) {
   if (column == v->type) return place_at(v->i);
-  if (column == TYPE_TIMESTAMP) return place_at((__int128)v->i * DAY_US);
+  if (column == TYPE_TIMESTAMP) return place_at((Wide)v->i * DAY_US);
   int64_t day = v->i / DAY_US, rest = v->i % DAY_US;
   if (rest == 0) return place_at(day);
   return rest < 0 ? (Place){ day - 1, day } : (Place){ day, day + 1 };
 }
 
+/* Images of a u64 are values less 2^63. */
+static Place biased(ColumnType column, Place p) {
+  Wide bias = (Wide)type_image_bias(column);
+  return (Place){ p.floor - bias, p.ceiling - bias };
+}
+
 static Place place_of(ColumnType column, const Value *v) {
-  if (is_time(column)) return place_of_time(column, v);
+  unsigned scale;
+  if (!type_is_number(column)) return place_of_time(column, v);
+  bool is_decimal = type_is_decimal(column), is_float = type_is_float(v->type) && !(is_decimal && v->exactly);
   if (type_is_float(column)) {
-    return type_is_float(v->type) ? place_at(float_image(v->f)) : place_of_integer_among_doubles(integer_of(v));
+    if (is_float) return place_at(float_image(v->f));
+    Wide units = decimal_of(v, &scale);
+    return place_among_doubles(units, scale);
   }
-  if (column == TYPE_BOOL) return place_at(v->i != 0);
-  Place p = type_is_float(v->type) ? place_of_double(v->f) : place_at(integer_of(v));
-  if (column == TYPE_U64) { /* images are values less 2^63 */
-    p.floor -= (__int128)1 << 63;
-    p.ceiling -= (__int128)1 << 63;
-  }
-  return p;
+  if (is_float) return biased(column, decimal_place_of_double(v->f, type_scale(column)));
+  Wide units = decimal_of(v, &scale);
+  return biased(column, decimal_place(units, scale, type_scale(column)));
 }
 
 /* ---- mapping an operator ---- */
 
 /* "Within [low, high]" (or not), cut to the domain: NONE when nothing is left, NOT_NULL when everything is. */
-static void bind_range(Compare *c, __int128 low, __int128 high, bool negated) {
+static void bind_range(Compare *c, Wide low, Wide high, bool negated) {
   int64_t first, last;
   type_image_bounds(c->type, &first, &last);
   if (low < first) low = first;
@@ -311,7 +259,7 @@ static Status check_constants(ColumnType type, CompareOperator op, const Value *
     return status_fail(KVSTORE_TYPE, "bits are of integers, not of a column of type %s", type_name(type));
   }
   for (size_t i = 0; i < count; i++) {
-    if (constants[i].is_null || types_compare(type, constants[i].type)) continue;
+    if (constants[i].is_null || pair_types_compare(type, constants[i].type)) continue;
     return status_fail(KVSTORE_TYPE, "a column of type %s does not compare with a constant of type %s", type_name(type),
                        type_name(constants[i].type));
   }

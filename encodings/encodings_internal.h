@@ -172,7 +172,7 @@ static inline bool chunk_row_is_null(const Chunk *chunk, uint32_t row) {
 
 /* log2 of the natural width of a type that is not a string. */
 static inline unsigned type_width_index(ColumnType type) {
-  switch (type) {
+  switch (type_storage(type)) {
   case TYPE_BOOL:
   case TYPE_I8:
   case TYPE_U8: return 0;
@@ -180,16 +180,13 @@ static inline unsigned type_width_index(ColumnType type) {
   case TYPE_U16: return 1;
   case TYPE_I32:
   case TYPE_U32:
-  case TYPE_F32:
-  case TYPE_DATE: return 2;
+  case TYPE_F32: return 2;
   default: return 3;
   }
 }
 static inline bool type_is_packable(ColumnType type) { return !type_is_string(type) && !type_is_float(type); }
 /* Images of a packable type and its natural values differ by this, modulo the width. */
 static inline uint64_t type_image_bias(ColumnType type) { return type == TYPE_U64 ? UINT64_C(1) << 63 : 0; }
-/* The smallest and largest image of a packable type. */
-void type_image_bounds(ColumnType type, int64_t *low, int64_t *high);
 /* A Value of a type that is not a float or string, from its image. */
 static inline void value_from_image(ColumnType type, int64_t image, Value *out) {
   *out = (Value){ .type = type };

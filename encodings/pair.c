@@ -2,22 +2,31 @@
  *
  * Arrays of one type go to a kernel as they are. Of two types they are widened to what holds both, where the values of
  * the block allow it (integers beside floats: below 2^53; u64 beside signed: below 2^63; dates beside timestamps: not
- * thousands of centuries away); elsewhere, and for strings, row by row through pair_order. */
+ * thousands of centuries away; decimals of different scales: below 2^63 of the finer unit); elsewhere, for decimals
+ * beside floats, and for strings, row by row through pair_order. */
 #include "encodings/pair.h"
 
 #include "base/bitmap.h"
+#include "base/decimal.h"
 #include "encodings/encodings_internal.h"
-
-__extension__ typedef __int128 Wide;
 
 static const int64_t DAY_US = INT64_C(86400000000);
 
-static bool is_number(ColumnType t) { return type_is_integer(t) || type_is_float(t); }
-static bool is_time(ColumnType t) { return t == TYPE_DATE || t == TYPE_TIMESTAMP; }
+/* What compares with each other is of one kind. */
+typedef enum Kind { KIND_OTHER, KIND_NUMBER, KIND_DATE, KIND_TEXT, KIND_UUID } Kind;
+
+static Kind kind_of(ColumnType t) {
+  if (type_is_number(t)) return KIND_NUMBER;
+  if (type_is_date(t)) return KIND_DATE;
+  if (t == TYPE_UUID) return KIND_UUID;
+  return type_is_string(t) ? KIND_TEXT : KIND_OTHER;
+}
 
 bool pair_types_compare(ColumnType a, ColumnType b) {
-  return (is_number(a) && is_number(b)) || (is_time(a) && is_time(b)) || (type_is_string(a) && type_is_string(b)) ||
-         (a == TYPE_BOOL && b == TYPE_BOOL);
+  Kind x = kind_of(a), y = kind_of(b);
+  if (x == KIND_UUID || y == KIND_UUID) /* its text is another string than its bytes */
+    return x == y || (x == KIND_TEXT && a != TYPE_STRING) || (y == KIND_TEXT && b != TYPE_STRING);
+  return x == KIND_OTHER ? a == b : x == y;
 }
 
 Status pair_bind(ColumnType left, CompareOperator op, ColumnType right, ComparePair *out) {
@@ -34,30 +43,24 @@ Status pair_bind(ColumnType left, CompareOperator op, ColumnType right, CompareP
 
 /* ---- two values ---- */
 
-static Wide whole_of(const Value *v) {
-  if (v->type == TYPE_DATE) return (Wide)v->i * DAY_US;
-  return v->type >= TYPE_U8 && v->type <= TYPE_U64 ? (Wide)v->u : (Wide)v->i;
-}
-
 static int order_of(Wide a, Wide b) { return (a > b) - (a < b); }
 
-/* NaN is above every number. */
-static int order_beside_double(Wide whole, double x) {
-  const double limit = 1e30; /* above every integer */
-  if (x != x || x > limit) return -1;
-  if (x < -limit) return 1;
-  Wide part = (Wide)x; /* towards zero */
-  if (whole != part) return order_of(whole, part);
-  double rest = x - (double)part;
-  return (rest < 0) - (rest > 0);
+static Wide moment_of(const Value *v) { return v->type == TYPE_DATE ? (Wide)v->i * DAY_US : (Wide)v->i; }
+
+static int order_of_numbers(const Value *a, const Value *b) {
+  unsigned x_scale, y_scale;
+  if (type_is_float(a->type) && type_is_float(b->type)) return order_of(float_image(a->f), float_image(b->f));
+  Wide x = decimal_of(a, &x_scale), y = decimal_of(b, &y_scale);
+  if (type_is_float(b->type)) return decimal_order_beside_double(x, x_scale, b->f);
+  if (type_is_float(a->type)) return -decimal_order_beside_double(y, y_scale, a->f);
+  if (x_scale < y_scale) x *= decimal_unit(y_scale - x_scale);
+  if (y_scale < x_scale) y *= decimal_unit(x_scale - y_scale);
+  return order_of(x, y);
 }
 
 int pair_order(const Value *a, const Value *b) {
   if (type_is_string(a->type)) return bytes_compare(a->s.data, a->s.length, b->s.data, b->s.length);
-  if (type_is_float(a->type) && type_is_float(b->type)) return order_of(float_image(a->f), float_image(b->f));
-  if (type_is_float(b->type)) return order_beside_double(whole_of(a), b->f);
-  if (type_is_float(a->type)) return -order_beside_double(whole_of(b), a->f);
-  return order_of(whole_of(a), whole_of(b));
+  return type_is_number(a->type) ? order_of_numbers(a, b) : order_of(moment_of(a), moment_of(b));
 }
 
 bool pair_values(const ComparePair *p, const Value *left, const Value *right) {
@@ -68,11 +71,7 @@ bool pair_values(const ComparePair *p, const Value *left, const Value *right) {
 
 /* ---- arrays ---- */
 
-static SimdType simd_type(ColumnType t) {
-  if (t == TYPE_BOOL) return SIMD_U8;
-  if (t == TYPE_DATE) return SIMD_I32;
-  return t == TYPE_TIMESTAMP ? SIMD_I64 : (SimdType)(t - TYPE_I8);
-}
+static SimdType simd_type(ColumnType t) { return t == TYPE_BOOL ? SIMD_U8 : (SimdType)(type_storage(t) - TYPE_I8); }
 _Static_assert(TYPE_F64 - TYPE_I8 == SIMD_F64 && TYPE_U8 - TYPE_I8 == SIMD_U8, "in one order");
 
 #define EACH(T, EXPRESSION)              \
@@ -81,28 +80,27 @@ _Static_assert(TYPE_F64 - TYPE_I8 == SIMD_F64 && TYPE_U8 - TYPE_I8 == SIMD_U8, "
     out[i] = (EXPRESSION);               \
   }                                      \
   break
-/* Integers, dates (as microseconds beside timestamps), timestamps as i64; false when one does not fit. What lies
- * beneath a null is zero. */
-static bool widen_to_i64(ColumnType type, const void *values, uint32_t count, bool as_time, int64_t *out) {
+/* All but strings and floats as i64, times `unit`; false when one does not fit. What lies beneath a null is zero. */
+static bool widen_to_i64(ColumnType type, const void *values, uint32_t count, int64_t unit, int64_t *out) {
   uint64_t signs = 0;
-  switch (type) {
+  switch (type_storage(type)) {
   case TYPE_U8: EACH(uint8_t, x);
   case TYPE_I8: EACH(int8_t, x);
   case TYPE_U16: EACH(uint16_t, x);
   case TYPE_I16: EACH(int16_t, x);
   case TYPE_U32: EACH(uint32_t, x);
-  case TYPE_DATE:
   case TYPE_I32: EACH(int32_t, x);
   default: EACH(int64_t, x);
   }
   if (type == TYPE_U64) {
     for (uint32_t i = 0; i < count; i++) signs |= (uint64_t)out[i];
-    return signs >> 63 == 0;
+    if (signs >> 63) return false;
+    signs = 0;
   }
-  if (!as_time || type != TYPE_DATE) return true;
-  const int64_t most = INT64_MAX / DAY_US - 1;
+  if (unit == 1) return true;
+  const int64_t most = INT64_MAX / unit - 1;
   for (uint32_t i = 0; i < count; i++) signs |= (uint64_t)(out[i] > most) | (uint64_t)(out[i] < -most);
-  for (uint32_t i = 0; i < count; i++) out[i] = (int64_t)((uint64_t)out[i] * (uint64_t)DAY_US);
+  for (uint32_t i = 0; i < count; i++) out[i] = (int64_t)((uint64_t)out[i] * (uint64_t)unit);
   return signs == 0;
 }
 
@@ -118,17 +116,24 @@ static bool widen_to_f64(ColumnType type, const void *values, uint32_t count, do
   }
   int64_t integers[BLOCK_ROWS];
   const int64_t exact = INT64_C(1) << 53;
-  uint64_t beyond = !widen_to_i64(type, values, count, false, integers);
+  uint64_t beyond = !widen_to_i64(type, values, count, 1, integers);
   for (uint32_t i = 0; i < count; i++) beyond |= (uint64_t)(integers[i] > exact) | (uint64_t)(integers[i] < -exact);
   for (uint32_t i = 0; i < count; i++) out[i] = (double)integers[i];
   return !beyond;
 }
 #undef EACH
 
-static bool widen(ColumnType type, SimdType to, bool as_time, const void *values, uint32_t count, Lanes *out) {
+/* What values of a type are multiplied with beside another, so that both are whole numbers of the same. */
+static int64_t unit_beside(ColumnType type, ColumnType other) {
+  if (type == TYPE_DATE) return DAY_US;
+  unsigned own = type_scale(type), wanted = type_scale(other);
+  return own < wanted ? decimal_unit(wanted - own) : 1;
+}
+
+static bool widen(ColumnType type, SimdType to, int64_t unit, const void *values, uint32_t count, Lanes *out) {
   memset(out->of64 + count, 0, (BLOCK_ROWS - count) * sizeof *out->of64);
   if (to == SIMD_F64) return widen_to_f64(type, values, count, (double *)out->of64);
-  return widen_to_i64(type, values, count, as_time, (int64_t *)out->of64);
+  return widen_to_i64(type, values, count, unit, (int64_t *)out->of64);
 }
 
 /* Kernels read whole blocks. */
@@ -152,9 +157,11 @@ static bool kernel_flags(const ComparePair *p, const void *left, const void *rig
     left = whole_block(p->left, left, count, &a);
     right = whole_block(p->right, right, count, &b);
   } else {
-    bool as_time = is_time(p->left);
+    bool decimals = type_is_decimal(p->left) || type_is_decimal(p->right);
     if (type_is_float(p->left) || type_is_float(p->right)) type = SIMD_F64;
-    if (!widen(p->left, type, as_time, left, count, &a) || !widen(p->right, type, as_time, right, count, &b))
+    if (type == SIMD_F64 && decimals) return false;
+    if (!widen(p->left, type, unit_beside(p->left, p->right), left, count, &a) ||
+        !widen(p->right, type, unit_beside(p->right, p->left), right, count, &b))
       return false;
     left = &a;
     right = &b;

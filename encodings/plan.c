@@ -24,14 +24,12 @@ static void fill_images(const ChunkInput *in, int64_t *images) {
     for (uint32_t i = 0; i < in->row_count; i++) images[i] = (int64_t)(v[i]); \
     break;                                                                    \
   }
-  switch (in->type) {
+  switch (type_storage(in->type)) {
     FILL(TYPE_BOOL, uint8_t)
     FILL(TYPE_I8, int8_t)
     FILL(TYPE_I16, int16_t)
     FILL(TYPE_I32, int32_t)
-    FILL(TYPE_DATE, int32_t)
     FILL(TYPE_I64, int64_t)
-    FILL(TYPE_TIMESTAMP, int64_t)
     FILL(TYPE_U8, uint8_t)
     FILL(TYPE_U16, uint16_t)
     FILL(TYPE_U32, uint32_t)

@@ -139,12 +139,10 @@ void projection_print(const Projection *p, Buffer *out) {
 
 /* ---- types ---- */
 
-static bool is_number(ColumnType type) { return type_is_integer(type) || type_is_float(type); }
-
 static bool kind_has_type(ProjectionKind kind, ColumnType type) {
   switch (kind) {
-  case PROJECTION_PART: return is_number(type) || type_is_string(type);
-  case PROJECTION_JSON: return is_number(type) || type == TYPE_BOOL || type == TYPE_STRING;
+  case PROJECTION_PART: return type_is_number(type) || (type_is_string(type) && type != TYPE_UUID);
+  case PROJECTION_JSON: return type_is_number(type) || type == TYPE_BOOL || type == TYPE_STRING;
   case PROJECTION_AT: return true;
   default: return false;
   }
@@ -278,6 +276,27 @@ static Status fit_double(const Decimal *d, ColumnType type, Value *out) {
   return KVSTORE_OK;
 }
 
+/* A digit of the two as if they stood side by side. */
+static uint64_t digit_of(const Decimal *d, size_t i) {
+  return (uint64_t)(i < d->whole.length ? d->whole.data[i] : d->fraction.data[i - d->whole.length]) - '0';
+}
+
+/* Exactly, or not at all: zeros at the end are power, and the others must fit. */
+static void fit_decimal(const Decimal *d, ColumnType type, Value *out) {
+  size_t count = d->whole.length + d->fraction.length;
+  int64_t power = d->exponent + (int64_t)type_scale(type), most = decimal_unit(DECIMAL_SCALE_MAX) - 1, units = 0;
+  for (; count && digit_of(d, count - 1) == 0; count--) power++;
+  for (size_t i = 0; i < count; i++) {
+    if (units > most / 10) return;
+    units = units * 10 + (int64_t)digit_of(d, i);
+  }
+  if (units && (power < 0 || power > DECIMAL_SCALE_MAX)) return;
+  if (units && __builtin_mul_overflow(units, decimal_unit((unsigned)power), &units)) return;
+  if (units > most) return;
+  out->i = d->negative ? -units : units;
+  out->is_null = false;
+}
+
 static Status number_in_text(Bytes text, ColumnType type, Value *out) {
   bool negative;
   uint64_t magnitude;
@@ -286,14 +305,17 @@ static Status number_in_text(Bytes text, ColumnType type, Value *out) {
     (void)fit_integer(negative, magnitude, type, out);
     return KVSTORE_OK;
   }
-  return read_decimal(text, &d) ? fit_double(&d, type, out) : KVSTORE_OK;
+  if (!read_decimal(text, &d)) return KVSTORE_OK;
+  if (!type_is_decimal(type)) return fit_double(&d, type, out);
+  fit_decimal(&d, type, out);
+  return KVSTORE_OK;
 }
 
 /* ---- values: *out is a null of the type at first ---- */
 
 static void fit_string(Bytes text, const Projection *p, Value *out) {
   if (p->type == TYPE_STRING && !bytes_are_utf8(text.data, text.length)) return;
-  if (p->type == TYPE_FIXED_BYTES && text.length != p->width) return;
+  if (type_is_fixed(p->type) && text.length != p->width) return;
   if (!text.length) text.data = (const uint8_t *)"";
   out->s = text;
   out->is_null = false;
@@ -327,7 +349,10 @@ static void read_fixed(const Projection *p, const uint8_t *from, size_t width, V
   memcpy(&bits, from, width);
   if (p->big_endian) bits = __builtin_bswap64(bits) >> (64 - 8 * width);
   if (p->type == TYPE_BOOL && bits > 1) return;
-  *out = value_from_array(p->type, &bits, 0);
+  Value value = value_from_array(p->type, &bits, 0);
+  int64_t low, high;
+  type_image_bounds(p->type, &low, &high);
+  if (!type_has_gaps(p->type) || (value.i >= low && value.i <= high)) *out = value;
 }
 
 static void read_offset(const Projection *p, Bytes value, Value *out) {
@@ -335,7 +360,7 @@ static void read_offset(const Projection *p, Bytes value, Value *out) {
   const uint8_t *from = value.length ? value.data : (const uint8_t *)"";
   Bytes rest = { from + p->number, value.length - p->number };
   if (type_is_string(p->type)) {
-    if (p->type == TYPE_FIXED_BYTES && rest.length > p->width) rest.length = p->width;
+    if (type_is_fixed(p->type) && rest.length > p->width) rest.length = p->width;
     fit_string(rest, p, out);
     return;
   }
@@ -369,7 +394,9 @@ static Status read_json_value(const Projection *p, Bytes value, Arena *arena, Va
     out->i = found.kind == JSON_TRUE;
     out->is_null = false;
   }
-  if (is_number(p->type) && found.kind == JSON_NUMBER) return number_in_text(found.text, p->type, out);
+  bool is_text = type_is_decimal(p->type) && found.kind == JSON_STRING && !found.is_escaped;
+  if (is_text || (type_is_number(p->type) && found.kind == JSON_NUMBER))
+    return number_in_text(found.text, p->type, out);
   return KVSTORE_OK;
 }
 

@@ -85,7 +85,7 @@ static Status encode_key(const Schema *schema, const Value *key, size_t key_coun
     if (key[i].type != column->type)
       return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "key column %s is of type %s, not %s",
                             column->name, type_name(column->type), type_name(key[i].type));
-    if (column->type == TYPE_FIXED_BYTES && key[i].s.length != column->width)
+    if (type_is_fixed(column->type) && key[i].s.length != column->width)
       return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "key column %s takes exactly %u bytes",
                             column->name, column->width);
     keycode_append(out, &key[i], column->flags & COLUMN_NULLABLE);

@@ -23,9 +23,15 @@ static Status check_bytes(const Column *column, Bytes value, uint64_t row) {
     return fail_value(KVSTORE_LIMIT, column, row, "the value is longer than 1 GiB");
   if (column->type == TYPE_STRING && !bytes_are_utf8(value.data, value.length))
     return fail_value(KVSTORE_TYPE, column, row, "the text is not UTF-8");
-  if (column->type == TYPE_FIXED_BYTES && value.length != column->width)
+  if (type_is_fixed(column->type) && value.length != column->width)
     return fail_value(KVSTORE_TYPE, column, row, "the value does not have the column's width");
   return KVSTORE_OK;
+}
+
+/* Of a type that has gaps, what is none of its values. */
+static const char *no_value(ColumnType type) {
+  if (type == TYPE_BOOL) return "a bool is 0 or 1";
+  return type == TYPE_TIME ? "a time of day is 0 to 86399999999 microseconds" : "a decimal has at most 18 digits";
 }
 
 Status check_value(const Column *column, const Value *value, uint64_t row) {
@@ -34,7 +40,24 @@ Status check_value(const Column *column, const Value *value, uint64_t row) {
     return fail_value(KVSTORE_CONSTRAINT, column, row, "the column is not nullable");
   }
   if (value->type != column->type) return fail_value(KVSTORE_TYPE, column, row, "the value has another type");
-  return type_is_string(column->type) ? check_bytes(column, value->s, row) : KVSTORE_OK;
+  if (type_is_string(column->type)) return check_bytes(column, value->s, row);
+  int64_t low, high;
+  type_image_bounds(column->type, &low, &high);
+  bool fits = !type_has_gaps(column->type) || (value->i >= low && value->i <= high);
+  return fits ? KVSTORE_OK : fail_value(KVSTORE_TYPE, column, row, no_value(column->type));
+}
+
+/* Of types of 64 bits whose values are fewer. */
+static Status check_numbers(const Column *column, const ColumnArray *array, uint32_t rows) {
+  const int64_t *values = array->values;
+  int64_t low, high;
+  type_image_bounds(column->type, &low, &high);
+  uint64_t outside = 0;
+  for (uint32_t i = 0; i < rows; i++) outside |= (uint64_t)(values[i] < low) | (uint64_t)(values[i] > high);
+  for (uint32_t i = 0; outside && i < rows; i++)
+    if ((values[i] < low || values[i] > high) && !(array->nulls && array->nulls[i]))
+      return fail_value(KVSTORE_TYPE, column, i, no_value(column->type));
+  return KVSTORE_OK;
 }
 
 static Status check_column(const Column *column, const ColumnArray *array, uint32_t rows) {
@@ -44,8 +67,9 @@ static Status check_column(const Column *column, const ColumnArray *array, uint3
     const uint8_t *values = array->values;
     for (uint32_t i = 0; i < rows; i++)
       if (values[i] > 1 && !(array->nulls && array->nulls[i]))
-        return fail_value(KVSTORE_TYPE, column, i, "a bool is 0 or 1");
+        return fail_value(KVSTORE_TYPE, column, i, no_value(TYPE_BOOL));
   }
+  if (type_has_gaps(column->type) && column->type != TYPE_BOOL) return check_numbers(column, array, rows);
   if (!type_is_string(column->type)) return KVSTORE_OK;
   const Bytes *values = array->values;
   for (uint32_t i = 0; i < rows; i++)

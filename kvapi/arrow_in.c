@@ -16,6 +16,7 @@
 #include "kvapi/values.h"
 
 enum { NO_CHILD = UINT32_MAX };
+#define DECIMAL_LIMIT INT64_C(1000000000000000000)
 
 typedef struct Intake {
   KVTable *table;
@@ -58,17 +59,31 @@ typedef struct Form {
   size_t width; /* bytes of a value */
   int64_t unit; /* microseconds are value * unit / divisor; for dates days are value / divisor */
   int64_t divisor;
+  unsigned scale; /* of decimals */
 } Form;
 
 static Form form_of_time(const char *f) {
-  Form form = { LAYOUT_FIXED, KVTABLE_TYPE_TIMESTAMP, 8, 1, 1 };
-  if (strcmp(f, "tdD") == 0) return (Form){ LAYOUT_FIXED, KVTABLE_TYPE_DATE, 4, 1, 1 };
-  if (strcmp(f, "tdm") == 0) return (Form){ LAYOUT_FIXED, KVTABLE_TYPE_DATE, 8, 1, 86400000 };
-  if (strncmp(f, "ts", 2) != 0 || !f[2] || f[3] != ':') return (Form){ 0 };
+  Form form = { LAYOUT_FIXED, KVTABLE_TYPE_TIMESTAMP, 8, 1, 1, 0 };
+  if (strcmp(f, "tdD") == 0) return (Form){ LAYOUT_FIXED, KVTABLE_TYPE_DATE, 4, 1, 1, 0 };
+  if (strcmp(f, "tdm") == 0) return (Form){ LAYOUT_FIXED, KVTABLE_TYPE_DATE, 8, 1, 86400000, 0 };
+  bool is_time = f[1] == 't', is_duration = f[1] == 'D';
+  if (is_time) form.type = KVTABLE_TYPE_TIME;
+  if (is_time && f[2] && strchr("sm", f[2])) form.width = 4;
+  if (is_duration) form.type = KVTABLE_TYPE_DURATION;
+  bool whole = is_time || is_duration ? f[2] && !f[3] : f[1] == 's' && f[2] && f[3] == ':';
+  if (!whole) return (Form){ 0 };
   if (f[2] == 's') form.unit = 1000000;
   if (f[2] == 'm') form.unit = 1000;
   if (f[2] == 'n') form.divisor = 1000;
   return strchr("smun", f[2]) ? form : (Form){ 0 };
+}
+
+/* d:digits,scale and perhaps the bits of a value, 128 if not. Values are looked at whatever the digits are. */
+static Form form_of_decimal(const char *f) {
+  unsigned digits, scale, bits = 128;
+  int read = sscanf(f, "d:%3u,%3u,%3u", &digits, &scale, &bits);
+  bool known = read >= 2 && (bits == 32 || bits == 64 || bits == 128) && scale <= DECIMAL_SCALE_MAX;
+  return known ? (Form){ LAYOUT_FIXED, KVTABLE_TYPE_DECIMAL, bits / 8, 1, 1, scale } : (Form){ 0 };
 }
 
 static Form form_of(const char *f) {
@@ -76,32 +91,33 @@ static Form form_of(const char *f) {
     char letter;
     Form form;
   } simple[] = {
-    { 'n', { LAYOUT_NULL, 0, 0, 1, 1 } },
-    { 'b', { LAYOUT_BITS, KVTABLE_TYPE_BOOL, 1, 1, 1 } },
-    { 'c', { LAYOUT_FIXED, KVTABLE_TYPE_I8, 1, 1, 1 } },
-    { 's', { LAYOUT_FIXED, KVTABLE_TYPE_I16, 2, 1, 1 } },
-    { 'i', { LAYOUT_FIXED, KVTABLE_TYPE_I32, 4, 1, 1 } },
-    { 'l', { LAYOUT_FIXED, KVTABLE_TYPE_I64, 8, 1, 1 } },
-    { 'C', { LAYOUT_FIXED, KVTABLE_TYPE_U8, 1, 1, 1 } },
-    { 'S', { LAYOUT_FIXED, KVTABLE_TYPE_U16, 2, 1, 1 } },
-    { 'I', { LAYOUT_FIXED, KVTABLE_TYPE_U32, 4, 1, 1 } },
-    { 'L', { LAYOUT_FIXED, KVTABLE_TYPE_U64, 8, 1, 1 } },
-    { 'f', { LAYOUT_FIXED, KVTABLE_TYPE_F32, 4, 1, 1 } },
-    { 'g', { LAYOUT_FIXED, KVTABLE_TYPE_F64, 8, 1, 1 } },
-    { 'u', { LAYOUT_OFFSETS, KVTABLE_TYPE_STRING, 0, 1, 1 } },
-    { 'z', { LAYOUT_OFFSETS, KVTABLE_TYPE_BYTES, 0, 1, 1 } },
-    { 'U', { LAYOUT_LONG_OFFSETS, KVTABLE_TYPE_STRING, 0, 1, 1 } },
-    { 'Z', { LAYOUT_LONG_OFFSETS, KVTABLE_TYPE_BYTES, 0, 1, 1 } },
+    { 'n', { LAYOUT_NULL, 0, 0, 1, 1, 0 } },
+    { 'b', { LAYOUT_BITS, KVTABLE_TYPE_BOOL, 1, 1, 1, 0 } },
+    { 'c', { LAYOUT_FIXED, KVTABLE_TYPE_I8, 1, 1, 1, 0 } },
+    { 's', { LAYOUT_FIXED, KVTABLE_TYPE_I16, 2, 1, 1, 0 } },
+    { 'i', { LAYOUT_FIXED, KVTABLE_TYPE_I32, 4, 1, 1, 0 } },
+    { 'l', { LAYOUT_FIXED, KVTABLE_TYPE_I64, 8, 1, 1, 0 } },
+    { 'C', { LAYOUT_FIXED, KVTABLE_TYPE_U8, 1, 1, 1, 0 } },
+    { 'S', { LAYOUT_FIXED, KVTABLE_TYPE_U16, 2, 1, 1, 0 } },
+    { 'I', { LAYOUT_FIXED, KVTABLE_TYPE_U32, 4, 1, 1, 0 } },
+    { 'L', { LAYOUT_FIXED, KVTABLE_TYPE_U64, 8, 1, 1, 0 } },
+    { 'f', { LAYOUT_FIXED, KVTABLE_TYPE_F32, 4, 1, 1, 0 } },
+    { 'g', { LAYOUT_FIXED, KVTABLE_TYPE_F64, 8, 1, 1, 0 } },
+    { 'u', { LAYOUT_OFFSETS, KVTABLE_TYPE_STRING, 0, 1, 1, 0 } },
+    { 'z', { LAYOUT_OFFSETS, KVTABLE_TYPE_BYTES, 0, 1, 1, 0 } },
+    { 'U', { LAYOUT_LONG_OFFSETS, KVTABLE_TYPE_STRING, 0, 1, 1, 0 } },
+    { 'Z', { LAYOUT_LONG_OFFSETS, KVTABLE_TYPE_BYTES, 0, 1, 1, 0 } },
   };
   if (!f) return (Form){ 0 };
   for (size_t i = 0; i < sizeof simple / sizeof simple[0]; i++)
     if (f[0] == simple[i].letter && !f[1]) return simple[i].form;
-  if (f[0] == 't') return form_of_time(f);
-  if (strcmp(f, "vu") == 0) return (Form){ LAYOUT_VIEWS, KVTABLE_TYPE_STRING, 0, 1, 1 };
-  if (strcmp(f, "vz") == 0) return (Form){ LAYOUT_VIEWS, KVTABLE_TYPE_BYTES, 0, 1, 1 };
+  if (f[0] == 't' && f[1]) return form_of_time(f);
+  if (f[0] == 'd') return form_of_decimal(f);
+  if (strcmp(f, "vu") == 0) return (Form){ LAYOUT_VIEWS, KVTABLE_TYPE_STRING, 0, 1, 1, 0 };
+  if (strcmp(f, "vz") == 0) return (Form){ LAYOUT_VIEWS, KVTABLE_TYPE_BYTES, 0, 1, 1, 0 };
   if (f[0] != 'w' || f[1] != ':') return (Form){ 0 };
   unsigned long width = strtoul(f + 2, NULL, 10); /* no column has longer ones */
-  return width && width <= FIXED_BYTES_MAX ? (Form){ LAYOUT_BYTES, KVTABLE_TYPE_FIXED_BYTES, width, 1, 1 }
+  return width && width <= FIXED_BYTES_MAX ? (Form){ LAYOUT_BYTES, KVTABLE_TYPE_FIXED_BYTES, width, 1, 1, 0 }
                                            : (Form){ 0 };
 }
 
@@ -198,8 +214,17 @@ static Status time_at(const Child *c, Form form, int64_t number, KVValue *out) {
   if (number % form.divisor || __builtin_mul_overflow(number / form.divisor, form.unit, &out->as.i64))
     return status_fail_at(KVSTORE_TYPE, UINT64_MAX, c->schema->name, NULL, "%lld in the unit of %s is no whole %s",
                           (long long)number, c->schema->format,
-                          form.type == KVTABLE_TYPE_DATE ? "day" : "microsecond that a timestamp holds");
+                          form.type == KVTABLE_TYPE_DATE ? "day" : "microsecond that 64 bits hold");
   return KVSTORE_OK;
+}
+
+static Status decimal_at(const Child *c, Form form, const uint8_t *p, KVValue *out) {
+  int64_t low = signed_at(p, form.width < 8 ? form.width : 8), high = low >> 63;
+  if (form.width == 16) high = (int64_t)load_u64(p + 8);
+  *out = kvvalue_decimal(low, form.scale);
+  if (high == low >> 63 && low < DECIMAL_LIMIT && low > -DECIMAL_LIMIT) return KVSTORE_OK;
+  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, c->schema->name, NULL,
+                        "column %s: a decimal of more than 18 digits, which no column holds", c->schema->name);
 }
 
 /* A value that is not null, and of no dictionary. */
@@ -224,6 +249,8 @@ static Status value_in_place(const Child *c, Form form, int64_t row, KVValue *ou
     out->as.f64 = (double)narrow;
   } else if (form.type == KVTABLE_TYPE_F64) {
     memcpy(&out->as.f64, p, sizeof out->as.f64);
+  } else if (form.type == KVTABLE_TYPE_DECIMAL) {
+    return decimal_at(c, form, p, out);
   } else if (form.type >= KVTABLE_TYPE_U8 && form.type <= KVTABLE_TYPE_U64) {
     out->as.u64 = unsigned_at(p, form.width);
   } else {
@@ -279,12 +306,11 @@ static Status take_strings(const Child *c, Form form, uint32_t rows, Arena *aren
 }
 
 static void store_number(void *values, uint32_t row, ColumnType type, const Value *value) {
-  switch (type) {
+  switch (type_storage(type)) {
   case TYPE_BOOL:
   case TYPE_I8: ((int8_t *)values)[row] = (int8_t)value->i; return;
   case TYPE_I16: ((int16_t *)values)[row] = (int16_t)value->i; return;
-  case TYPE_I32:
-  case TYPE_DATE: ((int32_t *)values)[row] = (int32_t)value->i; return;
+  case TYPE_I32: ((int32_t *)values)[row] = (int32_t)value->i; return;
   case TYPE_U8: ((uint8_t *)values)[row] = (uint8_t)value->u; return;
   case TYPE_U16: ((uint16_t *)values)[row] = (uint16_t)value->u; return;
   case TYPE_U32: ((uint32_t *)values)[row] = (uint32_t)value->u; return;
@@ -324,12 +350,20 @@ static Status take_values(Intake *in, const Child *c, Form form, const Column *c
   return KVSTORE_OK;
 }
 
+/* Whether arrays of the form are those of a column's type. */
+static bool takes_as_it_is(Form form, int type, unsigned scale) {
+  if (type == KVTABLE_TYPE_UUID) return form.layout == LAYOUT_BYTES && form.width == UUID_BYTES;
+  return form.type == type && form.unit == 1 && form.divisor == 1 && form.scale == scale;
+}
+
 static Status take_column(Intake *in, const Child *c, const Column *column, uint32_t rows, KVColumnData *out) {
   Form form = form_of(c->schema->format);
-  *out = (KVColumnData){ .type = (int)column->type, .form = KVTABLE_FORM_ARRAY };
+  uint32_t scale = 0;
+  int type = type_to_caller(column->type, &scale);
+  *out = (KVColumnData){ .type = type, .form = KVTABLE_FORM_ARRAY };
   TRY(check_array(c, rows, column->name));
   TRY(check_dictionary(c, column->name));
-  bool same = !c->schema->dictionary && form.type == (int)column->type && form.unit == 1 && form.divisor == 1;
+  bool same = !c->schema->dictionary && takes_as_it_is(form, type, scale);
   if (same && form.layout == LAYOUT_FIXED && form.width == type_array_width(column->type) &&
       (uintptr_t)c->array->buffers[1] % form.width == 0) {
     TRY(take_nulls(c, form, rows, &in->arena, out));
@@ -347,7 +381,8 @@ static Status take_no_column(Intake *in, const Column *column, uint32_t rows, KV
   uint8_t *nulls = arena_allocate(&in->arena, rows);
   if (!nulls) return status_nomem();
   memset(nulls, 1, rows);
-  *out = (KVColumnData){ .type = (int)column->type, .form = KVTABLE_FORM_ARRAY, .nulls = nulls };
+  uint32_t scale;
+  *out = (KVColumnData){ .type = type_to_caller(column->type, &scale), .form = KVTABLE_FORM_ARRAY, .nulls = nulls };
   return KVSTORE_OK;
 }
 

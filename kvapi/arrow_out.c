@@ -19,6 +19,13 @@ typedef struct Stream {
 
 /* ---- schemas ---- */
 
+/* The metadata of a column of uuids: one key and its value, each behind its length (little-endian, as the machine). */
+static const char uuid_extension[] = "\1\0\0\0"
+                                     "\24\0\0\0ARROW:extension:name"
+                                     "\12\0\0\0arrow.uuid";
+
+static bool is_fixed(int type) { return type == KVTABLE_TYPE_FIXED_BYTES || type == KVTABLE_TYPE_UUID; }
+
 typedef struct SchemaParts { /* what one ArrowSchema owns */
   char format[FORMAT_BYTES];
   char name[288];               /* "count(distinct x)" */
@@ -38,16 +45,19 @@ static void schema_release_arrow(struct ArrowSchema *schema) {
 
 static void write_format(const KVColumnDefinition *column, char format[FORMAT_BYTES]) {
   static const char *const formats[] = {
-    [KVTABLE_TYPE_BOOL] = "b",   [KVTABLE_TYPE_I8] = "c",    [KVTABLE_TYPE_I16] = "s", [KVTABLE_TYPE_I32] = "i",
-    [KVTABLE_TYPE_I64] = "l",    [KVTABLE_TYPE_U8] = "C",    [KVTABLE_TYPE_U16] = "S", [KVTABLE_TYPE_U32] = "I",
-    [KVTABLE_TYPE_U64] = "L",    [KVTABLE_TYPE_F32] = "f",   [KVTABLE_TYPE_F64] = "g", [KVTABLE_TYPE_DATE] = "tdD",
-    [KVTABLE_TYPE_STRING] = "u", [KVTABLE_TYPE_BYTES] = "z",
+    [KVTABLE_TYPE_BOOL] = "b",       [KVTABLE_TYPE_I8] = "c",    [KVTABLE_TYPE_I16] = "s",
+    [KVTABLE_TYPE_I32] = "i",        [KVTABLE_TYPE_I64] = "l",   [KVTABLE_TYPE_U8] = "C",
+    [KVTABLE_TYPE_U16] = "S",        [KVTABLE_TYPE_U32] = "I",   [KVTABLE_TYPE_U64] = "L",
+    [KVTABLE_TYPE_F32] = "f",        [KVTABLE_TYPE_F64] = "g",   [KVTABLE_TYPE_DATE] = "tdD",
+    [KVTABLE_TYPE_STRING] = "u",     [KVTABLE_TYPE_BYTES] = "z", [KVTABLE_TYPE_TIME] = "ttu",
+    [KVTABLE_TYPE_DURATION] = "tDu",
   };
-  if (column->type == KVTABLE_TYPE_DECIMAL) {
-    snprintf(format, FORMAT_BYTES, "d:38,0");
+  if (column->type == KVTABLE_TYPE_DECIMAL || column->type == KVTABLE_TYPE_DECIMAL128) {
+    int digits = column->type == KVTABLE_TYPE_DECIMAL ? DECIMAL_SCALE_MAX : 38;
+    snprintf(format, FORMAT_BYTES, "d:%d,%u", digits, column->width);
   } else if (column->type == KVTABLE_TYPE_TIMESTAMP) {
     snprintf(format, FORMAT_BYTES, "tsu:%s", column->flags & KVTABLE_UTC ? "UTC" : "");
-  } else if (column->type == KVTABLE_TYPE_FIXED_BYTES) {
+  } else if (is_fixed(column->type)) {
     snprintf(format, FORMAT_BYTES, "w:%u", column->width);
   } else {
     snprintf(format, FORMAT_BYTES, "%s", formats[column->type]);
@@ -73,6 +83,7 @@ static Status schema_of_column(KVCursor *cursor, size_t column, struct ArrowSche
   int code = kvcursor_column(cursor, column, &definition);
   if (code != KVSTORE_OK) return code;
   write_format(&definition, parts->format);
+  if (definition.type == KVTABLE_TYPE_UUID) schema->metadata = uuid_extension;
   snprintf(parts->name, sizeof parts->name, "%s", definition.name);
   return KVSTORE_OK;
 }
@@ -142,7 +153,8 @@ static size_t value_width(int type) {
   case KVTABLE_TYPE_U32:
   case KVTABLE_TYPE_F32:
   case KVTABLE_TYPE_DATE: return 4;
-  case KVTABLE_TYPE_DECIMAL: return 16;
+  case KVTABLE_TYPE_DECIMAL:
+  case KVTABLE_TYPE_DECIMAL128: return 16;
   default: return 8;
   }
 }
@@ -159,7 +171,7 @@ static void append_bits(Buffer *bits, int64_t first, const uint8_t *bytes, uint8
 
 static void append_strings(ColumnParts *c, const KVColumnData *data, uint64_t count) {
   const KVBytes *strings = data->values;
-  bool fixed = c->definition.type == KVTABLE_TYPE_FIXED_BYTES;
+  bool fixed = is_fixed(c->definition.type);
   for (uint64_t i = 0; i < count; i++) {
     bool none = data->nulls && data->nulls[i];
     if (fixed && none) {
@@ -172,12 +184,23 @@ static void append_strings(ColumnParts *c, const KVColumnData *data, uint64_t co
   }
 }
 
+/* Their 64 bits, and as many of their sign. */
+static void append_decimals(Buffer *out, const int64_t *values, uint64_t count) {
+  uint8_t *to = buffer_extend(out, (size_t)count * 16);
+  for (uint64_t i = 0; to && i < count; i++) {
+    store_u64(to + i * 16, (uint64_t)values[i]);
+    store_u64(to + i * 16 + 8, (uint64_t)(values[i] >> 63));
+  }
+}
+
 static void append_column(ColumnParts *c, const KVColumnData *data, uint64_t count) {
   int type = c->definition.type;
   append_bits(&c->validity, c->rows, data->nulls, 0, count);
   for (uint64_t i = 0; data->nulls && i < count; i++) c->nulls += data->nulls[i] != 0;
-  if (type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES || type == KVTABLE_TYPE_FIXED_BYTES)
+  if (type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES || is_fixed(type))
     append_strings(c, data, count);
+  else if (type == KVTABLE_TYPE_DECIMAL)
+    append_decimals(&c->values, data->values, count);
   else if (type == KVTABLE_TYPE_BOOL)
     append_bits(&c->values, c->rows, data->values, 1, count);
   else
@@ -223,7 +246,7 @@ static void show_column(ColumnParts *c, struct ArrowArray *array) {
   int type = c->definition.type;
   bool offsets = type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES;
   c->buffers[0] = c->nulls ? c->validity.data : NULL;
-  c->buffers[1] = type == KVTABLE_TYPE_FIXED_BYTES ? c->bytes.data : c->values.data;
+  c->buffers[1] = is_fixed(type) ? c->bytes.data : c->values.data;
   c->buffers[2] = c->bytes.data ? c->bytes.data : (const uint8_t *)"";
   *array = (struct ArrowArray){ .length = c->rows,
                                 .null_count = c->nulls,

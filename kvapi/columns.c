@@ -93,7 +93,8 @@ static Status strings_from_caller(const KVColumnData *given, const uint8_t *null
 /* ---- columns ---- */
 
 static Status check_shape(const KVColumnData *given, const Column *column) {
-  if (given->type != (int)column->type)
+  uint32_t width = 0;
+  if (given->type != type_to_caller(column->type, &width))
     return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "column %s is of type %s, not %s", column->name,
                           type_name(column->type), kvtable_type_name(given->type));
   if (given->form < KVTABLE_FORM_ARRAY || given->form > KVTABLE_FORM_POINTERS)
@@ -123,7 +124,8 @@ Status column_from_caller(const KVColumnData *given, const Column *column, uint3
 
 KVColumnData column_to_caller(const ColumnArray *array, ColumnType type, uint32_t from) {
   const uint8_t *values = array->values;
-  return (KVColumnData){ .type = (int)type,
+  uint32_t width = 0;
+  return (KVColumnData){ .type = type_to_caller(type, &width),
                          .form = KVTABLE_FORM_ARRAY,
                          .values = values + from * query_type_width(type),
                          .nulls = array->nulls ? array->nulls + from : NULL };

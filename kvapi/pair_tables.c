@@ -29,12 +29,13 @@ static Status read_column(const KVPairColumn *given, size_t index, Arena *arena,
   buffer_u8(&text, 0);
   Status status = buffer_status(&text);
   const char *name = given->name ? given->name : (const char *)text.data;
-  ColumnType type = given->type == KVTABLE_TYPE_NONE ? usual_type(p) : (ColumnType)given->type;
+  ColumnType type = given->type == KVTABLE_TYPE_NONE ? usual_type(p) : type_from_caller(given->type, given->width);
+  uint32_t width = width_from_caller(given->type, given->width);
   if (status == KVSTORE_OK && type == TYPE_NONE)
     status = status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, NULL, "column %s: what type does it have?", name);
-  if (status == KVSTORE_OK) status = projection_set_type(p, type, given->width, name);
+  if (status == KVSTORE_OK) status = projection_set_type(p, type, width, name);
   if (status == KVSTORE_OK) {
-    *column = (Column){ .type = type, .flags = COLUMN_NULLABLE, .width = given->width };
+    *column = (Column){ .type = type, .flags = COLUMN_NULLABLE, .width = width };
     column->name = arena_copy_string(arena, name, strlen(name));
     if (!column->name) status = status_nomem();
   }
@@ -62,7 +63,8 @@ static Status list_begin(ColumnList *list, size_t most) {
 static Status list_add_declared(ColumnList *list, const FamilyColumns *declared) {
   for (uint32_t c = PAIR_OWN_COLUMNS; c < declared->schema.column_count; c++) {
     const Column *from = &declared->schema.columns[c];
-    KVPairColumn given = { from->name, declared->schema.sources[c], (int)from->type, from->width };
+    KVPairColumn given = { from->name, declared->schema.sources[c], KVTABLE_TYPE_NONE, from->width };
+    given.type = type_to_caller(from->type, &given.width);
     TRY(read_column(&given, c, &list->arena, &list->schema.columns[c], &list->projections[c]));
     list->schema.sources[c] = declared->schema.sources[c];
   }
@@ -231,8 +233,8 @@ static KVDeclaredColumns *declared_block(const FamilyColumns *from, const Aggreg
     const Column *column = &from->schema.columns[PAIR_OWN_COLUMNS + c];
     columns[c].name = put_text(&texts, column->name);
     columns[c].source = put_text(&texts, from->schema.sources[PAIR_OWN_COLUMNS + c]);
-    columns[c].type = (int)column->type;
     columns[c].width = column->width;
+    columns[c].type = type_to_caller(column->type, &columns[c].width);
     columns[c].nulls = counts[0].value.u - counts[1 + c].value.u;
   }
   return block;

@@ -23,7 +23,6 @@ _Static_assert(KVQUERY_ROWS == (int)AGGREGATE_ROWS && KVQUERY_VALUES == (int)AGG
                "one number");
 _Static_assert(sizeof(KVDecimal) == sizeof(Int128) && offsetof(KVDecimal, high) == offsetof(Int128, high),
                "arrays of sums cross the door as they are");
-_Static_assert(KVTABLE_TYPE_DECIMAL == (int)QUERY_TYPE_DECIMAL, "one number");
 
 enum { MEMORY_LIMIT_DEFAULT = 1 << 30, MEMORY_LIMIT_LEAST = 1 << 20 };
 

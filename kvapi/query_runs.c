@@ -4,17 +4,10 @@
 #include "base/memory.h"
 #include "kvapi/queries.h"
 
-static KVValue decimal_to_caller(Int128 number) {
-  KVValue out = kvvalue_of(KVTABLE_TYPE_DECIMAL);
-  out.as.decimal.low = number.low;
-  out.as.decimal.high = number.high;
-  return out;
-}
-
 /* ---- aggregates ---- */
 
 static KVValue result_to_caller(const AggregateResult *result) {
-  if (result->is_integer && !result->is_null) return decimal_to_caller(result->integer);
+  if (result->is_integer && !result->is_null) return sum_to_caller(result->integer, type_scale(result->value.type));
   KVValue out = value_to_caller(&result->value);
   out.is_null = result->is_null;
   return out;
@@ -216,7 +209,8 @@ int kvcursor_next(KVCursor *cursor) {
 
 static KVValue array_value(const ColumnArray *array, ColumnType type, uint32_t row) {
   Value found = { .type = type, .is_null = array->nulls && array->nulls[row] };
-  if (type == QUERY_TYPE_DECIMAL && !found.is_null) return decimal_to_caller(((const Int128 *)array->values)[row]);
+  if (query_type_is_wide(type) && !found.is_null)
+    return sum_to_caller(((const Int128 *)array->values)[row], query_sum_scale(type));
   if (!found.is_null) found = value_from_array(type, array->values, row);
   return value_to_caller(&found);
 }

@@ -115,14 +115,19 @@ static Status fill_columns(const KVColumnDefinition *given, size_t count, Schema
   for (size_t c = 0; c < count; c++) {
     Column *column = &schema->columns[c];
     if (!given[c].name) return status_fail(KVSTORE_SCHEMA, "column %zu has no name", c);
-    if (!type_is_valid((uint32_t)given[c].type))
+    ColumnType type = type_from_caller(given[c].type, given[c].width);
+    if (given[c].type == KVTABLE_TYPE_DECIMAL && type == TYPE_NONE)
+      return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, given[c].name, NULL,
+                            "column %s: a decimal has a scale of at most %d, not %u", given[c].name, DECIMAL_SCALE_MAX,
+                            given[c].width);
+    if (type == TYPE_NONE)
       return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, given[c].name, NULL,
                             "column %s: there is no type %d for columns", given[c].name, given[c].type);
     if (given[c].flags & 0xff & ~(KVTABLE_NULLABLE | KVTABLE_UTC | KVTABLE_READ_BY_KEY | KVTABLE_ARRAY))
       return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, given[c].name, NULL, "column %s: unknown flags 0x%x",
                             given[c].name, (unsigned)given[c].flags);
-    *column = (Column){ (uint32_t)c + 1, (ColumnType)given[c].type, (uint32_t)given[c].flags, given[c].width,
-                        (char *)given[c].name };
+    *column = (Column){ (uint32_t)c + 1, type, (uint32_t)given[c].flags,
+                        width_from_caller(given[c].type, given[c].width), (char *)given[c].name };
   }
   return KVSTORE_OK;
 }
@@ -292,7 +297,10 @@ static KVTableUsage *usage_block(const FamilyUsage *usage) {
                            .columns = columns };
   for (size_t c = 0; c < usage->column_count; c++) {
     const ColumnUsage *from = &usage->columns[c];
-    columns[c] = (KVColumnUsage){ .type = (int)from->type, .bytes = from->bytes, .plain_bytes = from->plain_bytes };
+    uint32_t width = from->type == TYPE_UUID ? UUID_BYTES : 0;
+    int type = type_to_caller(from->type, &width);
+    columns[c] =
+      (KVColumnUsage){ .type = type, .width = width, .bytes = from->bytes, .plain_bytes = from->plain_bytes };
     columns[c].name = put_text(&texts, from->name);
     columns[c].encodings = put_text(&texts, from->encodings);
   }

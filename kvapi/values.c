@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/decimal.h"
 #include "base/memory.h"
 #include "query/literal.h"
 #include "query/query.h"
@@ -21,10 +22,14 @@ SAME_TYPE(U64);
 SAME_TYPE(F32);
 SAME_TYPE(F64);
 SAME_TYPE(DATE);
+SAME_TYPE(TIME);
+SAME_TYPE(DURATION);
+SAME_TYPE(UUID);
 SAME_TYPE(TIMESTAMP);
 SAME_TYPE(STRING);
 SAME_TYPE(BYTES);
 SAME_TYPE(FIXED_BYTES);
+_Static_assert(KVTABLE_DECIMAL_SCALE_MAX == DECIMAL_SCALE_MAX && KVTABLE_UUID_BYTES == UUID_BYTES, "one number");
 _Static_assert(KVTABLE_NULLABLE == (int)COLUMN_NULLABLE && KVTABLE_UTC == (int)COLUMN_UTC &&
                  KVTABLE_READ_BY_KEY == (int)COLUMN_READ_BY_KEY && KVTABLE_ARRAY == (int)COLUMN_ARRAY,
                "one number");
@@ -33,54 +38,73 @@ _Static_assert(KVTABLE_USE_ENCODING(1) == 1 << (int)COLUMN_ENCODING_SHIFT &&
                "one place");
 _Static_assert(KVTABLE_COLUMNS_MAX < COLUMNS_MAX && KVTABLE_KEY_COLUMNS_MAX == KEY_COLUMNS_MAX, "room for the row id");
 
+/* ---- types ---- */
+
+ColumnType type_from_caller(int type, uint32_t width) {
+  if (type == KVTABLE_TYPE_DECIMAL) return width <= DECIMAL_SCALE_MAX ? type_decimal(width) : TYPE_NONE;
+  return type_is_valid((uint32_t)type) && !type_is_decimal((ColumnType)type) ? (ColumnType)type : TYPE_NONE;
+}
+
+uint32_t width_from_caller(int type, uint32_t width) {
+  if (type == KVTABLE_TYPE_UUID && width == 0) return UUID_BYTES;
+  return type == KVTABLE_TYPE_DECIMAL ? 0 : width;
+}
+
+int type_to_caller(ColumnType type, uint32_t *width) {
+  if (query_type_is_wide(type)) {
+    *width = query_sum_scale(type);
+    return KVTABLE_TYPE_DECIMAL128;
+  }
+  if (!type_is_decimal(type)) return (int)type;
+  *width = type_scale(type);
+  return KVTABLE_TYPE_DECIMAL;
+}
+
+static ColumnType type_of(const KVValue *value) { return type_from_caller(value->type, value->scale); }
+
 /* ---- text ---- */
 
-static void print_bytes(Bytes bytes, Buffer *out) {
-  static const char digits[] = "0123456789abcdef";
-  for (size_t i = 0; i < bytes.length; i++) {
-    buffer_u8(out, (uint8_t)digits[bytes.data[i] >> 4]);
-    buffer_u8(out, (uint8_t)digits[bytes.data[i] & 15]);
-  }
-}
-
-/* A literal of the filter language without its word and quotes: date '2013-01-31' is 2013-01-31. */
-static void print_time(const Value *value, Buffer *out) {
-  Buffer literal = { 0 };
-  literal_print(value, &literal);
-  const uint8_t *begin = literal.data ? memchr(literal.data, '\'', literal.length) : NULL;
-  if (begin)
-    buffer_append(out, begin + 1, (size_t)(literal.data + literal.length - begin) - 2);
-  else
-    out->failed = true;
-  buffer_release(&literal);
-}
-
-static Int128 decimal_of(const KVValue *value) {
+static Int128 decimal_of_caller(const KVValue *value) {
   return (Int128){ .low = value->as.decimal.low, .high = value->as.decimal.high };
 }
 
-static void print_value(const KVValue *given, Buffer *out) {
-  Value value = { .type = (ColumnType)given->type };
+static void print_decimal128(const KVValue *value, Buffer *out) {
   char digits[INT128_TEXT_MAX];
+  size_t length = int128_text(decimal_of_caller(value), digits), sign = digits[0] == '-', scale = value->scale;
+  buffer_append(out, digits, sign);
+  size_t whole = length - sign > scale ? length - sign - scale : 0;
+  if (whole)
+    buffer_append(out, digits + sign, whole);
+  else
+    buffer_u8(out, '0');
+  if (!scale) return;
+  buffer_u8(out, '.');
+  for (size_t zeros = length - sign; zeros < scale; zeros++) buffer_u8(out, '0');
+  buffer_append(out, digits + sign + whole, length - sign - whole);
+}
+
+/* Of a type that a column may have; not null. */
+static Value value_of(const KVValue *given) {
+  Value value = { .type = type_of(given) };
+  if (type_is_string(value.type))
+    value.s = (Bytes){ given->as.bytes.data, given->as.bytes.length };
+  else if (type_is_float(value.type))
+    value.f = given->as.f64;
+  else if (type_is_signed(value.type) || value.type == TYPE_BOOL)
+    value.i = given->as.i64;
+  else
+    value.u = given->as.u64;
+  return value;
+}
+
+static void print_value(const KVValue *given, Buffer *out) {
   if (given->is_null || given->type == KVTABLE_TYPE_NONE) {
     buffer_text(out, "null");
-  } else if (given->type == KVTABLE_TYPE_DECIMAL) {
-    buffer_append(out, digits, int128_text(decimal_of(given), digits));
-  } else if (given->type == KVTABLE_TYPE_STRING) {
-    if (given->as.bytes.length) buffer_append(out, given->as.bytes.data, given->as.bytes.length);
-  } else if (type_is_string(value.type)) {
-    print_bytes((Bytes){ given->as.bytes.data, given->as.bytes.length }, out);
-  } else if (type_is_valid((uint32_t)given->type)) {
-    if (type_is_float(value.type))
-      value.f = given->as.f64;
-    else if (type_is_integer(value.type) && !type_is_signed(value.type))
-      value.u = given->as.u64;
-    else
-      value.i = given->as.i64;
-    if (value.type == TYPE_DATE || value.type == TYPE_TIMESTAMP)
-      print_time(&value, out);
-    else
-      literal_print(&value, out);
+  } else if (given->type == KVTABLE_TYPE_DECIMAL128) {
+    print_decimal128(given, out);
+  } else if (type_of(given) != TYPE_NONE) {
+    Value value = value_of(given);
+    if (!type_is_string(value.type) || value.s.length) literal_print_plain(&value, out);
   } else {
     buffer_text(out, "?");
   }
@@ -99,10 +123,33 @@ size_t kvvalue_print(const KVValue *value, char *buffer, size_t size) {
   return length;
 }
 
+static bool read_as(ColumnType type, Bytes text, uint8_t *room, Value *out) {
+  const char *at = (const char *)text.data;
+  if (type == TYPE_DATE) return literal_date(at, text.length, out);
+  if (type == TYPE_TIMESTAMP) return literal_timestamp(at, text.length, out);
+  if (type_is_decimal(type)) return literal_decimal_of(at, text.length, type_scale(type), out);
+  return literal_read(type, text, room, out);
+}
+
+int kvvalue_read(int type, uint32_t width, const char *text, size_t length, void *room, KVValue *value) {
+  ColumnType of = type_from_caller(type, width);
+  if (!text || !value || (of == TYPE_UUID && !room)) return KVSTORE_ERROR;
+  *value = kvvalue_null();
+  if (of == TYPE_NONE || !literal_is_read(of)) return KVSTORE_UNSUPPORTED;
+  while (length && *text == ' ') text++, length--;
+  while (length && text[length - 1] == ' ') length--;
+  Value read;
+  if (!read_as(of, (Bytes){ (const uint8_t *)text, length }, room, &read)) return KVSTORE_TYPE;
+  *value = value_to_caller(&read);
+  return KVSTORE_OK;
+}
+
 double kvvalue_to_f64(const KVValue *value) {
   if (!value || value->is_null) return 0;
-  ColumnType type = (ColumnType)value->type;
-  if (value->type == KVTABLE_TYPE_DECIMAL) return int128_to_double(decimal_of(value));
+  ColumnType type = type_of(value);
+  double unit = (double)decimal_unit(value->scale <= DECIMAL_SCALE_MAX ? value->scale : 0);
+  if (value->type == KVTABLE_TYPE_DECIMAL128) return int128_to_double(decimal_of_caller(value)) / unit;
+  if (type_is_decimal(type)) return decimal_to_double(value->as.i64, value->scale);
   if (type_is_float(type)) return value->as.f64;
   if (type_is_signed(type) || type == TYPE_BOOL) return (double)value->as.i64;
   return type_is_integer(type) ? (double)value->as.u64 : 0;
@@ -110,7 +157,11 @@ double kvvalue_to_f64(const KVValue *value) {
 
 /* ---- into a column ---- */
 
-static const char *name_of(int type) { return type == KVTABLE_TYPE_DECIMAL ? "decimal" : type_name((ColumnType)type); }
+static const char *name_of(int type) {
+  if (type == KVTABLE_TYPE_DECIMAL) return "decimal";
+  if (type == KVTABLE_TYPE_DECIMAL128) return "decimal128";
+  return type_is_decimal((ColumnType)type) ? "?" : type_name((ColumnType)type);
+}
 
 static Status does_not_fit(const KVValue *given, const Column *column) {
   char text[STATUS_NAME_MAX];
@@ -130,7 +181,7 @@ typedef struct Number {
 } Number;
 
 static Number number_of(const KVValue *given) {
-  ColumnType type = (ColumnType)given->type;
+  ColumnType type = type_of(given);
   if (type_is_float(type)) return (Number){ NUMBER_FLOAT, 0, 0, given->as.f64 };
   if (!type_is_integer(type)) return (Number){ NUMBER_NONE, 0, 0, 0 };
   if (type_is_signed(type)) return (Number){ NUMBER_SIGNED, given->as.i64, 0, 0 };
@@ -183,8 +234,42 @@ static bool float_fits(Number n, ColumnType type, Value *out) {
   return type == TYPE_F64 || out->f != out->f || (double)(float)out->f == out->f;
 }
 
+static bool image_fits(ColumnType type, int64_t i) {
+  int64_t low, high;
+  type_image_bounds(type, &low, &high);
+  return i >= low && i <= high;
+}
+
+/* A number in units of the decimal, exactly. */
+static bool decimal_fits(const KVValue *given, ColumnType type, Value *out) {
+  Value value = value_of(given);
+  unsigned scale;
+  Place place;
+  if (type_is_float(value.type)) {
+    place = decimal_place_of_double(value.f, type_scale(type));
+  } else {
+    Wide units = decimal_of(&value, &scale);
+    place = decimal_place(units, scale, type_scale(type));
+  }
+  out->i = (int64_t)place.floor;
+  return place.floor == place.ceiling && place.floor == out->i && image_fits(type, out->i);
+}
+
+/* A decimal as another number: the integer that it is, or the double that is exactly it. */
+static bool decimal_is(const KVValue *given, Number *out) {
+  Place place = decimal_place(given->as.i64, given->scale, 0);
+  double near = decimal_to_double(given->as.i64, given->scale);
+  *out = (Number){ NUMBER_SIGNED, (int64_t)place.floor, 0, 0 };
+  if (place.floor == place.ceiling) return true;
+  *out = (Number){ NUMBER_FLOAT, 0, 0, near };
+  return decimal_order_beside_double(given->as.i64, given->scale, near) == 0;
+}
+
 static bool number_fits(const KVValue *given, ColumnType type, Value *out) {
+  if (!type_is_number(type_of(given))) return false;
+  if (type_is_decimal(type)) return decimal_fits(given, type, out);
   Number n = number_of(given);
+  if (type_is_decimal(type_of(given)) && !decimal_is(given, &n)) return false;
   if (n.kind == NUMBER_NONE) return false;
   if (given->type == KVTABLE_TYPE_F32 && type == TYPE_F32) { /* said to be one: rounded at worst */
     out->f = (double)(float)n.f;
@@ -193,26 +278,35 @@ static bool number_fits(const KVValue *given, ColumnType type, Value *out) {
   return type_is_float(type) ? float_fits(n, type, out) : integer_fits(n, type, out);
 }
 
+/* Text is no uuid, and a uuid is no text. */
+static bool string_goes_into(ColumnType given, ColumnType type) {
+  if (!type_is_string(given)) return false;
+  return given == type || !((given == TYPE_UUID && type == TYPE_STRING) || (type == TYPE_UUID && given == TYPE_STRING));
+}
+
+static Status string_for_column(const KVValue *given, const Column *column, Value *out) {
+  if (!string_goes_into(type_of(given), column->type)) return does_not_fit(given, column);
+  if (!given->as.bytes.data && given->as.bytes.length)
+    return status_fail_at(KVSTORE_ERROR, UINT64_MAX, column->name, NULL, "column %s: a string of %zu bytes at NULL",
+                          column->name, given->as.bytes.length);
+  out->s = (Bytes){ given->as.bytes.data, given->as.bytes.length };
+  return KVSTORE_OK;
+}
+
 Status value_for_column(const KVValue *given, const Column *column, Value *out) {
   ColumnType type = column->type;
-  bool fits = given->type == (int)type;
   *out = (Value){ .type = type };
   if (given->is_null) {
     out->is_null = true;
     return KVSTORE_OK;
   }
-  if (type_is_string(type)) {
-    fits = type_is_string((ColumnType)given->type);
-    if (fits && !given->as.bytes.data && given->as.bytes.length)
-      return status_fail_at(KVSTORE_ERROR, UINT64_MAX, column->name, NULL, "column %s: a string of %zu bytes at NULL",
-                            column->name, given->as.bytes.length);
-    if (fits) out->s = (Bytes){ given->as.bytes.data, given->as.bytes.length };
-  } else if (type_is_integer(type) || type_is_float(type)) {
+  if (type_is_string(type)) return string_for_column(given, column, out);
+  bool fits = type_of(given) == type;
+  if (type_is_number(type)) {
     fits = number_fits(given, type, out);
   } else if (fits) {
-    out->i = given->as.i64;
-    if (type == TYPE_BOOL) out->i = out->i != 0;
-    fits = type == TYPE_BOOL || signed_fits(type, out->i);
+    out->i = type == TYPE_BOOL ? given->as.i64 != 0 : given->as.i64;
+    fits = image_fits(type, out->i);
   }
   return fits ? KVSTORE_OK : does_not_fit(given, column);
 }
@@ -220,36 +314,37 @@ Status value_for_column(const KVValue *given, const Column *column, Value *out) 
 /* ---- into a filter, and out ---- */
 
 Status value_for_filter(const KVValue *given, size_t index, Value *out) {
-  ColumnType type = (ColumnType)given->type;
+  ColumnType type = type_of(given);
   if (given->is_null) {
     *out = (Value){ .type = TYPE_NONE, .is_null = true };
     return KVSTORE_OK;
   }
-  if (!type_is_valid((uint32_t)given->type))
+  if (type == TYPE_NONE)
     return status_fail(KVSTORE_TYPE, "value %zu of the filter has no type that compares: %d", index + 1, given->type);
-  *out = (Value){ .type = type };
+  *out = value_of(given);
   if (type_is_string(type)) {
     if (!given->as.bytes.data && given->as.bytes.length)
       return status_fail(KVSTORE_ERROR, "value %zu of the filter is a string at NULL", index + 1);
-    out->s = (Bytes){ given->as.bytes.data, given->as.bytes.length };
+    if (type == TYPE_UUID && given->as.bytes.length != UUID_BYTES)
+      return status_fail(KVSTORE_TYPE, "value %zu of the filter is no uuid: it has %zu bytes", index + 1,
+                         given->as.bytes.length);
   } else if (type_is_float(type)) {
-    *out = (Value){ .type = TYPE_F64, .f = given->as.f64 };
+    out->type = TYPE_F64;
   } else if (type == TYPE_BOOL) {
     out->i = given->as.i64 != 0;
   } else if (type_is_integer(type)) {
-    *out = type_is_signed(type) ? (Value){ .type = TYPE_I64, .i = given->as.i64 }
-                                : (Value){ .type = TYPE_U64, .u = given->as.u64 };
-  } else {
-    if (!signed_fits(type, given->as.i64))
-      return status_fail(KVSTORE_TYPE, "value %zu of the filter is no date", index + 1);
-    out->i = given->as.i64;
+    out->type = type_is_signed(type) ? TYPE_I64 : TYPE_U64;
+  } else if (!image_fits(type, given->as.i64)) {
+    return status_fail(KVSTORE_TYPE, "value %zu of the filter is no %s", index + 1, type_name(type));
   }
   return KVSTORE_OK;
 }
 
 KVValue value_to_caller(const Value *value) {
-  KVValue out = kvvalue_of((int)value->type);
+  uint32_t width = 0;
+  KVValue out = kvvalue_of(type_to_caller(value->type, &width));
   out.is_null = value->is_null;
+  out.scale = (uint8_t)width;
   if (value->is_null) return out;
   if (type_is_string(value->type)) {
     out.as.bytes.data = value->s.data;
@@ -260,14 +355,29 @@ KVValue value_to_caller(const Value *value) {
     out.as.u64 = value->u;
   } else {
     out.as.i64 = value->i;
+    if (type_is_decimal(value->type)) out.as.decimal.high = value->i >> 63; /* its low half is where i64 is */
   }
   return out;
 }
 
+KVValue sum_to_caller(Int128 number, unsigned scale) {
+  KVValue out = kvvalue_of(KVTABLE_TYPE_DECIMAL128);
+  out.scale = (uint8_t)scale;
+  out.as.decimal.low = number.low;
+  out.as.decimal.high = number.high;
+  return out;
+}
+
 const char *kvtable_type_name(int type) { return name_of(type); }
-int kvtable_type_by_name(const char *name) { return name ? (int)type_by_name(name, strlen(name)) : KVTABLE_TYPE_NONE; }
+int kvtable_type_by_name(const char *name) {
+  if (!name) return KVTABLE_TYPE_NONE;
+  ColumnType type = type_by_name(name, strlen(name));
+  if (strcmp(name, "decimal") == 0 || type_is_decimal(type)) return KVTABLE_TYPE_DECIMAL;
+  return (int)type;
+}
 
 KVColumnDefinition definition_of(const Column *column) {
-  uint32_t own = COLUMN_HIDDEN | COLUMN_COMPUTED;
-  return (KVColumnDefinition){ column->name, (int)column->type, (int)(column->flags & ~own), column->width };
+  uint32_t own = COLUMN_HIDDEN | COLUMN_COMPUTED, width = column->width;
+  int type = type_to_caller(column->type, &width);
+  return (KVColumnDefinition){ column->name, type, (int)(column->flags & ~own), width };
 }

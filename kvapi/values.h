@@ -7,6 +7,14 @@
 #include "base/arena.h"
 #include "base/schema.h"
 #include "colonnade/kvtable.h"
+#include "query/query.h"
+
+/* The type of a caller's number, a decimal's scale being in its width; TYPE_NONE: there is none. And the way back:
+ * *width becomes the scale of decimals and sums, and stays what it was for every other type. */
+ColumnType type_from_caller(int type, uint32_t width);
+int type_to_caller(ColumnType type, uint32_t *width);
+/* The width of a column that a caller defines so. */
+uint32_t width_from_caller(int type, uint32_t width);
 
 /* A value for this column, of exactly its type: a number that the column holds exactly, a string type for another, else
  * the type itself. KVSTORE_TYPE names column and value. Whether a null may be there is the engine's question. Strings
@@ -16,6 +24,7 @@ Status value_for_column(const KVValue *given, const Column *column, Value *out) 
 Status value_for_filter(const KVValue *given, size_t index, Value *out) MUST_CHECK;
 /* The way back; strings stay borrowed. */
 KVValue value_to_caller(const Value *value);
+KVValue sum_to_caller(Int128 number, unsigned scale);
 
 /* A caller's column as the engine's arrays, of `row_count` (at least 1) rows: what has to be made comes from the arena,
  * the rest stays borrowed. KVSTORE_TYPE, KVSTORE_ERROR name column and row. */

@@ -89,7 +89,7 @@ static void target_finish(const Target *t, ColumnViewArray *array) {
 
 /* Rows of a block behind those that are there: of its `count` rows those in `rows` (NULL: all). */
 static void put_block(Builder *b, Target *t, const void *values, const uint16_t *rows, uint32_t count) {
-  bool is_fixed = t->column->type == TYPE_FIXED_BYTES;
+  bool is_fixed = type_is_fixed(t->column->type);
   uint8_t *to = t->values + t->at * t->width;
   for (uint32_t i = 0; i < count; i++, to += t->width) {
     uint32_t row = rows ? rows[i] : i;
@@ -108,7 +108,7 @@ static void put_block(Builder *b, Target *t, const void *values, const uint16_t 
 
 /* Every row of a block of a segment; numbers are decoded where they shall stand. */
 static Status read_block(Builder *b, Target *t, uint32_t column, uint32_t block, uint32_t rows) {
-  if (t->column->type == TYPE_FIXED_BYTES) {
+  if (type_is_fixed(t->column->type)) {
     TRY(scan_read_block(b->scan, column, block, b->values, b->nulls));
     put_block(b, t, b->values, NULL, rows);
     return KVSTORE_OK;

@@ -180,7 +180,7 @@ static Status evaluate_column(Evaluator *e, const ProgramNode *node, const uint6
   ColumnArray array;
   if (lane_of(node->type) == LANE_I64) {
     integer_bounds(node->type, &v->low, &v->high);
-    v->is_bounded = type_array_width(node->type) < 8;
+    v->is_bounded = type_array_width(node->type) < 8 || type_has_gaps(node->type);
   }
   if (!e->scan) {
     array = e->columns[node->column];
@@ -260,7 +260,7 @@ static Status evaluate_pair(Evaluator *e, const ProgramNode *node, const uint64_
   TRY(evaluate_node(e, node->children[0], wanted, &a));
   TRY(evaluate_node(e, node->children[1], wanted, &b));
   v->values = v->own_values;
-  if (node->pair.left == TYPE_DATE || node->pair.right == TYPE_DATE) {
+  if (pair_is_mixed(node->pair.left) || pair_is_mixed(node->pair.right)) {
     pair_rows(e, node, a, b, v->own_values);
   } else {
     all_rows(e, mask);

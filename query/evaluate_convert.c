@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/decimal.h"
 #include "query/expression_internal.h"
 #include "query/literal.h"
 #include "query/program_internal.h"
@@ -36,10 +37,40 @@ static Status no_place(Evaluator *e, const ProgramNode *node, const Vector *a, u
 
 /* ---- numbers ---- */
 
+static bool is_within(ColumnType type, Wide value, Value *out) {
+  int64_t low, high;
+  if (type == TYPE_U64) {
+    out->u = (uint64_t)value;
+    return value >= 0 && value <= (Wide)UINT64_MAX;
+  }
+  type_image_bounds(type, &low, &high);
+  out->i = (int64_t)value;
+  return value >= low && value <= high;
+}
+
+/* To, or from, a decimal: to the nearest, halves away from zero. */
+static bool convert_decimal(ColumnType to, const Value *v, Value *out) {
+  unsigned scale;
+  if (type_is_float(to)) {
+    out->f = decimal_to_double(v->i, type_scale(v->type));
+    if (to == TYPE_F32) out->f = (double)(float)out->f;
+    return true;
+  }
+  if (to == TYPE_BOOL) {
+    out->i = v->i != 0;
+    return true;
+  }
+  if (type_is_float(v->type))
+    return v->f == v->f && is_within(to, decimal_nearest_of_double(v->f, type_scale(to)), out);
+  Wide units = decimal_of(v, &scale);
+  return is_within(to, decimal_nearest(units, scale, type_scale(to)), out);
+}
+
 /* A row's number as one of the type; false when it is none. */
 static bool convert_number(ColumnType from, ColumnType to, Value v, Value *out) {
   int64_t low, high;
   *out = (Value){ .type = to };
+  if (type_is_decimal(from) || type_is_decimal(to)) return convert_decimal(to, &v, out);
   if (type_is_float(to)) {
     out->f = type_is_float(from) ? v.f : from == TYPE_U64 ? (double)v.u : (double)v.i;
     if (to == TYPE_F32) {
@@ -76,6 +107,10 @@ static bool convert_number(ColumnType from, ColumnType to, Value v, Value *out) 
 
 static bool convert_time(ColumnType to, Value v, Value *out) {
   *out = (Value){ .type = to };
+  if (to == TYPE_TIME) {
+    out->i = v.i % DAY_US + (v.i % DAY_US < 0 ? DAY_US : 0);
+    return true;
+  }
   if (to == TYPE_TIMESTAMP) return !__builtin_mul_overflow(v.i, DAY_US, &out->i);
   out->i = v.i / DAY_US - (v.i % DAY_US < 0);
   return out->i >= INT32_MIN && out->i <= INT32_MAX;
@@ -88,23 +123,6 @@ static void trim(const char **text, size_t *length) {
   while (*length && (*text)[*length - 1] == ' ') --*length;
 }
 
-static bool looks_like_number(const char *text, size_t length) {
-  size_t i = length && (text[0] == '-' || text[0] == '+'), digits = 0;
-  for (; i < length && text[i] >= '0' && text[i] <= '9'; i++) digits++;
-  if (i < length && text[i] == '.') {
-    for (i++; i < length && text[i] >= '0' && text[i] <= '9'; i++) digits++;
-  }
-  if (!digits) return false;
-  if (i < length && (text[i] | 32) == 'e') {
-    size_t exponent = 0;
-    i++;
-    if (i < length && (text[i] == '-' || text[i] == '+')) i++;
-    for (; i < length && text[i] >= '0' && text[i] <= '9'; i++) exponent++;
-    if (!exponent) return false;
-  }
-  return i == length;
-}
-
 static bool read_float_word(const char *text, size_t length, Value *out) {
   bool negative = length && text[0] == '-';
   *out = (Value){ .type = TYPE_F64, .f = NAN };
@@ -114,7 +132,15 @@ static bool read_float_word(const char *text, size_t length, Value *out) {
   return text_is_word(text, length, "inf") || text_is_word(text, length, "infinity");
 }
 
-static Status read_text(ColumnType to, Bytes s, bool *ok, Value *out) {
+static Status read_uuid(Evaluator *e, const char *text, size_t length, bool *ok, Value *out) {
+  uint8_t *room = evaluate_room(e, UUID_BYTES);
+  if (!room) return status_nomem();
+  *ok = literal_uuid(text, length, room);
+  *out = (Value){ .type = TYPE_UUID, .s = { room, UUID_BYTES } };
+  return KVSTORE_OK;
+}
+
+static Status read_text(Evaluator *e, ColumnType to, Bytes s, bool *ok, Value *out) {
   const char *text = (const char *)s.data;
   size_t length = s.length;
   Value v;
@@ -132,7 +158,15 @@ static Status read_text(ColumnType to, Bytes s, bool *ok, Value *out) {
     *ok = literal_date(text, length, out);
   } else if (to == TYPE_TIMESTAMP) {
     *ok = literal_timestamp(text, length, out);
-  } else if (looks_like_number(text, length)) {
+  } else if (to == TYPE_TIME) {
+    *ok = literal_time(text, length, out);
+  } else if (to == TYPE_DURATION) {
+    *ok = literal_duration(text, length, out);
+  } else if (to == TYPE_UUID) {
+    return read_uuid(e, text, length, ok, out);
+  } else if (type_is_decimal(to)) {
+    *ok = literal_decimal_of(text, length, type_scale(to), out);
+  } else if (literal_looks_like_number(text, length)) {
     TRY(literal_number(text, length, &v));
     *ok = convert_number(v.type, to, v, out) && (type_is_float(to) || !type_is_float(v.type) || v.f == nearbyint(v.f));
   } else {
@@ -158,20 +192,46 @@ static Status print_text(Evaluator *e, const Value *v, Value *out) {
 
 /* ---- rows ---- */
 
+/* Times and durations are their microseconds. */
+static bool convert_clock(ColumnType from, ColumnType to, const Value *v, Value *out) {
+  bool from_clock = from == TYPE_TIME || from == TYPE_DURATION, to_clock = to == TYPE_TIME || to == TYPE_DURATION;
+  Value number = *v;
+  if (from_clock) number.type = TYPE_I64;
+  bool fits = convert_number(number.type, to_clock ? TYPE_I64 : to, number, out);
+  return fits && (!to_clock || is_within(to, out->i, out));
+}
+
 static Status convert_row(Evaluator *e, const ProgramNode *node, const Value *v, bool *ok, Value *out) {
   ColumnType from = node->children[0]->type, to = node->type;
   *ok = true;
-  if (type_is_string(from)) return read_text(to, v->s, ok, out);
+  if (from == TYPE_UUID && to == TYPE_STRING) return print_text(e, v, out);
+  if (type_is_string(from) && from != TYPE_STRING && to == TYPE_UUID) {
+    *ok = v->s.length == UUID_BYTES;
+    *out = (Value){ .type = to, .s = v->s };
+    return KVSTORE_OK;
+  }
+  if (type_is_string(from)) return read_text(e, to, v->s, ok, out);
   if (to == TYPE_STRING) return print_text(e, v, out);
-  bool is_time = from == TYPE_DATE || from == TYPE_TIMESTAMP;
-  *ok = is_time ? convert_time(to, *v, out) : convert_number(from, to, *v, out);
+  *ok = type_is_date(from) ? convert_time(to, *v, out) : convert_clock(from, to, v, out);
   return KVSTORE_OK;
+}
+
+/* Of decimals whose units are doubles, and then the quotients are the nearest ones. */
+static bool decimals_together(Evaluator *e, ColumnType from, const Vector *a, Vector *out) {
+  const int64_t exact = INT64_C(1) << 53;
+  if (!a->is_bounded || a->low < -exact || a->high > exact) return false;
+  double *to = out->own_values, unit = (double)decimal_unit(type_scale(from));
+  simd_kernels()->widen_f64[SIMD_I64](a->values, e->count, to);
+  for (uint32_t i = 0; i < e->count; i++) to[i] /= unit;
+  return true;
 }
 
 /* Those that cannot fail, in one loop; false: the others. */
 static bool convert_together(Evaluator *e, const ProgramNode *node, const Vector *a, Vector *out) {
   const SimdKernels *k = simd_kernels();
   Lane from = lane_of(node->children[0]->type), to = lane_of(node->type);
+  if (type_is_decimal(node->children[0]->type))
+    return node->type == TYPE_F64 && decimals_together(e, node->children[0]->type, a, out);
   if (node->type == TYPE_F64 && from == LANE_F64) {
     out->values = a->values;
     return true;

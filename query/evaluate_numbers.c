@@ -3,11 +3,10 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/decimal.h"
 #include "query/literal.h"
 #include "query/program_internal.h"
 #include "simd/simd.h"
-
-__extension__ typedef __int128 Wide;
 
 static const char *operator_name(const ProgramNode *node) { return expression_function_name(node->function); }
 
@@ -25,7 +24,7 @@ static bool fits(ColumnType type, Wide value) {
 }
 
 static Value number_value(ColumnType type, Wide value) {
-  Value v = { .type = type == TYPE_U64 ? TYPE_U64 : TYPE_I64 };
+  Value v = { .type = type_is_integer(type) && type != TYPE_U64 ? TYPE_I64 : type };
   v.u = (uint64_t)value;
   return v;
 }
@@ -68,14 +67,24 @@ static Wide result_of(ExpressionFunction f, Wide a, Wide b) {
   }
 }
 
+/* What an operand is multiplied with before: a date beside microseconds, a decimal beside one of a finer scale. */
+static int64_t operand_unit(const ProgramNode *node, uint32_t operand) {
+  const int64_t day_us = INT64_C(86400000000);
+  ColumnType type = node->children[operand]->type;
+  if (type == TYPE_DATE) return node->type == TYPE_TIMESTAMP || node->type == TYPE_DURATION ? day_us : 1;
+  if (!type_is_decimal(node->type) || node->count < 2 || node->function == FUNCTION_MULTIPLY) return 1;
+  return decimal_unit(type_scale(node->type) - type_scale(type));
+}
+
 static Status one_by_one(Evaluator *e, const ProgramNode *node, const Vector *a, const Vector *b,
                          const uint64_t *wanted, Vector *out) {
   Lane la = lane_of(node->children[0]->type), lb = b ? lane_of(node->children[1]->type) : LANE_I64;
   bool divides = node->function == FUNCTION_DIVIDE || node->function == FUNCTION_MODULO;
+  int64_t x_unit = operand_unit(node, 0), y_unit = b ? operand_unit(node, 1) : 1;
   for (uint32_t i = 0; i < e->count; i++) {
     Wide x = wide_at(la, a, i), y = b ? wide_at(lb, b, i) : 0, result = 0;
     bool by_zero = divides && y == 0;
-    if (!by_zero) result = result_of(node->function, x, y);
+    if (!by_zero) result = result_of(node->function, x * x_unit, y * y_unit);
     ((uint64_t *)out->own_values)[i] = (uint64_t)result;
     if ((!by_zero && fits(node->type, result)) || !wants_row(wanted, out->nulls, i)) continue;
     Value vx = number_value(node->children[0]->type, x), vy = number_value(b ? node->children[1]->type : TYPE_I64, y);
@@ -89,8 +98,10 @@ static Status one_by_one(Evaluator *e, const ProgramNode *node, const Vector *a,
 
 /* ---- integers, together ---- */
 
-static bool is_within(Wide low, Wide high, Vector *out) {
-  if (low < INT64_MIN || high > INT64_MAX) return false;
+static bool is_within(ColumnType type, Wide low, Wide high, Vector *out) {
+  int64_t least, most;
+  integer_bounds(type, &least, &most);
+  if (low < least || high > most) return false;
   out->is_bounded = true;
   out->low = (int64_t)low;
   out->high = (int64_t)high;
@@ -100,7 +111,7 @@ static bool is_within(Wide low, Wide high, Vector *out) {
 static bool within_32(const Vector *v) { return v->is_bounded && v->low >= INT32_MIN && v->high <= INT32_MAX; }
 
 /* Whether no result can overflow, and where they lie. */
-static bool product_bounds(const Vector *a, const Vector *b, Vector *out) {
+static bool product_bounds(ColumnType type, const Vector *a, const Vector *b, Vector *out) {
   if (!a->is_bounded || !b->is_bounded) return false;
   Wide p[] = { (Wide)a->low * b->low, (Wide)a->low * b->high, (Wide)a->high * b->low, (Wide)a->high * b->high };
   Wide low = p[0], high = p[0];
@@ -108,13 +119,13 @@ static bool product_bounds(const Vector *a, const Vector *b, Vector *out) {
     if (p[i] < low) low = p[i];
     if (p[i] > high) high = p[i];
   }
-  return is_within(low, high, out);
+  return is_within(type, low, high, out);
 }
 
-static bool sum_bounds(const Vector *a, const Vector *b, bool minus, Vector *out) {
+static bool sum_bounds(ColumnType type, const Vector *a, const Vector *b, bool minus, Vector *out) {
   if (!a->is_bounded || !b->is_bounded) return false;
   Wide low = (Wide)a->low + (minus ? -(Wide)b->high : b->low), high = (Wide)a->high + (minus ? -(Wide)b->low : b->high);
-  return is_within(low, high, out);
+  return is_within(type, low, high, out);
 }
 
 /* False: overflowed, and must be looked at one by one. */
@@ -122,12 +133,16 @@ static bool together(Evaluator *e, const ProgramNode *node, const Vector *a, con
   const SimdKernels *k = simd_kernels();
   int64_t *to = out->own_values;
   const int64_t *x = a->values, *y = b->values;
-  bool sure;
+  bool sure, gaps = type_has_gaps(node->type); /* what fits 64 bits may be too large all the same */
   switch (node->function) {
-  case FUNCTION_ADD: sure = sum_bounds(a, b, false, out); return k->add_i64(x, y, e->count, to) == 0 || sure;
-  case FUNCTION_SUBTRACT: sure = sum_bounds(a, b, true, out); return k->subtract_i64(x, y, e->count, to) == 0 || sure;
+  case FUNCTION_ADD:
+    sure = sum_bounds(node->type, a, b, false, out);
+    return (k->add_i64(x, y, e->count, to) == 0 && !gaps) || sure;
+  case FUNCTION_SUBTRACT:
+    sure = sum_bounds(node->type, a, b, true, out);
+    return (k->subtract_i64(x, y, e->count, to) == 0 && !gaps) || sure;
   case FUNCTION_MULTIPLY:
-    if (product_bounds(a, b, out)) {
+    if (product_bounds(node->type, a, b, out)) {
       (within_32(a) && within_32(b) ? k->multiply_i32 : k->multiply_i64)(x, y, e->count, to);
       return true;
     }
@@ -139,10 +154,16 @@ static bool together(Evaluator *e, const ProgramNode *node, const Vector *a, con
   }
 }
 
+/* All of 64 bits are results, or those that bounds let in. */
+static bool is_together(const ProgramNode *node) {
+  return node->type == TYPE_I64 || node->type == TYPE_TIMESTAMP || node->type == TYPE_DURATION ||
+         type_is_decimal(node->type);
+}
+
 static Status integers(Evaluator *e, const ProgramNode *node, const Vector *a, const Vector *b, const uint64_t *wanted,
                        Vector *out) {
   bool plain = b && lane_of(node->children[0]->type) == LANE_I64 && lane_of(node->children[1]->type) == LANE_I64 &&
-               node->type == TYPE_I64;
+               is_together(node) && operand_unit(node, 0) == 1 && operand_unit(node, 1) == 1;
   out->values = out->own_values;
   evaluate_nulls(e, out, a, b);
   if (b && (node->function == FUNCTION_BIT_AND || plain)) {
@@ -208,6 +229,13 @@ static Status floats(Evaluator *e, const ProgramNode *node, const Vector *a, con
 
 /* ---- rounding integers to tens, hundreds, ... ---- */
 
+static Wide round_to(ExpressionFunction f, Wide x, Wide unit) {
+  Wide half = x < 0 ? -(unit / 2) : unit / 2, whole = x / unit * unit;
+  if (f == FUNCTION_FLOOR) return whole > x ? whole - unit : whole;
+  if (f == FUNCTION_CEIL) return whole < x ? whole + unit : whole;
+  return (x + half) / unit * unit;
+}
+
 static Status round_integers(Evaluator *e, const ProgramNode *node, const Vector *a, const uint64_t *wanted,
                              Vector *out) {
   Lane lane = lane_of(node->children[0]->type);
@@ -216,7 +244,7 @@ static Status round_integers(Evaluator *e, const ProgramNode *node, const Vector
   out->values = out->own_values;
   evaluate_nulls(e, out, a, NULL);
   for (uint32_t i = 0; i < e->count; i++) {
-    Wide x = wide_at(lane, a, i), half = x < 0 ? -(unit / 2) : unit / 2, result = (x + half) / unit * unit;
+    Wide x = wide_at(lane, a, i), result = round_to(node->function, x, unit);
     ((uint64_t *)out->own_values)[i] = (uint64_t)result;
     if (fits(node->type, result) || !wants_row(wanted, out->nulls, i)) continue;
     Value v = number_value(node->children[0]->type, x);
@@ -228,6 +256,6 @@ static Status round_integers(Evaluator *e, const ProgramNode *node, const Vector
 Status evaluate_number(Evaluator *e, const ProgramNode *node, const Vector *a, const Vector *b, const uint64_t *wanted,
                        Vector *out) {
   if (lane_of(node->type) == LANE_F64) return floats(e, node, a, b, wanted, out);
-  if (node->function == FUNCTION_ROUND && node->digits < 0) return round_integers(e, node, a, wanted, out);
+  if (node->digits < 0) return round_integers(e, node, a, wanted, out);
   return integers(e, node, a, b, wanted, out);
 }

@@ -1,6 +1,7 @@
 /* expression_bind.c - an expression and a schema make a predicate: names become positions, patterns become prefixes,
- * strings beside dates become dates, and every wrong literal is named with its column. */
+ * strings beside dates, times, uuids and decimals become such, and every wrong literal is named with its column. */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/memory.h"
 #include "query/expression.h"
@@ -128,21 +129,26 @@ static Status operand_value(Binder *b, const ExpressionOperand *operand, bool *i
   return KVSTORE_OK;
 }
 
-/* A string beside a date or a timestamp is read as one. */
-static Status read_as_time(const Column *column, Value *value) {
-  if (value->type != TYPE_STRING || (column->type != TYPE_DATE && column->type != TYPE_TIMESTAMP)) return KVSTORE_OK;
+/* A string beside a date, a time, a uuid, ... is read as one. */
+static Status read_as_beside(Arena *arena, const Column *column, Value *value) {
+  if (value->type != TYPE_STRING || !literal_is_read(column->type)) return KVSTORE_OK;
   Value read;
-  const char *text = (const char *)value->s.data;
-  if (!literal_date(text, value->s.length, &read) && !literal_timestamp(text, value->s.length, &read)) {
-    return fail_value(KVSTORE_TYPE, column, value, "is neither 'YYYY-MM-DD' nor 'YYYY-MM-DD HH:MM:SS.ffffff'");
+  char what[128];
+  uint8_t *room = arena_allocate(arena, UUID_BYTES);
+  if (!room) return status_nomem();
+  if (literal_read(column->type, value->s, room, &read)) {
+    *value = read;
+    return KVSTORE_OK;
   }
-  *value = read;
-  return KVSTORE_OK;
+  if (type_is_date(column->type))
+    return fail_value(KVSTORE_TYPE, column, value, "is neither 'YYYY-MM-DD' nor 'YYYY-MM-DD HH:MM:SS.ffffff'");
+  snprintf(what, sizeof what, "is not %s", literal_form(column->type));
+  return fail_value(KVSTORE_TYPE, column, value, what);
 }
 
-static Status check_value(const Column *column, ExpressionTest test, Value *value) {
+static Status check_value(Arena *arena, const Column *column, ExpressionTest test, Value *value) {
   if (value->is_null) return KVSTORE_OK;
-  TRY(read_as_time(column, value));
+  TRY(read_as_beside(arena, column, value));
   bool is_bits = test == TEST_BITS || test == TEST_NOT_BITS;
   if (is_bits && (!type_is_integer(column->type) || !type_is_integer(value->type)))
     return fail_value(KVSTORE_TYPE, column, value, "has no bits with it: both must be integers");
@@ -214,7 +220,7 @@ static bool has_word(ExpressionTest test) {
 }
 
 /* What is compared with: of *count values, which have room for one more. */
-static Status bind_constants(ExpressionTest test, const Column *column, Value *values, uint32_t *count,
+static Status bind_constants(Arena *arena, ExpressionTest test, const Column *column, Value *values, uint32_t *count,
                              CompareOperator *op) {
   *op = operators[test];
   if (has_word(test)) {
@@ -222,9 +228,9 @@ static Status bind_constants(ExpressionTest test, const Column *column, Value *v
     return word_value(test, column, &values[0]);
   }
   bool is_pattern = test == TEST_LIKE || test == TEST_NOT_LIKE;
-  if (is_pattern && !type_is_string(column->type))
+  if (is_pattern && (!type_is_string(column->type) || column->type == TYPE_UUID))
     return fail_value(KVSTORE_TYPE, column, &values[0], "is a pattern, which is for strings");
-  for (uint32_t i = 0; i < *count; i++) TRY(check_value(column, test, &values[i]));
+  for (uint32_t i = 0; i < *count; i++) TRY(check_value(arena, column, test, &values[i]));
   return is_pattern ? bind_pattern(column, op, &values[0]) : KVSTORE_OK;
 }
 
@@ -237,7 +243,7 @@ Status expression_bind_compare(ExpressionTest test, ColumnType type, const Value
   Value *own = arena_allocate(arena, memory_array_size(count + 1, sizeof *own));
   if (!own) return status_nomem();
   if (count) memcpy(own, values, count * sizeof *own);
-  TRY(bind_constants(test, &column, own, &own_count, &op));
+  TRY(bind_constants(arena, test, &column, own, &own_count, &op));
   size_t bytes = compare_bind_bound(type, op, own_count);
   void *memory = arena_allocate(arena, bytes ? bytes : 1);
   if (!memory) return status_nomem();
@@ -304,7 +310,7 @@ static Status compare_term(Binder *b, uint32_t column, ExpressionTest test, cons
   if (!is_constant) return position_of(b, operand->of, &term->other);
   term->constants = value;
   term->count = 1;
-  return bind_constants(test, column_at(b, column), value, &count, &term->op);
+  return bind_constants(b->arena, test, column_at(b, column), value, &count, &term->op);
 }
 
 static Status range_term(Binder *b, const Expression *e, uint32_t column, PredicateTerm **out) {
@@ -381,7 +387,7 @@ static Status bind_test(Binder *b, const Expression *e, PredicateTerm *term) {
   if (!all_constant) return bind_variable(b, e, term->column, term);
   term->constants = values;
   term->count = e->count;
-  return bind_constants(e->test, column_at(b, term->column), values, &term->count, &term->op);
+  return bind_constants(b->arena, e->test, column_at(b, term->column), values, &term->count, &term->op);
 }
 
 /* ---- the tree ---- */

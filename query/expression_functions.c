@@ -76,13 +76,14 @@ ColumnType type_by_word(const char *text, size_t length) {
     const char *word;
     ColumnType type;
   } others[] = {
-    { "boolean", TYPE_BOOL }, { "tinyint", TYPE_I8 },  { "smallint", TYPE_I16 },   { "int", TYPE_I32 },
-    { "integer", TYPE_I32 },  { "bigint", TYPE_I64 },  { "float", TYPE_F32 },      { "real", TYPE_F32 },
-    { "double", TYPE_F64 },   { "text", TYPE_STRING }, { "varchar", TYPE_STRING }, { "blob", TYPE_BYTES },
+    { "boolean", TYPE_BOOL },    { "tinyint", TYPE_I8 },      { "smallint", TYPE_I16 },      { "int", TYPE_I32 },
+    { "integer", TYPE_I32 },     { "bigint", TYPE_I64 },      { "float", TYPE_F32 },         { "real", TYPE_F32 },
+    { "double", TYPE_F64 },      { "text", TYPE_STRING },     { "varchar", TYPE_STRING },    { "blob", TYPE_BYTES },
+    { "decimal", TYPE_DECIMAL }, { "numeric", TYPE_DECIMAL }, { "interval", TYPE_DURATION },
   };
-  static const ColumnType own[] = { TYPE_BOOL, TYPE_I8,   TYPE_I16,       TYPE_I32,    TYPE_I64,
-                                    TYPE_U8,   TYPE_U16,  TYPE_U32,       TYPE_U64,    TYPE_F32,
-                                    TYPE_F64,  TYPE_DATE, TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES };
+  static const ColumnType own[] = { TYPE_BOOL,      TYPE_I8,     TYPE_I16,   TYPE_I32,  TYPE_I64,      TYPE_U8,
+                                    TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,  TYPE_F64,      TYPE_DATE,
+                                    TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_TIME, TYPE_DURATION, TYPE_UUID };
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
     if (text_is_word(text, length, type_name(own[i]))) return own[i];
   }

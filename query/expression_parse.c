@@ -4,6 +4,7 @@
  * A rule gives an operand: a literal, a parameter, or an expression. What stands where something is true or not becomes
  * a condition there (as_condition). */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/memory.h"
 #include "query/expression_internal.h"
@@ -60,12 +61,54 @@ static bool is_word(const Lexer *l, const char *word) {
   return l->token == TOKEN_NAME && !l->is_quoted && text_is_word(l->body, l->body_length, word);
 }
 
-/* `date` and `timestamp` are no reserved words: they begin a literal only before a string. */
-static Status parse_time(Parser *p, bool is_date, Value *out) {
-  const Lexer *l = &p->lexer;
-  bool ok = is_date ? literal_date(l->body, l->body_length, out) : literal_timestamp(l->body, l->body_length, out);
-  if (!ok) return lexer_fail(l, is_date ? "a day as 'YYYY-MM-DD'" : "a time as 'YYYY-MM-DD HH:MM:SS.ffffff'");
-  return lexer_next(&p->lexer);
+/* Words that begin a literal before a string, and are no reserved ones. */
+static ColumnType literal_type(const Lexer *word) {
+  static const struct {
+    const char *word;
+    ColumnType type;
+  } words[] = { { "date", TYPE_DATE },         { "timestamp", TYPE_TIMESTAMP }, { "time", TYPE_TIME },
+                { "duration", TYPE_DURATION }, { "interval", TYPE_DURATION },   { "uuid", TYPE_UUID },
+                { "decimal", TYPE_DECIMAL } };
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    if (is_word(word, words[i].word)) return words[i].type;
+  }
+  return TYPE_NONE;
+}
+
+static Status fail_form(const Lexer *l, ColumnType type) {
+  char expected[96];
+  const char *noun = type == TYPE_DATE                             ? "a day"
+                     : type == TYPE_TIMESTAMP || type == TYPE_TIME ? "a time"
+                                                                   : type_name(type);
+  if (type_is_decimal(type))
+    snprintf(expected, sizeof expected, "%s", literal_form(type));
+  else
+    snprintf(expected, sizeof expected, "%s as %s", noun, literal_form(type));
+  return lexer_fail(l, expected);
+}
+
+static Status parse_typed(Parser *p, ColumnType type, Value *out) {
+  Lexer *l = &p->lexer;
+  Bytes text = { (const uint8_t *)l->body, l->body_length };
+  uint8_t *room = arena_allocate(p->arena, UUID_BYTES);
+  if (!room) return status_nomem();
+  if (!literal_read(type, text, room, out) || (type == TYPE_DATE && out->type != type)) return fail_form(l, type);
+  if (type == TYPE_TIMESTAMP && !literal_timestamp(l->body, l->body_length, out)) return fail_form(l, type);
+  return lexer_next(l);
+}
+
+/* interval 90 seconds: the cursor is on the number. */
+static Status parse_interval(Parser *p, Value *out) {
+  Lexer *l = &p->lexer;
+  const char *from = l->body;
+  size_t number = l->body_length;
+  char text[64];
+  TRY(lexer_next(l));
+  if (l->token != TOKEN_NAME || l->is_quoted) return lexer_fail(l, "a unit: seconds, minutes, hours, days");
+  int length = snprintf(text, sizeof text, "%.*s %.*s", (int)(number < 32 ? number : 32), from,
+                        (int)(l->body_length < 16 ? l->body_length : 16), l->body);
+  if (number > 32 || !literal_duration(text, (size_t)length, out)) return fail_form(l, TYPE_DURATION);
+  return lexer_next(l);
 }
 
 static Status parse_literal(Parser *p, bool *found, ExpressionOperand *out) {
@@ -211,6 +254,39 @@ static Status parse_arguments(Parser *p, ExpressionFunction function, Expression
   return give(status, e, out);
 }
 
+static Status parse_number_of(Parser *p, const char *expected, int64_t most, int64_t *out) {
+  Value v = { 0 };
+  if (p->lexer.token == TOKEN_NUMBER) TRY(literal_number(p->lexer.body, p->lexer.body_length, &v));
+  if (v.type != TYPE_I64 || v.i < 0 || v.i > most) return lexer_fail(&p->lexer, expected);
+  *out = v.i;
+  return lexer_next(&p->lexer);
+}
+
+/* decimal, decimal(p), decimal(p, s): the cursor is behind the word. As elsewhere, without a scale it is 3, with digits
+ * alone 0. */
+static Status parse_decimal_type(Parser *p, ColumnType *type) {
+  const unsigned usual_scale = 3;
+  int64_t digits = 0, scale = 0;
+  *type = type_decimal(usual_scale);
+  if (p->lexer.token != TOKEN_OPEN) return KVSTORE_OK;
+  TRY(lexer_next(&p->lexer));
+  TRY(parse_number_of(p, "1 to 18 digits of a decimal", DECIMAL_SCALE_MAX, &digits));
+  if (p->lexer.token == TOKEN_COMMA) {
+    TRY(lexer_next(&p->lexer));
+    TRY(parse_number_of(p, "the scale of a decimal, up to its digits", digits, &scale));
+  }
+  *type = type_decimal((unsigned)scale);
+  return expect(p, TOKEN_CLOSE, ")");
+}
+
+static Status parse_type(Parser *p, ColumnType *type) {
+  const Lexer word = p->lexer;
+  *type = word.token == TOKEN_NAME ? type_by_word(word.body, word.body_length) : TYPE_NONE;
+  if (*type == TYPE_NONE) return lexer_fail(&p->lexer, "a type");
+  TRY(lexer_next(&p->lexer));
+  return type_is_decimal(*type) ? parse_decimal_type(p, type) : KVSTORE_OK;
+}
+
 /* cast(x as type) */
 static Status parse_cast(Parser *p, bool tries, ExpressionOperand *out) {
   ExpressionOperand of;
@@ -218,9 +294,8 @@ static Status parse_cast(Parser *p, bool tries, ExpressionOperand *out) {
   TRY(parse_expression(p, &of));
   if (!is_word(&p->lexer, "as")) return lexer_fail(&p->lexer, "as and a type");
   TRY(lexer_next(&p->lexer));
-  ColumnType type = p->lexer.token == TOKEN_NAME ? type_by_word(p->lexer.body, p->lexer.body_length) : TYPE_NONE;
-  if (type == TYPE_NONE) return lexer_fail(&p->lexer, "a type");
-  TRY(lexer_next(&p->lexer));
+  ColumnType type;
+  TRY(parse_type(p, &type));
   TRY(expect(p, TOKEN_CLOSE, ")"));
   TRY(expression_call(p->arena, tries ? FUNCTION_TRY_CAST : FUNCTION_CAST, type, &of, 1, &e));
   return give(KVSTORE_OK, e, out);
@@ -310,16 +385,20 @@ static Status parse_case(Parser *p, ExpressionOperand *out) {
 
 /* ---- values ---- */
 
-/* A column, a function, a case, or a date or timestamp. */
+/* A column, a function, a case, or a literal that begins with a word. */
 static Status parse_name(Parser *p, ExpressionOperand *out) {
   Lexer word = p->lexer;
   Bytes name;
   const Expression *e;
   TRY(lexer_next(&p->lexer));
-  bool is_date = is_word(&word, "date");
-  if (p->lexer.token == TOKEN_STRING && (is_date || is_word(&word, "timestamp"))) {
+  ColumnType type = literal_type(&word);
+  if (type != TYPE_NONE && p->lexer.token == TOKEN_STRING) {
     *out = (ExpressionOperand){ 0 };
-    return parse_time(p, is_date, &out->value);
+    return parse_typed(p, type, &out->value);
+  }
+  if (p->lexer.token == TOKEN_NUMBER && is_word(&word, "interval")) {
+    *out = (ExpressionOperand){ 0 };
+    return parse_interval(p, &out->value);
   }
   if (is_word(&word, "case") && begins_operand(&p->lexer)) return parse_case(p, out);
   if (!word.is_quoted && p->lexer.token == TOKEN_OPEN) return parse_call(p, &word, out);
@@ -353,6 +432,9 @@ static bool negate_literal(ExpressionOperand *o) {
   if (o->of || o->is_parameter || v->is_null) return false;
   if (v->type == TYPE_F64) {
     v->f = -v->f;
+    if (v->exactly) v->written.unscaled = -v->written.unscaled;
+  } else if ((v->type == TYPE_DURATION && v->i != INT64_MIN) || type_is_decimal(v->type)) {
+    v->i = -v->i;
   } else if (v->type == TYPE_I64 && v->i != INT64_MIN) {
     v->i = -v->i;
   } else if (v->type == TYPE_U64 && v->u == UINT64_C(1) << 63) {

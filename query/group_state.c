@@ -35,13 +35,12 @@ void group_images(ColumnType type, const void *values, uint32_t count, int64_t *
 #define WIDEN(T)                                              \
   simd_kernels()->widen_i64[SIMD_##T](values, count, images); \
   break
-  switch (type) {
+  switch (type_storage(type)) {
   case TYPE_BOOL:
   case TYPE_U8: WIDEN(U8);
   case TYPE_I8: WIDEN(I8);
   case TYPE_I16: WIDEN(I16);
   case TYPE_U16: WIDEN(U16);
-  case TYPE_DATE:
   case TYPE_I32: WIDEN(I32);
   case TYPE_U32: WIDEN(U32);
   case TYPE_F32:
@@ -69,7 +68,9 @@ void group_doubles(ColumnType type, const void *values, const int64_t *images, u
   } else if (type == TYPE_U64) {
     for (uint32_t i = 0; i < count; i++) doubles[i] = (double)((const uint64_t *)values)[i];
   } else {
+    double unit = (double)decimal_unit(type_scale(type));
     for (uint32_t i = 0; i < count; i++) doubles[i] = (double)images[i];
+    for (uint32_t i = 0; unit > 1 && i < count; i++) doubles[i] /= unit;
   }
 }
 
@@ -257,11 +258,12 @@ static Int128 integer_sum(const GroupColumn *c, const GroupWord *state) {
 
 static AggregateResult result_sum(const GroupColumn *c, const GroupWord *state) {
   if (type_is_float(c->type)) return result_double(state[c->sum].f);
-  return (AggregateResult){ .is_integer = true, .integer = integer_sum(c, state) };
+  return (AggregateResult){ .is_integer = true, .integer = integer_sum(c, state), .value = { .type = c->type } };
 }
 
 static AggregateResult result_mean(const GroupColumn *c, const GroupWord *state) {
   double sum = type_is_float(c->type) ? state[c->sum].f : int128_to_double(integer_sum(c, state));
+  sum /= (double)decimal_unit(type_scale(c->type));
   return result_double(sum / (double)group_column_count(c, state));
 }
 

@@ -2,8 +2,10 @@
 #include "query/join_table.h"
 
 #include "base/counters.h"
+#include "base/decimal.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "encodings/pair.h"
 
 enum {
   DIRECT_WORDS_A_ROW = 8,      /* at most so many numbers a row, where each word has its own */
@@ -12,21 +14,20 @@ enum {
 
 /* ---- words ---- */
 
-static bool is_number(ColumnType t) { return type_is_integer(t) || type_is_float(t); }
-static bool is_time(ColumnType t) { return t == TYPE_DATE || t == TYPE_TIMESTAMP; }
-
 bool join_domain(ColumnType a, ColumnType b, JoinDomain *domain) {
+  unsigned a_scale = type_scale(a), b_scale = type_scale(b);
   *domain = JOIN_SIGNED;
-  if (type_is_string(a) && type_is_string(b)) {
+  if (!pair_types_compare(a, b)) return false;
+  if (type_is_string(a)) {
     *domain = JOIN_TEXT;
-  } else if (is_time(a) && is_time(b)) {
+  } else if (type_is_date(a)) {
     if (a != b) *domain = JOIN_MICROSECONDS; /* which dates far away have none of: no timestamp equals them */
   } else if (type_is_float(a) && type_is_float(b)) {
     *domain = JOIN_FLOAT;
-  } else if (is_number(a) && is_number(b)) {
-    if (a == TYPE_U64 || b == TYPE_U64) *domain = JOIN_UNSIGNED;
-  } else {
-    return a == TYPE_BOOL && b == TYPE_BOOL;
+  } else if (type_is_decimal(a) || type_is_decimal(b)) {
+    if (a != b) *domain = (JoinDomain)(JOIN_DECIMAL + (a_scale > b_scale ? a_scale : b_scale));
+  } else if (a == TYPE_U64 || b == TYPE_U64) {
+    *domain = JOIN_UNSIGNED;
   }
   return true;
 }
@@ -43,12 +44,27 @@ static bool float_word(double f, bool is_unsigned, uint64_t *word) {
   return (double)(int64_t)f == f;
 }
 
+/* In units of a decimal. What is no whole number of them, or more than any decimal has, equals none. */
+static bool decimal_word(unsigned scale, const Value *v, uint64_t *word) {
+  unsigned own_scale;
+  Place place;
+  if (type_is_float(v->type)) {
+    place = decimal_place_of_double(v->f, scale);
+  } else {
+    Wide units = decimal_of(v, &own_scale);
+    place = decimal_place(units, own_scale, scale);
+  }
+  *word = (uint64_t)place.floor;
+  return place.floor == place.ceiling && place.floor >= INT64_MIN && place.floor <= INT64_MAX;
+}
+
 static bool value_word(JoinDomain domain, ColumnType type, const void *values, uint32_t row, uint64_t *word) {
   Value v = value_from_array(type, values, row);
   if (domain == JOIN_FLOAT) {
     *word = (uint64_t)float_image(v.f);
     return true;
   }
+  if (domain >= JOIN_DECIMAL) return decimal_word((unsigned)domain - JOIN_DECIMAL, &v, word);
   if (type_is_float(type)) return float_word(v.f, domain == JOIN_UNSIGNED, word);
   if (domain == JOIN_MICROSECONDS && type == TYPE_DATE) {
     int64_t product;
@@ -67,7 +83,7 @@ static bool integer_words(const JoinKeys *keys, size_t k, const uint16_t *rows, 
 #define WIDEN(T)                                                                                       \
   for (uint32_t i = 0; i < count; i++) out[i] = (uint64_t)(int64_t)((const T *)keys->values)[rows[i]]; \
   return true
-  switch (keys->types[k]) {
+  switch (type_storage(keys->types[k])) {
   case TYPE_I8: WIDEN(int8_t);
   case TYPE_I16: WIDEN(int16_t);
   case TYPE_I32: WIDEN(int32_t);
@@ -369,7 +385,9 @@ bool join_table_ends(const JoinTable *t, ColumnType type, Value *least, Value *g
   if (!is_one_word(t->keys) || !t->row_count) return false;
   JoinDomain domain = t->keys->domains[0];
   ColumnType as = domain == JOIN_UNSIGNED ? TYPE_U64 : domain == JOIN_MICROSECONDS ? TYPE_TIMESTAMP : TYPE_I64;
-  if (domain == JOIN_SIGNED && is_time(type)) as = type;
+  if (domain == JOIN_SIGNED && !type_is_number(type)) as = type;
+  if (domain == JOIN_SIGNED && type_is_decimal(type)) as = type;
+  if (domain >= JOIN_DECIMAL) as = type_decimal((unsigned)domain - JOIN_DECIMAL);
   if (domain == JOIN_FLOAT || type == TYPE_BOOL) return false;
   *least = (Value){ .type = as, .u = t->least };
   *greatest = (Value){ .type = as, .u = t->least + t->range };

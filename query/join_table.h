@@ -1,8 +1,8 @@
 /* join_table.h - rows of one table by the columns that others are joined to them by: the hashed side of a join.
  *
  * Values of the two sides compare as docs/semantics.md says, so both become words of a common domain first: integers of
- * any width are one number, an integral float is that integer, a date beside a timestamp its midnight. What has no word
- * in the domain, and a null, is joined to nothing.
+ * any width are one number, an integral float is that integer, a date beside a timestamp its midnight, a number beside
+ * a decimal so many units of the finer of the two. What has no word in the domain, and a null, is joined to nothing.
  *
  *   one word a key, close together    a number for each of them: the first row that has it
  *   else                              open addressing by hash; before it, where words are not too far apart, a bit each
@@ -16,7 +16,15 @@
 
 #define JOIN_NO_ROW UINT32_MAX
 
-typedef enum JoinDomain { JOIN_SIGNED, JOIN_UNSIGNED, JOIN_FLOAT, JOIN_MICROSECONDS, JOIN_TEXT } JoinDomain;
+typedef enum JoinDomain {
+  JOIN_SIGNED,
+  JOIN_UNSIGNED,
+  JOIN_FLOAT,
+  JOIN_MICROSECONDS,
+  JOIN_TEXT,
+  JOIN_DECIMAL, /* and the scale: units of 10^-scale */
+  JOIN_DECIMAL_LAST = JOIN_DECIMAL + DECIMAL_SCALE_MAX,
+} JoinDomain;
 /* False: the types do not compare. */
 bool join_domain(ColumnType a, ColumnType b, JoinDomain *domain);
 

@@ -92,7 +92,104 @@ Status literal_number(const char *text, size_t length, Value *out) {
   for (size_t i = 0; i < length; i++)
     is_integer = is_integer && (is_digit(text[i]) || text[i] == '-' || text[i] == '+');
   *out = is_integer ? beyond_integers(number) : (Value){ .type = TYPE_F64, .f = number };
+  Value exact;
+  if (!is_integer && literal_decimal(text, length, &exact)) {
+    out->exactly = (uint8_t)exact.type;
+    out->written.unscaled = exact.i;
+  }
   return KVSTORE_OK;
+}
+
+/* ---- decimals ---- */
+
+bool literal_looks_like_number(const char *text, size_t length) {
+  size_t i = length && (text[0] == '-' || text[0] == '+'), digits = 0;
+  for (; i < length && is_digit(text[i]); i++) digits++;
+  if (i < length && text[i] == '.') {
+    for (i++; i < length && is_digit(text[i]); i++) digits++;
+  }
+  if (!digits) return false;
+  if (i < length && (text[i] | 32) == 'e') {
+    size_t exponent = 0;
+    i++;
+    if (i < length && (text[i] == '-' || text[i] == '+')) i++;
+    for (; i < length && is_digit(text[i]); i++) exponent++;
+    if (!exponent) return false;
+  }
+  return i == length;
+}
+
+/* The digits from the first to the last that is no zero as a number, and the power of ten that it is times. False: they
+ * are more than a decimal has. */
+static bool significant_digits(const char *text, size_t length, int64_t *digits, long *power) {
+  long zeros = 0, exponent = 0, behind = 0; /* zeros: since the last other digit */
+  long count = 0;
+  bool behind_point = false;
+  *digits = 0;
+  for (size_t i = 0; i < length; i++) {
+    if ((text[i] | 32) == 'e') {
+      exponent = parse_exponent(text + i + 1, length - i - 1);
+      break;
+    }
+    behind_point |= text[i] == '.';
+    if (!is_digit(text[i])) continue;
+    behind += behind_point;
+    zeros += text[i] == '0' && count;
+    if (text[i] == '0') continue;
+    count += zeros + 1;
+    if (count > DECIMAL_SCALE_MAX) return false;
+    for (; zeros; zeros--) *digits *= 10;
+    *digits = *digits * 10 + (text[i] - '0');
+  }
+  *power = exponent - behind + zeros;
+  return true;
+}
+
+/* `digits` times a power of ten as a decimal of the scale; false when it is none. */
+static bool scaled(int64_t digits, long power, unsigned scale, int64_t *out) {
+  *out = digits;
+  if (digits == 0) return true;
+  power += (long)scale;
+  if (power < 0 || power > DECIMAL_SCALE_MAX) return false;
+  return !__builtin_mul_overflow(digits, decimal_unit((unsigned)power), out) && *out < decimal_unit(DECIMAL_SCALE_MAX);
+}
+
+bool literal_decimal_of(const char *text, size_t length, unsigned scale, Value *out) {
+  int64_t digits;
+  long power;
+  *out = (Value){ .type = type_decimal(scale) };
+  if (!literal_looks_like_number(text, length) || !significant_digits(text, length, &digits, &power)) return false;
+  if (!scaled(digits, power, scale, &out->i)) return false;
+  if (text[0] == '-') out->i = -out->i;
+  return true;
+}
+
+bool literal_decimal(const char *text, size_t length, Value *out) {
+  int64_t digits;
+  long power;
+  if (!literal_looks_like_number(text, length) || !significant_digits(text, length, &digits, &power)) return false;
+  if (digits == 0 || power > 0) power = 0;
+  return power >= -DECIMAL_SCALE_MAX && literal_decimal_of(text, length, (unsigned)-power, out);
+}
+
+/* Written with so many digits behind the point, zeros too: decimal '12.30'. */
+static bool decimal_as_written(const char *text, size_t length, Value *out) {
+  const char *point = length ? memchr(text, '.', length) : NULL;
+  size_t behind = point ? length - (size_t)(point + 1 - text) : 0;
+  for (size_t i = 0; i < length; i++) {
+    if ((text[i] | 32) == 'e') return literal_decimal(text, length, out);
+  }
+  return behind <= DECIMAL_SCALE_MAX && literal_decimal_of(text, length, (unsigned)behind, out);
+}
+
+void literal_print_decimal(int64_t unscaled, unsigned scale, Buffer *out) {
+  char text[32];
+  uint64_t magnitude = unscaled < 0 ? 0 - (uint64_t)unscaled : (uint64_t)unscaled, unit = (uint64_t)decimal_unit(scale);
+  snprintf(text, sizeof text, "%s%llu", unscaled < 0 ? "-" : "", (unsigned long long)(magnitude / unit));
+  buffer_text(out, text);
+  if (!scale) return;
+  snprintf(text, sizeof text, ".%0*llu", (int)scale, (unsigned long long)(magnitude % unit));
+  buffer_text(out, text);
 }
 
 Value literal_below_i64(uint64_t magnitude) { return beyond_integers(-(double)magnitude); }
@@ -138,6 +235,19 @@ static void print_double(double number, Buffer *out) {
   }
   snprintf(text, sizeof text, "e%ld", exponent);
   buffer_text(out, text);
+}
+
+/* A number that was written with more digits than each double tells apart is printed with all of them. */
+static void print_number(const Value *value, Buffer *out) {
+  const int64_t told_apart = INT64_C(1000000000000000); /* 15 digits */
+  int64_t unscaled = value->exactly ? value->written.unscaled : 0;
+  if (unscaled < told_apart && unscaled > -told_apart) {
+    print_double(value->f, out);
+    return;
+  }
+  unsigned scale = type_scale((ColumnType)value->exactly);
+  literal_print_decimal(unscaled, scale, out);
+  if (!scale) buffer_text(out, ".0");
 }
 
 /* ---- dates ---- */
@@ -235,6 +345,134 @@ bool literal_timestamp(const char *text, size_t length, Value *out) {
   return true;
 }
 
+bool literal_time(const char *text, size_t length, Value *out) {
+  Cursor c = { text, text + length };
+  *out = (Value){ .type = TYPE_TIME };
+  return take_time(&c, &out->i) && c.at == c.end;
+}
+
+/* ---- durations ---- */
+
+static const struct {
+  const char *name; /* and with an s behind */
+  int64_t microseconds;
+} duration_units[] = {
+  { "microsecond", 1 },
+  { "us", 1 },
+  { "millisecond", 1000 },
+  { "ms", 1000 },
+  { "second", MICROSECONDS_PER_SECOND },
+  { "sec", MICROSECONDS_PER_SECOND },
+  { "s", MICROSECONDS_PER_SECOND },
+  { "minute", 60 * MICROSECONDS_PER_SECOND },
+  { "min", 60 * MICROSECONDS_PER_SECOND },
+  { "hour", 3600 * MICROSECONDS_PER_SECOND },
+  { "h", 3600 * MICROSECONDS_PER_SECOND },
+  { "day", MICROSECONDS_PER_DAY },
+  { "d", MICROSECONDS_PER_DAY },
+  { "week", 7 * MICROSECONDS_PER_DAY },
+};
+
+static void skip_blanks(Cursor *c) {
+  while (c->at != c->end && *c->at == ' ') c->at++;
+}
+
+static bool take_unit(Cursor *c, int64_t *microseconds) {
+  const char *from = c->at;
+  while (c->at != c->end && ((*c->at | 32) >= 'a' && (*c->at | 32) <= 'z')) c->at++;
+  size_t length = (size_t)(c->at - from);
+  for (size_t i = 0; i < sizeof duration_units / sizeof *duration_units; i++) {
+    size_t own = strlen(duration_units[i].name), same = 0;
+    while (same < own && same < length && (from[same] | 32) == duration_units[i].name[same]) same++;
+    if (same != own || (length != own && (length != own + 1 || (from[own] | 32) != 's'))) continue;
+    *microseconds = duration_units[i].microseconds;
+    return true;
+  }
+  return false;
+}
+
+__extension__ typedef __int128 Wide;
+
+/* A number and a unit; false when they are no whole microseconds. */
+static bool take_amount(Cursor *c, Wide *total) {
+  const char *from = c->at;
+  while (c->at != c->end && (is_digit(*c->at) || *c->at == '.' || ((*c->at == '-' || *c->at == '+') && c->at == from)))
+    c->at++;
+  Value number;
+  int64_t unit;
+  size_t length = (size_t)(c->at - from);
+  if (!length) return false;
+  /* Whole numbers may have more digits than decimals. */
+  bool whole = is_digit(c->at[-1]) && parse_integer(from, length, &number) && number.type == TYPE_I64;
+  if (!whole && !literal_decimal(from, length, &number)) return false;
+  skip_blanks(c);
+  if (!take_unit(c, &unit)) return false;
+  Wide product = (Wide)number.i * unit, part = decimal_unit(type_scale(number.type));
+  if (product % part) return false;
+  *total += product / part;
+  return true;
+}
+
+/* Any hours, minutes, seconds. */
+static bool take_clock(Cursor *c, Wide *total) {
+  int64_t hours, rest;
+  bool negative = take_char(c, '-');
+  if (!negative) take_char(c, '+');
+  const int most_digits = 10;
+  if (!take_digits(c, 1, most_digits, &hours) || c->at == c->end || *c->at != ':') return false;
+  char text[32] = "00";
+  size_t length = (size_t)(c->end - c->at);
+  if (length > sizeof text - 3) return false;
+  memcpy(text + 2, c->at, length);
+  Cursor behind = { text, text + 2 + length };
+  if (!take_time(&behind, &rest) || behind.at != behind.end) return false;
+  c->at = c->end;
+  Wide clock = (Wide)hours * 3600 * MICROSECONDS_PER_SECOND + rest;
+  *total += negative ? -clock : clock;
+  return true;
+}
+
+bool literal_duration(const char *text, size_t length, Value *out) {
+  Cursor c = { text, text + length };
+  Wide total = 0;
+  skip_blanks(&c);
+  if (c.at == c.end) return false;
+  while (c.at != c.end) {
+    Cursor clock = c;
+    if (take_clock(&clock, &total))
+      c = clock;
+    else if (!take_amount(&c, &total))
+      return false;
+    skip_blanks(&c);
+    if (total > INT64_MAX || total < INT64_MIN) return false;
+  }
+  *out = (Value){ .type = TYPE_DURATION, .i = (int64_t)total };
+  return true;
+}
+
+static void print_fraction(int64_t microseconds, Buffer *out) {
+  char text[16];
+  if (microseconds == 0) return;
+  int length = snprintf(text, sizeof text, ".%06d", (int)microseconds);
+  while (text[length - 1] == '0') length--;
+  buffer_append(out, text, (size_t)length);
+}
+
+/* Hours, minutes, seconds and what there is behind. */
+static void print_clock(uint64_t microseconds, Buffer *out) {
+  char text[48];
+  uint64_t seconds = microseconds / MICROSECONDS_PER_SECOND;
+  snprintf(text, sizeof text, "%02llu:%02d:%02d", (unsigned long long)(seconds / 3600), (int)(seconds / 60 % 60),
+           (int)(seconds % 60));
+  buffer_text(out, text);
+  print_fraction((int64_t)(microseconds % MICROSECONDS_PER_SECOND), out);
+}
+
+static void print_duration(int64_t value, Buffer *out) {
+  if (value < 0) buffer_u8(out, '-');
+  print_clock(value < 0 ? 0 - (uint64_t)value : (uint64_t)value, out);
+}
+
 static void print_date(int64_t days, Buffer *out) {
   char text[48];
   int64_t year, month, day;
@@ -249,20 +487,14 @@ static void print_date(int64_t days, Buffer *out) {
 }
 
 static void print_timestamp(int64_t value, Buffer *out) {
-  char text[48];
   int64_t days = value / MICROSECONDS_PER_DAY, rest = value % MICROSECONDS_PER_DAY;
   if (rest < 0) {
     rest += MICROSECONDS_PER_DAY;
     days--;
   }
   print_date(days, out);
-  int second = (int)(rest / MICROSECONDS_PER_SECOND), fraction = (int)(rest % MICROSECONDS_PER_SECOND);
-  snprintf(text, sizeof text, " %02d:%02d:%02d", second / 3600, second / 60 % 60, second % 60);
-  buffer_text(out, text);
-  if (fraction == 0) return;
-  int length = snprintf(text, sizeof text, ".%06d", fraction);
-  while (text[length - 1] == '0') length--;
-  buffer_append(out, text, (size_t)length);
+  buffer_u8(out, ' ');
+  print_clock((uint64_t)rest, out);
 }
 
 /* ---- bytes ---- */
@@ -284,12 +516,37 @@ bool literal_hex(const char *text, size_t length, uint8_t *bytes) {
   return true;
 }
 
+static const uint8_t uuid_ends[] = { 4, 6, 8, 10 }; /* bytes before each hyphen */
+
+bool literal_uuid(const char *text, size_t length, uint8_t bytes[UUID_BYTES]) {
+  size_t hyphens = length == 2 * UUID_BYTES ? 0 : sizeof uuid_ends;
+  if (length != 2 * UUID_BYTES + hyphens) return false;
+  for (size_t i = 0, at = 0, next = 0; i < UUID_BYTES; i++, at += 2) {
+    if (next < hyphens && i == uuid_ends[next]) {
+      if (text[at++] != '-') return false;
+      next++;
+    }
+    if (!literal_hex(text + at, 2, bytes + i)) return false;
+  }
+  return true;
+}
+
 static void print_hex_digits(Bytes s, Buffer *out) {
   static const char digits[] = "0123456789abcdef";
   for (size_t i = 0; i < s.length; i++) {
     buffer_u8(out, (uint8_t)digits[s.data[i] >> 4]);
     buffer_u8(out, (uint8_t)digits[s.data[i] & 15]);
   }
+}
+
+static void print_uuid(Bytes s, Buffer *out) {
+  size_t from = 0;
+  for (size_t i = 0; i < sizeof uuid_ends && s.length == UUID_BYTES; i++) {
+    print_hex_digits((Bytes){ s.data + from, uuid_ends[i] - from }, out);
+    buffer_u8(out, '-');
+    from = uuid_ends[i];
+  }
+  print_hex_digits((Bytes){ s.data + from, s.length - from }, out);
 }
 
 static void print_hex(Bytes s, Buffer *out) {
@@ -317,6 +574,31 @@ static void print_integer(const Value *value, Buffer *out) {
   buffer_text(out, text);
 }
 
+/* ---- by type ---- */
+
+/* Types whose literals are a word and a quoted text. */
+static const char *literal_word(ColumnType type) {
+  switch (type) {
+  case TYPE_DATE:
+  case TYPE_TIME:
+  case TYPE_TIMESTAMP:
+  case TYPE_DURATION:
+  case TYPE_UUID: return type_name(type);
+  default: return type_is_decimal(type) ? "decimal" : NULL;
+  }
+}
+
+static void print_text(const Value *value, Buffer *out) {
+  switch (value->type) {
+  case TYPE_DATE: print_date(value->i, out); break;
+  case TYPE_TIME: print_clock((uint64_t)value->i, out); break;
+  case TYPE_TIMESTAMP: print_timestamp(value->i, out); break;
+  case TYPE_DURATION: print_duration(value->i, out); break;
+  case TYPE_UUID: print_uuid(value->s, out); break;
+  default: literal_print_decimal(value->i, type_scale(value->type), out); break;
+  }
+}
+
 void literal_print(const Value *value, Buffer *out) {
   if (value->is_null) {
     buffer_text(out, "null");
@@ -325,14 +607,11 @@ void literal_print(const Value *value, Buffer *out) {
   } else if (type_is_integer(value->type)) {
     print_integer(value, out);
   } else if (type_is_float(value->type)) {
-    print_double(value->f, out);
-  } else if (value->type == TYPE_DATE) {
-    buffer_text(out, "date '");
-    print_date(value->i, out);
-    buffer_u8(out, '\'');
-  } else if (value->type == TYPE_TIMESTAMP) {
-    buffer_text(out, "timestamp '");
-    print_timestamp(value->i, out);
+    print_number(value, out);
+  } else if (literal_word(value->type)) {
+    buffer_text(out, literal_word(value->type));
+    buffer_text(out, " '");
+    print_text(value, out);
     buffer_u8(out, '\'');
   } else if (value->type == TYPE_STRING && bytes_are_utf8(value->s.data, value->s.length)) {
     literal_print_quoted(value->s.data, value->s.length, '\'', out);
@@ -344,15 +623,40 @@ void literal_print(const Value *value, Buffer *out) {
 void literal_print_plain(const Value *value, Buffer *out) {
   if (value->is_null) {
     buffer_text(out, "null");
-  } else if (value->type == TYPE_DATE) {
-    print_date(value->i, out);
-  } else if (value->type == TYPE_TIMESTAMP) {
-    print_timestamp(value->i, out);
+  } else if (literal_word(value->type)) {
+    print_text(value, out);
   } else if (value->type == TYPE_STRING) {
     buffer_append(out, value->s.data, value->s.length);
   } else if (type_is_string(value->type)) {
     print_hex_digits(value->s, out);
   } else {
     literal_print(value, out);
+  }
+}
+
+bool literal_is_read(ColumnType beside) { return literal_word(beside) != NULL; }
+
+bool literal_read(ColumnType beside, Bytes text, uint8_t *room, Value *out) {
+  const char *at = (const char *)text.data;
+  switch (beside) {
+  case TYPE_DATE:
+  case TYPE_TIMESTAMP: return literal_date(at, text.length, out) || literal_timestamp(at, text.length, out);
+  case TYPE_TIME: return literal_time(at, text.length, out);
+  case TYPE_DURATION: return literal_duration(at, text.length, out);
+  case TYPE_UUID:
+    *out = (Value){ .type = TYPE_UUID, .s = { room, UUID_BYTES } };
+    return literal_uuid(at, text.length, room);
+  default: return type_is_decimal(beside) && decimal_as_written(at, text.length, out);
+  }
+}
+
+const char *literal_form(ColumnType type) {
+  switch (type) {
+  case TYPE_DATE: return "'YYYY-MM-DD'";
+  case TYPE_TIME: return "'HH:MM:SS.ffffff'";
+  case TYPE_TIMESTAMP: return "'YYYY-MM-DD HH:MM:SS.ffffff'";
+  case TYPE_DURATION: return "'HH:MM:SS.ffffff', '90 seconds' or '1 day 2 hours'";
+  case TYPE_UUID: return "'00112233-4455-6677-8899-aabbccddeeff'";
+  default: return "a decimal of at most 18 digits";
   }
 }

@@ -30,19 +30,8 @@ void program_release(Program *program) {
 }
 
 void integer_bounds(ColumnType type, int64_t *low, int64_t *high) {
-  *low = INT64_MIN;
-  *high = INT64_MAX;
-  switch (type) {
-  case TYPE_I8: *low = INT8_MIN, *high = INT8_MAX; break;
-  case TYPE_I16: *low = INT16_MIN, *high = INT16_MAX; break;
-  case TYPE_DATE:
-  case TYPE_I32: *low = INT32_MIN, *high = INT32_MAX; break;
-  case TYPE_U8: *low = 0, *high = UINT8_MAX; break;
-  case TYPE_U16: *low = 0, *high = UINT16_MAX; break;
-  case TYPE_U32: *low = 0, *high = UINT32_MAX; break;
-  case TYPE_U64: *low = 0; break;
-  default: break;
-  }
+  type_image_bounds(type, low, high);
+  if (type == TYPE_U64) *low = 0;
 }
 
 /* ---- nodes ---- */
@@ -131,7 +120,6 @@ static Status fold(Binder *b, ProgramNode **node) {
 
 /* ---- types ---- */
 
-static bool is_number(ColumnType t) { return type_is_integer(t) || type_is_float(t); }
 static bool is_unsigned(const ProgramNode *n) {
   if (n->kind == NODE_CONSTANT && type_is_integer(n->type) && !n->constant.is_null)
     return n->type == TYPE_U64 || n->constant.i >= 0;
@@ -139,7 +127,8 @@ static bool is_unsigned(const ProgramNode *n) {
 }
 
 static Status convert(Binder *b, const ProgramNode *from, ColumnType type, bool tries, ProgramNode **out) {
-  if (from->kind == NODE_CONSTANT && from->constant.is_null) return constant(b, (Value){ type, true, { 0 } }, out);
+  if (from->kind == NODE_CONSTANT && from->constant.is_null)
+    return constant(b, (Value){ .type = type, .is_null = true }, out);
   TRY(new_node(b, NODE_CONVERT, type, 1, out));
   set_child(*out, 0, from);
   (*out)->tries = tries;
@@ -160,16 +149,23 @@ static ColumnType integer_type(const ProgramNode *x, const ProgramNode *y) {
   return has_u64 && is_unsigned(x) && is_unsigned(y) ? TYPE_U64 : TYPE_I64;
 }
 
-/* A string beside a date or timestamp is read as one. */
-static Status read_as_time(Binder *b, ProgramNode **node, ColumnType beside) {
+/* A string beside a date, a time, a uuid, ... is read as one; a number that was written as a decimal, beside a decimal,
+ * is one. */
+static Status read_beside(Binder *b, ProgramNode **node, ColumnType beside) {
   const ProgramNode *n = *node;
-  if (n->kind != NODE_CONSTANT || n->type != TYPE_STRING || n->constant.is_null) return KVSTORE_OK;
-  if (beside != TYPE_DATE && beside != TYPE_TIMESTAMP) return KVSTORE_OK;
+  uint8_t room[UUID_BYTES];
+  if (n->kind != NODE_CONSTANT || n->constant.is_null) return KVSTORE_OK;
+  if (n->type == TYPE_F64 && n->constant.exactly && type_is_decimal(beside)) {
+    Value exact = { .type = (ColumnType)n->constant.exactly, .i = n->constant.written.unscaled };
+    return constant(b, exact, node);
+  }
   Value v;
-  const char *text = (const char *)n->constant.s.data;
-  if (!literal_date(text, n->constant.s.length, &v) && !literal_timestamp(text, n->constant.s.length, &v))
-    return KVSTORE_OK;
-  return constant(b, v, node);
+  if (n->type != TYPE_STRING || !literal_is_read(beside)) return KVSTORE_OK;
+  return literal_read(beside, n->constant.s, room, &v) ? constant(b, v, node) : KVSTORE_OK;
+}
+
+static ColumnType finer_decimal(ColumnType a, ColumnType b) {
+  return type_decimal(type_scale(a) > type_scale(b) ? type_scale(a) : type_scale(b));
 }
 
 /* The type that holds values of both; TYPE_NONE: there is none. */
@@ -177,10 +173,11 @@ static ColumnType common_type(const ProgramNode *x, const ProgramNode *y) {
   ColumnType a = x->type, b = y->type;
   if (a == TYPE_NONE || a == b) return b;
   if (b == TYPE_NONE) return a;
+  if (!pair_types_compare(a, b)) return TYPE_NONE;
   if (type_is_integer(a) && type_is_integer(b)) return integer_type(x, y);
-  if (is_number(a) && is_number(b)) return TYPE_F64;
-  if ((a == TYPE_DATE && b == TYPE_TIMESTAMP) || (a == TYPE_TIMESTAMP && b == TYPE_DATE)) return TYPE_TIMESTAMP;
-  return type_is_string(a) && type_is_string(b) ? TYPE_BYTES : TYPE_NONE;
+  if (type_is_float(a) || type_is_float(b)) return TYPE_F64;
+  if (type_is_number(a)) return finer_decimal(a, b);
+  return type_is_date(a) ? TYPE_TIMESTAMP : TYPE_BYTES;
 }
 
 /* ---- operands ---- */
@@ -223,26 +220,65 @@ static ExpressionFunction without_try(ExpressionFunction f) {
   return f >= FUNCTION_TRY_ADD && f <= FUNCTION_TRY_MODULO ? f - FUNCTION_TRY_ADD + FUNCTION_ADD : f;
 }
 
-/* Dates: with days, and less each other. */
-static ColumnType date_type(ExpressionFunction f, const ProgramNode *x, const ProgramNode *y) {
-  bool days = type_is_integer(y->type) && y->type != TYPE_U64;
-  if (x->type == TYPE_DATE && days && (f == FUNCTION_ADD || f == FUNCTION_SUBTRACT)) return TYPE_DATE;
-  if (y->type == TYPE_DATE && type_is_integer(x->type) && x->type != TYPE_U64 && f == FUNCTION_ADD) return TYPE_DATE;
-  return x->type == TYPE_DATE && y->type == TYPE_DATE && f == FUNCTION_SUBTRACT ? TYPE_I64 : TYPE_NONE;
+static bool is_days(ColumnType t) { return type_is_integer(t) && t != TYPE_U64; }
+
+/* Of x + y what is not told by exchanging the two. */
+static ColumnType time_sum(ColumnType x, ColumnType y) {
+  if (x == TYPE_DATE && is_days(y)) return TYPE_DATE;
+  if (x == TYPE_DATE && y == TYPE_TIME) return TYPE_TIMESTAMP;
+  if (y != TYPE_DURATION) return TYPE_NONE;
+  return x == TYPE_DATE ? TYPE_TIMESTAMP : x == TYPE_TIMESTAMP || x == TYPE_TIME || x == TYPE_DURATION ? x : TYPE_NONE;
+}
+
+static ColumnType time_difference(ColumnType x, ColumnType y) {
+  if (x == TYPE_DATE && y == TYPE_DATE) return TYPE_I64; /* days */
+  if ((type_is_date(x) && type_is_date(y)) || (x == TYPE_TIME && y == TYPE_TIME)) return TYPE_DURATION;
+  return x == TYPE_DATE && y == TYPE_TIME ? TYPE_NONE : time_sum(x, y);
+}
+
+/* Dates, times and durations; TYPE_NONE where that means nothing. */
+static ColumnType time_type(ExpressionFunction f, ColumnType x, ColumnType y) {
+  switch (f) {
+  case FUNCTION_ADD: return time_sum(x, y) ? time_sum(x, y) : time_sum(y, x);
+  case FUNCTION_SUBTRACT: return time_difference(x, y);
+  case FUNCTION_MULTIPLY:
+    if (x == TYPE_DURATION && type_is_integer(y)) return TYPE_DURATION;
+    return type_is_integer(x) && y == TYPE_DURATION ? TYPE_DURATION : TYPE_NONE;
+  case FUNCTION_DIVIDE:
+  case FUNCTION_MODULO: return x == TYPE_DURATION && type_is_integer(y) ? TYPE_DURATION : TYPE_NONE;
+  default: return TYPE_NONE;
+  }
+}
+
+static ColumnType decimal_type(ExpressionFunction f, ColumnType x, ColumnType y) {
+  if (f == FUNCTION_DIVIDE) return TYPE_F64;
+  unsigned scale = type_scale(x) + type_scale(y);
+  if (f != FUNCTION_MULTIPLY) return finer_decimal(x, y);
+  return scale <= DECIMAL_SCALE_MAX ? type_decimal(scale) : TYPE_NONE;
 }
 
 static ColumnType arithmetic_type(ExpressionFunction f, const ProgramNode *x, const ProgramNode *y) {
   if (type_is_integer(x->type) && type_is_integer(y->type)) return integer_type(x, y);
   if (f == FUNCTION_BIT_AND) return TYPE_NONE;
-  if (is_number(x->type) && is_number(y->type)) return TYPE_F64;
-  return date_type(f, x, y);
+  if (!type_is_number(x->type) || !type_is_number(y->type)) return time_type(f, x->type, y->type);
+  if (type_is_float(x->type) || type_is_float(y->type)) return TYPE_F64;
+  return decimal_type(f, x->type, y->type);
+}
+
+static Status fail_arithmetic(ExpressionFunction f, const ProgramNode *x, const ProgramNode *y) {
+  if (f == FUNCTION_MULTIPLY && type_is_decimal(x->type) && type_is_decimal(y->type))
+    return status_fail(KVSTORE_TYPE, "the product of %s and %s would have %u digits behind the point; 18 are the most",
+                       type_name(x->type), type_name(y->type), type_scale(x->type) + type_scale(y->type));
+  return fail_types(expression_function_name(f), x, y);
 }
 
 /* A null beside a value has its type. */
 static Status type_null(Binder *b, ProgramNode **node, const ProgramNode *other) {
   if ((*node)->type != TYPE_NONE || other->type == TYPE_NONE) return KVSTORE_OK;
-  ColumnType type = other->type == TYPE_DATE ? TYPE_I64 : other->type;
-  return constant(b, (Value){ type, true, { 0 } }, node);
+  ColumnType type = other->type;
+  if (type == TYPE_DATE) type = TYPE_I64;
+  if (type == TYPE_TIMESTAMP || type == TYPE_TIME) type = TYPE_DURATION;
+  return constant(b, (Value){ .type = type, .is_null = true }, node);
 }
 
 static Status bind_arithmetic(Binder *b, const Expression *e, ProgramNode **out) {
@@ -252,9 +288,12 @@ static Status bind_arithmetic(Binder *b, const Expression *e, ProgramNode **out)
   TRY(bind_operand(b, &e->operands[1], &y));
   TRY(type_null(b, &x, y));
   TRY(type_null(b, &y, x));
-  if (x->type == TYPE_NONE && y->type == TYPE_NONE) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
+  TRY(read_beside(b, &x, type_is_decimal(y->type) ? y->type : TYPE_NONE));
+  TRY(read_beside(b, &y, type_is_decimal(x->type) ? x->type : TYPE_NONE));
+  if (x->type == TYPE_NONE && y->type == TYPE_NONE)
+    return constant(b, (Value){ .type = TYPE_I64, .is_null = true }, out);
   ColumnType type = arithmetic_type(f, x, y);
-  if (type == TYPE_NONE) return fail_types(expression_function_name(f), x, y);
+  if (type == TYPE_NONE) return fail_arithmetic(f, x, y);
   if (type == TYPE_F64) {
     TRY(to_lane(b, &x, TYPE_F64));
     TRY(to_lane(b, &y, TYPE_F64));
@@ -289,18 +328,25 @@ static Status constant_integer(Binder *b, const ExpressionOperand *o, const char
   return KVSTORE_OK;
 }
 
+/* What a number is rounded to, or has as its sign changed. */
+static ColumnType number_type(ColumnType t) {
+  if (type_is_float(t)) return TYPE_F64;
+  return type_is_integer(t) && t != TYPE_U64 ? TYPE_I64 : t;
+}
+
 static Status bind_rounding(Binder *b, const Expression *e, ProgramNode **out) {
   ProgramNode *x = NULL;
   int digits = 0;
   TRY(bind_operand(b, &e->operands[0], &x));
   if (e->count > 1) TRY(constant_integer(b, &e->operands[1], "the number of digits to round to", -18, 18, &digits));
-  if (x->type == TYPE_NONE) return constant(b, (Value){ TYPE_F64, true, { 0 } }, out);
-  if (!is_number(x->type)) return fail_types(expression_function_name(e->function), x, NULL);
-  if (type_is_integer(x->type) && digits >= 0) {
+  if (x->type == TYPE_NONE) return constant(b, (Value){ .type = TYPE_F64, .is_null = true }, out);
+  if (!type_is_number(x->type)) return fail_types(expression_function_name(e->function), x, NULL);
+  if (!type_is_float(x->type)) digits -= (int)type_scale(x->type); /* of units */
+  if (!type_is_float(x->type) && digits >= 0) {
     *out = x;
     return KVSTORE_OK;
   }
-  TRY(new_node(b, NODE_CALL, type_is_float(x->type) ? TYPE_F64 : x->type == TYPE_U64 ? TYPE_U64 : TYPE_I64, 1, out));
+  TRY(new_node(b, NODE_CALL, number_type(x->type), 1, out));
   (*out)->function = e->function;
   (*out)->digits = digits;
   set_child(*out, 0, x);
@@ -310,11 +356,11 @@ static Status bind_rounding(Binder *b, const Expression *e, ProgramNode **out) {
 static Status bind_sign(Binder *b, const Expression *e, ProgramNode **out) { /* abs, negate */
   ProgramNode *x = NULL;
   TRY(bind_operand(b, &e->operands[0], &x));
-  if (x->type == TYPE_NONE) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
-  if (!is_number(x->type)) return fail_types(expression_function_name(e->function), x, NULL);
-  bool keeps_sign = e->function == FUNCTION_ABS && x->type == TYPE_U64;
-  ColumnType type = type_is_float(x->type) ? TYPE_F64 : keeps_sign ? TYPE_U64 : TYPE_I64;
-  return call_one(b, e, type, x, out);
+  if (x->type == TYPE_NONE) return constant(b, (Value){ .type = TYPE_I64, .is_null = true }, out);
+  if (!type_is_number(x->type) && x->type != TYPE_DURATION)
+    return fail_types(expression_function_name(e->function), x, NULL);
+  bool loses_sign = e->function == FUNCTION_NEGATE && x->type == TYPE_U64;
+  return call_one(b, e, loses_sign ? TYPE_I64 : number_type(x->type), x, out);
 }
 
 static Status bind_text(Binder *b, const Expression *e, ProgramNode **out) {
@@ -323,8 +369,8 @@ static Status bind_text(Binder *b, const Expression *e, ProgramNode **out) {
   for (uint32_t i = 0; i < e->count; i++) TRY(bind_operand(b, &e->operands[i], &arguments[i]));
   ProgramNode *x = arguments[0];
   if (!x) return status_fail(KVSTORE_ERROR, "%s of nothing", expression_function_name(e->function));
-  if (x->type == TYPE_NONE) TRY(constant(b, (Value){ TYPE_STRING, true, { 0 } }, &x));
-  if (!(bytes_allowed ? type_is_string(x->type) : x->type == TYPE_STRING))
+  if (x->type == TYPE_NONE) TRY(constant(b, (Value){ .type = TYPE_STRING, .is_null = true }, &x));
+  if (x->type == TYPE_UUID || !(bytes_allowed ? type_is_string(x->type) : x->type == TYPE_STRING))
     return fail_types(expression_function_name(e->function), x, NULL);
   ColumnType type = e->function == FUNCTION_LENGTH ? TYPE_I64 : x->type == TYPE_STRING ? TYPE_STRING : TYPE_BYTES;
   TRY(new_node(b, NODE_CALL, type, e->count, out));
@@ -332,7 +378,7 @@ static Status bind_text(Binder *b, const Expression *e, ProgramNode **out) {
   set_child(*out, 0, x);
   for (uint32_t i = 1; i < e->count; i++) {
     ProgramNode *n = arguments[i];
-    if (n->type == TYPE_NONE) TRY(constant(b, (Value){ TYPE_I64, true, { 0 } }, &n));
+    if (n->type == TYPE_NONE) TRY(constant(b, (Value){ .type = TYPE_I64, .is_null = true }, &n));
     if (!type_is_integer(n->type)) return fail_types("the place of a substr", n, NULL);
     TRY(to_lane(b, &n, TYPE_I64));
     set_child(*out, i, n);
@@ -343,8 +389,8 @@ static Status bind_text(Binder *b, const Expression *e, ProgramNode **out) {
 static Status bind_date_part(Binder *b, const Expression *e, ProgramNode **out) {
   ProgramNode *x = NULL;
   TRY(bind_operand(b, &e->operands[0], &x));
-  if (x->type == TYPE_NONE) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
-  if (x->type != TYPE_DATE && x->type != TYPE_TIMESTAMP)
+  if (x->type == TYPE_NONE) return constant(b, (Value){ .type = TYPE_I64, .is_null = true }, out);
+  if (!type_is_date(x->type) && (x->type != TYPE_TIME || e->function < FUNCTION_HOUR))
     return fail_types(expression_function_name(e->function), x, NULL);
   return call_one(b, e, TYPE_I64, x, out);
 }
@@ -354,8 +400,8 @@ static Status bind_date_trunc(Binder *b, const Expression *e, ProgramNode **out)
   ProgramNode *unit = NULL, *x = NULL;
   TRY(bind_operand(b, &e->operands[0], &unit));
   TRY(bind_operand(b, &e->operands[1], &x));
-  if (x->type == TYPE_NONE) return constant(b, (Value){ TYPE_TIMESTAMP, true, { 0 } }, out);
-  if (x->type != TYPE_DATE && x->type != TYPE_TIMESTAMP) return fail_types("date_trunc", x, NULL);
+  if (x->type == TYPE_NONE) return constant(b, (Value){ .type = TYPE_TIMESTAMP, .is_null = true }, out);
+  if (!type_is_date(x->type)) return fail_types("date_trunc", x, NULL);
   int found = -1;
   for (int i = 0; i < 8 && unit->kind == NODE_CONSTANT && unit->type == TYPE_STRING; i++) {
     if (text_is_word((const char *)unit->constant.s.data, unit->constant.s.length, units[i])) found = i;
@@ -373,9 +419,12 @@ static Status bind_date_trunc(Binder *b, const Expression *e, ProgramNode **out)
 static bool converts(ColumnType from, ColumnType to) {
   if (from == to || from == TYPE_NONE || to == TYPE_STRING || (from == TYPE_STRING && to != TYPE_FIXED_BYTES))
     return true;
-  bool numbers = (is_number(from) || from == TYPE_BOOL) && (is_number(to) || to == TYPE_BOOL);
-  bool times = (from == TYPE_DATE || from == TYPE_TIMESTAMP) && (to == TYPE_DATE || to == TYPE_TIMESTAMP);
-  return numbers || times || (type_is_string(from) && to == TYPE_BYTES);
+  bool from_number = type_is_number(from) || from == TYPE_BOOL, to_number = type_is_number(to) || to == TYPE_BOOL;
+  bool from_clock = from == TYPE_TIME || from == TYPE_DURATION, to_clock = to == TYPE_TIME || to == TYPE_DURATION;
+  if (from_number && to_number) return true;
+  if ((from_clock && type_is_number(to)) || (type_is_number(from) && to_clock)) return true; /* microseconds */
+  if (type_is_date(from)) return type_is_date(to) || (from == TYPE_TIMESTAMP && to == TYPE_TIME);
+  return type_is_string(from) && (to == TYPE_BYTES || to == TYPE_UUID);
 }
 
 static Status bind_cast(Binder *b, const Expression *e, ProgramNode **out) {
@@ -396,12 +445,12 @@ static Status bind_cast(Binder *b, const Expression *e, ProgramNode **out) {
 static Status unify(Binder *b, ProgramNode **nodes, size_t first, size_t step, size_t count, const char *what,
                     ColumnType *type) {
   ProgramNode all = { .type = TYPE_NONE };
-  ColumnType time = TYPE_NONE;
+  ColumnType beside = TYPE_NONE;
   for (size_t i = first; i < count; i += step) {
-    if (nodes[i]->type == TYPE_DATE || nodes[i]->type == TYPE_TIMESTAMP) time = nodes[i]->type;
+    if (literal_is_read(nodes[i]->type)) beside = nodes[i]->type;
   }
   for (size_t i = first; i < count; i += step) {
-    TRY(read_as_time(b, &nodes[i], time));
+    TRY(read_beside(b, &nodes[i], beside));
     if (nodes[i]->type == TYPE_NONE) continue;
     ColumnType common = all.type ? common_type(&all, nodes[i]) : nodes[i]->type;
     if (!common) return fail_types(what, &all, nodes[i]);
@@ -423,7 +472,7 @@ static Status bind_coalesce(Binder *b, const Expression *e, ProgramNode **out) {
   if (!nodes) return status_nomem();
   for (uint32_t i = 0; i < e->count; i++) TRY(bind_operand(b, &e->operands[i], &nodes[i]));
   TRY(unify(b, nodes, 0, 1, e->count, "coalesce", &type));
-  if (!type) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
+  if (!type) return constant(b, (Value){ .type = TYPE_I64, .is_null = true }, out);
   TRY(new_node(b, NODE_COALESCE, type, e->count, out));
   for (uint32_t i = 0; i < e->count; i++) set_child(*out, i, nodes[i]);
   return fold(b, out);
@@ -444,9 +493,9 @@ static Status bind_case(Binder *b, const Expression *e, ProgramNode **out) {
   for (size_t i = 1; i < count; i += 2) values[value_count++] = nodes[i];
   values[value_count++] = other;
   TRY(unify(b, values, 0, 1, value_count, "case", &type));
-  if (!type) return constant(b, (Value){ TYPE_I64, true, { 0 } }, out);
+  if (!type) return constant(b, (Value){ .type = TYPE_I64, .is_null = true }, out);
   for (size_t i = 0; i < value_count; i++) {
-    if (values[i]->type == TYPE_NONE) TRY(constant(b, (Value){ type, true, { 0 } }, &values[i]));
+    if (values[i]->type == TYPE_NONE) TRY(constant(b, (Value){ .type = type, .is_null = true }, &values[i]));
   }
   TRY(new_node(b, NODE_CASE, type, count, out));
   for (size_t i = 0; i + 1 < count; i += 2) {
@@ -460,7 +509,7 @@ static Status bind_case(Binder *b, const Expression *e, ProgramNode **out) {
 /* ---- conditions ---- */
 
 static Status bind_truth(Binder *b, int truth, ProgramNode **out) { /* 0 false, 1 true, 2 unknown */
-  return constant(b, (Value){ TYPE_BOOL, truth == 2, { .i = truth == 1 } }, out);
+  return constant(b, (Value){ .type = TYPE_BOOL, .is_null = truth == 2, .i = truth == 1 }, out);
 }
 
 static Status bind_joined(Binder *b, const Expression *e, ProgramNode **out) {
@@ -477,13 +526,13 @@ static Status bind_joined(Binder *b, const Expression *e, ProgramNode **out) {
 static Status bind_pair(Binder *b, ProgramNode *x, CompareOperator op, ProgramNode *y, ProgramNode **out) {
   if (x->type == TYPE_NONE || y->type == TYPE_NONE) return bind_truth(b, 2, out);
   ComparePair pair;
+  TRY(read_beside(b, &x, type_is_decimal(y->type) ? y->type : TYPE_NONE));
+  TRY(read_beside(b, &y, type_is_decimal(x->type) ? x->type : TYPE_NONE));
   if (pair_bind(x->type, op, y->type, &pair) != KVSTORE_OK) return fail_types("a comparison", x, y);
   TRY(new_node(b, NODE_PAIR, TYPE_BOOL, 2, out));
   set_child(*out, 0, x);
   set_child(*out, 1, y);
-  bool mixed_times =
-    lane_of(x->type) == LANE_I64 && x->type != y->type && (x->type == TYPE_DATE || y->type == TYPE_DATE);
-  if (!mixed_times) { /* of lanes */
+  if (x->type == y->type || !(pair_is_mixed(x->type) || pair_is_mixed(y->type))) { /* of lanes */
     pair.left = lane_type(lane_of(x->type));
     pair.right = lane_type(lane_of(y->type));
   }
@@ -574,7 +623,7 @@ static Status bind_test(Binder *b, const Expression *e, ProgramNode **out) {
   bool constants = true;
   for (uint32_t i = 0; i < e->count; i++) {
     TRY(bind_operand(b, &e->operands[i], &operands[i]));
-    TRY(read_as_time(b, &operands[i], x->type));
+    TRY(read_beside(b, &operands[i], x->type));
     constants &= operands[i]->kind == NODE_CONSTANT;
   }
   if (x->type == TYPE_NONE) {
@@ -682,7 +731,8 @@ static Status add_column(Program *p, Binder *b, const ProgramNode *root, const c
   *position = p->schema->column_count;
   uint32_t flags = COLUMN_NULLABLE | COLUMN_COMPUTED | (is_named ? 0 : COLUMN_HIDDEN);
   if (p->schema->sources) p->schema->sources[p->schema->column_count] = NULL;
-  p->schema->columns[p->schema->column_count++] = (Column){ .type = type, .flags = flags, .name = own };
+  p->schema->columns[p->schema->column_count++] =
+    (Column){ .type = type, .flags = flags, .width = type == TYPE_UUID ? UUID_BYTES : 0, .name = own };
   return KVSTORE_OK;
 }
 

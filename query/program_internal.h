@@ -18,7 +18,7 @@ typedef enum NodeKind {
   NODE_NOT,
 } NodeKind;
 
-/* What values are computed in: every integer but u64, dates and timestamps as i64, floats as f64. */
+/* What values are computed in: every integer but u64, dates, times and decimals as i64, floats as f64. */
 typedef enum Lane { LANE_BOOL, LANE_I64, LANE_U64, LANE_F64, LANE_BYTES } Lane;
 
 static inline Lane lane_of(ColumnType type) {
@@ -32,6 +32,9 @@ static inline ColumnType lane_type(Lane lane) {
   static const ColumnType types[] = { TYPE_BOOL, TYPE_I64, TYPE_U64, TYPE_F64, TYPE_BYTES };
   return types[lane];
 }
+
+/* Types whose values beside another type are not those of their lanes: dates and timestamps, decimals. */
+static inline bool pair_is_mixed(ColumnType type) { return type == TYPE_DATE || type_is_decimal(type); }
 
 struct ProgramNode {
   NodeKind kind;

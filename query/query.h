@@ -23,12 +23,18 @@ enum {
   QUERY_BATCH_ROWS = BLOCK_ROWS, /* rows of a batch, at most */
   QUERY_AGGREGATES_MAX = 1024,
 };
-#define QUERY_NO_LIMIT     UINT64_MAX
-#define QUERY_TYPE_DECIMAL ((ColumnType)13) /* of results alone: sums of integers; Int128 in arrays */
+#define QUERY_NO_LIMIT UINT64_MAX
+/* Of results alone: sums of integers and, from here on by their scale, of decimals; Int128 in arrays. */
+#define QUERY_TYPE_DECIMAL ((ColumnType)64)
+
+static inline bool query_type_is_wide(ColumnType type) { return type >= QUERY_TYPE_DECIMAL; }
+/* The type of the sum of whole numbers of a type, and its scale. */
+static inline ColumnType query_sum_type(ColumnType of) { return (ColumnType)(QUERY_TYPE_DECIMAL + type_scale(of)); }
+static inline unsigned query_sum_scale(ColumnType type) { return (unsigned)type - QUERY_TYPE_DECIMAL; }
 
 /* Bytes of an entry of a batch's array. */
 static inline size_t query_type_width(ColumnType type) {
-  return type == QUERY_TYPE_DECIMAL ? sizeof(Int128) : type_array_width(type);
+  return query_type_is_wide(type) ? sizeof(Int128) : type_array_width(type);
 }
 
 typedef struct Query Query;

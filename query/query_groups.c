@@ -19,6 +19,16 @@ void query_forget_groups(Query *q) {
   q->is_grouped = false;
 }
 
+/* A sum that 64 bits hold. */
+static ColumnType narrow_sum_type(ColumnType type) {
+  unsigned scale = query_sum_scale(type);
+  return scale ? type_decimal(scale) : TYPE_I64;
+}
+
+static double sum_to_double(Int128 sum, ColumnType type) {
+  return int128_to_double(sum) / (double)decimal_unit(query_sum_scale(type));
+}
+
 /* The column of an aggregate's results, but for its name. */
 static Column aggregate_column(const Query *q, const AggregateRequest *request) {
   const Column *of = &q->schema.columns[request->column];
@@ -28,7 +38,7 @@ static Column aggregate_column(const Query *q, const AggregateRequest *request) 
   case AGGREGATE_VALUES:
   case AGGREGATE_SKETCH:
   case AGGREGATE_DISTINCT: return (Column){ .type = TYPE_U64 };
-  case AGGREGATE_TOTAL: out.type = type_is_float(of->type) ? TYPE_F64 : QUERY_TYPE_DECIMAL; return out;
+  case AGGREGATE_TOTAL: out.type = type_is_float(of->type) ? TYPE_F64 : query_sum_type(of->type); return out;
   case AGGREGATE_LEAST:
   case AGGREGATE_GREATEST:
   case AGGREGATE_FIRST:
@@ -71,7 +81,7 @@ static Status copy_output(const Schema *output, Schema *copy) {
     if (!name) return status_nomem();
     copy->columns[i] = output->columns[i];
     copy->columns[i].name = name;
-    if (output->columns[i].type == QUERY_TYPE_DECIMAL) copy->columns[i].type = TYPE_F64;
+    if (query_type_is_wide(output->columns[i].type)) copy->columns[i].type = TYPE_F64;
     copy->column_count++;
   }
   return KVSTORE_OK;
@@ -132,7 +142,8 @@ static Status bind_having(Query *q, const Expression *e, const Value *parameters
   for (unsigned way = 0; way < 2; way++) {
     for (uint32_t i = 0; i < schema.column_count; i++) {
       schema.columns[i] = q->output.columns[i];
-      if (schema.columns[i].type == QUERY_TYPE_DECIMAL) schema.columns[i].type = way ? TYPE_F64 : TYPE_I64;
+      ColumnType type = schema.columns[i].type;
+      if (query_type_is_wide(type)) schema.columns[i].type = way ? TYPE_F64 : narrow_sum_type(type);
     }
     TRY(expression_bind_computing(e, &schema, &q->groups_program, parameters, parameter_count, &q->having_arena,
                                   &q->having[way]));
@@ -193,7 +204,7 @@ static Status allocate_inputs(GroupSource *s) {
   if (!s->inputs) return status_nomem();
   for (uint32_t i = 0; i < q->output.column_count; i++) {
     s->inputs[i] = s->arrays[i];
-    if (q->output.columns[i].type != QUERY_TYPE_DECIMAL) continue;
+    if (!query_type_is_wide(q->output.columns[i].type)) continue;
     s->inputs[i].values = arena_allocate_aligned(&s->arena, 64, QUERY_BATCH_ROWS * sizeof(double));
     if (!s->inputs[i].values) return status_nomem();
   }
@@ -262,13 +273,16 @@ static bool passes(GroupSource *s, uint32_t number, uint32_t at) {
     v->type = q->output.columns[i].type;
     v->is_null = result.is_null;
     if (!result.is_integer || result.is_null) continue;
-    v->type = TYPE_I64;
+    int64_t low, high;
+    v->type = narrow_sum_type(v->type);
     v->i = (int64_t)result.integer.low;
-    is_wide |= result.integer.high != v->i >> 63;
+    type_image_bounds(v->type, &low, &high);
+    is_wide |= result.integer.high != v->i >> 63 || v->i < low || v->i > high;
   }
   for (uint32_t i = 0; is_wide && i < q->output.column_count; i++) {
-    if (q->output.columns[i].type != QUERY_TYPE_DECIMAL || s->row[i].is_null) continue;
-    s->row[i] = (Value){ .type = TYPE_F64, .f = int128_to_double(output_of(s, i, number).integer) };
+    if (!query_type_is_wide(q->output.columns[i].type) || s->row[i].is_null) continue;
+    s->row[i] =
+      (Value){ .type = TYPE_F64, .f = sum_to_double(output_of(s, i, number).integer, q->output.columns[i].type) };
   }
   return predicate_row(&q->having[is_wide], s->row);
 }
@@ -299,10 +313,10 @@ static Status fill_columns(GroupSource *s, uint32_t count) {
   for (uint32_t i = 0; i < q->output.column_count; i++) fill_column(s, i, count);
   if (!s->evaluator) return KVSTORE_OK;
   for (uint32_t i = 0; i < q->output.column_count; i++) {
-    if (q->output.columns[i].type != QUERY_TYPE_DECIMAL) continue;
+    if (!query_type_is_wide(q->output.columns[i].type)) continue;
     const Int128 *from = s->arrays[i].values;
     double *to = (double *)(uintptr_t)s->inputs[i].values;
-    for (uint32_t row = 0; row < count; row++) to[row] = int128_to_double(from[row]);
+    for (uint32_t row = 0; row < count; row++) to[row] = sum_to_double(from[row], q->output.columns[i].type);
   }
   TRY(evaluator_arrays(s->evaluator, s->inputs, count));
   for (uint32_t i = q->output.column_count; i < q->over_groups.column_count; i++) s->arrays[i] = s->inputs[i];

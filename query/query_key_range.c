@@ -86,14 +86,11 @@ static Value value_of_image(ColumnType type, int64_t image) {
   return (Value){ .type = type, .u = (uint64_t)image ^ (type == TYPE_U64 ? UINT64_C(1) << 63 : 0) };
 }
 
-static bool has_exact_image(ColumnType type) {
-  return type == TYPE_BOOL || type_is_integer(type) || type_is_float(type) || type == TYPE_DATE ||
-         type == TYPE_TIMESTAMP;
-}
+static bool has_exact_image(ColumnType type) { return !type_is_string(type); }
 
 /* Fixed bytes have no end of their own in a key, so that only a bound of just their length stands for itself. */
 static bool fits_column(const Column *column, Bytes bound, bool missing) {
-  return missing || column->type != TYPE_FIXED_BYTES || bound.length == column->width;
+  return missing || !type_is_fixed(column->type) || bound.length == column->width;
 }
 
 static bool is_usable(const PredicateNode *term, const Column *column) {

@@ -56,7 +56,7 @@ static void append_term(const Sorter *s, const OrderTerm *term, const QueryBatch
   buffer_u8(out, is_null == term->nulls_last);
   if (is_null) return;
   size_t from = out->length;
-  if (type == QUERY_TYPE_DECIMAL) {
+  if (query_type_is_wide(type)) {
     append_decimal(out, (const Int128 *)a->values + row);
   } else {
     Value v = value_from_array(type, a->values, row);
@@ -74,7 +74,7 @@ static void rank_rows(Sorter *s, const QueryBatch *batch) {
   if (type_is_string(type)) {
     for (uint32_t i = 0; i < batch->row_count; i++)
       s->ranks[i] = row_is_null(a, i) ? 0 : bytes_image(((const Bytes *)a->values)[i]);
-  } else if (type == QUERY_TYPE_DECIMAL) {
+  } else if (query_type_is_wide(type)) {
     for (uint32_t i = 0; i < batch->row_count; i++) {
       Int128 v = ((const Int128 *)a->values)[i];
       bool fits = v.high == (int64_t)v.low >> 63;
@@ -225,7 +225,7 @@ bool sorter_bound(const Sorter *s, int64_t *least, int64_t *greatest, bool *null
   const OrderTerm *term = &s->terms[0];
   ColumnType type = s->types[term->column];
   bool ends_in_null = s->has_bound && s->bound.data[0] == (uint8_t)term->nulls_last;
-  if (!s->has_bound || ends_in_null || type_is_string(type) || type == QUERY_TYPE_DECIMAL) return false;
+  if (!s->has_bound || ends_in_null || type_is_string(type) || query_type_is_wide(type)) return false;
   int64_t image = bound_image(s, term, type);
   bool strictly = s->term_count == 1;
   *least = term->descending ? image + (strictly && image < INT64_MAX) : INT64_MIN;

@@ -9,7 +9,7 @@
 
 /* Bytes of a column in the fixed part: its natural width; 0 for those that lie in the string part. */
 static size_t fixed_width(const Column *column) {
-  if (column->type == TYPE_FIXED_BYTES) return column->width;
+  if (type_is_fixed(column->type)) return column->width;
   return type_is_string(column->type) ? 0 : type_array_width(column->type);
 }
 
@@ -41,7 +41,7 @@ static uint8_t *put_fixed(uint8_t *at, const Column *column, const ColumnArray *
   size_t width = fixed_width(column);
   if (array_is_null(array, row)) {
     memset(at, 0, width);
-  } else if (column->type == TYPE_FIXED_BYTES) {
+  } else if (type_is_fixed(column->type)) {
     Bytes value = ((const Bytes *)array->values)[row];
     ASSERT(value.length == width, "WAL-9");
     bytes_put(at, value.data, width);

@@ -166,13 +166,14 @@ class Colonnade:
         _fields_ = [("kind", ctypes.c_int), ("column", ctypes.c_char_p)]
 
     class Value(ctypes.Structure):
-        _fields_ = [("type", ctypes.c_int), ("is_null", ctypes.c_int), ("low", ctypes.c_int64),
+        _fields_ = [("type", ctypes.c_int), ("is_null", ctypes.c_uint8), ("scale", ctypes.c_uint8),
+                    ("zero", ctypes.c_uint16), ("low", ctypes.c_int64),
                     ("high", ctypes.c_int64)]
 
         def number(self):
             if self.type == 11:
                 return ctypes.c_double.from_buffer(ctypes.c_int64(self.low)).value
-            return self.high << 64 | self.low & 2 ** 64 - 1 if self.type == 13 else self.low
+            return self.high << 64 | self.low & 2 ** 64 - 1 if self.type == 22 else self.low
 
     class Order(ctypes.Structure):
         _fields_ = [("column", ctypes.c_char_p), ("flags", ctypes.c_int)]

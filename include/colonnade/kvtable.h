@@ -55,11 +55,18 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 #define KVTABLE_TYPE_F32         10
 #define KVTABLE_TYPE_F64         11
 #define KVTABLE_TYPE_DATE        12 /* days since 1970-01-01; int32_t in arrays */
-#define KVTABLE_TYPE_DECIMAL     13 /* decimal128(38, 0): sums of integers; of no column yet. KVDecimal in arrays */
+#define KVTABLE_TYPE_DECIMAL     13 /* decimal(18, s), the scale s being the width: times 10^s; int64_t in arrays */
+#define KVTABLE_TYPE_TIME        14 /* of a day: microseconds from 0 to 86,399,999,999; int64_t in arrays */
+#define KVTABLE_TYPE_DURATION    15 /* microseconds, of either sign; int64_t in arrays */
+#define KVTABLE_TYPE_UUID        16 /* 16 bytes in the order in which they are written; KVBytes in arrays */
 #define KVTABLE_TYPE_TIMESTAMP   18 /* microseconds since 1970-01-01 00:00:00; int64_t in arrays */
 #define KVTABLE_TYPE_STRING      19 /* UTF-8, checked; KVBytes in arrays */
 #define KVTABLE_TYPE_BYTES       20 /* any bytes; KVBytes in arrays */
 #define KVTABLE_TYPE_FIXED_BYTES 21 /* exactly `width` bytes; KVBytes in arrays */
+#define KVTABLE_TYPE_DECIMAL128  22 /* decimal128(38, s), of results alone: sums; KVDecimal in arrays */
+
+#define KVTABLE_DECIMAL_SCALE_MAX 18 /* and the digits of a decimal: its units are below 10^18 */
+#define KVTABLE_UUID_BYTES        16
 
 /* Flags of a column */
 #define KVTABLE_NULLABLE 1 /* may be null */
@@ -81,7 +88,8 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
  *
  * KVSTORE_SCHEMA: an encoding that the column's type never has, or one wished and forbidden. Rows that lie in the file
  * already keep theirs. */
-#define KVTABLE_ENCODING_CONSTANT   1  /* one value */
+#define KVTABLE_ENCODING_CONSTANT 1 /* one value */
+/* Decimals, times and durations are encoded as integers, as dates and timestamps are; uuids as fixed bytes. */
 #define KVTABLE_ENCODING_STRIDE     2  /* integers, dates, timestamps: equal steps, no nulls */
 #define KVTABLE_ENCODING_PLAIN      3  /* natural width; strings: offsets and bytes */
 #define KVTABLE_ENCODING_BITS       4  /* bool */
@@ -107,11 +115,11 @@ typedef struct KVColumnDefinition {
   const char *name; /* UTF-8, 1 to 255 bytes, unique in its table */
   int type;         /* KVTABLE_TYPE_* */
   int flags;        /* KVTABLE_NULLABLE, KVTABLE_UTC, KVTABLE_READ_BY_KEY, encodings */
-  uint32_t width;   /* of fixed bytes: 1 to 4,096; else 0 */
+  uint32_t width;   /* of fixed bytes: 1 to 4,096. Of decimals: the scale, 0 to 18. Of uuids 16, or 0. Else 0 */
 } KVColumnDefinition;
 
-/* "i64", "timestamp", "fixed_bytes"; "?" for a number that is no type. Never freed. And back: KVTABLE_TYPE_NONE when
- * there is no such name. */
+/* "i64", "timestamp", "decimal", "fixed_bytes"; "?" for a number that is no type. Never freed. And back:
+ * KVTABLE_TYPE_NONE when there is no such name. */
 KVSTORE_API const char *kvtable_type_name(int type);
 KVSTORE_API int kvtable_type_by_name(const char *name);
 
@@ -121,33 +129,38 @@ typedef struct KVBytes { /* borrowed */
   size_t length;
 } KVBytes;
 
-typedef struct KVDecimal { /* two's complement, 128 bits */
+typedef struct KVDecimal { /* of a decimal128: two's complement, 128 bits */
   uint64_t low;
   int64_t high;
 } KVDecimal;
 
 typedef struct KVValue {
-  int type;    /* KVTABLE_TYPE_* */
-  int is_null; /* not 0: null; `as` is not read */
+  int type;        /* KVTABLE_TYPE_* */
+  uint8_t is_null; /* not 0: null; `as` is not read */
+  uint8_t scale;   /* of decimals: digits behind the point; else 0 */
+  uint16_t zero;   /* kept for later */
   union {
-    int64_t i64;   /* bool, i8 to i64, date, timestamp */
+    int64_t i64;   /* bool, i8 to i64, date, time, timestamp, duration; a decimal(18, s) times 10^s */
     uint64_t u64;  /* u8 to u64 */
     double f64;    /* f32 (widened), f64 */
-    KVBytes bytes; /* string, bytes, fixed bytes */
+    KVBytes bytes; /* string, bytes, fixed bytes, uuid */
     struct {
       uint64_t low;
       int64_t high;
-    } decimal; /* decimal: two's complement, 128 bits */
+    } decimal; /* decimal128: two's complement, 128 bits, times 10^s. A decimal that is read has its sign here, too */
   } as;
 } KVValue;
 
-/* A number goes into a column of another number type that holds it exactly (an i64 of 5 into i16, u8 or f64; 2.0 into
- * an i32; not 0.1 into an f32), a string type into another (text is checked). Everything else goes into its own type
- * only. What does not fit is KVSTORE_TYPE: nothing is rounded or cut. */
+/* A number goes into a column of another number type that holds it exactly (an i64 of 5 into i16, u8, f64 or a decimal;
+ * 2.0 into an i32; 12.30 of scale 2 into a decimal of scale 1; not 0.1 into an f32), a string type into another (text
+ * is checked), 16 bytes into a uuid. Everything else goes into its own type only. What does not fit is KVSTORE_TYPE:
+ * nothing is rounded or cut. */
 static inline KVValue kvvalue_of(int type) {
   KVValue v;
   v.type = type;
   v.is_null = 0;
+  v.scale = 0;
+  v.zero = 0;
   v.as.decimal.low = 0;
   v.as.decimal.high = 0;
   return v;
@@ -187,6 +200,28 @@ static inline KVValue kvvalue_timestamp(int64_t microseconds) {
   v.as.i64 = microseconds;
   return v;
 }
+static inline KVValue kvvalue_time(int64_t microseconds) { /* since midnight */
+  KVValue v = kvvalue_of(KVTABLE_TYPE_TIME);
+  v.as.i64 = microseconds;
+  return v;
+}
+static inline KVValue kvvalue_duration(int64_t microseconds) {
+  KVValue v = kvvalue_of(KVTABLE_TYPE_DURATION);
+  v.as.i64 = microseconds;
+  return v;
+}
+static inline KVValue kvvalue_decimal(int64_t unscaled, unsigned scale) { /* 12.30: 1230, 2 */
+  KVValue v = kvvalue_of(KVTABLE_TYPE_DECIMAL);
+  v.as.i64 = unscaled;
+  v.scale = (uint8_t)scale;
+  return v;
+}
+static inline KVValue kvvalue_uuid(const void *bytes) { /* 16 of them, borrowed as long as the value is used */
+  KVValue v = kvvalue_of(KVTABLE_TYPE_UUID);
+  v.as.bytes.data = bytes;
+  v.as.bytes.length = KVTABLE_UUID_BYTES;
+  return v;
+}
 /* The characters are borrowed as long as the value is used. */
 static inline KVValue kvvalue_text(const char *data, size_t length) {
   KVValue v = kvvalue_of(KVTABLE_TYPE_STRING);
@@ -208,11 +243,17 @@ static inline KVValue kvvalue_bytes(const void *data, size_t length) {
 }
 
 /* Writes the value as text into `buffer` (`size` bytes, NUL included; cut when too small; may be NULL when `size` is 0)
- * and returns how many bytes the whole text has without the NUL. Numbers and decimals in digits, f64 so that it reads
- * back the same, dates as 2013-01-31, timestamps as 2013-01-31 12:34:56, strings as they are, bytes as hexadecimal
- * digits, bool as true and false, nulls as "null". The same in every locale. */
+ * and returns how many bytes the whole text has without the NUL. Numbers and decimals in digits (12.30 with its scale),
+ * f64 so that it reads back the same, dates as 2013-01-31, times as 12:34:56.5, timestamps as 2013-01-31 12:34:56,
+ * durations as hours, minutes and seconds, -36:00:00.5, uuids as 00112233-4455-6677-8899-aabbccddeeff, strings as they
+ * are, bytes as hexadecimal digits, bool as true and false, nulls as "null". The same in every locale. */
 KVSTORE_API size_t kvvalue_print(const KVValue *value, char *buffer, size_t size);
-/* A number, bool, date, timestamp or decimal as the nearest double; 0 for anything else. */
+/* Reads text as the value of a decimal (of the scale `width`), date, time, timestamp, duration or uuid, as the literals
+ * of filters are (docs/semantics.md), blanks around it left out. A uuid is put into `room`, KVTABLE_UUID_BYTES, which
+ * is not read else and may be NULL. KVSTORE_TYPE: the text is none. KVSTORE_UNSUPPORTED: another type. KVSTORE_ERROR: a
+ * NULL. */
+KVSTORE_API int kvvalue_read(int type, uint32_t width, const char *text, size_t length, void *room, KVValue *value);
+/* A number, decimal, bool, date, time, timestamp or duration as the nearest double; 0 for anything else. */
 KVSTORE_API double kvvalue_to_f64(const KVValue *value);
 
 /* ---- tables ----
@@ -261,14 +302,15 @@ KVSTORE_API int kvtable_schema(KVTable *table, KVTableSchema *schema);
  *                      big-endian; bytes and strings up to the value's end
  *   json(a.b[2]."x y") of a value that is JSON, what lies there. Of several members of one name the first counts
  *
- * A part becomes a string, bytes or a number, JSON a number, bool or string, bytes any type. What does not fit is null:
- * a part, place or member that is not there, text that is no number of the column's type or no UTF-8, a value that is
- * no JSON. (A JSON number or bool is a string as it is written there; f32 and f64 are the nearest number.) */
+ * A part becomes a string, bytes, a number or a decimal, JSON a number, decimal, bool or string, bytes any type (a uuid
+ * is its 16 bytes, a time, duration or decimal the 8 of an array). What does not fit is null: a part, place or member
+ * that is not there, text that is no number of the column's type or no UTF-8, a value that is no JSON. (A JSON number
+ * or bool is a string as it is written there; f32 and f64 are the nearest number.) */
 typedef struct KVPairColumn {
   const char *name;   /* NULL: its source, as explain prints it */
   const char *source; /* see above */
   int type;           /* KVTABLE_TYPE_*; KVTABLE_TYPE_NONE: as it is declared; else a part is a string, JSON an f64 */
-  uint32_t width;     /* of fixed bytes; else 0 */
+  uint32_t width;     /* of fixed bytes; of decimals the scale; else 0 */
 } KVPairColumn;
 /* Columns of a family that are kept beside its pairs, in the place of those that were: NULL, 0 and no flags: none. From
  * now on every write of a pair writes them, in the same transaction, and a query that reads no other columns but these,
@@ -621,6 +663,7 @@ KVSTORE_API void kvtable_view_close(KVTableView *view);
 typedef struct KVColumnUsage {
   const char *name;
   int type;
+  uint32_t width;        /* of fixed bytes and uuids; of decimals the scale */
   uint64_t bytes;        /* in the runs of the file */
   uint64_t plain_bytes;  /* what the same rows would take as plain arrays */
   const char *encodings; /* "packed/16 x12, dictionary/8 x4": chunks of each */

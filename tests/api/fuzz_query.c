@@ -71,7 +71,9 @@ static Cell cell_of(const KVValue *v) {
     c.kind = TEXT;
     c.s = v->as.bytes;
     break;
-  case KVTABLE_TYPE_DECIMAL: must(v->is_null || v->as.decimal.high == ((int64_t)v->as.decimal.low < 0 ? -1 : 0)); break;
+  case KVTABLE_TYPE_DECIMAL128:
+    must(v->is_null || v->as.decimal.high == ((int64_t)v->as.decimal.low < 0 ? -1 : 0));
+    break;
   default: break;
   }
   if (c.kind == INTEGER) c.i = (int64_t)v->as.u64;

@@ -7,7 +7,7 @@
 #include "colonnade/kvarrow.h"
 #include "tests/api/api_support.h"
 
-enum { COLUMNS = 16, ROWS = 70000 };
+enum { COLUMNS = 20, ROWS = 70000 };
 
 static const KVColumnDefinition columns[COLUMNS] = {
   { "id", KVTABLE_TYPE_I64, 0, 0 },
@@ -26,9 +26,13 @@ static const KVColumnDefinition columns[COLUMNS] = {
   { "text", KVTABLE_TYPE_STRING, KVTABLE_NULLABLE, 0 },
   { "raw", KVTABLE_TYPE_BYTES, KVTABLE_NULLABLE, 0 },
   { "four", KVTABLE_TYPE_FIXED_BYTES, KVTABLE_NULLABLE, 4 },
+  { "price", KVTABLE_TYPE_DECIMAL, KVTABLE_NULLABLE, 2 },
+  { "noon", KVTABLE_TYPE_TIME, KVTABLE_NULLABLE, 0 },
+  { "lasted", KVTABLE_TYPE_DURATION, KVTABLE_NULLABLE, 0 },
+  { "who", KVTABLE_TYPE_UUID, KVTABLE_NULLABLE, 16 },
 };
-static const char *const formats[COLUMNS] = { "l", "b", "c", "s",   "i",       "C", "S", "I",
-                                              "L", "f", "g", "tdD", "tsu:UTC", "u", "z", "w:4" };
+static const char *const formats[COLUMNS] = { "l", "b",   "c",       "s", "i", "C",   "S",      "I",   "L",   "f",
+                                              "g", "tdD", "tsu:UTC", "u", "z", "w:4", "d:18,2", "ttu", "tDu", "w:16" };
 static const char *const key[] = { "id" };
 
 static KVTable *make_table(KVStore *kv, const char *name) {
@@ -57,8 +61,11 @@ static KVValue value_of(uint32_t row, size_t column, char text[32]) {
   case KVTABLE_TYPE_F64: v.as.f64 = bits % 5 ? (double)(int64_t)bits / 3 : bits % 2 ? NAN : -0.0; break;
   case KVTABLE_TYPE_TIMESTAMP: v.as.i64 = (int64_t)(bits >> 12); break;
   case KVTABLE_TYPE_I64: v.as.i64 = row; break;
+  case KVTABLE_TYPE_DECIMAL: v = kvvalue_decimal((int64_t)bits % INT64_C(1000000000000000000), 2); break;
+  case KVTABLE_TYPE_TIME: v.as.i64 = (int64_t)(bits % UINT64_C(86400000000)); break;
+  case KVTABLE_TYPE_DURATION: v.as.i64 = (int64_t)bits; break;
   default: {
-    size_t length = v.type == KVTABLE_TYPE_FIXED_BYTES ? 4 : bits % 31;
+    size_t length = v.type == KVTABLE_TYPE_FIXED_BYTES ? 4 : v.type == KVTABLE_TYPE_UUID ? 16 : bits % 31;
     for (size_t i = 0; i < length; i++) text[i] = (char)('a' + (bits >> i) % 20);
     v.as.bytes = (KVBytes){ text, length };
   }
@@ -70,7 +77,8 @@ static void check_same(const KVValue *a, const KVValue *b) {
   CHECK_INT(!a->is_null, !b->is_null);
   if (a->is_null) return;
   CHECK_INT(a->type, b->type);
-  if (a->type >= KVTABLE_TYPE_STRING) {
+  CHECK_INT(a->scale, b->scale);
+  if (a->type >= KVTABLE_TYPE_STRING || a->type == KVTABLE_TYPE_UUID) {
     CHECK_INT(a->as.bytes.length, b->as.bytes.length);
     CHECK(!a->as.bytes.length || memcmp(a->as.bytes.data, b->as.bytes.data, a->as.bytes.length) == 0);
   } else {
@@ -354,6 +362,8 @@ static const char *taken(int type, uint32_t width, struct ArrowArrayStream *stre
   return line;
 }
 
+static const int64_t longs_that_are_no_times[] = { -1, INT64_C(86400000000) };
+
 TEST(arrow, numbers_go_into_other_numbers_that_hold_them) {
   Handmade h;
   const uint8_t valid[] = { 0x0b }; /* row 2 is null */
@@ -386,6 +396,78 @@ TEST(arrow, numbers_go_into_other_numbers_that_hold_them) {
   CHECK_STR(taken(KVTABLE_TYPE_BOOL, 0, &s), "true false true false");
   s = handmade(&h, "n", 3, NULL, 0);
   CHECK_STR(taken(KVTABLE_TYPE_F64, 0, &s), "null null null");
+}
+
+TEST(arrow, decimals_times_and_durations_of_other_units_come_where_they_are_exact) {
+  Handmade h;
+  const uint8_t valid[] = { 0x0b }; /* row 2 is null */
+  const int64_t wide[] = { 1230, 0, -5, -1, 9, 9, 0, 0 }, more[] = { 0, 1, 0, 0, 0, 0, 0, 0 };
+  const int64_t whole[] = { 1200, 0, -300, -1, 9, 9, 0, 0 }, narrow[] = { 1230, -5, 9, 0 };
+  const int32_t seconds[] = { 0, 3661, 9, 86399 }, late[] = { 0, 0, 0, 86400 };
+  const int64_t nanoseconds[] = { 1000, 2000, 9, -3000 }, odd[] = { 1000, 1, 9, 0 };
+  const void *buffers[] = { valid, wide };
+  struct ArrowArrayStream stream = handmade(&h, "d:38,2", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_DECIMAL, 2, &stream), "12.30 -0.05 null 0.00");
+  stream = handmade(&h, "d:9,2,128", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_DECIMAL, 4, &stream), "12.3000 -0.0500 null 0.0000");
+  stream = handmade(&h, "d:38,2", 4, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_DECIMAL, 1, &stream), "cannot hold the decimal -0.05"));
+  buffers[1] = whole;
+  stream = handmade(&h, "d:38,2", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_I16, 0, &stream), "12 -3 null 0");
+  buffers[1] = narrow;
+  stream = handmade(&h, "d:18,2,64", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_DECIMAL, 2, &stream), "12.30 -0.05 null 0.00");
+  buffers[1] = more; /* 2^64 */
+  stream = handmade(&h, "d:38,2", 1, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_DECIMAL, 2, &stream), "more than 18 digits"));
+  stream = handmade(&h, "d:38,19", 1, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_DECIMAL, 2, &stream), "no column takes the Arrow type d:38,19"));
+  buffers[1] = seconds;
+  stream = handmade(&h, "tts", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_TIME, 0, &stream), "00:00:00 01:01:01 null 23:59:59");
+  stream = handmade(&h, "ttm", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_TIME, 0, &stream), "00:00:00 00:00:03.661 null 00:01:26.399");
+  buffers[1] = late;
+  stream = handmade(&h, "tts", 4, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_TIME, 0, &stream), "row 3: column x is of type time"));
+  buffers[1] = nanoseconds;
+  stream = handmade(&h, "tDn", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_DURATION, 0, &stream), "00:00:00.000001 00:00:00.000002 null -00:00:00.000003");
+  stream = handmade(&h, "tDs", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_DURATION, 0, &stream), "00:16:40 00:33:20 null -00:50:00");
+  buffers[1] = odd;
+  stream = handmade(&h, "ttn", 4, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_TIME, 0, &stream), "no whole microsecond"));
+  stream = handmade(&h, "ttu", 4, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_DURATION, 0, &stream), "cannot hold the time"));
+  buffers[1] = longs_that_are_no_times;
+  stream = handmade(&h, "ttu", 2, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_TIME, 0, &stream), "a time of day is 0 to 86399999999 microseconds"));
+}
+
+TEST(arrow, uuids_say_that_they_are) {
+  Handmade h;
+  const uint8_t ids[] = "0123456789abcdefFEDCBA9876543210";
+  const void *buffers[] = { NULL, ids };
+  struct ArrowArrayStream stream = handmade(&h, "w:16", 2, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_UUID, 0, &stream),
+            "30313233-3435-3637-3839-616263646566 46454443-4241-3938-3736-353433323130");
+  stream = handmade(&h, "w:15", 2, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_UUID, 0, &stream), "the column's width"));
+  KVStore *kv = open_store();
+  KVTable *table = make_table(kv, "t");
+  struct ArrowSchema schema;
+  stream_of(table, &stream);
+  CHECK_INT(stream.get_schema(&stream, &schema), 0);
+  static const char metadata[] = "\1\0\0\0\24\0\0\0ARROW:extension:name\12\0\0\0arrow.uuid";
+  CHECK_STR(schema.children[19]->format, "w:16");
+  CHECK(memcmp(schema.children[19]->metadata, metadata, sizeof metadata - 1) == 0);
+  CHECK(!schema.children[15]->metadata);
+  schema.release(&schema);
+  stream.release(&stream);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
 }
 
 TEST(arrow, strings_come_in_every_layout) {

@@ -89,7 +89,7 @@ static void check_same_answers(KVTable *a, KVTable *b) {
     CHECK(left[0].as.u64 > 0);
     for (size_t i = 0; i < WANTED; i++) {
       CHECK_INT(left[i].is_null, right[i].is_null);
-      if (!left[i].is_null) CHECK_BYTES(&left[i].as, &right[i].as, left[i].type == KVTABLE_TYPE_DECIMAL ? 16 : 8);
+      if (!left[i].is_null) CHECK_BYTES(&left[i].as, &right[i].as, left[i].type == KVTABLE_TYPE_DECIMAL128 ? 16 : 8);
     }
   }
 }

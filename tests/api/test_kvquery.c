@@ -73,7 +73,7 @@ static void check_aggregates(KVTable *table) {
   CHECK_OK(kvquery_count(query, &count));
   CHECK_INT(count, expected);
   CHECK_OK(kvquery_sum(query, "delay", &result));
-  CHECK_INT(result.type, KVTABLE_TYPE_DECIMAL);
+  CHECK_INT(result.type, KVTABLE_TYPE_DECIMAL128);
   CHECK_INT((int64_t)result.as.decimal.low, sum);
   CHECK_INT(result.as.decimal.high, sum < 0 ? -1 : 0);
   char wanted[48];
@@ -368,7 +368,7 @@ TEST(kvquery, values_are_printed_the_same_everywhere) {
     CHECK_STR(text, cases[i].text);
     CHECK_INT(kvvalue_print(&cases[i].value, NULL, 0), strlen(cases[i].text));
   }
-  KVValue huge = kvvalue_of(KVTABLE_TYPE_DECIMAL); /* 2^64 */
+  KVValue huge = kvvalue_of(KVTABLE_TYPE_DECIMAL128); /* 2^64 */
   huge.as.decimal.high = 1;
   CHECK_INT(kvvalue_print(&huge, text, sizeof text), 20);
   CHECK_STR(text, "18446744073709551616");
@@ -379,6 +379,7 @@ TEST(kvquery, values_are_printed_the_same_everywhere) {
   KVValue number = kvvalue_u64(3), none = kvvalue_string("3");
   CHECK(kvvalue_to_f64(&number) == 3 && kvvalue_to_f64(&none) == 0);
   CHECK_STR(kvtable_type_name(KVTABLE_TYPE_TIMESTAMP), "timestamp");
+  CHECK_STR(kvtable_type_name(KVTABLE_TYPE_DECIMAL128), "decimal128");
   CHECK_STR(kvtable_type_name(KVTABLE_TYPE_DECIMAL), "decimal");
   CHECK_STR(kvtable_type_name(-4), "?");
   CHECK_INT(kvtable_type_by_name("fixed_bytes"), KVTABLE_TYPE_FIXED_BYTES);

@@ -110,7 +110,7 @@ static void check_row(KVCursor *cursor, const Group *g) {
   KVValue sum = value_at(cursor, 4);
   CHECK_INT(sum.is_null, g->values == 0);
   if (g->values) {
-    CHECK_INT(sum.type, KVTABLE_TYPE_DECIMAL);
+    CHECK_INT(sum.type, KVTABLE_TYPE_DECIMAL128);
     CHECK_INT((int64_t)sum.as.decimal.low, g->sum);
     CHECK_INT(sum.as.decimal.high, g->sum < 0 ? -1 : 0);
     CHECK_INT(value_at(cursor, 5).as.i64, g->least);
@@ -248,7 +248,7 @@ TEST(kvquery_groups, are_filtered_ordered_and_cut) {
   const KVColumnData *data = NULL;
   CHECK_OK(kvcursor_next_batch(cursor, &rows, &data));
   CHECK_INT(rows, 3);
-  CHECK_INT(data[4].type, KVTABLE_TYPE_DECIMAL);
+  CHECK_INT(data[4].type, KVTABLE_TYPE_DECIMAL128);
   for (int i = 0; i < 3; i++) CHECK_INT((int64_t)((const KVDecimal *)data[4].values)[i].low, sums[2 + i]);
   CHECK_STATUS(kvcursor_next_batch(cursor, &rows, &data), KVSTORE_NOTFOUND);
   kvcursor_close(cursor);

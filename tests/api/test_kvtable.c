@@ -68,7 +68,7 @@ TEST(kvtable, schemas_that_cannot_be_are_refused_and_nothing_is_created) {
   KVStore *kv = open_store();
   KVTable *table = NULL;
   const KVColumnDefinition good = { "a", KVTABLE_TYPE_I64, 0, 0 }, nullable = { "a", KVTABLE_TYPE_I64, 1, 0 };
-  const KVColumnDefinition twice[] = { good, good }, bad_type = { "a", KVTABLE_TYPE_DECIMAL, 0, 0 };
+  const KVColumnDefinition twice[] = { good, good }, bad_type = { "a", KVTABLE_TYPE_DECIMAL128, 0, 0 };
   const KVColumnDefinition nameless = { NULL, KVTABLE_TYPE_I64, 0, 0 }, empty = { "", KVTABLE_TYPE_I64, 0, 0 };
   const KVColumnDefinition wide = { "a", KVTABLE_TYPE_FIXED_BYTES, 0, 5000 }, flat = { "a", 21, 0, 0 };
   const KVColumnDefinition flags = { "a", KVTABLE_TYPE_I64, 4, 0 }, latin = { "\xff", KVTABLE_TYPE_I64, 0, 0 };
@@ -77,6 +77,9 @@ TEST(kvtable, schemas_that_cannot_be_are_refused_and_nothing_is_created) {
   CHECK_STATUS(kvtable_create(kv, "t", &good, 5000, NULL, 0, &table), KVSTORE_SCHEMA);
   CHECK_STATUS(kvtable_create(kv, "t", twice, 2, NULL, 0, &table), KVSTORE_SCHEMA);
   CHECK_STATUS(kvtable_create(kv, "t", &bad_type, 1, NULL, 0, &table), KVSTORE_SCHEMA);
+  const KVColumnDefinition fine = { "a", KVTABLE_TYPE_DECIMAL, 0, 19 }, short_id = { "a", KVTABLE_TYPE_UUID, 0, 15 };
+  CHECK_STATUS(kvtable_create(kv, "t", &fine, 1, NULL, 0, &table), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvtable_create(kv, "t", &short_id, 1, NULL, 0, &table), KVSTORE_SCHEMA);
   CHECK_STATUS(kvtable_create(kv, "t", &nameless, 1, NULL, 0, &table), KVSTORE_SCHEMA);
   CHECK_STATUS(kvtable_create(kv, "t", &empty, 1, NULL, 0, &table), KVSTORE_SCHEMA);
   CHECK_STATUS(kvtable_create(kv, "t", &wide, 1, NULL, 0, &table), KVSTORE_SCHEMA);
@@ -263,7 +266,12 @@ TEST(kvtable, a_value_goes_into_a_column_that_holds_it_exactly) {
     { KVTABLE_TYPE_I64, kvvalue_null(), KVSTORE_OK },
     { KVTABLE_TYPE_I64, kvvalue_of(99), KVSTORE_TYPE },
     { KVTABLE_TYPE_I64, kvvalue_of(-1), KVSTORE_TYPE },
-    { KVTABLE_TYPE_I64, kvvalue_of(KVTABLE_TYPE_DECIMAL), KVSTORE_TYPE },
+    { KVTABLE_TYPE_I64, kvvalue_of(KVTABLE_TYPE_DECIMAL128), KVSTORE_TYPE },
+    { KVTABLE_TYPE_I64, kvvalue_decimal(500, 2), KVSTORE_OK },
+    { KVTABLE_TYPE_I64, kvvalue_decimal(501, 2), KVSTORE_TYPE },
+    { KVTABLE_TYPE_F64, kvvalue_decimal(25, 2), KVSTORE_OK },
+    { KVTABLE_TYPE_F64, kvvalue_decimal(10, 2), KVSTORE_TYPE }, /* no double is 0.1 */
+    { KVTABLE_TYPE_I64, kvvalue_decimal(1, 19), KVSTORE_TYPE },
   };
   for (size_t i = 0; i < sizeof fits / sizeof *fits; i++) {
     const KVColumnDefinition column = { "x", fits[i].type, KVTABLE_NULLABLE, 0 };

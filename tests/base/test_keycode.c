@@ -7,10 +7,14 @@
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
-static const ColumnType every_type[] = { TYPE_BOOL,      TYPE_I8,     TYPE_I16,   TYPE_I32,        TYPE_I64, TYPE_U8,
-                                         TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,        TYPE_F64, TYPE_DATE,
-                                         TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES };
-enum { TYPE_COUNT = sizeof every_type / sizeof every_type[0], FIXED_WIDTH = 3, TEXT_MAX = 12 };
+static const ColumnType every_type[] = { TYPE_BOOL,        TYPE_I8,          TYPE_I16,       TYPE_I32,    TYPE_I64,
+                                         TYPE_U8,          TYPE_U16,         TYPE_U32,       TYPE_U64,    TYPE_F32,
+                                         TYPE_F64,         TYPE_DATE,        TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES,
+                                         TYPE_FIXED_BYTES, TYPE_TIME,        TYPE_DURATION,  TYPE_UUID,   TYPE_DECIMAL,
+                                         TYPE_DECIMAL + 2, TYPE_DECIMAL_LAST };
+enum { TYPE_COUNT = sizeof every_type / sizeof every_type[0], FIXED_WIDTH = 3, TEXT_MAX = 16 };
+
+static uint32_t width_of(ColumnType type) { return type == TYPE_UUID ? UUID_BYTES : FIXED_WIDTH; }
 
 /* Values near the edges and close together, so that equal and nearly equal pairs come up. `text` holds strings. */
 static Value random_value(ColumnType type, uint64_t *random, uint8_t *text) {
@@ -24,9 +28,10 @@ static Value random_value(ColumnType type, uint64_t *random, uint8_t *text) {
   }
   size_t width = type_array_width(type);
   if (type_is_string(type)) {
-    size_t length = type == TYPE_FIXED_BYTES ? FIXED_WIDTH : test_random_below(random, TEXT_MAX);
+    size_t length = type_is_fixed(type) ? width_of(type) : test_random_below(random, TEXT_MAX);
     static const uint8_t likely[] = { 0, 0, 1, 0x7F, 'a', 0xFF, 0xFE, 0x80 };
     for (size_t i = 0; i < length; i++) text[i] = likely[test_random_below(random, type == TYPE_STRING ? 5 : 8)];
+    if (type == TYPE_UUID) memset(text, 0, UUID_BYTES - 2); /* so that some are equal */
     v.s = (Bytes){ text, length };
   } else if (type_is_float(type)) {
     double special[] = { 0.0, -0.0, INFINITY, -INFINITY, NAN, 1.0, -1.0, 5e-324, (double)(int64_t)bits };
@@ -45,6 +50,8 @@ static Value random_value(ColumnType type, uint64_t *random, uint8_t *text) {
     v.i = bits & 1;
   } else if (type_is_signed(type)) {
     v.i = (int64_t)(bits << (64 - 8 * width)) >> (64 - 8 * width);
+    if (type_is_decimal(type)) v.i %= decimal_unit(18);
+    if (type == TYPE_TIME) v.i = (int64_t)(bits % UINT64_C(86400000000));
   } else {
     v.u = bits << (64 - 8 * width) >> (64 - 8 * width);
   }
@@ -98,7 +105,7 @@ TEST(keycode, values_come_back) {
       Buffer key = { 0 }, scratch = { 0 };
       keycode_append(&key, &v, nullable);
       Reader r = reader_over(key.data, key.length);
-      CHECK_OK(keycode_read(&r, every_type[i], FIXED_WIDTH, nullable, &scratch, &back));
+      CHECK_OK(keycode_read(&r, every_type[i], width_of(every_type[i]), nullable, &scratch, &back));
       CHECK_INT(reader_left(&r), 0);
       CHECK_INT(back.is_null, null);
       CHECK_INT(back.type, v.type);
@@ -222,4 +229,23 @@ TEST(keycode, out_of_memory_is_said) {
   failing_memory_remove();
   buffer_release(&key);
   buffer_release(&scratch);
+}
+
+TEST(keycode, a_number_that_is_no_value_of_its_type_is_no_key) {
+  static const struct {
+    ColumnType type;
+    int64_t number;
+  } none[] = { { TYPE_TIME, -1 },
+               { TYPE_TIME, INT64_C(86400000000) },
+               { TYPE_DECIMAL + 2, INT64_C(1000000000000000000) },
+               { TYPE_DECIMAL_LAST, INT64_C(-1000000000000000000) } };
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+    Buffer key = { 0 }, scratch = { 0 };
+    Value v = { .type = TYPE_I64, .i = none[i].number }, back;
+    keycode_append(&key, &v, false);
+    Reader r = reader_over(key.data, key.length);
+    CHECK_STATUS(keycode_read(&r, none[i].type, 0, false, &scratch, &back), KVSTORE_CORRUPT);
+    buffer_release(&key);
+    buffer_release(&scratch);
+  }
 }

@@ -8,9 +8,15 @@
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
-static const ColumnType every_type[] = { TYPE_BOOL,      TYPE_I8,     TYPE_I16,   TYPE_I32,        TYPE_I64, TYPE_U8,
-                                         TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,        TYPE_F64, TYPE_DATE,
-                                         TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES };
+static const ColumnType every_type[] = {
+  TYPE_BOOL,         TYPE_I8,           TYPE_I16,          TYPE_I32,          TYPE_I64,          TYPE_U8,
+  TYPE_U16,          TYPE_U32,          TYPE_U64,          TYPE_F32,          TYPE_F64,          TYPE_DATE,
+  TYPE_TIMESTAMP,    TYPE_STRING,       TYPE_BYTES,        TYPE_FIXED_BYTES,  TYPE_TIME,         TYPE_DURATION,
+  TYPE_UUID,         TYPE_DECIMAL,      TYPE_DECIMAL + 1,  TYPE_DECIMAL + 2,  TYPE_DECIMAL + 3,  TYPE_DECIMAL + 4,
+  TYPE_DECIMAL + 5,  TYPE_DECIMAL + 6,  TYPE_DECIMAL + 7,  TYPE_DECIMAL + 8,  TYPE_DECIMAL + 9,  TYPE_DECIMAL + 10,
+  TYPE_DECIMAL + 11, TYPE_DECIMAL + 12, TYPE_DECIMAL + 13, TYPE_DECIMAL + 14, TYPE_DECIMAL + 15, TYPE_DECIMAL + 16,
+  TYPE_DECIMAL + 17, TYPE_DECIMAL_LAST
+};
 enum { TYPE_COUNT = sizeof every_type / sizeof every_type[0] };
 
 TEST(types, names_lead_back_to_their_numbers) {
@@ -24,7 +30,15 @@ TEST(types, names_lead_back_to_their_numbers) {
     CHECK_INT(type_by_name(name, strlen(name) - 1), TYPE_NONE);
   }
   CHECK_STR(type_name(TYPE_TIMESTAMP), "timestamp");
-  CHECK_STR(type_name((ColumnType)13), "?");
+  CHECK_STR(type_name((ColumnType)13), "?"); /* the public number of decimals, whose scale is not in it */
+  CHECK_STR(type_name(type_decimal(2)), "decimal(18,2)");
+  CHECK_INT(type_by_name("decimal(9, 4)", 13), type_decimal(4));
+  CHECK_INT(type_by_name("decimal(18)", 11), type_decimal(0));
+  CHECK_INT(type_by_name("decimal(19,2)", 13), TYPE_NONE);
+  CHECK_INT(type_by_name("decimal(2,3)", 12), TYPE_NONE);
+  CHECK_INT(type_by_name("decimal(2,1)x", 13), TYPE_NONE);
+  CHECK_INT(type_scale(type_decimal(18)), 18);
+  CHECK(decimal_unit(0) == 1 && decimal_unit(18) == INT64_C(1000000000000000000));
   CHECK_INT(type_array_width((ColumnType)13), 0);
   CHECK_INT(type_array_width(TYPE_DATE), 4);
   CHECK_INT(type_array_width(TYPE_FIXED_BYTES), sizeof(Bytes));
@@ -277,6 +291,9 @@ TEST(schema, check_refuses_what_is_wrong) {
   REFUSED(columns[1].type = TYPE_NONE);
   REFUSED(columns[1].type = (ColumnType)13);
   REFUSED(columns[1].width = 4);
+  REFUSED(columns[1].type = TYPE_UUID);
+  REFUSED(columns[4].type = type_decimal(3));
+  REFUSED(columns[1].type = (ColumnType)(TYPE_DECIMAL_LAST + 1));
   REFUSED(columns[4].width = 0);
   REFUSED(columns[4].width = FIXED_BYTES_MAX + 1);
   REFUSED(columns[1].flags = COLUMN_UTC);

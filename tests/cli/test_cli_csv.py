@@ -3,6 +3,7 @@
 
 import csv
 import io
+import os
 import random
 import string
 
@@ -56,6 +57,38 @@ class Imports(CliTest):
                       "c=string,d=fixed_bytes:3")
         self.assertEqual(self.types("t"), {"a": "i16", "b": "f32", "c": "string", "d": "fixed_bytes"})
         self.assertEqual(self.rows("t")[1], {"a": 7, "b": -2.0, "c": "4", "d": "abc"})
+
+    def test_decimals_times_durations_and_uuids_come_and_go(self):
+        types = "price=decimal:2,rate=decimal(9,3),at=time,lasted=duration,who=uuid"
+        content = ("id,price,rate,at,lasted,who\n"
+                   "1,12.3,1,12:34:56.5,90 seconds,00112233-4455-6677-8899-AAbbccddeeff\n"
+                   "2,-0.05,2.5,00:00,-36:00:00,10112233445566778899aabbccddeeff\n3,,0,,,\n")
+        self.imported(content, "--key", "id", "--types", types)
+        kinds = {"id": "i64", "price": "decimal(18,2)", "rate": "decimal(18,3)", "at": "time", "lasted": "duration",
+                 "who": "uuid"}
+        self.assertEqual(self.types("t"), kinds)
+        rows = self.rows("t")
+        self.assertEqual(rows[0], {"id": 1, "price": 12.3, "rate": 1, "at": "12:34:56.5", "lasted": "00:01:30",
+                                   "who": "00112233-4455-6677-8899-aabbccddeeff"})
+        self.assertEqual(rows[2], {"id": 3, "price": None, "rate": 0, "at": None, "lasted": None, "who": None})
+        for name in "out.csv", "out.jsonl":
+            path = os.path.join(self.directory, name)
+            self.run_tool("export", "t", "--to", path)
+            with open(path, encoding="utf-8", newline="") as file:
+                text = file.read()
+            self.assertIn("12.30", text)
+            self.assertIn("-36:00:00", text)
+            table = name.replace(".", "_")
+            self.json("import", path, "--table", table, "--key", "id", "--types", types)
+            self.assertEqual(self.types(table), kinds)
+            self.assertEqual(self.rows(table), rows)
+        for text, kind, saying in (("1.234", "decimal:2", "is no decimal"), ("24:00", "time", "is no time"),
+                                   ("1 month", "duration", "is no duration"), ("0011", "uuid", "is no uuid")):
+            self.refuses("import", self.write("bad.csv", f"p\n{text}\n"), "--table", "bad", "--types", "p=" + kind,
+                         saying=saying)
+        for wrong in "decimal", "decimal:19", "decimal(19,2)", "decimal(3,4)", "uuid:16":
+            self.refuses("import", self.write("bad.csv", "p\n1\n"), "--table", "bad", "--types", "p=" + wrong,
+                         saying="there is no type")
 
     def test_values_at_the_ends_of_their_types_survive(self):
         ends = {"i8": (-128, 127), "i16": (-2**15, 2**15 - 1), "i32": (-2**31, 2**31 - 1), "i64": (-2**63, 2**63 - 1),

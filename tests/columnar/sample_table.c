@@ -17,7 +17,9 @@ void sample_add_column(SampleTable *t, ColumnType type, uint32_t flags) {
   t->columns[number] = (Column){ .id = 10 + number * 3,
                                  .type = type,
                                  .flags = flags,
-                                 .width = type == TYPE_FIXED_BYTES ? 7 : 0,
+                                 .width = type == TYPE_FIXED_BYTES ? 7
+                                          : type == TYPE_UUID      ? UUID_BYTES
+                                                                   : 0,
                                  .name = arena_copy_string(&t->arena, name, strlen(name)) };
   t->schema.columns = t->columns;
   t->schema.version = 4;
@@ -26,9 +28,11 @@ void sample_add_column(SampleTable *t, ColumnType type, uint32_t flags) {
 void sample_add_key(SampleTable *t, uint32_t column) { t->schema.key_columns[t->schema.key_count++] = column; }
 
 void sample_every_type(SampleTable *t) {
-  static const ColumnType types[] = { TYPE_I64,       TYPE_BOOL,   TYPE_I8,    TYPE_I16,         TYPE_I32, TYPE_U8,
-                                      TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,         TYPE_F64, TYPE_DATE,
-                                      TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES, TYPE_I64 };
+  static const ColumnType types[] = { TYPE_I64,         TYPE_BOOL,       TYPE_I8,        TYPE_I16,      TYPE_I32,
+                                      TYPE_U8,          TYPE_U16,        TYPE_U32,       TYPE_U64,      TYPE_F32,
+                                      TYPE_F64,         TYPE_DATE,       TYPE_TIMESTAMP, TYPE_STRING,   TYPE_BYTES,
+                                      TYPE_FIXED_BYTES, TYPE_I64,        TYPE_TIME,      TYPE_DURATION, TYPE_UUID,
+                                      TYPE_DECIMAL + 2, TYPE_DECIMAL + 9 };
   for (uint32_t i = 0; i < sizeof types / sizeof types[0]; i++)
     sample_add_column(t, types[i], i && i % 3 != 1 ? COLUMN_NULLABLE : 0);
   sample_add_key(t, 0);
@@ -62,14 +66,14 @@ static Value random_value(SampleTable *t, uint64_t *random, uint32_t c, uint32_t
   const Column *column = &t->columns[c];
   Value v = { .type = column->type };
   uint64_t number = random_number(random, c, row);
-  switch (column->type) {
+  if (column->type == TYPE_TIME) number %= UINT64_C(86400000000);
+  if (type_is_decimal(column->type)) number = (uint64_t)((int64_t)number % decimal_unit(DECIMAL_SCALE_MAX));
+  switch (type_storage(column->type)) {
   case TYPE_BOOL: v.i = number & 1; break;
   case TYPE_I8: v.i = (int8_t)number; break;
   case TYPE_I16: v.i = (int16_t)number; break;
-  case TYPE_I32:
-  case TYPE_DATE: v.i = (int32_t)number; break;
-  case TYPE_I64:
-  case TYPE_TIMESTAMP: v.i = (int64_t)number; break;
+  case TYPE_I32: v.i = (int32_t)number; break;
+  case TYPE_I64: v.i = (int64_t)number; break;
   case TYPE_U8: v.u = (uint8_t)number; break;
   case TYPE_U16: v.u = (uint16_t)number; break;
   case TYPE_U32: v.u = (uint32_t)number; break;
@@ -160,7 +164,7 @@ static void wish_encodings(SampleTable *t, uint64_t seed) {
     t->columns[c].flags &= ((1u << COLUMN_ENCODING_SHIFT) - 1) & ~(uint32_t)COLUMN_ARRAY;
     uint64_t draw = test_random(&random);
     if (draw & 1 || !type_has_encoding(type, encoding)) {
-      bool has_width = (!type_is_string(type) || type == TYPE_FIXED_BYTES) && !(t->columns[c].flags & COLUMN_HIDDEN);
+      bool has_width = !type_has_offsets(type) && !(t->columns[c].flags & COLUMN_HIDDEN);
       if (has_width && (draw >> 1 & 3) == 0) t->columns[c].flags |= COLUMN_ARRAY;
       continue;
     }

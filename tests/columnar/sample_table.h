@@ -6,7 +6,7 @@
 #include "base/arena.h"
 #include "columnar/column_run.h"
 
-enum { SAMPLE_COLUMNS_MAX = 24, SAMPLE_EXTENTS_MAX = RUN_SEGMENTS_MAX + SAMPLE_COLUMNS_MAX };
+enum { SAMPLE_COLUMNS_MAX = 32, SAMPLE_EXTENTS_MAX = RUN_SEGMENTS_MAX + SAMPLE_COLUMNS_MAX };
 
 /* ---- rows ---- */
 

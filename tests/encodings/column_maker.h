@@ -12,9 +12,11 @@
 #include "simd/simd.h"
 #include "tests/support/test.h"
 
-static const ColumnType every_type[] = { TYPE_BOOL,      TYPE_I8,     TYPE_I16,   TYPE_I32,        TYPE_I64, TYPE_U8,
-                                         TYPE_U16,       TYPE_U32,    TYPE_U64,   TYPE_F32,        TYPE_F64, TYPE_DATE,
-                                         TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES };
+static const ColumnType every_type[] = { TYPE_BOOL,        TYPE_I8,          TYPE_I16,       TYPE_I32,    TYPE_I64,
+                                         TYPE_U8,          TYPE_U16,         TYPE_U32,       TYPE_U64,    TYPE_F32,
+                                         TYPE_F64,         TYPE_DATE,        TYPE_TIMESTAMP, TYPE_STRING, TYPE_BYTES,
+                                         TYPE_FIXED_BYTES, TYPE_TIME,        TYPE_DURATION,  TYPE_UUID,   TYPE_DECIMAL,
+                                         TYPE_DECIMAL + 2, TYPE_DECIMAL_LAST };
 enum { TYPES = sizeof every_type / sizeof *every_type, FIXED_WIDTH = 11 };
 
 typedef enum Shape {
@@ -38,6 +40,8 @@ typedef struct MadeColumn {
 } MadeColumn;
 
 static inline void set_number(ColumnType type, void *values, uint32_t row, uint64_t bits) {
+  if (type == TYPE_TIME) bits %= UINT64_C(86400000000);
+  if (type_is_decimal(type)) bits = (uint64_t)((int64_t)bits % decimal_unit(DECIMAL_SCALE_MAX));
   switch (type) {
   case TYPE_BOOL: ((uint8_t *)values)[row] = bits & 1; break;
   case TYPE_I8:
@@ -88,15 +92,15 @@ static inline Bytes make_text(MadeColumn *c, uint32_t row, uint64_t number, bool
   };
   char text[96];
   int length;
-  if (c->input.type == TYPE_FIXED_BYTES)
-    length = snprintf(text, sizeof text, "%0*llu", FIXED_WIDTH, (unsigned long long)(number % 99999999999u));
+  if (type_is_fixed(c->input.type))
+    length = snprintf(text, sizeof text, "%0*llu", (int)c->input.width, (unsigned long long)(number % 99999999999u));
   else if (!wild)
     length = snprintf(text, sizeof text, "v%llu", (unsigned long long)number);
   else if (number % 7 == 0)
     length = snprintf(text, sizeof text, "%s", stems[number / 7 % 6]);
   else
     length = snprintf(text, sizeof text, "%s%0*llx", stems[number % 6], (int)(number % 40), (unsigned long long)number);
-  if (c->input.type == TYPE_FIXED_BYTES) length = FIXED_WIDTH;
+  if (type_is_fixed(c->input.type)) length = (int)c->input.width;
   if (wild && c->input.type != TYPE_STRING && length) text[number % (uint64_t)length] = (char)(number >> 8);
   c->texts[row] = malloc((size_t)length + 1);
   memcpy(c->texts[row], text, (size_t)length);
@@ -129,9 +133,12 @@ static inline void column_make(MadeColumn *c, uint64_t *rng, ColumnType type, Sh
   c->values = calloc(rows, width);
   c->nulls = calloc(rows, 1);
   c->texts = calloc(rows, sizeof *c->texts);
-  c->input = (ChunkInput){
-    .type = type, .width = type == TYPE_FIXED_BYTES ? FIXED_WIDTH : 0, .row_count = rows, .values = c->values
-  };
+  c->input = (ChunkInput){ .type = type,
+                           .width = type == TYPE_FIXED_BYTES ? FIXED_WIDTH
+                                    : type == TYPE_UUID      ? UUID_BYTES
+                                                             : 0,
+                           .row_count = rows,
+                           .values = c->values };
   c->input.nulls = null_percent ? c->nulls : NULL;
   uint64_t start = test_random(rng) >> (shape == SHAPE_WILD ? 0 : 40), step = 1 + test_random_below(rng, 3);
   if (shape != SHAPE_WILD && test_random(rng) & 1) start = 0 - start;

@@ -325,3 +325,91 @@ TEST(compare, wrong_constants_are_refused) {
   CHECK_OK(compare_bind(TYPE_BOOL, COMPARE_NOT_EQUAL, &flag, 1, NULL, &c));
   CHECK(!compare_value(&c, &flag));
 }
+
+/* ---- decimals ---- */
+
+typedef struct DecimalCase {
+  ColumnType column;
+  CompareOperator op;
+  Value constant;
+  CompareKind kind;
+  int64_t low, high; /* of a range */
+} DecimalCase;
+
+#define DECIMALS INT64_C(1000000000000000000)
+#define MONEY    (ColumnType)(TYPE_DECIMAL + 2)
+#define F64(x) \
+  { .type = TYPE_F64, .f = (x) }
+#define DEC(u, s) \
+  { .type = (ColumnType)(TYPE_DECIMAL + (s)), .i = (u) }
+
+TEST(compare, constants_are_mapped_into_the_units_of_a_decimal) {
+  static const DecimalCase cases[] = {
+    { MONEY, COMPARE_GREATER, DEC(1234, 2), COMPARE_KIND_RANGE, 1235, DECIMALS - 1 },
+    { MONEY, COMPARE_GREATER, DEC(12345, 3), COMPARE_KIND_RANGE, 1235, DECIMALS - 1 },
+    { MONEY, COMPARE_GREATER_EQUAL, DEC(-12345, 3), COMPARE_KIND_RANGE, -1234, DECIMALS - 1 },
+    { MONEY, COMPARE_LESS, DEC(-12345, 3), COMPARE_KIND_RANGE, 1 - DECIMALS, -1235 },
+    { MONEY, COMPARE_EQUAL, DEC(12345, 3), COMPARE_KIND_NONE, 0, 0 },
+    { MONEY, COMPARE_NOT_EQUAL, DEC(12345, 3), COMPARE_KIND_NOT_NULL, 0, 0 },
+    { MONEY, COMPARE_EQUAL, DEC(125, 1), COMPARE_KIND_RANGE, 1250, 1250 },
+    { MONEY, COMPARE_EQUAL, { .type = TYPE_I64, .i = -3 }, COMPARE_KIND_RANGE, -300, -300 },
+    { MONEY, COMPARE_LESS, { .type = TYPE_U64, .u = UINT64_MAX }, COMPARE_KIND_NOT_NULL, 0, 0 },
+    { MONEY, COMPARE_GREATER, { .type = TYPE_I64, .i = INT64_MAX }, COMPARE_KIND_NONE, 0, 0 },
+    { MONEY, COMPARE_EQUAL, F64(0.1), COMPARE_KIND_NONE, 0, 0 }, /* a double that is a little more */
+    { MONEY, COMPARE_GREATER_EQUAL, F64(0.1), COMPARE_KIND_RANGE, 11, DECIMALS - 1 },
+    { MONEY, COMPARE_LESS_EQUAL, F64(0.1), COMPARE_KIND_RANGE, 1 - DECIMALS, 10 },
+    { MONEY, COMPARE_EQUAL, F64(0.25), COMPARE_KIND_RANGE, 25, 25 },
+    { MONEY,
+      COMPARE_EQUAL,
+      { .type = TYPE_F64, .exactly = TYPE_DECIMAL + 1, .written = { 0.1, 1 } },
+      COMPARE_KIND_RANGE,
+      10,
+      10 }, /* 0.1 as it was written */
+    { MONEY, COMPARE_LESS, F64(NAN), COMPARE_KIND_NOT_NULL, 0, 0 },
+    { MONEY, COMPARE_GREATER, F64(-INFINITY), COMPARE_KIND_NOT_NULL, 0, 0 },
+    { TYPE_I32, COMPARE_GREATER, DEC(25, 1), COMPARE_KIND_RANGE, 3, INT32_MAX },
+    { TYPE_I32, COMPARE_LESS_EQUAL, DEC(-25, 1), COMPARE_KIND_RANGE, INT32_MIN, -3 },
+    { TYPE_U8, COMPARE_EQUAL, DEC(700, 2), COMPARE_KIND_RANGE, 7, 7 },
+    { TYPE_DECIMAL_LAST, COMPARE_LESS, { .type = TYPE_I64, .i = 1 }, COMPARE_KIND_NOT_NULL, 0, 0 },
+    { TYPE_DECIMAL_LAST, COMPARE_EQUAL, { .type = TYPE_I64, .i = 0 }, COMPARE_KIND_RANGE, 0, 0 },
+    { TYPE_TIME, COMPARE_GREATER_EQUAL, { .type = TYPE_TIME, .i = 5 }, COMPARE_KIND_RANGE, 5, INT64_C(86399999999) },
+    { TYPE_TIME, COMPARE_GREATER_EQUAL, { .type = TYPE_TIME, .i = 0 }, COMPARE_KIND_NOT_NULL, 0, 0 },
+    { TYPE_DURATION, COMPARE_LESS, { .type = TYPE_DURATION, .i = -5 }, COMPARE_KIND_RANGE, INT64_MIN, -6 },
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    Compare c = bound(cases[i].column, cases[i].op, cases[i].constant);
+    if (c.kind != cases[i].kind) test_fail_(__FILE__, __LINE__, "kind", "case %zu: %d", i, (int)c.kind);
+    if (c.kind != COMPARE_KIND_RANGE) continue;
+    CHECK_INT(c.low, cases[i].low);
+    CHECK_INT(c.high, cases[i].high);
+  }
+}
+
+/* 0.1 is between 0.09999999999999999167 and 0.1000000000000000055, which are neighbours. */
+TEST(compare, decimals_beside_a_column_of_floats) {
+  Value below = F64(0x1.9999999999999p-4), above = F64(0x1.999999999999ap-4), half = F64(0.5);
+  Compare c = bound(TYPE_F64, COMPARE_LESS, (Value)DEC(1, 1));
+  CHECK(compare_value(&c, &below) && !compare_value(&c, &above));
+  c = bound(TYPE_F64, COMPARE_GREATER_EQUAL, (Value)DEC(100, 3));
+  CHECK(!compare_value(&c, &below) && compare_value(&c, &above));
+  CHECK_INT(bound(TYPE_F64, COMPARE_EQUAL, (Value)DEC(1, 1)).kind, COMPARE_KIND_NONE);
+  c = bound(TYPE_F32, COMPARE_EQUAL, (Value)DEC(5000, 4));
+  CHECK(compare_value(&c, &half) && !compare_value(&c, &above));
+  c = bound(TYPE_F64, COMPARE_LESS, (Value)DEC(DECIMALS - 1, 0));
+  Value limit = F64(1e18), before = F64(999999999999999872.0);
+  CHECK(compare_value(&c, &before) && !compare_value(&c, &limit));
+}
+
+TEST(compare, what_of_the_new_types_does_not_compare) {
+  uint8_t id[16] = { 1 };
+  Value number = { .type = TYPE_I64, .i = 1 }, text = { .type = TYPE_STRING, .s = { id, 16 } };
+  Value bytes = { .type = TYPE_BYTES, .s = { id, 16 } }, noon = { .type = TYPE_TIME, .i = 1 };
+  Compare c;
+  CHECK_STATUS(compare_bind(TYPE_TIME, COMPARE_LESS, &number, 1, NULL, &c), KVSTORE_TYPE);
+  CHECK_STATUS(compare_bind(TYPE_DURATION, COMPARE_LESS, &noon, 1, NULL, &c), KVSTORE_TYPE);
+  CHECK_STATUS(compare_bind(TYPE_TIMESTAMP, COMPARE_LESS, &noon, 1, NULL, &c), KVSTORE_TYPE);
+  CHECK_STATUS(compare_bind(TYPE_UUID, COMPARE_EQUAL, &text, 1, NULL, &c), KVSTORE_TYPE);
+  CHECK_OK(compare_bind(TYPE_UUID, COMPARE_EQUAL, &bytes, 1, NULL, &c));
+  Value own = { .type = TYPE_UUID, .s = { id, 16 } };
+  CHECK(compare_value(&c, &own));
+}

@@ -11,7 +11,7 @@ static Arena arena;
 static Projection source(const char *text, ColumnType type) {
   Projection p;
   CHECK_OK(projection_parse(text, strlen(text), &arena, &p));
-  CHECK_OK(projection_set_type(&p, type, type == TYPE_FIXED_BYTES ? 3 : 0, "c"));
+  CHECK_OK(projection_set_type(&p, type, type == TYPE_FIXED_BYTES ? 3 : type == TYPE_UUID ? UUID_BYTES : 0, "c"));
   return p;
 }
 
@@ -282,4 +282,43 @@ TEST(projection, cut_texts_are_refused) {
     CHECK_INT(json_find(&root, (Bytes){ copy, cut }, &found), cut == length);
   }
   arena_release(&arena);
+}
+
+TEST(projection, decimals_are_exact_or_null) {
+  const ColumnType money = TYPE_DECIMAL + 2;
+  check_i64(json("a", money, "{\"a\": 12.3}"), 1230);
+  check_i64(json("a", money, "{\"a\": \"-0.050\"}"), -5);
+  check_i64(json("a", money, "{\"a\": 1.5e3}"), 150000);
+  check_i64(json("a", money, "{\"a\": 0e999}"), 0);
+  check_i64(json("a", TYPE_DECIMAL_LAST, "{\"a\": 0.999999999999999999}"), INT64_C(999999999999999999));
+  CHECK(json("a", money, "{\"a\": 12.345}").is_null);
+  CHECK(json("a", money, "{\"a\": 1e17}").is_null);
+  CHECK(json("a", money, "{\"a\": 10000000000000000}").is_null);
+  CHECK(json("a", TYPE_DECIMAL, "{\"a\": 9223372036854775807}").is_null);
+  CHECK(json("a", money, "{\"a\": true}").is_null);
+  CHECK(json("a", money, "{\"a\": \"x\"}").is_null);
+  check_i64(part("part(1)", money, "k/7.25"), 725);
+  CHECK(part("part(1)", money, "k/7.255").is_null);
+}
+
+TEST(projection, values_of_the_other_types_lie_at_offsets) {
+  const int64_t numbers[] = { 1230, INT64_C(1000000000000000000), INT64_C(86400000000), -1 };
+  Bytes value = { (const uint8_t *)numbers, sizeof numbers };
+  Bytes key = text_of("k");
+  check_i64(read_source("at(0)", TYPE_DECIMAL + 2, key, value), 1230);
+  CHECK(read_source("at(8)", TYPE_DECIMAL + 2, key, value).is_null);
+  check_i64(read_source("at(8)", TYPE_DURATION, key, value), numbers[1]);
+  check_i64(read_source("at(0)", TYPE_TIME, key, value), 1230);
+  CHECK(read_source("at(16)", TYPE_TIME, key, value).is_null);
+  CHECK(read_source("at(24)", TYPE_TIME, key, value).is_null);
+  Value id = read_source("at(16)", TYPE_UUID, key, value);
+  CHECK(!id.is_null && id.s.length == UUID_BYTES);
+  CHECK_BYTES(id.s.data, (const uint8_t *)numbers + 16, UUID_BYTES);
+  CHECK(read_source("at(17)", TYPE_UUID, key, value).is_null);
+  Projection p;
+  CHECK_OK(projection_parse("part(0)", 7, &arena, &p));
+  CHECK_STATUS(projection_set_type(&p, TYPE_UUID, UUID_BYTES, "c"), KVSTORE_TYPE);
+  CHECK_STATUS(projection_set_type(&p, TYPE_TIME, 0, "c"), KVSTORE_TYPE);
+  CHECK_OK(projection_parse("json(a)", 7, &arena, &p));
+  CHECK_STATUS(projection_set_type(&p, TYPE_DURATION, 0, "c"), KVSTORE_TYPE);
 }

@@ -2,14 +2,19 @@
 
 import array
 import ctypes
+import decimal
 import struct
+import uuid
 
+decimal.getcontext().prec = 60  # sums have up to 38 digits
 
 TYPES = {"bool": 1, "i8": 2, "i16": 3, "i32": 4, "i64": 5, "u8": 6, "u16": 7, "u32": 8, "u64": 9, "f32": 10, "f64": 11,
-         "date": 12, "decimal": 13, "timestamp": 18, "string": 19, "bytes": 20}
-NAMES = {number: name for name, number in TYPES.items()}
+         "date": 12, "time": 14, "duration": 15, "uuid": 16,
+         "timestamp": 18, "string": 19, "bytes": 20, "decimal128": 22}
+TYPES |= {f"decimal{scale}": 13 for scale in range(19)}  # the scale is the width
+NAMES = {number: name for name, number in TYPES.items()} | {13: "decimal"}
 ARRAY_CODES = {"bool": "B", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "u8": "B", "u16": "H", "u32": "I",
-               "u64": "Q", "f32": "f", "f64": "d", "date": "i", "timestamp": "q"}
+               "u64": "Q", "f32": "f", "f64": "d", "date": "i", "timestamp": "q", "time": "q", "duration": "q"}
 AGGREGATES = {"count(*)": 0, "count": 1, "sum": 2, "min": 3, "max": 4, "avg": 5, "variance": 6, "variance_pop": 7,
               "stddev": 8, "stddev_pop": 9, "count(distinct": 10, "first": 11, "last": 12}
 NULLABLE, UPSERT, DESCENDING, NULLS_LAST, ARRAY = 1, 1, 1, 2, 16
@@ -35,24 +40,30 @@ class ValueUnion(ctypes.Union):
                 ("decimal", Decimal)]
 
 
+def width_of(kind):
+    return int(kind[7:]) if kind.startswith("decimal") else 16 if kind == "uuid" else 0
+
+
 class Value(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_int), ("is_null", ctypes.c_int), ("is", ValueUnion)]
+    _fields_ = [("type", ctypes.c_int), ("is_null", ctypes.c_uint8), ("scale", ctypes.c_uint8),
+                ("zero", ctypes.c_uint16), ("is", ValueUnion)]
 
     def python(self):
         held = getattr(self, "is")
         name = NAMES.get(self.type)
         if self.is_null:
             return None
-        if name in ("string", "bytes"):
+        if name in ("string", "bytes", "uuid"):
             data = ctypes.string_at(held.bytes.data, held.bytes.length) if held.bytes.length else b""
-            return data.decode("utf-8") if name == "string" else data
-        if name == "decimal":
-            return held.decimal.high << 64 | held.decimal.low
+            return data.decode("utf-8") if name == "string" else str(uuid.UUID(bytes=data)) if name == "uuid" else data
+        if name in ("decimal", "decimal128"):
+            number = held.decimal.high << 64 | held.decimal.low
+            return decimal.Decimal(number).scaleb(-self.scale) if self.scale or name == "decimal" else number
         if name in ("f32", "f64"):
             return held.f64
         if name == "bool":
             return bool(held.i64)
-        return held.u64 if name.startswith("u") else held.i64
+        return held.u64 if name in ("u8", "u16", "u32", "u64") else held.i64
 
 
 class ColumnData(ctypes.Structure):
@@ -117,7 +128,7 @@ class Store:
     def create(self, name, columns, key):
         """`columns`: pairs of name and type, and flags."""
         definitions = (ColumnDefinition * len(columns))(
-            *[ColumnDefinition(column.encode(), TYPES[kind], flags, 0) for column, kind, flags in columns])
+            *[ColumnDefinition(column.encode(), TYPES[kind], flags, width_of(kind)) for column, kind, flags in columns])
         table = ctypes.c_void_p()
         keys = (ctypes.c_char_p * len(key))(*[name.encode() for name in key])
         self.check(self.library.kvtable_create(self.store, name.encode(), definitions, ctypes.c_size_t(len(columns)),
@@ -128,7 +139,11 @@ class Store:
 def column_data(kind, values):
     """The arrays of a column, and what must live as long."""
     nulls = bytes(value is None for value in values)
-    if kind in ("string", "bytes"):
+    if kind == "uuid":
+        values = [None if v is None else uuid.UUID(v).bytes for v in values]
+    if kind.startswith("decimal"):
+        values = [None if v is None else int(v.scaleb(width_of(kind))) for v in values]
+    if kind in ("string", "bytes", "uuid"):
         pieces = [b"" if v is None else v.encode() if kind == "string" else v for v in values]
         offsets = array.array("Q", [0])
         for piece in pieces:
@@ -138,7 +153,7 @@ def column_data(kind, values):
                 offsets]
         return ColumnData(TYPES[kind], FORM_OFFSETS, ctypes.addressof(kept[0]), ctypes.addressof(kept[1]),
                           offsets.buffer_info()[0], None), kept
-    numbers = array.array(ARRAY_CODES[kind], [0 if v is None else v for v in values])
+    numbers = array.array(ARRAY_CODES.get(kind, "q"), [0 if v is None else v for v in values])
     kept = [numbers, ctypes.create_string_buffer(nulls, len(nulls) + 1)]
     return ColumnData(TYPES[kind], FORM_ARRAY, numbers.buffer_info()[0], ctypes.addressof(kept[1]), None, None), kept
 
@@ -164,7 +179,7 @@ class Table:
             ctypes.c_void_p(expire.buffer_info()[0]), ctypes.c_int(UPSERT), None))
 
     def delete(self, key):
-        value = Value(TYPES["i64"], 0, ValueUnion(i64=key))
+        value = Value(TYPES["i64"], 0, 0, 0, ValueUnion(i64=key))
         self.store.check(self.library.kvtable_delete(self.table, ctypes.byref(value), ctypes.c_size_t(1)))
 
     def query(self):
@@ -184,7 +199,7 @@ def aggregate_array(aggregates):
 def bytes_value(data):
     """A value of bytes, and what must live as long."""
     kept = ctypes.create_string_buffer(data, len(data) + 1)
-    value = Value(TYPES["bytes"], 0, ValueUnion())
+    value = Value(TYPES["bytes"], 0, 0, 0, ValueUnion())
     getattr(value, "is").bytes = Bytes(ctypes.addressof(kept), len(data))
     return value, kept
 
@@ -216,7 +231,7 @@ class Query:
 
     def key_range(self, low, high, flags):
         """Of a table whose key is one i64; None: no end there."""
-        ends = [(None, 0) if end is None else (ctypes.byref(Value(TYPES["i64"], 0, ValueUnion(i64=end))), 1)
+        ends = [(None, 0) if end is None else (ctypes.byref(Value(TYPES["i64"], 0, 0, 0, ValueUnion(i64=end))), 1)
                 for end in (low, high)]
         (first, first_count), (last, last_count) = ends
         self.check(self.library.kvquery_key_range(self.query, first, ctypes.c_size_t(first_count), last,

@@ -6,22 +6,29 @@ import math
 import os
 import random
 import time
+import uuid
+from decimal import Decimal
 
 import colonnade_library as lib
 
 SQL_TYPES = {"bool": "BOOLEAN", "i8": "TINYINT", "i16": "SMALLINT", "i32": "INTEGER", "i64": "BIGINT", "u8": "UTINYINT",
              "u16": "USMALLINT", "u32": "UINTEGER", "u64": "UBIGINT", "f32": "FLOAT", "f64": "DOUBLE", "date": "DATE",
-             "timestamp": "TIMESTAMP", "string": "VARCHAR", "bytes": "BLOB"}
+             "timestamp": "TIMESTAMP", "string": "VARCHAR", "bytes": "BLOB", "decimal0": "DECIMAL(18, 0)",
+             "decimal2": "DECIMAL(18, 2)", "decimal9": "DECIMAL(18, 9)", "time": "TIME", "duration": "BIGINT",
+             "uuid": "UUID"}
 INTEGERS = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 FLOATS = ("f32", "f64")
+DECIMALS = ("decimal0", "decimal2", "decimal9")
+STORED_AS_INTEGERS = INTEGERS + DECIMALS + ("date", "time", "timestamp", "duration")
+DAY_US = 86_400_000_000
 RANGES = {f"{sign}{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if sign == "i" else (0, 2**bits - 1)
           for sign in "iu" for bits in (8, 16, 32, 64)}
 WORDS = ["", "a", "b", "ab", "abc", "abcd", "B", "Z", "zz", "é", "Ä", "it's", "null", "%", "a%", "x" * 300, "\x7f",
          "日本"]
-ENCODINGS = {"constant": (1, None), "stride": (2, INTEGERS + ("date", "timestamp")), "plain": (3, None),
-             "bits": (4, ("bool",)), "packed": (5, INTEGERS + ("bool", "date", "timestamp")), "dictionary": (6, None),
-             "run_length": (7, INTEGERS + FLOATS + ("bool", "date", "timestamp")),
-             "delta": (8, INTEGERS + ("date", "timestamp")), "alp": (9, FLOATS), "alp_rd": (10, FLOATS)}
+ENCODINGS = {"constant": (1, None), "stride": (2, STORED_AS_INTEGERS), "plain": (3, None),
+             "bits": (4, ("bool",)), "packed": (5, STORED_AS_INTEGERS + ("bool",)), "dictionary": (6, None),
+             "run_length": (7, STORED_AS_INTEGERS + FLOATS + ("bool",)),
+             "delta": (8, STORED_AS_INTEGERS), "alp": (9, FLOATS), "alp_rd": (10, FLOATS)}
 TAME = 1e6  # what is averaged and squared stays below, or both lose their digits in their own ways
 HOUR_MS = 3600 * 1000
 
@@ -70,7 +77,28 @@ def floating(kind, style):
         return math.inf
 
 
+def decimal_value(scale, style):
+    if style == "few":
+        units = source.randrange(-3, 12) * source.choice((1, 10 ** min(scale, 16)))
+    elif style == "tame":
+        units = source.randrange(-10**6, 10**6) * source.choice((1, 10 ** min(scale, 3)))
+    else:
+        units = source.choice((10**18 - 1, 1 - 10**18, 0, source.randrange(1 - 10**18, 10**18)))
+    return Decimal(units).scaleb(-scale)
+
+
 def random_value(kind, style):
+    if kind.startswith("decimal"):
+        return decimal_value(lib.width_of(kind), style)
+    if kind == "time":
+        return source.choice((0, DAY_US - 1, source.randrange(24) * 3_600_000_000,
+                              source.randrange(DAY_US) if style != "few" else 43_200_000_000))
+    if kind == "duration":
+        wide = 2**62 if style == "wild" else 10 * DAY_US if style == "tame" else 5
+        return source.randrange(-wide, wide)
+    if kind == "uuid":
+        number = source.randrange(5) << 64 if style == "few" else source.getrandbits(128)
+        return str(uuid.UUID(int=number))
     if kind == "bool":
         return chance(0.5)
     if kind in INTEGERS:
@@ -197,9 +225,24 @@ class Tables:
         os.unlink(path)
 
 
+def time_text(microseconds):
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{fraction:06}"
+
+
+def sql_type(kind):
+    return f"DECIMAL(18, {lib.width_of(kind)})" if kind.startswith("decimal") else SQL_TYPES[kind]
+
+
 def told(kind, value):
     if value is None:
         return "-"
+    if kind.startswith("decimal"):
+        return f"{value:f}"
+    if kind == "time":
+        return time_text(value)
+    if kind == "uuid":
+        return value
     if kind == "string":
         return "x" + value.encode().hex()
     return "x" + value.hex() if kind == "bytes" else repr(value)

@@ -13,10 +13,11 @@ import re
 import sys
 import tempfile
 import time
+from decimal import Decimal
 
 import colonnade_library as lib
-from random_tables import (FLOATS, HOUR_MS, INTEGERS, RANGES, SQL_TYPES, WORDS, Column, Tables, cases, chance, floating,
-                           integer, note, random_value, source)
+from random_tables import (DECIMALS, FLOATS, HOUR_MS, INTEGERS, RANGES, SQL_TYPES, WORDS, Column, Tables, cases, chance,
+                           floating, integer, note, random_value, source, sql_type, time_text)
 
 AGGREGATES = ("count", "sum", "min", "max", "avg", "variance", "variance_pop", "stddev", "stddev_pop", "count(distinct",
               "first", "last")
@@ -45,6 +46,34 @@ def float_text(number):
     if math.isinf(number):
         return "infinity" if number > 0 else "-infinity"
     return repr(number)
+
+
+BETWEEN_DECIMALS = "DECIMAL(38, 12)"  # holds every decimal(18, 9), every integer, and three more digits
+
+
+def decimal_constant(column, known, beyond):
+    number = known if known is not None else random_value(column.kind, source.choice(("few", "tame")))
+    if lib.width_of(column.kind) > 12:
+        return f"decimal '{number:f}'", f"CAST('{number:f}' AS {sql_type(column.kind)})", sql_type(column.kind)
+    if beyond and chance(0.3):
+        number += source.choice((Decimal("0.001"), Decimal("-0.0005"), Decimal(10) ** 17))
+        note("decimals beside other digits")
+    text = f"{number:f}"
+    written = source.choice(("{}", "decimal '{}'", "'{}'"))
+    if len(text.strip("-").replace(".", "")) > 18:
+        written = "{}"  # an integer, or the nearest f64
+        number = number.to_integral_value()
+        text = f"{number:f}"
+    note("decimal constant " + written)
+    return written.format(text), f"CAST('{text}' AS {BETWEEN_DECIMALS})", BETWEEN_DECIMALS
+
+
+def other_constant(kind, value):
+    if kind == "duration":
+        return f"duration '{value} us'", f"CAST({value} AS BIGINT)", "BIGINT"
+    text = time_text(value) if kind == "time" else value
+    word = source.choice((kind + " ", ""))
+    return f"{word}'{text}'", f"CAST('{text}' AS {SQL_TYPES[kind]})", SQL_TYPES[kind]
 
 
 def constant(column, beyond=True):
@@ -80,6 +109,10 @@ def constant(column, beyond=True):
             text = date_text(moment // 86_400_000_000)
             return f"date '{text}'", f"CAST(DATE '{text}' AS TIMESTAMP)", "TIMESTAMP"
         return f"timestamp '{timestamp_text(moment)}'", f"TIMESTAMP '{timestamp_text(moment)}'", "TIMESTAMP"
+    if kind.startswith("decimal"):
+        return decimal_constant(column, known, beyond)
+    if kind in ("time", "duration", "uuid"):
+        return other_constant(kind, known if known is not None else random_value(kind, "tame"))
     if kind == "bool":
         truth = source.choice(("true", "false"))
         return truth, truth, "BOOLEAN"
@@ -140,14 +173,18 @@ def pair(column, columns):
         if a in FLOATS + INTEGERS and b in FLOATS + INTEGERS:
             beside = (a in FLOATS) != (b in FLOATS)  # DuckDB would round the integers
             return not beside or (a if a in INTEGERS else b) in SMALL
+        if a in DECIMALS + INTEGERS and b in DECIMALS + INTEGERS:
+            return True
         return a == b or {a, b} == {"date", "timestamp"}
 
     other = source.choice([c for c in columns if compares(c)])
     operator = source.choice(tuple(MIRRORED))
     kinds = {column.kind, other.kind}
-    kind = ("HUGEINT" if kinds <= set(INTEGERS) else "DOUBLE" if kinds & set(FLOATS) else
-            "TIMESTAMP" if "timestamp" in kinds else SQL_TYPES[column.kind])
+    kind = ("HUGEINT" if kinds <= set(INTEGERS) else BETWEEN_DECIMALS if kinds & set(DECIMALS) else
+            "DOUBLE" if kinds & set(FLOATS) else "TIMESTAMP" if "timestamp" in kinds else SQL_TYPES[column.kind])
     note("column beside column")
+    note("decimals of two scales", len(kinds) == 2 and kinds <= set(DECIMALS))
+    note("decimals beside integers", kinds & set(DECIMALS) and kinds & set(INTEGERS))
     note("columns of two types", len(kinds) == 2)
     note(f"column {operator} column")
     return f"{column.name} {operator} {other.name}", f"{cast(column, kind)} {operator} {cast(other, kind)}"
@@ -297,6 +334,48 @@ def date_value(columns):
     return f"{part}({name})", f"CAST(date_part('{part}', CAST({name} AS TIMESTAMP)) AS BIGINT)", "i64"
 
 
+def computed_decimal(columns):
+    choices = [c for c in columns if c.kind in DECIMALS]
+    if not choices:
+        return None
+    a, b = source.choice(choices), source.choice(choices + numbers(columns))
+    scale, other = lib.width_of(a.kind), lib.width_of(b.kind)
+    kind = source.choice(("try_add", "try_subtract", "try_multiply", "cast", "negate", "round" if a.tame else "negate"))
+    note(f"computed {kind} of a decimal")
+    if kind == "cast":
+        to = source.choice((0, 2, 9))
+        return f"try_cast({a.name} as decimal(18, {to}))", f"TRY_CAST({a.name} AS DECIMAL(18, {to}))", f"decimal{to}"
+    if kind == "negate":
+        return f"-{a.name}", f"-{a.name}", a.kind
+    if kind == "round":
+        return f"round({a.name}, 1)", f"CAST(round({a.name}, 1) AS {sql_type(a.kind)})", a.kind
+    if kind == "try_multiply":
+        made = f"decimal{scale + other}"
+        product = f"CAST({a.name} AS DECIMAL(19, {scale})) * CAST({b.name} AS DECIMAL(19, {other}))"
+        return f"try_multiply({a.name}, {b.name})", f"TRY_CAST(({product}) AS {sql_type(made)})", made
+    made, sign = f"decimal{max(scale, other)}", "+" if kind == "try_add" else "-"
+    return (f"{kind}({a.name}, {b.name})",
+            f"TRY_CAST(({cast(a, 'DECIMAL(37, 9)')} {sign} {cast(b, 'DECIMAL(37, 9)')}) AS {sql_type(made)})", made)
+
+
+def computed_time(columns):
+    moments, times = ([c for c in columns if c.kind == kind] for kind in ("timestamp", "time"))
+    if not moments and not times:
+        return None
+    if times and chance(0.5):
+        part = source.choice(("hour", "minute", "second"))
+        note("computed part of a time")
+        return f"{part}({times[0].name})", f"CAST(date_part('{part}', {times[0].name}) AS BIGINT)", "i64"
+    if not moments:
+        return None
+    a, b = source.choice(moments).name, source.choice(moments).name
+    if chance(0.5):
+        note("computed difference of timestamps")
+        return f"({a} - {b})", f"(epoch_us({a}) - epoch_us({b}))", "duration"
+    note("computed timestamp and duration")
+    return f"{a} + interval '90 seconds'", f"({a} + INTERVAL 90 SECOND)", "timestamp"
+
+
 def string_value(columns):
     choices = [c for c in columns if c.kind == "string"]
     if not choices:
@@ -348,7 +427,7 @@ def computed(columns):
     names = [c.name for c in columns]
     while True:
         made = source.choice((integer_column, integer_column, float_column, date_value, string_value, cast_value,
-                              truth_value))(columns)
+                              truth_value, computed_decimal, computed_decimal, computed_time))(columns)
         if made and made[0] not in names and any(name in made[0] for name in names):
             break
     column = Column(made[0], made[2])
@@ -380,6 +459,11 @@ def shown(column, expression=None):
         return f"({expression}) - DATE '1970-01-01'"
     if column.kind == "timestamp":
         return f"epoch_us({expression})"
+    if column.kind == "time":
+        seconds = f"(date_part('hour', {expression}) * 60 + date_part('minute', {expression}))"
+        return f"CAST({seconds} * 60000000 + date_part('microseconds', {expression}) AS BIGINT)"
+    if column.kind == "uuid":
+        return f"CAST({expression} AS VARCHAR)"
     return f"CAST({expression} AS DOUBLE)" if column.kind == "f32" else expression
 
 
@@ -394,7 +478,7 @@ def aggregate(columns):
             column = computed(columns)
             if kind == "avg" or kind in SQL_AGGREGATES:
                 kind = "sum"
-        number = column.kind in INTEGERS + FLOATS + ("bool",)
+        number = column.kind in INTEGERS + FLOATS + ("bool", "duration") or column.kind.startswith("decimal")
         if kind in ("sum", "avg") and not (number and (column.tame or column.kind not in FLOATS)):
             continue
         if kind in SQL_AGGREGATES and not (number and column.tame):
@@ -405,7 +489,7 @@ def aggregate(columns):
     note(f"aggregate {kind.replace('(', ' ')}")
     note("aggregate of a computed value", column.sql != column.name)
     name = column.sql
-    counted = f"CAST({name} AS HUGEINT)" if column.kind in INTEGERS + ("bool",) else name
+    counted = f"CAST({name} AS HUGEINT)" if column.kind in INTEGERS + ("bool", "duration") else name
     if kind == "count(distinct":
         sql = f"count(DISTINCT {name})"
     elif kind in ("first", "last"):
@@ -417,7 +501,8 @@ def aggregate(columns):
     elif kind == "sum":
         sql = f"sum({counted})" if column.kind not in FLOATS else f"sum(CAST({name} AS DOUBLE))"
     elif kind == "avg":
-        sql = f"avg({counted})" if column.kind not in FLOATS else f"avg(CAST({name} AS DOUBLE))"
+        exact = column.kind not in FLOATS and not column.kind.startswith("decimal")
+        sql = f"avg({counted})" if exact else f"avg(CAST({name} AS DOUBLE))"
     else:
         sql = f"count({name})"
     return (kind, column.name), sql, column
@@ -427,7 +512,7 @@ def scale_of(kind, column, rows):
     """What an f64 answer may be wrong by."""
     if kind not in ("sum", "avg") and kind not in SQL_AGGREGATES:
         return 0
-    largest = max((abs(row) for row in rows if row is not None and not isinstance(row, str)), default=0)
+    largest = max((abs(float(row)) for row in rows if row is not None and not isinstance(row, str)), default=0)
     if kind == "sum":
         return 1e-12 * (largest or 1) * max(len(rows), 1)
     return 1e-12 * (largest if kind == "avg" else largest * largest if "variance" in kind else largest * 2) + 1e-300
@@ -449,6 +534,8 @@ def sortable(value):
         return (0, "")
     if isinstance(value, float):
         return (1, "nan") if value != value else (2, repr(value + 0.0))
+    if isinstance(value, Decimal):
+        return (4, f"{value.normalize():f}" if value else "0")
     return (3, repr(value))
 
 
@@ -507,7 +594,7 @@ class Question:
                 out.append(1e-12 * (self.duck.execute(total).fetchone()[0] or 0) if column.kind in FLOATS else 0)
                 continue
             rows = [row[position[name]] for row in self.tables.rows.values()] if column else []
-            out.append(scale_of(kind, column, rows) if column and column.kind in INTEGERS + FLOATS + ("bool",) else 0)
+            out.append(scale_of(kind, column, rows) if column and column.kind not in ("string", "bytes", "uuid") else 0)
         return out
 
     def aggregates(self):
@@ -622,6 +709,8 @@ class JoinQuestion:
             kinds = {left.kind, right.kind}
             if left.kind == right.kind or kinds <= set(INTEGERS):
                 return left, right, "HUGEINT" if kinds <= set(INTEGERS) else None
+            if kinds <= set(INTEGERS + DECIMALS):
+                return left, right, BETWEEN_DECIMALS
             if kinds <= set(FLOATS):
                 return left, right, "DOUBLE"
             if kinds == {"date", "timestamp"}:

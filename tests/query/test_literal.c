@@ -181,3 +181,88 @@ TEST(literal, strings_and_bytes) {
   check_print((Value){ .type = TYPE_U64, .u = UINT64_MAX }, "18446744073709551615");
   check_print((Value){ .is_null = true }, "null");
 }
+
+/* ---- decimals, times of day, durations, uuids ---- */
+
+static void check_exact(const char *text, int64_t unscaled, unsigned scale) {
+  Value v = number(text);
+  CHECK_INT(v.type, TYPE_F64);
+  CHECK_INT(v.exactly, type_decimal(scale));
+  CHECK_INT(v.written.unscaled, unscaled);
+}
+
+TEST(literal, a_number_with_a_point_knows_the_decimal_that_it_is) {
+  check_exact("12.34", 1234, 2);
+  check_exact("-12.340", -1234, 2);
+  check_exact("0.0", 0, 0);
+  check_exact("00100.5", 1005, 1);
+  check_exact("1e3", 1000, 0);
+  check_exact("1.5e-17", 15, 18);
+  check_exact("123456789012345.678", INT64_C(123456789012345678), 3);
+  check_exact("0.000000000000000001", 1, 18);
+  check_exact("1e17", INT64_C(100000000000000000), 0);
+  static const char *const none[] = { "1.5e-18", "1e18", "1234567890123456.789", "1e-400", "1e400", "nan" };
+  for (size_t i = 0; i < 5; i++) CHECK_INT(number(none[i]).exactly, 0);
+  CHECK_INT(number("12").exactly, 0); /* an i64 is exact */
+  check_print(number("12.340"), "12.34");
+  check_print(number("123456789012345.678"), "123456789012345.678");
+  check_print(number("100000000000000001e0"), "100000000000000001.0");
+}
+
+static void check_read(ColumnType type, const char *text, const char *expected) {
+  uint8_t room[UUID_BYTES];
+  Value v;
+  bool ok = literal_read(type, (Bytes){ (const uint8_t *)text, strlen(text) }, room, &v);
+  if (ok != (expected != NULL)) test_fail_(__FILE__, __LINE__, "literal_read", "%s: %d", text, ok);
+  if (ok) check_print(v, expected);
+}
+
+TEST(literal, decimals_keep_the_digits_that_were_written) {
+  check_read(TYPE_DECIMAL, "12.30", "decimal '12.30'");
+  check_read(TYPE_DECIMAL, "-0.05", "decimal '-0.05'");
+  check_read(TYPE_DECIMAL, "7", "decimal '7'");
+  check_read(TYPE_DECIMAL, "1.20e-3", "decimal '0.0012'");
+  check_read(TYPE_DECIMAL, "999999999999999999", "decimal '999999999999999999'");
+  check_read(TYPE_DECIMAL, "1000000000000000000", NULL);
+  check_read(TYPE_DECIMAL, "0.0000000000000000001", NULL);
+  check_read(TYPE_DECIMAL, "1.2.3", NULL);
+  check_read(TYPE_DECIMAL, "", NULL);
+  check_read(TYPE_DECIMAL, "1 ", NULL);
+  Value v;
+  CHECK(literal_decimal_of("12.3", 4, 3, &v) && v.i == 12300);
+  CHECK(!literal_decimal_of("12.345", 6, 2, &v));
+  CHECK(literal_decimal_of("12.3400", 7, 2, &v) && v.i == 1234);
+}
+
+TEST(literal, times_and_durations) {
+  check_read(TYPE_TIME, "12:34", "time '12:34:00'");
+  check_read(TYPE_TIME, "23:59:59.999999", "time '23:59:59.999999'");
+  check_read(TYPE_TIME, "12:34:56.5", "time '12:34:56.5'");
+  check_read(TYPE_TIME, "24:00:00", NULL);
+  check_read(TYPE_TIME, "2000-01-01 12:34", NULL);
+  check_read(TYPE_DURATION, "90 seconds", "duration '00:01:30'");
+  check_read(TYPE_DURATION, "1 day 2.5 hours", "duration '26:30:00'");
+  check_read(TYPE_DURATION, "-1 day 00:30", "duration '-23:30:00'");
+  check_read(TYPE_DURATION, "-36:00:00.25", "duration '-36:00:00.25'");
+  check_read(TYPE_DURATION, "1 Week", "duration '168:00:00'");
+  check_read(TYPE_DURATION, "1ms 1 us", "duration '00:00:00.001001'");
+  check_read(TYPE_DURATION, "-9223372036854775808 us", "duration '-2562047788:00:54.775808'");
+  check_read(TYPE_DURATION, "9223372036854775807us", "duration '2562047788:00:54.775807'");
+  check_read(TYPE_DURATION, "9223372036854775808us", NULL);
+  check_read(TYPE_DURATION, "- us", NULL);
+  check_read(TYPE_DURATION, "0.5 microseconds", NULL);
+  check_read(TYPE_DURATION, "1 month", NULL);
+  check_read(TYPE_DURATION, "1", NULL);
+  check_read(TYPE_DURATION, "", NULL);
+  check_read(TYPE_DURATION, "106751992 days", NULL); /* beyond 64 bits of microseconds */
+  check_read(TYPE_DURATION, "-2562047788:00:54.775808", "duration '-2562047788:00:54.775808'"); /* -2^63 */
+  check_read(TYPE_DURATION, "2562047788:00:54.775808", NULL);
+}
+
+TEST(literal, uuids) {
+  check_read(TYPE_UUID, "00112233-4455-6677-8899-AAbbccddeeff", "uuid '00112233-4455-6677-8899-aabbccddeeff'");
+  check_read(TYPE_UUID, "00112233445566778899aabbccddeeff", "uuid '00112233-4455-6677-8899-aabbccddeeff'");
+  check_read(TYPE_UUID, "0011223-34455-6677-8899-aabbccddeeff", NULL);
+  check_read(TYPE_UUID, "00112233-4455-6677-8899-aabbccddeef", NULL);
+  check_read(TYPE_UUID, "00112233-4455-6677-8899-aabbccddeefg", NULL);
+}

@@ -91,6 +91,115 @@ TEST(program, arithmetic) {
   check_failure("date '2001-01-01' * 2", KVSTORE_TYPE, "* is not for date and i64");
 }
 
+TEST(program, decimals) {
+  const ColumnType d0 = TYPE_DECIMAL, d2 = TYPE_DECIMAL + 2, d3 = TYPE_DECIMAL + 3, d4 = TYPE_DECIMAL + 4;
+  check_value("decimal '12.30' + decimal '0.005'", d3, "decimal '12.305'");
+  check_value("decimal '12.30' - 13", d2, "decimal '-0.70'");
+  check_value("decimal '1.10' * decimal '-2.20'", d4, "decimal '-2.4200'");
+  check_value("decimal '1.10' * 3", d2, "decimal '3.30'");
+  check_value("decimal '1.10' * 1.5", d3, "decimal '1.650'");
+  check_value("decimal '7.50' / 2", TYPE_F64, "3.75");
+  check_value("decimal '7.50' % 2", d2, "decimal '1.50'");
+  check_value("-decimal '7.50'", d2, "decimal '-7.50'");
+  check_value("abs(decimal '-7.50')", d2, "decimal '7.50'");
+  check_value("round(decimal '2.345', 2)", d3, "decimal '2.350'");
+  check_value("round(decimal '-2.5')", TYPE_DECIMAL + 1, "decimal '-3.0'");
+  check_value("floor(decimal '-2.10')", d2, "decimal '-3.00'");
+  check_value("ceil(decimal '-2.90')", d2, "decimal '-2.00'");
+  check_value("decimal '1.50' + null", d2, "null");
+  check_value("decimal '0.1' = 0.1", TYPE_BOOL, "true");
+  check_value("decimal '0.10' = decimal '0.1'", TYPE_BOOL, "true");
+  check_value("decimal '0.3' > cast(0.3 as f64) + 0", TYPE_BOOL, "true"); /* the double is below */
+  check_value("decimal '2.5' between 2 and '2.50'", TYPE_BOOL, "true");
+  check_value("coalesce(null, decimal '1.5', 2)", TYPE_DECIMAL + 1, "decimal '1.5'");
+  check_value("case when false then 1.25 else decimal '2' end", d2, "decimal '2.00'");
+  check_failure("decimal '999999999999999999' + 1", KVSTORE_TYPE,
+                "decimal '999999999999999999' + 1 does not fit decimal(18,0)");
+  check_failure("decimal '0.1' + 1000000000000000000", KVSTORE_TYPE, "does not fit decimal(18,1)");
+  check_failure("decimal '1000000000.0' * decimal '1000000000'", KVSTORE_TYPE, "does not fit decimal(18,1)");
+  check_failure("decimal '0.1234567890' * decimal '0.123456789'", KVSTORE_TYPE,
+                "would have 19 digits behind the point; 18 are the most");
+  check_value("try_add(decimal '999999999999999999', 1)", d0, "null");
+  check_failure("decimal '1.5' / 0", KVSTORE_TYPE, "divides by zero");
+  check_failure("decimal '1.5' % 0", KVSTORE_TYPE, "decimal '1.5' % 0 divides by zero");
+  check_failure("decimal '1.5' & 1", KVSTORE_TYPE, "& is not for decimal(18,1) and i64");
+  check_failure("decimal '1.5' + 'a'", KVSTORE_TYPE, "+ is not for decimal(18,1) and string");
+}
+
+TEST(program, times_and_durations) {
+  check_value("timestamp '2000-01-02 00:00:00' - timestamp '2000-01-01 12:00:00'", TYPE_DURATION,
+              "duration '12:00:00'");
+  check_value("timestamp '2000-01-02 00:00:01' - date '2000-01-01'", TYPE_DURATION, "duration '24:00:01'");
+  check_value("date '2000-01-01' - timestamp '2000-01-01 00:00:01'", TYPE_DURATION, "duration '-00:00:01'");
+  check_value("timestamp '2000-01-01 23:59:59' + interval '2 seconds'", TYPE_TIMESTAMP,
+              "timestamp '2000-01-02 00:00:01'");
+  check_value("interval 90 minutes + timestamp '2000-01-01'", TYPE_TIMESTAMP, "timestamp '2000-01-01 01:30:00'");
+  check_value("date '2000-01-01' + interval '36:00'", TYPE_TIMESTAMP, "timestamp '2000-01-02 12:00:00'");
+  check_value("date '2000-01-01' + time '12:34:56.5'", TYPE_TIMESTAMP, "timestamp '2000-01-01 12:34:56.5'");
+  check_value("time '12:00' - time '13:30'", TYPE_DURATION, "duration '-01:30:00'");
+  check_value("time '12:00' + duration '1 hour'", TYPE_TIME, "time '13:00:00'");
+  check_failure("time '23:30' + duration '1 hour'", KVSTORE_TYPE, "does not fit time");
+  check_value("duration '1 hour' * 3 - duration '1 minute'", TYPE_DURATION, "duration '02:59:00'");
+  check_value("duration '1 hour' / 7", TYPE_DURATION, "duration '00:08:34.285714'");
+  check_value("-duration '1 hour'", TYPE_DURATION, "duration '-01:00:00'");
+  check_value("abs(-duration '1 hour')", TYPE_DURATION, "duration '01:00:00'");
+  check_value("hour(time '12:34:56') * 100 + minute(time '12:34:56')", TYPE_I64, "1234");
+  check_value("timestamp '2000-01-01' + null", TYPE_TIMESTAMP, "null");
+  check_value("time '12:00' < '12:00:01'", TYPE_BOOL, "true");
+  check_value("duration '1 hour' in ('60 minutes', '2 days')", TYPE_BOOL, "true");
+  check_failure("duration '2562047788:00:54' + duration '1 hour'", KVSTORE_TYPE, "does not fit duration");
+  check_failure("duration '1 hour' / 0", KVSTORE_TYPE, "divides by zero");
+  check_failure("time '12:00' + time '12:00'", KVSTORE_TYPE, "+ is not for time and time");
+  check_failure("duration '1 hour' * 1.5", KVSTORE_TYPE, "* is not for duration and f64");
+  check_failure("year(time '12:00')", KVSTORE_TYPE, "year is not for time");
+  check_failure("time '12:00' < duration '1 hour'", KVSTORE_TYPE, "");
+  check_failure("time '25:00'", KVSTORE_ERROR, "a time as 'HH:MM:SS.ffffff'");
+  check_failure("interval '1 month'", KVSTORE_ERROR, "duration as");
+}
+
+TEST(program, casts_of_decimals_times_and_uuids) {
+  check_value("cast(decimal '2.5' as i64)", TYPE_I64, "3");
+  check_value("cast(decimal '-2.5' as i64)", TYPE_I64, "-3");
+  check_value("cast(decimal '12.345' as decimal(18, 2))", TYPE_DECIMAL + 2, "decimal '12.35'");
+  check_value("cast(7 as decimal(10,3))", TYPE_DECIMAL + 3, "decimal '7.000'");
+  check_value("cast(7 as decimal)", TYPE_DECIMAL + 3, "decimal '7.000'");
+  check_value("cast(cast(0.125 as f64) as decimal(18,2))", TYPE_DECIMAL + 2, "decimal '0.13'");
+  check_value("cast(-0.125 as decimal(18,2))", TYPE_DECIMAL + 2, "decimal '-0.13'");
+  check_value("cast(' 12.30 ' as decimal(18,2))", TYPE_DECIMAL + 2, "decimal '12.30'");
+  check_failure("cast('12.345' as decimal(18,2))", KVSTORE_TYPE, "is no decimal(18,2)");
+  check_failure("cast(1e18 as decimal(18,0))", KVSTORE_TYPE, "is no decimal(18,0)");
+  check_failure("cast(nan as decimal(18,0))", KVSTORE_TYPE, "is no decimal(18,0)");
+  check_failure("cast(10 as decimal(18,18))", KVSTORE_TYPE, "is no decimal(18,18)");
+  check_value("try_cast(10 as decimal(18,18))", TYPE_DECIMAL_LAST, "null");
+  check_value("cast(decimal '12.30' as string)", TYPE_STRING, "'12.30'");
+  check_value("cast(decimal '12.30' as f64)", TYPE_F64, "12.3");
+  check_value("cast(decimal '999999999999999.999' as f64)", TYPE_F64, "1000000000000000.0");
+  check_value("cast(decimal '0.00' as bool)", TYPE_BOOL, "false");
+  check_value("cast(true as decimal(18,1))", TYPE_DECIMAL + 1, "decimal '1.0'");
+  check_value("cast(time '00:00:01' as i64)", TYPE_I64, "1000000");
+  check_value("cast(1500000 as duration)", TYPE_DURATION, "duration '00:00:01.5'");
+  check_value("cast(duration '1.5 s' as f64)", TYPE_F64, "1500000.0");
+  check_failure("cast(-1 as time)", KVSTORE_TYPE, "-1 is no time");
+  check_value("cast(timestamp '1969-12-31 23:00:00' as time)", TYPE_TIME, "time '23:00:00'");
+  check_value("cast('12:00' as time)", TYPE_TIME, "time '12:00:00'");
+  check_value("cast('2 hours' as interval)", TYPE_DURATION, "duration '02:00:00'");
+  check_value("cast('00112233445566778899aabbccddeeff' as uuid)", TYPE_UUID,
+              "uuid '00112233-4455-6677-8899-aabbccddeeff'");
+  check_value("cast(uuid '00112233445566778899aabbccddeeff' as string)", TYPE_STRING,
+              "'00112233-4455-6677-8899-aabbccddeeff'");
+  check_value("cast(x'00112233445566778899aabbccddeeff' as uuid)", TYPE_UUID,
+              "uuid '00112233-4455-6677-8899-aabbccddeeff'");
+  check_failure("cast(x'00' as uuid)", KVSTORE_TYPE, "is no uuid");
+  check_failure("cast('00' as uuid)", KVSTORE_TYPE, "is no uuid");
+  check_value("try_cast('00' as uuid)", TYPE_UUID, "null");
+  check_failure("cast(date '2000-01-01' as time)", KVSTORE_TYPE, "there is no cast of date to time");
+  check_failure("cast(1 as uuid)", KVSTORE_TYPE, "there is no cast of i64 to uuid");
+  check_failure("lower(uuid '00112233445566778899aabbccddeeff')", KVSTORE_TYPE, "lower is not for uuid");
+  check_failure("uuid '00112233445566778899aabbccddeeff' = 'x'", KVSTORE_TYPE, "");
+  check_failure("cast(1 as decimal(19,0))", KVSTORE_ERROR, "1 to 18 digits");
+  check_failure("cast(1 as decimal(3,4))", KVSTORE_ERROR, "the scale of a decimal");
+}
+
 TEST(program, conditions) {
   check_value("1 < 2", TYPE_BOOL, "true");
   check_value("1 > 2 or null", TYPE_BOOL, "null");
@@ -222,8 +331,8 @@ static const char *const values[] = {
   "later_i32 * later_i32 - later_i32",
   "try_multiply(%, %)",
   "try_add(%, 1)",
-  "coalesce(%, %)",
-  "case when % < % then % else % end",
+  "coalesce(%, cast(% as f64))", /* not of a u64 and a signed one, which i64 may not hold */
+  "case when % < % then % else cast(% as f64) end",
   "case when % is null then null when % > 0 then % end",
   "try_divide(%, %)",
   "length(later_string)",
@@ -235,6 +344,18 @@ static const char *const values[] = {
   "try_cast(% as i8)",
   "cast(% as string)",
   "later_f64 * 2.5 + %",
+  "try_add(\"c20_decimal(18,2)\", \"c21_decimal(18,9)\")",
+  "try_subtract(\"c21_decimal(18,9)\", 1)",
+  "try_multiply(\"c20_decimal(18,2)\", 3)",
+  "\"c20_decimal(18,2)\" < \"c21_decimal(18,9)\"",
+  "\"c20_decimal(18,2)\" >= later_f64",
+  "cast(\"c20_decimal(18,2)\" as f64) * 2 + \"c21_decimal(18,9)\"",
+  "round(\"c21_decimal(18,9)\" / 2, 3)",
+  "coalesce(\"c20_decimal(18,2)\", 0)",
+  "try_add(c18_duration, c18_duration)",
+  "try_subtract(c17_time, c18_duration)",
+  "hour(c17_time) * 60 + minute(c17_time)",
+  "cast(c19_uuid as string)",
   NULL,
 };
 
