@@ -95,6 +95,7 @@ static Status keep_bytes(Segment *s, uint64_t offset, uint64_t length, uint8_t *
   if (offset > source->length || length > source->length - offset) return segment_damaged(s, "it is cut short");
   TRY(source_block(source, offset, (size_t)length, kept, &pin));
   if (!source->base) {
+    ASSERT(copy, "COL-5");
     memcpy(copy, *kept, (size_t)length);
     *kept = copy;
   }
