@@ -1,19 +1,24 @@
 /* cli_export.c - the rows of a table into a file, as CSV or as JSON lines, so that import reads them back. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/cli_json.h"
 #include "cli/cli_progress.h"
 
+enum { NEW_FILE_RIGHTS = 0666 }; /* less the umask, as fopen makes them */
+
 typedef struct Export {
   Cli *cli;
   const char *table_name;
   const char *path; /* NULL: standard output */
-  char *part;       /* what is written until it is whole */
+  Text target;      /* the file that `path` leads to; empty: it is none, and is written as it goes */
+  Text part;        /* beside it: what is written until it is whole */
   FILE *file;
   int as_jsonl;
   const char *null; /* CSV: stands for a missing value */
@@ -171,29 +176,76 @@ static int prepare(Export *e, const Arguments *arguments) {
 
 /* ---- the file ---- */
 
-/* What is there stays until all of the new one is written. */
+/* The store, or a file of its that lies beside it, by any name. */
+static int belongs_to_store(const Export *e, const struct stat *file) {
+  static const char *const endings[] = { "", "-wal", "-shm", "-journal" };
+  char *store = realpath(e->cli->database, NULL);
+  int found = 0;
+  for (size_t i = 0; store && !found && i < sizeof endings / sizeof endings[0]; i++) {
+    struct stat own;
+    Text name = TEXT_EMPTY;
+    text_add_string(&name, store);
+    text_add_string(&name, endings[i]);
+    found = stat(name.data, &own) == 0 && own.st_dev == file->st_dev && own.st_ino == file->st_ino;
+    text_free(&name);
+  }
+  free(store);
+  return found;
+}
+
+/* Beside the file, at whose end a link leads there; made anew, so that nothing that lies there is written to. */
+static int open_part(Export *e) {
+  char *led_to = realpath(e->path, NULL);
+  text_add_string(&e->target, led_to ? led_to : e->path);
+  text_add_string(&e->part, e->target.data);
+  text_add_string(&e->part, ".part");
+  free(led_to);
+  unlink(e->part.data);
+  int descriptor = open(e->part.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, NEW_FILE_RIGHTS);
+  e->file = descriptor >= 0 ? fdopen(descriptor, "wb") : NULL;
+  return e->file ? 0 : cli_fail("%s cannot be written: %s", e->part.data, strerror(errno));
+}
+
+/* What is there stays until all of the new one is written; a device or a pipe is written as it goes. */
 static int open_file(Export *e) {
+  struct stat there;
   e->file = stdout;
   if (!e->path) return 0;
-  size_t size = strlen(e->path) + sizeof ".part";
-  e->part = cli_allocate(size, 1);
-  snprintf(e->part, size, "%s.part", e->path);
-  e->file = fopen(e->part, "wb");
-  return e->file ? 0 : cli_fail("%s cannot be written: %s", e->part, strerror(errno));
+  int is_there = stat(e->path, &there) == 0;
+  if (is_there && belongs_to_store(e, &there)) {
+    e->file = NULL;
+    return cli_fail("%s is the store itself: nothing was exported", e->path);
+  }
+  if (!is_there || S_ISREG(there.st_mode)) return open_part(e);
+  e->file = fopen(e->path, "wb");
+  return e->file ? 0 : cli_fail("%s cannot be written: %s", e->path, strerror(errno));
+}
+
+/* The file of that name is the one that was written: another export there may have made its own. */
+static int part_is_ours(const Export *e, const struct stat *written) {
+  struct stat named;
+  return stat(e->part.data, &named) == 0 && named.st_dev == written->st_dev && named.st_ino == written->st_ino;
+}
+
+static int close_part(Export *e, int result) {
+  struct stat written;
+  int failed = fflush(e->file) != 0 || fsync(fileno(e->file)) != 0 || fstat(fileno(e->file), &written) != 0;
+  failed |= fclose(e->file) != 0;
+  if (failed && !result) result = cli_fail("%s cannot be written: %s", e->path, strerror(errno));
+  if (!failed && !part_is_ours(e, &written))
+    return result ? result : cli_fail("%s is being written by another export", e->path);
+  if (!result && rename(e->part.data, e->target.data) != 0)
+    result = cli_fail("%s cannot be written: %s", e->path, strerror(errno));
+  if (result) unlink(e->part.data);
+  return result;
 }
 
 static int close_file(Export *e, int result) {
-  if (!e->path) {
-    if (fflush(stdout) == 0) return result;
-    return result ? result : cli_fail("the output cannot be written: %s", strerror(errno));
-  }
   if (!e->file) return result;
-  int failed = fflush(e->file) != 0 || fsync(fileno(e->file)) != 0;
-  failed |= fclose(e->file) != 0;
-  if (!result && (failed || rename(e->part, e->path) != 0))
-    result = cli_fail("%s cannot be written: %s", e->path, strerror(errno));
-  if (result) unlink(e->part);
-  return result;
+  if (e->part.data) return close_part(e, result);
+  int failed = e->path ? fclose(e->file) != 0 : fflush(stdout) != 0;
+  if (result || !failed) return result;
+  return cli_fail("%s cannot be written: %s", e->path ? e->path : "the output", strerror(errno));
 }
 
 static void report(const Export *e) {
@@ -244,12 +296,13 @@ static int run_export(Cli *cli, const Arguments *arguments) {
   kvtable_close(e.table);
   text_free(&e.cell);
   free(e.columns);
-  free(e.part);
+  text_free(&e.target);
+  text_free(&e.part);
   return result;
 }
 
 static const OptionSpec export_options[] = {
-  { "to", "FILE", "where to; what is there is replaced when all is written (default: standard output)" },
+  { "to", "FILE", "where to; a file there is replaced when all is written (default: standard output)" },
   { "as", "csv|jsonl", "how it is written (default: by the name of --to, CSV but for .jsonl)" },
   { "where", "FILTER", "the rows that match, as in query" },
   { "select", "COL[,COL]", "these columns (default: all)" },

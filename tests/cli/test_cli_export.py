@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import subprocess
 
 import cli_program
 from cli_program import CliTest
@@ -174,7 +175,43 @@ class Files(CliTest):
             self.assertEqual(file.read(), "old")
         self.assertFalse(os.path.exists(str(path) + ".part"))
         self.refuses("export", "t", "--to", self.directory / "none" / "x.csv", saying=["cannot be written"])
+        self.refuses("export", "t", "--to", self.directory, saying=["cannot be written", "directory"])
         self.assertIn("nul\\u0000", self.exported("t", "--as", "jsonl"))
+
+    def test_an_export_never_takes_the_place_of_the_store(self):
+        self.import_lines([{"a": "x"}])
+        link = self.directory / "link.csv"
+        link.symlink_to(self.store)
+        for path in (self.store, link):
+            self.refuses("export", "t", "--as", "csv", "--to", path, saying=["is the store itself", str(path)])
+        self.assertEqual(self.exported("t"), "a\r\nx\r\n")
+
+    def test_a_link_stays_and_its_file_is_replaced(self):
+        self.import_lines([{"a": "x"}])
+        (self.directory / "far").mkdir()
+        link = self.directory / "link.csv"
+        link.symlink_to("far/out.csv")
+        (self.directory / "far" / "out.csv").write_text("old")
+        self.run_tool("export", "t", "--to", link)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual((self.directory / "far" / "out.csv").read_text(), "a\nx\n")
+
+    def test_a_pipe_is_written_to_and_stays_one(self):
+        self.import_lines([{"a": "x"}])
+        pipe = self.directory / "pipe"
+        os.mkfifo(pipe)
+        with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+            self.run_tool("export", "t", "--as", "csv", "--to", pipe)
+            self.assertEqual(reader.communicate()[0], b"a\r\nx\r\n")
+        self.assertTrue(pipe.is_fifo())
+
+    def test_what_lies_where_the_new_file_grows_is_not_written_to(self):
+        self.import_lines([{"a": "x"}])
+        (self.directory / "precious").write_text("precious")
+        (self.directory / "out.csv.part").symlink_to("precious")
+        self.run_tool("export", "t", "--to", self.directory / "out.csv")
+        self.assertEqual((self.directory / "precious").read_text(), "precious")
+        self.assertEqual((self.directory / "out.csv").read_text(), "a\nx\n")
 
 
 if __name__ == "__main__":
