@@ -35,8 +35,19 @@ static Status lock_alone(OsFile *file, const char *path) {
                                 : status;
 }
 
+/* Its log may be an empty file, and the next open removes others: a backup there would take the log's name, or be lost.
+ */
+static bool is_side_file(const Store *store, const char *path) {
+  const char *const names[] = { store->log_path, store->page_path, store->rewrite_path, store->journal_path };
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(path, names[i]) == 0) return true;
+  return false;
+}
+
 /* What a backup may take the place of: nothing, an empty file, a store that nobody has open. */
 static Status check_target(Backup *b) {
+  if (!b->store->memory && is_side_file(b->store, b->path))
+    return status_fail(KVSTORE_ERROR, "%s is the name of a file of the store's own", b->path);
   Status status = os_open(b->os, b->path, 0, &b->target);
   if (status == KVSTORE_NOTFOUND) {
     status_clear();

@@ -470,6 +470,27 @@ static Status check_length_of_name(Store *store) {
   return status == KVSTORE_ERROR ? status : KVSTORE_OK;
 }
 
+/* Made in the log of another store, which may be empty still, it would be written over; made where that one has files
+ * for a while, it would be removed with them. */
+static Status check_not_beside(Store *store) {
+  static const char *const endings[] = { "-wal", "-shm", "-journal", "-rewrite" };
+  size_t length = strlen(store->path);
+  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+    size_t ending = strlen(endings[i]);
+    if (length <= ending || strcmp(store->path + length - ending, endings[i]) != 0) continue;
+    char *other = path_with(store->path, "");
+    if (!other) return status_nomem();
+    other[length - ending] = '\0';
+    OsStat stat;
+    bool is_there = os_stat(store->os, other, &stat) == KVSTORE_OK && stat.is_regular;
+    memory_release(other);
+    if (is_there)
+      return status_fail(KVSTORE_ERROR, "%s is the name of a file of another store: no new one is made there",
+                         store->path);
+  }
+  return KVSTORE_OK;
+}
+
 /* *made: the file was not there before. */
 static Status open_or_make(Store *store, const StoreOptions *options, OsFile **file, bool *made) {
   Status status = KVSTORE_BUSY;
@@ -477,6 +498,7 @@ static Status open_or_make(Store *store, const StoreOptions *options, OsFile **f
     status = options->create_only ? KVSTORE_NOTFOUND : os_open(store->os, store->path, 0, file);
     if (status != KVSTORE_NOTFOUND || options->read_only) return status;
     TRY(check_length_of_name(store));
+    TRY(check_not_beside(store));
     status = os_open(store->os, store->path, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, file);
     *made = status == KVSTORE_OK;
     if (options->create_only) return status;
@@ -520,6 +542,7 @@ static Status read_or_create(Store *store, OsFile *file, const StoreOptions *opt
   TRY(superblock_read(file, &store->superblock, &page, &state));
   if (state == SUPERBLOCK_VALID) return find_key(store, page, options);
   if (options->read_only) return status_fail(KVSTORE_CORRUPT, "%s holds no store yet", store->path);
+  TRY(check_not_beside(store));
   TRY(create_file(store, file, options));
   return superblock_read(file, &store->superblock, &page, &state);
 }

@@ -122,7 +122,8 @@ struct KVStoreConfig {
  *   KVSTORE_CORRUPT      not a store, or damaged; nothing was written
  *   KVSTORE_UNSUPPORTED  made by a newer version of the format; or on a network file system (network_allowed opens it)
  *   KVSTORE_AUTH_FAILED  an encrypted store: it takes kvstore_open_encrypted
- *   KVSTORE_ERROR        a directory, an impossible configuration, a file that cannot be opened
+ *   KVSTORE_ERROR        a directory, an impossible configuration, a file that cannot be opened; a new store where
+ *                        another one keeps its side files
  *   KVSTORE_PROTOCOL     the same file is open under another name (a hard link)
  *   KVSTORE_LIMIT        255 processes have it open; one more may read
  * The path is looked up once: a relative one goes on to mean that file when the process changes its directory, and a
@@ -641,9 +642,9 @@ KVSTORE_API int kvstore_incremental_vacuum(KVStore *pKV, int nPage);
  * was there before, or the backup. Others read and write meanwhile. A backup of an encrypted store has its password,
  * and every backup has the rights of the store's file.
  * KVSTORE_BUSY: inside the handle's own write transaction, when another handle's is not over by the end of the busy
- * timeout, or `path` is an open store. KVSTORE_ERROR: `path` is this very store, or a file that is no store.
- * KVSTORE_NOTFOUND: no such directory. A symbolic link at `path` stays: the file that it leads to is replaced.
- * KVSTORE_READONLY on a handle that only reads. */
+ * timeout, or `path` is an open store. KVSTORE_ERROR: `path` is this very store, a side
+ * file of its or a file that is no store. KVSTORE_NOTFOUND: no such directory. A symbolic link at `path` stays: the
+ * file that it leads to is replaced. KVSTORE_READONLY on a handle that only reads. */
 KVSTORE_API int kvstore_backup(KVStore *kv, const char *path);
 /* Called after every MiB with the bytes copied so far and the bytes there are, on the thread that asked for the backup;
  * it must not close the handle. Not 0: the backup ends with KVSTORE_CANCELLED, and `path` is as it was. */

@@ -196,6 +196,37 @@ TEST(paths, a_backup_by_a_link_takes_the_place_of_the_file_that_it_leads_to) {
   check_store(path_of("elsewhere/backup"), NULL, "new", 1);
 }
 
+TEST(paths, a_backup_takes_no_name_of_the_stores_own_files) {
+  static const char *const names[] = { "store-wal", "store-shm", "store-journal", "store-rewrite" };
+  KVStore *kv = open_at(path_of("store"), NULL);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) { /* the log is an empty file still */
+    CHECK_STATUS(kvstore_backup(kv, path_of(names[i])), KVSTORE_ERROR);
+    CHECK(strstr(kvstore_errmsg(kv), names[i]) != NULL);
+  }
+  CHECK_OK(kvstore_close(kv));
+  make_directory("elsewhere");
+  CHECK_INT(symlink(test_directory(), path_of("elsewhere/here")), 0);
+  kv = open_at(path_of("store"), NULL);
+  CHECK_STATUS(kvstore_backup(kv, path_of("elsewhere/here/store-wal")), KVSTORE_ERROR);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(paths, no_store_is_made_in_the_files_of_another) {
+  static const char *const names[] = { "store-wal", "store-journal", "store-rewrite" };
+  KVStore *kv = open_at(path_of("store"), NULL), *other = NULL;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) { /* the log is an empty file still */
+    CHECK_STATUS(kvstore_open(path_of(names[i]), &other, KVSTORE_JOURNAL_WAL), KVSTORE_ERROR);
+    CHECK(strstr(kvstore_errmsg(NULL), names[i]) != NULL);
+  }
+  CHECK(!file_exists(path_of("store-journal")));
+  CHECK(!file_exists(path_of("store-rewrite")));
+  put_text(kv, "key", "value");
+  CHECK_OK(kvstore_close(kv));
+  check_store(path_of("store"), NULL, "key", 1);
+  make_store(path_of("alone-wal"), NULL, "key"); /* where there is no other, a name is a name */
+  check_store(path_of("alone-wal"), NULL, "key", 1);
+}
+
 /* ---- messages ---- */
 
 static void check_names(const char *path, const char *password, int code) {
