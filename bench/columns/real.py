@@ -69,20 +69,28 @@ def groups(_, rows):
     return required(pyarrow.table(columns))
 
 
+def arrays(_, rows):
+    """Columns to take out whole: decimals, and the same laid out as an array where an engine can."""
+    random = numpy.random.default_rng(5)
+    decimals = numpy.round(random.uniform(0, 1000, rows), 2)
+    return required(pyarrow.table({"whole": random.integers(0, 5000, rows, dtype=numpy.int32), "decimals": decimals,
+                                   "decimals_array": decimals}))
+
+
 def required(table):
     table = table.combine_chunks()
     return table.cast(pyarrow.schema([pyarrow.field(f.name, f.type, nullable=bool(table[f.name].null_count))
                                       for f in table.schema]))
 
 
-TABLES = {"flights": (flights, "id"), "lineitem": (lineitem, None), "groups": (groups, None)}
+TABLES = {"flights": (flights, "id"), "lineitem": (lineitem, None), "groups": (groups, None), "arrays": (arrays, None)}
 
 
 # ---- questions: conditions (column, operator, constant), all of which hold; groups; aggregates ----
 
-def ask(table, name, where=(), by=(), compute=(("count", None),), top=None, distinct=None):
+def ask(table, name, where=(), by=(), compute=(("count", None),), top=None, distinct=None, out=None):
     return {"table": table, "name": name, "where": where, "by": by, "compute": compute, "top": top,
-            "distinct": distinct}
+            "distinct": distinct, "out": out}
 
 
 PAID = "l_extendedprice * (100 - l_discount)"
@@ -125,6 +133,9 @@ QUESTIONS = {
                              compute=(("sum", "v1"), ("sum", "v2"))),
     "groups_many": ask("groups", "H2O: sums by rows / 100 integers", by=("id6",),
                        compute=(("sum", "v1"), ("sum", "v2"))),
+    "arrays_int": ask("arrays", "arrays: a whole int32 column as NumPy", out="whole"),
+    "arrays_double": ask("arrays", "arrays: a whole double column as NumPy", out="decimals"),
+    "arrays_in_file": ask("arrays", "arrays: the same, laid out as an array", out="decimals_array"),
 }
 
 
@@ -166,14 +177,13 @@ class Colonnade:
         _fields_ = [("kind", ctypes.c_int), ("column", ctypes.c_char_p)]
 
     class Value(ctypes.Structure):
-        _fields_ = [("type", ctypes.c_int), ("is_null", ctypes.c_uint8), ("scale", ctypes.c_uint8),
-                    ("zero", ctypes.c_uint16), ("low", ctypes.c_int64),
+        _fields_ = [("type", ctypes.c_int), ("is_null", ctypes.c_int), ("low", ctypes.c_int64),
                     ("high", ctypes.c_int64)]
 
         def number(self):
             if self.type == 11:
                 return ctypes.c_double.from_buffer(ctypes.c_int64(self.low)).value
-            return self.high << 64 | self.low & 2 ** 64 - 1 if self.type == 22 else self.low
+            return self.high << 64 | self.low & 2 ** 64 - 1 if self.type == 13 else self.low
 
     class Order(ctypes.Structure):
         _fields_ = [("column", ctypes.c_char_p), ("flags", ctypes.c_int)]
@@ -181,13 +191,24 @@ class Colonnade:
     class Stream(ctypes.Structure):
         _fields_ = [("pointers", ctypes.c_void_p * 5)]
 
+    class Array(ctypes.Structure):
+        _fields_ = [("values", ctypes.c_void_p), ("valid", ctypes.c_void_p), ("in_file", ctypes.c_int)]
+
+    class Piece(ctypes.Structure):
+        _fields_ = [("row_count", ctypes.c_uint64), ("live", ctypes.c_void_p), ("arrays", ctypes.c_void_p)]
+
+    class View(ctypes.Structure):
+        _fields_ = [("struct_size", ctypes.c_size_t), ("row_count", ctypes.c_uint64),
+                    ("column_count", ctypes.c_size_t), ("widths", ctypes.c_void_p), ("piece_count", ctypes.c_size_t),
+                    ("pieces", ctypes.c_void_p)]
+
     def __init__(self, directory, library):
         self.library, self.path, self.tables = ctypes.CDLL(library), f"{directory}/real.db", {}
         self.library.kvstore_errmsg.restype = ctypes.c_char_p
         self.store = ctypes.c_void_p()
         self.check(self.library.kvstore_open(self.path.encode(), ctypes.byref(self.store), ctypes.c_int(1)))
         self.version = "this build"
-        self.settings = f"ctypes, Arrow streams in and out, {THREADS} thread(s) for aggregates and groups, one for rows"
+        self.settings = f"ctypes, Arrow streams in and out, {THREADS} thread(s) for aggregates, one for groups and rows"
 
     def check(self, code):
         if code:
@@ -195,7 +216,8 @@ class Colonnade:
 
     def definition(self, field):
         kinds = {"int32": 4, "int64": 5, "double": 11, "date32[day]": 12, "timestamp[us]": 18, "string": 19}
-        return self.Definition(field.name.encode(), kinds[str(field.type)], int(field.nullable), 0)
+        flags = int(field.nullable) | 16 * field.name.endswith("_array")
+        return self.Definition(field.name.encode(), kinds[str(field.type)], flags, 0)
 
     def load(self, name, table, key):
         columns = (self.Definition * table.num_columns)(*map(self.definition, table.schema))
@@ -218,7 +240,22 @@ class Colonnade:
         return (self.Aggregate * len(pairs))(*[self.Aggregate(self.KINDS[kind], column and column.encode())
                                                for kind, column in pairs]), ctypes.c_size_t(len(pairs))
 
+    def whole(self, question):
+        """A list of NumPy arrays, a piece each, over the memory of a view; and what closes it."""
+        view, names = ctypes.c_void_p(), (ctypes.c_char_p * 1)(question["out"].encode())
+        self.check(self.library.kvtable_view(self.tables[question["table"]], names, ctypes.c_size_t(1), None,
+                                             ctypes.byref(view)))
+        shown, kind = self.View.from_address(view.value), numpy.int32 if question["out"] == "whole" else numpy.float64
+        out = []
+        for piece in (self.Piece * shown.piece_count).from_address(shown.pieces):
+            memory = ctypes.c_uint8 * (piece.row_count * numpy.dtype(kind).itemsize)
+            values = self.Array.from_address(piece.arrays).values
+            out.append(numpy.frombuffer(memory.from_address(values), dtype=kind))
+        return out, lambda: self.library.kvtable_view_close(view)
+
     def run(self, question):
+        if question["out"]:
+            return self.whole(question)
         query, library, stream = ctypes.c_void_p(), self.library, self.Stream()
         self.check(library.kvquery_create(self.tables[question["table"]], ctypes.byref(query)))
         try:
@@ -273,6 +310,8 @@ class DuckDB:
         if question["top"]:
             column, limit = question["top"]
             return f"select * from {question['table']} order by {column} desc limit {limit}"
+        if question["out"]:
+            return f"select {question['out']} from {question['table']}"
         if question["distinct"]:
             return f"select count(distinct {question['distinct']}) from {question['table']}"
         asked = [f"{self.NAMES.get(kind, kind)}({column or '*'})" for kind, column in question["compute"]]
@@ -281,7 +320,8 @@ class DuckDB:
             f" group by {by}" if by else "")
 
     def run(self, question):
-        return self.connection.execute(self.text(question)).to_arrow_table()
+        done = self.connection.execute(self.text(question))
+        return ([done.fetchnumpy()[question["out"]]], None) if question["out"] else done.to_arrow_table()
 
 
 class Polars:
@@ -295,6 +335,8 @@ class Polars:
         self.tables[name] = self.polars.from_arrow(table)
 
     def run(self, question):
+        if question["out"]:
+            return [self.tables[question["table"]][question["out"]].to_numpy()], None
         pl, frame = self.polars, self.tables[question["table"]].lazy()
         for one in question["where"]:
             frame = frame.filter(self.test(*one))
@@ -339,6 +381,8 @@ class PyArrow:
 
     def run(self, question):
         table = self.tables[question["table"]]
+        if question["out"]:
+            return [table[question["out"]].to_numpy()], None
         for one in question["where"]:
             table = table.filter(self.test(table, *one))
         if question["top"]:
@@ -394,6 +438,8 @@ class NumPy:
                              if pyarrow.types.is_integer(field.type)}
 
     def run(self, question):
+        if question["out"]:
+            return None  # it is one
         arrays = self.tables[question["table"]]
         if question["by"] or question["distinct"] or question["top"] or any(
                 one[0] not in arrays for one in question["where"]):
@@ -427,6 +473,8 @@ ENGINES = {"colonnade": Colonnade, "duckdb": DuckDB, "polars": Polars, "pyarrow"
 
 def answer_of(question, result):
     """What does not depend on the order of groups or on how a mean was rounded."""
+    if question["out"]:
+        return int(sum(part.sum(dtype=numpy.float64) for part in result[0]))
     if isinstance(result, tuple):
         result = pyarrow.table({str(i): [value] for i, value in enumerate(result)})
     if question["top"]:
@@ -447,7 +495,10 @@ def timed(engine, question):
         times.append(time.perf_counter() - at)
         if result is None:
             return None, None
-    return sorted(times)[len(times) // 2], answer_of(question, result)
+        answer = answer_of(question, result) if len(times) == 1 else answer
+        if question["out"] and result[1]:
+            result[1]()
+    return sorted(times)[len(times) // 2], answer
 
 
 class Host:
