@@ -173,7 +173,7 @@ static Status create_with_columns(Session *session, const char *name) {
 
 static Status create_target(Session *session, uint32_t target) {
   Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" },
-                       { 0, TYPE_I32, COLUMN_NULLABLE, 0, (char *)"amount" },
+                       { 0, TYPE_I32, COLUMN_NULLABLE | COLUMN_ARRAY, 0, (char *)"amount" },
                        { 0, TYPE_STRING, 0, 0, (char *)"name" } };
   Schema keyed = { .column_count = 3, .columns = columns, .key_count = 1, .key_columns = { 0 } };
   Schema heap = { .column_count = 1, .columns = columns };

@@ -111,9 +111,10 @@ Schema shape_schema(ModelShape shape) {
   if (shape == SHAPE_TABLE_PAIR || shape == SHAPE_TABLE_TEXT) c[n++] = (Column){ 0, TYPE_STRING, 0, 0, (char *)"name" };
   s.key_count = n;
   for (uint32_t i = 0; i < n; i++) s.key_columns[i] = i;
-  c[n++] = (Column){ 0, TYPE_I32, COLUMN_NULLABLE, 0, (char *)"number" };
+  uint32_t layout = shape == SHAPE_TABLE_TEXT ? 0 : COLUMN_ARRAY;
+  c[n++] = (Column){ 0, TYPE_I32, COLUMN_NULLABLE | layout, 0, (char *)"number" };
   c[n++] = (Column){ 0, TYPE_STRING, COLUMN_NULLABLE, 0, (char *)"text" };
-  c[n++] = (Column){ 0, TYPE_F64, 0, 0, (char *)"ratio" };
+  c[n++] = (Column){ 0, TYPE_F64, layout, 0, (char *)"ratio" };
   c[n++] = (Column){ 0, TYPE_BOOL, 0, 0, (char *)"flag" };
   s.column_count = n;
   return s;
