@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/visible.h"
 #include "columnar/scan_internal.h"
+#include "os/ticks.h"
 
 static const PredicateNode every_row = { .kind = PREDICATE_ALL };
 static const Predicate no_filter = { .root = &every_row };
@@ -65,6 +66,45 @@ void scan_destroy(Scan *scan) {
 
 const ScanSelection *scan_selection(const Scan *scan) { return &scan->selection; }
 const ScanCounters *scan_counters(const Scan *scan) { return &scan->counters; }
+
+static void term_add(ScanTerm *to, const ScanTerm *from) {
+  to->ticks += from->ticks;
+  to->blocks += from->blocks;
+  to->rows_in += from->rows_in;
+  to->rows_out += from->rows_out;
+  to->encodings |= from->encodings;
+}
+
+void scan_counters_add(ScanCounters *to, const ScanCounters *from) {
+  to->units += from->units;
+  to->segments_skipped += from->segments_skipped;
+  to->rows += from->rows;
+  to->rows_selected += from->rows_selected;
+  to->blocks += from->blocks;
+  to->blocks_skipped += from->blocks_skipped;
+  to->blocks_certain += from->blocks_certain;
+  to->blocks_scanned += from->blocks_scanned;
+  to->encodings |= from->encodings;
+  to->units_timed += from->units_timed;
+  to->units_looked += from->units_looked;
+  to->whole_ns += from->whole_ns;
+  to->rows_given += from->rows_given;
+  to->helped |= from->helped;
+  for (size_t i = 0; i < SCAN_STEPS; i++) to->ticks[i] += from->ticks[i];
+  for (size_t i = 0; i < SCAN_TERMS_MAX; i++) {
+    term_add(&to->terms[0][i], &from->terms[0][i]);
+    term_add(&to->terms[1][i], &from->terms[1][i]);
+  }
+}
+
+void scan_note_term(Scan *scan, uint32_t child, const PredicateNode *node, ScanTerm term) {
+  const ScanColumn *c = scan->columns[node->column];
+  bool is_inside = scan->keys && scan->where == scan->of_segments.where;
+  term.ticks *= scan->weight;
+  if (node->kind == PREDICATE_LEAF && c && c->kind == SCAN_COLUMN_CHUNK)
+    term.encodings = UINT64_C(1) << c->hold.chunk->encoding;
+  term_add(&scan->counters.terms[is_inside][child < SCAN_TERMS_MAX ? child : SCAN_TERMS_MAX - 1], &term);
+}
 
 /* ---- live rows ---- */
 
@@ -290,6 +330,38 @@ static Status select_rows(Scan *scan, ZoneVerdict verdict) {
   return KVSTORE_OK;
 }
 
+/* ---- time ---- */
+
+enum { CHEAP_TICKS = 1 << 16 /* looking at one that takes longer costs less than a hundredth */, CHEAP_UNITS = 15 };
+
+/* Whether the unit's time is looked at. */
+static void weigh_unit(Scan *scan) {
+  scan->weight = scan->untimed >= scan->passed ? scan->untimed + 1 : 0;
+  scan->untimed = scan->weight ? 0 : scan->untimed + 1;
+  scan->counters.units_timed += scan->weight;
+  scan->counters.units_looked++;
+}
+
+uint32_t scan_weight(const Scan *scan) { return scan->weight; }
+
+/* The same, with what it took. A filter of one term took all of it; no row of it is counted a second time for that. */
+static Status select_timed(Scan *scan, ZoneVerdict verdict) {
+  const PredicateNode *root = scan->where->root;
+  uint64_t begun = scan->weight ? os_ticks() : 0, scanned = scan->counters.blocks_scanned;
+  TRY(select_rows(scan, verdict));
+  uint64_t ticks = scan->weight ? os_ticks() - begun : 0;
+  if (scan->weight) scan->passed = ticks < CHEAP_TICKS ? CHEAP_UNITS : 0;
+  scan->counters.ticks[SCAN_STEP_SELECT] += ticks * scan->weight;
+  if (root->kind == PREDICATE_ALL || root->kind == PREDICATE_AND) return KVSTORE_OK;
+  const ScanSelection *s = &scan->selection;
+  scan_note_term(scan, 0, root,
+                 (ScanTerm){ .ticks = ticks,
+                             .blocks = scan->counters.blocks_scanned - scanned,
+                             .rows_in = scan->end_row - scan->first_row,
+                             .rows_out = s->row_count });
+  return KVSTORE_OK;
+}
+
 bool scan_continues(const Scan *scan) { return scan->continues; }
 
 /* The next piece of a stream, which stands for the unit; its last one stays open until the next unit. */
@@ -307,8 +379,11 @@ static Status next_piece(Scan *scan, const ScanUnit *unit) {
 Status scan_unit(Scan *scan, const ScanUnit *unit) {
   scan_close_columns(scan);
   scan->selection.blocks = scan->selection.whole = scan->selection.row_count = 0;
+  scan->weight = 0;
   if (unit->kind == SCAN_UNIT_STREAM) {
+    uint64_t begun = os_ticks();
     TRY(next_piece(scan, unit));
+    scan->counters.ticks[SCAN_STEP_SOURCE] += os_ticks() - begun;
     unit = &scan->piece;
   } else {
     scan->continues = false;
@@ -324,12 +399,13 @@ Status scan_unit(Scan *scan, const ScanUnit *unit) {
   if (live != ZONE_NONE) TRY(scan_keys_unit(scan));
   bool is_whole = scan->first_row == 0 && scan->end_row == unit->row_count;
   if (live != ZONE_NONE && scan->first_row < scan->end_row) verdict = scan_filter_unit(scan);
+  if (verdict != ZONE_NONE) weigh_unit(scan);
   if (verdict == ZONE_NONE) {
     skip_unit(scan);
   } else if (verdict == ZONE_ALL && live == ZONE_ALL && is_whole) {
     take_unit(scan);
   } else {
-    TRY(select_rows(scan, verdict));
+    TRY(select_timed(scan, verdict));
   }
   scan->counters.rows_selected += selection->row_count;
   return KVSTORE_OK;

@@ -84,6 +84,30 @@ static inline void table_snapshot_release(TableSnapshot *snapshot) {
 }
 
 /* ---- what was done: blocks == blocks_skipped + blocks_certain + blocks_scanned ---- */
+
+/* Steps whose time is kept, in ticks (os/ticks.h), added up over threads. A unit that its directory excludes takes part
+ * in none; of others that take little, one in 16 is looked at and stands for those since the last. Those behind the
+ * scan are counted by who takes them. */
+typedef enum ScanStep {
+  SCAN_STEP_SOURCE, /* pieces of a STREAM */
+  SCAN_STEP_SELECT, /* live rows, zone maps, the filter */
+  SCAN_STEP_ADD,    /* aggregates and groups, their columns read and computed */
+  SCAN_STEP_MERGE,  /* what several threads have made */
+  SCAN_STEP_BACK,   /* groups and values that had left memory */
+  SCAN_STEP_ORDER,
+  SCAN_STEP_WHOLE, /* the whole run, the caller's thread alone */
+  SCAN_STEPS
+} ScanStep;
+
+/* A term of the filter: what its outermost AND joins, or all of it. */
+enum { SCAN_TERMS_MAX = 8 /* those from the last one on are counted together */ };
+typedef struct ScanTerm {
+  uint64_t ticks;
+  uint64_t blocks;            /* whose zone map did not say it all */
+  uint64_t rows_in, rows_out; /* of units that were looked at */
+  uint64_t encodings;         /* of its (left) column: a bit each */
+} ScanTerm;
+
 typedef struct ScanCounters {
   uint64_t units, segments_skipped; /* segments excluded by the directory of their run: nothing of them was touched */
   uint64_t rows;                    /* in all units, dead ones included */
@@ -92,7 +116,15 @@ typedef struct ScanCounters {
   uint64_t blocks_skipped; /* excluded by zone map, dead rows or expiry, those of skipped segments included */
   uint64_t blocks_certain; /* every live row matches, known without reading a column of the filter */
   uint64_t blocks_scanned; /* a column of the filter was read */
+  uint64_t encodings;      /* of chunks that were opened: a bit each */
+  uint64_t ticks[SCAN_STEPS];
+  uint64_t units_timed, units_looked; /* units whose time the ticks stand for; those that took any */
+  uint64_t whole_ns;                  /* of SCAN_STEP_WHOLE */
+  uint64_t rows_given;                /* by a cursor */
+  bool helped;                        /* several threads had units */
+  ScanTerm terms[2][SCAN_TERMS_MAX];  /* [1]: of what ScanKeys leaves to ask of a segment */
 } ScanCounters;
+void scan_counters_add(ScanCounters *to, const ScanCounters *from);
 
 /* ---- a scan ---- */
 enum { SCAN_POSITIONS_MAX = 64 }; /* with at most as many rows left in a block, a predicate looks at each */
@@ -147,6 +179,8 @@ const ScanSelection *scan_selection(const Scan *scan);
 /* Writes the masks of whole blocks too, so that masks[b] is right for every b in `blocks`. */
 void scan_fill_masks(Scan *scan);
 const ScanCounters *scan_counters(const Scan *scan);
+/* How many units the time of the current one stands for; 0: nobody looks at it. */
+uint32_t scan_weight(const Scan *scan);
 
 /* Columns of the current unit; selected or not. Strings are valid until the next scan_unit or scan_destroy. */
 /* Block `block` into an array of the natural width and a byte a row (1 = null), with room for BLOCK_ROWS each; entries

@@ -30,6 +30,7 @@ static Status open_column(Scan *scan, uint32_t column, ScanColumn *c) {
   } else if (unit->kind == SCAN_UNIT_SEGMENT) {
     TRY(segment_chunk(column_run_segment(unit->run, unit->segment), column, &c->hold));
     c->kind = SCAN_COLUMN_CHUNK;
+    scan->counters.encodings |= UINT64_C(1) << c->hold.chunk->encoding;
   } else {
     c->values = unit->columns[column].values;
     c->nulls = unit->columns[column].nulls;

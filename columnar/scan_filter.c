@@ -12,6 +12,7 @@
 #include "base/counters.h"
 #include "columnar/scan_internal.h"
 #include "encodings/array.h"
+#include "os/ticks.h"
 
 Status scan_filter_create(Scan *scan) {
   uint32_t count = scan->where->node_count;
@@ -377,13 +378,23 @@ static Status and_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks,
                          UnitMasks *scratch) {
   uint32_t *order;
   TRY(order_children(scan, node, &order));
-  uint64_t rows = count_rows(scan, masks);
+  bool is_root = node == scan->where->root;
+  uint64_t rows = count_rows(scan, masks), begun = is_root && scan->weight ? os_ticks() : 0;
   for (uint32_t i = 0; i < node->child_count && rows; i++) {
     const PredicateNode *child = node->children[order[i]];
+    const NodeState *state = &scan->nodes[child->number];
     TRY(node_blocks(scan, child, blocks, full, masks, scratch));
-    full &= scan->nodes[child->number].certain; /* their masks were left alone */
+    uint64_t asked = blocks & state->maybe & ~state->certain;
+    full &= state->certain; /* their masks were left alone */
     uint64_t left = count_rows(scan, masks);
     observe(&scan->nodes[child->number], rows, left);
+    if (is_root) {
+      ScanTerm term = { .blocks = (uint64_t)__builtin_popcountll(asked), .rows_in = rows, .rows_out = left };
+      uint64_t now = scan->weight ? os_ticks() : 0;
+      term.ticks = now - begun;
+      begun = now;
+      scan_note_term(scan, order[i], child, term);
+    }
     rows = left;
   }
   return KVSTORE_OK;

@@ -76,6 +76,8 @@ struct Scan {
   UnitMasks *scratch; /* two for each OR above the other */
   ScanSelection selection;
   ScanCounters counters;
+  uint32_t weight;          /* of the current unit's time: of how many units; 0: not looked at */
+  uint32_t untimed, passed; /* units since the last one looked at; so many are to be passed */
   const ScanUnit *streamed; /* the unit whose stream is open; NULL: none */
   void *stream;
   ScanUnit piece; /* of the stream */
@@ -114,6 +116,10 @@ void scan_column_value(const ScanColumn *column, uint32_t row, Value *out);
 /* Whether the unit has no such column; then what every row reads as. */
 bool scan_unit_default(const ScanUnit *unit, uint32_t column, Value *out);
 void scan_close_columns(Scan *scan);
+
+/* ---- scan.c ---- */
+/* What a term of the filter did in this unit: `child` of the outermost AND, or 0. */
+void scan_note_term(Scan *scan, uint32_t child, const PredicateNode *node, ScanTerm term);
 
 /* ---- scan_keys.c ---- */
 Status scan_keys_create(Scan *scan, const ScanKeys *keys) MUST_CHECK;

@@ -79,7 +79,8 @@ struct KVQuery {
   AskList asked;
   Arena strings;         /* of the last aggregates */
   Plan *last;            /* what ran last, for explain */
-  ScanCounters counters; /* what that did */
+  ScanCounters counters; /* what that did, once somebody asks */
+  KVCursor *stepped;     /* the cursor that did it, and has not been asked; NULL: they are there */
   uint64_t spilled;
   _Atomic uint64_t cancels; /* what began before the last one is to end; any thread */
   KVQueryProgress progress; /* NULL: nobody is told */

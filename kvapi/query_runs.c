@@ -41,9 +41,25 @@ static Status course_begin(KVQuery *q, Course *course, QuerySpace *space) {
 
 /* What was read are the tables; what was selected are joined rows. */
 static void count_joined(ScanCounters *counters, const TableSnapshot *joined) {
-  uint64_t selected = counters->rows_selected;
+  ScanCounters above = *counters;
   *counters = join_counters(joined);
-  counters->rows_selected = selected;
+  counters->rows_selected = above.rows_selected;
+  counters->rows_given = above.rows_given;
+  counters->whole_ns = above.whole_ns;
+  counters->units_timed = above.units_timed;
+  counters->units_looked = above.units_looked;
+  memcpy(counters->ticks, above.ticks, sizeof above.ticks);
+  memcpy(counters->terms, above.terms, sizeof above.terms);
+}
+
+/* What a cursor did is taken when somebody wants to know, or it goes: not with each batch. */
+static void take_counters(KVQuery *q) {
+  const KVCursor *cursor = q->stepped;
+  q->stepped = NULL;
+  if (!cursor) return;
+  q->counters = query_counters(cursor->rows);
+  if (cursor->plan->join) count_joined(&q->counters, query_snapshot(cursor->rows));
+  q->spilled = query_spilled(cursor->rows);
 }
 
 static Status run_aggregates(KVQuery *q, AggregateResult *results) {
@@ -51,6 +67,7 @@ static Status run_aggregates(KVQuery *q, AggregateResult *results) {
   Course course = { 0 };
   QuerySpace space;
   arena_reset(&q->strings);
+  take_counters(q);
   TRY(course_begin(q, &course, &space));
   Status status = question_open(q, q->aggregates, false, &space, &snapshot, &space);
   query_threads(q->aggregates->query, q->threads);
@@ -125,6 +142,7 @@ static Status open_rows(KVQuery *q, KVCursor *cursor) {
 }
 
 static void cursor_release(KVCursor *cursor) {
+  if (cursor->query->stepped == cursor) take_counters(cursor->query);
   scratch_destroy(cursor->course.scratch);
   query_close(cursor->rows);
   plan_release(cursor->plan);
@@ -189,9 +207,7 @@ static Status load_batch(KVCursor *cursor) {
     cursor->batch = (QueryBatch){ 0 };
     return status;
   }
-  cursor->query->counters = query_counters(cursor->rows);
-  if (cursor->plan->join) count_joined(&cursor->query->counters, query_snapshot(cursor->rows));
-  cursor->query->spilled = query_spilled(cursor->rows);
+  cursor->query->stepped = cursor;
   plan_replace(&cursor->query->last, cursor->plan);
   return cursor->batch.row_count ? KVSTORE_OK : KVSTORE_NOTFOUND;
 }
@@ -262,6 +278,7 @@ int kvquery_counters(KVQuery *query, KVQueryCounters *counters) {
   if (status != KVSTORE_OK) return question_refuse(query, status);
   if (!counters || counters->struct_size != sizeof *counters)
     return question_leave(query, bad_argument("the counters are NULL or do not begin with KVQUERY_COUNTERS_INIT"));
+  take_counters(query);
   const ScanCounters *from = &query->counters;
   *counters = (KVQueryCounters){ .struct_size = sizeof *counters,
                                  .units = from->units,
@@ -292,6 +309,7 @@ static void explain_joins(const Plan *plan, Explain *way, Buffer *lines) {
 
 static Status explain(KVQuery *q, Explain *way, char **text) {
   if (!text) return bad_argument("the place for the text is NULL");
+  take_counters(q);
   if (!q->last) TRY(plan_rows(q));
   Buffer lines = { 0 };
   way(q->last ? q->last->query : q->rows->query, q->last ? &q->counters : NULL, q->spilled, &lines);

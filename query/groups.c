@@ -647,6 +647,7 @@ Status groups_more(Groups *g, bool *more) {
   return g->spill ? group_spill_more(g, more) : KVSTORE_OK;
 }
 
+bool groups_await(const Groups *g) { return g->spill != NULL; }
 uint64_t groups_spilled(const Groups *g) { return g->spill ? group_spill_bytes(g->spill) : 0; }
 
 uint32_t groups_next(const Groups *g, uint32_t *at, uint32_t most, uint32_t *numbers) {

@@ -74,6 +74,8 @@ AggregateResult groups_result(const Groups *groups, uint32_t number, size_t requ
 /* The same of many: counts and sums of integers; false: one by one. */
 bool groups_results(const Groups *groups, const uint32_t *numbers, uint32_t count, size_t request, void *values,
                     uint8_t *nulls);
+/* Whether anything is yet to come back: rows or values that left memory, values that are sorted for quantiles. */
+bool groups_await(const Groups *groups);
 /* Bytes that left memory. */
 uint64_t groups_spilled(const Groups *groups);
 /* Bytes of memory that it holds. */

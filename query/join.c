@@ -75,7 +75,7 @@ static Status tick(JoinRun *run, uint32_t rows) {
 }
 
 static void end_scan(JoinRun *run, Scan **scan) {
-  if (*scan) counters_add(&run->done, scan_counters(*scan));
+  if (*scan) scan_counters_add(&run->done, scan_counters(*scan));
   scan_destroy(*scan);
   *scan = NULL;
 }
@@ -600,8 +600,8 @@ ScanCounters join_counters(const TableSnapshot *joined) {
   ScanCounters total = run->done;
   for (size_t i = 0; i < run->plan->step_count; i++) {
     const JoinStage *s = &run->stages[i];
-    if (s->build) counters_add(&total, scan_counters(s->build));
-    if (s->input && i == 0) counters_add(&total, scan_counters(s->input));
+    if (s->build) scan_counters_add(&total, scan_counters(s->build));
+    if (s->input && i == 0) scan_counters_add(&total, scan_counters(s->input));
   }
   return total;
 }

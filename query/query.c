@@ -242,17 +242,6 @@ const Column *query_column(const Query *q, size_t index) {
 
 /* ---- aggregates ---- */
 
-void counters_add(ScanCounters *to, const ScanCounters *from) {
-  to->units += from->units;
-  to->segments_skipped += from->segments_skipped;
-  to->rows += from->rows;
-  to->rows_selected += from->rows_selected;
-  to->blocks += from->blocks;
-  to->blocks_skipped += from->blocks_skipped;
-  to->blocks_certain += from->blocks_certain;
-  to->blocks_scanned += from->blocks_scanned;
-}
-
 Status query_check_schema(const Query *q, const Schema *schema) {
   if (schema->version == q->schema.version && schema->column_count == q->program.base_count) return KVSTORE_OK;
   return status_fail(KVSTORE_SCHEMA, "the table's columns have changed since the query was made: make it again");
@@ -319,12 +308,14 @@ Status query_run_within(const Query *q, const TableSnapshot *snapshot, const Que
     own.rows_total = query_snapshot_rows(snapshot);
     space = &own;
   }
+  QueryClock clock = query_clock_start();
   Status status = run_prepare(&run, q, snapshot, space);
   if (status == KVSTORE_OK) status = query_run_units(q, snapshot, space, &run);
   if (status == KVSTORE_OK) status = run_results(&run, q, strings, results);
   if (status == KVSTORE_OK && counters) {
+    query_clock_stop(&clock, 1, &run.helped);
     *counters = *scan_counters(run.scan);
-    counters_add(counters, &run.helped);
+    scan_counters_add(counters, &run.helped);
   }
   groups_destroy(run.groups);
   aggregates_destroy(run.aggregates);

@@ -17,7 +17,20 @@ struct QueryCursor {
   bool is_sorted;      /* everything is in the sorter */
   uint64_t skip, left; /* of what comes out: still to leave out, still to give */
   ColumnArray *arrays; /* of the current batch */
+  ScanCounters own;    /* time, and rows given */
+  uint64_t sorted;     /* batches that went into the sorter */
+  uint64_t given;      /* batches that came out */
 };
+
+/* Of many batches one in so many tells how long they take: no divisor of the blocks of a segment, so that each of those
+ * has its turn. */
+enum { BATCHES_TIMED = 17 };
+
+/* How many the next one's time stands for; 0: nobody looks at it. */
+static uint64_t batch_weight(uint64_t before) {
+  if (before < BATCHES_TIMED) return 1;
+  return before % BATCHES_TIMED ? 0 : BATCHES_TIMED;
+}
 
 /* ---- life ---- */
 
@@ -102,7 +115,9 @@ void query_close(QueryCursor *c) {
 const TableSnapshot *query_snapshot(const QueryCursor *c) { return &c->snapshot; }
 
 ScanCounters query_counters(const QueryCursor *c) {
-  return c->groups ? group_source_counters(c->groups) : row_source_counters(c->rows);
+  ScanCounters counters = c->groups ? group_source_counters(c->groups) : row_source_counters(c->rows);
+  scan_counters_add(&counters, &c->own);
+  return counters;
 }
 
 uint64_t query_spilled(const QueryCursor *c) {
@@ -126,12 +141,19 @@ static void tell_bound(QueryCursor *c) {
   row_source_bound(c->rows, position, least, greatest, nulls);
 }
 
+static Status add_sorted(QueryCursor *c, const QueryBatch *batch) {
+  uint64_t weight = batch_weight(c->sorted++), begun = weight ? os_ticks() : 0;
+  TRY(sorter_add(c->sorter, batch));
+  if (weight) c->own.ticks[SCAN_STEP_ORDER] += (os_ticks() - begun) * weight;
+  return KVSTORE_OK;
+}
+
 static Status fill_sorter(QueryCursor *c) {
   for (;;) {
     QueryBatch batch;
     TRY(source_next(c, &batch));
     if (batch.row_count == 0) break;
-    TRY(sorter_add(c->sorter, &batch));
+    TRY(add_sorted(c, &batch));
     tell_bound(c);
   }
   c->is_sorted = true;
@@ -154,16 +176,33 @@ static void cut(QueryCursor *c, QueryBatch *batch) {
   batch->column_count = (uint32_t)query_column_count(c->query);
 }
 
-Status query_next(QueryCursor *c, QueryBatch *batch) {
+static Status sorted_next(QueryCursor *c, QueryBatch *batch, uint64_t weight) {
+  uint64_t begun = weight ? os_ticks() : 0;
+  TRY(sorter_next(c->sorter, batch));
+  if (weight) c->own.ticks[SCAN_STEP_ORDER] += (os_ticks() - begun) * weight;
+  return KVSTORE_OK;
+}
+
+static Status next_batch(QueryCursor *c, QueryBatch *batch, uint64_t weight) {
   *batch = (QueryBatch){ .columns = c->arrays, .column_count = (uint32_t)query_column_count(c->query) };
   if (c->sorter && !c->is_sorted) TRY(fill_sorter(c));
   while (c->left) {
     QueryBatch more;
-    TRY(c->sorter ? sorter_next(c->sorter, &more) : source_next(c, &more));
+    TRY(c->sorter ? sorted_next(c, &more, weight) : source_next(c, &more));
     if (more.row_count == 0) return KVSTORE_OK;
     cut(c, &more);
     *batch = more;
     if (more.row_count) return KVSTORE_OK;
   }
+  return KVSTORE_OK;
+}
+
+Status query_next(QueryCursor *c, QueryBatch *batch) {
+  uint64_t weight = batch_weight(c->given++);
+  QueryClock clock = { 0 };
+  if (weight) clock = query_clock_start();
+  TRY(next_batch(c, batch, weight));
+  c->own.rows_given += batch->row_count;
+  if (weight) query_clock_stop(&clock, weight, &c->own);
   return KVSTORE_OK;
 }

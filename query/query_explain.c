@@ -153,7 +153,9 @@ void query_explain(const Query *q, const ScanCounters *counters, uint64_t bytes_
   } else {
     explain_rows(q, out);
   }
-  if (counters) explain_counters(counters, bytes_spilled, out);
+  if (!counters) return;
+  explain_counters(counters, bytes_spilled, out);
+  if (counters->whole_ns) query_explain_time(q, counters, out);
 }
 
 /* ---- as JSON ---- */
@@ -253,7 +255,7 @@ static void json_rows(const Query *q, Buffer *out) {
   if (q->limit != QUERY_NO_LIMIT) json_number("limit", q->limit, out);
 }
 
-static void json_counters(const ScanCounters *c, uint64_t bytes_spilled, Buffer *out) {
+static void json_counters(const Query *q, const ScanCounters *c, uint64_t bytes_spilled, Buffer *out) {
   json_name("run", out);
   buffer_u8(out, '{');
   json_number("units", c->units, out);
@@ -264,6 +266,7 @@ static void json_counters(const ScanCounters *c, uint64_t bytes_spilled, Buffer 
   json_number("blocks_skipped", c->blocks_skipped, out);
   json_number("blocks_certain", c->blocks_certain, out);
   json_number("blocks_scanned", c->blocks_scanned, out);
+  query_explain_time_json(q, c, out);
   json_number("bytes_spilled", bytes_spilled, out);
   buffer_u8(out, '}');
 }
@@ -285,6 +288,6 @@ void query_explain_json(const Query *q, const ScanCounters *counters, uint64_t b
     json_aggregates(q, out);
   else
     json_rows(q, out);
-  if (counters) json_counters(counters, bytes_spilled, out);
+  if (counters) json_counters(q, counters, bytes_spilled, out);
   buffer_u8(out, '}');
 }

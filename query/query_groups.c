@@ -240,7 +240,7 @@ void group_source_destroy(GroupSource *s) {
 
 ScanCounters group_source_counters(const GroupSource *s) {
   ScanCounters counters = *scan_counters(s->run.scan);
-  counters_add(&counters, &s->run.helped);
+  scan_counters_add(&counters, &s->run.helped);
   return counters;
 }
 uint64_t group_source_spilled(const GroupSource *s) { return groups_spilled(s->run.groups); }
@@ -332,7 +332,10 @@ Status group_source_next(GroupSource *s, QueryBatch *batch) {
     if (found == 0) {
       bool more;
       TRY(query_tick(s->space, group_source_counters(s).rows));
+      bool awaits = groups_await(s->run.groups);
+      uint64_t begun = awaits ? os_ticks() : 0;
       TRY(groups_more(s->run.groups, &more));
+      if (awaits) s->run.helped.ticks[SCAN_STEP_BACK] += os_ticks() - begun;
       if (!more) return KVSTORE_OK;
       s->at = 0;
     }

@@ -7,6 +7,7 @@
 #define COLONNADE_QUERY_QUERY_INTERNAL_H
 
 #include "base/arena.h"
+#include "os/ticks.h"
 #include "query/groups.h"
 #include "query/program.h"
 #include "query/query.h"
@@ -79,7 +80,7 @@ typedef struct TableRun {
   Scan *scan;
   Aggregates *aggregates;
   Groups *groups;
-  ScanCounters helped; /* what other threads have done */
+  ScanCounters helped; /* what other threads have done, and the steps behind the scan */
 } TableRun;
 
 /* ---- query_team.c ---- */
@@ -109,6 +110,11 @@ uint64_t query_snapshot_rows(const TableSnapshot *snapshot);
 
 /* KVSTORE_SCHEMA when the query was made for another schema. */
 Status query_check_schema(const Query *query, const Schema *schema) MUST_CHECK;
+
+/* ---- query_explain_run.c: of a run, its time and where it went ---- */
+void query_explain_time(const Query *query, const ScanCounters *counters, Buffer *out);
+/* Members of the object that is open. */
+void query_explain_time_json(const Query *query, const ScanCounters *counters, Buffer *out);
 
 /* ---- query_groups.c ---- */
 void query_forget_groups(Query *query);
@@ -167,6 +173,14 @@ void merge_destroy(Merge *merge); /* NULL is allowed */
 Status merge_next(Merge *merge, Scan **scan, uint32_t *row) MUST_CHECK;
 ScanCounters merge_counters(const Merge *merge);
 
-void counters_add(ScanCounters *to, const ScanCounters *from);
+/* The time of a whole run, or of a part of it on the caller's thread, in both measures. */
+typedef struct QueryClock {
+  uint64_t ns, ticks;
+} QueryClock;
+static inline QueryClock query_clock_start(void) { return (QueryClock){ os_monotonic_ns(os_posix()), os_ticks() }; }
+static inline void query_clock_stop(const QueryClock *clock, uint64_t weight, ScanCounters *counters) {
+  counters->ticks[SCAN_STEP_WHOLE] += (os_ticks() - clock->ticks) * weight;
+  counters->whole_ns += (os_monotonic_ns(os_posix()) - clock->ns) * weight;
+}
 
 #endif

@@ -43,7 +43,7 @@ struct Merge {
 /* ---- streams ---- */
 
 static void stream_end(Merge *m, MergeStream *s) {
-  if (s->scan) counters_add(&m->done, scan_counters(s->scan));
+  if (s->scan) scan_counters_add(&m->done, scan_counters(s->scan));
   scan_destroy(s->scan);
   s->scan = NULL;
   memory_release(s->rows);
@@ -237,7 +237,7 @@ void merge_destroy(Merge *m) {
 ScanCounters merge_counters(const Merge *m) {
   ScanCounters total = m->done;
   for (uint32_t i = 0; i < m->stream_count; i++) {
-    if (m->streams[i].scan) counters_add(&total, scan_counters(m->streams[i].scan));
+    if (m->streams[i].scan) scan_counters_add(&total, scan_counters(m->streams[i].scan));
   }
   return total;
 }

@@ -13,7 +13,8 @@
 typedef struct Worker {
   Scan *scan;
   Aggregates *aggregates;
-  Groups *part;         /* NULL: there are no groups */
+  Groups *part; /* NULL: there are no groups */
+  uint64_t add_ticks;
   uint32_t failed_unit; /* UINT32_MAX: none */
   Failure failure;
 } Worker;
@@ -48,10 +49,18 @@ static void note_failure(Team *team, Worker *worker, uint32_t unit) {
   while (unit < lowest && !atomic_compare_exchange_weak(&team->failed, &lowest, unit)) {}
 }
 
+/* Adds what was selected. Without `lanes` sums stay together. */
+static Status add_selected(Scan *scan, Aggregates *aggregates, double *lanes, Groups *groups, uint64_t *ticks) {
+  uint64_t begun = scan_weight(scan) ? os_ticks() : 0;
+  if (aggregates) TRY(lanes ? aggregates_add_apart(aggregates, scan, lanes) : aggregates_add(aggregates, scan));
+  if (groups) TRY(groups_add(groups, scan));
+  if (begun) *ticks += (os_ticks() - begun) * scan_weight(scan);
+  return KVSTORE_OK;
+}
+
 static Status add_piece(Worker *worker, const ScanUnit *what, double *lanes) {
   TRY(scan_unit(worker->scan, what));
-  if (worker->aggregates) TRY(aggregates_add_apart(worker->aggregates, worker->scan, lanes));
-  return worker->part ? groups_add(worker->part, worker->scan) : KVSTORE_OK;
+  return add_selected(worker->scan, worker->aggregates, lanes, worker->part, &worker->add_ticks);
 }
 
 static Status add_unit(Team *team, uint32_t member, uint32_t unit) {
@@ -140,8 +149,9 @@ static Status merge_groups(Team *team, const TableRun *run, uint32_t unit_end) {
 static Status merge_workers(Team *team, TableRun *run, uint32_t unit_end) {
   for (uint32_t i = 1; i < team->worker_count; i++) {
     if (run->aggregates) TRY(aggregates_merge(run->aggregates, team->workers[i].aggregates));
-    counters_add(&run->helped, scan_counters(team->workers[i].scan));
+    scan_counters_add(&run->helped, scan_counters(team->workers[i].scan));
   }
+  for (uint32_t i = 0; i < team->worker_count; i++) run->helped.ticks[SCAN_STEP_ADD] += team->workers[i].add_ticks;
   for (uint32_t unit = team->first_unit; run->aggregates && unit < unit_end; unit++)
     aggregates_add_lanes(run->aggregates, team->lanes + (unit - team->first_unit) * team->lane_count);
   return run->groups ? merge_groups(team, run, unit_end) : KVSTORE_OK;
@@ -178,7 +188,10 @@ static Status run_team(const Query *q, const TableSnapshot *snapshot, const Quer
   }
   uint32_t end = atomic_load(&team->next_unit);
   *next = end < snapshot->unit_count ? end : snapshot->unit_count;
+  uint64_t begun = os_ticks();
   if (status == KVSTORE_OK) status = merge_workers(team, run, *next);
+  run->helped.ticks[SCAN_STEP_MERGE] += os_ticks() - begun;
+  run->helped.helped = true;
   release_team(team);
   return status;
 }
@@ -243,8 +256,7 @@ static Status run_unit(TableRun *run, const ScanUnit *unit, const QuerySpace *sp
   do {
     TRY(query_tick(space, scan_counters(run->scan)->rows));
     TRY(scan_unit(run->scan, unit));
-    if (run->aggregates) TRY(aggregates_add(run->aggregates, run->scan));
-    if (run->groups) TRY(groups_add(run->groups, run->scan));
+    TRY(add_selected(run->scan, run->aggregates, NULL, run->groups, &run->helped.ticks[SCAN_STEP_ADD]));
   } while (scan_continues(run->scan));
   return KVSTORE_OK;
 }
@@ -264,5 +276,9 @@ Status query_run_units(const Query *q, const TableSnapshot *snapshot, const Quer
     if (run->groups && c.done < GROUPS_LOOKS) c.groups[c.done] = groups_count(run->groups);
     c.done++;
   }
-  return run->groups ? groups_finish(run->groups) : KVSTORE_OK;
+  if (!run->groups || !groups_await(run->groups)) return KVSTORE_OK;
+  uint64_t begun = os_ticks();
+  TRY(groups_finish(run->groups));
+  run->helped.ticks[SCAN_STEP_BACK] += os_ticks() - begun;
+  return KVSTORE_OK;
 }
