@@ -120,12 +120,18 @@ enum { FEW_ROWS = 64 }; /* a kernel over all rows takes longer than these one by
 /* Float sums: in the lanes of their rows, as kernels do. */
 static void aggregate_few(ColumnType type, const void *values, const uint64_t rows[BLOCK_WORDS],
                           AggregateState *state) {
-  bool is_double = type == TYPE_F64 && !(state->wanted & (AGGREGATE_MIN | AGGREGATE_MAX));
+  bool plain = !(state->wanted & (AGGREGATE_MIN | AGGREGATE_MAX));
+  bool is_double = plain && type == TYPE_F64, is_long = plain && type == TYPE_I64;
   for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
     for (uint64_t word = rows[w]; word; word &= word - 1) {
       uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(word);
       if (is_double) {
         state->lanes[i % 8] += ((const double *)values)[i];
+        state->count++;
+        continue;
+      }
+      if (is_long) {
+        int128_add(&state->sum, ((const int64_t *)values)[i]);
         state->count++;
         continue;
       }

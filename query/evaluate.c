@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/bitmap.h"
+#include "base/counters.h"
 #include "base/memory.h"
 #include "encodings/array.h"
 #include "query/literal.h"
@@ -21,8 +22,9 @@ Status evaluator_create(const Program *program, Evaluator **out) {
   e->program = program;
   e->vectors = arena_allocate_zeroed(&e->arena, (program->column_count + 1u) * sizeof *e->vectors);
   e->outputs = arena_allocate_zeroed(&e->arena, (program->column_count + 1u) * sizeof *e->outputs);
+  e->sources = arena_allocate_zeroed(&e->arena, (program->base_count + 1u) * sizeof *e->sources);
   e->block_values = arena_allocate_aligned(&e->arena, 64, BLOCK_ROWS * sizeof(Bytes));
-  if (!e->vectors || !e->outputs || !e->block_values) {
+  if (!e->vectors || !e->outputs || !e->sources || !e->block_values) {
     evaluator_destroy(e);
     return status_nomem();
   }
@@ -176,21 +178,53 @@ static Status few_values(Evaluator *e, const ProgramNode *node, Vector *v) {
   return KVSTORE_OK;
 }
 
-static Status evaluate_column(Evaluator *e, const ProgramNode *node, const uint64_t *wanted, Vector *v) {
+static Status read_block(Evaluator *e, const ProgramNode *node, const uint64_t *wanted, Vector *v) {
   ColumnArray array;
+  void *place = is_narrow(node->type) ? e->block_values : v->own_values;
+  TRY(scan_block_view(e->scan, node->column, e->block, wanted, place, v->own_nulls, &array));
+  widen(e, node->type, array, v);
+  return KVSTORE_OK;
+}
+
+/* A block of numbers of the table: decoded once for all that is computed from it. */
+static Status shared_block(Evaluator *e, const ProgramNode *node, const uint64_t *wanted, Vector *v) {
+  ReadColumn *s = &e->sources[node->column];
+  uint64_t unit = scan_counters(e->scan)->units;
+  if (!s->vector.own_values) {
+    s->vector.own_nulls = arena_allocate_aligned(&e->arena, 64, BLOCK_ROWS);
+    s->vector.own_values = arena_allocate_aligned(&e->arena, 64, BLOCK_ROWS * sizeof(uint64_t));
+    if (!s->vector.own_values || !s->vector.own_nulls) return status_nomem();
+    s->block = UINT32_MAX;
+  }
+  if (s->block == e->block && s->unit == unit) {
+    COUNT(blocks_at_hand);
+  } else {
+    s->block = UINT32_MAX; /* until it is read */
+    TRY(read_block(e, node, wanted, &s->vector));
+    s->block = e->block;
+    s->unit = unit;
+  }
+  v->values = s->vector.values;
+  v->nulls = s->vector.nulls;
+  return KVSTORE_OK;
+}
+
+static Status evaluate_column(Evaluator *e, const ProgramNode *node, const uint64_t *wanted, Vector *v) {
   if (lane_of(node->type) == LANE_I64) {
     integer_bounds(node->type, &v->low, &v->high);
     v->is_bounded = type_array_width(node->type) < 8 || type_has_gaps(node->type);
   }
   if (!e->scan) {
-    array = e->columns[node->column];
-    widen(e, node->type, array, v);
+    widen(e, node->type, e->columns[node->column], v);
     return KVSTORE_OK;
   }
-  if (e->rows) return few_values(e, node, v);
-  void *place = is_narrow(node->type) ? e->block_values : v->own_values;
-  TRY(scan_block_view(e->scan, node->column, e->block, wanted, place, v->own_nulls, &array));
-  widen(e, node->type, array, v);
+  if (e->rows) {
+    TRY(few_values(e, node, v));
+  } else if (node->column < e->program->base_count && lane_of(node->type) != LANE_BYTES) {
+    TRY(shared_block(e, node, wanted, v));
+  } else {
+    TRY(read_block(e, node, wanted, v));
+  }
   int64_t low, high;
   if (lane_of(node->type) == LANE_I64 && scan_block_zone(e->scan, node->column, e->block, &low, &high)) {
     v->is_bounded = true;

@@ -236,13 +236,13 @@ static void add_together(Dense *d, const uint16_t *codes, uint32_t count) {
   d->together = 0;
 }
 
-static void add_numbers(DenseColumn *c, const GroupScratch *s, const double *doubles, const uint16_t *codes,
+static void add_numbers(DenseColumn *c, const int64_t *numbers, const double *doubles, const uint16_t *codes,
                         uint32_t count) {
   for (uint32_t i = 0; c->least && i < count; i++) {
-    if (s->images[i] < c->least[codes[i]]) c->least[codes[i]] = s->images[i];
+    if (numbers[i] < c->least[codes[i]]) c->least[codes[i]] = numbers[i];
   }
   for (uint32_t i = 0; c->greatest && i < count; i++) {
-    if (s->images[i] > c->greatest[codes[i]]) c->greatest[codes[i]] = s->images[i];
+    if (numbers[i] > c->greatest[codes[i]]) c->greatest[codes[i]] = numbers[i];
   }
   for (uint32_t i = 0; c->spreads && i < count; i++) spread_add(&c->spreads[codes[i]], doubles[i]);
 }
@@ -286,8 +286,12 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
   bool is_packed = c->is_packed && column->type != TYPE_U64;
   uint32_t images = (uint32_t)GROUP_LEAST | GROUP_GREATEST; /* of floats; sums of those need none */
   if (!type_is_float(column->type)) images |= (uint32_t)GROUP_SPREAD | (is_packed && !nulls ? 0 : GROUP_SUM);
-  if (column->wants & images) group_images(column->type, values, count, s->images);
-  if (c->sums || c->spreads) group_doubles(column->type, values, s->images, count, doubles);
+  const int64_t *numbers = s->images; /* i64 are their own images */
+  if (column->type == TYPE_I64 && !nulls)
+    numbers = values;
+  else if (column->wants & images)
+    group_images(column->type, values, count, s->images);
+  if (c->sums || c->spreads) group_doubles(column->type, values, numbers, count, doubles);
   if (nulls) {
     for (uint32_t i = 0; i < count; i++) c->nulls[codes[i]] += nulls[i];
     count = drop_nulls(s, nulls, doubles, codes, count);
@@ -296,10 +300,10 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
   if (is_packed && !nulls)
     add_packed(d, c, column->type, codes, values, count);
   else if (c->is_packed)
-    add_packed(d, c, TYPE_I64, codes, s->images, count);
+    add_packed(d, c, TYPE_I64, codes, numbers, count);
   else if (c->wide)
-    add_integers(d, c, codes, s->images, count);
-  add_numbers(c, s, doubles, codes, count);
+    add_integers(d, c, codes, numbers, count);
+  add_numbers(c, numbers, doubles, codes, count);
   add_ordered(d, c, !nulls, codes, count);
   return KVSTORE_OK;
 }
@@ -356,8 +360,13 @@ static Status group_of_code(Groups *g, Scan *scan, uint32_t code, uint32_t *numb
   uint32_t id = 0;
   *number = 0;
   for (size_t k = 0; k < g->key_count; k++) {
-    TRY(key_column_code(&g->keys[k], scan, code % key_codes(&g->keys[k]), &id));
-    code /= key_codes(&g->keys[k]);
+    uint32_t digit = code;
+    if (k + 1 < g->key_count) { /* the last key's is what is left */
+      uint32_t codes = key_codes(&g->keys[k]);
+      digit = code % codes;
+      code /= codes;
+    }
+    TRY(key_column_code(&g->keys[k], scan, digit, &id));
     if (k == 0) {
       *number = id;
     } else {
@@ -400,9 +409,19 @@ static void merge_column(const Dense *d, const DenseColumn *c, const GroupColumn
   if (c->spreads) group_merge_spread(state + column->spread, &c->spreads[code]);
 }
 
+/* The first code from `code` on that has a row in the first replica, if there is but one: of many codes most have none.
+ */
+static uint32_t next_code(const Dense *d, uint32_t code) {
+  const uint64_t *counts = d->counting ? d->counting->packed : d->row_counts;
+  if (d->replicas > 1) return code;
+  while (code + 4 < d->code_count && !(counts[code] | counts[code + 1] | counts[code + 2] | counts[code + 3]))
+    code += 4;
+  return code;
+}
+
 static Status end_unit(Groups *g, Scan *scan) {
   const Dense *d = &g->dense;
-  for (uint32_t code = 0; code + 1 < d->code_count; code++) {
+  for (uint32_t code = next_code(d, 0); code + 1 < d->code_count; code = next_code(d, code + 1)) {
     uint64_t rows = code_rows(d, code);
     uint32_t number;
     if (rows == 0) continue;

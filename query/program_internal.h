@@ -76,6 +76,13 @@ typedef struct Vector {
   uint8_t *own_nulls;
 } Vector;
 
+/* A block of a column of the table as its lane has it: columns stand several times in what is computed. */
+typedef struct ReadColumn {
+  uint64_t unit; /* as the scan counts them */
+  uint32_t block;
+  Vector vector; /* own_values: NULL until it is first used */
+} ReadColumn;
+
 /* One batch on its way. */
 struct Evaluator {
   const Program *program;
@@ -83,9 +90,10 @@ struct Evaluator {
   Arena own_strings; /* over arrays: of the current batch */
   Vector **vectors;  /* of each computed column, made when first used */
   ColumnArray *outputs;
-  uint32_t count;     /* rows of the batch */
-  uint32_t computing; /* the computed column */
-  Vector *at;         /* its vectors */
+  ReadColumn *sources; /* by column of the table */
+  uint32_t count;      /* rows of the batch */
+  uint32_t computing;  /* the computed column */
+  Vector *at;          /* its vectors */
   /* over a scan */
   Scan *scan;
   uint32_t block;

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/counters.h"
 #include "base/memory.h"
 #include "query/literal.h"
 #include "query/program.h"
@@ -427,7 +428,7 @@ TEST(program, rows_are_the_same_together_among_few_and_alone) {
                                  .seed = 3 };
   SampleUnits u;
   Buffer text = { 0 };
-  uint64_t random = 77;
+  uint64_t random = 77, few = counter_get(COUNTER_blocks_gathered), again = counter_get(COUNTER_blocks_at_hand);
   sample_units_create(&u, &options);
   for (uint64_t round = 0; round < test_scaled(6); round++) {
     for (size_t i = 0; values[i]; i++) {
@@ -454,6 +455,8 @@ TEST(program, rows_are_the_same_together_among_few_and_alone) {
       arena_release(&arena);
     }
   }
+  CHECK(counter_get(COUNTER_blocks_gathered) > few);
+  CHECK(counter_get(COUNTER_blocks_at_hand) > again);
   buffer_release(&text);
   sample_units_release(&u);
 }
