@@ -1,6 +1,7 @@
 /* group_state.h - what is kept of each group, and how rows are added to it.
  *
- * A state is a row of words: the number of its rows, the unit that touched it last, then what each column wants.
+ * A state is a row of words: the number of its rows, the unit that touched it last (where that matters to anything:
+ * else it is left out, and more states fit the caches), then what each column wants.
  *
  *     rows | unit | column a: count, sum low, sum high | column b: count, least | ...
  *

@@ -53,7 +53,6 @@ static void look_at_column(Groups *g, GroupColumn *c) {
   if (type_is_string(c->type) && c->wants & (GROUP_LEAST | GROUP_GREATEST)) g->is_dense = false;
   if (c->wants & (GROUP_FIRST | GROUP_LAST)) g->has_ends = true;
   if (c->wants & GROUP_SPREAD || (c->wants & GROUP_SUM && type_is_float(c->type))) g->has_order = true;
-  g->stride = group_column_place(c, g->stride);
 }
 
 static Status allocate(Groups *g, size_t key_count, size_t request_count) {
@@ -87,10 +86,11 @@ static void lay_out(Groups *g, const uint32_t *keys, size_t key_count, const Agg
     add_request(g, &requests[i], &g->request_columns[i]);
   }
   g->request_count = request_count;
-  g->stride = GROUP_HEAD;
   g->is_dense = true;
+  for (size_t i = 0; i < g->column_count; i++) look_at_column(g, &g->columns[i]);
+  g->stride = g->has_order || g->has_ends ? GROUP_HEAD : GROUP_UNIT; /* units are told apart by these alone */
   for (size_t i = 0; i < g->column_count; i++) {
-    look_at_column(g, &g->columns[i]);
+    g->stride = group_column_place(&g->columns[i], g->stride);
     g->values[i].column = g->columns[i].column;
     g->values[i].type = g->columns[i].type;
   }
