@@ -286,8 +286,8 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
   bool is_packed = c->is_packed && column->type != TYPE_U64;
   uint32_t images = (uint32_t)GROUP_LEAST | GROUP_GREATEST; /* of floats; sums of those need none */
   if (!type_is_float(column->type)) images |= (uint32_t)GROUP_SPREAD | (is_packed && !nulls ? 0 : GROUP_SUM);
-  const int64_t *numbers = s->images; /* i64 are their own images */
-  if (column->type == TYPE_I64 && !nulls)
+  const int64_t *numbers = s->images; /* i64 are their own images; kernels read whole blocks, arrays may end before */
+  if (column->type == TYPE_I64 && !nulls && count == BLOCK_ROWS)
     numbers = values;
   else if (column->wants & images)
     group_images(column->type, values, count, s->images);
