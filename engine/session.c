@@ -441,6 +441,12 @@ static void name_encodings(const Era *era, uint32_t column, ColumnUsage *out) {
   }
 }
 
+/* Bytes of a value in a plain array; of strings their offset. */
+static size_t plain_width(const Column *column) {
+  if (type_is_fixed(column->type)) return column->width;
+  return type_is_string(column->type) ? 4 : type_array_width(column->type);
+}
+
 static Status table_usage(const FamilyState *state, const Era *era, FamilyUsage *out) {
   const Schema *schema = &state->family->schema;
   size_t columns = schema->column_count - schema->has_row_id;
@@ -451,7 +457,7 @@ static Status table_usage(const FamilyState *state, const Era *era, FamilyUsage 
     ColumnUsage *usage = &out->columns[c];
     memcpy(usage->name, schema->columns[c].name, strlen(schema->columns[c].name) + 1);
     usage->type = schema->columns[c].type;
-    usage->plain_bytes = out->run_rows * (type_is_string(usage->type) ? 4 : type_array_width(usage->type));
+    usage->plain_bytes = out->run_rows * plain_width(&schema->columns[c]);
     name_encodings(era, c, usage);
   }
   return KVSTORE_OK;

@@ -3,6 +3,8 @@
  * integers.
  */
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/api/api_support.h"
 
@@ -266,6 +268,27 @@ TEST(exact_types, answer_the_same_in_the_delta_and_in_runs) {
   char *message = NULL;
   CHECK_OK(kvstore_integrity_check(kv, &message));
   kvstore_free(message);
+  kvtable_close(t);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* What has not settled is read again from the log. */
+TEST(exact_types, come_back_from_the_log_of_a_process_that_died) {
+  (void)path_of("store"); /* the directory is made once, for both */
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    (void)make(open_store());
+    _exit(0);
+  }
+  int status = -1;
+  CHECK_INT(waitpid(child, &status, 0), child);
+  CHECK_INT(status, 0);
+  KVStore *kv = open_store();
+  KVTable *t = NULL;
+  CHECK_OK(kvtable_open(kv, "t", &t));
+  check_rows(t);
+  check_aggregates(t);
   kvtable_close(t);
   CHECK_OK(kvstore_close(kv));
 }

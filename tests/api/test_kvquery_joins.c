@@ -22,7 +22,8 @@ static void fill(Row *rows, size_t count, uint64_t spread, uint64_t *seed) {
 
 static KVTable *create(KVStore *kv, const char *name, int number_type, int text_type, const Row *rows, size_t count) {
   const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
-                                         { "number", number_type, KVTABLE_NULLABLE, 0 },
+                                         { "number", number_type, KVTABLE_NULLABLE,
+                                           number_type == KVTABLE_TYPE_DECIMAL ? 3 : 0 },
                                          { "text", text_type, 0, 0 },
                                          { "few", KVTABLE_TYPE_U8, 0, 0 } };
   const char *key[] = { "id" };
@@ -170,9 +171,10 @@ static void check_all(KVTable *left, KVTable *right, uint64_t memory) {
 TEST(kvquery_joins, every_kind_gives_the_rows_of_nested_loops) {
   static const int types[][2] = { { KVTABLE_TYPE_I32, KVTABLE_TYPE_I64 },
                                   { KVTABLE_TYPE_I16, KVTABLE_TYPE_F64 },
-                                  { KVTABLE_TYPE_F64, KVTABLE_TYPE_F64 } };
+                                  { KVTABLE_TYPE_F64, KVTABLE_TYPE_F64 },
+                                  { KVTABLE_TYPE_DECIMAL, KVTABLE_TYPE_I32 } };
   uint64_t seed = 3;
-  for (size_t t = 0; t < test_scaled(3); t++) {
+  for (size_t t = 0; t < test_scaled(4); t++) {
     KVStore *kv = NULL;
     CHECK_OK(kvstore_open(NULL, &kv, KVSTORE_JOURNAL_WAL));
     fill(lefts, LEFT_ROWS, t == 1 ? 30000 : 3000, &seed);

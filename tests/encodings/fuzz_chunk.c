@@ -51,7 +51,7 @@ static uint64_t source_word(Source *s, unsigned width) {
 
 /* A text of the type: characters of one byte and of two where it must be UTF-8. */
 static Bytes make_text(const ChunkInput *in, Source *s, uint8_t *room) {
-  size_t length = 0, wanted = in->type == TYPE_FIXED_BYTES ? in->width : source_byte(s);
+  size_t length = 0, wanted = type_is_fixed(in->type) ? in->width : source_byte(s);
   while (length < wanted) {
     uint8_t byte = source_byte(s);
     if (in->type == TYPE_STRING && byte >= 0x80) {
@@ -84,6 +84,8 @@ static void make_values(FuzzColumn *c, Source s, unsigned shape, unsigned step) 
     if (is_new && shape % 4 != 2) number = source_word(&s, shape & 8 ? 1 : (unsigned)width);
     if (shape % 4 == 2) number += step + (shape & 4 ? source_byte(&s) : 0);
     if (in->type == TYPE_BOOL) number &= 1;
+    if (in->type == TYPE_TIME) number %= UINT64_C(86400000000);
+    if (type_is_decimal(in->type)) number = (uint64_t)((int64_t)number % decimal_unit(DECIMAL_SCALE_MAX));
     if (in->type == TYPE_F64 && shape & 16) {
       double decimal = (double)(int64_t)(number % 1000000) / 100;
       memcpy(c->values + i * width, &decimal, width);
@@ -97,12 +99,16 @@ static ColumnType type_of(unsigned byte) {
   static const ColumnType types[] = { TYPE_BOOL,   TYPE_I8,    TYPE_I16,       TYPE_I32,        TYPE_I64, TYPE_U8,
                                       TYPE_U16,    TYPE_U32,   TYPE_U64,       TYPE_F32,        TYPE_F64, TYPE_DATE,
                                       TYPE_STRING, TYPE_BYTES, TYPE_TIMESTAMP, TYPE_FIXED_BYTES };
-  return types[byte % (sizeof types / sizeof *types)];
+  static const ColumnType others[] = { TYPE_TIMESTAMP, TYPE_TIME, TYPE_DURATION, TYPE_DECIMAL + 2 };
+  ColumnType type = types[byte % (sizeof types / sizeof *types)];
+  unsigned which = byte / (sizeof types / sizeof *types);
+  if (type == TYPE_FIXED_BYTES && which == UUID_BYTES - 1) return TYPE_UUID; /* as wide as it would be */
+  return type == TYPE_TIMESTAMP ? others[which % (sizeof others / sizeof *others)] : type;
 }
 
 static void make_column(FuzzColumn *c, Reader *in, uint8_t type_byte) {
   c->input.type = type_of(type_byte);
-  c->input.width = c->input.type == TYPE_FIXED_BYTES ? 1 + type_byte / 16 : 0;
+  c->input.width = type_is_fixed(c->input.type) ? 1 + type_byte / 16 : 0;
   uint32_t rows = reader_u16(in);
   c->input.row_count = 1 + rows % (rows >> 15 ? ROWS_MAX : ROWS_FEW);
   unsigned shape = reader_u8(in), null_percent = reader_u8(in) % 128, step = reader_u8(in);

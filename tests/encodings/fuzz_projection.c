@@ -20,8 +20,9 @@ static void print_again(const Projection *p, Arena *arena) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const ColumnType types[] = { TYPE_BOOL, TYPE_I8,     TYPE_I64,   TYPE_U64,         TYPE_F32,
-                                      TYPE_F64,  TYPE_STRING, TYPE_BYTES, TYPE_FIXED_BYTES, TYPE_TIMESTAMP };
+  static const ColumnType types[] = { TYPE_BOOL, TYPE_I8,     TYPE_I64,         TYPE_U64,         TYPE_F32,
+                                      TYPE_F64,  TYPE_STRING, TYPE_BYTES,       TYPE_FIXED_BYTES, TYPE_TIMESTAMP,
+                                      TYPE_TIME, TYPE_UUID,   TYPE_DECIMAL + 2, TYPE_DECIMAL_LAST };
   Arena arena = { 0 };
   Projection p;
   const uint8_t *end = size ? memchr(data, 0, size) : NULL;
@@ -36,8 +37,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
     SourcePair pair = { value, value, 0 };
     Value out;
-    if (projection_set_type(&p, types[i], 4, "c") != KVSTORE_OK) continue;
+    if (projection_set_type(&p, types[i], types[i] == TYPE_UUID ? UUID_BYTES : 4, "c") != KVSTORE_OK) continue;
     if (projection_read(&p, &pair, &arena, &out) != KVSTORE_OK) abort();
+    int64_t low, high;
+    type_image_bounds(out.type, &low, &high);
+    if (!out.is_null && type_has_gaps(out.type) && (out.i < low || out.i > high)) abort();
+    if (!out.is_null && out.type == TYPE_UUID && out.s.length != UUID_BYTES) abort();
     if (!out.is_null && out.type == TYPE_STRING && !bytes_are_utf8(out.s.data, out.s.length)) abort();
   }
   arena_release(&arena);

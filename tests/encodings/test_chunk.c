@@ -158,6 +158,30 @@ TEST(chunk, values_that_leave_their_zone_are_refused) {
   column_free(&column);
 }
 
+/* The same bytes under the number of a type that has fewer values. */
+TEST(chunk, values_that_are_none_of_their_type_are_refused) {
+  static const struct {
+    ColumnType type;
+    int64_t number;
+  } none[] = { { TYPE_TIME, -1 },
+               { TYPE_TIME, INT64_C(86400000000) },
+               { TYPE_DECIMAL, INT64_C(1000000000000000000) },
+               { TYPE_DECIMAL_LAST, INT64_C(-1000000000000000000) } };
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+    MadeColumn column = one_column(TYPE_TIME, SHAPE_SMALL, 3000, 0);
+    MadeChunk m;
+    Chunk chunk;
+    column.input.type = TYPE_DURATION;
+    ((int64_t *)(void *)column.values)[2000] = none[i].number;
+    CHECK(chunk_make(&m, &column, ENCODING_PLAIN));
+    m.bytes[1] = (uint8_t)none[i].type;
+    CHECK_STATUS(chunk_open(m.bytes, m.result.length, 3000, none[i].type, &chunk), KVSTORE_CORRUPT);
+    CHECK(strstr(status_last()->text, "a zone outside its type"));
+    chunk_free(&m);
+    column_free(&column);
+  }
+}
+
 /* Every symbol's first byte, or that of the first string or of a frame, becomes one that goes on a character. */
 static void cut_character(const MadeChunk *m) {
   if (m->chunk.encoding == ENCODING_FRONT_CODED) { /* decoded bytes, offsets of 100 rows, the length of the first one */

@@ -12,6 +12,8 @@ enum { ROWS = 5 };
 static const int64_t integers[ROWS] = { 0, 1, -7, INT64_MAX, INT64_MIN };
 static const double floats[ROWS] = { 0.0, -2.5, 1e300, NAN, INFINITY };
 static const int64_t times[ROWS] = { 0, -1, 1000000, INT64_MAX, INT64_MIN };
+static const int64_t clocks[ROWS] = { 0, 1, 43200000000, 86399999999, 5 };
+static const int64_t decimals[ROWS] = { 0, -1234, 250, INT64_C(999999999999999999), INT64_C(-999999999999999999) };
 static const uint8_t nulls[ROWS] = { 0, 0, 1, 0, 0 };
 
 static void compute(const Expression *expression, const Schema *schema, Arena *arena) {
@@ -24,6 +26,10 @@ static void compute(const Expression *expression, const Schema *schema, Arena *a
                                 { (const uint8_t *)"", 0 },
                                 { (const uint8_t *)"\xC3\xA9", 2 },
                                 { (const uint8_t *)"12", 2 } };
+  const uint8_t id[UUID_BYTES] = { 1, 2, 3 };
+  const Bytes ids[ROWS] = {
+    { id, sizeof id }, { id, sizeof id }, { id, sizeof id }, { id, sizeof id }, { id, sizeof id }
+  };
   if (schema_copy(schema, &own) != KVSTORE_OK) return;
   program_init(&program, &own);
   Status status = expression_bind_computing(expression, &own, &program, NULL, 0, arena, &predicate);
@@ -35,6 +41,10 @@ static void compute(const Expression *expression, const Schema *schema, Arena *a
       columns[1] = (ColumnArray){ strings, nulls };
       columns[2].values = floats;
       columns[3].values = times;
+      columns[4] = (ColumnArray){ decimals, nulls };
+      columns[5].values = clocks;
+      columns[6].values = times;
+      columns[7].values = ids;
       status = evaluator_arrays(evaluator, columns, ROWS);
     }
   }
@@ -51,8 +61,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   Column columns[] = { { 1, TYPE_I64, 0, 0, "a" },
                        { 2, TYPE_STRING, COLUMN_NULLABLE, 0, "b" },
                        { 3, TYPE_F64, 0, 0, "c" },
-                       { 4, TYPE_TIMESTAMP, 0, 0, "d" } };
-  Schema schema = { .column_count = 4, .columns = columns };
+                       { 4, TYPE_TIMESTAMP, 0, 0, "d" },
+                       { 5, TYPE_DECIMAL + 2, COLUMN_NULLABLE, 0, "e" },
+                       { 6, TYPE_TIME, 0, 0, "f" },
+                       { 7, TYPE_DURATION, 0, 0, "g" },
+                       { 8, TYPE_UUID, 0, UUID_BYTES, "h" } };
+  Schema schema = { .column_count = 8, .columns = columns };
   if (expression_parse(&arena, (const char *)data, size, &expression, NULL) == KVSTORE_OK) {
     expression_print(expression, NULL, 0, &text);
     if (expression_parse(&arena, (const char *)text.data, text.length, &again, NULL) != KVSTORE_OK) abort();
