@@ -293,6 +293,64 @@ TEST(exact_types, come_back_from_the_log_of_a_process_that_died) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* ---- keys ---- */
+
+static uint64_t count_range(KVTable *t, const KVValue *from, size_t from_count, const KVValue *to, size_t to_count) {
+  KVQuery *query = NULL;
+  uint64_t rows = 0;
+  CHECK_OK(kvquery_create(t, &query));
+  CHECK_OK(kvquery_key_range(query, from, from_count, to, to_count, KVQUERY_TO_INCLUDED));
+  CHECK_OK(kvquery_count(query, &rows));
+  kvquery_close(query);
+  return rows;
+}
+
+/* Rows (price, at, lasted) of prices -4.00 to 4.00 by quarters, each at 0 to 9 o'clock, in the order of their keys. */
+TEST(exact_types, are_keys_in_their_order) {
+  static const KVColumnDefinition of[] = { { "price", KVTABLE_TYPE_DECIMAL, 0, 2 },
+                                           { "at", KVTABLE_TYPE_TIME, 0, 0 },
+                                           { "lasted", KVTABLE_TYPE_DURATION, 0, 0 } };
+  static const char *const by[] = { "price", "at", "lasted" };
+  KVStore *kv = open_store();
+  KVTable *t = NULL;
+  CHECK_OK(kvtable_create(kv, "t", of, 3, by, 3, &t));
+  for (int64_t i = 0; i < 330; i++) {
+    int64_t row = i * 89 % 330; /* in some order */
+    KVValue v[] = { kvvalue_decimal(row / 10 * 25 - 400, 2), kvvalue_time(row % 10 * INT64_C(3600000000)),
+                    kvvalue_duration(5 - row) };
+    CHECK_OK(kvtable_insert(t, v, 3, 0, NULL));
+  }
+  for (int settled = 0; settled < 2; settled++) {
+    KVValue from[] = { kvvalue_decimal(15, 1), kvvalue_time(INT64_C(3600000000) * 8) }, to = kvvalue_i64(2);
+    CHECK_INT(count_range(t, from, 2, &to, 1), 22); /* 1.50 at 8 and 9; 1.75; 2.00 */
+    CHECK_INT(count_where(t, "price >= 1.5 and price < 2.001", NULL, 0), 30);
+    CHECK_INT(count_where(t, "price = -0.25 and at > '07:00'", NULL, 0), 2);
+    CHECK_INT(count_where(t, "price < -3.9", NULL, 0), 10);
+    KVQuery *query = query_where(t, "true", NULL, 0);
+    KVCursor *cursor = NULL;
+    CHECK_OK(kvquery_order_by_key(query, 1));
+    CHECK_OK(kvquery_open(query, &cursor));
+    for (int64_t row = 0; row < 330; row++) {
+      KVValue price, lasted;
+      CHECK_OK(kvcursor_next(cursor));
+      CHECK_OK(kvcursor_value(cursor, 0, &price));
+      CHECK_OK(kvcursor_value(cursor, 2, &lasted));
+      CHECK_INT(price.as.i64, row / 10 * 25 - 400);
+      CHECK_INT(lasted.as.i64, 5 - row);
+    }
+    CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+    kvcursor_close(cursor);
+    kvquery_close(query);
+    KVValue fine = kvvalue_decimal(1, 3);
+    CHECK_STATUS(kvquery_create(t, &query), KVSTORE_OK);
+    CHECK_STATUS(kvquery_key_range(query, &fine, 1, NULL, 0, 0), KVSTORE_TYPE); /* 0.001 is no price */
+    kvquery_close(query);
+    if (!settled) CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  }
+  kvtable_close(t);
+  CHECK_OK(kvstore_close(kv));
+}
+
 /* ---- computed ---- */
 
 static void check_first(KVTable *t, const char *value, const char *where, const char *expected) {
