@@ -183,8 +183,9 @@ def pair(column, columns):
     kind = ("HUGEINT" if kinds <= set(INTEGERS) else BETWEEN_DECIMALS if kinds & set(DECIMALS) else
             "DOUBLE" if kinds & set(FLOATS) else "TIMESTAMP" if "timestamp" in kinds else SQL_TYPES[column.kind])
     note("column beside column")
-    note("decimals of two scales", len(kinds) == 2 and kinds <= set(DECIMALS))
-    note("decimals beside integers", kinds & set(DECIMALS) and kinds & set(INTEGERS))
+    if kinds & set(DECIMALS):
+        note("decimals of two scales", len(kinds) == 2 and kinds <= set(DECIMALS))
+        note("decimals beside integers", kinds & set(INTEGERS))
     note("columns of two types", len(kinds) == 2)
     note(f"column {operator} column")
     return f"{column.name} {operator} {other.name}", f"{cast(column, kind)} {operator} {cast(other, kind)}"
