@@ -537,8 +537,9 @@ static Status scan_everything(const SampleUnits *u, const PredicateTerm *term) {
   Predicate predicate;
   Scan *scan = NULL;
   Aggregates *a = NULL;
+  uint32_t later = u->schema.column_count - SAMPLE_ADDED_COLUMNS; /* an i32 */
   AggregateRequest requests[] = {
-    { AGGREGATE_LEAST, 13, 0 }, { AGGREGATE_GREATEST, 14, 0 }, { AGGREGATE_TOTAL, 4, 0 }, { AGGREGATE_MEAN, 17, 0 }
+    { AGGREGATE_LEAST, 13, 0 }, { AGGREGATE_GREATEST, 14, 0 }, { AGGREGATE_TOTAL, 4, 0 }, { AGGREGATE_MEAN, later, 0 }
   };
   Status status = predicate_bind(&u->schema, term, &arena, &predicate);
   if (status == KVSTORE_OK) status = scan_create(&u->schema, &predicate, u->now_ms, &scan);

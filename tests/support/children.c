@@ -96,7 +96,9 @@ void give_turn(Child *c) { CHECK_INT(write(c->to, "t", 1), 1); }
 
 void wait_for_turn(Child *c) {
   char done;
-  CHECK_INT(read(c->from, &done, 1), 1);
+  if (read(c->from, &done, 1) == 1) return;
+  process_ended_well(c->process); /* it is gone: this says how */
+  CHECK(c->process == 0);         /* it ended well, but owed a turn */
 }
 
 void turn(Child *c) {
@@ -107,6 +109,7 @@ void turn(Child *c) {
 void process_ended_well(pid_t process) {
   int how;
   CHECK_INT(waitpid(process, &how, 0), process);
+  if (WIFSIGNALED(how)) CHECK_INT(WTERMSIG(how), 0);
   CHECK(WIFEXITED(how));
   CHECK_INT(WEXITSTATUS(how), 0);
 }
