@@ -80,6 +80,7 @@ static void become(const char *role, const char *path, int flags, int64_t number
 
 Child child_start_with(const char *role, const char *path, int flags, int64_t number) {
   int in[2], out[2];
+  (void)signal(SIGPIPE, SIG_IGN); /* of a child that is gone give_turn tells */
   CHECK_INT(pipe2(in, O_CLOEXEC), 0);
   CHECK_INT(pipe2(out, O_CLOEXEC), 0);
   pid_t child = fork();
@@ -92,13 +93,19 @@ Child child_start_with(const char *role, const char *path, int flags, int64_t nu
 
 Child child_start(const char *role, const char *path) { return child_start_with(role, path, 0, 0); }
 
-void give_turn(Child *c) { CHECK_INT(write(c->to, "t", 1), 1); }
+/* A child that is gone where it should take or owe a turn: says how it ended. */
+static void child_is_gone(const Child *c) {
+  process_ended_well(c->process);
+  CHECK(c->process == 0); /* it ended well, and too early */
+}
+
+void give_turn(Child *c) {
+  if (write(c->to, "t", 1) != 1) child_is_gone(c);
+}
 
 void wait_for_turn(Child *c) {
   char done;
-  if (read(c->from, &done, 1) == 1) return;
-  process_ended_well(c->process); /* it is gone: this says how */
-  CHECK(c->process == 0);         /* it ended well, but owed a turn */
+  if (read(c->from, &done, 1) != 1) child_is_gone(c);
 }
 
 void turn(Child *c) {
