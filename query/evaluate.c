@@ -154,9 +154,10 @@ static void widen(Evaluator *e, ColumnType type, ColumnArray from, Vector *v) {
   }
 }
 
+/* Columns that are computed are read one by one: they have use of block_values themselves. */
 static Status few_values(Evaluator *e, const ProgramNode *node, Vector *v) {
   ColumnType lane = lane_type(lane_of(node->type));
-  if (lane != TYPE_BYTES) {
+  if (lane != TYPE_BYTES && node->column < e->program->base_count) {
     void *place = is_narrow(node->type) ? e->block_values : v->own_values;
     TRY(scan_gather(e->scan, node->column, e->block, e->rows, e->count, place, v->own_nulls));
     widen(e, node->type, (ColumnArray){ place, v->own_nulls }, v);

@@ -461,6 +461,36 @@ TEST(program, rows_are_the_same_together_among_few_and_alone) {
   sample_units_release(&u);
 }
 
+/* A column that is computed from a narrow one, is narrow itself, and is read by another before it was asked for. */
+TEST(program, a_narrow_computed_column_is_read_by_another_among_few_rows) {
+  SampleUnitsOptions options = { .runs = 1, .run_rows = 3000, .slabs = 1, .slab_rows = 1500, .seed = 5 };
+  static const char *const texts[] = { "cast(later_i32 as f32)", "cast(later_i32 as f32) * 2.0" };
+  SampleUnits u;
+  uint64_t random = 9, few = counter_get(COUNTER_blocks_gathered);
+  sample_units_create(&u, &options);
+  for (uint64_t round = 0; round < 20; round++) {
+    Arena arena = { 0 };
+    Schema schema;
+    Program p;
+    Predicate where;
+    uint32_t position = 0;
+    CHECK_OK(schema_copy(&u.schema, &schema));
+    program_init(&p, &schema);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+      const Expression *e;
+      CHECK_OK(expression_parse_value(&arena, texts[i], strlen(texts[i]), &e, NULL));
+      CHECK_OK(program_add(&p, e, NULL, 0, (Bytes){ 0 }, &position));
+    }
+    CHECK_OK(predicate_bind(&schema, sample_filter(&arena, &u, 3, &random), &arena, &where));
+    check_scan(&u, &p, &where, position);
+    program_release(&p);
+    schema_release(&schema);
+    arena_release(&arena);
+  }
+  CHECK(counter_get(COUNTER_blocks_gathered) > few);
+  sample_units_release(&u);
+}
+
 /* ---- failures ---- */
 
 typedef struct Small {
