@@ -104,9 +104,9 @@ typedef struct Schema {
 
 /* Its values are Bytes, all of the column's width. */
 static inline bool type_is_fixed(ColumnType t) { return t == TYPE_FIXED_BYTES || t == TYPE_UUID; }
-/* Its values are Bytes. */
 /* Values of any length: everything else has a fixed width. */
 static inline bool type_has_offsets(ColumnType t) { return t == TYPE_STRING || t == TYPE_BYTES; }
+/* Its values are Bytes. */
 static inline bool type_is_string(ColumnType t) { return t == TYPE_STRING || t == TYPE_BYTES || type_is_fixed(t); }
 static inline bool type_is_float(ColumnType t) { return t == TYPE_F32 || t == TYPE_F64; }
 static inline bool type_is_integer(ColumnType t) { return t >= TYPE_I8 && t <= TYPE_U64; }

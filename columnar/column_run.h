@@ -175,7 +175,7 @@ typedef struct ChunkHold {
   Source *array;         /* of a column that lies outside the segment; else NULL */
   uint64_t array_offset; /* of the segment's first row there */
   SourcePin array_pin;
-  Chunk own_chunk; /* with a cached source: what `chunk` points to */
+  Chunk own_chunk; /* with a cached source, or an array: what `chunk` points to */
 } ChunkHold;
 
 /* Column `column` of the segment as a chunk; it must be stored (column_run_has). COLUMN_EXPIRY names the hidden expiry,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/decimal.h"
 #include "base/memory.h"
 
 #define MICROSECONDS_PER_SECOND INT64_C(1000000)
@@ -390,8 +391,6 @@ static bool take_unit(Cursor *c, int64_t *microseconds) {
   }
   return false;
 }
-
-__extension__ typedef __int128 Wide;
 
 /* A number and a unit; false when they are no whole microseconds. */
 static bool take_amount(Cursor *c, Wide *total) {

@@ -75,8 +75,8 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
  * so anyway. */
 #define KVTABLE_READ_BY_KEY 8
 /* Lies in the file as one plain array for each run of rows (4 million, or 64 MiB), so that kvtable_view gives it out
- * without a copy: numbers, bool, dates, timestamps, fixed bytes; KVSTORE_SCHEMA for other types, and together with the
- * encodings below. It takes as many bytes as its values have. */
+ * without a copy: of every type but string and bytes; KVSTORE_SCHEMA for those, and together with the encodings below.
+ * It takes as many bytes as its values have. */
 #define KVTABLE_ARRAY 16
 
 /* Encodings of a column in the file. Each piece of up to 65,536 rows chooses its own, by its values: the smallest,
@@ -629,11 +629,11 @@ typedef int (*KVQueryProgress)(void *context, uint64_t rows, uint64_t rows_total
 KVSTORE_API int kvquery_progress(KVQuery *query, KVQueryProgress progress, void *context);
 
 /* ---- columns as arrays ----
- * Columns of a fixed width (numbers, bool, dates, timestamps, fixed bytes), whole, as plain arrays: for programs that
- * compute on them. The rows of a KVTABLE_ARRAY column that lie in the file are given where they are, without a copy, in
- * a store that is mapped and not encrypted; all others are copied once, when the view is made. */
+ * Columns of a fixed width (of every type but string and bytes), whole, as plain arrays: for programs that compute on
+ * them. The rows of a KVTABLE_ARRAY column that lie in the file are given where they are, without a copy, in a store
+ * that is mapped and not encrypted; all others are copied once, when the view is made. */
 
-/* A column of a piece. Fixed bytes stand one after the other. Beneath nulls are zeros. */
+/* A column of a piece. Fixed bytes and uuids stand one after the other. Beneath nulls are zeros. */
 typedef struct KVTableArray {
   const void *values;    /* row_count of the piece's; each of widths[column] bytes */
   const uint64_t *valid; /* bit i % 64 of word i / 64: row i is not null. NULL: no row is */
