@@ -382,8 +382,9 @@ const Command command_import = {
     "Reads the file twice: once to find the type of each column, once to write the rows. All of it happens in "
     "one transaction: a file with a wrong value, named by row and column, leaves the store as it was. Types "
     "that are guessed are bool, i64, u64, f64, date, timestamp and string; postcodes such as 01234 stay text. "
-    "--types takes these too: i8 i16 i32, u8 u16 u32, f32, bytes, fixed_bytes:WIDTH; what these two are given "
-    "as <hex:00FF> are those bytes. In JSON lines each line is an object; its members are the columns, null and "
+    "--types takes these too: i8 i16 i32, u8 u16 u32, f32, decimal:SCALE, time, duration, uuid, bytes, "
+    "fixed_bytes:WIDTH; what the last two are given as <hex:00FF> are those bytes. In JSON lines each line is an "
+    "object; its members are the columns, null and "
     "a member that is not there are missing values, and what is nested stays JSON text.",
   .example = "colonnade --db air.db import flights.csv --table flights --key time_hour,carrier,flight",
   .options = import_options,

@@ -1,6 +1,7 @@
 /* table_write.c - batches of rows into a table: all or nothing. */
 #include "engine/table_write.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -18,20 +19,34 @@ static Status fail_value(int code, const Column *column, uint64_t row, const cha
                         what);
 }
 
-static Status check_bytes(const Column *column, Bytes value, uint64_t row) {
-  if (value.length > VALUE_BYTES_CEILING)
-    return fail_value(KVSTORE_LIMIT, column, row, "the value is longer than 1 GiB");
-  if (column->type == TYPE_STRING && !bytes_are_utf8(value.data, value.length))
-    return fail_value(KVSTORE_TYPE, column, row, "the text is not UTF-8");
-  if (type_is_fixed(column->type) && value.length != column->width)
-    return fail_value(KVSTORE_TYPE, column, row, "the value does not have the column's width");
-  return KVSTORE_OK;
-}
+enum { WHAT_TEXT = 128 }; /* a sentence with two numbers */
 
 /* Of a type that has gaps, what is none of its values. */
 static const char *no_value(ColumnType type) {
   if (type == TYPE_BOOL) return "a bool is 0 or 1";
   return type == TYPE_TIME ? "a time of day is 0 to 86399999999 microseconds" : "a decimal has at most 18 digits";
+}
+
+static Status fail_number(const Column *column, uint64_t row, int64_t number) {
+  char what[WHAT_TEXT];
+  (void)snprintf(what, sizeof what, "%s, not %lld", no_value(column->type), (long long)number);
+  return fail_value(KVSTORE_TYPE, column, row, what);
+}
+
+static Status fail_width(const Column *column, uint64_t row, size_t length) {
+  char what[WHAT_TEXT];
+  (void)snprintf(what, sizeof what, "the value has %zu bytes, not the column's width of %u", length,
+                 (unsigned)column->width);
+  return fail_value(KVSTORE_TYPE, column, row, what);
+}
+
+static Status check_bytes(const Column *column, Bytes value, uint64_t row) {
+  if (value.length > VALUE_BYTES_CEILING)
+    return fail_value(KVSTORE_LIMIT, column, row, "the value is longer than 1 GiB");
+  if (column->type == TYPE_STRING && !bytes_are_utf8(value.data, value.length))
+    return fail_value(KVSTORE_TYPE, column, row, "the text is not UTF-8");
+  if (type_is_fixed(column->type) && value.length != column->width) return fail_width(column, row, value.length);
+  return KVSTORE_OK;
 }
 
 Status check_value(const Column *column, const Value *value, uint64_t row) {
@@ -44,7 +59,7 @@ Status check_value(const Column *column, const Value *value, uint64_t row) {
   int64_t low, high;
   type_image_bounds(column->type, &low, &high);
   bool fits = !type_has_gaps(column->type) || (value->i >= low && value->i <= high);
-  return fits ? KVSTORE_OK : fail_value(KVSTORE_TYPE, column, row, no_value(column->type));
+  return fits ? KVSTORE_OK : fail_number(column, row, value->i);
 }
 
 /* Of types of 64 bits whose values are fewer. */
@@ -56,7 +71,7 @@ static Status check_numbers(const Column *column, const ColumnArray *array, uint
   for (uint32_t i = 0; i < rows; i++) outside |= (uint64_t)(values[i] < low) | (uint64_t)(values[i] > high);
   for (uint32_t i = 0; outside && i < rows; i++)
     if ((values[i] < low || values[i] > high) && !(array->nulls && array->nulls[i]))
-      return fail_value(KVSTORE_TYPE, column, i, no_value(column->type));
+      return fail_number(column, i, values[i]);
   return KVSTORE_OK;
 }
 
@@ -66,8 +81,7 @@ static Status check_column(const Column *column, const ColumnArray *array, uint3
   if (column->type == TYPE_BOOL) {
     const uint8_t *values = array->values;
     for (uint32_t i = 0; i < rows; i++)
-      if (values[i] > 1 && !(array->nulls && array->nulls[i]))
-        return fail_value(KVSTORE_TYPE, column, i, no_value(TYPE_BOOL));
+      if (values[i] > 1 && !(array->nulls && array->nulls[i])) return fail_number(column, i, values[i]);
   }
   if (type_has_gaps(column->type) && column->type != TYPE_BOOL) return check_numbers(column, array, rows);
   if (!type_is_string(column->type)) return KVSTORE_OK;

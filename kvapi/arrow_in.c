@@ -210,21 +210,34 @@ static uint64_t unsigned_at(const uint8_t *p, size_t width) {
   return width == 1 ? *p : width == 2 ? load_u16(p) : width == 4 ? load_u32(p) : load_u64(p);
 }
 
-static Status time_at(const Child *c, Form form, int64_t number, KVValue *out) {
-  if (number % form.divisor || __builtin_mul_overflow(number / form.divisor, form.unit, &out->as.i64))
-    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, c->schema->name, NULL, "%lld in the unit of %s is no whole %s",
-                          (long long)number, c->schema->format,
-                          form.type == KVTABLE_TYPE_DATE ? "day" : "microsecond that 64 bits hold");
-  return KVSTORE_OK;
+enum { NUMBER_TEXT = 64 }; /* an integer of 128 bits, or one of 64 with its unit */
+
+/* Without the column, which values of a dictionary do not know: fail_in_row says it. */
+static Status fail_number(const char *number, const char *why) {
+  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, NULL, number, "%s %s", number, why);
 }
 
-static Status decimal_at(const Child *c, Form form, const uint8_t *p, KVValue *out) {
+static Status time_at(Form form, int64_t number, KVValue *out) {
+  if (!(number % form.divisor) && !__builtin_mul_overflow(number / form.divisor, form.unit, &out->as.i64))
+    return KVSTORE_OK;
+  char text[NUMBER_TEXT];
+  bool is_date = form.type == KVTABLE_TYPE_DATE;
+  const char *unit = form.unit == 1000000 ? "s" : form.unit == 1000 || is_date ? "ms" : "ns";
+  (void)snprintf(text, sizeof text, "%lld %s", (long long)number, unit);
+  return fail_number(text, is_date ? "is no whole day" : "is no whole microsecond that 64 bits hold");
+}
+
+static Status decimal_at(Form form, const uint8_t *p, KVValue *out) {
   int64_t low = signed_at(p, form.width < 8 ? form.width : 8), high = low >> 63;
   if (form.width == 16) high = (int64_t)load_u64(p + 8);
   *out = kvvalue_decimal(low, form.scale);
   if (high == low >> 63 && low < DECIMAL_LIMIT && low > -DECIMAL_LIMIT) return KVSTORE_OK;
-  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, c->schema->name, NULL,
-                        "column %s: a decimal of more than 18 digits, which no column holds", c->schema->name);
+  char text[NUMBER_TEXT];
+  out->type = KVTABLE_TYPE_DECIMAL128;
+  out->as.decimal.low = (uint64_t)low;
+  out->as.decimal.high = high;
+  (void)kvvalue_print(out, text, sizeof text);
+  return fail_number(text, "is a decimal of more than 18 digits, which no column holds");
 }
 
 /* A value that is not null, and of no dictionary. */
@@ -250,11 +263,11 @@ static Status value_in_place(const Child *c, Form form, int64_t row, KVValue *ou
   } else if (form.type == KVTABLE_TYPE_F64) {
     memcpy(&out->as.f64, p, sizeof out->as.f64);
   } else if (form.type == KVTABLE_TYPE_DECIMAL) {
-    return decimal_at(c, form, p, out);
+    return decimal_at(form, p, out);
   } else if (form.type >= KVTABLE_TYPE_U8 && form.type <= KVTABLE_TYPE_U64) {
     out->as.u64 = unsigned_at(p, form.width);
   } else {
-    return time_at(c, form, signed_at(p, form.width), out);
+    return time_at(form, signed_at(p, form.width), out);
   }
   return KVSTORE_OK;
 }
@@ -325,7 +338,11 @@ static void store_number(void *values, uint32_t row, ColumnType type, const Valu
 static Status fail_in_row(const Intake *in, const Column *column, uint32_t row, Status status) {
   Failure why = *status_last();
   uint64_t number = in->row_count + row;
-  return status_fail_at(status, number, column->name, NULL, "row %llu: %s", (unsigned long long)number, why.text);
+  const char *value = why.value[0] ? why.value : NULL;
+  if (why.column[0])
+    return status_fail_at(status, number, column->name, value, "row %llu: %s", (unsigned long long)number, why.text);
+  return status_fail_at(status, number, column->name, value, "row %llu: column %s: %s", (unsigned long long)number,
+                        column->name, why.text);
 }
 
 static Status take_values(Intake *in, const Child *c, Form form, const Column *column, uint32_t rows,

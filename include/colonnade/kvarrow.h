@@ -67,11 +67,13 @@ struct ArrowArrayStream {
 #endif /* ARROW_C_STREAM_INTERFACE */
 
 /* The rows of the query, or its groups, as kvquery_open gives them, in batches of up to 65,536. Types: bool, int8 to
- * int64, uint8 to uint64, float32, float64, date32, timestamp in microseconds (with the zone UTC when the column says
- * so), utf8, binary, fixed-size binary, and decimal128(38, 0) for sums of integers. What the stream gives is a copy: it
- * may be used and released on any thread, after the store is closed, and in a forked child. The stream itself is for
- * one thread at a time, and holds its snapshot until it is released. On failure *stream is released (its `release` is
- * NULL). An error in get_next is EIO, ENOMEM or EINVAL, and get_last_error says what kvstore_errmsg would. */
+ * int64, uint8 to uint64, float32, float64, date32, decimal128(18, scale), time64 and duration in microseconds,
+ * timestamp in microseconds (with the zone UTC when the column says so), utf8, binary, fixed-size binary, of uuids with
+ * the extension arrow.uuid, and decimal128(38, scale) for sums of integers and decimals. What the stream gives is a
+ * copy: it may be used and released on any thread, after the store is closed, and in a forked child. The stream itself
+ * is for one thread at a time, and holds its snapshot until it is released. On failure *stream is released (its
+ * `release` is NULL). An error in get_next is EIO, ENOMEM or EINVAL, and get_last_error says what kvstore_errmsg would.
+ */
 KVSTORE_API int kvquery_open_stream(KVQuery *query, struct ArrowArrayStream *stream);
 
 /* Writes all rows of a stream of struct arrays (record batches) and releases it, whatever is returned. Columns are
@@ -79,12 +81,13 @@ KVSTORE_API int kvquery_open_stream(KVQuery *query, struct ArrowArrayStream *str
  * KVTABLE_UPSERT; *row_count (may be NULL) is how many rows there were. Outside a transaction all of them are written
  * in one, in which calls of other threads on this handle then are; inside one, what was written before a failure is
  * taken back by kvstore_rollback. Every type above is taken, and large utf8 and binary, their views, dictionaries,
- * null, date64, and timestamps of other units, for a column that holds each value exactly: an int64 of 5 goes into i16,
- * a float64 of 0.1 not into f32, a timestamp in nanoseconds only at whole microseconds. KVSTORE_SCHEMA      a column
- * that the table has not; the stream is no struct KVSTORE_TYPE        a value that its column does not hold
- * (kvstore_error names row and column) KVSTORE_UNSUPPORTED an Arrow type that no column takes: lists, maps, decimals of
- * other scales, intervals KVSTORE_ERROR       what the stream says of its own failure; arrays that contradict their
- * schema */
+ * null, date64, decimals of 32, 64 and 128 bits of any digits and a scale of 0 to 18, and times, durations and
+ * timestamps of other units, for a column that holds each value exactly: an int64 of 5 goes into i16, a float64 of 0.1
+ * not into f32, a timestamp in nanoseconds only at whole microseconds, 16 bytes into a uuid.
+ *   KVSTORE_SCHEMA       a column that the table has not; the stream is no struct
+ *   KVSTORE_TYPE         a value that its column does not hold (kvstore_error names row and column)
+ *   KVSTORE_UNSUPPORTED  an Arrow type that no column takes: lists, maps, intervals, decimals of other scales or widths
+ *   KVSTORE_ERROR        what the stream says of its own failure; arrays that contradict their schema */
 KVSTORE_API int kvtable_append_stream(KVTable *table, struct ArrowArrayStream *stream, int mode, uint64_t *row_count);
 
 #ifdef __cplusplus
