@@ -2,6 +2,7 @@
  * together. Parts that are the same whatever the row are computed here, once. */
 #include "query/program.h"
 
+#include "base/bytes.h"
 #include "base/memory.h"
 #include "query/expression_internal.h"
 #include "query/literal.h"
@@ -64,7 +65,6 @@ static Status copy_value(Arena *arena, Value *v) {
 }
 
 static Status constant(Binder *b, Value value, ProgramNode **out) {
-  if (value.is_null) value.type = value.type; /* an untyped null keeps TYPE_NONE */
   TRY(copy_value(&b->program->arena, &value));
   TRY(new_node(b, NODE_CONSTANT, value.type, 0, out));
   (*out)->constant = value;
@@ -73,9 +73,23 @@ static Status constant(Binder *b, Value value, ProgramNode **out) {
 
 static const char *type_word(const ProgramNode *node) { return node->type ? type_name(node->type) : "null"; }
 
+/* The type of what was given and, of a text that was written, which: it may have been meant as a time. */
+static void print_operand(const char *before, const ProgramNode *node, Buffer *text) {
+  buffer_append(text, before, strlen(before));
+  buffer_append(text, type_word(node), strlen(type_word(node)));
+  if (node->kind != NODE_CONSTANT || node->type != TYPE_STRING) return;
+  buffer_u8(text, ' ');
+  literal_print(&node->constant, text);
+}
+
 static Status fail_types(const char *what, const ProgramNode *a, const ProgramNode *b) {
-  if (!b) return status_fail(KVSTORE_TYPE, "%s is not for %s", what, type_word(a));
-  return status_fail(KVSTORE_TYPE, "%s is not for %s and %s", what, type_word(a), type_word(b));
+  Buffer text = { 0 };
+  print_operand("", a, &text);
+  if (b) print_operand(" and ", b, &text);
+  buffer_u8(&text, '\0');
+  Status status = text.failed ? status_nomem() : status_fail(KVSTORE_TYPE, "%s is not for %s", what, (char *)text.data);
+  buffer_release(&text);
+  return status;
 }
 
 /* ---- what is the same whatever the row ---- */
@@ -446,9 +460,8 @@ static Status unify(Binder *b, ProgramNode **nodes, size_t first, size_t step, s
                     ColumnType *type) {
   ProgramNode all = { .type = TYPE_NONE };
   ColumnType beside = TYPE_NONE;
-  for (size_t i = first; i < count; i += step) {
+  for (size_t i = first; i < count; i += step)
     if (literal_is_read(nodes[i]->type)) beside = nodes[i]->type;
-  }
   for (size_t i = first; i < count; i += step) {
     TRY(read_beside(b, &nodes[i], beside));
     if (nodes[i]->type == TYPE_NONE) continue;
@@ -460,9 +473,8 @@ static Status unify(Binder *b, ProgramNode **nodes, size_t first, size_t step, s
     all.type = common;
   }
   *type = all.type;
-  for (size_t i = first; i < count && all.type; i += step) {
+  for (size_t i = first; i < count && all.type; i += step)
     if (nodes[i]->type != all.type) TRY(to_lane(b, &nodes[i], all.type));
-  }
   return KVSTORE_OK;
 }
 

@@ -86,7 +86,7 @@ TEST(program, arithmetic) {
   check_value("try_subtract(-9223372036854775808, 1)", TYPE_I64, "null");
   check_value("try_multiply(3037000500, 3037000500)", TYPE_I64, "null");
   check_value("try_multiply(3, 4)", TYPE_I64, "12");
-  check_failure("'a' + 1", KVSTORE_TYPE, "+ is not for string and i64");
+  check_failure("'a' + 1", KVSTORE_TYPE, "+ is not for string 'a' and i64");
   check_failure("true * 2", KVSTORE_TYPE, "* is not for bool and i64");
   check_failure("1.5 & 1", KVSTORE_TYPE, "& is not for f64 and i64");
   check_failure("date '2001-01-01' * 2", KVSTORE_TYPE, "* is not for date and i64");
@@ -124,7 +124,7 @@ TEST(program, decimals) {
   check_failure("decimal '1.5' / 0", KVSTORE_TYPE, "divides by zero");
   check_failure("decimal '1.5' % 0", KVSTORE_TYPE, "decimal '1.5' % 0 divides by zero");
   check_failure("decimal '1.5' & 1", KVSTORE_TYPE, "& is not for decimal(18,1) and i64");
-  check_failure("decimal '1.5' + 'a'", KVSTORE_TYPE, "+ is not for decimal(18,1) and string");
+  check_failure("decimal '1.5' + 'a'", KVSTORE_TYPE, "+ is not for decimal(18,1) and string 'a'");
 }
 
 TEST(program, times_and_durations) {
@@ -238,7 +238,10 @@ TEST(program, choices_compute_what_they_take) {
   check_value("coalesce(null, null)", TYPE_I64, "null");
   check_value("coalesce(null, date '2001-01-01', timestamp '2001-01-01 00:00:00')", TYPE_TIMESTAMP,
               "timestamp '2001-01-01 00:00:00'");
-  check_failure("coalesce(1, 'a')", KVSTORE_TYPE, "coalesce is not for i64 and string");
+  check_failure("coalesce(1, 'a')", KVSTORE_TYPE, "coalesce is not for i64 and string 'a'");
+  check_failure("coalesce(time '12:00', '25:00')", KVSTORE_TYPE, "coalesce is not for time and string '25:00'");
+  check_failure("case when true then '1 month' else duration '1 h' end", KVSTORE_TYPE,
+                "case is not for string '1 month' and duration");
   check_failure("case when true then 1 else 'a' end", KVSTORE_TYPE, "case is not for");
 }
 
