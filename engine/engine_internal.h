@@ -427,6 +427,7 @@ Status superblocks_name_no_log(Store *store) MUST_CHECK;
 Status superblocks_change_sealing(Store *store, const uint8_t sealing[SEALING_BYTES]) MUST_CHECK;
 /* The newest superblock of this very store, and the page that it lies in. */
 Status newest_superblock(Store *store, Superblock *out, uint32_t *page) MUST_CHECK;
+Status newest_generation(Store *store, uint64_t *out) MUST_CHECK;
 /* Reads the newest superblock and manifest. */
 Status generation_load(Store *store, Manifest **out) MUST_CHECK;
 /* Builds the version of a manifest: runs opened (shared with the current version where they stayed), deltas after its

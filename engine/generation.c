@@ -383,7 +383,7 @@ static Status follow_to(Store *store, Manifest *manifest) {
   return is_behind(store, manifest) ? start_over(store, manifest) : generation_adopt(store, manifest);
 }
 
-static Status newest_generation(Store *store, uint64_t *out) {
+Status newest_generation(Store *store, uint64_t *out) {
   Superblock superblock;
   uint32_t page;
   TRY(newest_superblock(store, &superblock, &page));
@@ -423,7 +423,8 @@ static Status take_pinning(Store *store, TakeManifest take, LoadPin *pin) {
     TRY(pin_load(store, generation, pin));
     Manifest *manifest = NULL;
     Status status = generation_load(store, &manifest);
-    if (status == KVSTORE_OK) status = take(store, manifest);
+    bool is_newer = status == KVSTORE_OK && manifest->generation > generation; /* its extents are not pinned */
+    if (status == KVSTORE_OK && !is_newer) status = take(store, manifest);
     bool same = status == KVSTORE_OK && manifest->generation == generation;
     manifest_release(manifest);
     if (same) return KVSTORE_OK;

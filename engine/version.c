@@ -403,6 +403,13 @@ Status version_try_pin(Store *store, ReadPin *pin, bool *pinned) {
   memset(pin, 0, sizeof *pin);
   TRY(pin_current(store, pin));
   uint64_t newest = atomic_load_explicit(&store->page->generation.word, memory_order_seq_cst);
+  if (UNLIKELY(store->reader_only)) { /* its page is a copy: others may have published, and given away, meanwhile */
+    Status status = newest_generation(store, &newest);
+    if (status != KVSTORE_OK) {
+      unpin(store, pin);
+      return status;
+    }
+  }
   *pinned = pin->version->manifest->generation >= newest;
   if (!*pinned) unpin(store, pin);
   return KVSTORE_OK;

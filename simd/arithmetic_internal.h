@@ -64,7 +64,7 @@ static void widen_f64_f32(const void *restrict in, uint32_t count, double *restr
 }
 
 static void add_digits(const uint16_t *restrict digits, uint16_t step, uint32_t count, uint16_t *restrict codes) {
-  for (uint32_t i = 0; i < count; i++) codes[i] = (uint16_t)(codes[i] + step * digits[i]);
+  for (uint32_t i = 0; i < count; i++) codes[i] = (uint16_t)(codes[i] + (uint32_t)step * digits[i]);
 }
 /* A block's worth of rows fits the narrow counter, of which a vector holds many. */
 static void count_few_codes(const uint16_t *codes, uint32_t count, uint32_t code_count, uint64_t *counts) {
