@@ -1,6 +1,5 @@
 /* cli_export.c - the rows of a table into a file, as CSV or as JSON lines, so that import reads them back. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +16,8 @@ typedef struct Export {
   Cli *cli;
   const char *table_name;
   const char *path; /* NULL: standard output */
-  Text target;      /* the file that `path` leads to; empty: it is none, and is written as it goes */
-  Text part;        /* beside it: what is written until it is whole */
+  Text target;      /* the file that `path` leads to */
+  Text part;        /* beside it: what is written until it is whole; empty: `path` is written as it goes */
   FILE *file;
   int as_jsonl;
   const char *null; /* CSV: stands for a missing value */
@@ -176,34 +175,62 @@ static int prepare(Export *e, const Arguments *arguments) {
 
 /* ---- the file ---- */
 
-/* The store, or a file of its that lies beside it, by any name. */
-static int belongs_to_store(const Export *e, const struct stat *file) {
-  static const char *const endings[] = { "", "-wal", "-shm", "-journal" };
-  char *store = realpath(e->cli->database, NULL);
-  int found = 0;
-  for (size_t i = 0; store && !found && i < sizeof endings / sizeof endings[0]; i++) {
-    struct stat own;
+/* The file that a path leads to, links followed; one that is not there, in the directory that is. */
+static void lead_to(const char *path, Text *out) {
+  char *there = realpath(path, NULL);
+  if (!there) {
+    const char *slash = strrchr(path, '/');
+    Text directory = TEXT_EMPTY;
+    text_add(&directory, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1);
+    there = realpath(directory.data, NULL);
+    text_free(&directory);
+    if (there) {
+      text_add_string(out, there);
+      text_add_string(out, "/");
+    }
+    text_add_string(out, there && slash ? slash + 1 : path);
+  } else {
+    text_add_string(out, there);
+  }
+  free(there);
+}
+
+/* The store, or a file that it has or may have beside it, by any name. */
+static int belongs_to_store(const Export *e) {
+  static const char *const endings[] = { "", "-wal", "-shm", "-journal", "-rewrite" };
+  struct stat file, own;
+  int is_there = stat(e->path, &file) == 0, found = 0;
+  Text store = TEXT_EMPTY;
+  lead_to(e->cli->database, &store);
+  for (size_t i = 0; !found && i < sizeof endings / sizeof endings[0]; i++) {
     Text name = TEXT_EMPTY;
-    text_add_string(&name, store);
+    text_add_string(&name, store.data);
     text_add_string(&name, endings[i]);
-    found = stat(name.data, &own) == 0 && own.st_dev == file->st_dev && own.st_ino == file->st_ino;
+    found = strcmp(name.data, e->target.data) == 0;
+    if (is_there && stat(name.data, &own) == 0) found |= own.st_dev == file.st_dev && own.st_ino == file.st_ino;
     text_free(&name);
   }
-  free(store);
+  text_free(&store);
   return found;
 }
 
-/* Beside the file, at whose end a link leads there; made anew, so that nothing that lies there is written to. */
+/* Beside the file, under a name that nothing has: whatever lies there stays as it is. */
 static int open_part(Export *e) {
-  char *led_to = realpath(e->path, NULL);
-  text_add_string(&e->target, led_to ? led_to : e->path);
   text_add_string(&e->part, e->target.data);
-  text_add_string(&e->part, ".part");
-  free(led_to);
+  text_add_string(&e->part, ".part-XXXXXX");
+  int descriptor = mkstemp(e->part.data);
+  if (descriptor < 0) {
+    text_free(&e->part);
+    return cli_fail("%s cannot be written: %s", e->path, strerror(errno));
+  }
+  mode_t hidden = umask(0);
+  umask(hidden);
+  (void)fchmod(descriptor, NEW_FILE_RIGHTS & ~hidden);
+  e->file = fdopen(descriptor, "wb");
+  if (e->file) return 0;
+  close(descriptor);
   unlink(e->part.data);
-  int descriptor = open(e->part.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, NEW_FILE_RIGHTS);
-  e->file = descriptor >= 0 ? fdopen(descriptor, "wb") : NULL;
-  return e->file ? 0 : cli_fail("%s cannot be written: %s", e->part.data, strerror(errno));
+  return cli_fail("%s cannot be written: not enough memory", e->path);
 }
 
 /* What is there stays until all of the new one is written; a device or a pipe is written as it goes. */
@@ -211,30 +238,18 @@ static int open_file(Export *e) {
   struct stat there;
   e->file = stdout;
   if (!e->path) return 0;
-  int is_there = stat(e->path, &there) == 0;
-  if (is_there && belongs_to_store(e, &there)) {
-    e->file = NULL;
-    return cli_fail("%s is the store itself: nothing was exported", e->path);
-  }
-  if (!is_there || S_ISREG(there.st_mode)) return open_part(e);
+  e->file = NULL;
+  lead_to(e->path, &e->target);
+  if (belongs_to_store(e)) return cli_fail("%s is the store itself: nothing was exported", e->path);
+  if (stat(e->path, &there) != 0 || S_ISREG(there.st_mode)) return open_part(e);
   e->file = fopen(e->path, "wb");
   return e->file ? 0 : cli_fail("%s cannot be written: %s", e->path, strerror(errno));
 }
 
-/* The file of that name is the one that was written: another export there may have made its own. */
-static int part_is_ours(const Export *e, const struct stat *written) {
-  struct stat named;
-  return stat(e->part.data, &named) == 0 && named.st_dev == written->st_dev && named.st_ino == written->st_ino;
-}
-
 static int close_part(Export *e, int result) {
-  struct stat written;
-  int failed = fflush(e->file) != 0 || fsync(fileno(e->file)) != 0 || fstat(fileno(e->file), &written) != 0;
+  int failed = fflush(e->file) != 0 || fsync(fileno(e->file)) != 0;
   failed |= fclose(e->file) != 0;
-  if (failed && !result) result = cli_fail("%s cannot be written: %s", e->path, strerror(errno));
-  if (!failed && !part_is_ours(e, &written))
-    return result ? result : cli_fail("%s is being written by another export", e->path);
-  if (!result && rename(e->part.data, e->target.data) != 0)
+  if (!result && (failed || rename(e->part.data, e->target.data) != 0))
     result = cli_fail("%s cannot be written: %s", e->path, strerror(errno));
   if (result) unlink(e->part.data);
   return result;

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import pathlib
 import random
 import subprocess
 
@@ -69,7 +70,7 @@ class Files(CliTest):
             again = self.exported(back, "--as", form)
             with open(path, newline="", encoding="utf-8") as file:
                 self.assertEqual(again, file.read())
-            self.assertFalse(os.path.exists(str(path) + ".part"))
+            self.assertEqual(list(pathlib.Path(path).parent.glob("*.part-*")), [])
 
     def test_guessed_types_survive_json_lines(self):
         self.import_lines([
@@ -173,7 +174,7 @@ class Files(CliTest):
         self.refuses("export", "t", "--to", path, saying=["row 2, column a", "NUL"])
         with open(path, encoding="utf-8") as file:
             self.assertEqual(file.read(), "old")
-        self.assertFalse(os.path.exists(str(path) + ".part"))
+        self.assertEqual(list(pathlib.Path(path).parent.glob("*.part-*")), [])
         self.refuses("export", "t", "--to", self.directory / "none" / "x.csv", saying=["cannot be written"])
         self.refuses("export", "t", "--to", self.directory, saying=["cannot be written", "directory"])
         self.assertIn("nul\\u0000", self.exported("t", "--as", "jsonl"))
@@ -184,6 +185,17 @@ class Files(CliTest):
         link.symlink_to(self.store)
         for path in (self.store, link):
             self.refuses("export", "t", "--as", "csv", "--to", path, saying=["is the store itself", str(path)])
+        for ending in ("-wal", "-shm", "-journal", "-rewrite"):  # whether they are there or not
+            path = self.directory / (pathlib.Path(self.store).name + ending)
+            self.refuses("export", "t", "--as", "csv", "--to", path, saying=["is the store itself", str(path)])
+        self.assertEqual(self.exported("t"), "a\r\nx\r\n")
+
+    def test_a_store_named_as_a_file_that_grows_stays(self):
+        self.import_lines([{"a": "x"}])
+        part = self.directory / "out.csv.part"
+        os.rename(self.store, part)
+        self.store = part
+        self.run_tool("export", "t", "--to", self.directory / "out.csv")
         self.assertEqual(self.exported("t"), "a\r\nx\r\n")
 
     def test_a_link_stays_and_its_file_is_replaced(self):
