@@ -31,6 +31,17 @@ static inline long file_size(const char *path) {
   return size;
 }
 
+/* A small log; encrypted when there is a password (NULL: none), by a key that takes no time to make. */
+static inline KVStoreOptions options_with(const char *password) {
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.log_bytes = 1 << 20;
+  options.password = password;
+  options.password_length = password ? (int)strlen(password) : 0;
+  options.kdf_passes = 1;
+  options.kdf_memory_bytes = 8192;
+  return options;
+}
+
 /* A store in the test's directory, with a small log. */
 static inline KVStore *open_store(void) {
   KVStore *kv = NULL;

@@ -9,16 +9,6 @@
 #include "tests/api/api_support.h"
 #include "tests/support/failing_memory.h"
 
-static KVStoreOptions options_with(const char *password) {
-  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
-  options.log_bytes = 1 << 20;
-  options.password = password;
-  options.password_length = password ? (int)strlen(password) : 0;
-  options.kdf_passes = 1;
-  options.kdf_memory_bytes = 8192;
-  return options;
-}
-
 static int try_open(const char *path, const char *password, KVStore **kv) {
   KVStoreOptions options = options_with(password);
   return kvstore_open_with(path, kv, &options);

@@ -6,16 +6,6 @@
 
 #include "tests/api/api_support.h"
 
-static KVStoreOptions options_with(const char *password) {
-  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
-  options.log_bytes = 1 << 20;
-  options.password = password;
-  options.password_length = password ? (int)strlen(password) : 0;
-  options.kdf_passes = 1;
-  options.kdf_memory_bytes = 8192;
-  return options;
-}
-
 static KVStore *open_at(const char *path, const char *password) {
   KVStore *kv = NULL;
   KVStoreOptions options = options_with(password);

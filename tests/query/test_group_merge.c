@@ -7,6 +7,7 @@
 #include "os/thread.h"
 #include "query/query.h"
 #include "tests/columnar/sample_units.h"
+#include "tests/query/outside.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
@@ -185,19 +186,6 @@ TEST(group_merge, variances_and_distinct_values_of_all_rows_are_those_of_one_thr
 }
 
 /* ---- memory ---- */
-
-static Status write_outside(void *context, const void *bytes, size_t length, uint64_t *at) {
-  Buffer *b = context;
-  *at = b->length;
-  buffer_append(b, bytes, length);
-  return buffer_status(b);
-}
-static Status read_outside(void *context, uint64_t at, void *bytes, size_t length) {
-  const Buffer *b = context;
-  CHECK(at <= b->length && length <= b->length - at);
-  memcpy(bytes, b->data + at, length);
-  return KVSTORE_OK;
-}
 
 /* 369 groups with a sketch of 4 KiB for each of 20 columns are 29 MiB, 5 MiB a unit; a part has the fourth part of 16
  * MiB, or 48. */

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "query/query.h"
 #include "tests/columnar/sample_units.h"
+#include "tests/query/outside.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
@@ -196,18 +197,6 @@ static void take_batch(Arena *arena, const Query *q, const QueryBatch *batch, Ou
 static Buffer outside;
 static uint64_t limit_of_memory;
 
-static Status write_outside(void *context, const void *bytes, size_t length, uint64_t *at) {
-  Buffer *b = context;
-  *at = b->length;
-  buffer_append(b, bytes, length);
-  return buffer_status(b);
-}
-static Status read_outside(void *context, uint64_t at, void *bytes, size_t length) {
-  const Buffer *b = context;
-  CHECK(at <= b->length && length <= b->length - at);
-  memcpy(bytes, b->data + at, length);
-  return KVSTORE_OK;
-}
 static const QuerySpace *space(void) {
   static QuerySpace within;
   within =
