@@ -203,7 +203,7 @@ typedef struct Transaction {
    * word says so (transaction_after_last). */
   _Atomic uint64_t ended;
   bool autocommit;
-  bool failed;           /* an operation could not be undone alone: commit must roll back */
+  Status failure;        /* of an operation that could not be undone alone: commit rolls back and has its code */
   bool durable;          /* its commit is synced, whatever the session's level */
   bool boundary_wanted;  /* a boundary follows its commit */
   bool marked;           /* path-journal says that it has written */

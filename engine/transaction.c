@@ -105,7 +105,8 @@ static struct Savepoint transaction_begin_point(const Transaction *t) {
 void transaction_start(Store *store, Session *session, bool autocommit) {
   Transaction *t = &store->transaction;
   t->autocommit = autocommit;
-  t->failed = t->shape_changed = t->spilled = t->durable = t->boundary_wanted = t->marked = t->adopted = false;
+  t->failure = KVSTORE_OK;
+  t->shape_changed = t->spilled = t->durable = t->boundary_wanted = t->marked = t->adopted = false;
   t->asks_work = false;
   t->first_sequence = t->next_sequence = store->applied.sequence;
   t->row_operations = 0;
@@ -559,9 +560,9 @@ Status write_end(Session *session, Status status) {
   } else {
     struct Savepoint to = t->statement;
     if (t->spilled && !t->autocommit)
-      t->failed = true; /* only the whole transaction can be taken back */
+      t->failure = status; /* only the whole transaction can be taken back */
     else if (roll_back_to(store, &to) != KVSTORE_OK)
-      t->failed = true;
+      t->failure = status;
   }
   if (t->autocommit) {
     if (status == KVSTORE_OK) {
@@ -646,10 +647,12 @@ static void end_reading(Session *session) {
 static Status end_writing(Session *session, bool commit) {
   Store *store = session->store;
   bool died;
-  Status status = commit && !store->transaction.failed ? sync_adopted(store) : KVSTORE_OK;
+  Status status = commit && !store->transaction.failure ? sync_adopted(store) : KVSTORE_OK;
   TRY(shared_mutex_lock(&store->page->mutex, &died));
-  if (commit && status == KVSTORE_OK && store->transaction.failed)
-    status = status_fail(KVSTORE_ERROR, "a statement of the transaction could not be taken back: it is rolled back");
+  if (commit && status == KVSTORE_OK && store->transaction.failure)
+    status =
+      status_fail(store->transaction.failure,
+                  "a statement of the transaction failed and could not be taken back alone: all of it is rolled back");
   if (commit && status == KVSTORE_OK) {
     status = commit_and_unlock(session);
   } else {

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "engine/engine.h"
 #include "engine/kv_load.h"
+#include "tests/support/fault_os.h"
 #include "tests/support/test.h"
 
 static Bytes text(const char *s) { return (Bytes){ (const uint8_t *)s, strlen(s) }; }
@@ -529,4 +530,59 @@ TEST(engine_kv, a_clock_that_was_far_ahead_is_forgotten_when_it_is_set_right) {
     clock_ahead_ms = 0;
     CHECK_OK(session_close(s));
   }
+}
+
+/* ---- a transaction whose spill finds the disk full ---- */
+
+enum { SPILLED_KEYS = 30000, SPILLED_BYTES = 200 };
+
+/* Both families' rows go into runs of their own when the record is full; the disk is full from the n-th extent on.
+ * True: there were fewer than n. */
+static bool spill_on_a_full_disk(uint64_t n, Status *put_failed, Status *committed) {
+  Os *memory;
+  FaultOs *fault;
+  Session *s;
+  uint32_t other;
+  uint8_t value[SPILLED_BYTES] = { 1 };
+  char key[16];
+  CHECK_OK(os_memory_create(&memory));
+  CHECK_OK(fault_os_create(memory, &fault));
+  StoreOptions with = quiet;
+  with.os = fault_os(fault);
+  CHECK_OK(session_open("store", &with, &s));
+  CHECK_OK(family_create(s, "other", FAMILY_KV, NULL, &other));
+  put(s, "before", "1");
+  CHECK_OK(session_begin(s, true));
+  fault_os_arm(fault, FAULT_ALLOCATE, n, FAULT_NO_SPACE, true);
+  *put_failed = KVSTORE_OK;
+  for (int i = 0; i < SPILLED_KEYS && *put_failed == KVSTORE_OK; i++) {
+    snprintf(key, sizeof key, "%06d", i);
+    *put_failed = kv_put(s, i % 2 ? other : FAMILY_DEFAULT_ID, text(key), (Bytes){ value, sizeof value }, EXPIRY_NEVER,
+                         KV_PUT_ALWAYS, NULL);
+  }
+  *committed = session_commit(s);
+  bool none_failed = fault_os_failures(fault) == 0;
+  fault_os_disarm(fault);
+  check_value(s, "before", "1");
+  KvValue out = { 0 };
+  Status first = kv_get(s, FAMILY_DEFAULT_ID, text("000000"), &out);
+  CHECK_STATUS(first, *committed == KVSTORE_OK ? KVSTORE_OK : KVSTORE_NOTFOUND);
+  if (first == KVSTORE_OK) memory_release(out.data);
+  CHECK_OK(session_close(s));
+  fault_os_destroy(fault);
+  os_memory_destroy(memory);
+  return none_failed;
+}
+
+TEST(engine_kv, a_transaction_that_cannot_be_kept_on_a_full_disk_says_so_at_its_commit) {
+  uint32_t refused = 0;
+  Status put_failed, committed;
+  for (uint64_t n = 1; !spill_on_a_full_disk(n, &put_failed, &committed); n += 5) {
+    CHECK(put_failed == KVSTORE_OK || put_failed == KVSTORE_FULL);
+    CHECK(committed == KVSTORE_OK || committed == KVSTORE_FULL);
+    refused += put_failed == KVSTORE_FULL && committed == KVSTORE_FULL;
+  }
+  CHECK_OK(put_failed);
+  CHECK_OK(committed);
+  CHECK(refused > 0); /* one family's rows had left already: the transaction could not keep them */
 }
