@@ -67,67 +67,28 @@ int scan_bool(const char *text, size_t length, int *truth) {
 
 /* ---- time ---- */
 
-/* Exactly `count` digits. */
-static int fixed_digits(const char *text, size_t count, int *number) {
-  *number = 0;
-  for (size_t i = 0; i < count; i++) {
-    if (text[i] < '0' || text[i] > '9') return 0;
-    *number = *number * 10 + (text[i] - '0');
-  }
-  return 1;
-}
-
-/* Days since 1970-01-01 of a date in the proleptic Gregorian calendar: years begin in March, so that the leap day comes
- * last; an era has 400 years and 146,097 days (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms"). */
-static int32_t days_of(int year, int month, int day) {
-  if (month <= 2) year--;
-  int era = (year >= 0 ? year : year - 399) / 400;
-  int year_of_era = year - era * 400;
-  int day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-  return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
-}
-
-static int days_in_month(int year, int month) {
-  static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
-  int leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-  return days[month - 1] + (month == 2 && leap);
+/* Blanks around a field are part of it. */
+static int is_literal(int type, const char *text, size_t length, KVValue *value) {
+  return length > 0 && text[0] != ' ' && text[length - 1] != ' ' &&
+         kvvalue_read(type, 0, text, length, NULL, value) == KVSTORE_OK;
 }
 
 int scan_date(const char *text, size_t length, int32_t *days) {
-  int year, month, day;
-  if (length != 10 || text[4] != '-' || text[7] != '-') return 0;
-  if (!fixed_digits(text, 4, &year) || !fixed_digits(text + 5, 2, &month) || !fixed_digits(text + 8, 2, &day)) return 0;
-  if (month < 1 || month > 12 || day < 1 || day > days_in_month(year, month)) return 0;
-  *days = days_of(year, month, day);
+  KVValue value;
+  if (!is_literal(KVTABLE_TYPE_DATE, text, length, &value)) return 0;
+  *days = (int32_t)value.as.i64;
   return 1;
 }
 
 int scan_timestamp(const char *text, size_t length, int64_t *microseconds, int *utc) {
-  int32_t days;
-  if (length < 10 || !scan_date(text, 10, &days)) return 0;
-  *utc = length > 10 && text[length - 1] == 'Z';
-  if (*utc) length--;
-  *microseconds = days * INT64_C(86400000000);
-  if (length == 10) return 1;
-  int hour, minute, second = 0;
-  if (length < 16 || (text[10] != ' ' && text[10] != 'T') || text[13] != ':') return 0;
-  if (!fixed_digits(text + 11, 2, &hour) || !fixed_digits(text + 14, 2, &minute)) return 0;
-  size_t at = 16;
-  if (at < length) {
-    if (length < 19 || text[16] != ':' || !fixed_digits(text + 17, 2, &second)) return 0;
-    at = 19;
-  }
-  int fraction = 0;
-  if (at < length) {
-    if (text[at++] != '.' || at == length || length - at > 6) return 0;
-    for (int place = 0; place < 6; place++) {
-      int digit = 0;
-      if (at < length && !fixed_digits(text + at++, 1, &digit)) return 0;
-      fraction = fraction * 10 + digit;
-    }
-  }
-  if (hour > 23 || minute > 59 || second > 59) return 0;
-  *microseconds += ((hour * 60 + minute) * 60 + second) * INT64_C(1000000) + fraction;
+  KVValue value;
+  if (!is_literal(KVTABLE_TYPE_TIMESTAMP, text, length, &value)) return 0;
+  *microseconds = value.as.i64;
+  size_t at = 0;
+  while (at < length && text[at] != ':') at++;
+  *utc = 0;
+  for (; at < length; at++)
+    *utc |= text[at] == 'Z' || text[at] == 'z' || text[at] == '+' || text[at] == '-'; /* a zone */
   return 1;
 }
 

@@ -1,8 +1,7 @@
 /* cli_value.h - values of tables from text and to text.
  *
  * What is read: integers in decimal digits; floats with point and exponent, inf, nan; true and false, in any case;
- * dates as 2013-01-31; decimals, times, durations and uuids as kvvalue_read takes them;
- * timestamps as 2013-01-31 12:34:56.123456, also with a T and a Z, or without the time of day. */
+ * dates, timestamps, decimals, times, durations and uuids as kvvalue_read takes them, without blanks around. */
 #ifndef COLONNADE_CLI_VALUE_H
 #define COLONNADE_CLI_VALUE_H
 
@@ -20,6 +19,7 @@ typedef enum ScannedFloat { SCANNED_NO_FLOAT, SCANNED_FLOAT, SCANNED_FLOAT_SPECI
 ScannedFloat scan_float(const char *text, size_t length);
 int scan_bool(const char *text, size_t length, int *truth);
 int scan_date(const char *text, size_t length, int32_t *days);
+/* *utc: it says how far its clock is from UTC. */
 int scan_timestamp(const char *text, size_t length, int64_t *microseconds, int *utc);
 
 /* Reads a text, followed by a NUL that `length` does not count, as a value of the column. NULL, or why it is none, to

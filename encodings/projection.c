@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/literal.h"
 #include "base/memory.h"
 
 /* ---- text ---- */
@@ -141,8 +142,8 @@ void projection_print(const Projection *p, Buffer *out) {
 
 static bool kind_has_type(ProjectionKind kind, ColumnType type) {
   switch (kind) {
-  case PROJECTION_PART: return type_is_number(type) || (type_is_string(type) && type != TYPE_UUID);
-  case PROJECTION_JSON: return type_is_number(type) || type == TYPE_BOOL || type == TYPE_STRING;
+  case PROJECTION_PART: return type != TYPE_BOOL;
+  case PROJECTION_JSON: return !type_is_string(type) || type == TYPE_STRING || type == TYPE_UUID;
   case PROJECTION_AT: return true;
   default: return false;
   }
@@ -276,27 +277,6 @@ static Status fit_double(const Decimal *d, ColumnType type, Value *out) {
   return KVSTORE_OK;
 }
 
-/* A digit of the two as if they stood side by side. */
-static uint64_t digit_of(const Decimal *d, size_t i) {
-  return (uint64_t)(i < d->whole.length ? d->whole.data[i] : d->fraction.data[i - d->whole.length]) - '0';
-}
-
-/* Exactly, or not at all: zeros at the end are power, and the others must fit. */
-static void fit_decimal(const Decimal *d, ColumnType type, Value *out) {
-  size_t count = d->whole.length + d->fraction.length;
-  int64_t power = d->exponent + (int64_t)type_scale(type), most = decimal_unit(DECIMAL_SCALE_MAX) - 1, units = 0;
-  for (; count && digit_of(d, count - 1) == 0; count--) power++;
-  for (size_t i = 0; i < count; i++) {
-    if (units > most / 10) return;
-    units = units * 10 + (int64_t)digit_of(d, i);
-  }
-  if (units && (power < 0 || power > DECIMAL_SCALE_MAX)) return;
-  if (units && __builtin_mul_overflow(units, decimal_unit((unsigned)power), &units)) return;
-  if (units > most) return;
-  out->i = d->negative ? -units : units;
-  out->is_null = false;
-}
-
 static Status number_in_text(Bytes text, ColumnType type, Value *out) {
   bool negative;
   uint64_t magnitude;
@@ -307,7 +287,8 @@ static Status number_in_text(Bytes text, ColumnType type, Value *out) {
   }
   if (!read_decimal(text, &d)) return KVSTORE_OK;
   if (!type_is_decimal(type)) return fit_double(&d, type, out);
-  fit_decimal(&d, type, out);
+  Value decimal; /* exactly, or not at all */
+  if (literal_decimal_of((const char *)text.data, text.length, type_scale(type), &decimal)) *out = decimal;
   return KVSTORE_OK;
 }
 
@@ -321,6 +302,17 @@ static void fit_string(Bytes text, const Projection *p, Value *out) {
   out->is_null = false;
 }
 
+/* Dates, times, timestamps, durations and uuids as text. */
+static bool is_read_as_literal(ColumnType type) { return literal_is_read(type) && !type_is_decimal(type); }
+
+static Status literal_in_text(Bytes text, ColumnType type, Arena *arena, Value *out) {
+  uint8_t *room = type == TYPE_UUID ? arena_allocate(arena, UUID_BYTES) : NULL;
+  if (type == TYPE_UUID && !room) return status_nomem();
+  Value read;
+  if (text.length && literal_read_as(type, text, room, &read)) *out = read;
+  return KVSTORE_OK;
+}
+
 static const uint8_t *find_bytes(const uint8_t *at, const uint8_t *end, Bytes what) {
   while ((size_t)(end - at) >= what.length) {
     const uint8_t *found = memchr(at, what.data[0], (size_t)(end - at) - what.length + 1);
@@ -330,7 +322,7 @@ static const uint8_t *find_bytes(const uint8_t *at, const uint8_t *end, Bytes wh
   return NULL;
 }
 
-static Status read_key_part(const Projection *p, Bytes key, Value *out) {
+static Status read_key_part(const Projection *p, Bytes key, Arena *arena, Value *out) {
   const uint8_t *at = key.data, *end = at + key.length, *next = find_bytes(at, end, p->separator);
   for (uint32_t part = 0; part < p->number; part++) {
     if (!next) return KVSTORE_OK;
@@ -338,6 +330,7 @@ static Status read_key_part(const Projection *p, Bytes key, Value *out) {
     next = find_bytes(at, end, p->separator);
   }
   Bytes text = { at, (size_t)((next ? next : end) - at) };
+  if (is_read_as_literal(p->type)) return literal_in_text(text, p->type, arena, out);
   if (!type_is_string(p->type)) return number_in_text(text, p->type, out);
   fit_string(text, p, out);
   return KVSTORE_OK;
@@ -368,35 +361,46 @@ static void read_offset(const Projection *p, Bytes value, Value *out) {
   if (rest.length >= width) read_fixed(p, rest.data, width, out);
 }
 
-static Status json_string(const Projection *p, const JsonValue *found, Arena *arena, Value *out) {
-  Bytes text = found->text;
+/* A JSON value as text without its escapes; *is_text is false where these name no character. */
+static Status json_text(const JsonValue *found, Arena *arena, Bytes *text, bool *is_text) {
+  *text = found->text;
+  *is_text = true;
   if (found->kind == JSON_TRUE || found->kind == JSON_FALSE) {
     bool truth = found->kind == JSON_TRUE;
-    text = (Bytes){ (const uint8_t *)(truth ? "true" : "false"), truth ? 4 : 5 };
+    *text = (Bytes){ (const uint8_t *)(truth ? "true" : "false"), truth ? 4 : 5 };
   } else if (found->kind == JSON_STRING && found->is_escaped) {
-    uint8_t *plain = arena_allocate(arena, text.length);
+    uint8_t *plain = arena_allocate(arena, found->text.length);
     if (!plain) return status_nomem();
     size_t length;
-    if (!json_unescape(text, plain, &length)) return KVSTORE_OK;
-    text = (Bytes){ plain, length };
+    *is_text = json_unescape(found->text, plain, &length);
+    *text = (Bytes){ plain, length };
   }
-  fit_string(text, p, out);
   return KVSTORE_OK;
+}
+
+/* Numbers are taken by number columns, and by strings as they are written; strings by decimals too, and by what is read
+ * as a literal. */
+static bool json_fits(JsonKind kind, ColumnType type) {
+  if (kind == JSON_STRING) return type == TYPE_STRING || literal_is_read(type);
+  if (kind == JSON_NUMBER) return type == TYPE_STRING || type_is_number(type);
+  return (kind == JSON_TRUE || kind == JSON_FALSE) && (type == TYPE_STRING || type == TYPE_BOOL);
 }
 
 static Status read_json_value(const Projection *p, Bytes value, Arena *arena, Value *out) {
   JsonValue found;
-  if (!json_find(&p->path, value, &found)) return KVSTORE_OK;
-  bool is_truth = found.kind == JSON_TRUE || found.kind == JSON_FALSE;
-  if (p->type == TYPE_STRING && (is_truth || found.kind == JSON_NUMBER || found.kind == JSON_STRING))
-    return json_string(p, &found, arena, out);
-  if (p->type == TYPE_BOOL && is_truth) {
+  Bytes text;
+  bool is_text;
+  if (!json_find(&p->path, value, &found) || !json_fits(found.kind, p->type)) return KVSTORE_OK;
+  if (p->type == TYPE_BOOL) {
     out->i = found.kind == JSON_TRUE;
     out->is_null = false;
+    return KVSTORE_OK;
   }
-  bool is_text = type_is_decimal(p->type) && found.kind == JSON_STRING && !found.is_escaped;
-  if (is_text || (type_is_number(p->type) && found.kind == JSON_NUMBER))
-    return number_in_text(found.text, p->type, out);
+  TRY(json_text(&found, arena, &text, &is_text));
+  if (!is_text) return KVSTORE_OK;
+  if (is_read_as_literal(p->type)) return literal_in_text(text, p->type, arena, out);
+  if (type_is_number(p->type)) return number_in_text(text, p->type, out);
+  fit_string(text, p, out);
   return KVSTORE_OK;
 }
 
@@ -419,7 +423,7 @@ Status projection_read(const Projection *p, const SourcePair *pair, Arena *arena
     out->is_null = pair->expiry == EXPIRY_NEVER;
     if (!out->is_null) out->i = expiry_timestamp(pair->expiry);
     break;
-  case PROJECTION_PART: return read_key_part(p, pair->key, out);
+  case PROJECTION_PART: return read_key_part(p, pair->key, arena, out);
   case PROJECTION_AT: read_offset(p, pair->value, out); break;
   case PROJECTION_JSON: return read_json_value(p, pair->value, arena, out);
   }

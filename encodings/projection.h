@@ -5,8 +5,9 @@
  *   at(OFFSET)         the bytes of the value from OFFSET on, little-endian; at(OFFSET, big): big-endian
  *   json(PATH)         the value at a path of a value that is a JSON text (json_path.h)
  *
- * What does not fit the column's type is null: a part or place that is not there, other text than a number of the type,
- * text that is no UTF-8, a JSON value of another kind. A JSON number or truth value is a string as it is written.
+ * What does not fit the column's type is null: a part or place that is not there, other text than a number or literal
+ * of the type, text that is no UTF-8, a JSON value of another kind. A JSON number or truth value is a string as it is
+ * written; dates, times, durations, uuids and decimals are read from JSON's strings.
  *
  * Pure: nothing is kept, memory is the caller's arena's. */
 #ifndef COLONNADE_ENCODINGS_PROJECTION_H

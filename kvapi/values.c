@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/decimal.h"
+#include "base/literal.h"
 #include "base/memory.h"
-#include "query/literal.h"
 #include "query/query.h"
 
 #define SAME_TYPE(name) _Static_assert(KVTABLE_TYPE_##name == (int)TYPE_##name, "one number")
@@ -123,14 +123,6 @@ size_t kvvalue_print(const KVValue *value, char *buffer, size_t size) {
   return length;
 }
 
-static bool read_as(ColumnType type, Bytes text, uint8_t *room, Value *out) {
-  const char *at = (const char *)text.data;
-  if (type == TYPE_DATE) return literal_date(at, text.length, out);
-  if (type == TYPE_TIMESTAMP) return literal_timestamp(at, text.length, out);
-  if (type_is_decimal(type)) return literal_decimal_of(at, text.length, type_scale(type), out);
-  return literal_read(type, text, room, out);
-}
-
 int kvvalue_read(int type, uint32_t width, const char *text, size_t length, void *room, KVValue *value) {
   ColumnType of = type_from_caller(type, width);
   if (!text || !value || (of == TYPE_UUID && !room)) return KVSTORE_ERROR;
@@ -139,7 +131,7 @@ int kvvalue_read(int type, uint32_t width, const char *text, size_t length, void
   while (length && *text == ' ') text++, length--;
   while (length && text[length - 1] == ' ') length--;
   Value read;
-  if (!read_as(of, (Bytes){ (const uint8_t *)text, length }, room, &read)) return KVSTORE_TYPE;
+  if (!literal_read_as(of, (Bytes){ (const uint8_t *)text, length }, room, &read)) return KVSTORE_TYPE;
   *value = value_to_caller(&read);
   return KVSTORE_OK;
 }

@@ -10,7 +10,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "encodings/array.h"
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/program_internal.h"
 #include "simd/simd.h"
 

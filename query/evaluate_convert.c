@@ -6,7 +6,7 @@
 
 #include "base/decimal.h"
 #include "query/expression_internal.h"
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/program_internal.h"
 #include "simd/simd.h"
 

@@ -1,5 +1,5 @@
 /* evaluate_dates.c - parts of dates and timestamps, and their beginnings. Calendar arithmetic: as literal.c. */
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/program_internal.h"
 
 static const int64_t SECOND_US = 1000000, DAY_US = INT64_C(86400000000);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/decimal.h"
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/program_internal.h"
 #include "simd/simd.h"
 

@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "query/expression.h"
 #include "query/expression_internal.h"
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/program.h"
 
 typedef struct Binder {

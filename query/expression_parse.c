@@ -8,7 +8,7 @@
 
 #include "base/memory.h"
 #include "query/expression_internal.h"
-#include "query/literal.h"
+#include "base/literal.h"
 
 /* `not (not (x = 1))` is two levels of the expression and three of the parser, which also meets parentheses that mean
  * nothing; this bounds its recursion, expression_join the expression's. */

@@ -11,7 +11,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "query/join_internal.h"
-#include "query/literal.h"
+#include "base/literal.h"
 
 enum { PIECE_ROWS = 8 * BLOCK_ROWS, FEW_ROWS = 24 };
 

@@ -3,7 +3,7 @@
 
 #include "base/memory.h"
 #include "query/join_internal.h"
-#include "query/literal.h"
+#include "base/literal.h"
 
 Status join_plan_create(const Schema *own, JoinPlan **out) {
   JoinPlan *plan = memory_allocate_zeroed(sizeof *plan);

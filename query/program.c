@@ -5,7 +5,7 @@
 #include "base/bytes.h"
 #include "base/memory.h"
 #include "query/expression_internal.h"
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/program_internal.h"
 
 typedef struct Binder {

@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "query/join_internal.h"
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/query_internal.h"
 
 /* 0.95 of 950, 0.5 of 500, 1 of 1,000. */

@@ -3,7 +3,7 @@
 
 #include "encodings/codec.h"
 #include "query/join_internal.h"
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/query_internal.h"
 
 /* ---- steps ---- */

@@ -6,7 +6,7 @@
  * asks the rows between them only what is left of the filter. Rows that are in no order are asked everything. */
 #include "base/keycode.h"
 #include "base/memory.h"
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/query_internal.h"
 
 void query_keys_release(QueryKeys *keys) {

@@ -302,10 +302,11 @@ KVSTORE_API int kvtable_schema(KVTable *table, KVTableSchema *schema);
  *                      big-endian; bytes and strings up to the value's end
  *   json(a.b[2]."x y") of a value that is JSON, what lies there. Of several members of one name the first counts
  *
- * A part becomes a string, bytes, a number or a decimal, JSON a number, decimal, bool or string, bytes any type (a uuid
- * is its 16 bytes, a time, duration or decimal the 8 of an array). What does not fit is null: a part, place or member
- * that is not there, text that is no number of the column's type or no UTF-8, a value that is no JSON. (A JSON number
- * or bool is a string as it is written there; f32 and f64 are the nearest number.) */
+ * A part becomes a string, bytes, a number, or what is written like a literal of its type (decimal, date, time,
+ * timestamp, duration, uuid); JSON a number, bool or string, a string of it such a literal; bytes any type (a uuid is
+ * its 16 bytes, a time, duration or decimal the 8 of an array). What does not fit is null: a part, place or member that
+ * is not there, text that is no number or literal of the column's type or no UTF-8, a value that is no JSON. (A JSON
+ * number or bool is a string as it is written there; f32 and f64 are the nearest number.) */
 typedef struct KVPairColumn {
   const char *name;   /* NULL: its source, as explain prints it */
   const char *source; /* see above */

@@ -24,6 +24,15 @@ class Imports(CliTest):
 
     # ---- what is read ----
 
+    def test_clocks_that_say_how_far_they_are_from_utc_are_of_timestamps_in_utc(self):
+        self.imported("at\n2013-01-01T02:00:00+02:00\n2012-12-31 19:00-05\n2013-01-01T00:00:00Z\n")
+        self.assertEqual(self.types("t"), {"at": "timestamp"})
+        self.assertEqual([row["at"] for row in self.rows("t")], ["2013-01-01 00:00:00"] * 3)
+        self.imported("at\n2013-01-01T02:00:00+02:00\n2013-01-01T02:00:00\n", table="mixed")
+        self.assertEqual(self.types("mixed"), {"at": "string"})
+        self.imported("at\n 2013-01-01\n2013-01-01 00:00:00+2\n", table="text")
+        self.assertEqual(self.types("text"), {"at": "string"})
+
     def test_types_are_those_that_every_row_fits(self):
         self.imported("i,u,f,d,s,z,utc,b,text,postcode,long,mixed,none\n"
                       "1,1,1,2013-01-01,2013-01-01,2013-01-01T00:00:00Z,2013-01-01T10:00:00Z,true,a,01234,1,1,\n"

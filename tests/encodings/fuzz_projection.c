@@ -20,9 +20,10 @@ static void print_again(const Projection *p, Arena *arena) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const ColumnType types[] = { TYPE_BOOL, TYPE_I8,     TYPE_I64,         TYPE_U64,         TYPE_F32,
-                                      TYPE_F64,  TYPE_STRING, TYPE_BYTES,       TYPE_FIXED_BYTES, TYPE_TIMESTAMP,
-                                      TYPE_TIME, TYPE_UUID,   TYPE_DECIMAL + 2, TYPE_DECIMAL_LAST };
+  static const ColumnType types[] = { TYPE_BOOL,        TYPE_I8,           TYPE_I64,    TYPE_U64,
+                                      TYPE_F32,         TYPE_F64,          TYPE_STRING, TYPE_BYTES,
+                                      TYPE_FIXED_BYTES, TYPE_TIMESTAMP,    TYPE_TIME,   TYPE_UUID,
+                                      TYPE_DECIMAL + 2, TYPE_DECIMAL_LAST, TYPE_DATE,   TYPE_DURATION };
   Arena arena = { 0 };
   Projection p;
   const uint8_t *end = size ? memchr(data, 0, size) : NULL;

@@ -116,7 +116,8 @@ TEST(projection, what_is_no_source_is_refused) {
   memcpy(deep + length, ")", 2);
   CHECK_STATUS(projection_parse(deep, strlen(deep), &arena, &p), KVSTORE_ERROR);
   CHECK_OK(projection_parse("json(a)", 7, &arena, &p));
-  CHECK_STATUS(projection_set_type(&p, TYPE_DATE, 0, "c"), KVSTORE_TYPE);
+  CHECK_STATUS(projection_set_type(&p, TYPE_BYTES, 0, "c"), KVSTORE_TYPE);
+  CHECK_STATUS(projection_set_type(&p, TYPE_FIXED_BYTES, 3, "c"), KVSTORE_TYPE);
   CHECK_OK(projection_parse("part(0)", 7, &arena, &p));
   CHECK_STATUS(projection_set_type(&p, TYPE_BOOL, 0, "c"), KVSTORE_TYPE);
   arena_release(&arena);
@@ -315,10 +316,39 @@ TEST(projection, values_of_the_other_types_lie_at_offsets) {
   CHECK(!id.is_null && id.s.length == UUID_BYTES);
   CHECK_BYTES(id.s.data, (const uint8_t *)numbers + 16, UUID_BYTES);
   CHECK(read_source("at(17)", TYPE_UUID, key, value).is_null);
-  Projection p;
-  CHECK_OK(projection_parse("part(0)", 7, &arena, &p));
-  CHECK_STATUS(projection_set_type(&p, TYPE_UUID, UUID_BYTES, "c"), KVSTORE_TYPE);
-  CHECK_STATUS(projection_set_type(&p, TYPE_TIME, 0, "c"), KVSTORE_TYPE);
-  CHECK_OK(projection_parse("json(a)", 7, &arena, &p));
-  CHECK_STATUS(projection_set_type(&p, TYPE_DURATION, 0, "c"), KVSTORE_TYPE);
+}
+
+enum { SECONDS_US = 1000000, HOURS_US_FACTOR = 3600 };
+
+TEST(projection, dates_times_and_uuids_are_read_from_text) {
+  const int64_t hour = (int64_t)HOURS_US_FACTOR * SECONDS_US, day = 24 * hour;
+  static const uint8_t id[UUID_BYTES] = { 0,    0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
+                                          0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
+  check_i64(part("part(1)", TYPE_DATE, "log/1970-02-01/x"), 31);
+  check_i64(part("part(1)", TYPE_TIMESTAMP, "log/1970-01-02T01:00/x"), day + hour);
+  check_i64(part("part(1)", TYPE_TIMESTAMP, "log/1970-01-02/x"), day);
+  check_i64(part("part(1)", TYPE_TIME, "log/01:00:00.5/x"), hour + SECONDS_US / 2);
+  check_i64(part("part(1)", TYPE_DURATION, "log/-36:00/x"), -36 * hour);
+  Value uuid = part("part(1)", TYPE_UUID, "u/00112233-4455-6677-8899-AABBCCDDEEFF");
+  CHECK(!uuid.is_null && uuid.s.length == UUID_BYTES);
+  CHECK_BYTES(uuid.s.data, id, UUID_BYTES);
+  CHECK(part("part(1)", TYPE_DATE, "log/1970-02-30").is_null);
+  CHECK(part("part(1)", TYPE_DATE, "log/1970-02-01T00:00").is_null);
+  CHECK(part("part(1)", TYPE_DATE, "log/").is_null);
+  CHECK(part("part(1)", TYPE_TIME, "log/24:00").is_null);
+  CHECK(part("part(1)", TYPE_UUID, "u/00112233").is_null);
+
+  check_i64(json("at", TYPE_TIMESTAMP, "{\"at\": \"1970-01-02T01:00:00Z\"}"), day + hour);
+  check_i64(json("at", TYPE_TIMESTAMP, "{\"at\": \"1970-01-02T01:00:00+01:00\"}"), day);
+  check_i64(json("at", TYPE_DATE, "{\"at\": \"1970\\u002d01-02\"}"), 1);
+  check_i64(json("at", TYPE_TIME, "{\"at\": \"01:00\"}"), hour);
+  check_i64(json("at", TYPE_DURATION, "{\"at\": \"1 day 2 hours\"}"), day + 2 * hour);
+  uuid = json("id", TYPE_UUID, "{\"id\": \"00112233445566778899aabbccddeeff\"}");
+  CHECK(!uuid.is_null && uuid.s.length == UUID_BYTES);
+  CHECK_BYTES(uuid.s.data, id, UUID_BYTES);
+  CHECK(json("at", TYPE_DATE, "{\"at\": 1}").is_null);
+  CHECK(json("at", TYPE_TIMESTAMP, "{\"at\": true}").is_null);
+  CHECK(json("at", TYPE_TIMESTAMP, "{\"at\": \"\"}").is_null);
+  CHECK(json("at", TYPE_UUID, "{\"at\": \"\\ud800\"}").is_null);
+  arena_release(&arena);
 }

@@ -5,7 +5,7 @@
 
 #include "base/counters.h"
 #include "base/memory.h"
-#include "query/literal.h"
+#include "base/literal.h"
 #include "query/program.h"
 #include "query/query.h"
 #include "tests/columnar/sample_units.h"

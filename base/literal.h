@@ -2,8 +2,8 @@
  *
  * What is printed reads back as the same value (docs/semantics.md). Nothing here keeps or allocates memory but the
  * Buffer. */
-#ifndef COLONNADE_QUERY_LITERAL_H
-#define COLONNADE_QUERY_LITERAL_H
+#ifndef COLONNADE_BASE_LITERAL_H
+#define COLONNADE_BASE_LITERAL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,7 +22,8 @@ Value literal_below_i64(uint64_t magnitude);
 
 /* [+-]YYYY-MM-DD: four digits of a year, or a sign and four to seven. False when it is none, or no such day. */
 bool literal_date(const char *text, size_t length, Value *out);
-/* The same, then optionally a space or T and HH:MM[:SS[.f]], one to six digits of a second. */
+/* The same, then optionally a space or T and HH:MM[:SS[.f]], one to six digits of a second; behind these optionally Z
+ * or +HH[:MM], -HH[:MM], how far the clock is from UTC: the moment in UTC. */
 bool literal_timestamp(const char *text, size_t length, Value *out);
 /* HH:MM[:SS[.f]] of a day, up to 23:59:59.999999. */
 bool literal_time(const char *text, size_t length, Value *out);
@@ -43,6 +44,9 @@ bool literal_looks_like_number(const char *text, size_t length);
 bool literal_is_read(ColumnType beside);
 /* Reads it; a uuid into `room`, UUID_BYTES. False: it is none. */
 bool literal_read(ColumnType beside, Bytes text, uint8_t *room, Value *out);
+/* Reads text as this very type, of those of literal_is_read: no date for a timestamp's; a decimal of its scale,
+ * exactly. */
+bool literal_read_as(ColumnType type, Bytes text, uint8_t *room, Value *out);
 /* How it would have to be written. */
 const char *literal_form(ColumnType type);
 /* Appends digits, and a point before the last `scale`. */

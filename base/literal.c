@@ -1,6 +1,6 @@
 /* literal.c - constants as text. Calendar arithmetic: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms"
  * (days of the proleptic Gregorian calendar in eras of 400 years). */
-#include "query/literal.h"
+#include "base/literal.h"
 
 #include <float.h>
 #include <math.h>
@@ -332,12 +332,31 @@ bool literal_date(const char *text, size_t length, Value *out) {
   return true;
 }
 
+/* Z, or how far the clock is ahead of UTC: +HH, +HHMM, +HH:MM (RFC 3339, ISO 8601). */
+static bool take_zone(Cursor *c, int64_t *ahead) {
+  int64_t hours, minutes = 0;
+  *ahead = 0;
+  if (take_char(c, 'Z') || take_char(c, 'z')) return true;
+  bool behind = take_char(c, '-');
+  if (!behind && !take_char(c, '+')) return false;
+  if (!take_digits(c, 2, 2, &hours)) return false;
+  if ((take_char(c, ':') || c->at != c->end) && !take_digits(c, 2, 2, &minutes)) return false;
+  if (hours > 23 || minutes > 59) return false;
+  *ahead = (hours * 60 + minutes) * 60 * MICROSECONDS_PER_SECOND;
+  if (behind) *ahead = -*ahead;
+  return true;
+}
+
 bool literal_timestamp(const char *text, size_t length, Value *out) {
   Cursor c = { text, text + length };
-  int64_t days, microseconds = 0, total;
+  int64_t days, microseconds = 0, ahead = 0, total;
   if (!take_date(&c, &days)) return false;
-  if ((take_char(&c, ' ') || take_char(&c, 'T')) && !take_time(&c, &microseconds)) return false;
+  if (take_char(&c, ' ') || take_char(&c, 'T')) {
+    if (!take_time(&c, &microseconds)) return false;
+    if (c.at != c.end && !take_zone(&c, &ahead)) return false;
+  }
   if (c.at != c.end) return false;
+  microseconds -= ahead;
   /* Counted from the day after, so that the days just above the minimum do not overflow on the way. */
   int64_t day = days < 0 ? days + 1 : days, rest = days < 0 ? microseconds - MICROSECONDS_PER_DAY : microseconds;
   if (__builtin_mul_overflow(day, MICROSECONDS_PER_DAY, &total) || __builtin_add_overflow(total, rest, &total))
@@ -647,6 +666,14 @@ bool literal_read(ColumnType beside, Bytes text, uint8_t *room, Value *out) {
     return literal_uuid(at, text.length, room);
   default: return type_is_decimal(beside) && decimal_as_written(at, text.length, out);
   }
+}
+
+bool literal_read_as(ColumnType type, Bytes text, uint8_t *room, Value *out) {
+  const char *at = (const char *)text.data;
+  if (type == TYPE_DATE) return literal_date(at, text.length, out);
+  if (type == TYPE_TIMESTAMP) return literal_timestamp(at, text.length, out);
+  if (type_is_decimal(type)) return literal_decimal_of(at, text.length, type_scale(type), out);
+  return literal_read(type, text, room, out);
 }
 
 const char *literal_form(ColumnType type) {
