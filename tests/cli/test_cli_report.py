@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """report: questions to families of keys and values, against SQLite over the same pairs."""
 
+import itertools
 import json
 import random
 import sqlite3
@@ -61,6 +62,24 @@ class Reports(CliTest):
                             ("\"part(0)\" like 'se%'", "kind = 'sensor'")):
             self.assertEqual(self.text("report", "f", "--where", where, "--count"),
                              f"{self.sql('select count(*) from f where ' + same)[0][0]}\n", where)
+
+    def test_dates_and_moments_are_read_from_keys_and_json_kept_or_not(self):
+        lines = "log/2024-02-30/x\t{}\n"
+        for month, day, hour in itertools.product((2, 3), range(5), range(0, 24, 6)):
+            value = {"at": f"2024-0{month}-1{day}T{hour:02}:30:00+01:00", "took": f"00:0{day}:00"}
+            lines += f"log/2024-0{month}-1{day}/{hour:02}\t{json.dumps(value)}\n"
+        self.run_tool("put", "--stdin", "--batch", "500", "--cf", "log", stdin=lines.encode())
+        for day, at, took in (("part(1):date", "json(at):timestamp", "json(took):duration"), ("day", "at", "took")):
+            if day == "day":
+                self.run_tool("columns", "log", "day=part(1):date", "at=json(at):timestamp", "took=json(took):duration")
+            rows = self.json("report", "log", "--by", day, "--count", "--min", at, "--sum", took,
+                             "--order-by", day)["rows"]
+            rows = [tuple(row.values()) for row in rows]
+            self.assertEqual(rows[0], (None, 1, None, None))
+            self.assertEqual(rows[1:], [(f"2024-0{month}-1{n}", 4, f"2024-0{month}-{9 + n:02} 23:30:00",
+                                         4 * n * 60_000_000) for month in (2, 3) for n in range(5)])
+            late = f"\"{at}\" >= '2024-03-01T00:00:00Z'"
+            self.assertEqual(self.text("report", "log", "--where", late, "--count"), "20\n")
 
     def test_named_columns_stand_anywhere(self):
         found = self.rows("--column", "t=json(temp)", "--column", "who=part(1, '/')", "--where", "t < 21", "--select",
