@@ -438,6 +438,13 @@ static inline uint32_t bucket_matches(const uint8_t *bucket, uint64_t hash) {
   return slots & ((1u << load_u16(bucket + BUCKET_COUNT_AT) % 16) - 1);
 }
 
+/* A short row lies in two or three lines, which memory can send at once: else the value's would be asked for when the
+ * header has come and said how long it is. */
+static inline void prefetch_behind(const uint8_t *row) {
+  __builtin_prefetch(row + 64);
+  __builtin_prefetch(row + 128);
+}
+
 void row_run_prefetch_rows(const RowRun *run, uint64_t hash) {
   if (!run->bucket_count || run->frames) return; /* a row of a packed run is in no place yet */
   uint64_t at = (uint64_t)bucket_home(hash, run->bucket_count) * BUCKET_BYTES;
@@ -451,7 +458,7 @@ void row_run_prefetch_rows(const RowRun *run, uint64_t hash) {
     if (!piece->source->base || position_offset(position) >= piece->length) continue;
     const uint8_t *row = piece->source->base + position_offset(position);
     __builtin_prefetch(row);
-    __builtin_prefetch(row + 64);
+    prefetch_behind(row);
   }
 }
 
@@ -481,6 +488,10 @@ static Status bucket_get(const RowRun *run, const uint8_t *bucket, uint32_t matc
                          RowView *view, RowPin *pin, bool *found) {
   for (; matches && !*found; matches &= matches - 1) {
     uint32_t position = load_u32(bucket + BUCKET_POSITIONS_AT + (uint32_t)__builtin_ctz(matches) * 4);
+    if (position_piece(position) < run->piece_count && !run->frames) {
+      const uint8_t *base = run->pieces[position_piece(position)].source->base;
+      if (base) prefetch_behind(base + position_offset(position));
+    }
     TRY(slot_get(run, position, key, key_length, view, pin, found));
   }
   return KVSTORE_OK;
