@@ -99,7 +99,11 @@ bool bytes_are_utf8(const uint8_t *data, size_t length) {
   const uint64_t high_bits = UINT64_C(0x8080808080808080);
   size_t i = 0;
   while (i < length) {
-    if (length - i >= 8 && (load_u64(data + i) & high_bits) == 0) {
+    if (length - i >= 32 &&
+        ((load_u64(data + i) | load_u64(data + i + 8) | load_u64(data + i + 16) | load_u64(data + i + 24)) &
+         high_bits) == 0) {
+      i += 32;
+    } else if (length - i >= 8 && (load_u64(data + i) & high_bits) == 0) {
       i += 8;
     } else if (data[i] < 0x80) {
       i++;

@@ -39,14 +39,20 @@ static inline uint64_t load_u64(const void *p) {
 static inline void store_u16(void *p, uint16_t v) { memcpy(p, &v, sizeof v); }
 static inline void store_u32(void *p, uint32_t v) { memcpy(p, &v, sizeof v); }
 static inline void store_u64(void *p, uint64_t v) { memcpy(p, &v, sizeof v); }
+static inline uint32_t load_u32_big_endian(const void *p) { return __builtin_bswap32(load_u32(p)); }
 static inline uint64_t load_u64_big_endian(const void *p) { return __builtin_bswap64(load_u64(p)); }
 
 /* The first 8 bytes of a string as a big-endian number, padded with zeros: orders as memcmp does, up to 8 bytes. */
 static inline uint64_t bytes_prefix64(const uint8_t *data, size_t length) {
   if (length >= 8) return load_u64_big_endian(data);
-  uint64_t v = 0;
-  for (size_t i = 0; i < length; i++) v |= (uint64_t)data[i] << (56 - 8 * i);
-  return v;
+  if (length >= 4) { /* two words that overlap */
+    uint64_t head = load_u32_big_endian(data), tail = load_u32_big_endian(data + length - 4);
+    return head << 32 | tail << (64 - 8 * length);
+  }
+  if (length == 0) return 0;
+  size_t middle = length / 2, last = length - 1; /* of 1 to 3 bytes: some of them twice */
+  return (uint64_t)data[0] << 56 | (uint64_t)data[middle] << (56 - 8 * middle) |
+         (uint64_t)data[last] << (56 - 8 * last);
 }
 
 /* Order of keys: by memcmp, the shorter first. Negative, 0, positive. */

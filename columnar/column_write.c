@@ -135,8 +135,9 @@ static Status write_chunk(ColumnRunWriter *w, uint32_t number, uint32_t id, cons
   uint8_t *at;
   ChunkResult result;
   Chunk chunk;
-  TRY(extent_reserve(w, chunk_encode_bound(input), &at));
-  TRY(scratch_reserve(w, chunk_encode_scratch(input)));
+  ChunkRoom room = chunk_encode_room(input);
+  TRY(extent_reserve(w, room.out, &at));
+  TRY(scratch_reserve(w, room.scratch));
   TRY(chunk_encode(input, options, at, w->scratch, &result));
   TRY(chunk_open(at, result.length, input->row_count, input->type, &chunk));
   uint64_t offset = w->extent_length;

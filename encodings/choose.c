@@ -20,17 +20,18 @@ static uint64_t strings_bytes(const ChunkInput *in) {
 
 /* No encoding needs more: head, per block validity, alignment and offsets, and per row twice its widest form and half
  * of it. */
-uint64_t chunk_encode_bound(const ChunkInput *in) {
+static uint64_t encode_bound(const ChunkInput *in, uint64_t bytes) {
   uint64_t rows = round_up(in->row_count, BLOCK_ROWS), blocks = rows / BLOCK_ROWS;
   bool strings = type_is_string(in->type);
-  uint64_t per_row = strings ? 8 : UINT64_C(20), symbols = strings ? 2304 + strings_bytes(in) : 0; /* FSST */
-  return CHUNK_HEAD_MAX + blocks * (BLOCK_WORDS * 8 + 3 * CHUNK_ALIGNMENT) + rows * per_row + strings_bytes(in) +
-         symbols + 4 * CHUNK_ALIGNMENT;
+  uint64_t per_row = strings ? 8 : UINT64_C(20), symbols = strings ? 2304 + bytes : 0; /* FSST */
+  return CHUNK_HEAD_MAX + blocks * (BLOCK_WORDS * 8 + 3 * CHUNK_ALIGNMENT) + rows * per_row + bytes + symbols +
+         4 * CHUNK_ALIGNMENT;
 }
 
-uint64_t chunk_encode_scratch(const ChunkInput *in) {
+ChunkRoom chunk_encode_room(const ChunkInput *in) {
   uint64_t bytes = strings_bytes(in);
-  return round_up(plan_scratch(in), 64) + round_up(fsst_scratch(in, bytes), 64) + zstd_scratch(in, bytes);
+  return (ChunkRoom){ encode_bound(in, bytes), round_up(plan_scratch(in), 64) + round_up(fsst_scratch(in, bytes), 64) +
+                                                 zstd_scratch(in, bytes) };
 }
 
 /* Distinct values above which a dictionary cannot pay. Of strings: when hardly any value comes twice. Of numbers: when
@@ -70,12 +71,23 @@ static void build_dictionary(CodecPlan *p, const ChooseOptions *o, void *scratch
   if (!settled && is_allowed(o, ENCODING_DICTIONARY)) plan_build_dictionary(p, distinct_worth(p), true, scratch);
 }
 
+/* Whether symbols may take less than the dictionary that there is: a string is at least a byte of them, and a byte of
+ * them stands for at most 8. What they must save beside it is that of counted_bytes. */
+static bool symbols_may_pay(const CodecPlan *p, const ChooseOptions *o) {
+  if (p->string_bytes < FSST_BYTES_MIN) return false;
+  uint64_t dictionary = is_allowed(o, ENCODING_DICTIONARY) ? codec_dictionary.analyze(p) : 0;
+  if (!dictionary) return true;
+  uint64_t least = p->string_bytes / 8;
+  if (least < p->string_count) least = p->string_count;
+  return dictionary > p->string_bytes / 4 && dictionary > least + least / 4;
+}
+
 /* Symbols are learnt when no dictionary already makes little of the strings: learning them takes milliseconds. */
 static void plan_strings(CodecPlan *p, const ChooseOptions *o, void *scratch) {
   ColumnType type = p->input->type;
   void *own = (uint8_t *)scratch + round_up(plan_scratch(p->input), 64);
   if (type != TYPE_STRING && type != TYPE_BYTES) return;
-  void *frames = (uint8_t *)own + round_up(fsst_scratch(p->input, strings_bytes(p->input)), 64);
+  void *frames = (uint8_t *)own + round_up(fsst_scratch(p->input, p->string_bytes), 64);
   if (o->forced == ENCODING_FSST) plan_symbols(p, true, own);
   if (o->forced == ENCODING_ZSTD) plan_frames(p, true, frames);
   if (o->forced == ENCODING_FRONT_CODED) plan_fronts(p, true);
@@ -83,9 +95,7 @@ static void plan_strings(CodecPlan *p, const ChooseOptions *o, void *scratch) {
   if (is_allowed(o, ENCODING_FRONT_CODED)) plan_fronts(p, false);
   if (is_allowed(o, ENCODING_ZSTD)) plan_frames(p, false, frames);
   if (!is_allowed(o, ENCODING_FSST)) return;
-  uint64_t dictionary = is_allowed(o, ENCODING_DICTIONARY) ? codec_dictionary.analyze(p) : 0;
-  if (p->string_bytes >= FSST_BYTES_MIN && (!dictionary || dictionary > p->string_bytes / 4))
-    plan_symbols(p, false, own);
+  if (symbols_may_pay(p, o)) plan_symbols(p, false, own);
 }
 
 static void plan_shapes(CodecPlan *p, const ChooseOptions *o, void *scratch) {
@@ -167,8 +177,11 @@ Status chunk_encode(const ChunkInput *in, const ChooseOptions *options, uint8_t 
   const ChooseOptions none = { 0 }, *o = options ? options : &none;
   CodecPlan plan;
   const Codec *codec = NULL;
-  plan_build(&plan, in, scratch);
-  plan_shapes(&plan, o, scratch);
+  plan_begin(&plan, in, scratch);
+  if (o->forced != ENCODING_ARRAY || !can_hold(&plan, o->forced)) {
+    plan_measure(&plan);
+    plan_shapes(&plan, o, scratch);
+  }
   ChooseOptions free_choice = { .forbidden = o->forbidden };
   if (o->forced && o->or_best && !can_hold(&plan, o->forced)) {
     plan_shapes(&plan, &free_choice, scratch);

@@ -21,8 +21,10 @@ typedef struct ChunkResult {
 } ChunkResult;
 
 /* Bytes of `out` and of `scratch` that chunk_encode wants for this input, whatever it chooses. */
-uint64_t chunk_encode_bound(const ChunkInput *input);
-uint64_t chunk_encode_scratch(const ChunkInput *input);
+typedef struct ChunkRoom {
+  uint64_t out, scratch;
+} ChunkRoom;
+ChunkRoom chunk_encode_room(const ChunkInput *input);
 
 /* Encodes a column of a segment. `out` is aligned to 64, `scratch` to 16. `options` may be NULL.
  *   KVSTORE_ERROR  the forced encoding is unknown or cannot hold the column

@@ -15,7 +15,7 @@
 #include "base/bitmap.h"
 
 enum { EXPONENT_MAX = 18, SAMPLE = 256, FIRST_SAMPLE = 32, BLOCK_SAMPLE = 32 };
-static const int64_t LIMIT = INT64_C(1) << 51; /* of |d| */
+static const int64_t LIMIT = SIMD_NO_DECIMAL; /* of |d| */
 
 static const double TENS[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
                                1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18 };
@@ -113,14 +113,43 @@ static uint32_t find_candidates(const ChunkInput *in, Candidate out[CANDIDATES])
   return sampled && out[0].cost < sampled * UINT64_C(8) * natural_bytes(in->type) ? count : 0;
 }
 
-/* The integers of a block; exceptions are LIMIT. */
-static void block_integers(const CodecPlan *p, uint32_t block, AlpPowers powers, int64_t integers[BLOCK_ROWS]) {
+/* The integers of a block; exceptions are LIMIT. Returns how many there are, what lies beneath nulls included. */
+static uint32_t block_integers(const CodecPlan *p, uint32_t block, AlpPowers powers, int64_t integers[BLOCK_ROWS]) {
   const ChunkInput *in = p->input;
   uint32_t first = block * BLOCK_ROWS, rows = plan_block_rows(p, block);
+  const double of_block[] = { TENS[powers.exponent], TENTHS[powers.factor], TENS[powers.factor],
+                              TENTHS[powers.exponent] };
+  if (in->type == TYPE_F64)
+    return simd_kernels()->integers_f64((const double *)in->values + first, rows, of_block, integers);
+  return simd_kernels()->integers_f32((const float *)in->values + first, rows, of_block, integers);
+}
+
+/* Base, width and exceptions of a block, from its integers. */
+static void measure_integers(const CodecPlan *p, uint32_t block, const int64_t *integers, AlpBlock *out) {
+  uint32_t first = block * BLOCK_ROWS, rows = plan_block_rows(p, block), exceptions = 0;
+  int64_t low = INT64_MAX, high = INT64_MIN;
   for (uint32_t i = 0; i < rows; i++) {
-    integers[i] = integer_near(powers, input_value(in, first + i));
-    if (!gives_back(in, powers, integers[i], first + i)) integers[i] = LIMIT;
+    if (input_is_null(p->input, first + i)) continue;
+    if (integers[i] == LIMIT) {
+      exceptions++;
+      continue;
+    }
+    if (integers[i] < low) low = integers[i];
+    if (integers[i] > high) high = integers[i];
   }
+  out->exceptions = (uint16_t)exceptions;
+  out->base = low <= high ? low : 0;
+  out->width = (uint8_t)plan_width(low, high, 1);
+}
+
+/* The same of a whole block whose rows all have their integer. */
+static void measure_whole(const int64_t *integers, AlpBlock *out) {
+  const uint64_t sign = UINT64_C(1) << 63;
+  uint64_t low, high;
+  simd_kernels()->extremes[3](integers, sign, NULL, &low, &high);
+  out->exceptions = 0;
+  out->base = (int64_t)(low ^ sign);
+  out->width = (uint8_t)simd_width(high - low);
 }
 
 static void plan_block(CodecPlan *p, uint32_t block, const Candidate *candidates, uint32_t count) {
@@ -135,20 +164,12 @@ static void plan_block(CodecPlan *p, uint32_t block, const Candidate *candidates
     best = cost;
     out->powers = candidates[i].powers;
   }
-  int64_t integers[BLOCK_ROWS], low = INT64_MAX, high = INT64_MIN;
-  block_integers(p, block, out->powers, integers);
-  out->exceptions = 0;
-  for (uint32_t i = 0; i < rows; i++) {
-    if (input_is_null(in, first + i)) continue;
-    if (integers[i] == LIMIT) {
-      out->exceptions++;
-      continue;
-    }
-    if (integers[i] < low) low = integers[i];
-    if (integers[i] > high) high = integers[i];
-  }
-  out->base = low <= high ? low : 0;
-  out->width = (uint8_t)plan_width(low, high, 1);
+  int64_t integers[BLOCK_ROWS];
+  uint32_t exceptions = block_integers(p, block, out->powers, integers);
+  if (rows == BLOCK_ROWS && !exceptions && !p->blocks[block].null_count)
+    measure_whole(integers, out);
+  else
+    measure_integers(p, block, integers, out);
 }
 
 void plan_decimals(CodecPlan *p, bool always) {

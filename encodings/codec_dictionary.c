@@ -41,27 +41,14 @@ void codec_code_value(const Chunk *c, uint32_t code, Value *out) {
 
 /* ---- writing ---- */
 
-/* Smallest and largest code of the rows of a block that are not null; 0 and 0 when there are none. */
-static void block_codes(const CodecPlan *p, uint32_t block, uint16_t *low, uint16_t *high) {
-  *low = UINT16_MAX;
-  *high = 0;
-  uint32_t first = block * BLOCK_ROWS, rows = plan_block_rows(p, block);
-  for (uint32_t i = first; i < first + rows; i++) {
-    if (input_is_null(p->input, i)) continue;
-    if (p->codes[i] < *low) *low = p->codes[i];
-    if (p->codes[i] > *high) *high = p->codes[i];
-  }
-  if (*low > *high) *low = *high = 0;
+static unsigned codes_width(const CodecPlan *p, uint32_t block) {
+  return simd_width((uint64_t)(p->blocks[block].code_most - p->blocks[block].code_least));
 }
 
 static uint64_t analyze(const CodecPlan *p) {
   if (!p->dictionary_count || shared_bytes(p) > UINT32_MAX / 2) return 0;
   uint64_t data = 0;
-  for (uint32_t b = 0; b < p->block_count; b++) {
-    uint16_t low, high;
-    block_codes(p, b, &low, &high);
-    data += 128u * simd_width((uint64_t)(high - low));
-  }
+  for (uint32_t b = 0; b < p->block_count; b++) data += 128u * codes_width(p, b);
   return plan_chunk_bytes(p, shared_bytes(p), data);
 }
 
@@ -92,14 +79,12 @@ static uint64_t encode(const CodecPlan *p, uint8_t *out) {
   ChunkWriter w;
   write_values(p, chunk_writer_begin(&w, p, ENCODING_DICTIONARY, 0, 1, p->dictionary_count, shared_bytes(p), out));
   for (uint32_t b = 0; b < p->block_count; b++) {
-    uint16_t low, high;
-    int64_t codes[BLOCK_ROWS];
+    int64_t codes[BLOCK_ROWS], low = p->blocks[b].code_least;
     uint32_t first = b * BLOCK_ROWS, rows = plan_block_rows(p, b);
-    block_codes(p, b, &low, &high);
     for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
       codes[i] = i < rows && !input_is_null(p->input, first + i) ? p->codes[first + i] : low;
     }
-    unsigned width = simd_width((uint64_t)(high - low));
+    unsigned width = codes_width(p, b);
     packed_write(codes, width, low, 1, chunk_writer_block(&w, low, width, 128u * width));
   }
   return chunk_writer_end(&w);

@@ -12,6 +12,7 @@
 #include "encodings/encodings_internal.h"
 
 #include "base/bitmap.h"
+#include "base/counters.h"
 
 enum {
   ESCAPE = 255,
@@ -24,6 +25,7 @@ enum {
   IDS = 512, /* symbols, then 255 + byte: a byte that stands for itself */
   SLOTS = 16384,
   PAIRS = 65536,
+  TEXT_BYTES = 32 << 10,    /* of strings that are encoded together */
   KEPT_BYTES_MAX = 8 << 20, /* of strings whose codes are kept until they are written */
 };
 
@@ -39,25 +41,24 @@ static uint64_t load_head(const uint8_t *p, size_t left) {
 }
 
 /* The longest symbol at p, ESCAPE when there is none. */
-static unsigned match(const FsstTable *t, const uint8_t *p, size_t left) {
+static unsigned match(const SimdSymbols *s, const uint8_t *p, size_t left) {
   uint64_t word = load_head(p, left);
-  unsigned pair = (unsigned)(word & 0xffff);
-  for (unsigned code = t->pair_first[pair]; code < t->pair_end[pair]; code++) {
-    unsigned length = t->lengths[code];
-    if (length <= left && ((word ^ t->words[code]) & symbol_mask(length)) == 0) return code;
+  unsigned range = s->pairs[word & 0xffff];
+  for (unsigned code = range & 0xff; code < range >> 8; code++) {
+    if (s->lengths[code] <= left && ((word ^ s->words[code]) & s->masks[code]) == 0) return code;
   }
-  return t->single[*p];
+  return s->single[*p];
 }
 
 /* Encodes a string; `out` may be NULL, to count. */
 static uint64_t compress(const FsstTable *t, Bytes s, uint8_t *out) {
   uint64_t written = 0;
   for (size_t at = 0; at < s.length;) {
-    unsigned code = match(t, s.data + at, s.length - at);
+    unsigned code = match(&t->symbols, s.data + at, s.length - at);
     if (out) out[written] = (uint8_t)code;
     written++;
     if (code < ESCAPE) {
-      at += t->lengths[code];
+      at += t->symbols.lengths[code];
       continue;
     }
     if (out) out[written] = s.data[at];
@@ -81,10 +82,15 @@ typedef struct Learning {
   uint64_t bytes;
   uint32_t singles[IDS];
   uint16_t pairs[IDS][IDS];
+  uint64_t has_pairs[IDS][IDS / 64]; /* bits of those that are not 0 */
   Symbol slots[SLOTS];
+  uint64_t has_slots[SLOTS / 64];
   Symbol best[ESCAPE]; /* a heap, the least gain first */
   uint32_t best_count;
-  uint8_t pair_first[PAIRS], pair_end[PAIRS]; /* of the table */
+  uint16_t table_pairs[PAIRS];
+  /* Strings one behind the other, where each ends, and room for the codes of those whose codes are not kept. */
+  uint8_t text[TEXT_BYTES + SYMBOL_BYTES], codes[2 * TEXT_BYTES];
+  uint32_t ends[BLOCK_ROWS];
 } Learning;
 
 static uint64_t kept_bytes(uint64_t string_bytes) { return string_bytes <= KEPT_BYTES_MAX ? 2 * string_bytes : 0; }
@@ -110,26 +116,48 @@ static void take_sample(Learning *l, const ChunkInput *in, uint64_t string_bytes
   }
 }
 
+/* Only what has been counted before is cleared: most of the pairs never come. */
+static void forget_pairs(Learning *l) {
+  memset(l->singles, 0, sizeof l->singles);
+  for (unsigned a = 0; a < IDS; a++) {
+    for (unsigned w = 0; w < IDS / 64; w++) {
+      for (uint64_t left = l->has_pairs[a][w]; left; left &= left - 1)
+        l->pairs[a][w * 64 + (unsigned)__builtin_ctzll(left)] = 0;
+      l->has_pairs[a][w] = 0;
+    }
+  }
+}
+static void forget_slots(Learning *l) {
+  for (unsigned w = 0; w < SLOTS / 64; w++) {
+    for (uint64_t left = l->has_slots[w]; left; left &= left - 1)
+      l->slots[w * 64 + (unsigned)__builtin_ctzll(left)].gain = 0;
+    l->has_slots[w] = 0;
+  }
+}
+
 /* How often each symbol and each pair of neighbours occurs when the sample is encoded. */
 static void count_pairs(Learning *l, const FsstTable *t) {
-  memset(l->singles, 0, sizeof l->singles);
-  memset(l->pairs, 0, sizeof l->pairs);
+  forget_pairs(l);
   for (uint32_t i = 0; i < l->string_count; i++) {
     Bytes s = l->strings[i];
     unsigned before = IDS;
     for (size_t at = 0; at < s.length;) {
-      unsigned code = match(t, s.data + at, s.length - at), id = code < ESCAPE ? code : (unsigned)ESCAPE + s.data[at];
+      unsigned code = match(&t->symbols, s.data + at, s.length - at);
+      unsigned id = code < ESCAPE ? code : (unsigned)ESCAPE + s.data[at];
       l->singles[id]++;
-      if (before < IDS) l->pairs[before][id]++;
+      if (before < IDS) {
+        l->pairs[before][id]++;
+        bit_set(l->has_pairs[before], id);
+      }
       before = id;
-      at += code < ESCAPE ? t->lengths[code] : 1;
+      at += t->symbols.lengths[code];
     }
   }
 }
 
 static Symbol symbol_of(const FsstTable *t, unsigned id) {
   if (id >= ESCAPE) return (Symbol){ id - ESCAPE, 0, 1 };
-  return (Symbol){ t->words[id], 0, t->lengths[id] };
+  return (Symbol){ t->symbols.words[id], 0, t->symbols.lengths[id] };
 }
 
 /* The same symbol may come from several pairs: gains add up. A full table forgets. */
@@ -142,6 +170,7 @@ static void candidate_add(Learning *l, Symbol s) {
     uint32_t gain = at->gain + s.gain;
     *at = s;
     at->gain = gain;
+    bit_set(l->has_slots, slot);
     return;
   }
 }
@@ -181,9 +210,9 @@ static bool comes_before(Symbol a, Symbol b) {
 
 static void table_clear(FsstTable *t) {
   t->count = 0;
-  memset(t->single, ESCAPE, sizeof t->single);
-  memset(t->pair_first, 0, PAIRS);
-  memset(t->pair_end, 0, PAIRS);
+  memset(t->symbols.single, ESCAPE, sizeof t->symbols.single);
+  memset(t->symbols.pairs, 0, PAIRS * sizeof *t->symbols.pairs);
+  t->symbols.lengths[ESCAPE] = 1;
 }
 
 static void table_from_best(Learning *l, FsstTable *t) {
@@ -195,30 +224,27 @@ static void table_from_best(Learning *l, FsstTable *t) {
   }
   table_clear(t);
   t->count = l->best_count;
+  SimdSymbols *s = &t->symbols;
   for (uint32_t code = 0; code < t->count; code++) {
     uint16_t pair = (uint16_t)l->best[code].word;
-    t->words[code] = l->best[code].word;
-    t->lengths[code] = (uint8_t)l->best[code].length;
-    if (t->lengths[code] == 1) {
-      t->single[pair] = (uint8_t)code;
+    s->words[code] = l->best[code].word;
+    s->lengths[code] = (uint8_t)l->best[code].length;
+    s->masks[code] = symbol_mask(s->lengths[code]);
+    if (s->lengths[code] == 1) {
+      s->single[pair] = (uint8_t)code;
       continue;
     }
-    if (!t->pair_end[pair]) t->pair_first[pair] = (uint8_t)code;
-    t->pair_end[pair] = (uint8_t)(code + 1);
+    uint32_t first = s->pairs[pair] ? s->pairs[pair] & 0xff : code;
+    s->pairs[pair] = (uint16_t)(first | (code + 1) << 8);
   }
 }
 
-/* One generation: the symbols of the last one, and what two of them are together, by the bytes that they cover. */
-static void improve(Learning *l, FsstTable *t) {
-  enum { PAIR_COUNT_MIN = 2, SINGLE_BYTE_WEIGHT = 8 };
-  count_pairs(l, t);
-  memset(l->slots, 0, sizeof l->slots);
-  for (unsigned a = 0; a < ESCAPE + 256; a++) {
-    if (!l->singles[a]) continue;
-    Symbol first = symbol_of(t, a);
-    first.gain = l->singles[a] * (first.length == 1 ? SINGLE_BYTE_WEIGHT : first.length);
-    candidate_add(l, first);
-    for (unsigned b = 0; b < ESCAPE + 256 && first.length < SYMBOL_BYTES; b++) {
+/* What a symbol and those that came behind it are together. */
+static void add_pairs(Learning *l, const FsstTable *t, unsigned a, Symbol first) {
+  enum { PAIR_COUNT_MIN = 2 };
+  for (unsigned w = 0; w < IDS / 64; w++) {
+    for (uint64_t left = l->has_pairs[a][w]; left; left &= left - 1) {
+      unsigned b = w * 64 + (unsigned)__builtin_ctzll(left);
       if (l->pairs[a][b] < PAIR_COUNT_MIN) continue;
       Symbol both = symbol_of(t, b);
       both.word = first.word | both.word << (8 * first.length);
@@ -228,29 +254,64 @@ static void improve(Learning *l, FsstTable *t) {
       candidate_add(l, both);
     }
   }
-  l->best_count = 0;
-  for (uint32_t i = 0; i < SLOTS; i++) {
-    if (l->slots[i].gain) best_add(l, l->slots[i]);
+}
+
+/* One generation: the symbols of the last one, and what two of them are together, by the bytes that they cover. */
+static void improve(Learning *l, FsstTable *t) {
+  enum { SINGLE_BYTE_WEIGHT = 8 };
+  count_pairs(l, t);
+  forget_slots(l);
+  for (unsigned a = 0; a < ESCAPE + 256; a++) {
+    if (!l->singles[a]) continue;
+    Symbol first = symbol_of(t, a);
+    first.gain = l->singles[a] * (first.length == 1 ? SINGLE_BYTE_WEIGHT : first.length);
+    candidate_add(l, first);
+    if (first.length < SYMBOL_BYTES) add_pairs(l, t, a, first);
   }
+  l->best_count = 0;
+  for (uint32_t w = 0; w < SLOTS / 64; w++)
+    for (uint64_t left = l->has_slots[w]; left; left &= left - 1)
+      best_add(l, l->slots[w * 64 + (unsigned)__builtin_ctzll(left)]);
   table_from_best(l, t);
 }
 
 /* ---- what the column would take ---- */
 
-static void plan_block_lengths(CodecPlan *p, uint32_t block, uint8_t **codes) {
-  const ChunkInput *in = p->input;
-  uint32_t first = block * BLOCK_ROWS, rows = plan_block_rows(p, block);
+/* Encodes rows from `row` on, as many as lie together or one that is longer; returns the row behind. */
+static uint32_t encode_rows(CodecPlan *p, Learning *l, uint32_t row, uint32_t end, uint8_t **codes) {
+  const FsstTable *t = &p->fsst.table;
+  uint32_t count = 0, bytes = 0, first = row;
+  for (; row < end; row++, count++) {
+    Bytes s = input_is_null(p->input, row) ? (Bytes){ 0 } : ((const Bytes *)p->input->values)[row];
+    if (s.length > TEXT_BYTES - bytes) break;
+    if (s.length) memcpy(l->text + bytes, s.data, s.length);
+    bytes += (uint32_t)s.length;
+    l->ends[count] = bytes;
+    if (s.length > p->fsst.longest) p->fsst.longest = s.length;
+  }
+  uint32_t *lengths = p->fsst.lengths + first;
+  if (count) {
+    uint8_t *out = p->fsst.codes ? *codes : l->codes;
+    *codes += simd_kernels()->encode_symbols(&t->symbols, l->text, l->ends, count, out, lengths);
+    return row;
+  }
+  Bytes s = ((const Bytes *)p->input->values)[row];
+  *lengths = (uint32_t)compress(t, s, p->fsst.codes ? *codes : NULL);
+  *codes += *lengths;
+  if (s.length > p->fsst.longest) p->fsst.longest = s.length;
+  return row + 1;
+}
+
+static void plan_block_lengths(CodecPlan *p, Learning *l, uint32_t block, uint8_t **codes) {
+  uint32_t first = block * BLOCK_ROWS, end = first + plan_block_rows(p, block);
   uint32_t low = UINT32_MAX, high = 0;
   uint64_t total = 0;
-  for (uint32_t row = first; row < first + rows; row++) {
-    Bytes s = input_is_null(in, row) ? (Bytes){ 0 } : ((const Bytes *)in->values)[row];
-    uint32_t length = (uint32_t)compress(&p->fsst.table, s, p->fsst.codes ? *codes : NULL);
-    p->fsst.lengths[row] = length;
-    *codes += length;
+  for (uint32_t row = first; row < end;) row = encode_rows(p, l, row, end, codes);
+  for (uint32_t row = first; row < end; row++) {
+    uint32_t length = p->fsst.lengths[row];
     total += length;
     if (length < low) low = length;
     if (length > high) high = length;
-    if (s.length > p->fsst.longest) p->fsst.longest = s.length;
   }
   p->fsst.blocks[block].base = low;
   p->fsst.blocks[block].width = (uint8_t)simd_width(high - low);
@@ -260,12 +321,17 @@ static void plan_block_lengths(CodecPlan *p, uint32_t block, uint8_t **codes) {
 void plan_symbols(CodecPlan *p, bool always, void *scratch) {
   Learning *l = scratch;
   FsstTable *t = &p->fsst.table;
-  t->pair_first = l->pair_first;
-  t->pair_end = l->pair_end;
+  t->symbols.pairs = l->table_pairs;
   table_clear(t);
   if (p->string_bytes_most > UINT32_MAX / 2) return; /* a byte may take two */
   take_sample(l, p->input, p->string_bytes);
+  memset(l->pairs, 0, sizeof l->pairs);
+  memset(l->has_pairs, 0, sizeof l->has_pairs);
+  memset(l->slots, 0, sizeof l->slots);
+  memset(l->has_slots, 0, sizeof l->has_slots);
+  memset(l->text, 0, sizeof l->text);
   uint64_t encoded = 0;
+  COUNT(symbols_learnt);
   for (unsigned i = 0; i < GENERATIONS; i++) improve(l, t);
   for (uint32_t i = 0; i < l->string_count; i++) encoded += compress(t, l->strings[i], NULL);
   if (!always && (l->bytes == 0 || encoded > l->bytes / 8 * 7)) return;
@@ -273,7 +339,7 @@ void plan_symbols(CodecPlan *p, bool always, void *scratch) {
   uint8_t *codes = (uint8_t *)(p->fsst.lengths + p->input->row_count);
   p->fsst.codes = kept_bytes(p->string_bytes) ? codes : NULL;
   p->fsst.longest = 0;
-  for (uint32_t b = 0; b < p->block_count; b++) plan_block_lengths(p, b, &codes);
+  for (uint32_t b = 0; b < p->block_count; b++) plan_block_lengths(p, l, b, &codes);
   p->has_symbols = true;
 }
 
@@ -293,9 +359,10 @@ static uint64_t analyze(const CodecPlan *p) {
 }
 
 static void write_table(const FsstTable *t, uint8_t *shared) {
+  const SimdSymbols *s = &t->symbols;
   uint8_t *words = shared + round_up(t->count, 8);
-  memcpy(shared, t->lengths, t->count);
-  for (uint32_t i = 0; i < t->count; i++) store_u64(words + 8 * (size_t)i, t->words[i] & symbol_mask(t->lengths[i]));
+  memcpy(shared, s->lengths, t->count);
+  for (uint32_t i = 0; i < t->count; i++) store_u64(words + 8 * (size_t)i, s->words[i] & s->masks[i]);
 }
 
 /* `kept` is where the codes of the plan go on. */

@@ -16,22 +16,19 @@ void packed_ends(const uint8_t *packed_lengths, unsigned width, uint64_t base, u
 
 void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t divisor, uint8_t *out) {
   if (width == 0) return;
+  const SimdKernels *k = simd_kernels();
+  ExactDivisor exact = exact_divisor(divisor);
+  unsigned lane = simd_lane_index(width);
+  uint64_t shifted[BLOCK_ROWS], from = (uint64_t)base;
+  const void *offsets = images;
   Lanes lanes;
-  switch (simd_lane_index(width)) {
-#define FILL(INDEX, T, MEMBER)                                         \
-  case INDEX:                                                          \
-    for (unsigned i = 0; i < BLOCK_ROWS; i++) {                        \
-      uint64_t offset = (uint64_t)images[i] - (uint64_t)base;          \
-      lanes.MEMBER[i] = (T)(divisor == 1 ? offset : offset / divisor); \
-    }                                                                  \
-    break;
-    FILL(0, uint8_t, of8)
-    FILL(1, uint16_t, of16)
-    FILL(2, uint32_t, of32)
-    FILL(3, uint64_t, of64)
-#undef FILL
+  if (exact.shift) {
+    for (unsigned i = 0; i < BLOCK_ROWS; i++) shifted[i] = ((uint64_t)images[i] - from) >> exact.shift;
+    offsets = shifted;
+    from = 0;
   }
-  simd_kernels()->pack[simd_lane_index(width)](&lanes, width, out);
+  k->scale[3][lane](offsets, 0 - from * exact.inverse, exact.inverse, &lanes);
+  k->pack[lane](&lanes, width, out);
 }
 
 void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,

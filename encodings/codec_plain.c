@@ -26,10 +26,7 @@ static uint64_t string_block_bytes(const CodecPlan *p, uint32_t block) {
   const ChunkInput *in = p->input;
   uint32_t rows = plan_block_rows(p, block);
   if (type_is_fixed(in->type)) return (uint64_t)rows * in->width;
-  uint64_t bytes = offsets_bytes(rows);
-  const Bytes *values = (const Bytes *)in->values + (size_t)block * BLOCK_ROWS;
-  for (uint32_t i = 0; i < rows; i++) bytes += input_is_null(in, block * BLOCK_ROWS + i) ? 0 : values[i].length;
-  return bytes;
+  return offsets_bytes(rows) + p->blocks[block].string_bytes;
 }
 
 static void write_strings(const CodecPlan *p, uint32_t block, uint8_t *data) {

@@ -25,22 +25,21 @@ typedef struct AlpBlock {
 
 enum { ALP_RD_PARTS = 8 }; /* left parts that have a code */
 
-/* Symbols, by their first two bytes, of two bytes the longest first, those of one byte behind all others. */
+/* Symbols, those of one byte behind all others. */
 typedef struct FsstTable {
   uint32_t count;
-  uint64_t words[255];
-  uint8_t lengths[255];
-  uint8_t single[256];            /* code of the symbol that is this byte, 255: none */
-  uint8_t *pair_first, *pair_end; /* codes of the longer symbols that begin with these two bytes; 65,536 each */
+  SimdSymbols symbols;
 } FsstTable;
 
-/* Statistics of one column of one segment, gathered by plan_build; everything points into the caller's scratch. */
+/* Statistics of one column of one segment, gathered by plan_begin and plan_measure; everything points into the caller's
+ * scratch. */
 struct CodecPlan {
   const ChunkInput *input;
   ChunkStats stats;
   uint32_t block_count;
   uint64_t string_bytes;      /* string types: of all values */
   uint64_t string_bytes_most; /* and of the block that has most */
+  uint32_t string_count;      /* values of at least one byte */
   int64_t *images;            /* one a row; a null row has that of its block's minimum, or 0 */
   bool is_constant;           /* the values that are not null are one, bit by bit (or there is none) */
   uint32_t first_row;         /* the first row that is not null; row_count when there is none */
@@ -55,6 +54,8 @@ struct CodecPlan {
     uint32_t null_count;
     uint32_t run_count;                   /* of plan_carried_words: at least 1 */
     int64_t delta_minimum, delta_maximum; /* of neighbours within the block; 0 and 0 when it has one row */
+    uint64_t string_bytes;                /* string types: of its values */
+    uint16_t code_least, code_most;       /* of the dictionary, of the rows that are not null; 0 and 0 when none is */
   } blocks[SEGMENT_BLOCKS];
   bool has_decimals; /* plan_decimals has filled `alp` */
   AlpBlock alp[SEGMENT_BLOCKS];
@@ -98,8 +99,10 @@ struct CodecPlan {
   const uint16_t *codes;           /* of every row; 0 for a null */
 };
 
-/* Gathers everything but the dictionary. `scratch`: plan_scratch bytes. */
-void plan_build(CodecPlan *plan, const ChunkInput *input, void *scratch);
+/* Images, zones, nulls: all that an array needs. `scratch`: plan_scratch bytes. */
+void plan_begin(CodecPlan *plan, const ChunkInput *input, void *scratch);
+/* Then everything but the dictionary. */
+void plan_measure(CodecPlan *plan);
 /* Builds the dictionary unless the column has more than `distinct_max` values; then dictionary_count stays 0. */
 void plan_build_dictionary(CodecPlan *plan, uint32_t distinct_max, bool sample_first, void *scratch);
 uint64_t plan_scratch(const ChunkInput *input);
@@ -134,6 +137,22 @@ uint64_t plan_chunk_bytes(const CodecPlan *plan, uint64_t shared_bytes, uint64_t
 void plan_carried_words(const CodecPlan *plan, uint32_t block, uint64_t words[BLOCK_ROWS]);
 /* Width in bits of one block of numbers from `minimum` to `maximum` with a divisor; 0 when there is none. */
 unsigned plan_width(int64_t minimum, int64_t maximum, uint64_t divisor);
+
+/* Division that leaves no rest, by the inverse modulo 2^64 of the divisor's odd part (Granlund and Montgomery 1994). */
+typedef struct ExactDivisor {
+  uint64_t inverse, most; /* most: the greatest quotient that there is */
+  unsigned shift;
+} ExactDivisor;
+static inline ExactDivisor exact_divisor(uint64_t divisor) {
+  unsigned shift = (unsigned)__builtin_ctzll(divisor);
+  uint64_t odd = divisor >> shift, inverse = (3 * odd) ^ 2; /* right in 5 bits, and in twice as many after each step */
+  for (unsigned bits = 5; bits < 64; bits *= 2) inverse *= 2 - odd * inverse;
+  return (ExactDivisor){ inverse, UINT64_MAX / divisor, shift };
+}
+static inline bool exact_divides(const ExactDivisor *d, uint64_t number) {
+  uint64_t product = number * d->inverse;
+  return (product >> d->shift | product << (64 - d->shift) % 64) <= d->most;
+}
 
 /* Writes header, table, validity and alignment around what a codec writes. */
 typedef struct ChunkWriter {
@@ -222,7 +241,7 @@ void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_
                          bool negated, uint64_t mask[BLOCK_WORDS]);
 /* The packed values of some rows of a block. */
 void packed_gather(const void *data, unsigned width, const uint16_t *rows, uint32_t count, uint64_t *offsets);
-/* Packs (images - base) / divisor of 1,024 rows. */
+/* Packs (images - base) / divisor of 1,024 rows, multiples of the divisor all of them. */
 void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t divisor, uint8_t *out);
 
 /* Where each of 1,024 strings ends, from their lengths less `base`. */

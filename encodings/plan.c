@@ -12,53 +12,95 @@ static uint64_t hash_slots(uint64_t rows) {
 }
 uint64_t plan_scratch(const ChunkInput *in) {
   uint64_t rows = rows_rounded(in);
-  return rows * (sizeof(int64_t) + 3 * sizeof(uint32_t) + sizeof(uint16_t)) + hash_slots(rows) * sizeof(uint32_t) + 256;
+  return rows * (sizeof(int64_t) + 3 * sizeof(uint32_t) + sizeof(uint16_t)) + hash_slots(rows) * sizeof(uint64_t) + 256;
 }
+
+static Bytes input_bytes(const ChunkInput *in, uint32_t row) { return ((const Bytes *)in->values)[row]; }
 
 /* ---- images and zones ---- */
 
-static void fill_images(const ChunkInput *in, int64_t *images) {
-#define FILL(TYPE, T)                                                         \
-  case TYPE: {                                                                \
-    const T *v = in->values;                                                  \
-    for (uint32_t i = 0; i < in->row_count; i++) images[i] = (int64_t)(v[i]); \
-    break;                                                                    \
+static void fill_number_images(const CodecPlan *p) {
+  const ChunkInput *in = p->input;
+  const SimdKernels *k = simd_kernels();
+  ColumnType storage = type_storage(in->type);
+  size_t width = (size_t)1 << type_width_index(in->type);
+  unsigned kind = storage == TYPE_BOOL ? (unsigned)SIMD_U8 : (unsigned)(storage - TYPE_I8);
+  for (uint32_t b = 0; b < p->block_count; b++) {
+    const uint8_t *values = (const uint8_t *)in->values + (size_t)b * BLOCK_ROWS * width;
+    int64_t *images = p->images + (size_t)b * BLOCK_ROWS;
+    uint32_t rows = plan_block_rows(p, b);
+    k->widen_i64[kind](values, rows, images);
+    for (uint32_t i = 0; storage == TYPE_U64 && i < rows; i++) images[i] ^= INT64_MIN;
   }
-  switch (type_storage(in->type)) {
-    FILL(TYPE_BOOL, uint8_t)
-    FILL(TYPE_I8, int8_t)
-    FILL(TYPE_I16, int16_t)
-    FILL(TYPE_I32, int32_t)
-    FILL(TYPE_I64, int64_t)
-    FILL(TYPE_U8, uint8_t)
-    FILL(TYPE_U16, uint16_t)
-    FILL(TYPE_U32, uint32_t)
-  case TYPE_U64: {
-    const uint64_t *v = in->values;
-    for (uint32_t i = 0; i < in->row_count; i++) images[i] = (int64_t)(v[i] ^ UINT64_C(1) << 63);
-    break;
+}
+
+static void fill_float_images(const CodecPlan *p) {
+  const ChunkInput *in = p->input;
+  const SimdKernels *k = simd_kernels();
+  uint32_t whole = in->row_count / BLOCK_ROWS * BLOCK_ROWS;
+  for (uint32_t row = 0; row < whole; row += BLOCK_ROWS) {
+    if (in->type == TYPE_F64)
+      k->image_f64((const double *)in->values + row, p->images + row);
+    else
+      k->image_f32((const float *)in->values + row, p->images + row);
   }
-  default:
-    for (uint32_t i = 0; i < in->row_count; i++) {
-      images[i] = input_is_null(in, i) ? 0 : type_image(in->type, in->values, i);
+  for (uint32_t row = whole; row < in->row_count; row++) p->images[row] = type_image(in->type, in->values, row);
+}
+
+/* And their bytes, in the same pass. */
+static void fill_string_images(CodecPlan *p) {
+  const ChunkInput *in = p->input;
+  for (uint32_t b = 0; b < p->block_count; b++) {
+    uint32_t first = b * BLOCK_ROWS, end = first + plan_block_rows(p, b);
+    uint64_t bytes = 0;
+    for (uint32_t row = first; row < end; row++) {
+      Bytes s = input_is_null(in, row) ? (Bytes){ 0 } : input_bytes(in, row);
+      p->images[row] = bytes_image(s);
+      p->string_count += s.length > 0;
+      bytes += s.length;
     }
+    p->blocks[b].string_bytes = bytes;
+    p->string_bytes += bytes;
+    if (bytes > p->string_bytes_most) p->string_bytes_most = bytes;
   }
-#undef FILL
+}
+
+/* What it writes beneath nulls, plan_block replaces. */
+static void fill_images(CodecPlan *p) {
+  if (type_is_string(p->input->type))
+    fill_string_images(p);
+  else if (type_is_float(p->input->type))
+    fill_float_images(p);
+  else
+    fill_number_images(p);
+}
+
+static void find_zone(const int64_t *images, const uint8_t *is_null, uint32_t rows, int64_t *low, int64_t *high) {
+  if (rows == BLOCK_ROWS && !is_null) {
+    const uint64_t sign = UINT64_C(1) << 63;
+    uint64_t least, most;
+    simd_kernels()->extremes[3](images, sign, NULL, &least, &most);
+    *low = (int64_t)(least ^ sign);
+    *high = (int64_t)(most ^ sign);
+    return;
+  }
+  *low = INT64_MAX;
+  *high = INT64_MIN;
+  for (uint32_t i = 0; i < rows; i++) {
+    if (is_null && is_null[i]) continue;
+    if (images[i] < *low) *low = images[i];
+    if (images[i] > *high) *high = images[i];
+  }
 }
 
 /* Zone and nulls of one block; then null rows get the minimum, so that they cost no bits. */
 static void plan_block(CodecPlan *p, uint32_t block) {
-  int64_t low = INT64_MAX, high = INT64_MIN, *images = p->images + (size_t)block * BLOCK_ROWS;
+  int64_t low, high, *images = p->images + (size_t)block * BLOCK_ROWS;
   uint32_t rows = plan_block_rows(p, block), nulls = 0;
   const uint8_t *is_null = p->input->nulls ? p->input->nulls + (size_t)block * BLOCK_ROWS : NULL;
-  for (uint32_t i = 0; i < rows; i++) {
-    if (is_null && is_null[i]) {
-      nulls++;
-      continue;
-    }
-    if (images[i] < low) low = images[i];
-    if (images[i] > high) high = images[i];
-  }
+  for (uint32_t i = 0; is_null && i < rows; i++) nulls += is_null[i] != 0;
+  if (!nulls) is_null = NULL;
+  find_zone(images, is_null, rows, &low, &high);
   p->blocks[block].minimum = low;
   p->blocks[block].maximum = high;
   p->blocks[block].null_count = nulls;
@@ -73,8 +115,6 @@ static void plan_block(CodecPlan *p, uint32_t block) {
 }
 
 /* ---- shape ---- */
-
-static Bytes input_bytes(const ChunkInput *in, uint32_t row) { return ((const Bytes *)in->values)[row]; }
 
 /* Bit by bit: -0.0 is not 0.0 here, and NaNs differ by their payload. */
 static bool same_value(const ChunkInput *in, uint32_t a, uint32_t b) {
@@ -114,18 +154,20 @@ static bool find_stride(CodecPlan *p) {
 /* The greatest common divisor of all differences; most columns leave at once with 1. */
 static uint64_t find_divisor(const CodecPlan *p) {
   uint64_t divisor = 0;
+  ExactDivisor exact = { 0 };
   for (uint32_t b = 0; b < p->block_count; b++) {
     if (p->blocks[b].minimum > p->blocks[b].maximum) continue; /* fillers only */
     const int64_t *images = p->images + (size_t)b * BLOCK_ROWS;
     for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
       uint64_t rest = (uint64_t)images[i] - (uint64_t)p->stats.minimum;
-      if (divisor && rest % divisor == 0) continue;
+      if (divisor && exact_divides(&exact, rest)) continue;
       while (rest) {
         uint64_t next = divisor % rest;
         divisor = rest;
         rest = next;
       }
       if (divisor == 1) return 1;
+      if (divisor) exact = exact_divisor(divisor);
     }
   }
   return divisor ? divisor : 1;
@@ -151,58 +193,48 @@ void plan_carried_words(const CodecPlan *p, uint32_t block, uint64_t words[BLOCK
     uint64_t last = start < rows ? words[start] : 0;
     for (uint32_t i = 0; i < rows; i++) last = words[i] = input_is_null(in, first + i) ? last : words[i];
   }
-  for (uint32_t i = rows; i < BLOCK_ROWS; i++) words[i] = words[rows - 1];
+  const uint64_t end = rows ? words[rows - 1] : 0;
+  for (uint32_t i = rows; i < BLOCK_ROWS; i++) words[i] = end;
 }
 
 /* Runs, and the range of differences unless one of them may leave an i64. */
 static void measure_steps(CodecPlan *p) {
+  const SimdKernels *k = simd_kernels();
+  bool integers = type_is_packable(p->input->type);
   p->has_runs = true;
-  p->has_deltas = type_is_packable(p->input->type) && p->input->type != TYPE_BOOL;
+  p->has_deltas = integers && p->input->type != TYPE_BOOL;
   for (uint32_t b = 0; b < p->block_count; b++) {
-    uint64_t words[BLOCK_ROWS];
-    uint32_t rows = plan_block_rows(p, b), runs = 1;
-    int64_t least = rows > 1 ? INT64_MAX : 0, most = rows > 1 ? INT64_MIN : 0;
-    plan_carried_words(p, b, words);
-    for (uint32_t i = 1; i < rows; i++) {
-      int64_t delta = (int64_t)(words[i] - words[i - 1]);
-      runs += delta != 0;
-      least = delta < least ? delta : least;
-      most = delta > most ? delta : most;
+    uint64_t carried[BLOCK_ROWS];
+    const uint64_t *words = (const uint64_t *)p->images + (size_t)b * BLOCK_ROWS;
+    uint32_t rows = plan_block_rows(p, b);
+    int64_t range[2] = { 0, 0 };
+    if (!integers || p->blocks[b].null_count) {
+      plan_carried_words(p, b, carried);
+      words = carried;
     }
-    p->blocks[b].run_count = runs;
-    p->blocks[b].delta_minimum = least;
-    p->blocks[b].delta_maximum = most;
-    p->runs += runs;
+    p->blocks[b].run_count = rows > 1 ? 1 + k->steps(words, rows, range) : 1;
+    p->blocks[b].delta_minimum = range[0];
+    p->blocks[b].delta_maximum = range[1];
+    p->runs += p->blocks[b].run_count;
     bool has_values = p->blocks[b].minimum <= p->blocks[b].maximum;
     uint64_t span = has_values ? (uint64_t)p->blocks[b].maximum - (uint64_t)p->blocks[b].minimum : 0;
     if (span > INT64_MAX) p->has_deltas = false;
   }
 }
 
-static void measure_strings(CodecPlan *p) {
-  const ChunkInput *in = p->input;
-  for (uint32_t b = 0; b < p->block_count; b++) {
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < plan_block_rows(p, b); i++) {
-      uint32_t row = b * BLOCK_ROWS + i;
-      if (!input_is_null(in, row)) bytes += input_bytes(in, row).length;
-    }
-    p->string_bytes += bytes;
-    if (bytes > p->string_bytes_most) p->string_bytes_most = bytes;
-  }
-}
-
-void plan_build(CodecPlan *p, const ChunkInput *in, void *scratch) {
+void plan_begin(CodecPlan *p, const ChunkInput *in, void *scratch) {
   *p = (CodecPlan){ .input = in, .images = scratch, .divisor = 1 };
   p->stats = (ChunkStats){ .minimum = INT64_MAX, .maximum = INT64_MIN };
   p->block_count = (in->row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
-  fill_images(in, p->images);
+  fill_images(p);
   for (uint32_t b = 0; b < p->block_count; b++) plan_block(p, b);
+}
+
+void plan_measure(CodecPlan *p) {
+  const ChunkInput *in = p->input;
   p->is_constant = find_constant(p);
   if (p->is_constant) p->stats.distinct_count = p->first_row < in->row_count;
-  if (type_is_string(in->type)) {
-    measure_strings(p);
-  } else if (type_is_packable(in->type) && !p->is_constant) {
+  if (type_is_packable(in->type) && !p->is_constant) {
     p->is_stride = find_stride(p);
     if (!p->is_stride)
       p->divisor = find_divisor(p);
@@ -223,12 +255,20 @@ static uint64_t raw_bits(const ChunkInput *in, uint32_t row) {
   size_t width = (size_t)1 << type_width_index(in->type);
   return simd_word((const uint8_t *)in->values + row * width, (unsigned)width);
 }
-static uint64_t row_hash(const ChunkInput *in, uint32_t row) {
-  if (type_is_string(in->type)) {
-    Bytes b = input_bytes(in, row);
-    return hash_key(b.data, b.length);
-  }
-  return mix(raw_bits(in, row));
+enum { IMAGE_BYTES = 8 };
+
+/* By the image, which says all of a whole number, and of a string its first 8 bytes. */
+static uint64_t row_hash(const CodecPlan *p, uint32_t row) {
+  if (type_is_float(p->input->type)) return mix(raw_bits(p->input, row));
+  uint64_t image = (uint64_t)p->images[row];
+  if (!type_is_string(p->input->type)) return mix(image);
+  Bytes b = input_bytes(p->input, row);
+  uint64_t rest = b.length > IMAGE_BYTES ? hash_key(b.data + IMAGE_BYTES, b.length - IMAGE_BYTES) : b.length;
+  return mix(image ^ rest * UINT64_C(0x9e3779b97f4a7c15));
+}
+
+static bool same_value_planned(const CodecPlan *p, uint32_t a, uint32_t b) {
+  return p->images[a] == p->images[b] && (type_is_packable(p->input->type) || same_value(p->input, a, b));
 }
 
 /* Order of two rows' values: by image, strings then by bytes, floats then by bits, so that codes ascend with the
@@ -263,23 +303,52 @@ static uint32_t *sort_rows(const CodecPlan *p, uint32_t *rows, uint32_t *spare, 
   return rows;
 }
 
+/* Distinct values by hash. It begins small, so that the few values of most columns stay in the nearest cache. */
 typedef struct DistinctTable {
-  const ChunkInput *input;
-  uint32_t *slots; /* number of a distinct value plus one; 0: empty */
+  const CodecPlan *plan;
+  uint64_t *slots; /* half of the hash, and the number of a distinct value plus one; 0: empty */
   uint64_t slot_mask;
   uint32_t *rows; /* a row that has it */
   uint32_t count;
 } DistinctTable;
 
+enum { FIRST_SLOTS = 4096 };
+static const uint64_t HASH_HALF = UINT64_C(0xffffffff00000000);
+
+static void distinct_clear(DistinctTable *t, uint64_t slots) {
+  t->slot_mask = slots - 1;
+  memset(t->slots, 0, slots * sizeof *t->slots);
+}
+
+/* The slot where a new value with this hash belongs. */
+static uint64_t free_slot(const DistinctTable *t, uint64_t hash) {
+  uint64_t slot = hash & t->slot_mask;
+  while (t->slots[slot]) slot = (slot + 1) & t->slot_mask;
+  return slot;
+}
+
+static void distinct_grow(DistinctTable *t) {
+  distinct_clear(t, 2 * (t->slot_mask + 1));
+  for (uint32_t i = 0; i < t->count; i++) {
+    uint64_t hash = row_hash(t->plan, t->rows[i]);
+    t->slots[free_slot(t, hash)] = (hash & HASH_HALF) | (i + 1);
+  }
+}
+
 /* The number of the row's value, entered when it is new. */
 static uint32_t distinct_number(DistinctTable *t, uint32_t row) {
-  uint64_t slot = row_hash(t->input, row) & t->slot_mask;
+  uint64_t hash = row_hash(t->plan, row), slot = hash & t->slot_mask;
   for (; t->slots[slot]; slot = (slot + 1) & t->slot_mask) {
-    uint32_t number = t->slots[slot] - 1;
-    if (same_value(t->input, t->rows[number], row)) return number;
+    if ((t->slots[slot] ^ hash) & HASH_HALF) continue;
+    uint32_t number = (uint32_t)t->slots[slot] - 1;
+    if (same_value_planned(t->plan, t->rows[number], row)) return number;
+  }
+  if (2 * (uint64_t)t->count > t->slot_mask) {
+    distinct_grow(t);
+    slot = free_slot(t, hash);
   }
   t->rows[t->count] = row;
-  t->slots[slot] = ++t->count;
+  t->slots[slot] = (hash & HASH_HALF) | ++t->count;
   return t->count - 1;
 }
 
@@ -287,28 +356,47 @@ static uint32_t distinct_number(DistinctTable *t, uint32_t row) {
  */
 static bool looks_distinct(DistinctTable *t) {
   enum { SAMPLE = 1024, REPEATS = 8 };
-  uint32_t stride = t->input->row_count / SAMPLE, seen = 0;
+  const ChunkInput *in = t->plan->input;
+  uint32_t stride = in->row_count / SAMPLE, seen = 0;
   if (stride < 4) return false;
   for (uint32_t i = 0; i < SAMPLE; i++) {
     uint32_t row = i * stride + (uint32_t)(mix(i) % stride);
-    if (input_is_null(t->input, row)) continue;
+    if (input_is_null(in, row)) continue;
     distinct_number(t, row);
     seen++;
   }
   bool distinct = seen > SAMPLE / 2 && t->count + REPEATS >= seen;
-  memset(t->slots, 0, (t->slot_mask + 1) * sizeof *t->slots);
+  distinct_clear(t, t->slot_mask + 1);
   t->count = 0;
   return distinct;
 }
 
+/* The codes of each row, and what a block's lie between. */
+static void set_codes(CodecPlan *p, const uint32_t *numbers, const uint32_t *rank, uint16_t *codes) {
+  for (uint32_t b = 0; b < p->block_count; b++) {
+    uint32_t first = b * BLOCK_ROWS, end = first + plan_block_rows(p, b), low = UINT16_MAX, high = 0;
+    for (uint32_t i = first; i < end; i++) {
+      codes[i] = 0;
+      if (numbers[i] == UINT32_MAX) continue;
+      uint32_t code = rank[numbers[i]];
+      codes[i] = (uint16_t)code;
+      low = code < low ? code : low;
+      high = code > high ? code : high;
+    }
+    bool some = low <= high;
+    p->blocks[b].code_least = (uint16_t)(some ? low : 0);
+    p->blocks[b].code_most = (uint16_t)(some ? high : 0);
+  }
+}
+
 void plan_build_dictionary(CodecPlan *p, uint32_t distinct_max, bool sample_first, void *scratch) {
   const ChunkInput *in = p->input;
-  uint64_t rows = rows_rounded(in);
+  uint64_t rows = rows_rounded(in), most_slots = hash_slots(rows);
   uint32_t *numbers = (uint32_t *)((int64_t *)scratch + rows), *owners = numbers + rows, *spare = owners + rows;
-  uint32_t *slots = spare + rows;
-  uint16_t *codes = (uint16_t *)(slots + hash_slots(rows));
-  DistinctTable t = { .input = in, .slots = slots, .slot_mask = hash_slots(rows) - 1, .rows = owners };
-  memset(slots, 0, (t.slot_mask + 1) * sizeof *slots);
+  uint64_t *slots = (uint64_t *)(spare + rows);
+  uint16_t *codes = (uint16_t *)(slots + most_slots);
+  DistinctTable t = { .plan = p, .slots = slots, .rows = owners };
+  distinct_clear(&t, most_slots < FIRST_SLOTS ? most_slots : FIRST_SLOTS);
   if (sample_first && looks_distinct(&t)) return;
   for (uint32_t i = 0; i < in->row_count; i++) {
     numbers[i] = input_is_null(in, i) ? UINT32_MAX : distinct_number(&t, i);
@@ -316,13 +404,13 @@ void plan_build_dictionary(CodecPlan *p, uint32_t distinct_max, bool sample_firs
   }
   if (t.count == 0) return;
   /* The hash table has done its work: its space takes the rank of each number. */
-  uint32_t *rank = slots, *order = sort_rows(p, owners, spare, t.count);
+  uint32_t *rank = (uint32_t *)slots, *order = sort_rows(p, owners, spare, t.count);
   /* A representative is the first row of its value, so its number is known from `numbers`. */
   for (uint32_t i = 0; i < t.count; i++) {
     rank[numbers[order[i]]] = i;
     if (type_is_string(in->type)) p->dictionary_bytes += input_bytes(in, order[i]).length;
   }
-  for (uint32_t i = 0; i < in->row_count; i++) codes[i] = numbers[i] == UINT32_MAX ? 0 : (uint16_t)rank[numbers[i]];
+  set_codes(p, numbers, rank, codes);
   p->dictionary_count = t.count;
   p->stats.distinct_count = t.count;
   p->dictionary_rows = order;

@@ -72,6 +72,30 @@ DECIMAL_LOOPS(16)
 DECIMAL_LOOPS(32)
 DECIMAL_LOOPS(64)
 
+#define INTEGERS_LOOP(BITS, T, SUFFIX)                                                                     \
+  static uint32_t integers_##SUFFIX(const T *in, uint32_t count, const double powers[4], int64_t *out) {   \
+    const double up = powers[0], down = powers[1], back_up = powers[2], back_down = powers[3];             \
+    const double limit = (double)SIMD_NO_DECIMAL;                                                          \
+    uint64_t exceptions = 0;                                                                               \
+    for (uint32_t i = 0; i < count; i++) {                                                                 \
+      const double scaled = (double)in[i] * up * down, whole = scaled + 6755399441055744.0;                \
+      const double nearest = whole - 6755399441055744.0;                                                   \
+      const T back = (T)(nearest * back_up * back_down);                                                   \
+      uint64_t whole_bits;                                                                                 \
+      uint##BITS##_t bits, back_bits;                                                                      \
+      memcpy(&whole_bits, &whole, sizeof whole_bits);                                                      \
+      memcpy(&bits, &in[i], sizeof bits);                                                                  \
+      memcpy(&back_bits, &back, sizeof back_bits);                                                         \
+      const bool in_range = (scaled > -limit) & (scaled < limit) & (nearest > -limit) & (nearest < limit); \
+      const bool is_exact = in_range & (bits == back_bits);                                                \
+      out[i] = is_exact ? (int64_t)(whole_bits - UINT64_C(0x4338000000000000)) : SIMD_NO_DECIMAL;          \
+      exceptions += !is_exact;                                                                             \
+    }                                                                                                      \
+    return (uint32_t)exceptions;                                                                           \
+  }
+INTEGERS_LOOP(64, double, f64)
+INTEGERS_LOOP(32, float, f32)
+
 static uint64_t mask_count(const uint64_t *words, size_t word_count) {
   uint64_t total = 0;
   for (size_t i = 0; i < word_count; i++) total += (uint64_t)__builtin_popcountll(words[i]);
@@ -81,14 +105,15 @@ static void mask_and(uint64_t *words, const uint64_t *other, size_t word_count) 
   for (size_t i = 0; i < word_count; i++) words[i] &= other[i];
 }
 
-#define LOOP_KERNELS                                                                                    \
-  .pack = { pack8, pack16, pack32, pack64 },                                                            \
-  .scale = { { scale8_8, scale8_16, scale8_32, scale8_64 },                                             \
-             { scale16_8, scale16_16, scale16_32, scale16_64 },                                         \
-             { scale32_8, scale32_16, scale32_32, scale32_64 },                                         \
-             { scale64_8, scale64_16, scale64_32, scale64_64 } },                                       \
-  .decimal_f64 = { decimal8_f64, decimal16_f64, decimal32_f64, decimal64_f64 },                         \
-  .decimal_f32 = { decimal8_f32, decimal16_f32, decimal32_f32, decimal64_f32 }, .image_f32 = image_f32, \
-  .image_f64 = image_f64, .mask_count = mask_count, .mask_and = mask_and
+#define LOOP_KERNELS                                                                                            \
+  .pack = { pack8, pack16, pack32, pack64 },                                                                    \
+  .scale = { { scale8_8, scale8_16, scale8_32, scale8_64 },                                                     \
+             { scale16_8, scale16_16, scale16_32, scale16_64 },                                                 \
+             { scale32_8, scale32_16, scale32_32, scale32_64 },                                                 \
+             { scale64_8, scale64_16, scale64_32, scale64_64 } },                                               \
+  .decimal_f64 = { decimal8_f64, decimal16_f64, decimal32_f64, decimal64_f64 },                                 \
+  .decimal_f32 = { decimal8_f32, decimal16_f32, decimal32_f32, decimal64_f32 }, .image_f32 = image_f32,         \
+  .image_f64 = image_f64, .integers_f64 = integers_f64, .integers_f32 = integers_f32, .mask_count = mask_count, \
+  .mask_and = mask_and
 
 #endif

@@ -44,6 +44,8 @@ typedef enum SimdType {
 
 typedef enum SimdLevel { SIMD_SCALAR, SIMD_AVX2, SIMD_AVX512, SIMD_LEVELS } SimdLevel;
 
+#define SIMD_NO_DECIMAL (INT64_C(1) << 51)
+
 /* x > limit, unsigned */
 typedef void SimdAbove(const void *in, uint64_t limit, uint64_t flip, uint64_t *mask);
 /* low <= x <= low + span, modulo the lane; equality is span 0 */
@@ -64,6 +66,17 @@ typedef void SimdPair(const void *a, const void *b, uint8_t *flags);
 /* flags[i] = (in[i] & mask) == wanted */
 typedef void SimdBits(const void *in, uint64_t mask, uint64_t wanted, uint8_t *flags);
 
+/* Symbols of 1 to 8 bytes by their codes, 0 to 254; 255 stands for no symbol. Of two bytes and more they are numbered
+ * by their first two bytes, and of those with the same the longest first. */
+enum { SIMD_NO_SYMBOL = 255 };
+typedef struct SimdSymbols {
+  uint64_t words[SIMD_NO_SYMBOL + 8],
+    masks[SIMD_NO_SYMBOL + 8];         /* the bytes, first one lowest; ones where there are any */
+  uint8_t lengths[SIMD_NO_SYMBOL + 1]; /* of SIMD_NO_SYMBOL: 1 */
+  uint8_t single[256];                 /* code of the symbol that is this byte */
+  uint16_t *pairs; /* 65,536: first code of those that begin with these two bytes | the code behind the last << 8 */
+} SimdSymbols;
+
 typedef struct SimdKernels {
   SimdLevel level;
   const char *name;
@@ -81,6 +94,9 @@ typedef struct SimdKernels {
   SimdScale *scale[4][4]; /* [bytes of in][bytes of out] */
   /* values[i] becomes before + values[0] + .. + values[i], modulo 2^64 */
   void (*running_sum)(uint64_t *values, uint64_t before);
+  /* How many of values[1] .. values[count - 1] are not the one before, and the least and the greatest difference to it,
+   * modulo 2^64, as signed numbers. `count` is 2 to 1,024. */
+  uint32_t (*steps)(const uint64_t *values, uint32_t count, int64_t range[2]);
 
   /* ---- two arrays of one type; bits of one, by the logarithm of its bytes ---- */
   SimdPair *less[SIMD_TYPES], *equal[SIMD_TYPES];
@@ -120,6 +136,10 @@ typedef struct SimdKernels {
    * of in. f32: rounded once more. */
   void (*decimal_f64[4])(const void *in, int64_t base, double multiply, double divide, double *out);
   void (*decimal_f32[4])(const void *in, int64_t base, double multiply, double divide, float *out);
+  /* The way back: out[i] = the whole number nearest to in[i] x powers[0] x powers[1], where that number x powers[2] x
+   * powers[3] has the very bits of in[i] and is within 2^51; else SIMD_NO_DECIMAL. Returns how many are that. */
+  uint32_t (*integers_f64)(const double *in, uint32_t count, const double powers[4], int64_t *out);
+  uint32_t (*integers_f32)(const float *in, uint32_t count, const double powers[4], int64_t *out);
   /* Bits of floats: right[i] | lefts[codes[i]]; codes below 8 */
   void (*glue64)(const uint64_t *right, const uint8_t *codes, const uint64_t lefts[8], uint64_t *out);
   void (*glue32)(const uint32_t *right, const uint8_t *codes, const uint64_t lefts[8], uint32_t *out);
@@ -130,6 +150,13 @@ typedef struct SimdKernels {
   /* ---- codes: is bit code of `set` one? 4 words for bytes; for 16 bits as many words as the codes need ---- */
   void (*member8)(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask);
   void (*member16)(const uint16_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask);
+
+  /* ---- strings ---- */
+  /* Writes each string as codes of the longest symbols that follow; a byte of none is SIMD_NO_SYMBOL and itself. String
+   * i ends at text + ends[i], where the next one begins; 8 bytes behind the last are read. `out` has twice the text's
+   * bytes; lengths[i] of them are string i's. Returns the sum of these. */
+  uint64_t (*encode_symbols)(const SimdSymbols *symbols, const uint8_t *text, const uint32_t *ends, uint32_t count,
+                             uint8_t *out, uint32_t *lengths);
 
   /* ---- rows ---- */
   /* sequence[i] <= snapshot < dead_at[i], unsigned */

@@ -323,6 +323,11 @@ static void unexpired(const int64_t *expiry, int64_t now, uint64_t *mask) {
   }
 }
 
+static uint64_t encode_symbols(const SimdSymbols *symbols, const uint8_t *text, const uint32_t *ends, uint32_t count,
+                               uint8_t *out, uint32_t *lengths) {
+  return encode_each_string(symbols, text, ends, count, out, lengths);
+}
+
 const SimdKernels simd_avx2_kernels = {
   .level = SIMD_AVX2,
   .name = "avx2",

@@ -220,6 +220,85 @@ static void unexpired(const int64_t *expiry, int64_t now, uint64_t *mask) {
   }
 }
 
+/* ---- strings ---- */
+/* Each code tells where the next symbol begins, so one string waits for loads all the time: four are encoded in turns,
+ * each the next of its quarter of them. The symbols that begin with the same two bytes are compared at once. */
+enum { STRING_LANES = 4, STRINGS_MIN = 16 };
+
+typedef struct StringLane {
+  const uint8_t *at, *end;
+  uint8_t *out, *begun, *first; /* the next code, the first one of this string, of all */
+  uint32_t row, last;
+} StringLane;
+
+/* Begins with the next string that is not empty; false: there is none. */
+KERNEL bool lane_begin(StringLane *l, const uint8_t *text, const uint32_t *ends, uint32_t *lengths) {
+  for (; l->row < l->last; l->row++) {
+    l->at = l->end;
+    l->end = text + ends[l->row];
+    l->begun = l->out;
+    if (l->at < l->end) return true;
+    lengths[l->row] = 0;
+  }
+  return false;
+}
+
+KERNEL void lane_step(const SimdSymbols *s, StringLane *l) {
+  uint64_t word;
+  memcpy(&word, l->at, sizeof word);
+  const size_t left = (size_t)(l->end - l->at);
+  const uint64_t beyond = ~_bzhi_u64(UINT64_MAX, 8 * (unsigned)(left < 8 ? left : 8));
+  const unsigned range = s->pairs[word & 0xffff];
+  unsigned first = range & 0xff, count = (range >> 8) - first;
+  const V wanted = SET64(word), behind = SET64(beyond);
+  unsigned hits = 0;
+  for (;; first += 8, count -= 8) {
+    const V differs = OR(XOR(wanted, LOAD(s->words + first)), behind);
+    hits = _bzhi_u32(_mm512_testn_epi64_mask(differs, LOAD(s->masks + first)), count < 8 ? count : 8);
+    if (__builtin_expect(hits || count <= 8, 1)) break;
+  }
+  const unsigned single = s->single[word & 0xff], symbol = first + (unsigned)__builtin_ctz(hits | 256);
+  const unsigned code = hits ? symbol : single;
+  l->out[0] = (uint8_t)code;
+  l->out[1] = (uint8_t)word;
+  l->out += 1 + (code == SIMD_NO_SYMBOL);
+  l->at += s->lengths[code];
+}
+
+/* One step; false: the lane has no string any more. */
+KERNEL bool lane_go_on(const SimdSymbols *s, StringLane *l, const uint8_t *text, const uint32_t *ends,
+                       uint32_t *lengths) {
+  lane_step(s, l);
+  if (l->at < l->end) return true;
+  lengths[l->row++] = (uint32_t)(l->out - l->begun);
+  return lane_begin(l, text, ends, lengths);
+}
+
+static uint64_t encode_symbols(const SimdSymbols *symbols, const uint8_t *text, const uint32_t *ends, uint32_t count,
+                               uint8_t *out, uint32_t *lengths) {
+  if (count < STRINGS_MIN) return encode_each_string(symbols, text, ends, count, out, lengths);
+  StringLane lanes[STRING_LANES];
+  bool lives[STRING_LANES], all = true;
+  for (uint32_t k = 0; k < STRING_LANES; k++) {
+    const uint32_t row = k * count / STRING_LANES, begin = row ? ends[row - 1] : 0;
+    uint8_t *to = out + 2 * (size_t)begin;
+    lanes[k] = (StringLane){ text + begin, text + begin, to, to, to, row, (k + 1) * count / STRING_LANES };
+    all &= lives[k] = lane_begin(&lanes[k], text, ends, lengths);
+  }
+  while (all) {
+#pragma GCC unroll 4
+    for (uint32_t k = 0; k < STRING_LANES; k++) all &= lives[k] = lane_go_on(symbols, &lanes[k], text, ends, lengths);
+  }
+  uint64_t total = 0;
+  for (uint32_t k = 0; k < STRING_LANES; k++) {
+    while (lives[k]) lives[k] = lane_go_on(symbols, &lanes[k], text, ends, lengths);
+    const size_t made = (size_t)(lanes[k].out - lanes[k].first);
+    memmove(out + total, lanes[k].first, made);
+    total += made;
+  }
+  return total;
+}
+
 const SimdKernels simd_avx512_kernels = {
   .level = SIMD_AVX512,
   .name = "avx512",

@@ -118,6 +118,11 @@ static void sum_few_codes(const int64_t *values, const uint16_t *codes, uint32_t
   sum_each_code(values, codes, count, code_count, sums);
 }
 
+static uint64_t encode_symbols(const SimdSymbols *symbols, const uint8_t *text, const uint32_t *ends, uint32_t count,
+                               uint8_t *out, uint32_t *lengths) {
+  return encode_each_string(symbols, text, ends, count, out, lengths);
+}
+
 const SimdKernels simd_scalar_kernels = {
   .level = SIMD_SCALAR,
   .name = "scalar",

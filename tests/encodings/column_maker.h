@@ -180,11 +180,11 @@ typedef struct MadeChunk {
 /* False when the forced encoding cannot hold the column. */
 static inline bool chunk_make(MadeChunk *m, const MadeColumn *c, uint32_t forced) {
   ChooseOptions options = { .forced = forced };
-  uint64_t bound = chunk_encode_bound(&c->input);
+  uint64_t bound = chunk_encode_room(&c->input).out;
   uint8_t *out = aligned_alloc(64, round_up(bound, 64)),
-          *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&c->input), 64));
+          *scratch = aligned_alloc(64, round_up(chunk_encode_room(&c->input).scratch, 64));
   memset(out, 0xa5, bound);
-  memset(scratch, 0x5a, chunk_encode_scratch(&c->input));
+  memset(scratch, 0x5a, chunk_encode_room(&c->input).scratch);
   Status status = chunk_encode(&c->input, &options, out, scratch, &m->result);
   free(scratch);
   if (status != KVSTORE_OK) {

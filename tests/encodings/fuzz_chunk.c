@@ -260,8 +260,8 @@ static void compare_with_column(const FuzzColumn *column, const Chunk *c) {
 static uint8_t *encode(const FuzzColumn *column, uint32_t forced, uint64_t *length) {
   ChooseOptions options = { .forced = forced };
   ChunkResult result;
-  uint64_t bound = chunk_encode_bound(&column->input);
-  uint8_t *out = take_memory(bound), *scratch = take_memory(chunk_encode_scratch(&column->input)), *exact = NULL;
+  uint64_t bound = chunk_encode_room(&column->input).out;
+  uint8_t *out = take_memory(bound), *scratch = take_memory(chunk_encode_room(&column->input).scratch), *exact = NULL;
   Status status = chunk_encode(&column->input, &options, out, scratch, &result);
   free(scratch);
   must(status == KVSTORE_OK || (forced && forced != ENCODING_PLAIN && status == KVSTORE_ERROR));

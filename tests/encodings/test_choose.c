@@ -1,6 +1,7 @@
 /* Which encoding a column gets, and what it then takes. */
 #include "encodings/choose.h"
 
+#include "base/counters.h"
 #include "tests/encodings/column_maker.h"
 
 static EncodingId chosen(ColumnType type, Shape shape, uint32_t rows, unsigned nulls, ChunkResult *result) {
@@ -59,8 +60,8 @@ TEST(choose, differences_are_taken_early_where_a_column_ascends) {
       values[i] = at += test_random_below(&rng, 8) ? 0 : (int64_t)test_random_below(&rng, 256);
     if (falls) values[2000] = values[1999] - 1;
     ChunkInput input = { .type = TYPE_I64, .row_count = ROWS, .values = values };
-    uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
-    void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+    uint8_t *out = aligned_alloc(64, round_up(chunk_encode_room(&input).out, 64));
+    void *scratch = aligned_alloc(64, round_up(chunk_encode_room(&input).scratch, 64));
     ChunkResult r;
     CHECK_OK(chunk_encode(&input, NULL, out, scratch, &r));
     CHECK_INT(r.encoding, falls ? ENCODING_PACKED : ENCODING_DELTA);
@@ -88,8 +89,8 @@ static ChunkResult encode_records(uint32_t rows, bool by_key, size_t longest) {
   if (longest) values[rows / 2] = (Bytes){ (const uint8_t *)last, longest };
   ChunkInput input = { .type = TYPE_STRING, .row_count = rows, .values = values };
   ChooseOptions options = { .forbidden = by_key ? ENCODINGS_SLOW_TO_GET : 0 };
-  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
-  void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_room(&input).out, 64));
+  void *scratch = aligned_alloc(64, round_up(chunk_encode_room(&input).scratch, 64));
   ChunkResult r;
   Chunk chunk;
   CHECK_OK(chunk_encode(&input, &options, out, scratch, &r));
@@ -119,8 +120,8 @@ TEST(choose, a_common_divisor_narrows_timestamps) {
   uint64_t rng = 1;
   for (uint32_t i = 0; i < ROWS; i++) values[i] = 1700000000000000 + (int64_t)test_random_below(&rng, 200) * 60000000;
   ChunkInput input = { .type = TYPE_TIMESTAMP, .row_count = ROWS, .values = values };
-  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
-  void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_room(&input).out, 64));
+  void *scratch = aligned_alloc(64, round_up(chunk_encode_room(&input).scratch, 64));
   ChunkResult r;
   CHECK_OK(chunk_encode(&input, NULL, out, scratch, &r));
   CHECK_INT(r.encoding, ENCODING_PACKED);
@@ -141,8 +142,8 @@ TEST(choose, sorted_keys_are_front_coded) {
     values[i] = (Bytes){ (const uint8_t *)at, strlen(at) };
   }
   ChunkInput input = { .type = TYPE_STRING, .row_count = ROWS, .values = values };
-  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
-  void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_room(&input).out, 64));
+  void *scratch = aligned_alloc(64, round_up(chunk_encode_room(&input).scratch, 64));
   ChunkResult r;
   CHECK_OK(chunk_encode(&input, NULL, out, scratch, &r));
   CHECK_INT(r.encoding, ENCODING_FRONT_CODED);
@@ -175,8 +176,8 @@ TEST(choose, long_texts_get_symbols_and_noise_none) {
       bytes += length;
     }
     ChunkInput input = { .type = TYPE_BYTES, .row_count = ROWS, .values = values };
-    uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&input), 64));
-    void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&input), 64));
+    uint8_t *out = aligned_alloc(64, round_up(chunk_encode_room(&input).out, 64));
+    void *scratch = aligned_alloc(64, round_up(chunk_encode_room(&input).scratch, 64));
     ChunkResult r;
     CHECK_OK(chunk_encode(&input, NULL, out, scratch, &r));
     CHECK_INT(r.encoding, noise ? ENCODING_PLAIN : ENCODING_FSST);
@@ -192,8 +193,8 @@ TEST(choose, options_force_and_forbid) {
   uint64_t rng = 2;
   MadeColumn column;
   column_make(&column, &rng, TYPE_I64, SHAPE_STRIDE, 5000, 0);
-  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_bound(&column.input), 64));
-  void *scratch = aligned_alloc(64, round_up(chunk_encode_scratch(&column.input), 64));
+  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_room(&column.input).out, 64));
+  void *scratch = aligned_alloc(64, round_up(chunk_encode_room(&column.input).scratch, 64));
   ChunkResult r;
   ChooseOptions options = { .forbidden = 1u << ENCODING_STRIDE | 1u << ENCODING_DELTA };
   CHECK_OK(chunk_encode(&column.input, &options, out, scratch, &r));
@@ -239,4 +240,63 @@ TEST(choose, statistics_are_those_of_the_values) {
       column_free(&c);
     }
   }
+}
+
+/* Codes of a byte: no symbol is shorter than a byte for each text, so none are learnt. Of longer texts they may pay. */
+TEST(choose, symbols_are_not_learnt_beside_a_dictionary_that_they_cannot_beat) {
+  enum { ROWS = 65536, VALUES = 200 };
+  for (int is_long = 0; is_long < 2; is_long++) {
+    char(*texts)[64] = malloc(VALUES * sizeof *texts);
+    Bytes *values = malloc(ROWS * sizeof *values);
+    uint64_t rng = 11, learnt = counter_get(COUNTER_symbols_learnt);
+    for (uint32_t i = 0; i < VALUES; i++)
+      (void)snprintf(texts[i], sizeof texts[i], "%03u%s", i, is_long ? " and another text of some forty bytes" : "");
+    for (uint32_t i = 0; i < ROWS; i++) {
+      const char *text = texts[test_random_below(&rng, VALUES)];
+      values[i] = (Bytes){ (const uint8_t *)text, strlen(text) };
+    }
+    ChunkInput input = { .type = TYPE_STRING, .row_count = ROWS, .values = values };
+    ChooseOptions options = { .forbidden = is_long ? 1u << ENCODING_DICTIONARY : 0 };
+    uint8_t *out = aligned_alloc(64, round_up(chunk_encode_room(&input).out, 64));
+    void *scratch = aligned_alloc(64, round_up(chunk_encode_room(&input).scratch, 64));
+    ChunkResult r;
+    CHECK_OK(chunk_encode(&input, &options, out, scratch, &r));
+    CHECK_INT(r.encoding, is_long ? ENCODING_FSST : ENCODING_DICTIONARY);
+    CHECK_INT(counter_get(COUNTER_symbols_learnt) - learnt, is_long);
+    free(out);
+    free(scratch);
+    free(values);
+    free(texts);
+  }
+}
+
+/* More values than the first table of hashes holds: it grows, and none is lost or taken for another. */
+TEST(choose, a_dictionary_of_many_values_has_each_of_them_once) {
+  enum { ROWS = 65536, VALUES = 15000 };
+  int64_t *values = malloc(ROWS * sizeof *values);
+  double *floats = malloc(ROWS * sizeof *floats);
+  for (uint32_t i = 0; i < ROWS; i++) values[i] = (int64_t)((uint64_t)(i % VALUES) * UINT64_C(0x9e3779b97f4a7c15) >> 1);
+  for (uint32_t i = 0; i < ROWS; i++) floats[i] = 1 / (1 + (double)(i % VALUES));
+  for (int is_float = 0; is_float < 2; is_float++) {
+    ChunkInput input = { .type = is_float ? TYPE_F64 : TYPE_I64, .row_count = ROWS, .values = values };
+    if (is_float) input.values = floats;
+    ChooseOptions options = { .forced = ENCODING_DICTIONARY };
+    uint8_t *out = aligned_alloc(64, round_up(chunk_encode_room(&input).out, 64));
+    void *scratch = aligned_alloc(64, round_up(chunk_encode_room(&input).scratch, 64));
+    ChunkResult r;
+    Chunk chunk;
+    CHECK_OK(chunk_encode(&input, &options, out, scratch, &r));
+    CHECK_INT(r.stats.distinct_count, VALUES);
+    CHECK_OK(chunk_open(out, r.length, ROWS, input.type, &chunk));
+    CHECK_OK(chunk_check(&chunk));
+    uint64_t decoded[BLOCK_ROWS];
+    for (uint32_t b = 0; b < ROWS / BLOCK_ROWS; b++) {
+      codec_decode(&chunk, b, decoded, NULL);
+      CHECK_BYTES(decoded, (const uint64_t *)input.values + (size_t)b * BLOCK_ROWS, sizeof decoded);
+    }
+    free(out);
+    free(scratch);
+  }
+  free(values);
+  free(floats);
 }

@@ -644,3 +644,150 @@ TEST(simd, each_table_counts_its_calls) {
     CHECK_INT(counter_get(counters[level]), before + 64);
   }
 }
+
+static void check_steps(const SimdKernels *k, uint64_t *rng) {
+  for (unsigned round = 0; round < 40; round++) {
+    uint64_t values[SIMD_ROWS];
+    uint32_t count = round ? 2 + (uint32_t)test_random_below(rng, SIMD_ROWS - 1) : SIMD_ROWS, changes = 0;
+    int64_t least = INT64_MAX, most = INT64_MIN, range[2];
+    draw(rng, 1 + round * 63 / 39, values);
+    for (uint32_t i = 1; i < count; i++) {
+      int64_t step = (int64_t)(values[i] - values[i - 1]);
+      if (step != 0) changes++;
+      if (step < least) least = step;
+      if (step > most) most = step;
+    }
+    CHECK_INT(k->steps(values, count, range), changes);
+    CHECK_INT(range[0], least);
+    CHECK_INT(range[1], most);
+  }
+}
+TEST(simd, steps_between_neighbours) { on_every_table(check_steps); }
+
+/* ---- decimals back to whole numbers ---- */
+
+/* Cents, odd numbers, ends, and what has no whole number: 0.1 + 0.2, -0.0, NaN, infinities, 2^51. */
+static double odd_decimal(uint64_t *rng) {
+  static const double odd[] = {
+    0.30000000000000004, -0.0, NAN,    -NAN,   INFINITY,         -INFINITY, 22517998136852.48, 1e300,
+    -22517998136852.48,  0.0,  5e-324, -0.004, 22517998136852.47
+  };
+  if (test_random_below(rng, 4) == 0) return odd[test_random_below(rng, sizeof odd / sizeof *odd)];
+  double cents = (double)(int64_t)(test_random(rng) >> (test_random_below(rng, 50) + 13));
+  return (test_random_below(rng, 2) ? cents : -cents) / 100;
+}
+
+/* Two digits behind the point: times 10^2, and back times 10^-2; other powers are 10^0. By the library of C. */
+static bool whole_of(double value, double back, int64_t *out) {
+  double near = nearbyint(value * 100);
+  *out = SIMD_NO_DECIMAL;
+  if (!(fabs(value * 100) < 0x1p51) || !(fabs(near) < 0x1p51)) return false;
+  if (memcmp(&back, &value, sizeof back) != 0) return false;
+  *out = (int64_t)near;
+  return true;
+}
+
+static void check_integers(const SimdKernels *k, uint64_t *rng) {
+  static const double cents[4] = { 1e2, 1, 1, 1e-2 };
+  double in[SIMD_ROWS];
+  float narrow[SIMD_ROWS];
+  int64_t out[SIMD_ROWS], expected;
+  for (unsigned round = 0; round < 20; round++) {
+    uint32_t count = round ? (uint32_t)test_random_below(rng, SIMD_ROWS + 1) : SIMD_ROWS, exceptions = 0;
+    for (uint32_t i = 0; i < count; i++) in[i] = odd_decimal(rng);
+    for (uint32_t i = 0; i < count; i++) narrow[i] = (float)in[i];
+    CHECK(k->integers_f64(in, count, cents, out) <= count);
+    for (uint32_t i = 0; i < count; i++) {
+      if (!whole_of(in[i], (nearbyint(in[i] * 100) + 0.0) * 1 * 1e-2, &expected)) exceptions++;
+      CHECK_INT(out[i], expected);
+    }
+    CHECK_INT(k->integers_f64(in, count, cents, out), exceptions);
+    exceptions = 0;
+    uint32_t found = k->integers_f32(narrow, count, cents, out);
+    for (uint32_t i = 0; i < count; i++) {
+      double wide = (double)narrow[i], back = (double)(float)((nearbyint(wide * 100) + 0.0) * 1 * 1e-2);
+      if (!whole_of(wide, back, &expected)) exceptions++;
+      CHECK_INT(out[i], expected);
+    }
+    CHECK_INT(found, exceptions);
+  }
+}
+TEST(simd, whole_numbers_of_decimals_or_none) { on_every_table(check_integers); }
+
+/* ---- symbols ---- */
+
+enum { TEXTS = 700, TEXT_MOST = 6000 };
+
+/* Numbered as the contract says: `symbols` are sorted so. */
+static void make_symbols(SimdSymbols *s, const char *const *symbols, unsigned count) {
+  memset(s->single, SIMD_NO_SYMBOL, sizeof s->single);
+  s->lengths[SIMD_NO_SYMBOL] = 1;
+  for (unsigned code = 0; code < count; code++) {
+    size_t length = strlen(symbols[code]);
+    uint16_t pair;
+    memcpy(&s->words[code], symbols[code], length);
+    memset(&s->masks[code], 0xff, length);
+    s->lengths[code] = (uint8_t)length;
+    if (length == 1) {
+      s->single[(uint8_t)*symbols[code]] = (uint8_t)code;
+      continue;
+    }
+    memcpy(&pair, symbols[code], sizeof pair);
+    unsigned first = s->pairs[pair] ? s->pairs[pair] & 0xff : code;
+    s->pairs[pair] = (uint16_t)(first | (code + 1) << 8);
+  }
+}
+
+/* The longest symbol by looking at all of them. */
+static size_t encode_slowly(const char *const *symbols, unsigned count, const uint8_t *text, size_t length,
+                            uint8_t *out) {
+  size_t written = 0;
+  for (size_t at = 0; at < length;) {
+    size_t longest = 0;
+    unsigned found = SIMD_NO_SYMBOL;
+    for (unsigned code = 0; code < count; code++) {
+      size_t n = strlen(symbols[code]);
+      if (n <= longest || n > length - at || memcmp(symbols[code], text + at, n) != 0) continue;
+      longest = n;
+      found = code;
+    }
+    out[written++] = (uint8_t)found;
+    if (found == SIMD_NO_SYMBOL) out[written++] = text[at];
+    at += longest ? longest : 1;
+  }
+  return written;
+}
+
+/* Twelve symbols begin with "ab": more than are compared at once. */
+static void check_symbols(const SimdKernels *k, uint64_t *rng) {
+  static const char *const symbols[] = { "aa",  "abcdefgh", "abcdefg", "abcdef", "abcde", "abcd", "abcc", "abca", "abc",
+                                         "abd", "aba",      "abb",     "ab",     "bcab",  "bca",  "cc",   "c",    "a" };
+  enum { SYMBOLS = sizeof symbols / sizeof *symbols };
+  static uint16_t pairs[65536];
+  static uint8_t text[TEXT_MOST + 8], out[2 * TEXT_MOST], expected[2 * TEXT_MOST];
+  SimdSymbols s = { .pairs = pairs };
+  memset(pairs, 0, sizeof pairs);
+  make_symbols(&s, symbols, SYMBOLS);
+  for (unsigned round = 0; round < 30; round++) {
+    uint32_t ends[TEXTS], lengths[TEXTS], at = 0, count = 1 + (uint32_t)test_random_below(rng, TEXTS), made = 0;
+    for (uint32_t i = 0; i < TEXT_MOST + 8; i++) text[i] = (uint8_t)("abcdefghaabbccx"[test_random_below(rng, 15)]);
+    for (uint32_t i = 0; i < TEXT_MOST - 8; i += 9)
+      if (test_random_below(rng, 3) == 0) memcpy(text + i, "abcdefgh", 8);
+    for (uint32_t i = 0; i < count; i++) {
+      uint32_t most = test_random_below(rng, 40) ? 12 : 200;
+      at += (uint32_t)test_random_below(rng, most);
+      if (at > TEXT_MOST) at = TEXT_MOST;
+      ends[i] = at;
+    }
+    uint64_t total = k->encode_symbols(&s, text, ends, count, out, lengths);
+    for (uint32_t i = 0; i < count; i++) {
+      uint32_t begin = i ? ends[i - 1] : 0;
+      size_t length = encode_slowly(symbols, SYMBOLS, text + begin, ends[i] - begin, expected + made);
+      CHECK_INT(lengths[i], length);
+      made += (uint32_t)length;
+    }
+    CHECK_INT(total, made);
+    CHECK_BYTES(out, expected, made);
+  }
+}
+TEST(simd, strings_become_the_longest_symbols) { on_every_table(check_symbols); }
