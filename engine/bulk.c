@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/counters.h"
 #include "base/hash.h"
+#include "base/keycode.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
 #include "engine/run_build.h"
@@ -160,37 +161,67 @@ static bool same_key(const Bytes *a, const Bytes *b) {
   return bytes_compare(a->data, a->length, b->data, b->length) == 0;
 }
 
-/* The rows in key order; of equal keys the last one stays, or none may be (inserts). */
-static Status sort_rows(const PreparedRows *rows, int mode, uint32_t **order, uint32_t *count) {
+/* The rows in key order. */
+typedef struct KeyOrder {
+  uint32_t *rows; /* NULL: as they are */
+  uint32_t count;
+  Bytes first, last; /* keys */
+} KeyOrder;
+
+static uint32_t row_at(const KeyOrder *order, uint32_t i) { return order->rows ? order->rows[i] : i; }
+
+static bool keys_ascend(const Bytes *keys, uint32_t count) {
+  for (uint32_t i = 1; i < count; i++)
+    if (bytes_compare(keys[i - 1].data, keys[i - 1].length, keys[i].data, keys[i].length) >= 0) return false;
+  return true;
+}
+
+/* Of equal keys the last one stays, or none may be (inserts). */
+static Status keep_last_of_each(const Bytes *keys, const SortedRow *sorted, uint32_t n, int mode, KeyOrder *order) {
+  for (uint32_t i = 0; i < n; i++) {
+    if (i + 1 < n && same_key(&keys[sorted[i].row], &keys[sorted[i + 1].row])) {
+      if (mode == TABLE_INSERT)
+        return status_fail_at(KVSTORE_CONSTRAINT, sorted[i + 1].row, NULL, NULL, "row %u: its key is that of row %u",
+                              sorted[i + 1].row, sorted[i].row);
+      continue;
+    }
+    order->rows[order->count++] = sorted[i].row;
+  }
+  return KVSTORE_OK;
+}
+
+static Status sort_rows(const PreparedRows *rows, int mode, KeyOrder *order) {
   uint32_t n = rows->batch.row_count;
-  SortedRow *both = memory_allocate(memory_array_size(n, 2 * sizeof *both)), *sorted = both; /* and room to sort */
-  *order = memory_allocate(n * sizeof **order);
-  if (!both || !*order) {
+  SortedRow *both = memory_allocate(memory_array_size(n, 2 * sizeof *both)); /* and room to sort */
+  order->rows = memory_allocate(n * sizeof *order->rows);
+  if (!both || !order->rows) {
     memory_release(both);
     return status_nomem();
   }
-  bool ascending = true;
-  for (uint32_t i = 0; i < n; i++) {
-    sorted[i] = (SortedRow){ bytes_prefix64(rows->keys[i].data, rows->keys[i].length), i };
-    if (i && ascending) {
-      const Bytes *p = &rows->keys[i - 1], *q = &rows->keys[i];
-      ascending = bytes_compare(p->data, p->length, q->data, q->length) < 0;
-    }
-  }
-  if (!ascending) sorted = sort_by_key(rows->keys, both, both + n, n);
-  Status status = KVSTORE_OK;
-  *count = 0;
-  for (uint32_t i = 0; i < n && status == KVSTORE_OK; i++) {
-    if (!ascending && i + 1 < n && same_key(&rows->keys[sorted[i].row], &rows->keys[sorted[i + 1].row])) {
-      if (mode == TABLE_INSERT)
-        status = status_fail_at(KVSTORE_CONSTRAINT, sorted[i + 1].row, NULL, NULL, "row %u: its key is that of row %u",
-                                sorted[i + 1].row, sorted[i].row);
-      continue;
-    }
-    (*order)[(*count)++] = sorted[i].row;
-  }
+  for (uint32_t i = 0; i < n; i++) both[i] = (SortedRow){ bytes_prefix64(rows->keys[i].data, rows->keys[i].length), i };
+  Status status = keep_last_of_each(rows->keys, sort_by_key(rows->keys, both, both + n, n), n, mode, order);
   memory_release(both);
   return status;
+}
+
+static Status encode_key(const PreparedRows *rows, uint32_t row, Arena *arena, Bytes *out) {
+  Buffer key = { 0 };
+  keycode_append_row(&key, rows->schema, rows->batch.columns, row);
+  Status status = buffer_status(&key);
+  *out = (Bytes){ status == KVSTORE_OK ? arena_copy(arena, key.data, key.length) : NULL, key.length };
+  buffer_release(&key);
+  return status == KVSTORE_OK && !out->data ? status_nomem() : status;
+}
+
+/* Keys that ascend are not encoded for this, but for the first and the last. */
+static Status find_order(const PreparedRows *rows, int mode, Arena *arena, KeyOrder *order) {
+  uint32_t n = rows->batch.row_count;
+  if (!rows->keys || keys_ascend(rows->keys, n))
+    order->count = n;
+  else
+    TRY(sort_rows(rows, mode, order));
+  TRY(encode_key(rows, row_at(order, 0), arena, &order->first));
+  return encode_key(rows, row_at(order, order->count - 1), arena, &order->last);
 }
 
 enum { LOOKUP_BATCH = 1024 };
@@ -290,67 +321,65 @@ static Status lookup_start(BatchLookup *l, Bytes first, Bytes last) {
   return KVSTORE_OK;
 }
 
-static Status ask_all(BatchLookup *l, const PreparedRows *rows, const uint32_t *order, uint32_t count) {
+static Status ask_all(BatchLookup *l, PreparedRows *rows, const KeyOrder *order, Arena *arena) {
   if (!l->layer_count && l->deltas_empty) return KVSTORE_OK;
   KeyBatch *b = &l->keys;
-  for (uint32_t i = 0; i < count; i++) {
-    b->rows[b->count] = order[i];
-    b->keys[b->count] = rows->keys[order[i]];
+  if (!rows->keys) TRY(table_prepare_keys(arena, rows));
+  for (uint32_t i = 0; i < order->count; i++) {
+    uint32_t row = row_at(order, i);
+    b->rows[b->count] = row;
+    b->keys[b->count] = rows->keys[row];
     b->after[b->count] = 0;
-    b->hashes[b->count++] = rows->hashes[order[i]];
+    b->hashes[b->count++] = rows->hashes[row];
     if (b->count == LOOKUP_BATCH) TRY(ask_batch(l));
   }
   return ask_batch(l);
 }
 
 /* What each row of the batch replaces, or that it replaces nothing. */
-static Status replaced_by_batch(Store *store, Era *era, const PreparedRows *rows, const uint32_t *order, uint32_t count,
-                                int mode, uint64_t sequence, Replaced *replaced) {
+static Status replaced_by_batch(Store *store, Era *era, PreparedRows *rows, const KeyOrder *order, int mode,
+                                Arena *arena, Replaced *replaced) {
   BatchLookup *l = memory_allocate_zeroed(sizeof *l);
   if (!l) return status_nomem();
   l->era = era;
   l->mode = mode;
-  l->sequence = sequence;
+  l->sequence = store->transaction.next_sequence - 1;
   l->now_ms = store_clock(store);
   l->replaced = replaced;
-  Status status = lookup_start(l, rows->keys[order[0]], rows->keys[order[count - 1]]);
-  if (status == KVSTORE_OK) status = ask_all(l, rows, order, count);
+  Status status = lookup_start(l, order->first, order->last);
+  if (status == KVSTORE_OK) status = ask_all(l, rows, order, arena);
   memory_release(l->layers);
   memory_release(l);
   return status;
 }
 
 /* Where rows come in no order, the keys of what comes next are likely to lie between these. */
-static Status build_from_batch(Store *store, const Era *era, const PreparedRows *rows, const uint32_t *order,
-                               uint32_t count, RunList *runs) {
+static Status build_from_batch(Store *store, const Era *era, const PreparedRows *rows, const KeyOrder *order,
+                               RunList *runs) {
   TableRunBuilder *builder = NULL;
-  bool whole = count == rows->batch.row_count;
-  for (uint32_t i = 0; whole && i < count; i++) whole = order[i] == i;
-  bool between = !whole || era_has_runs_between(era, rows->keys[order[0]], rows->keys[order[count - 1]]);
+  bool between = order->rows || era_has_runs_between(era, order->first, order->last);
   TRY(table_run_builder_create(store, &store->transaction.space, rows->schema, between, runs->arena, &builder));
-  Status status = whole ? table_run_builder_add_batch(builder, &rows->batch)
-                        : table_run_builder_add_rows(builder, &rows->batch, order, count);
+  Status status = order->rows ? table_run_builder_add_rows(builder, &rows->batch, order->rows, order->count)
+                              : table_run_builder_add_batch(builder, &rows->batch);
   if (status == KVSTORE_OK) status = table_run_builder_finish(builder, runs);
   table_run_builder_destroy(builder);
   return status;
 }
 
-Status bulk_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, int mode) {
+Status bulk_rows(Session *session, FamilyState *state, Era *era, PreparedRows *rows, int mode, Arena *arena) {
   Store *store = session->store;
-  Arena arena = { 0 };
-  RunList runs = { .arena = &arena };
+  RunList runs = { .arena = arena };
   Replaced replaced;
-  uint32_t *order = NULL, count = 0;
+  KeyOrder order = { 0 };
   Status status = replaced_start(&replaced, era);
-  if (status == KVSTORE_OK) status = sort_rows(rows, mode, &order, &count);
+  if (status == KVSTORE_OK) status = find_order(rows, mode, arena, &order);
   if (status == KVSTORE_OK && !rows->schema->has_row_id)
-    status = replaced_by_batch(store, era, rows, order, count, mode, store->transaction.next_sequence - 1, &replaced);
-  if (status == KVSTORE_OK) status = build_from_batch(store, era, rows, order, count, &runs);
+    status = replaced_by_batch(store, era, rows, &order, mode, arena, &replaced);
+  if (status == KVSTORE_OK) status = build_from_batch(store, era, rows, &order, &runs);
   if (status == KVSTORE_OK) status = adopt_runs(store, state, &runs, &replaced, &store->transaction.record);
   replaced_release(&replaced);
   run_list_release(&runs);
-  memory_release(order);
-  arena_release(&arena);
+  memory_release(order.rows);
   return status;
 }
 

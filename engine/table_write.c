@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/counters.h"
 #include "base/hash.h"
 #include "base/keycode.h"
 #include "base/memory.h"
@@ -75,6 +76,36 @@ static Status check_numbers(const Column *column, const ColumnArray *array, uint
   return KVSTORE_OK;
 }
 
+/* The strings that lie one behind the other are one text, in which none may begin inside a character. */
+static bool texts_are_valid(const ColumnArray *array, uint32_t rows) {
+  const Bytes *values = array->values;
+  const uint8_t *begin = NULL, *end = NULL;
+  bool is_cut = false;
+  for (uint32_t i = 0; i < rows; i++) {
+    if ((array->nulls && array->nulls[i]) || !values[i].length) continue;
+    is_cut |= (values[i].data[0] & 0xc0) == 0x80;
+    if (values[i].data != end) {
+      if (begin && !bytes_are_utf8(begin, (size_t)(end - begin))) return false;
+      begin = values[i].data;
+    }
+    end = values[i].data + values[i].length;
+  }
+  return !is_cut && (!begin || bytes_are_utf8(begin, (size_t)(end - begin)));
+}
+
+/* Whether check_bytes will find nothing. */
+static bool strings_are_valid(const Column *column, const ColumnArray *array, uint32_t rows) {
+  const Bytes *values = array->values;
+  size_t least = type_is_fixed(column->type) ? column->width : 0;
+  size_t most = type_is_fixed(column->type) ? column->width : VALUE_BYTES_CEILING;
+  bool fit = true;
+  for (uint32_t i = 0; i < rows; i++) {
+    bool is_null = array->nulls && array->nulls[i];
+    fit &= is_null || (values[i].length >= least && values[i].length <= most);
+  }
+  return fit && (column->type != TYPE_STRING || texts_are_valid(array, rows));
+}
+
 static Status check_column(const Column *column, const ColumnArray *array, uint32_t rows) {
   for (uint32_t i = 0; array->nulls && !(column->flags & COLUMN_NULLABLE) && i < rows; i++)
     if (array->nulls[i]) return fail_value(KVSTORE_CONSTRAINT, column, i, "the column is not nullable");
@@ -84,7 +115,7 @@ static Status check_column(const Column *column, const ColumnArray *array, uint3
       if (values[i] > 1 && !(array->nulls && array->nulls[i])) return fail_number(column, i, values[i]);
   }
   if (type_has_gaps(column->type) && column->type != TYPE_BOOL) return check_numbers(column, array, rows);
-  if (!type_is_string(column->type)) return KVSTORE_OK;
+  if (!type_is_string(column->type) || strings_are_valid(column, array, rows)) return KVSTORE_OK;
   const Bytes *values = array->values;
   for (uint32_t i = 0; i < rows; i++)
     if (!(array->nulls && array->nulls[i])) TRY(check_bytes(column, values[i], i));
@@ -139,12 +170,40 @@ static Status prepare_columns(Store *store, FamilyState *state, const ColumnBatc
     columns[schema->column_count - 1] = (ColumnArray){ ids, NULL };
     *first_row_id = next;
   }
-  out->schema = schema;
+  *out = (PreparedRows){ .schema = schema };
   out->batch = (ColumnBatch){ rows->row_count, schema->column_count, columns, rows->expiry };
   return KVSTORE_OK;
 }
 
-static Status prepare_keys(Arena *arena, PreparedRows *out) {
+#define ASCENDS(TYPE, T)                                                      \
+  case TYPE:                                                                  \
+    for (uint32_t i = 1; i < rows; i++)                                       \
+      if (((const T *)values)[i] <= ((const T *)values)[i - 1]) return false; \
+    return true;
+
+static bool numbers_ascend(ColumnType type, const void *values, uint32_t rows) {
+  switch (type_storage(type)) {
+    ASCENDS(TYPE_I8, int8_t)
+    ASCENDS(TYPE_I16, int16_t)
+    ASCENDS(TYPE_I32, int32_t)
+    ASCENDS(TYPE_I64, int64_t)
+    ASCENDS(TYPE_U8, uint8_t)
+    ASCENDS(TYPE_U16, uint16_t)
+    ASCENDS(TYPE_U32, uint32_t)
+    ASCENDS(TYPE_U64, uint64_t)
+  default: return false;
+  }
+}
+#undef ASCENDS
+
+/* Whether the keys are known to ascend strictly without being encoded: those of one column of whole numbers. */
+static bool keys_ascend(const PreparedRows *rows) {
+  uint32_t key = rows->schema->key_columns[0];
+  return rows->schema->key_count == 1 && !rows->batch.columns[key].nulls &&
+         numbers_ascend(rows->schema->columns[key].type, rows->batch.columns[key].values, rows->batch.row_count);
+}
+
+Status table_prepare_keys(Arena *arena, PreparedRows *out) {
   uint32_t rows = out->batch.row_count;
   Bytes *keys = arena_allocate(arena, rows * sizeof *keys);
   uint64_t *hashes = arena_allocate(arena, rows * sizeof *hashes);
@@ -167,6 +226,7 @@ static Status prepare_keys(Arena *arena, PreparedRows *out) {
                               keys[i].length, KEY_BYTES_MAX);
   }
   buffer_release(&encoded);
+  if (rows >= DELTA_SLAB_ROWS) COUNT_MANY(bulk_keys_encoded, rows);
   out->keys = keys;
   out->hashes = hashes;
   return status;
@@ -285,9 +345,10 @@ Status table_write_statement(Session *session, uint32_t family, const ColumnBatc
   Status status = session_family(session, &pin, family, FAMILY_TABLE, &state, &era);
   if (status == KVSTORE_OK) status = check_batch(&state->family->schema, rows);
   if (status == KVSTORE_OK) status = prepare_columns(store, state, rows, arena, &prepared, first_row_id);
-  if (status == KVSTORE_OK) status = prepare_keys(arena, &prepared);
-  if (status == KVSTORE_OK && rows->row_count >= DELTA_SLAB_ROWS) {
-    status = bulk_rows(session, state, era, &prepared, mode);
+  bool bulk = rows->row_count >= DELTA_SLAB_ROWS;
+  if (status == KVSTORE_OK && !(bulk && keys_ascend(&prepared))) status = table_prepare_keys(arena, &prepared);
+  if (status == KVSTORE_OK && bulk) {
+    status = bulk_rows(session, state, era, &prepared, mode, arena);
   } else if (status == KVSTORE_OK) {
     if (mode == TABLE_INSERT && !prepared.schema->has_row_id)
       status = check_unique(store, era, pin.sequence, &prepared);

@@ -4,7 +4,8 @@
 
 #include "engine/engine_internal.h"
 
-/* Rows of the whole schema (the hidden row id included), their encoded keys and the hashes of these. */
+/* Rows of the whole schema (the hidden row id included), their encoded keys and the hashes of these; these two are NULL
+ * while nobody needs them of rows that ascend by their keys. */
 typedef struct PreparedRows {
   const Schema *schema;
   ColumnBatch batch;
@@ -36,7 +37,9 @@ Status table_delete_statement(Session *session, FamilyState *state, Era *era, By
 /* table_write inside a statement; what has to be made comes from `arena`. */
 Status table_write_statement(Session *session, uint32_t family, const ColumnBatch *rows, int mode,
                              uint64_t *first_row_id, Arena *arena) MUST_CHECK;
+/* Encodes the keys of the rows. */
+Status table_prepare_keys(Arena *arena, PreparedRows *rows) MUST_CHECK;
 /* All of them as a run that the transaction adopts (bulk.c). */
-Status bulk_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, int mode) MUST_CHECK;
+Status bulk_rows(Session *session, FamilyState *state, Era *era, PreparedRows *rows, int mode, Arena *arena) MUST_CHECK;
 
 #endif

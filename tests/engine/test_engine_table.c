@@ -147,6 +147,71 @@ TEST(engine_table, a_bulk_batch_is_adopted_and_replaces_rows) {
   CHECK_OK(session_close(s));
 }
 
+TEST(engine_table, ascending_batches_are_encoded_by_key_only_where_others_may_be_replaced) {
+  enum { ROWS = 70000 };
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  uint64_t encoded = counter_get(COUNTER_bulk_keys_encoded);
+  CHECK_OK(upsert(s, t, 0, ROWS, 1, TABLE_INSERT));
+  CHECK_OK(upsert(s, t, ROWS, ROWS, 1, TABLE_INSERT)); /* behind all that is there */
+  CHECK_INT(counter_get(COUNTER_bulk_keys_encoded) - encoded, 0);
+  CHECK_OK(upsert(s, t, ROWS / 2, ROWS, 2, TABLE_UPSERT));
+  CHECK_INT(counter_get(COUNTER_bulk_keys_encoded) - encoded, ROWS);
+  check_totals(s, t, 2 * ROWS, 3 * ROWS);
+  CHECK_STATUS(upsert(s, t, 2 * ROWS - 1, ROWS, 1, TABLE_INSERT), KVSTORE_CONSTRAINT);
+  CHECK_OK(upsert(s, t, 5 * ROWS, 1, 1, TABLE_INSERT)); /* a row of the delta */
+  CHECK_OK(upsert(s, t, 5 * ROWS, ROWS, 4, TABLE_UPSERT));
+  check_totals(s, t, 3 * ROWS, 7 * ROWS);
+  CHECK_OK(session_close(s));
+}
+
+/* A batch of 70,000 keys, two of which are exchanged, or the same: the last of them stays. */
+TEST(engine_table, a_batch_that_ascends_but_for_two_rows_is_sorted) {
+  enum { ROWS = 70000 };
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  int64_t *ids = memory_allocate(ROWS * sizeof *ids);
+  int32_t *amounts = memory_allocate_zeroed(ROWS * sizeof *amounts);
+  Bytes *names = memory_allocate_zeroed(ROWS * sizeof *names);
+  for (int i = 0; i < ROWS; i++) ids[i] = i;
+  ids[69998] = 69999;
+  ids[69999] = 69998;
+  amounts[69999] = 3;
+  ColumnArray columns[] = { { ids, NULL }, { amounts, NULL }, { names, NULL } };
+  ColumnBatch batch = { ROWS, 3, columns, NULL };
+  CHECK_OK(table_write(s, t, &batch, TABLE_INSERT, NULL));
+  check_totals(s, t, ROWS, 3);
+  ids[69999] = 69999;
+  amounts[69999] = 5;
+  CHECK_STATUS(table_write(s, t, &batch, TABLE_INSERT, NULL), KVSTORE_CONSTRAINT);
+  CHECK_OK(table_write(s, t, &batch, TABLE_UPSERT, NULL));
+  check_totals(s, t, ROWS, 5 + 3);
+  memory_release(ids);
+  memory_release(amounts);
+  memory_release(names);
+  CHECK_OK(session_close(s));
+}
+
+/* Texts that lie one behind the other are looked at as one: then none may begin inside a character. */
+TEST(engine_table, a_character_cut_by_two_neighbouring_texts_is_refused) {
+  static const char text[] = "one \xc3\xa9 two";
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  int64_t ids[] = { 1, 2, 3 };
+  int32_t amounts[] = { 1, 1, 1 };
+  const uint8_t *at = (const uint8_t *)text;
+  Bytes whole[] = { { at, 4 }, { at + 4, 2 }, { at + 6, 4 } }, cut[] = { { at, 5 }, { at + 5, 1 }, { at + 6, 4 } };
+  ColumnArray columns[] = { { ids, NULL }, { amounts, NULL }, { cut, NULL } };
+  ColumnBatch batch = { 3, 3, columns, NULL };
+  CHECK_STATUS(table_write(s, t, &batch, TABLE_INSERT, NULL), KVSTORE_TYPE);
+  CHECK_INT(status_last()->row, 0);
+  check_totals(s, t, 0, 0);
+  columns[2].values = whole;
+  CHECK_OK(table_write(s, t, &batch, TABLE_INSERT, NULL));
+  check_totals(s, t, 3, 3);
+  CHECK_OK(session_close(s));
+}
+
 TEST(engine_table, a_transaction_of_many_bulk_batches_syncs_the_file_once) {
   Session *s = open_store();
   uint32_t t = make_table(s);
