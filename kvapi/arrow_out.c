@@ -159,14 +159,25 @@ static size_t value_width(int type) {
   }
 }
 
-/* Sets the bits of rows from `c->rows` on; a bit that is set is a value, or true. */
+static bool bit_of(const uint8_t *bytes, uint8_t of, uint64_t i) { return bytes ? (bytes[i] != 0) == of : true; }
+
+/* Sets the bits of rows from `first` on; a bit that is set is a value, or true. Batches of a cursor mostly end with a
+ * whole byte of them. */
 static void append_bits(Buffer *bits, int64_t first, const uint8_t *bytes, uint8_t of, uint64_t count) {
-  for (uint64_t i = 0; i < count; i++) {
-    uint64_t row = (uint64_t)first + i;
-    if (row % 8 == 0) buffer_u8(bits, 0);
-    bool set = bytes ? (bytes[i] != 0) == of : true;
-    if (set && !bits->failed) bits->data[row / 8] |= (uint8_t)(1 << row % 8);
+  uint64_t at = (uint64_t)first, end = at + count, i = 0;
+  size_t more = (size_t)((end + 7) / 8) - (size_t)((at + 7) / 8);
+  uint8_t *added = more ? buffer_extend(bits, more) : NULL;
+  if (bits->failed) return;
+  if (added) memset(added, 0, more);
+  for (; i < count && (at + i) % 8; i++) bits->data[(at + i) / 8] |= (uint8_t)(bit_of(bytes, of, i) << (at + i) % 8);
+  if (!bytes && i + 8 <= count) memset(bits->data + (at + i) / 8, UINT8_MAX, (count - i) / 8);
+  if (!bytes) i += (count - i) / 8 * 8;
+  for (; i + 8 <= count; i += 8) {
+    unsigned eight = 0;
+    for (unsigned k = 0; k < 8; k++) eight |= (unsigned)bit_of(bytes, of, i + k) << k;
+    bits->data[(at + i) / 8] = (uint8_t)eight;
   }
+  for (; i < count; i++) bits->data[(at + i) / 8] |= (uint8_t)(bit_of(bytes, of, i) << (at + i) % 8);
 }
 
 static void append_strings(ColumnParts *c, const KVColumnData *data, uint64_t count) {
@@ -195,8 +206,10 @@ static void append_decimals(Buffer *out, const int64_t *values, uint64_t count) 
 
 static void append_column(ColumnParts *c, const KVColumnData *data, uint64_t count) {
   int type = c->definition.type;
-  append_bits(&c->validity, c->rows, data->nulls, 0, count);
-  for (uint64_t i = 0; data->nulls && i < count; i++) c->nulls += data->nulls[i] != 0;
+  int64_t nulls = 0;
+  for (uint64_t i = 0; data->nulls && i < count; i++) nulls += data->nulls[i] != 0;
+  append_bits(&c->validity, c->rows, nulls ? data->nulls : NULL, 0, count);
+  c->nulls += nulls;
   if (type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES || is_fixed(type))
     append_strings(c, data, count);
   else if (type == KVTABLE_TYPE_DECIMAL)
