@@ -61,6 +61,10 @@
   X(joins_reduced, "rows left out of a joined table by a later join")                   \
   X(groups_dense_units, "units whose groups were added up in arrays")                   \
   X(groups_short_blocks, "blocks of long columns whose sums took one word")             \
+  X(groups_ascending_units, "units whose groups lay in slots as their keys ascended")   \
+  X(groups_window_units, "units whose groups lay in slots by their key")                \
+  X(groups_digits_units, "units whose groups lay in slots by the ids of their keys")    \
+  X(group_slots_left, "times that groups in slots were given states")                   \
   X(groups_hashed_units, "units whose rows were given to groups one by one")            \
   X(bytes_spilled, "bytes of sorts and groups that went out of memory")                 \
   X(spilled_runs, "sorted runs that went out of memory")                                \

@@ -1,6 +1,7 @@
 /* group_keys.c - values of key columns to ids: once for each code of a unit, or for each row. */
 #include "base/memory.h"
 #include "query/groups_internal.h"
+#include "query/query_internal.h"
 
 enum { WINDOW_MAX = 1 << 24 }; /* words of a window: 64 MiB, of which only what is used gets touched */
 
@@ -68,35 +69,42 @@ static Status ids_of_codes(Groups *g, KeyColumn *key, Scan *scan, uint32_t block
 
 /* ---- rows by values ---- */
 
-/* Integers within a range that the segments' zones know, not much longer than there are rows, go by a window. */
-static void begin_numbers(const Groups *g, KeyColumn *key) {
+bool groups_zone(const Groups *g, uint32_t column, int64_t *low, int64_t *high) {
   const TableSnapshot *snapshot = g->snapshot;
-  uint64_t rows = 0;
-  int64_t low = INT64_MAX, high = INT64_MIN;
-  key->is_begun = true;
-  if (key->numbers.count || type_is_float(key->type)) return;
-  if (snapshot->schema->columns[key->column].flags & COLUMN_COMPUTED) return;
+  *low = INT64_MAX;
+  *high = INT64_MIN;
+  if (snapshot->schema->columns[column].flags & COLUMN_COMPUTED) return false;
   for (uint32_t i = 0; i < snapshot->unit_count; i++) {
     const ScanUnit *unit = &snapshot->units[i];
-    rows += unit->row_count;
     if (unit->kind != SCAN_UNIT_SEGMENT) continue;
-    ColumnZone zone = segment_zone(column_run_segment(unit->run, unit->segment), key->column);
-    if (zone.minimum < low) low = zone.minimum;
-    if (zone.maximum > high) high = zone.maximum;
+    ColumnZone zone = segment_zone(column_run_segment(unit->run, unit->segment), column);
+    if (zone.minimum < *low) *low = zone.minimum;
+    if (zone.maximum > *high) *high = zone.maximum;
   }
-  if (low > high) return;
+  return *low <= *high;
+}
+
+/* Integers within a range that the segments' zones know, not much longer than there are rows, go by a window. */
+static void begin_numbers(const Groups *g, KeyColumn *key) {
+  int64_t low, high;
+  key->is_begun = true;
+  if (key->numbers.count || type_is_float(key->type) || !groups_zone(g, key->column, &low, &high)) return;
+  uint64_t rows = query_snapshot_rows(g->snapshot);
   uint64_t range = (uint64_t)high - (uint64_t)low;
   if (g->space && range > g->space->memory_limit / 32) return; /* half of it would be the window's */
   if (range < WINDOW_MAX && range < 8 * rows) id_map_window(&key->numbers, (uint64_t)low, range + 1);
 }
 
-static Status ids_of_numbers(Groups *g, KeyColumn *key, const void *values, uint32_t count, uint32_t *ids) {
-  GroupScratch *s = g->scratch;
+Status key_column_add_images(Groups *g, KeyColumn *key, const int64_t *images, uint32_t count, uint32_t *ids) {
   if (!key->is_begun) begin_numbers(g, key);
-  group_images(key->type, values, count, s->images);
-  TRY(id_map_add(&key->numbers, (const uint64_t *)s->images, count, key->is_frozen, ids));
+  TRY(id_map_add(&key->numbers, (const uint64_t *)images, count, key->is_frozen, ids));
   for (uint32_t i = 0; i < count; i++) ids[i] += ids[i] != ID_NONE;
   return KVSTORE_OK;
+}
+
+static Status ids_of_numbers(Groups *g, KeyColumn *key, const void *values, uint32_t count, uint32_t *ids) {
+  group_images(key->type, values, count, g->scratch->images);
+  return key_column_add_images(g, key, g->scratch->images, count, ids);
 }
 
 static Status ids_of_strings(KeyColumn *key, const Bytes *strings, uint32_t count, uint32_t *ids) {

@@ -3,12 +3,16 @@
  * A part has ids and groups of its own. It notes where each unit ended: a unit's new groups are taken over in the order
  * of units, so that groups are numbered as one thread would have, and what depends on the order of units (float sums,
  * variances) stands apart for each unit and group, and is added in that order too: QRY-6. All else is merged at the
- * end. */
+ * end. Groups in slots (group_slots.c) are taken over whole, with the unit that has their first row. */
 #include "base/counters.h"
 #include "base/memory.h"
 #include "query/groups_internal.h"
 
-enum { SHARES_OF_LIMIT = 2 /* parts have one half, what they are merged into the other */ };
+enum {
+  SHARES_OF_LIMIT = 2,    /* parts have one half, what they are merged into the other */
+  GROUP_MERGED_ROWS = 16, /* rows that are added in the time in which a group is merged, all threads together */
+  SLOT_MERGED_ROWS = 2,
+};
 
 /* ---- parts ---- */
 
@@ -76,7 +80,12 @@ uint64_t group_part_bytes(const GroupPart *p) { return p->apart_capacity * sizeo
 
 bool groups_part_is_full(const Groups *part) { return part->space && groups_bytes(part) > part->space->memory_limit; }
 
-GroupMark groups_mark(const Groups *part) { return (GroupMark){ part->state_count, part->part->apart_count }; }
+/* Groups in slots are marked as if they had states: those of one key behind that of null. */
+GroupMark groups_mark(const Groups *part) {
+  uint32_t count = part->state_count;
+  if (group_slots_in_use(part)) count = part->slots.count + (part->key_count == 1);
+  return (GroupMark){ count, part->part->apart_count };
+}
 
 Status groups_set_apart(Groups *part, uint32_t number) {
   GroupPart *p = part->part;
@@ -96,6 +105,13 @@ Status groups_set_apart(Groups *part, uint32_t number) {
     out += SPREAD_WORDS;
   }
   return KVSTORE_OK;
+}
+
+/* An insertion for each group of each part takes much longer than adding a row; adding a slot to a slot does not. Where
+ * keys ascend, parts have few groups in common. */
+uint64_t groups_merge_rows(const Groups *g, uint64_t count, uint32_t threads) {
+  if (!group_slots_in_use(g)) return count * threads * GROUP_MERGED_ROWS;
+  return g->slots.mode == SLOTS_ASCENDING ? count : count * threads * SLOT_MERGED_ROWS;
 }
 
 /* ---- taking over, unit by unit ---- */
@@ -120,6 +136,10 @@ static Status translate(KeyColumn *to, const KeyColumn *from, GroupIds *known, u
   }
   *out = known->ids[id];
   return KVSTORE_OK;
+}
+
+Status group_part_key(Groups *g, Groups *part, size_t key, uint32_t id, uint32_t *own) {
+  return translate(&g->keys[key], &part->keys[key], &part->part->keys[key], id, own);
 }
 
 static Status take_group_over(Groups *g, const Groups *part, uint32_t number) {
@@ -155,9 +175,14 @@ static void add_apart(Groups *g, const Groups *part, const GroupWord *in) {
   }
 }
 
-Status groups_take_over(Groups *g, const Groups *part, GroupMark from, GroupMark to) {
+Status groups_take_over(Groups *g, Groups *part, GroupMark from, GroupMark to) {
   GroupPart *p = part->part;
   g->unit_number++;
+  if (group_slots_in_use(part))
+    TRY(group_slots_take(g, part, &from.group_count, to.group_count));
+  else if (from.group_count < to.group_count)
+    TRY(group_slots_leave(g));
+  if (group_slots_in_use(part)) return KVSTORE_OK;
   TRY(extend_ids(&p->groups, part->state_count));
   if (!g->key_count) p->groups.ids[0] = 0; /* there from the beginning */
   for (uint32_t number = from.group_count; number < to.group_count; number++) TRY(take_group_over(g, part, number));
@@ -204,7 +229,6 @@ Status groups_merge(Groups *g, const Groups *part) {
   for (size_t i = 0; i < g->column_count; i++) {
     if (g->columns[i].wants & GROUP_DISTINCT) TRY(merge_distinct(g, part, i));
   }
-  if (groups_exceed(g)) groups_freeze(g, true);
   COUNT(group_parts_merged);
-  return KVSTORE_OK;
+  return groups_keep_within(g);
 }

@@ -8,6 +8,7 @@
 #include "base/keycode.h"
 #include "base/memory.h"
 #include "query/groups_internal.h"
+#include "query/query_internal.h"
 
 /* ---- life ---- */
 
@@ -136,6 +137,7 @@ void groups_destroy(Groups *g) {
   release_maps(g);
   group_spill_destroy(g->spill);
   group_part_release(g);
+  group_slots_release(g);
   memory_release(g->states);
   memory_release(g->touched);
   arena_release(&g->kept);
@@ -149,6 +151,7 @@ void groups_destroy(Groups *g) {
 uint64_t groups_bytes(const Groups *g) {
   uint64_t bytes = g->state_capacity * sizeof *g->states + g->touched_capacity * sizeof *g->touched;
   if (g->part) bytes += group_part_bytes(g->part);
+  bytes += group_slots_bytes(g);
   bytes += g->kept.bytes_held + g->dense.arena.bytes_held + g->dense.room.bytes_held + g->arena.bytes_held;
   for (size_t k = 0; k < g->key_count; k++) bytes += key_column_bytes(&g->keys[k]) + id_map_bytes(&g->pairs[k]);
   for (size_t i = 0; i < g->column_count; i++)
@@ -164,6 +167,17 @@ void groups_freeze(Groups *g, bool frozen) {
 
 bool groups_exceed(const Groups *g) { return g->space && !g->part && groups_bytes(g) > g->space->memory_limit; }
 
+enum { STATE_BYTES = 80 /* beside the words of a state: an id, as they grow */ };
+
+/* Slots become states while there is room for both. */
+Status groups_keep_within(Groups *g) {
+  uint64_t more = (uint64_t)g->slots.count * (STATE_BYTES + g->stride * sizeof *g->states);
+  if (!g->space || g->part) return KVSTORE_OK;
+  if (more && groups_bytes(g) + more > g->space->memory_limit) TRY(group_slots_leave(g));
+  if (groups_exceed(g)) groups_freeze(g, true);
+  return KVSTORE_OK;
+}
+
 Status groups_clear(Groups *g) {
   release_maps(g);
   memory_release(g->states);
@@ -175,7 +189,7 @@ Status groups_clear(Groups *g) {
 }
 
 uint32_t groups_count(const Groups *g) {
-  uint32_t count = g->state_count;
+  uint32_t count = group_slots_in_use(g) ? g->slots.count : g->state_count;
   for (size_t i = 0; i < g->column_count; i++) {
     if (g->value_pairs[i].count > count) count = g->value_pairs[i].count;
   }
@@ -617,11 +631,19 @@ Status groups_add(Groups *g, Scan *scan) {
   const ScanSelection *selection = scan_selection(scan);
   g->unit_number++;
   if (selection->row_count == 0) return KVSTORE_OK;
+  uint64_t left = selection->blocks;
   for (size_t k = 0; k < g->key_count; k++) TRY(key_column_begin_unit(&g->keys[k], scan));
-  if (group_dense_fits(g, scan)) {
+  bool has_slots;
+  TRY(group_slots_fit(g, scan, &has_slots));
+  if (has_slots) {
+    TRY(group_slots_add(g, scan, &left));
+    if (!left) return groups_keep_within(g);
+  } else {
+    TRY(group_slots_leave(g));
+  }
+  if (!has_slots && group_dense_fits(g, scan)) {
     TRY(group_dense_add(g, scan));
-    if (groups_exceed(g)) groups_freeze(g, true);
-    return KVSTORE_OK;
+    return groups_keep_within(g);
   }
   bool all_seen = true; /* nothing is asked for but different values that codes tell */
   for (size_t i = 0; i < g->column_count; i++) {
@@ -632,7 +654,7 @@ Status groups_add(Groups *g, Scan *scan) {
     all_seen = all_seen && g->columns[i].wants == GROUP_DISTINCT && counts_seen(g, i);
   }
   if (all_seen && g->column_count) group_state(g, 0)[GROUP_ROWS].u += selection->row_count;
-  for (uint64_t left = all_seen && g->column_count ? 0 : selection->blocks; left; left &= left - 1)
+  for (left = all_seen && g->column_count ? 0 : left; left; left &= left - 1)
     TRY(add_block(g, scan, (uint32_t)__builtin_ctzll(left)));
   COUNT(groups_hashed_units);
   return end_unit(g, scan);
@@ -652,6 +674,7 @@ uint64_t groups_spilled(const Groups *g) { return g->spill ? group_spill_bytes(g
 
 uint32_t groups_next(const Groups *g, uint32_t *at, uint32_t most, uint32_t *numbers) {
   uint32_t count = 0;
+  for (; *at < g->slots.count && count < most; ++*at) numbers[count++] = *at;
   for (; *at < g->state_count && count < most; ++*at) {
     if (g->key_count == 0 || group_state(g, *at)[GROUP_ROWS].u) numbers[count++] = *at;
   }
@@ -659,11 +682,20 @@ uint32_t groups_next(const Groups *g, uint32_t *at, uint32_t most, uint32_t *num
 }
 
 Value groups_key(const Groups *g, uint32_t number, size_t key) {
+  if (g->slots.mode == SLOTS_DIGITS) return key_column_value(&g->keys[key], group_slots_id(g, number, key));
+  if (group_slots_in_use(g)) return group_image_value(g->keys[key].type, group_slots_image(g, number));
   for (size_t k = g->key_count - 1; k > key; k--) number = (uint32_t)(g->pairs[k].words[number] >> 32);
   return key_column_value(&g->keys[key], key ? (uint32_t)g->pairs[key].words[number] : number);
 }
 
+static AggregateResult slots_result(const Groups *g, uint32_t number, size_t request) {
+  GroupWord state[GROUP_SLOTS_STATE_WORDS];
+  group_slots_state(g, number, state);
+  return group_result(&g->columns[g->request_columns[request]], g->requests[request].kind, state);
+}
+
 AggregateResult groups_result(const Groups *g, uint32_t number, size_t request) {
+  if (group_slots_in_use(g)) return slots_result(g, number, request);
   if (g->requests[request].kind == AGGREGATE_QUANTILE)
     return group_quantile(g->columns[g->request_columns[request]].type,
                           group_state(g, number) + g->request_words[request]);
@@ -698,14 +730,21 @@ bool groups_keys(const Groups *g, const uint32_t *numbers, uint32_t count, size_
   const KeyColumn *column = &g->keys[key];
   GroupScratch *s = g->scratch;
   if (type_is_float(column->type)) return false;
-  key_ids(g, numbers, count, key, s->ids);
+  uint64_t bias = column->type == TYPE_U64 ? UINT64_C(1) << 63 : 0;
+  bool has_ids = g->slots.mode == SLOTS_DIGITS;
+  if (group_slots_in_use(g) && !has_ids) {
+    memset(nulls, 0, count);
+    for (uint32_t i = 0; i < count; i++) s->words[i] = (uint64_t)group_slots_image(g, numbers[i]) ^ bias;
+    return integer_array(column->type, s->words, count, values);
+  }
+  if (!has_ids) key_ids(g, numbers, count, key, s->ids);
+  for (uint32_t i = 0; has_ids && i < count; i++) s->ids[i] = group_slots_id(g, numbers[i], key);
   for (uint32_t i = 0; i < count; i++) nulls[i] = s->ids[i] == 0;
   if (type_is_string(column->type)) {
     for (uint32_t i = 0; i < count; i++)
       ((Bytes *)values)[i] = s->ids[i] ? column->strings.strings[s->ids[i] - 1] : (Bytes){ NULL, 0 };
     return true;
   }
-  uint64_t bias = column->type == TYPE_U64 ? UINT64_C(1) << 63 : 0;
   for (uint32_t i = 0; i < count; i++) s->words[i] = s->ids[i] ? column->numbers.words[s->ids[i] - 1] ^ bias : 0;
   return integer_array(column->type, s->words, count, values);
 }
@@ -724,13 +763,20 @@ bool groups_results(const Groups *g, const uint32_t *numbers, uint32_t count, si
   const GroupColumn *c = &g->columns[g->request_columns[request]];
   AggregateKind kind = g->requests[request].kind;
   if (kind == AGGREGATE_TOTAL && !type_is_float(c->type) && c->type != TYPE_U64) {
-    sums_of(g, c, numbers, count, values, nulls);
+    if (group_slots_in_use(g))
+      group_slots_sums(g, numbers, count, (size_t)(c - g->columns), values, nulls);
+    else
+      sums_of(g, c, numbers, count, values, nulls);
     return true;
   }
   bool is_rows = kind == AGGREGATE_ROWS || (kind == AGGREGATE_VALUES && !c->nullable);
   if (!is_rows && kind != AGGREGATE_VALUES) return false;
   uint32_t at = is_rows ? GROUP_ROWS : c->count;
-  for (uint32_t i = 0; i < count; i++) ((uint64_t *)values)[i] = group_state(g, numbers[i])[at].u;
+  size_t column = is_rows ? GROUP_SLOTS_ROWS : (size_t)(c - g->columns);
+  if (group_slots_in_use(g))
+    group_slots_counts(g, numbers, count, column, values);
+  else
+    for (uint32_t i = 0; i < count; i++) ((uint64_t *)values)[i] = group_state(g, numbers[i])[at].u;
   memset(nulls, 0, count);
   return true;
 }

@@ -51,11 +51,13 @@ typedef struct GroupMark {
 } GroupMark;
 GroupMark groups_mark(const Groups *part);
 /* Takes a unit over that a part has added between two marks. */
-Status groups_take_over(Groups *groups, const Groups *part, GroupMark from, GroupMark to) MUST_CHECK;
+Status groups_take_over(Groups *groups, Groups *part, GroupMark from, GroupMark to) MUST_CHECK;
 /* Merges a part, all of whose units have been taken over. */
 Status groups_merge(Groups *groups, const Groups *part) MUST_CHECK;
 /* Groups that are in memory, or, when that is more, values of them to be counted once: what a merge has to add. */
 uint32_t groups_count(const Groups *groups);
+/* In how much time as many groups are merged, of parts that several threads make: in rows that they add meanwhile. */
+uint64_t groups_merge_rows(const Groups *groups, uint64_t count, uint32_t threads);
 
 /* ---- results ---- */
 /* The next groups that have rows, at most `most`: their numbers. From *at on, which begins as 0. 0: there are no more.

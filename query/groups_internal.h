@@ -56,6 +56,44 @@ typedef struct Dense {
   Arena room;                   /* of `doubles` */
 } Dense;
 
+/* ---- groups in slots of few words: group_slots.c ---- */
+typedef enum SlotsMode {
+  SLOTS_UNKNOWN,   /* no row has come yet */
+  SLOTS_ASCENDING, /* a slot is the number of its group */
+  SLOTS_WINDOW,    /* or its key, from `first` on */
+  SLOTS_DIGITS,    /* or the ids of its keys, as digits */
+  SLOTS_NONE,      /* groups have states */
+} SlotsMode;
+
+typedef struct SlotColumn { /* of the Groups' column */
+  int64_t base;             /* its sum is of distances from it */
+  uint32_t at;              /* the word of its sum; 0: the first, or it has none */
+  unsigned sum_bits;        /* above them is the count of its values; 64: none is */
+  uint32_t least, greatest; /* words; 0: none */
+} SlotColumn;
+
+typedef struct SlotDigit { /* of a key */
+  uint32_t capacity;       /* ids: a power of two */
+  uint32_t step;           /* words */
+  uint32_t *offsets;       /* words of the id of each code of the unit */
+  size_t offset_capacity;
+} SlotDigit;
+
+typedef struct GroupSlots {
+  SlotsMode mode;
+  uint32_t stride;     /* words of a slot */
+  unsigned rows_shift; /* the first one counts rows above so many bits of a sum */
+  SlotColumn *columns;
+  uint64_t *words;
+  size_t word_capacity;
+  uint32_t count; /* of groups */
+  int64_t *keys;  /* as they were met; ASCENDING: images; else: offsets of words */
+  size_t key_capacity;
+  int64_t first;
+  uint64_t window; /* slots; 0: there cannot be one */
+  SlotDigit *digits;
+} GroupSlots;
+
 typedef struct GroupScratch {      /* one block */
   uint64_t values[2 * BLOCK_ROWS]; /* of any type */
   uint64_t compact[2 * BLOCK_ROWS];
@@ -114,6 +152,7 @@ struct Groups {
   bool has_ends, has_order; /* first, last; or anything that is made of each unit by itself */
   bool is_dense;            /* what is asked for can go by arrays */
   Dense dense;
+  GroupSlots slots;     /* while they are in use, there are no states */
   uint32_t unit_number; /* from 1 */
   uint32_t *touched;    /* groups of the current unit, when has_order */
   size_t touched_count, touched_capacity;
@@ -151,6 +190,8 @@ Status groups_clear(Groups *groups) MUST_CHECK;
 void groups_freeze(Groups *groups, bool frozen);
 /* Whether memory has been used up. */
 bool groups_exceed(const Groups *groups);
+/* After what may have added groups: when memory is used up, no further one is taken in. */
+Status groups_keep_within(Groups *groups) MUST_CHECK;
 /* The row with g->key may be the first or last of its group. `value`: of a column. */
 Status groups_offer(Groups *groups, uint32_t number, const GroupColumn *column, const Value *value,
                     uint32_t wants) MUST_CHECK;
@@ -187,11 +228,55 @@ static inline uint32_t key_column_count(const KeyColumn *key) {
 }
 uint64_t key_column_bytes(const KeyColumn *key);
 
+/* The ids of numbers that are not null, by their images. */
+Status key_column_add_images(Groups *groups, KeyColumn *key, const int64_t *images, uint32_t count,
+                             uint32_t *ids) MUST_CHECK;
+/* Between which images the values of a column lie in all segments; false: none says so. */
+bool groups_zone(const Groups *groups, uint32_t column, int64_t *low, int64_t *high);
+
 /* ---- group_merge.c ---- */
 void group_part_release(Groups *part);
+/* The id of a key of a part. */
+Status group_part_key(Groups *groups, Groups *part, size_t key, uint32_t id, uint32_t *own) MUST_CHECK;
 uint64_t group_part_bytes(const GroupPart *part);
 /* What a unit has brought to a group that depends on the order of units goes apart. */
 Status groups_set_apart(Groups *part, uint32_t number) MUST_CHECK;
+
+/* ---- group_slots.c ---- */
+static inline bool group_slots_in_use(const Groups *groups) { return groups->slots.count > 0; }
+/* Whether the unit may go by slots. */
+Status group_slots_fit(Groups *groups, Scan *scan, bool *fits) MUST_CHECK;
+/* Adds blocks of a unit; those in *left have no slots, and from now on none has. */
+Status group_slots_add(Groups *groups, Scan *scan, uint64_t *left) MUST_CHECK;
+/* Makes states of slots: groups keep their order; of one key number n becomes n + 1, behind that of null. */
+Status group_slots_leave(Groups *groups) MUST_CHECK;
+/* Takes over the slots of a part from the mark *from up to `to`, or to where both have left theirs. */
+Status group_slots_take(Groups *groups, Groups *part, uint32_t *from, uint32_t to) MUST_CHECK;
+void group_slots_release(Groups *groups);
+uint64_t group_slots_bytes(const Groups *groups);
+/* Of groups in slots: their rows, or the values of a column; sums; and what would be the state of one. */
+#define GROUP_SLOTS_ROWS SIZE_MAX
+enum { GROUP_SLOTS_WORDS_MAX = 16, GROUP_SLOTS_STATE_WORDS = 4 * GROUP_SLOTS_WORDS_MAX };
+void group_slots_counts(const Groups *groups, const uint32_t *numbers, uint32_t count, size_t column, uint64_t *counts);
+void group_slots_sums(const Groups *groups, const uint32_t *numbers, uint32_t count, size_t column, Int128 *sums,
+                      uint8_t *nulls);
+void group_slots_state(const Groups *groups, uint32_t number, GroupWord *state);
+/* The images of an array, in place or in scratch->images. */
+const int64_t *group_slots_numbers(const Groups *groups, ColumnType type, const void *values, uint32_t count);
+/* DIGITS: the id of a key. */
+uint32_t group_slots_id(const Groups *groups, uint32_t number, size_t key);
+
+/* ---- group_slots_find.c ---- */
+SlotsMode group_slots_first_mode(Groups *groups);
+Status group_slots_begin_unit(Groups *groups, Scan *scan, bool *fits) MUST_CHECK;
+/* ASCENDING, WINDOW: the image of the key. */
+int64_t group_slots_image(const Groups *groups, uint32_t number);
+/* Where the words of the rows of a block begin, in scratch->groups. *done is false when not all have a slot. */
+Status group_slots_find(Groups *groups, Scan *scan, uint32_t block, uint32_t count, bool *done) MUST_CHECK;
+/* Room for further groups. */
+Status group_slots_reserve(Groups *groups, uint32_t more) MUST_CHECK;
+/* What stands for the key of a part's group, and whether a slot for it can be behind those that are there, or is. */
+Status group_slots_make_fit(Groups *groups, Groups *part, uint32_t number, int64_t *key, bool *fits) MUST_CHECK;
 
 /* ---- group_dense.c ---- */
 /* Whether the unit can go by arrays; its key columns have begun it. */

@@ -201,9 +201,8 @@ static Status run_team(const Query *q, const TableSnapshot *snapshot, const Quer
 enum {
   LOOK_UNITS = 8, /* between two looks at how far it has come */
   HELP_WORTH_NS = 100 * 1000,
-  GROUPS_WORTH = 4,   /* times that, for parts of groups have to be made and merged */
-  GROUPS_MERGED = 16, /* rows that are added in the time in which a group is merged, all threads together */
-  GROUPS_LOOKS = 2,   /* units after which it is known whether groups are few */
+  GROUPS_WORTH = 4, /* times that, for parts of groups have to be made and merged */
+  GROUPS_LOOKS = 2, /* units after which it is known whether groups are few */
 };
 
 typedef struct Course {
@@ -223,15 +222,15 @@ static uint64_t expected_groups(const Course *c) {
   return sum < most ? sum : most;
 }
 
-/* As many threads as there may be; 0: that is not known yet. Merging costs an insertion for each group of each part,
- * and that takes much longer than adding a row: groups must be few among the rows. */
+/* As many threads as there may be; 0: that is not known yet. Merging costs something for each group of each part,
+ * and that may take much longer than adding a row: groups must be few among the rows. */
 static uint32_t threads_of(const Course *c, const TableRun *run) {
   uint32_t units = c->snapshot->unit_count - c->done, threads = c->threads < units ? c->threads : units;
   uint64_t left = 0;
   if (!run->groups) return threads;
   if (!groups_divisible(run->groups)) return 1;
   for (uint32_t i = c->done; i < c->snapshot->unit_count; i++) left += c->snapshot->units[i].row_count;
-  if (groups_count(run->groups) > 1 && expected_groups(c) * threads * GROUPS_MERGED > left)
+  if (groups_count(run->groups) > 1 && groups_merge_rows(run->groups, expected_groups(c), threads) > left)
     return c->done < GROUPS_LOOKS ? 0 : 1;
   return groups_parts_max(run->groups, threads);
 }

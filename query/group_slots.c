@@ -1,0 +1,434 @@
+/* group_slots.c - groups of which few words are kept: a slot each, without states.
+ *
+ *   one integer key, ascending so far     a slot is the number of its group: only changes of the key are looked at
+ *   one integer key within a window       a slot lies at key - least key
+ *   several keys of many codes each       a slot lies where the ids of the values say, as digits
+ *
+ *   slot:   rows, above the sum of one column | of each other column: values above their sum | least | greatest
+ *
+ * Sums are of distances from the least value that the zones of all segments know, and so no word overflows. Sums and
+ * counts do not depend on an order, and so parts of several threads are added slot by slot. What does not fit any more
+ * (a slab, whose values have no zone; a null among integers; too little memory) makes groups with states of the slots,
+ * once and for all: SLOTS_NONE. Which slot a row has: group_slots_find.c. */
+#include "base/counters.h"
+#include "base/memory.h"
+#include "os/thread.h"
+#include "query/groups_internal.h"
+#include "query/query_internal.h"
+#include "simd/simd.h"
+
+#define LARGE_BYTES ((size_t)1 << 20)
+enum { LIMIT_SHARE = 8 /* of the memory, for groups that are expected */ };
+
+/* ---- layout ---- */
+
+static unsigned bits_of(uint64_t n) { return n ? 64 - (unsigned)__builtin_clzll(n) : 0; }
+
+/* Where the column's sum lies and how many bits it takes; false: it takes more than there are. */
+static bool place_sum(Groups *g, size_t index, unsigned row_bits, bool *is_counted) {
+  GroupSlots *s = &g->slots;
+  SlotColumn *c = &s->columns[index];
+  const GroupColumn *column = &g->columns[index];
+  int64_t low, high;
+  unsigned bits = 0;
+  if (column->wants & GROUP_SUM) {
+    if (!groups_zone(g, column->column, &low, &high)) return false;
+    c->base = low;
+    bits = bits_of((uint64_t)high - (uint64_t)low) + row_bits;
+  } else if (!column->nullable) {
+    return true;
+  }
+  bool counts = column->nullable || !*is_counted;
+  if (counts && bits + row_bits > 64) counts = false;
+  if (bits > 64 || (column->nullable && !counts)) return false;
+  c->sum_bits = counts ? bits : 64;
+  if (counts && !column->nullable) {
+    *is_counted = true;
+    c->at = 0;
+    s->rows_shift = bits;
+  } else {
+    c->at = s->stride++;
+  }
+  return true;
+}
+
+static bool lay_out(Groups *g) {
+  GroupSlots *s = &g->slots;
+  bool is_counted = false;
+  unsigned row_bits = bits_of(query_snapshot_rows(g->snapshot));
+  s->stride = 1;
+  for (size_t i = 0; i < g->column_count; i++) {
+    const GroupColumn *column = &g->columns[i];
+    if (!column->wants) continue;
+    if (type_is_string(column->type) || !place_sum(g, i, row_bits, &is_counted)) return false;
+    if (column->wants & GROUP_LEAST) s->columns[i].least = s->stride++;
+    if (column->wants & GROUP_GREATEST) s->columns[i].greatest = s->stride++;
+  }
+  return s->stride <= GROUP_SLOTS_WORDS_MAX && g->stride <= GROUP_SLOTS_STATE_WORDS;
+}
+
+static void begin(Groups *g) {
+  GroupSlots *s = &g->slots;
+  s->mode = SLOTS_NONE;
+  if (!g->is_dense || g->has_order || g->is_full || g->state_count) return;
+  s->columns = arena_allocate_zeroed(&g->arena, (g->column_count + 1) * sizeof *s->columns);
+  s->digits = arena_allocate_zeroed(&g->arena, (g->key_count + 1) * sizeof *s->digits);
+  if (s->columns && s->digits && lay_out(g)) s->mode = group_slots_first_mode(g);
+}
+
+Status group_slots_fit(Groups *g, Scan *scan, bool *fits) {
+  int64_t low, high;
+  if (g->slots.mode == SLOTS_UNKNOWN) begin(g);
+  *fits = g->slots.mode != SLOTS_NONE && scan_selection(scan)->unit->kind == SCAN_UNIT_SEGMENT;
+  for (size_t i = 0; *fits && i < g->column_count; i++)
+    *fits = !(g->columns[i].wants & GROUP_SUM) || scan_zone(scan, g->columns[i].column, &low, &high);
+  return *fits ? group_slots_begin_unit(g, scan, fits) : KVSTORE_OK;
+}
+
+/* ---- memory ---- */
+
+void group_slots_release(Groups *g) {
+  GroupSlots *s = &g->slots;
+  memory_release(s->words);
+  memory_release(s->keys);
+  for (size_t k = 0; s->digits && k < g->key_count; k++) {
+    memory_release(s->digits[k].offsets);
+    s->digits[k] = (SlotDigit){ 0 };
+  }
+  s->words = NULL;
+  s->keys = NULL;
+  s->word_capacity = s->key_capacity = 0;
+  s->count = 0;
+  s->mode = SLOTS_NONE;
+}
+
+uint64_t group_slots_bytes(const Groups *g) {
+  const GroupSlots *s = &g->slots;
+  return s->word_capacity * sizeof *s->words + s->key_capacity * sizeof *s->keys;
+}
+
+static uint64_t *slot_words(const GroupSlots *s, uint32_t number) {
+  return s->words + (s->mode == SLOTS_ASCENDING ? (size_t)number * s->stride : (size_t)s->keys[number]);
+}
+
+/* Once groups are many, as many as there will be if units go on like this, in large pages: most of the time of adding a
+ * group that was not there is spent on pages that were not there. */
+static Status grow_much(const Groups *g, void *array, size_t *capacity, size_t needed, size_t size) {
+  if (needed <= *capacity) return KVSTORE_OK;
+  size_t units = g->unit_number ? g->unit_number : 1, wanted = needed / units * g->snapshot->unit_count;
+  bool is_large = needed * size >= LARGE_BYTES;
+  bool is_asked = is_large && !g->part && wanted > needed;
+  if (g->space && wanted * size > g->space->memory_limit / LIMIT_SHARE) is_asked = false;
+  TRY(memory_grow(array, capacity, is_asked ? wanted : needed, size));
+  void *at;
+  memcpy(&at, array, sizeof at);
+  if (is_large) os_prefer_large_pages(at, *capacity * size);
+  return KVSTORE_OK;
+}
+
+Status group_slots_reserve(Groups *g, uint32_t more) {
+  GroupSlots *s = &g->slots;
+  size_t count = (size_t)s->count + more;
+  TRY(grow_much(g, &s->keys, &s->key_capacity, count, sizeof *s->keys));
+  if (s->mode != SLOTS_ASCENDING) return KVSTORE_OK;
+  return grow_much(g, &s->words, &s->word_capacity, count * s->stride, sizeof *s->words);
+}
+
+/* The words of groups from `from` on, whose slots are zero; sums need no more. */
+static void clear_extremes(const Groups *g, uint32_t from) {
+  const GroupSlots *s = &g->slots;
+  for (size_t i = 0; i < g->column_count; i++) {
+    uint32_t least = s->columns[i].least, greatest = s->columns[i].greatest;
+    for (uint32_t n = from; least && n < s->count; n++) slot_words(s, n)[least] = INT64_MAX;
+    for (uint32_t n = from; greatest && n < s->count; n++) slot_words(s, n)[greatest] = (uint64_t)INT64_MIN;
+  }
+}
+
+/* ---- results ---- */
+
+static uint64_t count_of(const GroupColumn *column, const GroupSlots *s, const SlotColumn *c, const uint64_t *words) {
+  return column->nullable ? words[c->at] >> c->sum_bits : words[0] >> s->rows_shift;
+}
+
+static Int128 sum_of(const SlotColumn *c, uint64_t count, uint64_t word) {
+  __extension__ __int128 sum = (__int128)c->base * (int64_t)count;
+  sum += c->sum_bits < 64 ? word & ((UINT64_C(1) << c->sum_bits) - 1) : word;
+  return (Int128){ (uint64_t)sum, (int64_t)(sum >> 64) };
+}
+
+void group_slots_sums(const Groups *g, const uint32_t *numbers, uint32_t count, size_t column, Int128 *sums,
+                      uint8_t *nulls) {
+  const SlotColumn *c = &g->slots.columns[column];
+  for (uint32_t i = 0; i < count; i++) {
+    const uint64_t *words = slot_words(&g->slots, numbers[i]);
+    uint64_t values = count_of(&g->columns[column], &g->slots, c, words);
+    nulls[i] = values == 0;
+    sums[i] = sum_of(c, values, words[c->at]);
+  }
+}
+
+void group_slots_counts(const Groups *g, const uint32_t *numbers, uint32_t count, size_t column, uint64_t *counts) {
+  static const GroupColumn rows = { .nullable = false };
+  const GroupColumn *of = column == GROUP_SLOTS_ROWS ? &rows : &g->columns[column];
+  const SlotColumn *c = column == GROUP_SLOTS_ROWS ? NULL : &g->slots.columns[column];
+  for (uint32_t i = 0; i < count; i++) counts[i] = count_of(of, &g->slots, c, slot_words(&g->slots, numbers[i]));
+}
+
+void group_slots_state(const Groups *g, uint32_t number, GroupWord *state) {
+  const GroupSlots *s = &g->slots;
+  const uint64_t *words = slot_words(s, number);
+  memset(state, 0, g->stride * sizeof *state);
+  state[GROUP_ROWS].u = words[0] >> s->rows_shift;
+  for (size_t i = 0; i < g->column_count; i++) {
+    const GroupColumn *column = &g->columns[i];
+    const SlotColumn *c = &s->columns[i];
+    uint64_t count = count_of(column, s, c, words);
+    Int128 sum = sum_of(c, count, words[c->at]);
+    if (column->nullable) state[column->count].u = count;
+    if (column->wants & GROUP_SUM) state[column->sum].u = sum.low, state[column->sum + 1].i = sum.high;
+    if (column->wants & GROUP_LEAST) state[column->least].u = words[c->least];
+    if (column->wants & GROUP_GREATEST) state[column->greatest].u = words[c->greatest];
+  }
+}
+
+/* ---- to states ---- */
+
+/* The groups that `count` slots from `at` on become, in scratch->groups. */
+static Status groups_of(Groups *g, uint32_t at, uint32_t count) {
+  GroupScratch *scratch = g->scratch;
+  uint32_t *groups = scratch->groups;
+  if (g->slots.mode != SLOTS_DIGITS) {
+    for (uint32_t i = 0; i < count; i++) scratch->words[i] = (uint64_t)group_slots_image(g, at + i);
+    TRY(key_column_add_images(g, &g->keys[0], (const int64_t *)scratch->words, count, groups));
+    return groups_extend(g, key_column_count(&g->keys[0]));
+  }
+  for (uint32_t i = 0; i < count; i++) groups[i] = group_slots_id(g, at + i, 0);
+  for (size_t k = 1; k < g->key_count; k++) {
+    for (uint32_t i = 0; i < count; i++) scratch->words[i] = (uint64_t)groups[i] << 32 | group_slots_id(g, at + i, k);
+    TRY(id_map_add(&g->pairs[k], scratch->words, count, false, groups));
+  }
+  return groups_extend(g, g->pairs[g->key_count - 1].count);
+}
+
+Status group_slots_leave(Groups *g) {
+  GroupSlots *s = &g->slots;
+  for (uint32_t at = 0; at < s->count;) {
+    uint32_t count = s->count - at < BLOCK_ROWS ? s->count - at : BLOCK_ROWS;
+    TRY(groups_of(g, at, count));
+    for (uint32_t i = 0; i < count; i++) group_slots_state(g, at + i, group_state(g, g->scratch->groups[i]));
+    at += count;
+  }
+  if (s->count) COUNT(group_slots_left);
+  group_slots_release(g);
+  return KVSTORE_OK;
+}
+
+/* ---- rows ---- */
+
+/* Adds to the words at `offsets`, `step` and a number each. */
+static void add_steps(uint64_t *words, const uint32_t *offsets, const int64_t *numbers, uint64_t step, uint32_t count) {
+#pragma GCC unroll 4
+  for (uint32_t i = 0; i < count; i++) words[offsets[i]] += (uint64_t)numbers[i] + step;
+}
+
+/* Without numbers. */
+static void add_ones(uint64_t *words, const uint32_t *offsets, uint64_t step, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) words[offsets[i]] += step;
+}
+
+/* The same, of the first word; notes the offsets of those that were zero. How many were. */
+static uint32_t meet_steps(uint64_t *words, const uint32_t *offsets, const int64_t *numbers, uint64_t step,
+                           uint32_t count, int64_t *met) {
+  uint32_t found = 0;
+#pragma GCC unroll 4
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t before = words[offsets[i]];
+    words[offsets[i]] = before + step + (uint64_t)numbers[i];
+    if (UNLIKELY(!before)) met[found++] = offsets[i];
+  }
+  return found;
+}
+
+static uint32_t meet_ones(uint64_t *words, const uint32_t *offsets, uint64_t step, uint32_t count, int64_t *met) {
+  uint32_t found = 0;
+#pragma GCC unroll 4
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t before = words[offsets[i]];
+    words[offsets[i]] = before + step;
+    if (UNLIKELY(!before)) met[found++] = offsets[i];
+  }
+  return found;
+}
+
+static void add_extremes(uint64_t *words, const SlotColumn *c, const uint32_t *offsets, const int64_t *numbers,
+                         uint32_t count) {
+  for (uint32_t i = 0; c->least && i < count; i++) {
+    uint64_t *word = &words[offsets[i] + c->least];
+    if (numbers[i] < (int64_t)*word) *word = (uint64_t)numbers[i];
+  }
+  for (uint32_t i = 0; c->greatest && i < count; i++) {
+    uint64_t *word = &words[offsets[i] + c->greatest];
+    if (numbers[i] > (int64_t)*word) *word = (uint64_t)numbers[i];
+  }
+}
+
+/* Rows whose value is not null, in place: their offsets are in scratch->some. */
+static uint32_t drop_nulls(GroupScratch *s, const uint8_t *nulls, const int64_t **numbers, uint32_t count) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    s->some[kept] = s->groups[i];
+    s->images[kept] = (*numbers)[i];
+    kept += !nulls[i];
+  }
+  *numbers = s->images;
+  return kept;
+}
+
+const int64_t *group_slots_numbers(const Groups *g, ColumnType type, const void *values, uint32_t count) {
+  if (type_storage(type) == TYPE_I64) return values;
+  group_images(type, values, count, g->scratch->images);
+  return g->scratch->images;
+}
+
+/* A column of the rows as numbers. */
+static Status read_numbers(Groups *g, uint32_t index, Scan *scan, uint32_t block, uint32_t count,
+                           const int64_t **numbers, const uint8_t **nulls) {
+  const GroupColumn *column = &g->columns[index];
+  const void *values;
+  TRY(groups_read(g, scan, column->column, block, count, &values, nulls));
+  *numbers = group_slots_numbers(g, column->type, values, count);
+  return KVSTORE_OK;
+}
+
+static Status add_column(Groups *g, uint32_t index, Scan *scan, uint32_t block, uint32_t count) {
+  GroupScratch *scratch = g->scratch;
+  GroupSlots *s = &g->slots;
+  const GroupColumn *column = &g->columns[index];
+  const SlotColumn *c = &s->columns[index];
+  const uint32_t *offsets = scratch->groups;
+  const int64_t *numbers;
+  const uint8_t *nulls;
+  TRY(read_numbers(g, index, scan, block, count, &numbers, &nulls));
+  if (nulls) {
+    count = drop_nulls(scratch, nulls, &numbers, count);
+    offsets = scratch->some;
+  }
+  bool is_summed = column->wants & GROUP_SUM;
+  uint64_t one = c->sum_bits < 64 ? UINT64_C(1) << c->sum_bits : 0;
+  if (is_summed && c->at)
+    add_steps(s->words + c->at, offsets, numbers, one - (uint64_t)c->base, count);
+  else if (column->nullable)
+    add_ones(s->words + c->at, offsets, one, count);
+  add_extremes(s->words, c, offsets, numbers, count);
+  return KVSTORE_OK;
+}
+
+/* The column whose sum stands below the rows; column_count: none. */
+static uint32_t first_column(const Groups *g) {
+  uint32_t i = 0;
+  for (; i < g->column_count; i++) {
+    if (g->columns[i].wants & GROUP_SUM && !g->slots.columns[i].at) break;
+  }
+  return i;
+}
+
+static Status add_rows(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
+  GroupScratch *scratch = g->scratch;
+  GroupSlots *s = &g->slots;
+  const int64_t *numbers = NULL;
+  const uint8_t *nulls;
+  uint64_t step = UINT64_C(1) << s->rows_shift;
+  uint32_t first = first_column(g);
+  const uint32_t *offsets = scratch->groups;
+  if (first < g->column_count) {
+    TRY(read_numbers(g, first, scan, block, count, &numbers, &nulls));
+    step -= (uint64_t)s->columns[first].base;
+  }
+  if (s->mode == SLOTS_ASCENDING) {
+    if (numbers)
+      add_steps(s->words, offsets, numbers, step, count);
+    else
+      add_ones(s->words, offsets, step, count);
+    return KVSTORE_OK;
+  }
+  TRY(group_slots_reserve(g, count));
+  int64_t *met = s->keys + s->count;
+  s->count +=
+    numbers ? meet_steps(s->words, offsets, numbers, step, count, met) : meet_ones(s->words, offsets, step, count, met);
+  return KVSTORE_OK;
+}
+
+static Status add_block(Groups *g, Scan *scan, uint32_t block, bool *done) {
+  uint32_t count = groups_block_rows(g, scan, block), before = g->slots.count;
+  TRY(group_slots_find(g, scan, block, count, done));
+  if (!*done) return KVSTORE_OK;
+  TRY(add_rows(g, scan, block, count));
+  clear_extremes(g, before);
+  uint32_t first = first_column(g);
+  for (uint32_t i = 0; i < g->column_count; i++) {
+    uint32_t wants = g->columns[i].wants;
+    if (i == first) wants &= ~(uint32_t)GROUP_SUM;
+    if (wants) TRY(add_column(g, i, scan, block, count));
+  }
+  return KVSTORE_OK;
+}
+
+Status group_slots_add(Groups *g, Scan *scan, uint64_t *left) {
+  for (*left = scan_selection(scan)->blocks; *left; *left &= *left - 1) {
+    bool done;
+    TRY(add_block(g, scan, (uint32_t)__builtin_ctzll(*left), &done));
+    if (!done) return group_slots_leave(g);
+  }
+  switch (g->slots.mode) {
+  case SLOTS_DIGITS: COUNT(groups_digits_units); break;
+  case SLOTS_WINDOW: COUNT(groups_window_units); break;
+  default: COUNT(groups_ascending_units); break;
+  }
+  return KVSTORE_OK;
+}
+
+/* ---- parts ---- */
+
+static void merge_words(const Groups *g, uint64_t *to, const uint64_t *from) {
+  const GroupSlots *s = &g->slots;
+  to[0] += from[0];
+  for (size_t i = 0; i < g->column_count; i++) {
+    const SlotColumn *c = &s->columns[i];
+    if (c->at) to[c->at] += from[c->at];
+    if (c->least && (int64_t)from[c->least] < (int64_t)to[c->least]) to[c->least] = from[c->least];
+    if (c->greatest && (int64_t)from[c->greatest] > (int64_t)to[c->greatest]) to[c->greatest] = from[c->greatest];
+  }
+}
+
+static Status take_slot(Groups *g, Groups *part, uint32_t number, bool *done) {
+  GroupSlots *s = &g->slots;
+  int64_t key;
+  TRY(group_slots_make_fit(g, part, number, &key, done));
+  if (!*done) return KVSTORE_OK;
+  TRY(group_slots_reserve(g, 1));
+  const uint64_t *from = slot_words(&part->slots, number);
+  uint32_t at = s->count; /* where it is, or would be */
+  if (s->mode == SLOTS_ASCENDING && at && key == s->keys[at - 1]) at--;
+  if (at == s->count) s->keys[at] = key;
+  uint64_t *to = slot_words(s, at);
+  bool is_new = s->mode == SLOTS_ASCENDING ? at == s->count : to[0] == 0;
+  if (is_new) {
+    memcpy(to, from, s->stride * sizeof *to);
+    s->count++;
+  } else {
+    merge_words(g, to, from);
+  }
+  return KVSTORE_OK;
+}
+
+Status group_slots_take(Groups *g, Groups *part, uint32_t *from, uint32_t to) {
+  uint32_t before = g->key_count == 1; /* of null: it is not in a slot */
+  if (g->slots.mode == SLOTS_UNKNOWN) begin(g);
+  bool done = g->slots.mode != SLOTS_NONE;
+  for (; *from < to && done; *from += done) {
+    if (*from >= before) TRY(take_slot(g, part, *from - before, &done));
+  }
+  if (done) return KVSTORE_OK;
+  TRY(group_slots_leave(g));
+  return group_slots_leave(part);
+}

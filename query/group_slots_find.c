@@ -1,0 +1,237 @@
+/* group_slots_find.c - which slot a row has, and what stands for its key. */
+#include "base/memory.h"
+#include "query/groups_internal.h"
+#include "query/query_internal.h"
+
+enum {
+  SLOT_WORDS_MAX = 1 << 24, /* 128 MiB, of which only what is used gets touched */
+  DIGIT_WORDS_MAX = 1 << 21,
+  WINDOW_SPARSE = 8, /* slots for each row, at most */
+  LIMIT_SHARE = 8,   /* slots that may stay empty take at most such a part of the memory */
+  DIGIT_CODES = 1024 /* combinations: fewer go by arrays of each unit */
+};
+#define OFFSETS_END (UINT64_C(1) << 31) /* offsets of words are uint32_t */
+
+/* ---- what may be ---- */
+
+static bool has_room(const Groups *g, uint64_t words) {
+  return !g->space || words * sizeof *g->slots.words <= g->space->memory_limit / LIMIT_SHARE;
+}
+
+/* Whether there may be a window, once keys do not ascend. */
+static void measure_window(Groups *g) {
+  GroupSlots *s = &g->slots;
+  int64_t low, high;
+  if (!groups_zone(g, g->keys[0].column, &low, &high)) return;
+  uint64_t range = (uint64_t)high - (uint64_t)low, rows = query_snapshot_rows(g->snapshot);
+  if (range >= SLOT_WORDS_MAX / s->stride || range >= WINDOW_SPARSE * rows) return;
+  if (!has_room(g, (range + 1) * s->stride)) return;
+  s->first = low;
+  s->window = range + 1;
+}
+
+/* Digits have room for about twice the values of the first unit. */
+static bool measure_digits(Groups *g) {
+  GroupSlots *s = &g->slots;
+  uint64_t words = s->stride;
+  for (size_t k = 0; k < g->key_count; k++) {
+    SlotDigit *digit = &s->digits[k];
+    for (digit->capacity = 16; digit->capacity < g->keys[k].code_count + g->keys[k].code_count / 2;)
+      digit->capacity *= 2;
+    digit->step = (uint32_t)words;
+    words *= digit->capacity;
+    if (words > DIGIT_WORDS_MAX || !has_room(g, words)) return false;
+  }
+  s->window = words / s->stride;
+  s->words = memory_allocate_zeroed(memory_array_size((size_t)words, sizeof *s->words));
+  if (s->words) s->word_capacity = (size_t)words;
+  return s->words != NULL;
+}
+
+SlotsMode group_slots_first_mode(Groups *g) {
+  uint64_t codes = 1;
+  for (size_t k = 0; k < g->key_count && codes <= GROUP_CODES_MAX; k++) codes *= g->keys[k].code_count;
+  bool are_many = codes > DIGIT_CODES && codes <= GROUP_CODES_MAX;
+  if (g->key_count > 1) return are_many && measure_digits(g) ? SLOTS_DIGITS : SLOTS_NONE;
+  if (g->key_count == 0 || codes || type_is_string(g->keys[0].type) || type_is_float(g->keys[0].type))
+    return SLOTS_NONE;
+  measure_window(g);
+  return SLOTS_ASCENDING;
+}
+
+/* ---- digits ---- */
+
+static Status begin_digit(KeyColumn *key, SlotDigit *digit, Scan *scan, bool *fits) {
+  TRY(memory_grow(&digit->offsets, &digit->offset_capacity, key->code_count, sizeof *digit->offsets));
+  for (uint32_t code = 0; code < key->code_count && *fits; code++) {
+    uint32_t id;
+    TRY(key_column_code(key, scan, code, &id));
+    *fits = id < digit->capacity;
+    digit->offsets[code] = id * digit->step;
+  }
+  return KVSTORE_OK;
+}
+
+Status group_slots_begin_unit(Groups *g, Scan *scan, bool *fits) {
+  *fits = true;
+  if (g->slots.mode != SLOTS_DIGITS) return KVSTORE_OK;
+  for (size_t k = 0; k < g->key_count && *fits; k++) {
+    *fits = g->keys[k].code_count > 0;
+    if (*fits) TRY(begin_digit(&g->keys[k], &g->slots.digits[k], scan, fits));
+  }
+  return KVSTORE_OK;
+}
+
+static void first_digit(const GroupScratch *s, const uint32_t *of, uint32_t count, uint32_t *offsets) {
+  const uint16_t *codes = s->codes;
+  if (!s->is_whole)
+    for (uint32_t i = 0; i < count; i++) offsets[i] = of[codes[s->rows[i]]];
+  else
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < count; i++) offsets[i] = of[codes[i]];
+}
+
+static void next_digit(const GroupScratch *s, const uint32_t *of, uint32_t count, uint32_t *restrict offsets) {
+  const uint16_t *codes = s->codes;
+  if (!s->is_whole)
+    for (uint32_t i = 0; i < count; i++) offsets[i] += of[codes[s->rows[i]]];
+  else
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < count; i++) offsets[i] += of[codes[i]];
+}
+
+static Status find_by_digits(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
+  GroupScratch *scratch = g->scratch;
+  for (size_t k = 0; k < g->key_count; k++) {
+    TRY(scan_read_codes(scan, g->keys[k].column, block, scratch->codes));
+    (k ? next_digit : first_digit)(scratch, g->slots.digits[k].offsets, count, scratch->groups);
+  }
+  return KVSTORE_OK;
+}
+
+uint32_t group_slots_id(const Groups *g, uint32_t number, size_t key) {
+  const SlotDigit *digit = &g->slots.digits[key];
+  return (uint32_t)g->slots.keys[number] / digit->step & (digit->capacity - 1);
+}
+
+/* ---- numbers ---- */
+
+/* Whether keys ascend, from `least` on. */
+static bool ascend(const int64_t *keys, uint32_t count, int64_t least) {
+  bool all = keys[0] >= least;
+  for (uint32_t i = 1; i < count; i++) all &= keys[i] >= keys[i - 1];
+  return all;
+}
+
+/* The offsets of ascending keys; the words of new ones are zero. */
+static Status find_ascending(Groups *g, const int64_t *keys, uint32_t count, uint32_t *offsets) {
+  GroupSlots *s = &g->slots;
+  uint32_t before = s->count, stride = s->stride;
+  TRY(group_slots_reserve(g, count));
+  uint32_t number = before ? before - 1 : 0;
+  int64_t *met = s->keys, last = before ? met[number] : keys[0];
+  met[number] = last;
+  for (uint32_t i = 0; i < count; i++) {
+    number += keys[i] != last;
+    last = keys[i];
+    met[number] = last;
+    offsets[i] = number * stride;
+  }
+  s->count = number + 1;
+  memset(s->words + (size_t)before * stride, 0, (size_t)(s->count - before) * stride * sizeof *s->words);
+  return KVSTORE_OK;
+}
+
+/* False: a key lies outside of the window. */
+static bool find_in_window(const GroupSlots *s, const int64_t *keys, uint32_t count, uint32_t *offsets) {
+  uint64_t most = 0, first = (uint64_t)s->first;
+  uint32_t stride = s->stride;
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t slot = (uint64_t)keys[i] - first;
+    most = slot > most ? slot : most;
+    offsets[i] = (uint32_t)slot * stride;
+  }
+  return most < s->window;
+}
+
+/* Slots by number become slots by key. *done is false where there cannot be a window. */
+static Status to_window(GroupSlots *s, bool *done) {
+  *done = false;
+  if (!s->window) return KVSTORE_OK;
+  for (uint32_t n = 0; n < s->count; n++) {
+    if ((uint64_t)s->keys[n] - (uint64_t)s->first >= s->window) return KVSTORE_OK;
+  }
+  size_t words = (size_t)s->window * s->stride;
+  uint64_t *window = memory_allocate_zeroed(memory_array_size(words, sizeof *window));
+  if (!window) return status_nomem();
+  for (uint32_t n = 0; n < s->count; n++) {
+    s->keys[n] = (int64_t)(((uint64_t)s->keys[n] - (uint64_t)s->first) * s->stride);
+    memcpy(window + s->keys[n], s->words + (size_t)n * s->stride, s->stride * sizeof *window);
+  }
+  memory_release(s->words);
+  s->words = window;
+  s->word_capacity = words;
+  s->mode = SLOTS_WINDOW;
+  *done = true;
+  return KVSTORE_OK;
+}
+
+static Status find_by_number(Groups *g, Scan *scan, uint32_t block, uint32_t count, bool *done) {
+  GroupSlots *s = &g->slots;
+  const int64_t *keys;
+  const void *values;
+  const uint8_t *nulls;
+  *done = false;
+  TRY(groups_read(g, scan, g->keys[0].column, block, count, &values, &nulls));
+  if (nulls) return KVSTORE_OK;
+  keys = group_slots_numbers(g, g->keys[0].type, values, count);
+  if (s->mode == SLOTS_ASCENDING) {
+    bool fits = ((uint64_t)s->count + count) * s->stride < OFFSETS_END;
+    *done = fits && ascend(keys, count, s->count ? s->keys[s->count - 1] : INT64_MIN);
+    if (*done) return find_ascending(g, keys, count, g->scratch->groups);
+    TRY(to_window(s, done));
+    if (!*done) return KVSTORE_OK;
+  }
+  *done = find_in_window(s, keys, count, g->scratch->groups);
+  return KVSTORE_OK;
+}
+
+Status group_slots_find(Groups *g, Scan *scan, uint32_t block, uint32_t count, bool *done) {
+  if (g->slots.mode != SLOTS_DIGITS) return find_by_number(g, scan, block, count, done);
+  *done = true;
+  return find_by_digits(g, scan, block, count);
+}
+
+/* ---- keys of a part ---- */
+
+int64_t group_slots_image(const Groups *g, uint32_t number) {
+  const GroupSlots *s = &g->slots;
+  if (s->mode == SLOTS_ASCENDING) return s->keys[number];
+  return (int64_t)((uint64_t)s->first + (uint64_t)s->keys[number] / s->stride);
+}
+
+static Status digits_of(Groups *g, Groups *part, uint32_t number, int64_t *key, bool *fits) {
+  *key = 0;
+  for (size_t k = 0; k < g->key_count; k++) {
+    uint32_t id;
+    TRY(group_part_key(g, part, k, group_slots_id(part, number, k), &id));
+    *fits = *fits && id < g->slots.digits[k].capacity;
+    *key += (int64_t)id * g->slots.digits[k].step;
+  }
+  return KVSTORE_OK;
+}
+
+Status group_slots_make_fit(Groups *g, Groups *part, uint32_t number, int64_t *key, bool *fits) {
+  GroupSlots *s = &g->slots;
+  *fits = true;
+  if (s->mode == SLOTS_DIGITS) return digits_of(g, part, number, key, fits);
+  *key = group_slots_image(part, number);
+  if (s->mode == SLOTS_ASCENDING) {
+    if (!s->count || *key >= s->keys[s->count - 1]) return KVSTORE_OK;
+    TRY(to_window(s, fits));
+  }
+  uint64_t slot = (uint64_t)*key - (uint64_t)s->first;
+  *fits = *fits && slot < s->window;
+  *key = (int64_t)(slot * s->stride);
+  return KVSTORE_OK;
+}
