@@ -403,12 +403,11 @@ static void merge_words(const Groups *g, uint64_t *to, const uint64_t *from) {
 static Status take_slot(Groups *g, Groups *part, uint32_t number, bool *done) {
   GroupSlots *s = &g->slots;
   int64_t key;
-  TRY(group_slots_make_fit(g, part, number, &key, done));
+  uint32_t at; /* where it is, or would be */
+  TRY(group_slots_make_fit(g, part, number, &key, &at, done));
   if (!*done) return KVSTORE_OK;
   TRY(group_slots_reserve(g, 1));
   const uint64_t *from = slot_words(&part->slots, number);
-  uint32_t at = s->count; /* where it is, or would be */
-  if (s->mode == SLOTS_ASCENDING && at && key == s->keys[at - 1]) at--;
   if (at == s->count) s->keys[at] = key;
   uint64_t *to = slot_words(s, at);
   bool is_new = s->mode == SLOTS_ASCENDING ? at == s->count : to[0] == 0;

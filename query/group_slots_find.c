@@ -116,20 +116,50 @@ uint32_t group_slots_id(const Groups *g, uint32_t number, size_t key) {
 
 /* ---- numbers ---- */
 
-/* Whether keys ascend, from `least` on. */
-static bool ascend(const int64_t *keys, uint32_t count, int64_t least) {
-  bool all = keys[0] >= least;
+static bool ascend(const int64_t *keys, uint32_t count) {
+  bool all = true;
   for (uint32_t i = 1; i < count; i++) all &= keys[i] >= keys[i - 1];
   return all;
+}
+
+/* The key of the last group of the current piece; it has none yet: the least there is. */
+static int64_t last_key(const GroupSlots *s) { return s->count > s->piece_first ? s->keys[s->count - 1] : INT64_MIN; }
+
+/* Runs stand in the order of their age, so that keys that ascend in a table may begin anew. A piece of them may lie
+ * between those before; where it reaches the next one, that one's first group goes on. False: it lies within one, or
+ * there are too many. */
+static bool begin_piece(GroupSlots *s, int64_t key) {
+  if (s->piece_count == SLOTS_PIECES_MAX) return false;
+  s->pieces[s->piece_count++] = (SlotsPiece){ s->keys[s->piece_first], s->keys[s->count - 1], s->piece_first };
+  s->next = NULL;
+  for (uint32_t i = 0; i < s->piece_count; i++) {
+    const SlotsPiece *p = &s->pieces[i];
+    if (key >= p->first && key <= p->last) return false;
+    if (key < p->first && (!s->next || p->first < s->next->first)) s->next = p;
+  }
+  s->piece_first = s->count;
+  return true;
+}
+
+/* How many of ascending keys lie in the current piece, which a lesser first one begins; all others are the next piece's
+ * first. False: that cannot be. */
+static bool divide(GroupSlots *s, const int64_t *keys, uint32_t count, uint32_t *own) {
+  *own = count;
+  if (keys[0] < last_key(s) && !begin_piece(s, keys[0])) return false;
+  if (!s->next) return true;
+  while (*own && keys[*own - 1] == s->next->first) --*own;
+  return *own == 0 || keys[*own - 1] < s->next->first;
 }
 
 /* The offsets of ascending keys; the words of new ones are zero. */
 static Status find_ascending(Groups *g, const int64_t *keys, uint32_t count, uint32_t *offsets) {
   GroupSlots *s = &g->slots;
   uint32_t before = s->count, stride = s->stride;
+  if (count == 0) return KVSTORE_OK;
   TRY(group_slots_reserve(g, count));
-  uint32_t number = before ? before - 1 : 0;
-  int64_t *met = s->keys, last = before ? met[number] : keys[0];
+  bool is_first = before == s->piece_first;
+  uint32_t number = is_first ? before : before - 1;
+  int64_t *met = s->keys, last = is_first ? keys[0] : met[number];
   met[number] = last;
   for (uint32_t i = 0; i < count; i++) {
     number += keys[i] != last;
@@ -187,8 +217,10 @@ static Status find_by_number(Groups *g, Scan *scan, uint32_t block, uint32_t cou
   keys = group_slots_numbers(g, g->keys[0].type, values, count);
   if (s->mode == SLOTS_ASCENDING) {
     bool fits = ((uint64_t)s->count + count) * s->stride < OFFSETS_END;
-    *done = fits && ascend(keys, count, s->count ? s->keys[s->count - 1] : INT64_MIN);
-    if (*done) return find_ascending(g, keys, count, g->scratch->groups);
+    uint32_t own = 0, *offsets = g->scratch->groups;
+    *done = fits && ascend(keys, count) && divide(s, keys, count, &own);
+    for (uint32_t i = own; *done && i < count; i++) offsets[i] = s->next->number * s->stride;
+    if (*done) return find_ascending(g, keys, own, offsets);
     TRY(to_window(s, done));
     if (!*done) return KVSTORE_OK;
   }
@@ -221,13 +253,21 @@ static Status digits_of(Groups *g, Groups *part, uint32_t number, int64_t *key, 
   return KVSTORE_OK;
 }
 
-Status group_slots_make_fit(Groups *g, Groups *part, uint32_t number, int64_t *key, bool *fits) {
+Status group_slots_make_fit(Groups *g, Groups *part, uint32_t number, int64_t *key, uint32_t *at, bool *fits) {
   GroupSlots *s = &g->slots;
   *fits = true;
+  *at = s->count;
   if (s->mode == SLOTS_DIGITS) return digits_of(g, part, number, key, fits);
   *key = group_slots_image(part, number);
   if (s->mode == SLOTS_ASCENDING) {
-    if (!s->count || *key >= s->keys[s->count - 1]) return KVSTORE_OK;
+    uint32_t own = 0;
+    if (divide(s, key, 1, &own)) {
+      if (!own)
+        *at = s->next->number;
+      else if (s->count > s->piece_first && *key == s->keys[s->count - 1])
+        --*at;
+      return KVSTORE_OK;
+    }
     TRY(to_window(s, fits));
   }
   uint64_t slot = (uint64_t)*key - (uint64_t)s->first;

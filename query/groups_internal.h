@@ -79,6 +79,12 @@ typedef struct SlotDigit { /* of a key */
   size_t offset_capacity;
 } SlotDigit;
 
+enum { SLOTS_PIECES_MAX = 16 };
+typedef struct SlotsPiece { /* of ascending keys */
+  int64_t first, last;
+  uint32_t number; /* of the first one's group */
+} SlotsPiece;
+
 typedef struct GroupSlots {
   SlotsMode mode;
   uint32_t stride;     /* words of a slot */
@@ -89,6 +95,9 @@ typedef struct GroupSlots {
   uint32_t count; /* of groups */
   int64_t *keys;  /* as they were met; ASCENDING: images; else: offsets of words */
   size_t key_capacity;
+  SlotsPiece pieces[SLOTS_PIECES_MAX]; /* before the current one, which begins at group piece_first */
+  uint32_t piece_count, piece_first;
+  const SlotsPiece *next; /* the piece above the current one; NULL: none is */
   int64_t first;
   uint64_t window; /* slots; 0: there cannot be one */
   SlotDigit *digits;
@@ -275,8 +284,10 @@ int64_t group_slots_image(const Groups *groups, uint32_t number);
 Status group_slots_find(Groups *groups, Scan *scan, uint32_t block, uint32_t count, bool *done) MUST_CHECK;
 /* Room for further groups. */
 Status group_slots_reserve(Groups *groups, uint32_t more) MUST_CHECK;
-/* What stands for the key of a part's group, and whether a slot for it can be behind those that are there, or is. */
-Status group_slots_make_fit(Groups *groups, Groups *part, uint32_t number, int64_t *key, bool *fits) MUST_CHECK;
+/* What stands for the key of a part's group, and at which number it would be, or, when keys ascend, is; whether it can.
+ */
+Status group_slots_make_fit(Groups *groups, Groups *part, uint32_t number, int64_t *key, uint32_t *at,
+                            bool *fits) MUST_CHECK;
 
 /* ---- group_dense.c ---- */
 /* Whether the unit can go by arrays; its key columns have begun it. */
