@@ -8,8 +8,8 @@
  *
  * Sums are of distances from the least value that the zones of all segments know, and so no word overflows. Sums and
  * counts do not depend on an order, and so parts of several threads are added slot by slot. What does not fit any more
- * (a slab, whose values have no zone; a null among integers; too little memory) makes groups with states of the slots,
- * once and for all: SLOTS_NONE. Which slot a row has: group_slots_find.c. */
+ * (values in memory far from all zones; a null among integers; too little memory) makes groups with states of the
+ * slots, once and for all: SLOTS_NONE. Which slot a row has: group_slots_find.c. */
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/thread.h"
@@ -24,6 +24,13 @@ enum { LIMIT_SHARE = 8 /* of the memory, for groups that are expected */ };
 
 static unsigned bits_of(uint64_t n) { return n ? 64 - (unsigned)__builtin_clzll(n) : 0; }
 
+/* Rows in memory, which have no zone, may lie somewhat beyond those of segments. */
+static void widen(int64_t *low, int64_t *high) {
+  int64_t more = (int64_t)(((uint64_t)*high - (uint64_t)*low) / 4);
+  if (__builtin_sub_overflow(*low, more, low)) *low = INT64_MIN;
+  if (__builtin_add_overflow(*high, more, high)) *high = INT64_MAX;
+}
+
 /* Where the column's sum lies and how many bits it takes; false: it takes more than there are. */
 static bool place_sum(Groups *g, size_t index, unsigned row_bits, bool *is_counted) {
   GroupSlots *s = &g->slots;
@@ -33,8 +40,10 @@ static bool place_sum(Groups *g, size_t index, unsigned row_bits, bool *is_count
   unsigned bits = 0;
   if (column->wants & GROUP_SUM) {
     if (!groups_zone(g, column->column, &low, &high)) return false;
+    widen(&low, &high);
     c->base = low;
-    bits = bits_of((uint64_t)high - (uint64_t)low) + row_bits;
+    c->range = (uint64_t)high - (uint64_t)low;
+    bits = bits_of(c->range) + row_bits;
   } else if (!column->nullable) {
     return true;
   }
@@ -78,9 +87,10 @@ static void begin(Groups *g) {
 
 Status group_slots_fit(Groups *g, Scan *scan, bool *fits) {
   int64_t low, high;
-  if (g->slots.mode == SLOTS_UNKNOWN) begin(g);
-  *fits = g->slots.mode != SLOTS_NONE && scan_selection(scan)->unit->kind == SCAN_UNIT_SEGMENT;
-  for (size_t i = 0; *fits && i < g->column_count; i++)
+  bool is_segment = scan_selection(scan)->unit->kind == SCAN_UNIT_SEGMENT;
+  if (g->slots.mode == SLOTS_UNKNOWN && is_segment) begin(g);
+  *fits = g->slots.mode != SLOTS_NONE && (is_segment || group_slots_in_use(g));
+  for (size_t i = 0; is_segment && *fits && i < g->column_count; i++)
     *fits = !(g->columns[i].wants & GROUP_SUM) || scan_zone(scan, g->columns[i].column, &low, &high);
   return *fits ? group_slots_begin_unit(g, scan, fits) : KVSTORE_OK;
 }
@@ -358,8 +368,25 @@ static Status add_rows(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   return KVSTORE_OK;
 }
 
+/* Whether the numbers to be summed up lie where words have room for them. */
+static Status are_near(Groups *g, Scan *scan, uint32_t block, uint32_t count, bool *near) {
+  const int64_t *numbers;
+  const uint8_t *nulls;
+  for (uint32_t i = 0; *near && i < g->column_count; i++) {
+    const SlotColumn *c = &g->slots.columns[i];
+    if (!(g->columns[i].wants & GROUP_SUM)) continue;
+    TRY(read_numbers(g, i, scan, block, count, &numbers, &nulls));
+    for (uint32_t row = 0; row < count; row++)
+      *near &= (uint64_t)numbers[row] - (uint64_t)c->base <= c->range || (nulls && nulls[row]);
+  }
+  return KVSTORE_OK;
+}
+
 static Status add_block(Groups *g, Scan *scan, uint32_t block, bool *done) {
   uint32_t count = groups_block_rows(g, scan, block), before = g->slots.count;
+  *done = true;
+  if (scan_selection(scan)->unit->kind != SCAN_UNIT_SEGMENT) TRY(are_near(g, scan, block, count, done));
+  if (!*done) return KVSTORE_OK;
   TRY(group_slots_find(g, scan, block, count, done));
   if (!*done) return KVSTORE_OK;
   TRY(add_rows(g, scan, block, count));
@@ -420,11 +447,33 @@ static Status take_slot(Groups *g, Groups *part, uint32_t number, bool *done) {
   return KVSTORE_OK;
 }
 
+/* The same of two windows, which are of the same keys. */
+static Status take_windows(Groups *g, const Groups *part, uint32_t from, uint32_t to) {
+  GroupSlots *s = &g->slots;
+  TRY(group_slots_reserve(g, to - from));
+  for (uint32_t n = from; n < to; n++) {
+    int64_t at = part->slots.keys[n];
+    uint64_t *words = s->words + at;
+    if (words[0]) {
+      merge_words(g, words, part->slots.words + at);
+      continue;
+    }
+    memcpy(words, part->slots.words + at, s->stride * sizeof *words);
+    s->keys[s->count++] = at;
+  }
+  return KVSTORE_OK;
+}
+
+static bool are_windows(const Groups *g, const Groups *part) {
+  return g->slots.mode == SLOTS_WINDOW && part->slots.mode == SLOTS_WINDOW;
+}
+
 Status group_slots_take(Groups *g, Groups *part, uint32_t *from, uint32_t to) {
   uint32_t before = g->key_count == 1; /* of null: it is not in a slot */
   if (g->slots.mode == SLOTS_UNKNOWN) begin(g);
   bool done = g->slots.mode != SLOTS_NONE;
   for (; *from < to && done; *from += done) {
+    if (*from >= before && are_windows(g, part)) return take_windows(g, part, *from - before, to - before);
     if (*from >= before) TRY(take_slot(g, part, *from - before, &done));
   }
   if (done) return KVSTORE_OK;

@@ -6,6 +6,7 @@
 enum {
   SLOT_WORDS_MAX = 1 << 24, /* 128 MiB, of which only what is used gets touched */
   DIGIT_WORDS_MAX = 1 << 21,
+  WINDOW_MORE = 8,
   WINDOW_SPARSE = 8, /* slots for each row, at most */
   LIMIT_SHARE = 8,   /* slots that may stay empty take at most such a part of the memory */
   DIGIT_CODES = 1024 /* combinations: fewer go by arrays of each unit */
@@ -23,6 +24,8 @@ static void measure_window(Groups *g) {
   GroupSlots *s = &g->slots;
   int64_t low, high;
   if (!groups_zone(g, g->keys[0].column, &low, &high)) return;
+  int64_t more = (int64_t)(((uint64_t)high - (uint64_t)low) / WINDOW_MORE); /* rows in memory may have larger ones */
+  if (__builtin_add_overflow(high, more, &high)) high = INT64_MAX;
   uint64_t range = (uint64_t)high - (uint64_t)low, rows = query_snapshot_rows(g->snapshot);
   if (range >= SLOT_WORDS_MAX / s->stride || range >= WINDOW_SPARSE * rows) return;
   if (!has_room(g, (range + 1) * s->stride)) return;

@@ -66,7 +66,8 @@ typedef enum SlotsMode {
 } SlotsMode;
 
 typedef struct SlotColumn { /* of the Groups' column */
-  int64_t base;             /* its sum is of distances from it */
+  int64_t base;             /* its sum is of distances from it, */
+  uint64_t range;           /* each at most so large */
   uint32_t at;              /* the word of its sum; 0: the first, or it has none */
   unsigned sum_bits;        /* above them is the count of its values; 64: none is */
   uint32_t least, greatest; /* words; 0: none */
