@@ -195,6 +195,12 @@ static void append_strings(ColumnParts *c, const KVColumnData *data, uint64_t co
   }
 }
 
+/* A batch fills up in steps of a cursor's: few large steps copy little, and what is not used is not touched. */
+static void make_room(Buffer *values, size_t more) {
+  if (values->failed || more <= values->capacity - values->length) return;
+  if (memory_grow(&values->data, &values->capacity, 4 * values->length + more, 1) != KVSTORE_OK) values->failed = true;
+}
+
 /* Their 64 bits, and as many of their sign. */
 static void append_decimals(Buffer *out, const int64_t *values, uint64_t count) {
   uint8_t *to = buffer_extend(out, (size_t)count * 16);
@@ -210,7 +216,9 @@ static void append_column(ColumnParts *c, const KVColumnData *data, uint64_t cou
   for (uint64_t i = 0; data->nulls && i < count; i++) nulls += data->nulls[i] != 0;
   append_bits(&c->validity, c->rows, nulls ? data->nulls : NULL, 0, count);
   c->nulls += nulls;
-  if (type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES || is_fixed(type))
+  bool is_string = type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES || is_fixed(type);
+  if (!is_string && type != KVTABLE_TYPE_BOOL) make_room(&c->values, (size_t)count * value_width(type));
+  if (is_string)
     append_strings(c, data, count);
   else if (type == KVTABLE_TYPE_DECIMAL)
     append_decimals(&c->values, data->values, count);
