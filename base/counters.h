@@ -58,6 +58,7 @@
   X(joins_direct, "joined tables whose keys have a number each")                        \
   X(joins_hashed, "joined tables whose rows lie in slots by hash")                      \
   X(joins_passes, "times that a join read its left rows again for lack of memory")      \
+  X(join_flows, "ways through a join's tables: one a thread")                           \
   X(joins_reduced, "rows left out of a joined table by a later join")                   \
   X(groups_dense_units, "units whose groups were added up in arrays")                   \
   X(groups_short_blocks, "blocks of long columns whose sums took one word")             \
@@ -73,6 +74,7 @@
   X(values_spilled, "values to be counted once that no memory was left for")            \
   X(scratch_pieces, "pieces written to a file without a name")                          \
   X(sorts_cut, "times that a sort let go of rows beyond its limit")                     \
+  X(sorters_merged, "sorters of one thread whose rows another has taken over")          \
   X(units_verified, "units whose checksum was compared")                                \
   X(cache_hits, "blocks found in the block cache")                                      \
   X(cache_misses, "blocks read or decoded")                                             \

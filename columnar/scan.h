@@ -39,6 +39,9 @@ typedef struct ScanSource {
   Status (*open)(void *context, uint32_t number, void **stream);
   Status (*next)(void *stream, ScanUnit *piece, bool *more); /* *more: the piece is not the last one */
   void (*close)(void *stream);
+  /* Makes what the streams share, on the calling thread: *divisible when several threads may then have one open each.
+   * NULL: they may not. */
+  Status (*begin)(void *context, bool *divisible);
 } ScanSource;
 
 /* At most SEGMENT_ROWS rows; a STREAM any number. Row numbers below are within the unit. Everything is borrowed. */
@@ -64,7 +67,7 @@ struct ScanUnit {
   const int64_t *expiry; /* milliseconds since the epoch, or EXPIRY_NEVER; NULL: never, all of them */
   uint64_t snapshot;
 
-  /* STREAM: rows in the order of the table's key. A snapshot has one such unit and no others, or none. */
+  /* STREAM: rows in the order of the table's key, one stream after the other. A snapshot has no other units then. */
   const ScanSource *source;
   uint32_t number; /* which of the source's streams */
 };

@@ -238,7 +238,7 @@ static Status walk_pairs(PairView *view, ReadPin *pin, Era *era, TableSnapshot *
   view->era = era;
   view->sequence = pin->sequence;
   view->now_ms = store_clock(view->store);
-  view->source = (ScanSource){ view, stream_open, stream_next, stream_close };
+  view->source = (ScanSource){ view, stream_open, stream_next, stream_close, NULL };
   view->unit = (ScanUnit){ .kind = SCAN_UNIT_STREAM, .row_count = about_rows(era), .source = &view->source };
   *out = (TableSnapshot){ view->columns.schema, &view->unit, 1, view->now_ms, view, view_release };
   COUNT(pairs_walked);

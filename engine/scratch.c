@@ -8,9 +8,11 @@
 #include "base/memory.h"
 #include "crypto/seal.h"
 #include "engine/engine_internal.h"
+#include "os/thread.h"
 
 struct Scratch {
   Store *store;
+  Mutex lock;   /* of everything below */
   OsFile *file; /* NULL before the first piece */
   uint64_t id;  /* random: what its pieces are bound to */
   uint64_t end;
@@ -22,6 +24,7 @@ Status scratch_create(Session *session, Scratch **out) {
   Scratch *s = memory_allocate_zeroed(sizeof *s);
   if (!s) return status_nomem();
   s->store = session->store;
+  mutex_init(&s->lock);
   *out = s;
   return KVSTORE_OK;
 }
@@ -29,6 +32,7 @@ Status scratch_create(Session *session, Scratch **out) {
 void scratch_destroy(Scratch *s) {
   if (!s) return;
   os_close(s->file);
+  mutex_destroy(&s->lock);
   memory_release(s->sealed);
   memory_release(s);
 }
@@ -75,7 +79,7 @@ static Status wrap(Scratch *s, const void *bytes, size_t length, size_t *head) {
   return status;
 }
 
-Status scratch_write(Scratch *s, const void *bytes, size_t length, uint64_t *at) {
+static Status write_piece(Scratch *s, const void *bytes, size_t length, uint64_t *at) {
   size_t head;
   if (!s->file) TRY(make_file(s));
   TRY(wrap(s, bytes, length, &head));
@@ -86,7 +90,7 @@ Status scratch_write(Scratch *s, const void *bytes, size_t length, uint64_t *at)
   return KVSTORE_OK;
 }
 
-Status scratch_read(Scratch *s, uint64_t at, void *bytes, size_t length) {
+static Status read_piece(const Scratch *s, uint64_t at, void *bytes, size_t length) {
   uint8_t head[SEAL_BYTES];
   size_t head_length = s->store->key ? sizeof head : sizeof(uint64_t);
   TRY(os_read_exactly(s->file, at, head, head_length));
@@ -98,5 +102,20 @@ Status scratch_read(Scratch *s, uint64_t at, void *bytes, size_t length) {
   UnitCipher cipher = cipher_of(s, length);
   Status status = unit_unseal(&cipher, at, bytes, length, head);
   unit_cipher_end(&cipher);
+  return status;
+}
+
+Status scratch_write(Scratch *s, const void *bytes, size_t length, uint64_t *at) {
+  mutex_lock(&s->lock);
+  Status status = write_piece(s, bytes, length, at);
+  mutex_unlock(&s->lock);
+  return status;
+}
+
+/* A store in memory moves its file as it grows. */
+Status scratch_read(Scratch *s, uint64_t at, void *bytes, size_t length) {
+  mutex_lock(&s->lock);
+  Status status = read_piece(s, at, bytes, length);
+  mutex_unlock(&s->lock);
   return status;
 }

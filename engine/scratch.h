@@ -6,7 +6,7 @@
  * Pieces are appended and read back whole. Nothing is synced: after a crash nobody asks for it. A process that dies
  * between making the file and taking its name away leaves `path-scratch-` and 16 digits behind, which mean nothing.
  *
- * A Scratch belongs to one thread, and is destroyed before the snapshot of its query. */
+ * Several threads of a query may write and read. A Scratch is destroyed before the snapshot of its query. */
 #ifndef COLONNADE_ENGINE_SCRATCH_H
 #define COLONNADE_ENGINE_SCRATCH_H
 

@@ -117,8 +117,9 @@ void query_explain_json(const Query *query, const ScanCounters *counters, uint64
 /* ---- running ----
  * The snapshot's schema must be the query's: KVSTORE_SCHEMA when the table has changed since. */
 
-/* What a run may hold in memory, and where the rest goes: pieces that are written once and read back whole. And who is
- * told how far it has come, at least once in 65,536 rows: a failure of `tick` ends the run with it. */
+/* What a run may hold in memory, and where the rest goes: pieces that are written once and read back whole, by several
+ * threads at once. And who is told how far it has come, at least once in 65,536 rows, on the thread that runs the
+ * query: a failure of `tick` ends the run with it. */
 typedef struct QuerySpace {
   uint64_t memory_limit;                                             /* bytes */
   void *context;                                                     /* of all three */

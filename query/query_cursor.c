@@ -1,7 +1,7 @@
 /* query_cursor.c - a cursor: rows or groups, sorted when there is an order, from `offset` on and at most `limit`. */
 #include "base/memory.h"
 #include "query/query_internal.h"
-#include "query/sorter.h"
+#include "query/row_sort.h"
 
 struct QueryCursor {
   const Query *query;
@@ -14,6 +14,7 @@ struct QueryCursor {
   ColumnType *types; /* of what is sorted */
   uint32_t type_count;
   Sorter *sorter;
+  RowSort sort;        /* of rows */
   bool is_sorted;      /* everything is in the sorter */
   uint64_t skip, left; /* of what comes out: still to leave out, still to give */
   ColumnArray *arrays; /* of the current batch */
@@ -21,16 +22,6 @@ struct QueryCursor {
   uint64_t sorted;     /* batches that went into the sorter */
   uint64_t given;      /* batches that came out */
 };
-
-/* Of many batches one in so many tells how long they take: no divisor of the blocks of a segment, so that each of those
- * has its turn. */
-enum { BATCHES_TIMED = 17 };
-
-/* How many the next one's time stands for; 0: nobody looks at it. */
-static uint64_t batch_weight(uint64_t before) {
-  if (before < BATCHES_TIMED) return 1;
-  return before % BATCHES_TIMED ? 0 : BATCHES_TIMED;
-}
 
 /* ---- life ---- */
 
@@ -49,6 +40,20 @@ static Status sorted_types(QueryCursor *c) {
   return KVSTORE_OK;
 }
 
+static Status prepare_sort(QueryCursor *c, const QuerySpace *space, uint64_t keep) {
+  TRY(row_source_create(c->query, &c->snapshot, space, 0, QUERY_NO_LIMIT, &c->rows));
+  RowSort *sort = &c->sort;
+  sort->query = c->query;
+  sort->snapshot = &c->snapshot;
+  sort->space = space;
+  sort->types = c->types;
+  sort->type_count = c->type_count;
+  sort->keep = keep;
+  sort->rows = c->rows;
+  sort->sorter = c->sorter;
+  return KVSTORE_OK;
+}
+
 static Status prepare(QueryCursor *c) {
   const Query *q = c->query;
   uint64_t end = q->limit > QUERY_NO_LIMIT - q->offset ? QUERY_NO_LIMIT : q->offset + q->limit;
@@ -58,10 +63,11 @@ static Status prepare(QueryCursor *c) {
   c->skip = q->offset;
   c->left = q->limit;
   const QuerySpace *space = c->has_space ? &c->sorter_space : NULL;
-  SorterOptions options = { .keep = end, .space = space };
+  SorterOptions options = { .keep = end, .space = space, .worst = &c->sort.worst };
+  atomic_init(&c->sort.worst, INT64_MAX);
   if (q->order_count) TRY(sorter_create(c->types, c->type_count, q->order, q->order_count, &options, &c->sorter));
   if (q->is_grouped) return group_source_create(q, &c->snapshot, c->has_space ? &c->groups_space : NULL, &c->groups);
-  if (c->sorter) return row_source_create(q, &c->snapshot, space, 0, QUERY_NO_LIMIT, &c->rows);
+  if (c->sorter) return prepare_sort(c, space, end);
   c->skip = 0; /* the rows leave out by themselves what they need not read */
   return row_source_create(q, &c->snapshot, space, q->offset, q->limit, &c->rows);
 }
@@ -116,6 +122,7 @@ const TableSnapshot *query_snapshot(const QueryCursor *c) { return &c->snapshot;
 
 ScanCounters query_counters(const QueryCursor *c) {
   ScanCounters counters = c->groups ? group_source_counters(c->groups) : row_source_counters(c->rows);
+  scan_counters_add(&counters, &c->sort.done);
   scan_counters_add(&counters, &c->own);
   return counters;
 }
@@ -130,32 +137,24 @@ static Status source_next(QueryCursor *c, QueryBatch *batch) {
   return c->groups ? group_source_next(c->groups, batch) : row_source_next(c->rows, batch);
 }
 
-/* Rows that cannot be among the first any more need not be read. */
-static void tell_bound(QueryCursor *c) {
-  int64_t least, greatest;
-  bool nulls;
-  if (!c->rows || !sorter_bound(c->sorter, &least, &greatest, &nulls)) return;
-  const Query *q = c->query;
-  uint32_t at = q->order[0].column;
-  uint32_t position = at < q->column_count ? q->columns[at] : q->extra[at - q->column_count];
-  row_source_bound(c->rows, position, least, greatest, nulls);
-}
-
 static Status add_sorted(QueryCursor *c, const QueryBatch *batch) {
-  uint64_t weight = batch_weight(c->sorted++), begun = weight ? os_ticks() : 0;
+  uint64_t weight = query_batch_weight(c->sorted++), begun = weight ? os_ticks() : 0;
   TRY(sorter_add(c->sorter, batch));
   if (weight) c->own.ticks[SCAN_STEP_ORDER] += (os_ticks() - begun) * weight;
   return KVSTORE_OK;
 }
 
-static Status fill_sorter(QueryCursor *c) {
+static Status fill_with_groups(QueryCursor *c) {
   for (;;) {
     QueryBatch batch;
-    TRY(source_next(c, &batch));
-    if (batch.row_count == 0) break;
+    TRY(group_source_next(c->groups, &batch));
+    if (batch.row_count == 0) return KVSTORE_OK;
     TRY(add_sorted(c, &batch));
-    tell_bound(c);
   }
+}
+
+static Status fill_sorter(QueryCursor *c) {
+  TRY(c->rows ? row_sort_fill(&c->sort) : fill_with_groups(c));
   c->is_sorted = true;
   return KVSTORE_OK;
 }
@@ -198,7 +197,7 @@ static Status next_batch(QueryCursor *c, QueryBatch *batch, uint64_t weight) {
 }
 
 Status query_next(QueryCursor *c, QueryBatch *batch) {
-  uint64_t weight = batch_weight(c->given++);
+  uint64_t weight = query_batch_weight(c->given++);
   QueryClock clock = { 0 };
   if (weight) clock = query_clock_start();
   TRY(next_batch(c, batch, weight));

@@ -11,6 +11,7 @@
 #include "query/groups.h"
 #include "query/program.h"
 #include "query/query.h"
+#include "query/unit_share.h"
 
 /* A column of the groups: where it comes from. */
 typedef struct GroupOutput {
@@ -134,6 +135,14 @@ Status row_source_create(const Query *query, const TableSnapshot *snapshot, cons
 void row_source_destroy(RowSource *source); /* NULL is allowed */
 Status row_source_next(RowSource *source, QueryBatch *batch) MUST_CHECK;
 ScanCounters row_source_counters(const RowSource *source);
+/* From now on units are taken from there. As the rows lie, and between two units. */
+void row_source_share(RowSource *source, UnitShare *share);
+/* The unit of the last batch (UINT32_MAX: there was none); whether all of it was given. */
+uint32_t row_source_unit(const RowSource *source);
+bool row_source_is_between(const RowSource *source);
+/* From now on a unit without rows gives a batch without any, as the end does; whether it is the end. */
+void row_source_stop(RowSource *source, bool stops);
+bool row_source_is_over(const RowSource *source);
 /* From now on only rows are wanted whose value in this column has an image within, or, with `nulls`, is null. */
 void row_source_bound(RowSource *source, uint32_t column, int64_t least, int64_t greatest, bool nulls);
 
@@ -172,6 +181,14 @@ void merge_destroy(Merge *merge); /* NULL is allowed */
  * call. */
 Status merge_next(Merge *merge, Scan **scan, uint32_t *row) MUST_CHECK;
 ScanCounters merge_counters(const Merge *merge);
+
+/* Of many batches one in so many tells how long they take: no divisor of the blocks of a segment, so that each of those
+ * has its turn. How many the next one's time stands for; 0: nobody looks at it. */
+enum { QUERY_BATCHES_TIMED = 17 };
+static inline uint64_t query_batch_weight(uint64_t before) {
+  if (before < QUERY_BATCHES_TIMED) return 1;
+  return before % QUERY_BATCHES_TIMED ? 0 : QUERY_BATCHES_TIMED;
+}
 
 /* The time of a whole run, or of a part of it on the caller's thread, in both measures. */
 typedef struct QueryClock {

@@ -12,9 +12,11 @@ struct RowSource {
   uint64_t skip, left; /* of the selected rows: still to leave out, still to give */
   /* as the rows lie */
   Scan *scan;
-  uint32_t next_unit;
-  uint64_t blocks; /* of the current unit, still to come */
-  bool is_over;    /* there is no further unit */
+  UnitShare *share; /* whom units are taken from; NULL: all of them are this source's */
+  uint32_t unit;    /* the current one; UINT32_MAX: none yet, or none any more */
+  uint64_t blocks;  /* of it, still to come */
+  bool stops;       /* at the end of each unit */
+  bool is_over;     /* there is no further unit */
   /* by key */
   Merge *merge;
   Arena strings; /* of the current batch */
@@ -24,9 +26,9 @@ struct RowSource {
   int64_t least, greatest;
 };
 
-/* A stream comes in the order of the key by itself. */
+/* Streams come in the order of the key by themselves. */
 static bool lie_by_key(const TableSnapshot *snapshot) {
-  return snapshot->unit_count == 1 && snapshot->units[0].kind == SCAN_UNIT_STREAM;
+  return snapshot->unit_count && snapshot->units[0].kind == SCAN_UNIT_STREAM;
 }
 
 static Status prepare(RowSource *c) {
@@ -45,6 +47,7 @@ Status row_source_create(const Query *query, const TableSnapshot *snapshot, cons
   c->space = space;
   c->skip = skip;
   c->left = limit;
+  c->unit = UINT32_MAX;
   Status status = prepare(c);
   if (status == KVSTORE_OK)
     *out = c;
@@ -87,14 +90,30 @@ static Status keep_within(RowSource *c) {
 
 /* ---- as the rows lie ---- */
 
-/* Scans units until one has rows to give; *found is false when there is none any more. */
+void row_source_share(RowSource *c, UnitShare *share) {
+  c->share = share;
+  if (share) c->is_over = false;
+}
+uint32_t row_source_unit(const RowSource *c) { return c->unit; }
+bool row_source_is_between(const RowSource *c) { return !c->blocks && !scan_continues(c->scan); }
+void row_source_stop(RowSource *c, bool stops) { c->stops = stops; }
+bool row_source_is_over(const RowSource *c) { return c->is_over; }
+
+/* On to the next unit, or piece of a stream; false: there is none. */
+static bool step_unit(RowSource *c) {
+  if (scan_continues(c->scan)) return true;
+  c->unit = c->share ? unit_share_take(c->share, c->snapshot) : c->unit + 1;
+  return c->unit < c->snapshot->unit_count;
+}
+
+/* Scans units until one has rows to give, or one if the source stops then; *found is false when there is none any more.
+ */
 static Status next_unit(RowSource *c, bool *found) {
   const ScanSelection *selection = scan_selection(c->scan);
   *found = false;
-  while (c->next_unit < c->snapshot->unit_count) {
-    TRY(query_tick(c->space, scan_counters(c->scan)->rows));
-    TRY(scan_unit(c->scan, &c->snapshot->units[c->next_unit]));
-    c->next_unit += !scan_continues(c->scan);
+  while (step_unit(c)) {
+    TRY(query_tick(c->space, c->share ? unit_share_rows(c->share) : scan_counters(c->scan)->rows));
+    TRY(scan_unit(c->scan, &c->snapshot->units[c->unit]));
     if (selection->row_count > c->skip) {
       scan_fill_masks(c->scan);
       c->blocks = selection->blocks;
@@ -103,6 +122,8 @@ static Status next_unit(RowSource *c, bool *found) {
       return KVSTORE_OK;
     }
     c->skip -= selection->row_count;
+    *found = c->stops;
+    if (*found) return KVSTORE_OK;
   }
   return KVSTORE_OK;
 }
@@ -170,7 +191,11 @@ static Status rows_by_key(RowSource *c) {
 Status row_source_next(RowSource *c, QueryBatch *batch) {
   batch_clear(&c->batch);
   if (c->merge && c->left) TRY(rows_by_key(c));
-  while (!c->merge && c->left && !c->is_over && c->batch.row_count == 0) TRY(rows_as_they_lie(c));
+  bool goes_on = !c->merge;
+  while (goes_on && c->left && !c->is_over && c->batch.row_count == 0) {
+    TRY(rows_as_they_lie(c));
+    goes_on = !c->stops || c->blocks;
+  }
   batch_finish(&c->batch, batch);
   return KVSTORE_OK;
 }

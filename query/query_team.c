@@ -15,39 +15,29 @@ typedef struct Worker {
   Aggregates *aggregates;
   Groups *part; /* NULL: there are no groups */
   uint64_t add_ticks;
-  uint32_t failed_unit; /* UINT32_MAX: none */
-  Failure failure;
+  double *lanes; /* of each piece of its units */
+  size_t lane_end, lane_capacity;
 } Worker;
 
 /* Which part has a unit, and where in it. */
 typedef struct TeamUnit {
   uint32_t worker;
   GroupMark from, to;
+  size_t lanes, lane_end;
 } TeamUnit;
 
 typedef struct Team {
   const TableSnapshot *snapshot;
   const QuerySpace *space;
   uint32_t first_unit;
-  size_t lane_count;
-  double *lanes;   /* of each unit from the first on */
-  TeamUnit *units; /* likewise; NULL: there are no groups */
-  _Atomic uint32_t next_unit;
-  _Atomic uint64_t rows;   /* of all units that have been taken */
-  _Atomic uint32_t failed; /* the lowest unit that failed so far: those behind it need not be looked at */
-  _Atomic bool is_full;    /* a part has used up its memory */
+  size_t lane_count; /* of a piece */
+  TeamUnit *units;   /* from the first on */
+  UnitShare share;   /* stopped: a part has used up its memory */
   uint32_t worker_count;
   Worker workers[TEAM_MEMBERS_MAX];
 } Team;
 
 /* ---- a thread's work ---- */
-
-static void note_failure(Team *team, Worker *worker, uint32_t unit) {
-  worker->failed_unit = unit;
-  worker->failure = *status_last();
-  uint32_t lowest = atomic_load_explicit(&team->failed, memory_order_relaxed);
-  while (unit < lowest && !atomic_compare_exchange_weak(&team->failed, &lowest, unit)) {}
-}
 
 /* Adds what was selected. Without `lanes` sums stay together. */
 static Status add_selected(Scan *scan, Aggregates *aggregates, double *lanes, Groups *groups, uint64_t *ticks) {
@@ -58,52 +48,43 @@ static Status add_selected(Scan *scan, Aggregates *aggregates, double *lanes, Gr
   return KVSTORE_OK;
 }
 
-static Status add_piece(Worker *worker, const ScanUnit *what, double *lanes) {
-  TRY(scan_unit(worker->scan, what));
-  return add_selected(worker->scan, worker->aggregates, lanes, worker->part, &worker->add_ticks);
+static Status add_piece(const Team *team, Worker *w, const ScanUnit *what) {
+  TRY(scan_unit(w->scan, what));
+  TRY(memory_grow(&w->lanes, &w->lane_capacity, w->lane_end + team->lane_count + 1, sizeof *w->lanes));
+  double *lanes = w->lanes + w->lane_end;
+  memset(lanes, 0, team->lane_count * sizeof *lanes);
+  w->lane_end += team->lane_count;
+  return add_selected(w->scan, w->aggregates, lanes, w->part, &w->add_ticks);
 }
 
-static Status add_unit(Team *team, uint32_t member, uint32_t unit) {
+static Status add_unit(Team *team, uint32_t member, uint32_t unit, uint64_t rows) {
   Worker *worker = &team->workers[member];
-  const ScanUnit *what = &team->snapshot->units[unit];
-  double *lanes = team->lanes + (unit - team->first_unit) * team->lane_count;
-  uint64_t rows = atomic_fetch_add_explicit(&team->rows, what->row_count, memory_order_relaxed);
-  TeamUnit part = { .worker = member };
-  if (worker->part) part.from = groups_mark(worker->part);
+  TeamUnit *part = &team->units[unit - team->first_unit];
+  *part = (TeamUnit){ .worker = member, .lanes = worker->lane_end };
+  if (worker->part) part->from = groups_mark(worker->part);
   do {
     if (!member) TRY(query_tick(team->space, rows));
-    TRY(add_piece(worker, what, lanes));
+    TRY(add_piece(team, worker, &team->snapshot->units[unit]));
   } while (scan_continues(worker->scan));
+  part->lane_end = worker->lane_end;
   if (!worker->part) return KVSTORE_OK;
-  part.to = groups_mark(worker->part);
-  team->units[unit - team->first_unit] = part;
+  part->to = groups_mark(worker->part);
   if (!groups_part_is_full(worker->part)) return KVSTORE_OK;
-  atomic_store_explicit(&team->is_full, true, memory_order_relaxed);
+  unit_share_stop(&team->share);
   COUNT(group_parts_full);
   return KVSTORE_OK;
 }
 
 static void work(void *context, uint32_t member) {
   Team *team = context;
-  while (!atomic_load_explicit(&team->is_full, memory_order_relaxed)) {
-    uint32_t unit = atomic_fetch_add_explicit(&team->next_unit, 1, memory_order_relaxed);
-    if (unit >= team->snapshot->unit_count || unit > atomic_load_explicit(&team->failed, memory_order_relaxed)) return;
-    if (add_unit(team, member, unit) == KVSTORE_OK) continue;
-    note_failure(team, &team->workers[member], unit);
+  for (;;) {
+    uint64_t rows = unit_share_rows(&team->share);
+    uint32_t unit = unit_share_take(&team->share, team->snapshot);
+    if (unit == UINT32_MAX) return;
+    if (add_unit(team, member, unit, rows) == KVSTORE_OK) continue;
+    unit_share_fail(&team->share, unit);
     return;
   }
-}
-
-/* The failure of the lowest unit, as one thread would have met it. */
-static Status worst(const Team *team) {
-  const Worker *first = NULL;
-  for (uint32_t i = 0; i < team->worker_count; i++) {
-    const Worker *w = &team->workers[i];
-    if (w->failed_unit != UINT32_MAX && (!first || w->failed_unit < first->failed_unit)) first = w;
-  }
-  if (!first) return KVSTORE_OK;
-  const Failure *f = &first->failure;
-  return status_fail_at(f->code, f->row, f->column[0] ? f->column : NULL, f->value[0] ? f->value : NULL, "%s", f->text);
 }
 
 /* ---- before and after ---- */
@@ -119,14 +100,9 @@ static Status prepare_worker(const Team *team, const Query *q, const TableRun *r
 static Status prepare_workers(Team *team, const Query *q, const TableRun *run) {
   size_t units = team->snapshot->unit_count - team->first_unit;
   if (run->aggregates) team->lane_count = aggregates_lane_count(run->aggregates);
-  team->lanes = memory_allocate_zeroed(memory_array_size(units * team->lane_count + 1, sizeof *team->lanes));
-  if (!team->lanes) return status_nomem();
-  if (run->groups) {
-    team->units = memory_allocate_zeroed(memory_array_size(units, sizeof *team->units));
-    if (!team->units) return status_nomem();
-  }
+  team->units = memory_allocate_zeroed(memory_array_size(units, sizeof *team->units));
+  if (!team->units) return status_nomem();
   team->workers[0] = (Worker){ .scan = run->scan, .aggregates = run->aggregates };
-  for (uint32_t i = 0; i < team->worker_count; i++) team->workers[i].failed_unit = UINT32_MAX;
   for (uint32_t i = 0; i < team->worker_count; i++) TRY(prepare_worker(team, q, run, &team->workers[i]));
   return KVSTORE_OK;
 }
@@ -152,20 +128,24 @@ static Status merge_workers(Team *team, TableRun *run, uint32_t unit_end) {
     scan_counters_add(&run->helped, scan_counters(team->workers[i].scan));
   }
   for (uint32_t i = 0; i < team->worker_count; i++) run->helped.ticks[SCAN_STEP_ADD] += team->workers[i].add_ticks;
-  for (uint32_t unit = team->first_unit; run->aggregates && unit < unit_end; unit++)
-    aggregates_add_lanes(run->aggregates, team->lanes + (unit - team->first_unit) * team->lane_count);
+  for (uint32_t unit = team->first_unit; team->lane_count && unit < unit_end; unit++) {
+    const TeamUnit *u = &team->units[unit - team->first_unit];
+    for (size_t at = u->lanes; at < u->lane_end; at += team->lane_count)
+      aggregates_add_lanes(run->aggregates, team->workers[u->worker].lanes + at);
+  }
   return run->groups ? merge_groups(team, run, unit_end) : KVSTORE_OK;
 }
 
 static void release_team(Team *team) {
   for (uint32_t i = 0; i < team->worker_count; i++) {
     groups_destroy(team->workers[i].part);
+    memory_release(team->workers[i].lanes);
     if (i == 0) continue;
     aggregates_destroy(team->workers[i].aggregates);
     scan_destroy(team->workers[i].scan);
   }
-  memory_release(team->lanes);
   memory_release(team->units);
+  unit_share_end(&team->share);
   memory_release(team);
 }
 
@@ -178,16 +158,15 @@ static Status run_team(const Query *q, const TableSnapshot *snapshot, const Quer
   team->space = space;
   team->first_unit = *next;
   team->worker_count = threads;
-  atomic_init(&team->next_unit, *next);
-  atomic_init(&team->failed, UINT32_MAX);
-  atomic_init(&team->rows, scan_counters(run->scan)->rows);
-  Status status = prepare_workers(team, q, run);
+  unit_share_begin(&team->share, *next, scan_counters(run->scan)->rows);
+  Status status = query_tick(space, unit_share_rows(&team->share)); /* helpers may leave no unit to the caller */
+  if (status == KVSTORE_OK) status = prepare_workers(team, q, run);
   if (status == KVSTORE_OK) {
     bool is_whole = team_run(team->worker_count, work, team);
-    status = is_whole ? worst(team) : status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
+    status = is_whole ? unit_share_status(&team->share)
+                      : status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
   }
-  uint32_t end = atomic_load(&team->next_unit);
-  *next = end < snapshot->unit_count ? end : snapshot->unit_count;
+  *next = unit_share_next(&team->share, snapshot);
   uint64_t begun = os_ticks();
   if (status == KVSTORE_OK) status = merge_workers(team, run, *next);
   run->helped.ticks[SCAN_STEP_MERGE] += os_ticks() - begun;
@@ -262,7 +241,10 @@ static Status run_unit(TableRun *run, const ScanUnit *unit, const QuerySpace *sp
 
 Status query_run_units(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, TableRun *run) {
   Course c = { .query = q, .snapshot = snapshot, .threads = q->threads ? q->threads : os_processors() };
+  bool divisible = true;
   if (c.threads > TEAM_MEMBERS_MAX) c.threads = TEAM_MEMBERS_MAX;
+  if (c.threads > 1) TRY(unit_share_divisible(snapshot, &divisible));
+  if (!divisible) c.threads = 1;
   if (c.threads > 1 && !q->threads) c.begun = os_monotonic_ns(os_posix());
   while (c.done < snapshot->unit_count) {
     if (wants_help(&c, run)) {

@@ -32,7 +32,8 @@ struct Sorter {
   bool has_bound; /* `bound` is the key of the last row that is wanted so far */
   Buffer bound;
   int64_t bound_rank;
-  int64_t *ranks; /* of the rows of a batch */
+  _Atomic int64_t *worst; /* the least bound_rank of all that share it; NULL: nobody does */
+  int64_t *ranks;         /* of the rows of a batch */
   bool is_sorted;
   size_t at;     /* records given */
   Arena strings; /* of the current batch, when it comes from runs */
@@ -138,6 +139,19 @@ static void sort_records(Sorter *s) {
   if (s->record_count > 1) qsort(s->records, s->record_count, sizeof *s->records, compare_records);
 }
 
+/* The rank beyond which no row is wanted. */
+static int64_t worst_rank(const Sorter *s) {
+  int64_t own = s->has_bound ? s->bound_rank : INT64_MAX;
+  int64_t all = s->worst ? atomic_load_explicit(s->worst, memory_order_relaxed) : INT64_MAX;
+  return own < all ? own : all;
+}
+
+static void tell_worst(Sorter *s) {
+  if (!s->worst) return;
+  int64_t all = atomic_load_explicit(s->worst, memory_order_relaxed);
+  while (s->bound_rank < all && !atomic_compare_exchange_weak(s->worst, &all, s->bound_rank)) {}
+}
+
 /* Keeps the best rows, in an arena of their own, and remembers the key of the last. */
 static Status drop_worse(Sorter *s) {
   Arena kept = { 0 };
@@ -161,11 +175,13 @@ static Status drop_worse(Sorter *s) {
   Bytes last = record_key(&s->records[s->record_count - 1]);
   buffer_clear(&s->bound);
   buffer_append(&s->bound, last.data, last.length);
+  TRY(buffer_status(&s->bound));
   s->has_bound = true;
-  return buffer_status(&s->bound);
+  tell_worst(s);
+  return KVSTORE_OK;
 }
 
-static uint64_t memory_held(const Sorter *s) { return s->arena.bytes_held + s->record_capacity * sizeof *s->records; }
+uint64_t sorter_bytes(const Sorter *s) { return s->arena.bytes_held + s->record_capacity * sizeof *s->records; }
 
 /* What is in memory becomes a run. */
 static Status spill_records(Sorter *s) {
@@ -185,7 +201,7 @@ static bool is_wanted(const Sorter *s) {
 }
 
 static Status add_row(Sorter *s, const QueryBatch *batch, uint32_t row) {
-  if (s->has_bound && s->ranks[row] > s->bound_rank) {
+  if (s->ranks[row] > worst_rank(s)) {
     s->row_number++;
     return KVSTORE_OK;
   }
@@ -199,8 +215,10 @@ static Status add_row(Sorter *s, const QueryBatch *batch, uint32_t row) {
   s->records[s->record_count++].rank = s->ranks[row];
   if (s->keep < SIZE_MAX / 4 && s->record_count >= 2 * (size_t)s->keep + SLACK_ROWS) TRY(drop_worse(s));
   uint64_t limit = s->space && s->space->memory_limit > MEMORY_LEAST ? s->space->memory_limit : MEMORY_LEAST;
-  return s->space && memory_held(s) > limit ? spill_records(s) : KVSTORE_OK;
+  return s->space && sorter_bytes(s) > limit ? spill_records(s) : KVSTORE_OK;
 }
+
+void sorter_number(Sorter *s, uint64_t number) { s->row_number = number; }
 
 Status sorter_add(Sorter *s, const QueryBatch *batch) {
   if (s->keep == 0) return KVSTORE_OK;
@@ -220,17 +238,28 @@ static int64_t bound_image(const Sorter *s, const OrderTerm *term, ColumnType ty
   return (int64_t)(type == TYPE_U64 ? image ^ sign : image >> shift);
 }
 
+/* Another's bound: equals may lie before its rows, and so are wanted. Its rank is the image, and of a null an end. */
+static bool bound_of_others(const Sorter *s, const OrderTerm *term, int64_t *least, int64_t *greatest) {
+  int64_t worst = worst_rank(s);
+  if (worst == INT64_MAX || (s->has_bound && worst == s->bound_rank)) return false;
+  *least = term->descending ? ~worst : INT64_MIN;
+  *greatest = term->descending ? INT64_MAX : worst;
+  return true;
+}
+
 /* Equals come later, and so are not wanted, unless another column decides. */
 bool sorter_bound(const Sorter *s, int64_t *least, int64_t *greatest, bool *nulls) {
   const OrderTerm *term = &s->terms[0];
   ColumnType type = s->types[term->column];
   bool ends_in_null = s->has_bound && s->bound.data[0] == (uint8_t)term->nulls_last;
-  if (!s->has_bound || ends_in_null || type_is_string(type) || query_type_is_wide(type)) return false;
+  if (type_is_string(type) || query_type_is_wide(type)) return false;
+  *nulls = !term->nulls_last;
+  if (bound_of_others(s, term, least, greatest)) return true;
+  if (!s->has_bound || ends_in_null) return false;
   int64_t image = bound_image(s, term, type);
   bool strictly = s->term_count == 1;
   *least = term->descending ? image + (strictly && image < INT64_MAX) : INT64_MIN;
   *greatest = term->descending ? INT64_MAX : image - (strictly && image > INT64_MIN);
-  *nulls = !term->nulls_last;
   return true;
 }
 
@@ -252,11 +281,28 @@ static void unpack_value(const Sorter *s, uint32_t column, uint32_t row, Reader 
   }
 }
 
-static Status end_adding(Sorter *s) {
+/* The sorted rows that are in memory become a run that stays there. */
+static Status hold_records(Sorter *s, Sorter *of) {
+  if (!of->record_count) return KVSTORE_OK;
+  TRY(spill_hold(s->spill, of->records, of->record_count, &of->arena));
+  of->records = NULL;
+  of->record_count = of->record_capacity = 0;
+  return KVSTORE_OK;
+}
+
+Status sorter_end(Sorter *s) {
   s->is_sorted = true;
-  if (s->spill) return spill_records(s);
+  if (s->spill && spill_bytes(s->spill)) return spill_records(s);
   sort_records(s);
   if (s->keep < s->record_count) s->record_count = (size_t)s->keep;
+  return s->spill ? hold_records(s, s) : KVSTORE_OK;
+}
+
+Status sorter_take_over(Sorter *s, Sorter *other) {
+  if (!s->spill) TRY(spill_create(s->space, s->unique, &s->spill));
+  TRY(hold_records(s, other));
+  if (other->spill) TRY(spill_take_over(s->spill, other->spill));
+  COUNT(sorters_merged);
   return KVSTORE_OK;
 }
 
@@ -264,7 +310,7 @@ static bool is_repeated(const Sorter *s) {
   return s->unique && s->at && record_compare(&s->records[s->at - 1], &s->records[s->at]) == 0;
 }
 
-/* The values of the next record; NULL at the end. From a run they are copied: its piece may go. */
+/* The values of the next record; NULL at the end. From a run outside they are copied: its piece may go. */
 static Status next_values(Sorter *s, Bytes *values) {
   const Record *r;
   *values = (Bytes){ NULL, 0 };
@@ -278,12 +324,13 @@ static Status next_values(Sorter *s, Bytes *values) {
   if (!r) return KVSTORE_OK;
   s->at++;
   *values = record_values(r);
+  if (spill_bytes(s->spill) == 0) return KVSTORE_OK;
   values->data = arena_copy(&s->strings, values->data, values->length);
   return values->data ? KVSTORE_OK : status_nomem();
 }
 
 Status sorter_next(Sorter *s, QueryBatch *batch) {
-  if (!s->is_sorted) TRY(end_adding(s));
+  if (!s->is_sorted) TRY(sorter_end(s));
   arena_reset(&s->strings);
   *batch = (QueryBatch){ .column_count = s->column_count, .columns = s->arrays };
   for (; batch->row_count < QUERY_BATCH_ROWS; batch->row_count++) {
@@ -324,6 +371,7 @@ Status sorter_create(const ColumnType *types, uint32_t column_count, const Order
   s->keep = options->keep;
   s->space = options->space;
   s->unique = options->unique;
+  s->worst = options->worst;
   Status status = allocate(s);
   if (status == KVSTORE_OK)
     *out = s;

@@ -17,6 +17,9 @@ typedef struct Run {
   uint8_t *bytes; /* the piece being read */
   size_t byte_capacity;
   Reader in;
+  Record *held; /* of a run that stays in memory: all of them */
+  size_t held_count, held_at;
+  Arena arena;
   Record record; /* the next one */
 } Run;
 
@@ -39,7 +42,8 @@ struct Spill {
 Status spill_create(const QuerySpace *space, bool unique, Spill **out) {
   Spill *s = memory_allocate_zeroed(sizeof *s);
   if (!s) return status_nomem();
-  uint64_t runs = space->memory_limit / (4 * SPILL_PIECE_BYTES); /* so that merging takes a quarter */
+  uint64_t limit = space ? space->memory_limit : 0;
+  uint64_t runs = limit / (4 * SPILL_PIECE_BYTES); /* so that merging takes a quarter */
   s->space = space;
   s->unique = unique;
   s->runs_most = runs < RUNS_LEAST ? RUNS_LEAST : runs > RUNS_MOST ? RUNS_MOST : (size_t)runs;
@@ -51,6 +55,8 @@ static void run_destroy(Run *run) {
   if (!run) return;
   memory_release(run->pieces);
   memory_release(run->bytes);
+  memory_release(run->held);
+  arena_release(&run->arena);
   memory_release(run);
 }
 
@@ -94,6 +100,24 @@ static Status new_run(Spill *s, Run **out) {
   return KVSTORE_OK;
 }
 
+Status spill_hold(Spill *s, Record *records, size_t count, Arena *arena) {
+  Run *run;
+  TRY(new_run(s, &run));
+  run->held = records;
+  run->held_count = count;
+  run->arena = *arena;
+  *arena = (Arena){ 0 };
+  return KVSTORE_OK;
+}
+
+Status spill_take_over(Spill *s, Spill *other) {
+  TRY(memory_grow(&s->runs, &s->run_capacity, s->run_count + other->run_count, sizeof *s->runs));
+  for (size_t i = 0; i < other->run_count; i++) s->runs[s->run_count++] = other->runs[i];
+  s->bytes += other->bytes;
+  other->run_count = 0;
+  return KVSTORE_OK;
+}
+
 /* ---- reading ---- */
 
 static Status read_piece(Spill *s, Run *run) {
@@ -106,7 +130,9 @@ static Status read_piece(Spill *s, Run *run) {
 
 /* On to the run's next record; *has_record is false at its end. */
 static Status run_next(Spill *s, Run *run, bool *has_record) {
-  *has_record = false;
+  *has_record = run->held_at < run->held_count;
+  if (*has_record) run->record = run->held[run->held_at++];
+  if (run->held) return KVSTORE_OK;
   if (reader_left(&run->in) == 0) {
     if (run->next_piece == run->piece_count) return KVSTORE_OK;
     TRY(read_piece(s, run));

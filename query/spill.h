@@ -1,4 +1,5 @@
-/* spill.h - records that went out of memory, in sorted runs, and their way back in order.
+/* spill.h - records that went out of memory, in sorted runs, and their way back in order. Runs may stay in memory, too:
+ * those of several sorters are merged here.
  *
  *   run: piece | piece | ...      a piece: whole records, at least SPILL_PIECE_BYTES of them but for the last
  *   record: length of its key (4 bytes), of its values (4), key, values; keys ascend by memcmp within a run
@@ -7,6 +8,7 @@
 #ifndef COLONNADE_QUERY_SPILL_H
 #define COLONNADE_QUERY_SPILL_H
 
+#include "base/arena.h"
 #include "base/bytes.h"
 #include "query/query.h"
 
@@ -27,15 +29,20 @@ static inline int record_compare(const Record *x, const Record *y) {
 }
 
 typedef struct Spill Spill;
-/* `space` is borrowed. `unique`: of records with equal keys one comes back. */
+/* `space` is borrowed; NULL: nothing goes out of memory. `unique`: of records with equal keys one comes back. */
 Status spill_create(const QuerySpace *space, bool unique, Spill **spill) MUST_CHECK;
 void spill_destroy(Spill *spill); /* NULL is allowed */
 /* A run of records in order. */
 Status spill_run(Spill *spill, const Record *records, size_t count) MUST_CHECK;
+/* A run of records in order that stay where they are. When it succeeds it takes over the array and the arena that they
+ * lie in, which is then empty. */
+Status spill_hold(Spill *spill, Record *records, size_t count, Arena *arena) MUST_CHECK;
+/* Takes over the runs of another, of which no record was asked for. */
+Status spill_take_over(Spill *spill, Spill *other) MUST_CHECK;
 /* The next record of all runs; *record is NULL at the end. Valid until the next call. The first call ends the writing.
  */
 Status spill_next(Spill *spill, const Record **record) MUST_CHECK;
-/* Bytes written so far; bytes of memory held. */
+/* Bytes written so far. */
 uint64_t spill_bytes(const Spill *spill);
 
 #endif

@@ -1,0 +1,110 @@
+/* join_run.h - a join while it runs: tables that are hashed once, and ways through them.
+ *
+ *   build (one a table) ─► its hashed table, which nobody changes once all of it is there
+ *   flow (one a thread) ─► a unit of the query's own table ─► stage ─► stage ─► pieces of joined rows
+ *
+ * Every unit of the own table is a stream of its own, which any thread may open, when all tables are hashed as a whole.
+ * A table that is more than its share of the memory is hashed in parts, and read for by one flow, which goes through
+ * all units anew for each part: the first stream has all rows then, the others none. */
+#ifndef COLONNADE_QUERY_JOIN_RUN_H
+#define COLONNADE_QUERY_JOIN_RUN_H
+
+#include "os/thread.h"
+#include "query/join_internal.h"
+
+enum { JOIN_PIECE_ROWS = 8 * BLOCK_ROWS };
+
+typedef struct JoinRun JoinRun;
+typedef struct JoinFlow JoinFlow;
+
+/* Hashing a table: on the thread of who runs the query. */
+typedef struct JoinBuild {
+  JoinRun *run;
+  JoinStep *step;
+  size_t number;
+  const TableSnapshot *snapshot;
+  Scan *scan; /* NULL: everything has been taken in */
+  uint32_t unit;
+  uint64_t blocks; /* of its unit, still to take in */
+  JoinTable table;
+  JoinKeys keys;
+  JoinKeys *reduce; /* of later tables: how its rows are asked there; count 0: not at all */
+  uint64_t part;    /* from 0 */
+} JoinBuild;
+
+typedef struct JoinStage {
+  JoinFlow *flow;
+  JoinBuild *build;
+  size_t number;
+  /* the input */
+  Scan *input;
+  ScanUnit piece; /* of the stage before */
+  bool has_unit;
+  uint64_t blocks; /* of the unit, still to come */
+  JoinKeys keys;
+  uint16_t rows[BLOCK_ROWS]; /* of the current block */
+  uint32_t block, row_count, at, match;
+  bool is_begun;       /* the row `at` has been looked up: `match` is next */
+  uint64_t input_rows; /* before the current block */
+  uint64_t *joined;    /* a bit for each row of the input, when there are several parts */
+  size_t joined_words;
+  /* the output */
+  uint32_t count;
+  uint32_t *out_rows, *out_matches;
+  bool *needed;
+  ColumnArray *arrays;
+} JoinStage;
+
+struct JoinFlow {
+  JoinRun *run;
+  Arena arena;
+  uint32_t first_unit, next_unit, end_unit; /* of the query's own table */
+  JoinStage *stages;
+  void *values; /* a block */
+  uint8_t *nulls;
+  JoinFlow *next, *next_resting;
+};
+
+struct JoinRun {
+  JoinPlan *plan;
+  const Query *query;
+  bool rows, has_space, is_begun;
+  QuerySpace space;
+  Arena arena;
+  size_t table_count;
+  TableSnapshot tables[JOIN_TABLES_MAX + 1];
+  JoinBuild builds[JOIN_TABLES_MAX];
+  bool is_divided; /* any thread may open any stream */
+  Query *own;      /* of the query's own table, within the ends of the keys that it is joined to */
+  _Atomic uint64_t scanned;
+  uint64_t total;
+  ScanCounters done; /* by builds that have ended */
+  Mutex lock;        /* of the lists of flows */
+  JoinFlow *flows, *resting;
+  ScanUnit *units; /* one for each of the own table */
+  ScanSource source;
+};
+
+/* So many rows more are scanned: tells who follows it. On the thread of who runs the query. */
+Status join_tick(JoinRun *run, uint32_t rows) MUST_CHECK;
+/* The selected rows of a block. */
+uint32_t join_mask_rows(Scan *scan, uint32_t block, uint16_t rows[BLOCK_ROWS]);
+
+/* ---- join_build.c ---- */
+/* All of the table is hashed at once. */
+static inline bool join_is_whole(const JoinBuild *b) { return !b->scan && b->part == 0; }
+Status join_build_begin(JoinBuild *build) MUST_CHECK;
+void join_build_end(JoinBuild *build);
+/* Hashes the first part of the table, or the next one. */
+Status join_build_first(JoinBuild *build) MUST_CHECK;
+Status join_build_part(JoinBuild *build) MUST_CHECK;
+
+/* ---- join_stage.c ---- */
+Status join_stage_create(JoinFlow *flow, size_t number) MUST_CHECK;
+void join_stage_destroy(JoinStage *stage);
+/* The stage, and those before it, begin with the first row of the flow's units. */
+Status join_stage_restart(JoinStage *stage) MUST_CHECK;
+/* The next joined rows; *found is false when there are none any more. */
+Status join_stage_next(JoinStage *stage, ScanUnit *piece, bool *found) MUST_CHECK;
+
+#endif
