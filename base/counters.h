@@ -74,6 +74,7 @@
   X(values_spilled, "values to be counted once that no memory was left for")            \
   X(scratch_pieces, "pieces written to a file without a name")                          \
   X(sorts_cut, "times that a sort let go of rows beyond its limit")                     \
+  X(row_rounds, "times that several threads have found the next rows of a cursor")      \
   X(sorters_merged, "sorters of one thread whose rows another has taken over")          \
   X(units_verified, "units whose checksum was compared")                                \
   X(cache_hits, "blocks found in the block cache")                                      \

@@ -1,6 +1,7 @@
 /* query_cursor.c - a cursor: rows or groups, sorted when there is an order, from `offset` on and at most `limit`. */
 #include "base/memory.h"
 #include "query/query_internal.h"
+#include "query/row_rounds.h"
 #include "query/row_sort.h"
 
 struct QueryCursor {
@@ -10,6 +11,7 @@ struct QueryCursor {
   QuerySpace groups_space, sorter_space; /* shares of the query's; rows tick in the second one */
   Arena arena;
   RowSource *rows;
+  RowRounds *rounds; /* NULL: rows come from `rows` alone */
   GroupSource *groups;
   ColumnType *types; /* of what is sorted */
   uint32_t type_count;
@@ -69,10 +71,13 @@ static Status prepare(QueryCursor *c) {
   if (q->is_grouped) return group_source_create(q, &c->snapshot, c->has_space ? &c->groups_space : NULL, &c->groups);
   if (c->sorter) return prepare_sort(c, space, end);
   c->skip = 0; /* the rows leave out by themselves what they need not read */
-  return row_source_create(q, &c->snapshot, space, q->offset, q->limit, &c->rows);
+  TRY(row_source_create(q, &c->snapshot, space, q->offset, q->limit, &c->rows));
+  if (!row_rounds_fit(q, &c->snapshot)) return KVSTORE_OK;
+  return row_rounds_create(q, &c->snapshot, space, c->rows, &c->rounds);
 }
 
 static void cursor_release(QueryCursor *c) {
+  row_rounds_destroy(c->rounds);
   row_source_destroy(c->rows);
   group_source_destroy(c->groups);
   sorter_destroy(c->sorter);
@@ -123,6 +128,10 @@ const TableSnapshot *query_snapshot(const QueryCursor *c) { return &c->snapshot;
 ScanCounters query_counters(const QueryCursor *c) {
   ScanCounters counters = c->groups ? group_source_counters(c->groups) : row_source_counters(c->rows);
   scan_counters_add(&counters, &c->sort.done);
+  if (c->rounds) {
+    ScanCounters others = row_rounds_counters(c->rounds);
+    scan_counters_add(&counters, &others);
+  }
   scan_counters_add(&counters, &c->own);
   return counters;
 }
@@ -134,7 +143,8 @@ uint64_t query_spilled(const QueryCursor *c) {
 /* ---- batches ---- */
 
 static Status source_next(QueryCursor *c, QueryBatch *batch) {
-  return c->groups ? group_source_next(c->groups, batch) : row_source_next(c->rows, batch);
+  if (c->groups) return group_source_next(c->groups, batch);
+  return c->rounds ? row_rounds_next(c->rounds, batch) : row_source_next(c->rows, batch);
 }
 
 static Status add_sorted(QueryCursor *c, const QueryBatch *batch) {
