@@ -46,6 +46,7 @@ static void count_joined(ScanCounters *counters, const TableSnapshot *joined) {
   counters->rows_selected = above.rows_selected;
   counters->rows_given = above.rows_given;
   counters->whole_ns = above.whole_ns;
+  counters->helped = above.helped;
   counters->units_timed = above.units_timed;
   counters->units_looked = above.units_looked;
   memcpy(counters->ticks, above.ticks, sizeof above.ticks);

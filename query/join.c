@@ -5,7 +5,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "query/join_run.h"
-#include "query/literal.h"
+#include "base/literal.h"
 
 Status join_tick(JoinRun *run, uint32_t rows) {
   uint64_t scanned = atomic_fetch_add_explicit(&run->scanned, rows, memory_order_relaxed) + rows;

@@ -7,7 +7,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "query/join_run.h"
-#include "query/literal.h"
+#include "base/literal.h"
 
 enum { FEW_ROWS = 24 };
 

@@ -267,6 +267,8 @@ static void json_counters(const Query *q, const ScanCounters *c, uint64_t bytes_
   json_number("blocks_certain", c->blocks_certain, out);
   json_number("blocks_scanned", c->blocks_scanned, out);
   query_explain_time_json(q, c, out);
+  json_name("helped", out);
+  buffer_text(out, c->helped ? "true" : "false");
   json_number("bytes_spilled", bytes_spilled, out);
   buffer_u8(out, '}');
 }

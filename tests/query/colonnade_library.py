@@ -3,6 +3,7 @@
 import array
 import ctypes
 import decimal
+import json
 import struct
 import uuid
 
@@ -225,6 +226,17 @@ class Query:
         join = Join(ctypes.sizeof(Join), other.table, JOINS.index(kind), left, right, count, b"o_", where.encode(),
                     None, 0)
         self.check(self.library.kvquery_join(self.query, ctypes.byref(join)))
+
+    def threads(self, count):
+        self.check(self.library.kvquery_threads(self.query, ctypes.c_uint32(count)))
+
+    def helped(self):
+        """Whether other threads were asked to help the last run."""
+        text = ctypes.c_char_p()
+        self.check(self.library.kvquery_explain_json(self.query, ctypes.byref(text)))
+        run = json.loads(text.value.decode())["run"]
+        self.library.kvstore_free(text)
+        return run["helped"]
 
     def memory_limit(self, size):
         self.check(self.library.kvquery_memory_limit(self.query, ctypes.c_uint64(size)))

@@ -16,13 +16,12 @@ import time
 from decimal import Decimal
 
 import colonnade_library as lib
+from compared_answers import SQL_AGGREGATES, agree, scale_of, sortable
 from random_tables import (DECIMALS, FLOATS, HOUR_MS, INTEGERS, RANGES, SQL_TYPES, WORDS, Column, Tables, cases, chance,
                            floating, integer, note, random_value, source, sql_type, time_text)
 
 AGGREGATES = ("count", "sum", "min", "max", "avg", "variance", "variance_pop", "stddev", "stddev_pop", "count(distinct",
               "first", "last")
-SQL_AGGREGATES = {"variance": "var_samp", "variance_pop": "var_pop", "stddev": "stddev_samp",
-                  "stddev_pop": "stddev_pop"}
 
 # ---- filters: pairs of our text and DuckDB's ----
 
@@ -509,37 +508,6 @@ def aggregate(columns):
     return (kind, column.name), sql, column
 
 
-def scale_of(kind, column, rows):
-    """What an f64 answer may be wrong by."""
-    if kind not in ("sum", "avg") and kind not in SQL_AGGREGATES:
-        return 0
-    largest = max((abs(float(row)) for row in rows if row is not None and not isinstance(row, str)), default=0)
-    if kind == "sum":
-        return 1e-12 * (largest or 1) * max(len(rows), 1)
-    return 1e-12 * (largest if kind == "avg" else largest * largest if "variance" in kind else largest * 2) + 1e-300
-
-
-def agree(ours, theirs, slack=0):
-    if isinstance(ours, float) or isinstance(theirs, float):
-        if ours is None or theirs is None:
-            return ours is theirs
-        if ours != ours or theirs != theirs:
-            return ours != ours and theirs != theirs
-        return ours == theirs or (slack > 0 and abs(ours - theirs) <= max(slack, 1e-12 * max(abs(ours), abs(theirs))))
-    return ours == theirs and (ours is None) == (theirs is None)
-
-
-def sortable(value):
-    """An order of its own for answers that have none: groups by what they are grouped by."""
-    if value is None:
-        return (0, "")
-    if isinstance(value, float):
-        return (1, "nan") if value != value else (2, repr(value + 0.0))
-    if isinstance(value, Decimal):
-        return (4, f"{value.normalize():f}" if value else "0")
-    return (3, repr(value))
-
-
 def order_of(columns):
     """Pairs for our query, and DuckDB's text."""
     ours, theirs = [], []
@@ -560,14 +528,32 @@ class Question:
         if chance(0.25):
             self.key_range()
         self.sql, self.ordered, self.slacks, self.keys = "", False, [], 0
+        self.limited, self.answer = False, self.query.rows
 
     def ask(self):
         kind = source.choice((self.aggregates, self.rows, self.groups, self.distinct))
         note("question: " + kind.__name__)
-        ours = kind()
+        threads = source.choice((1, 1, 2, 3, 4))
+        self.query.threads(threads)
+        kind()
+        ours = self.answer()
+        helped = threads > 1 and self.query.helped()
+        self.note_help(kind.__name__, helped)
         theirs = self.duck.execute(self.sql).fetchall()
         self.compare(ours, theirs)
+        if helped:  # to the bit, and in the same order
+            self.query.threads(1)
+            alone = self.answer()
+            assert repr(ours) == repr(alone), self.told(f"{threads} threads: {ours[:3]}..., one: {alone[:3]}...")
         self.query.close()
+
+    def note_help(self, kind, helped):
+        if kind != "rows":
+            note(f"{kind} by several threads", helped)
+        else:
+            note("rows as they lie by several threads", helped and not self.ordered)
+            note("rows in an order by several threads", helped and self.ordered and not self.limited)
+            note("first rows in an order by several threads", helped and self.limited)
 
     def key_range(self):
         """Ends among the keys, or beyond them."""
@@ -602,7 +588,7 @@ class Question:
         chosen = [aggregate(self.columns) for _ in range(source.randrange(1, 5))]
         self.sql = f"SELECT {', '.join(c[1] for c in chosen)} FROM {self.tables.name} WHERE {self.sql_where}"
         self.slacks = self.slack(chosen)
-        return [self.query.aggregate([c[0] for c in chosen])]
+        self.answer = lambda: [self.query.aggregate([c[0] for c in chosen])]
 
     def rows(self):
         chosen = source.sample(self.columns, source.randrange(1, len(self.columns) + 1))
@@ -620,7 +606,6 @@ class Question:
             self.ordered = True
             note("ordered rows")
             self.limit()
-        return self.query.rows()
 
     def with_computed(self, columns, where):
         """Some of the columns are computed."""
@@ -635,6 +620,7 @@ class Question:
             offset, limit = source.choice((0, 0, 3, 2000)), source.choice((0, 1, 10, 1500))
             self.query.limit(offset, limit)
             self.sql += f" LIMIT {limit} OFFSET {offset}"
+            self.limited = True
             note("limit")
             note("offset", offset)
 
@@ -668,7 +654,6 @@ class Question:
             self.ordered = True
             note("ordered groups")
             self.limit()
-        return self.query.rows()
 
     def distinct(self):
         chosen = source.sample(self.columns, min(len(self.columns), source.randrange(1, 3)))
@@ -678,7 +663,6 @@ class Question:
         self.sql = (f"SELECT DISTINCT {', '.join(shown(c) for c in chosen)} FROM {self.tables.name} "
                     f"WHERE {self.sql_where}")
         self.slacks, self.keys = [0] * len(chosen), len(chosen)
-        return self.query.rows()
 
     def compare(self, ours, theirs):
         note("answer without rows", not ours)
@@ -744,11 +728,16 @@ class JoinQuestion:
                f"(SELECT * FROM {self.other.name} WHERE {sql_of_other}) r ON {on}")
         total = self.duck.execute(f"SELECT count(*) FROM ({sql})").fetchone()[0]
         note("join without rows", not total)
+        self.query.threads(source.choice((1, 2, 3, 4)))
+        if chance(0.5):
+            self.query.order_by([("id", 0)])
         ours = self.query.aggregate([("count(*)", None)])[0]
         assert ours == total, f"{ours} rows, but {total}\n  {sql}"
         if total <= 20_000:
             key = lambda row: [sortable(value) for value in row]
-            mine = sorted(self.query.rows(), key=key)
+            rows = self.query.rows()
+            note("join by several threads", self.query.helped())
+            mine = sorted(rows, key=key)
             theirs = sorted(self.duck.execute(sql).fetchall(), key=key)
             for a, b in zip(mine, theirs):
                 assert len(a) == len(b) and all(agree(x, y) for x, y in zip(a, b)), f"{a} is not {b}\n  {sql}"

@@ -243,6 +243,10 @@ def pair_columns(columns):
 
 
 class PairQuestion(base.Question):
+    def note_help(self, kind, helped):
+        """Walked pairs are one thread's; those whose columns were built are units like any."""
+        note("by several threads", helped)
+
     def key_range(self):
         keys = sorted(self.tables.rows) or [b"a"]
         blob = lambda key: f"unhex('{key.hex()}')"

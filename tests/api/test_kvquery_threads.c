@@ -1,0 +1,185 @@
+/* Queries on several threads that are stopped: from another thread, or by who follows them; and the same again. */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "tests/api/api_support.h"
+
+enum { PARTS = 4, PART_ROWS = 3000, ROWS = PARTS * PART_ROWS, DAYS = 31 };
+
+/* ---- a table of several units ---- */
+
+static KVTable *create(KVStore *kv, const char *name) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "day", KVTABLE_TYPE_I32, 0, 0 },
+                                         { "name", KVTABLE_TYPE_STRING, 0, 0 },
+                                         { "weight", KVTABLE_TYPE_F64, 0, 0 } };
+  const char *key[] = { "id" };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, name, columns, 4, key, 1, &table));
+  return table;
+}
+
+static void put(KVStore *kv, KVTable *table, int first, int count) {
+  char name[24];
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = first; i < first + count; i++) {
+    (void)snprintf(name, sizeof name, "name %d", i * 7919 % ROWS);
+    const KVValue row[] = { kvvalue_i64(i), kvvalue_i64(i % DAYS), kvvalue_string(name), kvvalue_f64(i * 0.5) };
+    CHECK_OK(kvtable_upsert(table, row, 4, 0));
+  }
+  CHECK_OK(kvstore_commit(kv));
+}
+
+typedef struct Store {
+  KVStore *kv;
+  KVTable *table, *other;
+} Store;
+
+static Store open_tables(void) {
+  Store s = { .kv = open_store() };
+  s.table = create(s.kv, "flights");
+  s.other = create(s.kv, "days");
+  put(s.kv, s.other, 0, DAYS);
+  for (int part = 0; part < PARTS; part++) {
+    if (part) CHECK_OK(kvstore_checkpoint(s.kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+    put(s.kv, s.table, part * PART_ROWS, PART_ROWS);
+  }
+  return s;
+}
+
+static void close_tables(Store *s) {
+  kvtable_close(s->table);
+  kvtable_close(s->other);
+  CHECK_OK(kvstore_close(s->kv));
+}
+
+/* ---- questions: each gives a number, which is known ---- */
+
+enum { ASK_COUNT, ASK_GROUPS, ASK_ORDER, ASK_FIRST, ASK_JOIN, ASK_JOINED_GROUPS, ASKS };
+
+static KVQuery *make_query(const Store *s, int what) {
+  static const char *const day[] = { "day" }, *const id[] = { "id" };
+  static const KVOrder order[] = { { "name", KVQUERY_DESCENDING } };
+  static const KVAggregate sum[] = { { KVQUERY_SUM, "weight" } };
+  KVQuery *query = NULL;
+  KVJoin join = KVJOIN_INIT;
+  join.table = s->other;
+  join.kind = KVQUERY_JOIN_INNER;
+  join.left = day;
+  join.right = id;
+  join.count = 1;
+  join.prefix = "d_";
+  CHECK_OK(kvquery_create(s->table, &query));
+  if (what >= ASK_JOIN) CHECK_OK(kvquery_join(query, &join));
+  CHECK_OK(kvquery_where(query, "weight >= 0 and id % 2 = 0", NULL, 0));
+  if (what == ASK_GROUPS || what == ASK_JOINED_GROUPS) {
+    CHECK_OK(kvquery_group_by(query, day, 1));
+    CHECK_OK(kvquery_compute(query, sum, 1));
+  } else if (what != ASK_COUNT) {
+    CHECK_OK(kvquery_order_by(query, order, 1));
+  }
+  if (what == ASK_FIRST) CHECK_OK(kvquery_limit(query, 0, 20));
+  CHECK_OK(kvquery_threads(query, 3));
+  return query;
+}
+
+static const uint64_t answers[ASKS] = { ROWS / 2, DAYS, ROWS / 2, 20, ROWS / 2, DAYS };
+
+static int ask(KVQuery *query, int what, uint64_t *rows) {
+  KVCursor *cursor = NULL;
+  const KVColumnData *columns;
+  uint64_t more = 0;
+  if (what == ASK_COUNT) return kvquery_count(query, rows);
+  *rows = 0;
+  int code = kvquery_open(query, &cursor);
+  while (code == KVSTORE_OK) {
+    code = kvcursor_next_batch(cursor, &more, &columns);
+    *rows += more;
+  }
+  kvcursor_close(cursor);
+  return code == KVSTORE_NOTFOUND ? KVSTORE_OK : code;
+}
+
+/* ---- stopped ---- */
+
+typedef struct Canceller {
+  KVQuery *query;
+  _Atomic int calls, is_cancelled;
+  int at; /* the call that waits, from 1 */
+} Canceller;
+
+static void *cancel_when_running(void *context) {
+  Canceller *c = context;
+  while (atomic_load(&c->calls) < c->at) sched_yield();
+  CHECK_OK(kvquery_cancel(c->query));
+  atomic_store(&c->is_cancelled, 1);
+  return NULL;
+}
+
+/* The caller's thread does not go on before it is cancelled; its helpers do. */
+static int wait_for_cancel(void *context, uint64_t rows, uint64_t rows_total) {
+  Canceller *c = context;
+  CHECK(rows <= rows_total);
+  if (atomic_fetch_add(&c->calls, 1) + 1 < c->at) return 0;
+  while (!atomic_load(&c->is_cancelled)) sched_yield();
+  return 0;
+}
+
+TEST(kvquery_threads, a_team_can_be_cancelled_by_another_thread) {
+  Store s = open_tables();
+  for (int what = 0; what < ASKS; what++) {
+    for (int at = 1; at <= 2;
+         at++) { /* each has a second call: groups look at a unit first, joins at the other table */
+      Canceller c = { .query = make_query(&s, what), .at = at };
+      pthread_t thread;
+      uint64_t rows = 0;
+      if (at == 2 && what < ASK_JOIN && what != ASK_GROUPS) c.at = 1;
+      CHECK_OK(kvquery_progress(c.query, wait_for_cancel, &c));
+      CHECK_INT(pthread_create(&thread, NULL, cancel_when_running, &c), 0);
+      CHECK_STATUS(ask(c.query, what, &rows), KVSTORE_CANCELLED);
+      CHECK(strstr(kvstore_errmsg(s.kv), "cancelled") != NULL);
+      CHECK_INT(pthread_join(thread, NULL), 0);
+      CHECK_OK(ask(c.query, what, &rows)); /* the next run is its own */
+      CHECK_INT(rows, answers[what]);
+      kvquery_close(c.query);
+    }
+  }
+  put(s.kv, s.table, ROWS, 10); /* the store takes writes as before */
+  CHECK_OK(kvstore_checkpoint(s.kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  close_tables(&s);
+}
+
+typedef struct Stopper {
+  int calls, at;
+  pthread_t thread;
+} Stopper;
+
+static int stop_at(void *context, uint64_t rows, uint64_t rows_total) {
+  Stopper *stopper = context;
+  CHECK(rows <= rows_total);
+  CHECK(pthread_equal(stopper->thread, pthread_self()));
+  return ++stopper->calls == stopper->at;
+}
+
+TEST(kvquery_threads, a_team_can_be_stopped_by_who_follows_it) {
+  Store s = open_tables();
+  for (int what = 0; what < ASKS; what++) {
+    KVQuery *query = make_query(&s, what);
+    for (int at = 1; at <= 4; at++) {
+      Stopper stopper = { .at = at, .thread = pthread_self() };
+      uint64_t rows = 0;
+      CHECK_OK(kvquery_progress(query, stop_at, &stopper));
+      int code = ask(query, what, &rows);
+      CHECK_INT(code,
+                stopper.calls >= at ? KVSTORE_CANCELLED : KVSTORE_OK); /* helpers may have left it no more units */
+      CHECK(at > 1 || code == KVSTORE_CANCELLED);
+      if (code == KVSTORE_OK) CHECK_INT(rows, answers[what]);
+    }
+    uint64_t rows = 0;
+    CHECK_OK(kvquery_progress(query, NULL, NULL));
+    CHECK_OK(ask(query, what, &rows));
+    CHECK_INT(rows, answers[what]);
+    kvquery_close(query);
+  }
+  close_tables(&s);
+}
