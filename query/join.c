@@ -3,9 +3,9 @@
 #include "query/join.h"
 
 #include "base/counters.h"
+#include "base/literal.h"
 #include "base/memory.h"
 #include "query/join_run.h"
-#include "base/literal.h"
 
 Status join_tick(JoinRun *run, uint32_t rows) {
   uint64_t scanned = atomic_fetch_add_explicit(&run->scanned, rows, memory_order_relaxed) + rows;

@@ -5,9 +5,9 @@
  * order, so that a bit for each says whether it was joined before. */
 #include "base/bitmap.h"
 #include "base/counters.h"
+#include "base/literal.h"
 #include "base/memory.h"
 #include "query/join_run.h"
-#include "base/literal.h"
 
 enum { FEW_ROWS = 24 };
 
