@@ -221,7 +221,7 @@ TEST(pair_tables, columns_that_cannot_be_are_refused) {
               { { "c", "sum(x)", 0, 0 }, KVSTORE_ERROR },
               { { "c", "at(0)", 0, 0 }, KVSTORE_TYPE },
               { { "c", "at(0)", 99, 0 }, KVSTORE_TYPE },
-              { { "c", "json(a)", KVTABLE_TYPE_DATE, 0 }, KVSTORE_TYPE },
+              { { "c", "json(a)", KVTABLE_TYPE_BYTES, 0 }, KVSTORE_TYPE },
               { { "key", "part(0)", 0, 0 }, KVSTORE_SCHEMA },
               { { "value_length", "part(0)", 0, 0 }, KVSTORE_SCHEMA },
               { { "", "part(0)", 0, 0 }, KVSTORE_SCHEMA },

@@ -260,7 +260,7 @@ TEST(family_columns, hidden_tables_that_cannot_be_are_refused) {
   CHECK_STATUS(read_payload(&d.schema), KVSTORE_CORRUPT);
   sources[COLUMNS - 1] = (char *)"part(0)";
   CHECK_OK(family_sources_read(&(Family){ .kind = FAMILY_KV }));
-  d.columns[COLUMNS - 1].type = TYPE_DATE;
+  d.columns[COLUMNS - 1].type = TYPE_BOOL;
   CHECK_STATUS(read_payload(&d.schema), KVSTORE_CORRUPT); /* not of that type */
   d.columns[COLUMNS - 1].type = TYPE_I32;
   sources[COLUMNS - 1] = (char *)"at(0)";
