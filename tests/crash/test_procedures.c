@@ -375,8 +375,8 @@ static bool verify(Trial *t, uint64_t *bytes) {
   return proceed_again(t, password) && closed(t, "a close after the same again") && vacuum_to_the_end(t, bytes);
 }
 
-/* No more than what an uninterrupted one leaves, but for gaps, and for runs of some pages that were merged there and are
- * too few here. */
+/* No more than what an uninterrupted one leaves, but for gaps, and for runs of some pages that were merged there and
+ * are too few here. */
 static bool check_bytes(Trial *t, uint64_t bytes, uint64_t usual) {
   return bytes <= usual + usual / 16 + GAPS_BYTES + FEW_RUNS_BYTES ||
          fault(t, "the file has %" PRIu64 " bytes after a vacuum, and usually %" PRIu64, bytes, usual);
