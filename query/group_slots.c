@@ -18,7 +18,11 @@
 #include "simd/simd.h"
 
 #define LARGE_BYTES ((size_t)1 << 20)
-enum { LIMIT_SHARE = 8 /* of the memory, for groups that are expected */ };
+enum {
+  LIMIT_SHARE = 8,         /* of the memory, for groups that are expected */
+  AHEAD = 24,              /* rows whose words are asked for before */
+  FAR_BYTES = 1024 * 1024, /* of slots: more are mostly not in the caches */
+};
 
 /* ---- layout ---- */
 
@@ -246,17 +250,28 @@ static void add_ones(uint64_t *words, const uint32_t *offsets, uint64_t step, ui
   for (uint32_t i = 0; i < count; i++) words[offsets[i]] += step;
 }
 
-/* The same, of the first word; notes the offsets of those that were zero. How many were. */
-static uint32_t meet_steps(uint64_t *words, const uint32_t *offsets, const int64_t *numbers, uint64_t step,
-                           uint32_t count, int64_t *met) {
+/* The same, of the first word, from one row to another; notes the offsets of those that were zero. How many were. */
+static inline __attribute__((always_inline)) uint32_t meet(uint64_t *words, const uint32_t *offsets,
+                                                           const int64_t *numbers, uint64_t step, uint32_t from,
+                                                           uint32_t to, int64_t *met, bool asks) {
   uint32_t found = 0;
 #pragma GCC unroll 4
-  for (uint32_t i = 0; i < count; i++) {
+  for (uint32_t i = from; i < to; i++) {
+    if (asks) __builtin_prefetch(&words[offsets[i + AHEAD]], 1);
     uint64_t before = words[offsets[i]];
     words[offsets[i]] = before + step + (uint64_t)numbers[i];
     if (UNLIKELY(!before)) met[found++] = offsets[i];
   }
   return found;
+}
+
+/* Words of a window that the second cache has no room for are asked for ahead; of digits few are in use. */
+static uint32_t meet_steps(const GroupSlots *s, const uint32_t *offsets, const int64_t *numbers, uint64_t step,
+                           uint32_t count, int64_t *met) {
+  bool are_far = s->mode == SLOTS_WINDOW && s->word_capacity * sizeof *s->words > FAR_BYTES;
+  uint32_t asked = are_far && count > AHEAD ? count - AHEAD : 0;
+  uint32_t found = meet(s->words, offsets, numbers, step, 0, asked, met, true);
+  return found + meet(s->words, offsets, numbers, step, asked, count, met + found, false);
 }
 
 static uint32_t meet_ones(uint64_t *words, const uint32_t *offsets, uint64_t step, uint32_t count, int64_t *met) {
@@ -364,7 +379,7 @@ static Status add_rows(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   TRY(group_slots_reserve(g, count));
   int64_t *met = s->keys + s->count;
   s->count +=
-    numbers ? meet_steps(s->words, offsets, numbers, step, count, met) : meet_ones(s->words, offsets, step, count, met);
+    numbers ? meet_steps(s, offsets, numbers, step, count, met) : meet_ones(s->words, offsets, step, count, met);
   return KVSTORE_OK;
 }
 
