@@ -257,7 +257,7 @@ static Status copy_result(AggregateResult result, Arena *strings, AggregateResul
   return KVSTORE_OK;
 }
 
-static Status run_prepare(TableRun *run, const Query *q, const TableSnapshot *snapshot, const QuerySpace *space) {
+Status query_run_prepare(TableRun *run, const Query *q, const TableSnapshot *snapshot, const QuerySpace *space) {
   run->plain = arena_allocate(&run->arena, (q->aggregate_count + 1) * sizeof *run->plain);
   run->other = arena_allocate(&run->arena, (q->aggregate_count + 1) * sizeof *run->other);
   if (!run->plain || !run->other) return status_nomem();
@@ -309,7 +309,7 @@ Status query_run_within(const Query *q, const TableSnapshot *snapshot, const Que
     space = &own;
   }
   QueryClock clock = query_clock_start();
-  Status status = run_prepare(&run, q, snapshot, space);
+  Status status = query_run_prepare(&run, q, snapshot, space);
   if (status == KVSTORE_OK) status = query_run_units(q, snapshot, space, &run);
   if (status == KVSTORE_OK) status = run_results(&run, q, strings, results);
   if (status == KVSTORE_OK && counters) {

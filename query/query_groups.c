@@ -1,4 +1,5 @@
 /* query_groups.c - groups as rows: which columns they have, which pass `having`, and their arrays. */
+#include "base/counters.h"
 #include "base/memory.h"
 #include "query/query_internal.h"
 
@@ -178,6 +179,7 @@ struct GroupSource {
   ColumnArray *arrays; /* of the groups' columns, and of what is computed from them */
   ColumnArray *inputs; /* the same with sums of integers as f64; NULL: nothing is computed */
   Evaluator *evaluator;
+  AggregateResult *totals; /* of all rows, which need no group; NULL: there are groups */
   uint32_t *numbers;
   Value *row; /* for having */
 };
@@ -211,6 +213,30 @@ static Status allocate_inputs(GroupSource *s) {
   return evaluator_create(&q->groups_program, &s->evaluator);
 }
 
+/* The aggregates of all rows, unless they are made of each unit by itself where there are groups (QRY-6): whoever asks
+ * for one group gets its bits. */
+static bool needs_no_group(const Query *q) {
+  if (q->key_count) return false;
+  for (size_t i = 0; i < q->aggregate_count; i++) {
+    const AggregateRequest *request = &q->aggregates[i];
+    bool is_added = request->kind == AGGREGATE_TOTAL || request->kind == AGGREGATE_MEAN;
+    if (request->kind > AGGREGATE_MEAN) return false;
+    if (is_added && type_is_float(q->schema.columns[request->column].type)) return false;
+  }
+  return true;
+}
+
+static Status prepare_totals(GroupSource *s) {
+  s->totals = arena_allocate_zeroed(&s->arena, (s->query->aggregate_count + 1) * sizeof *s->totals);
+  return s->totals ? query_run_prepare(&s->run, s->query, s->snapshot, s->space) : status_nomem();
+}
+
+static Status prepare_groups(GroupSource *s) {
+  const Query *q = s->query;
+  TRY(query_scan(q, s->snapshot, &s->run.scan));
+  return groups_create(s->snapshot, q->keys, q->key_count, q->aggregates, q->aggregate_count, s->space, &s->run.groups);
+}
+
 Status group_source_create(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, GroupSource **out) {
   GroupSource *s = memory_allocate_zeroed(sizeof *s);
   if (!s) return status_nomem();
@@ -219,9 +245,7 @@ Status group_source_create(const Query *q, const TableSnapshot *snapshot, const 
   s->space = space;
   Status status = allocate(s);
   if (status == KVSTORE_OK && q->groups_program.column_count) status = allocate_inputs(s);
-  if (status == KVSTORE_OK) status = query_scan(q, snapshot, &s->run.scan);
-  if (status == KVSTORE_OK)
-    status = groups_create(snapshot, q->keys, q->key_count, q->aggregates, q->aggregate_count, space, &s->run.groups);
+  if (status == KVSTORE_OK) status = needs_no_group(q) ? prepare_totals(s) : prepare_groups(s);
   if (status == KVSTORE_OK)
     *out = s;
   else
@@ -232,6 +256,8 @@ Status group_source_create(const Query *q, const TableSnapshot *snapshot, const 
 void group_source_destroy(GroupSource *s) {
   if (!s) return;
   groups_destroy(s->run.groups);
+  aggregates_destroy(s->run.aggregates);
+  arena_release(&s->run.arena);
   evaluator_destroy(s->evaluator);
   scan_destroy(s->run.scan);
   arena_release(&s->arena);
@@ -243,15 +269,20 @@ ScanCounters group_source_counters(const GroupSource *s) {
   scan_counters_add(&counters, &s->run.helped);
   return counters;
 }
-uint64_t group_source_spilled(const GroupSource *s) { return groups_spilled(s->run.groups); }
+uint64_t group_source_spilled(const GroupSource *s) { return s->run.groups ? groups_spilled(s->run.groups) : 0; }
 
 static Status read_units(GroupSource *s) {
   s->is_read = true;
-  return query_run_units(s->query, s->snapshot, s->space, &s->run);
+  TRY(query_run_units(s->query, s->snapshot, s->space, &s->run));
+  for (size_t i = 0; s->totals && i < s->query->aggregate_count; i++)
+    s->totals[i] = aggregates_result(s->run.aggregates, i);
+  if (s->totals) COUNT(groups_not_needed);
+  return KVSTORE_OK;
 }
 
 static AggregateResult output_of(const GroupSource *s, uint32_t column, uint32_t number) {
   const GroupOutput *output = &s->query->outputs[column];
+  if (s->totals) return s->totals[output->index];
   if (!output->is_key) return groups_result(s->run.groups, number, output->index);
   Value v = groups_key(s->run.groups, number, output->index);
   return (AggregateResult){ .is_null = v.is_null, .value = v };
@@ -293,8 +324,10 @@ static void fill_column(GroupSource *s, uint32_t column, uint32_t count) {
   uint8_t *nulls = (uint8_t *)(uintptr_t)s->arrays[column].nulls;
   size_t width = query_type_width(type);
   const GroupOutput *output = &s->query->outputs[column];
-  bool done = output->is_key ? groups_keys(s->run.groups, s->numbers, count, output->index, values, nulls)
-                             : groups_results(s->run.groups, s->numbers, count, output->index, values, nulls);
+  bool done = !s->totals;
+  if (done)
+    done = output->is_key ? groups_keys(s->run.groups, s->numbers, count, output->index, values, nulls)
+                          : groups_results(s->run.groups, s->numbers, count, output->index, values, nulls);
   for (uint32_t i = 0; !done && i < count; i++) {
     AggregateResult result = output_of(s, column, s->numbers[i]);
     nulls[i] = result.is_null;
@@ -323,22 +356,35 @@ static Status fill_columns(GroupSource *s, uint32_t count) {
   return KVSTORE_OK;
 }
 
+/* The next groups, in s->numbers; of those that had left memory when there are no others. 0: there is none. */
+static Status next_groups(GroupSource *s, uint32_t *found) {
+  *found = 0;
+  if (s->totals) {
+    s->numbers[0] = 0;
+    *found = s->at++ == 0;
+    return KVSTORE_OK;
+  }
+  for (;;) {
+    bool more, awaits = groups_await(s->run.groups);
+    *found = groups_next(s->run.groups, &s->at, QUERY_BATCH_ROWS, s->numbers);
+    if (*found) return KVSTORE_OK;
+    TRY(query_tick(s->space, group_source_counters(s).rows));
+    uint64_t begun = awaits ? os_ticks() : 0;
+    TRY(groups_more(s->run.groups, &more));
+    if (awaits) s->run.helped.ticks[SCAN_STEP_BACK] += os_ticks() - begun;
+    if (!more) return KVSTORE_OK;
+    s->at = 0;
+  }
+}
+
 Status group_source_next(GroupSource *s, QueryBatch *batch) {
   uint32_t count = 0;
   *batch = (QueryBatch){ .column_count = s->query->over_groups.column_count, .columns = s->arrays };
   if (!s->is_read) TRY(read_units(s));
   while (count == 0) {
-    uint32_t found = groups_next(s->run.groups, &s->at, QUERY_BATCH_ROWS, s->numbers);
-    if (found == 0) {
-      bool more;
-      TRY(query_tick(s->space, group_source_counters(s).rows));
-      bool awaits = groups_await(s->run.groups);
-      uint64_t begun = awaits ? os_ticks() : 0;
-      TRY(groups_more(s->run.groups, &more));
-      if (awaits) s->run.helped.ticks[SCAN_STEP_BACK] += os_ticks() - begun;
-      if (!more) return KVSTORE_OK;
-      s->at = 0;
-    }
+    uint32_t found;
+    TRY(next_groups(s, &found));
+    if (found == 0) return KVSTORE_OK;
     bool is_filtered = s->query->having_text.length > 0;
     if (is_filtered && s->evaluator) TRY(fill_columns(s, found));
     for (uint32_t i = 0; i < found; i++) {

@@ -84,6 +84,10 @@ typedef struct TableRun {
   ScanCounters helped; /* what other threads have done, and the steps behind the scan */
 } TableRun;
 
+/* Makes what a run of the query's aggregates over all rows needs; given back by its owner, whatever comes. */
+Status query_run_prepare(TableRun *run, const Query *query, const TableSnapshot *snapshot,
+                         const QuerySpace *space) MUST_CHECK;
+
 /* ---- query_team.c ---- */
 /* Adds all units to run->aggregates and run->groups (NULL: there are none), on as many threads as the query says and as
  * it pays for; then groups_finish. The space's tick is called by the caller's own thread. */

@@ -98,3 +98,75 @@ TEST(group_sums, of_few_codes_have_sums_of_many_columns_in_the_order_of_rows) {
   query_destroy(q);
   memory_release(m);
 }
+
+/* ---- all rows, asked for as one group ---- */
+
+static Query *ask_all(const Schema *schema, bool has_floats) {
+  Query *q;
+  CHECK_INT(query_create(schema, &q), KVSTORE_OK);
+  CHECK_INT(query_aggregate(q, AGGREGATE_ROWS, NULL), KVSTORE_OK);
+  CHECK_INT(query_aggregate(q, AGGREGATE_VALUES, "f8"), KVSTORE_OK);
+  CHECK_INT(query_aggregate(q, AGGREGATE_TOTAL, "i"), KVSTORE_OK);
+  CHECK_INT(query_aggregate(q, AGGREGATE_LEAST, "f0"), KVSTORE_OK);
+  CHECK_INT(query_aggregate(q, AGGREGATE_GREATEST, "i"), KVSTORE_OK);
+  if (has_floats) CHECK_INT(query_aggregate(q, AGGREGATE_TOTAL, "f1"), KVSTORE_OK);
+  CHECK_INT(query_group_by(q, NULL, 0), KVSTORE_OK);
+  return q;
+}
+
+/* All rows, or none of them. */
+static void check_all(const Made *m, const QueryBatch *batch, bool has_floats, bool none) {
+  uint64_t rows = 0, values = 0;
+  double least = 1000, floats = 0;
+  int64_t greatest = INT64_MIN;
+  __int128 integers = 0;
+  for (uint32_t u = 0; u < MADE_UNITS && !none; u++) {
+    double unit = 0;
+    for (uint32_t i = 0; i < MADE_ROWS; i++) {
+      rows++;
+      values += !m->nulls[u][i];
+      integers += m->integers[u][i];
+      unit += m->floats[u][1][i];
+      if (m->floats[u][0][i] < least) least = m->floats[u][0][i];
+      if (m->integers[u][i] > greatest) greatest = m->integers[u][i];
+    }
+    floats += unit;
+  }
+  CHECK_INT(batch->row_count, 1);
+  CHECK_INT(((const uint64_t *)batch->columns[0].values)[0], rows);
+  CHECK_INT(((const uint64_t *)batch->columns[1].values)[0], values);
+  for (uint32_t c = 2; c < 5; c++) CHECK_INT(batch->columns[c].nulls && batch->columns[c].nulls[0], none);
+  if (none) return;
+  Int128 sum = ((const Int128 *)batch->columns[2].values)[0];
+  CHECK(sum.low == (uint64_t)integers && sum.high == (int64_t)(integers >> 64));
+  CHECK(((const double *)batch->columns[3].values)[0] == least);
+  CHECK_INT(((const int64_t *)batch->columns[4].values)[0], greatest);
+  if (has_floats) CHECK(((const double *)batch->columns[5].values)[0] == floats);
+}
+
+/* Only sums of floats, which a group makes unit by unit, need one. */
+TEST(group_sums, of_all_rows_need_no_group_unless_their_order_matters) {
+  static const char never[] = "i > 9223372036854775806", having[] = "count(*) > 9";
+  Made *m = memory_allocate_zeroed(sizeof *m);
+  make_units(m);
+  Schema schema = { .version = 1, .column_count = MADE_LONG + 1, .columns = m->columns };
+  for (int way = 0; way < 4; way++) {
+    TableSnapshot snapshot = { .schema = &schema, .units = m->units, .unit_count = MADE_UNITS };
+    uint64_t without = counter_get(COUNTER_groups_not_needed);
+    Query *q = ask_all(&schema, way == 1);
+    QueryCursor *cursor;
+    QueryBatch batch;
+    if (way == 2) CHECK_INT(query_where(q, never, sizeof never - 1, NULL, 0), KVSTORE_OK);
+    if (way == 3) CHECK_INT(query_having(q, having, sizeof having - 1, NULL, 0), KVSTORE_OK);
+    CHECK_INT(query_open(q, &snapshot, &cursor), KVSTORE_OK);
+    CHECK_INT(query_next(cursor, &batch), KVSTORE_OK);
+    check_all(m, &batch, way == 1, way == 2);
+    CHECK_INT(query_next(cursor, &batch), KVSTORE_OK);
+    CHECK_INT(batch.row_count, 0);
+    CHECK_INT(counter_get(COUNTER_groups_not_needed) - without, way != 1);
+    query_close(cursor);
+    query_destroy(q);
+  }
+  memory_release(m);
+  CHECK_INT(memory_blocks_held(), 0);
+}
