@@ -71,11 +71,22 @@ static void build_dictionary(CodecPlan *p, const ChooseOptions *o, void *scratch
   if (!settled && is_allowed(o, ENCODING_DICTIONARY)) plan_build_dictionary(p, distinct_worth(p), true, scratch);
 }
 
-/* Whether symbols may take less than the dictionary that there is: a string is at least a byte of them, and a byte of
- * them stands for at most 8. What they must save beside it is that of counted_bytes. */
+static uint64_t dictionary_bytes(const CodecPlan *p, const ChooseOptions *o) {
+  return is_allowed(o, ENCODING_DICTIONARY) ? codec_dictionary.analyze(p) : 0;
+}
+
+/* Whether fronts may take less than the dictionary that there is: of each string two lengths, but of every sixteenth.
+ */
+static bool fronts_may_pay(const CodecPlan *p, const ChooseOptions *o) {
+  uint64_t dictionary = dictionary_bytes(p, o);
+  return is_allowed(o, ENCODING_FRONT_CODED) && (!dictionary || dictionary > UINT64_C(31) * p->string_count / 16);
+}
+
+/* The same of symbols: a string is at least a byte of them, and a byte of them stands for at most 8 of it. What they
+ * must save beside it is that of counted_bytes. */
 static bool symbols_may_pay(const CodecPlan *p, const ChooseOptions *o) {
   if (p->string_bytes < FSST_BYTES_MIN) return false;
-  uint64_t dictionary = is_allowed(o, ENCODING_DICTIONARY) ? codec_dictionary.analyze(p) : 0;
+  uint64_t dictionary = dictionary_bytes(p, o);
   if (!dictionary) return true;
   uint64_t least = p->string_bytes / 8;
   if (least < p->string_count) least = p->string_count;
@@ -92,7 +103,7 @@ static void plan_strings(CodecPlan *p, const ChooseOptions *o, void *scratch) {
   if (o->forced == ENCODING_ZSTD) plan_frames(p, true, frames);
   if (o->forced == ENCODING_FRONT_CODED) plan_fronts(p, true);
   if (o->forced || p->is_constant) return;
-  if (is_allowed(o, ENCODING_FRONT_CODED)) plan_fronts(p, false);
+  if (fronts_may_pay(p, o)) plan_fronts(p, false);
   if (is_allowed(o, ENCODING_ZSTD)) plan_frames(p, false, frames);
   if (!is_allowed(o, ENCODING_FSST)) return;
   if (symbols_may_pay(p, o)) plan_symbols(p, false, own);

@@ -263,12 +263,26 @@ static uint64_t row_hash(const CodecPlan *p, uint32_t row) {
   uint64_t image = (uint64_t)p->images[row];
   if (!type_is_string(p->input->type)) return mix(image);
   Bytes b = input_bytes(p->input, row);
-  uint64_t rest = b.length > IMAGE_BYTES ? hash_key(b.data + IMAGE_BYTES, b.length - IMAGE_BYTES) : b.length;
+  uint64_t rest = b.length;
+  if (b.length > 2 * IMAGE_BYTES)
+    rest = hash_key(b.data + IMAGE_BYTES, b.length - IMAGE_BYTES);
+  else if (b.length > IMAGE_BYTES)
+    rest += load_u64(b.data + b.length - IMAGE_BYTES);
   return mix(image ^ rest * UINT64_C(0x9e3779b97f4a7c15));
 }
 
+/* Of one image. */
+static bool same_string(Bytes a, Bytes b) {
+  if (a.length != b.length) return false;
+  if (a.length <= IMAGE_BYTES) return true;
+  if (a.length > 2 * IMAGE_BYTES) return memcmp(a.data, b.data, a.length) == 0;
+  return load_u64(a.data + a.length - IMAGE_BYTES) == load_u64(b.data + b.length - IMAGE_BYTES);
+}
+
 static bool same_value_planned(const CodecPlan *p, uint32_t a, uint32_t b) {
-  return p->images[a] == p->images[b] && (type_is_packable(p->input->type) || same_value(p->input, a, b));
+  if (p->images[a] != p->images[b]) return false;
+  if (type_is_string(p->input->type)) return same_string(input_bytes(p->input, a), input_bytes(p->input, b));
+  return !type_is_float(p->input->type) || raw_bits(p->input, a) == raw_bits(p->input, b);
 }
 
 /* Order of two rows' values: by image, strings then by bytes, floats then by bits, so that codes ascend with the

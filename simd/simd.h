@@ -70,8 +70,8 @@ typedef void SimdBits(const void *in, uint64_t mask, uint64_t wanted, uint8_t *f
  * by their first two bytes, and of those with the same the longest first. */
 enum { SIMD_NO_SYMBOL = 255 };
 typedef struct SimdSymbols {
-  uint64_t words[SIMD_NO_SYMBOL + 8],
-    masks[SIMD_NO_SYMBOL + 8];         /* the bytes, first one lowest; ones where there are any */
+  uint64_t words[SIMD_NO_SYMBOL + 16],
+    masks[SIMD_NO_SYMBOL + 16];        /* the bytes, first one lowest; ones where there are any */
   uint8_t lengths[SIMD_NO_SYMBOL + 1]; /* of SIMD_NO_SYMBOL: 1 */
   uint8_t single[256];                 /* code of the symbol that is this byte */
   uint16_t *pairs; /* 65,536: first code of those that begin with these two bytes | the code behind the last << 8 */
@@ -154,7 +154,7 @@ typedef struct SimdKernels {
   /* ---- strings ---- */
   /* Writes each string as codes of the longest symbols that follow; a byte of none is SIMD_NO_SYMBOL and itself. String
    * i ends at text + ends[i], where the next one begins; 8 bytes behind the last are read. `out` has twice the text's
-   * bytes; lengths[i] of them are string i's. Returns the sum of these. */
+   * bytes; lengths[i] of them are string i's. Returns the sum of these. `count` is at most 1,024. */
   uint64_t (*encode_symbols)(const SimdSymbols *symbols, const uint8_t *text, const uint32_t *ends, uint32_t count,
                              uint8_t *out, uint32_t *lengths);
 

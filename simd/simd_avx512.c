@@ -222,8 +222,9 @@ static void unexpired(const int64_t *expiry, int64_t now, uint64_t *mask) {
 
 /* ---- strings ---- */
 /* Each code tells where the next symbol begins, so one string waits for loads all the time: four are encoded in turns,
- * each the next of its quarter of them. The symbols that begin with the same two bytes are compared at once. */
-enum { STRING_LANES = 4, STRINGS_MIN = 16 };
+ * each the next of its quarter of them. Sixteen symbols that begin with the same two bytes are compared at once; and
+ * nothing that differs from string to string is a branch, since a wrong guess costs more than a step. */
+enum { STRING_LANES = 4 };
 
 typedef struct StringLane {
   const uint8_t *at, *end;
@@ -231,71 +232,79 @@ typedef struct StringLane {
   uint32_t row, last;
 } StringLane;
 
-/* Begins with the next string that is not empty; false: there is none. */
-KERNEL bool lane_begin(StringLane *l, const uint8_t *text, const uint32_t *ends, uint32_t *lengths) {
-  for (; l->row < l->last; l->row++) {
-    l->at = l->end;
-    l->end = text + ends[l->row];
-    l->begun = l->out;
-    if (l->at < l->end) return true;
-    lengths[l->row] = 0;
-  }
-  return false;
+/* Of eight symbols, those that are the wanted bytes and do not reach behind the string. */
+KERNEL unsigned equal_symbols(const SimdSymbols *s, unsigned first, V wanted, V behind) {
+  const V differs = OR(XOR(wanted, LOAD(s->words + first)), behind);
+  return _mm512_testn_epi64_mask(differs, LOAD(s->masks + first));
 }
 
-KERNEL void lane_step(const SimdSymbols *s, StringLane *l) {
+/* Codes the next symbol. What ends a string is taken over by masks. */
+KERNEL void lane_step(const SimdSymbols *s, const uint8_t *text, const uint32_t *ends, uint32_t *made, StringLane *l) {
   uint64_t word;
   memcpy(&word, l->at, sizeof word);
   const size_t left = (size_t)(l->end - l->at);
-  const uint64_t beyond = ~_bzhi_u64(UINT64_MAX, 8 * (unsigned)(left < 8 ? left : 8));
+  const unsigned bits = 8 * (unsigned)left | (0 - (unsigned)(left > 7)); /* of which bzhi takes the lowest eight */
+  const V wanted = SET64(word), behind = SET64(~_bzhi_u64(UINT64_MAX, bits));
   const unsigned range = s->pairs[word & 0xffff];
-  unsigned first = range & 0xff, count = (range >> 8) - first;
-  const V wanted = SET64(word), behind = SET64(beyond);
-  unsigned hits = 0;
-  for (;; first += 8, count -= 8) {
-    const V differs = OR(XOR(wanted, LOAD(s->words + first)), behind);
-    hits = _bzhi_u32(_mm512_testn_epi64_mask(differs, LOAD(s->masks + first)), count < 8 ? count : 8);
-    if (__builtin_expect(hits || count <= 8, 1)) break;
+  unsigned first = range & 0xff, count = (range >> 8) - first, hits;
+  for (;; first += 16, count -= 16) {
+    hits = equal_symbols(s, first, wanted, behind) | equal_symbols(s, first + 8, wanted, behind) << 8;
+    hits = _bzhi_u32(hits, count);
+    if (__builtin_expect(count <= 16 || hits, 1)) break;
   }
-  const unsigned single = s->single[word & 0xff], symbol = first + (unsigned)__builtin_ctz(hits | 256);
-  const unsigned code = hits ? symbol : single;
+  const unsigned single = s->single[word & 0xff], symbol = first + (unsigned)__builtin_ctz(hits | 1 << 16);
+  const unsigned none = 0 - ((hits - 1) >> 31);
+  const unsigned code = symbol ^ ((symbol ^ single) & none);
   l->out[0] = (uint8_t)code;
   l->out[1] = (uint8_t)word;
   l->out += 1 + (code == SIMD_NO_SYMBOL);
   l->at += s->lengths[code];
+  made[l->row] = (uint32_t)(l->out - l->begun);
+  const bool ends_here = l->at == l->end;
+  const uintptr_t other = 0 - (uintptr_t)ends_here;
+  l->begun += (uintptr_t)(l->out - l->begun) & other;
+  l->row += ends_here;
+  l->end = text + ends[l->row];
 }
 
-/* One step; false: the lane has no string any more. */
-KERNEL bool lane_go_on(const SimdSymbols *s, StringLane *l, const uint8_t *text, const uint32_t *ends,
-                       uint32_t *lengths) {
-  lane_step(s, l);
-  if (l->at < l->end) return true;
-  lengths[l->row++] = (uint32_t)(l->out - l->begun);
-  return lane_begin(l, text, ends, lengths);
+/* Leaves out empty strings; returns how many there are. */
+static uint32_t take_filled(const uint32_t *ends, uint32_t count, uint32_t *filled) {
+  uint32_t taken = 0;
+  for (uint32_t i = 0, before = 0; i < count; before = ends[i++]) {
+    filled[taken] = ends[i];
+    taken += ends[i] > before;
+  }
+  filled[taken] = 0;
+  return taken;
 }
 
 static uint64_t encode_symbols(const SimdSymbols *symbols, const uint8_t *text, const uint32_t *ends, uint32_t count,
                                uint8_t *out, uint32_t *lengths) {
-  if (count < STRINGS_MIN) return encode_each_string(symbols, text, ends, count, out, lengths);
+  uint32_t filled[SIMD_ROWS + 1], made[SIMD_ROWS + 1];
+  const uint32_t taken = take_filled(ends, count, filled);
   StringLane lanes[STRING_LANES];
-  bool lives[STRING_LANES], all = true;
+  bool live = taken >= STRING_LANES;
   for (uint32_t k = 0; k < STRING_LANES; k++) {
-    const uint32_t row = k * count / STRING_LANES, begin = row ? ends[row - 1] : 0;
+    const uint32_t row = k * taken / STRING_LANES, begin = row ? filled[row - 1] : 0;
     uint8_t *to = out + 2 * (size_t)begin;
-    lanes[k] = (StringLane){ text + begin, text + begin, to, to, to, row, (k + 1) * count / STRING_LANES };
-    all &= lives[k] = lane_begin(&lanes[k], text, ends, lengths);
+    lanes[k] = (StringLane){ text + begin, text + filled[row], to, to, to, row, (k + 1) * taken / STRING_LANES };
   }
-  while (all) {
+  while (live) {
 #pragma GCC unroll 4
-    for (uint32_t k = 0; k < STRING_LANES; k++) all &= lives[k] = lane_go_on(symbols, &lanes[k], text, ends, lengths);
+    for (uint32_t k = 0; k < STRING_LANES; k++) {
+      lane_step(symbols, text, filled, made, &lanes[k]);
+      live &= lanes[k].row < lanes[k].last;
+    }
   }
   uint64_t total = 0;
   for (uint32_t k = 0; k < STRING_LANES; k++) {
-    while (lives[k]) lives[k] = lane_go_on(symbols, &lanes[k], text, ends, lengths);
-    const size_t made = (size_t)(lanes[k].out - lanes[k].first);
-    memmove(out + total, lanes[k].first, made);
-    total += made;
+    while (lanes[k].row < lanes[k].last) lane_step(symbols, text, filled, made, &lanes[k]);
+    const size_t bytes = (size_t)(lanes[k].out - lanes[k].first);
+    memmove(out + total, lanes[k].first, bytes);
+    total += bytes;
   }
+  for (uint32_t i = 0, before = 0, at = 0; i < count; before = ends[i++])
+    lengths[i] = ends[i] > before ? made[at++] : 0;
   return total;
 }
 
