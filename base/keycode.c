@@ -2,6 +2,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
@@ -56,6 +57,27 @@ void keycode_append_row(Buffer *out, const Schema *schema, const ColumnArray *co
     keycode_append(out, &value, (column->flags & COLUMN_NULLABLE) != 0);
   }
 }
+
+#define WRITE_NUMBERS(T, SWAP)                                    \
+  for (size_t i = 0; i < rows; i++) {                             \
+    const T number = SWAP((T)(((const T *)values)[i] ^ (T)flip)); \
+    memcpy(out + i * sizeof number, &number, sizeof number);      \
+  }                                                               \
+  break;
+#define AS_IT_IS(number) (number)
+
+void keycode_write_numbers(ColumnType type, const void *values, size_t rows, uint8_t *out) {
+  size_t width = type_array_width(type);
+  uint64_t flip = type_is_signed(type) ? SIGN_BIT >> (64 - 8 * width) : 0;
+  switch (width) {
+  case 1: WRITE_NUMBERS(uint8_t, AS_IT_IS)
+  case 2: WRITE_NUMBERS(uint16_t, __builtin_bswap16)
+  case 4: WRITE_NUMBERS(uint32_t, __builtin_bswap32)
+  default: WRITE_NUMBERS(uint64_t, __builtin_bswap64)
+  }
+}
+#undef WRITE_NUMBERS
+#undef AS_IT_IS
 
 /* ---- reading ---- */
 

@@ -20,6 +20,9 @@
 void keycode_append(Buffer *out, const Value *value, bool nullable);
 /* Appends the key of row `row`: columns are the arrays of the whole schema, in its order. */
 void keycode_append_row(Buffer *out, const Schema *schema, const ColumnArray *columns, size_t row);
+/* The keys of rows 0 to `rows` - 1 of a table whose key is one column of whole numbers, bools or times, not nullable:
+ * one after the other, type_array_width(type) bytes each. */
+void keycode_write_numbers(ColumnType type, const void *values, size_t rows, uint8_t *out);
 /* Reads the next value of the key. Strings are unescaped into `scratch` (cleared by the caller, once a key), the Value
  * points there; strings read earlier from the same key do not move.
  * KVSTORE_CORRUPT when the bytes are no encoded value of this type. */

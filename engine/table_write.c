@@ -203,33 +203,56 @@ static bool keys_ascend(const PreparedRows *rows) {
          numbers_ascend(rows->schema->columns[key].type, rows->batch.columns[key].values, rows->batch.row_count);
 }
 
-Status table_prepare_keys(Arena *arena, PreparedRows *out) {
-  uint32_t rows = out->batch.row_count;
-  Bytes *keys = arena_allocate(arena, rows * sizeof *keys);
-  uint64_t *hashes = arena_allocate(arena, rows * sizeof *hashes);
-  if (!keys || !hashes) return status_nomem();
+/* Whether all keys are a number of one column and nothing else. */
+static bool is_one_number(const Schema *schema) {
+  const Column *key = &schema->columns[schema->key_columns[0]];
+  bool is_number = !type_is_string(key->type) && !type_is_float(key->type);
+  return schema->key_count == 1 && is_number && !(key->flags & COLUMN_NULLABLE);
+}
+
+static Status encode_numbers(Arena *arena, const PreparedRows *rows, Bytes *keys) {
+  uint32_t key = rows->schema->key_columns[0], count = rows->batch.row_count;
+  size_t width = type_array_width(rows->schema->columns[key].type);
+  uint8_t *at = arena_allocate(arena, count * width);
+  if (!at) return status_nomem();
+  keycode_write_numbers(rows->schema->columns[key].type, rows->batch.columns[key].values, count, at);
+  for (uint32_t i = 0; i < count; i++) keys[i] = (Bytes){ at + i * width, width };
+  return KVSTORE_OK;
+}
+
+static Status encode_keys(Arena *arena, const PreparedRows *rows, Bytes *keys) {
+  uint32_t count = rows->batch.row_count;
   Buffer encoded = { 0 };
-  for (uint32_t i = 0; i < rows; i++) {
+  for (uint32_t i = 0; i < count; i++) {
     size_t begin = encoded.length;
-    keycode_append_row(&encoded, out->schema, out->batch.columns, i);
+    keycode_append_row(&encoded, rows->schema, rows->batch.columns, i);
     keys[i] = (Bytes){ NULL, encoded.length - begin };
   }
   Status status = buffer_status(&encoded);
   uint8_t *at = status == KVSTORE_OK ? arena_copy(arena, encoded.data, encoded.length) : NULL;
   if (status == KVSTORE_OK && !at) status = status_nomem();
-  for (uint32_t i = 0; i < rows && status == KVSTORE_OK; i++) {
+  for (uint32_t i = 0; i < count && status == KVSTORE_OK; i++) {
     keys[i].data = at;
     at += keys[i].length;
-    hashes[i] = hash_key(keys[i].data, keys[i].length);
     if (keys[i].length > KEY_BYTES_MAX)
       status = status_fail_at(KVSTORE_ERROR, i, NULL, NULL, "row %u: an encoded key of %zu bytes: the limit is %u", i,
                               keys[i].length, KEY_BYTES_MAX);
   }
   buffer_release(&encoded);
+  return status;
+}
+
+Status table_prepare_keys(Arena *arena, PreparedRows *out) {
+  uint32_t rows = out->batch.row_count;
+  Bytes *keys = arena_allocate(arena, rows * sizeof *keys);
+  uint64_t *hashes = arena_allocate(arena, rows * sizeof *hashes);
+  if (!keys || !hashes) return status_nomem();
+  TRY(is_one_number(out->schema) ? encode_numbers(arena, out, keys) : encode_keys(arena, out, keys));
+  for (uint32_t i = 0; i < rows; i++) hashes[i] = hash_key(keys[i].data, keys[i].length);
   if (rows >= DELTA_SLAB_ROWS) COUNT_MANY(bulk_keys_encoded, rows);
   out->keys = keys;
   out->hashes = hashes;
-  return status;
+  return KVSTORE_OK;
 }
 
 /* ---- inserts: no key may be there, or twice in the batch ---- */

@@ -4,6 +4,8 @@
  * the two parts in step with the schema. */
 #include "wal/record.h"
 
+#include <string.h>
+
 #include "base/assert.h"
 #include "wal/record_internal.h"
 
@@ -37,6 +39,16 @@ size_t record_row_size(const Schema *schema, const ColumnArray *columns, size_t 
   return size;
 }
 
+/* A copy of a width that is known where it stands is one instruction, not a call. */
+static void put_number(uint8_t *at, const uint8_t *from, size_t width) {
+  switch (width) {
+  case 1: *at = *from; break;
+  case 2: memcpy(at, from, 2); break;
+  case 4: memcpy(at, from, 4); break;
+  default: memcpy(at, from, 8);
+  }
+}
+
 static uint8_t *put_fixed(uint8_t *at, const Column *column, const ColumnArray *array, size_t row) {
   size_t width = fixed_width(column);
   if (array_is_null(array, row)) {
@@ -46,7 +58,7 @@ static uint8_t *put_fixed(uint8_t *at, const Column *column, const ColumnArray *
     ASSERT(value.length == width, "WAL-9");
     bytes_put(at, value.data, width);
   } else {
-    bytes_put(at, (const uint8_t *)array->values + row * width, width);
+    put_number(at, (const uint8_t *)array->values + row * width, width);
   }
   return at + width;
 }

@@ -188,6 +188,30 @@ static Status read_as(ColumnType type, bool nullable, const char *bytes, size_t 
   return status;
 }
 
+TEST(keycode, keys_of_many_numbers_are_those_of_each_row) {
+  enum { ROWS = 300 };
+  uint64_t random = 21;
+  for (unsigned t = 0; t < TYPE_COUNT; t++) {
+    ColumnType type = every_type[t];
+    if (type_is_string(type) || type_is_float(type)) continue;
+    Column column = { 1, type, 0, 0, (char *)"id" };
+    Schema schema = { .column_count = 1, .columns = &column, .key_count = 1, .key_columns = { 0 } };
+    uint64_t values[ROWS] = { 0 };
+    uint8_t out[8 * ROWS], text[TEXT_MAX];
+    Buffer expected = { 0 };
+    for (size_t i = 0; i < ROWS; i++) {
+      Value value = random_value(type, &random, text);
+      value_to_array(&value, values, i);
+    }
+    ColumnArray array = { values, NULL };
+    for (size_t i = 0; i < ROWS; i++) keycode_append_row(&expected, &schema, &array, i);
+    keycode_write_numbers(type, values, ROWS, out);
+    CHECK_INT(expected.length, ROWS * type_array_width(type));
+    CHECK_BYTES(out, expected.data, expected.length);
+    buffer_release(&expected);
+  }
+}
+
 TEST(keycode, bytes_that_are_no_value_are_refused) {
   CHECK_STATUS(read_as(TYPE_BOOL, false, "\2", 1), KVSTORE_CORRUPT);
   CHECK_STATUS(read_as(TYPE_BOOL, true, "\2\1", 2), KVSTORE_CORRUPT);
