@@ -42,6 +42,12 @@ Status run_entry_make(Store *store, SpaceSink *sink, uint32_t kind, uint32_t lev
 
 enum { GATHER_ROWS = 8192 };
 
+/* A row that is still to be copied. */
+typedef struct RowPlace {
+  const ColumnArray *columns;
+  uint32_t row;
+} RowPlace;
+
 struct TableRunBuilder {
   Store *store;
   SpaceJob *job;
@@ -55,6 +61,8 @@ struct TableRunBuilder {
   RowStage stage;
   int64_t *expiry;
   uint32_t staged;
+  RowPlace *places; /* of the rows behind the staged ones */
+  uint32_t place_count;
   bool has_expiry;
 };
 
@@ -75,7 +83,8 @@ Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schem
   b->arena = b->runs.arena = arena;
   Status status = row_stage_create(&b->stage, schema, GATHER_ROWS, &b->stage_arena);
   b->expiry = arena_allocate(&b->stage_arena, GATHER_ROWS * sizeof *b->expiry);
-  if (status == KVSTORE_OK && !b->expiry) status = status_nomem();
+  b->places = arena_allocate(&b->stage_arena, GATHER_ROWS * sizeof *b->places);
+  if (status == KVSTORE_OK && (!b->expiry || !b->places)) status = status_nomem();
   if (status == KVSTORE_OK)
     *out = b;
   else
@@ -123,24 +132,40 @@ Status table_run_builder_add_batch(TableRunBuilder *b, const ColumnBatch *rows) 
   return KVSTORE_OK;
 }
 
+/* Column by column: rows of deltas lie anywhere, and so the memory is asked for many of them at a time. */
+#define GATHER_PLACES(type)                                                              \
+  for (uint32_t i = 0; i < b->place_count; i++) {                                        \
+    const uint8_t *from = b->places[i].columns[c].values;                                \
+    memcpy(to + i * sizeof(type), from + b->places[i].row * sizeof(type), sizeof(type)); \
+  }                                                                                      \
+  break;
+static void stage_places(TableRunBuilder *b) {
+  for (uint32_t c = 0; c < b->schema->column_count && b->place_count; c++) {
+    size_t width = type_array_width(b->schema->columns[c].type);
+    uint8_t *to = (uint8_t *)b->stage.values[c] + b->staged * width, *nulls = b->stage.nulls[c] + b->staged;
+    switch (width) {
+    case 1: GATHER_PLACES(uint8_t)
+    case 2: GATHER_PLACES(uint16_t)
+    case 4: GATHER_PLACES(uint32_t)
+    case 8: GATHER_PLACES(uint64_t)
+    default: GATHER_PLACES(Bytes)
+    }
+    for (uint32_t i = 0; i < b->place_count; i++) {
+      const uint8_t *from = b->places[i].columns[c].nulls;
+      nulls[i] = from ? from[b->places[i].row] : 0;
+    }
+  }
+  b->staged += b->place_count;
+  b->place_count = 0;
+}
+#undef GATHER_PLACES
+
 static Status flush_stage(TableRunBuilder *b) {
+  stage_places(b);
   if (!b->staged) return KVSTORE_OK;
   ColumnBatch batch = { b->staged, b->schema->column_count, b->stage.columns, b->has_expiry ? b->expiry : NULL };
   b->staged = 0;
   return table_run_builder_add_batch(b, &batch);
-}
-
-Status table_run_builder_add_row(TableRunBuilder *b, const ColumnArray *columns, size_t row, int64_t expiry) {
-  if (b->staged == GATHER_ROWS) TRY(flush_stage(b));
-  uint32_t to = b->staged++;
-  for (uint32_t c = 0; c < b->schema->column_count; c++) {
-    size_t width = type_array_width(b->schema->columns[c].type);
-    memcpy((uint8_t *)b->stage.values[c] + to * width, (const uint8_t *)columns[c].values + row * width, width);
-    b->stage.nulls[c][to] = columns[c].nulls ? columns[c].nulls[row] : 0;
-  }
-  b->expiry[to] = expiry;
-  b->has_expiry |= expiry != EXPIRY_NEVER;
-  return KVSTORE_OK;
 }
 
 /* Values of `rows`, one after the other; a loop for each width that arrays have. */
@@ -177,6 +202,7 @@ static void stage_rows(TableRunBuilder *b, const ColumnBatch *rows, const uint32
 }
 
 Status table_run_builder_add_rows(TableRunBuilder *b, const ColumnBatch *rows, const uint32_t *order, uint32_t count) {
+  stage_places(b);
   for (uint32_t done = 0; done < count;) {
     if (b->staged == GATHER_ROWS) TRY(flush_stage(b));
     uint32_t room = GATHER_ROWS - b->staged, part = count - done < room ? count - done : room;
@@ -187,9 +213,13 @@ Status table_run_builder_add_rows(TableRunBuilder *b, const ColumnBatch *rows, c
 }
 
 Status table_run_builder_add(TableRunBuilder *b, const TableDelta *delta, uint32_t row) {
+  if (b->staged + b->place_count == GATHER_ROWS) TRY(flush_stage(b));
   TableSlab slab = table_delta_slab(delta, table_slab_of(row));
-  uint32_t at = table_slab_offset(row);
-  return table_run_builder_add_row(b, slab.columns, at, slab.expiry ? slab.expiry[at] : EXPIRY_NEVER);
+  uint32_t at = table_slab_offset(row), to = b->staged + b->place_count;
+  b->places[b->place_count++] = (RowPlace){ slab.columns, at };
+  b->expiry[to] = slab.expiry ? slab.expiry[at] : EXPIRY_NEVER;
+  b->has_expiry |= b->expiry[to] != EXPIRY_NEVER;
+  return KVSTORE_OK;
 }
 
 Status table_run_builder_finish(TableRunBuilder *b, RunList *list) {

@@ -49,7 +49,6 @@ Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schem
 bool era_has_runs_between(const Era *era, Bytes first, Bytes last);
 /* Row `row` of a delta; its arrays stay until the next flush of the builder, which the builder does by itself. */
 Status table_run_builder_add(TableRunBuilder *b, const TableDelta *delta, uint32_t row) MUST_CHECK;
-Status table_run_builder_add_row(TableRunBuilder *b, const ColumnArray *columns, size_t row, int64_t expiry) MUST_CHECK;
 /* Those rows of a batch, in this order, which is that of their keys. */
 Status table_run_builder_add_rows(TableRunBuilder *b, const ColumnBatch *rows, const uint32_t *order,
                                   uint32_t count) MUST_CHECK;
