@@ -300,3 +300,31 @@ TEST(choose, a_dictionary_of_many_values_has_each_of_them_once) {
   free(values);
   free(floats);
 }
+
+/* The bytes of a file do not depend on the processor that wrote them. */
+TEST(choose, every_table_of_kernels_writes_the_same_bytes) {
+  enum { ROWS = 5000 };
+  for (unsigned t = 0; t < TYPES; t++) {
+    for (unsigned shape = 0; shape < SHAPES; shape++) {
+      for (unsigned nulls = 0; nulls < 60; nulls += 30) {
+        uint64_t rng = 1 + shape;
+        MadeColumn column;
+        MadeChunk expected, chunk;
+        column_make(&column, &rng, every_type[t], (Shape)shape, ROWS, nulls);
+        simd_force(simd_table(SIMD_SCALAR));
+        CHECK(chunk_make(&expected, &column, ENCODING_NONE));
+        for (int level = SIMD_AVX2; level < SIMD_LEVELS; level++) {
+          if (!simd_table((SimdLevel)level)) continue;
+          simd_force(simd_table((SimdLevel)level));
+          CHECK(chunk_make(&chunk, &column, ENCODING_NONE));
+          CHECK_INT(chunk.result.length, expected.result.length);
+          CHECK_BYTES(chunk.bytes, expected.bytes, expected.result.length);
+          chunk_free(&chunk);
+        }
+        chunk_free(&expected);
+        column_free(&column);
+      }
+    }
+  }
+  simd_force(NULL);
+}
