@@ -143,9 +143,10 @@ TEST(join_team, many_threads_give_the_rows_and_groups_of_one) {
   uint64_t flows = counter_get(COUNTER_join_flows);
   tables_create(&t, 1);
   team_meet(true);
+  bool all = test_scaled(8) >= 8; /* else half of them */
   for (JoinKind kind = JOIN_INNER; kind <= JOIN_ANTI; kind++) {
-    check_kind(&t, kind, "c16_i64", "");                              /* a number for each */
-    check_kind(&t, kind, "c13_string", "c4_i32 % 3 <> 1 or c1_bool"); /* hashed, and filtered above */
+    if (all || kind % 2 == 0) check_kind(&t, kind, "c16_i64", "");                         /* a number for each */
+    if (all || kind % 2) check_kind(&t, kind, "c13_string", "c4_i32 % 3 <> 1 or c1_bool"); /* hashed; filtered above */
   }
   team_meet(false);
   CHECK(counter_get(COUNTER_join_flows) >
@@ -160,7 +161,7 @@ TEST(join_team, tables_in_parts_are_one_threads) {
   Tables t;
   tables_create(&t, 2);
   team_meet(true);
-  for (JoinKind kind = JOIN_INNER; kind <= JOIN_LEFT; kind++) {
+  for (JoinKind kind = test_scaled(8) >= 8 ? JOIN_INNER : JOIN_LEFT; kind <= JOIN_LEFT; kind++) {
     JoinPlan *plan = make_plan(&t, kind, "c16_i64");
     Query *q = make_query(plan, "");
     ask_rows(q, kind, order, 2, QUERY_NO_LIMIT);

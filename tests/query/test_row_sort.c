@@ -67,7 +67,7 @@ TEST(row_sort, many_threads_give_the_rows_of_one_in_their_order) {
   CHECK(u.unit_count > 10);
   team_meet(true);
   for (uint32_t c = 0; c < u.schema.column_count; c++) { /* every type */
-    for (unsigned way = 0; way < 2; way++) {
+    for (unsigned way = 0; way < 2 && (way == c % 2 || test_scaled(8) >= 8); way++) {
       unsigned flags = way ? ~c & 3 : c & 3; /* descending, nulls last */
       QueryOrder order[] = { { u.schema.columns[c].name, flags & 1, flags & 2 }, { "c1_bool", flags & 2, false } };
       Query *q = make_query(&u, c & 1 ? "c4_i32 % 3 <> 1" : "", order, 1 + c / 2 % 2);
