@@ -310,12 +310,18 @@ static bool is_repeated(const Sorter *s) {
   return s->unique && s->at && record_compare(&s->records[s->at - 1], &s->records[s->at]) == 0;
 }
 
+/* Records lie as they came, and are asked for in another order: each is fetched some time before. */
+static void fetch_ahead(const Sorter *s) {
+  if (s->at + RECORDS_AHEAD < s->record_count) record_fetch(&s->records[s->at + RECORDS_AHEAD]);
+}
+
 /* The values of the next record; NULL at the end. From a run outside they are copied: its piece may go. */
 static Status next_values(Sorter *s, Bytes *values) {
   const Record *r;
   *values = (Bytes){ NULL, 0 };
   if (!s->spill) {
     while (s->at < s->record_count && is_repeated(s)) s->at++;
+    fetch_ahead(s);
     if (s->at < s->record_count) *values = record_values(&s->records[s->at++]);
     return KVSTORE_OK;
   }

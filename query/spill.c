@@ -131,6 +131,7 @@ static Status read_piece(Spill *s, Run *run) {
 /* On to the run's next record; *has_record is false at its end. */
 static Status run_next(Spill *s, Run *run, bool *has_record) {
   *has_record = run->held_at < run->held_count;
+  if (run->held_at + RECORDS_AHEAD < run->held_count) record_fetch(&run->held[run->held_at + RECORDS_AHEAD]);
   if (*has_record) run->record = run->held[run->held_at++];
   if (run->held) return KVSTORE_OK;
   if (reader_left(&run->in) == 0) {

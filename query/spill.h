@@ -28,6 +28,13 @@ static inline int record_compare(const Record *x, const Record *y) {
   return bytes_compare(left.data, left.length, right.data, right.length);
 }
 
+enum { RECORDS_AHEAD = 16 };
+/* Its first two lines are about to be read. */
+static inline void record_fetch(const Record *r) {
+  __builtin_prefetch(r->bytes);
+  __builtin_prefetch(r->bytes + 64);
+}
+
 typedef struct Spill Spill;
 /* `space` is borrowed; NULL: nothing goes out of memory. `unique`: of records with equal keys one comes back. */
 Status spill_create(const QuerySpace *space, bool unique, Spill **spill) MUST_CHECK;
