@@ -8,9 +8,9 @@
 
 #include "base/bitmap.h"
 #include "base/counters.h"
+#include "base/literal.h"
 #include "base/memory.h"
 #include "encodings/array.h"
-#include "base/literal.h"
 #include "query/program_internal.h"
 #include "simd/simd.h"
 

@@ -5,8 +5,8 @@
 #include <stdio.h>
 
 #include "base/decimal.h"
-#include "query/expression_internal.h"
 #include "base/literal.h"
+#include "query/expression_internal.h"
 #include "query/program_internal.h"
 #include "simd/simd.h"
 

@@ -3,10 +3,10 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/literal.h"
 #include "base/memory.h"
 #include "query/expression.h"
 #include "query/expression_internal.h"
-#include "base/literal.h"
 #include "query/program.h"
 
 typedef struct Binder {

@@ -6,9 +6,9 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/literal.h"
 #include "base/memory.h"
 #include "query/expression_internal.h"
-#include "base/literal.h"
 
 /* `not (not (x = 1))` is two levels of the expression and three of the parser, which also meets parentheses that mean
  * nothing; this bounds its recursion, expression_join the expression's. */

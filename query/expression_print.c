@@ -1,6 +1,6 @@
 /* expression_print.c - the canonical text: lower-case words, single spaces, parentheses where the reader needs them. */
-#include "query/expression_internal.h"
 #include "base/literal.h"
+#include "query/expression_internal.h"
 
 typedef struct Printer {
   const Value *parameters;

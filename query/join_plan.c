@@ -1,9 +1,9 @@
 /* join_plan.c - which tables are joined by what, and which of them each term of the filter concerns. */
 #include <stdio.h>
 
+#include "base/literal.h"
 #include "base/memory.h"
 #include "query/join_internal.h"
-#include "base/literal.h"
 
 Status join_plan_create(const Schema *own, JoinPlan **out) {
   JoinPlan *plan = memory_allocate_zeroed(sizeof *plan);

@@ -3,9 +3,9 @@
 #include "query/program.h"
 
 #include "base/bytes.h"
+#include "base/literal.h"
 #include "base/memory.h"
 #include "query/expression_internal.h"
-#include "base/literal.h"
 #include "query/program_internal.h"
 
 typedef struct Binder {

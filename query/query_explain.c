@@ -1,8 +1,8 @@
 /* query_explain.c - a query, and what was done, as lines for a person and as JSON. */
 #include <stdio.h>
 
-#include "query/join_internal.h"
 #include "base/literal.h"
+#include "query/join_internal.h"
 #include "query/query_internal.h"
 
 /* 0.95 of 950, 0.5 of 500, 1 of 1,000. */

@@ -1,9 +1,9 @@
 /* query_explain_run.c - where the time of a run went: steps, terms of the filter, encodings; as lines and as JSON. */
 #include <stdio.h>
 
+#include "base/literal.h"
 #include "encodings/codec.h"
 #include "query/join_internal.h"
-#include "base/literal.h"
 #include "query/query_internal.h"
 
 /* ---- steps ---- */

@@ -5,8 +5,8 @@
  * key, and the ranges and prefixes on the first column that has no equality. A scan looks for both ends in each run and
  * asks the rows between them only what is left of the filter. Rows that are in no order are asked everything. */
 #include "base/keycode.h"
-#include "base/memory.h"
 #include "base/literal.h"
+#include "base/memory.h"
 #include "query/query_internal.h"
 
 void query_keys_release(QueryKeys *keys) {

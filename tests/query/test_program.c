@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 #include "base/counters.h"
-#include "base/memory.h"
 #include "base/literal.h"
+#include "base/memory.h"
 #include "query/program.h"
 #include "query/query.h"
 #include "tests/columnar/sample_units.h"
