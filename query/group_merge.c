@@ -25,6 +25,8 @@ bool groups_divisible(const Groups *g) {
   return true;
 }
 
+bool groups_are_open(const Groups *g) { return group_slots_are_open(g); }
+
 uint32_t groups_parts_max(const Groups *g, uint32_t wanted) {
   if (!g->space) return wanted;
   uint64_t most = g->space->memory_limit / (SHARES_OF_LIMIT * (uint64_t)GROUP_PART_BYTES_MIN);
@@ -63,6 +65,7 @@ Status groups_create_part(const Groups *g, uint32_t parts, Groups **out) {
   p->keys = ids;
   p->values = ids + g->key_count;
   p->stride = apart_words(g);
+  group_slots_share(g, part);
   if (g->space) part->space = &p->share;
   *out = part;
   return KVSTORE_OK;

@@ -87,6 +87,16 @@ static void begin(Groups *g) {
   s->columns = arena_allocate_zeroed(&g->arena, (g->column_count + 1) * sizeof *s->columns);
   s->digits = arena_allocate_zeroed(&g->arena, (g->key_count + 1) * sizeof *s->digits);
   if (s->columns && s->digits && lay_out(g)) s->mode = group_slots_first_mode(g);
+  s->by_rows |= s->mode != SLOTS_NONE;
+}
+
+bool group_slots_are_open(const Groups *g) {
+  return g->slots.mode == SLOTS_UNKNOWN && g->is_dense && !g->has_order && !g->state_count;
+}
+
+void group_slots_share(const Groups *g, Groups *part) {
+  if (!group_slots_in_use(g)) part->slots.mode = SLOTS_NONE;
+  part->slots.by_rows = g->slots.by_rows;
 }
 
 Status group_slots_fit(Groups *g, Scan *scan, bool *fits) {
@@ -485,8 +495,7 @@ static bool are_windows(const Groups *g, const Groups *part) {
 
 Status group_slots_take(Groups *g, Groups *part, uint32_t *from, uint32_t to) {
   uint32_t before = g->key_count == 1; /* of null: it is not in a slot */
-  if (g->slots.mode == SLOTS_UNKNOWN) begin(g);
-  bool done = g->slots.mode != SLOTS_NONE;
+  bool done = group_slots_in_use(g);
   for (; *from < to && done; *from += done) {
     if (*from >= before && are_windows(g, part)) return take_windows(g, part, *from - before, to - before);
     if (*from >= before) TRY(take_slot(g, part, *from - before, &done));

@@ -641,7 +641,7 @@ Status groups_add(Groups *g, Scan *scan) {
   } else {
     TRY(group_slots_leave(g));
   }
-  if (!has_slots && group_dense_fits(g, scan)) {
+  if (!has_slots && !g->slots.by_rows && group_dense_fits(g, scan)) {
     TRY(group_dense_add(g, scan));
     return groups_keep_within(g);
   }

@@ -39,6 +39,9 @@ Status groups_finish(Groups *groups) MUST_CHECK;
  * taken over, in the order of units, and every part merged. The groups are the same, and numbered the same, as if one
  * thread had added all units. */
 bool groups_divisible(const Groups *groups);
+/* How new ones are numbered is not known yet: the first selected rows of a segment say so, and parts have to do alike.
+ */
+bool groups_are_open(const Groups *groups);
 /* How many parts there is memory for, at most as many as wanted. */
 uint32_t groups_parts_max(const Groups *groups, uint32_t wanted);
 /* One of `parts`: it shares half of the memory with the others. */

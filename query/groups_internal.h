@@ -88,6 +88,7 @@ typedef struct SlotsPiece { /* of ascending keys */
 
 typedef struct GroupSlots {
   SlotsMode mode;
+  bool by_rows;        /* groups lie in slots, or did: every unit's new ones are numbered by their first rows (QRY-6) */
   uint32_t stride;     /* words of a slot */
   unsigned rows_shift; /* the first one counts rows above so many bits of a sum */
   SlotColumn *columns;
@@ -254,6 +255,10 @@ Status groups_set_apart(Groups *part, uint32_t number) MUST_CHECK;
 
 /* ---- group_slots.c ---- */
 static inline bool group_slots_in_use(const Groups *groups) { return groups->slots.count > 0; }
+/* It is not known yet whether there are slots: what the first selected rows of a segment say holds for all units. */
+bool group_slots_are_open(const Groups *groups);
+/* A part may have slots where the whole has some, and numbers its groups alike. */
+void group_slots_share(const Groups *groups, Groups *part);
 /* Whether the unit may go by slots. */
 Status group_slots_fit(Groups *groups, Scan *scan, bool *fits) MUST_CHECK;
 /* Adds blocks of a unit; those in *left have no slots, and from now on none has. */

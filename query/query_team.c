@@ -208,6 +208,7 @@ static uint32_t threads_of(const Course *c, const TableRun *run) {
   uint64_t left = 0;
   if (!run->groups) return threads;
   if (!groups_divisible(run->groups)) return 1;
+  if (groups_are_open(run->groups)) return 0;
   for (uint32_t i = c->done; i < c->snapshot->unit_count; i++) left += c->snapshot->units[i].row_count;
   if (groups_count(run->groups) > 1 && groups_merge_rows(run->groups, expected_groups(c), threads) > left)
     return c->done < GROUPS_LOOKS ? 0 : 1;

@@ -596,7 +596,7 @@ class Question:
         self.query.select([c.name for c in chosen])
         self.sql = (f"SELECT {', '.join(shown(c) for c in chosen)} FROM {self.tables.name} WHERE {self.sql_where}")
         self.slacks, self.keys = [0] * len(chosen), len(chosen)
-        if chance(0.7):
+        if chance(0.4):
             others = [c for c in self.columns if c.name != "id"]
             by = self.with_computed(source.sample(others, min(len(others), source.randrange(3))), "ordered by")
             by.append(self.columns[0])

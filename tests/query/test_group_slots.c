@@ -32,7 +32,13 @@ enum {
   C_PLACE, /* from 3 on, SITES of them */
   COLUMNS
 };
-enum { NAMES = 50, LATE_NAMES = 400, SITES = 70 };
+enum { FEW_NAMES = 10, NAMES = 50, LATE_NAMES = 400, SITES = 70 };
+
+typedef enum Names {
+  NAMES_EVEN,
+  NAMES_LATE, /* many more from the fifth segment on */
+  NAMES_GROW  /* few in the first segment, and a place each: fewer combinations than slots are made for */
+} Names;
 
 typedef enum Keys {
   KEYS_ASCEND,  /* four rows each, over the ends of blocks and segments */
@@ -53,7 +59,7 @@ typedef struct Made {
   ScanUnit units[SEGMENTS + 1];
   ColumnArray slab[COLUMNS];
   uint32_t row_count;
-  bool has_late_names;
+  Names names_kind;
   uint32_t first_segment;
   int64_t rows[ALL_ROWS], keys[ALL_ROWS], numbers[ALL_ROWS], wide[ALL_ROWS];
   int32_t nullable[ALL_ROWS];
@@ -81,14 +87,19 @@ static int64_t key_of(Keys kind, uint32_t i, uint64_t *random) {
   }
 }
 
+static uint32_t names_at(const Made *m, uint32_t i) {
+  if (m->names_kind == NAMES_LATE && i >= 4 * SEGMENT) return LATE_NAMES;
+  return m->names_kind == NAMES_GROW && i < SEGMENT ? FEW_NAMES : NAMES;
+}
+
 static void fill_names(Made *m, uint64_t *random) {
   for (uint32_t n = 0; n < LATE_NAMES; n++) snprintf(m->name_texts[n], sizeof m->name_texts[n], "name%u", n);
   for (uint32_t i = 0; i < m->row_count; i++) {
-    uint32_t n = (uint32_t)test_random_below(random, m->has_late_names && i >= 4 * SEGMENT ? LATE_NAMES : NAMES);
+    uint32_t n = (uint32_t)test_random_below(random, names_at(m, i));
     m->name_nulls[i] = test_random_below(random, 20) == 0;
     m->name_numbers[i] = m->name_nulls[i] ? LATE_NAMES : n;
     m->names[i] = (Bytes){ (const uint8_t *)m->name_texts[n], m->name_nulls[i] ? 0 : strlen(m->name_texts[n]) };
-    m->places[i] = (int16_t)(3 + test_random_below(random, SITES));
+    m->places[i] = (int16_t)(3 + (m->names_kind == NAMES_GROW ? n : test_random_below(random, SITES)));
   }
 }
 
@@ -129,13 +140,13 @@ static void show(Made *m, uint32_t from, ColumnArray *arrays) {
   arrays[C_PLACE] = (ColumnArray){ m->places + from, NULL };
 }
 
-static Made *make_with(Keys kind, bool has_slab, bool has_late_names, uint64_t seed) {
+static Made *make_with(Keys kind, bool has_slab, Names names, uint64_t seed) {
   static const ColumnType types[COLUMNS] = { TYPE_I64, TYPE_I64,    TYPE_I64,    TYPE_I32, TYPE_U64,
                                              TYPE_I64, TYPE_STRING, TYPE_STRING, TYPE_I16 };
   Made *m = calloc(1, sizeof *m);
   ColumnRunOptions options = { .segment_rows = SEGMENT };
   m->row_count = has_slab ? ALL_ROWS : MADE_ROWS;
-  m->has_late_names = has_late_names;
+  m->names_kind = names;
   fill(m, kind, seed);
   for (uint32_t c = 0; c < COLUMNS; c++)
     sample_add_column(&m->table, types[c], c == C_KEY || c == C_NULLABLE || c == C_NAME ? COLUMN_NULLABLE : 0);
@@ -155,7 +166,7 @@ static Made *make_with(Keys kind, bool has_slab, bool has_late_names, uint64_t s
   return m;
 }
 
-static Made *make(Keys kind, bool has_slab, uint64_t seed) { return make_with(kind, has_slab, false, seed); }
+static Made *make(Keys kind, bool has_slab, uint64_t seed) { return make_with(kind, has_slab, NAMES_EVEN, seed); }
 
 static void release(Made *m) {
   column_run_close(m->run);
@@ -529,7 +540,7 @@ TEST(group_slots, of_several_keys_lie_where_their_ids_say) {
   team_meet(true);
   for (int late = 0; late < 2; late++) {
     for (int slab = 0; slab < 2; slab++) {
-      Made *m = make_with(KEYS_ASCEND, slab, late, 12);
+      Made *m = make_with(KEYS_ASCEND, slab, late ? NAMES_LATE : NAMES_EVEN, 12);
       uint64_t digits = counter_get(COUNTER_groups_digits_units), left = counter_get(COUNTER_group_slots_left);
       ask_pairs(m, 1, NULL, one);
       check_pairs(m, one);
@@ -543,6 +554,27 @@ TEST(group_slots, of_several_keys_lie_where_their_ids_say) {
     }
   }
   team_meet(false);
+  free(one);
+  free(many);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+/* What the first segment says holds for all of them: a part that begins with another one numbers its groups alike. */
+TEST(group_slots, of_a_part_are_there_where_those_of_the_whole_are) {
+  Pairs *one = malloc(sizeof *one), *many = malloc(sizeof *many);
+  Made *m = make_with(KEYS_ASCEND, false, NAMES_GROW, 13);
+  uint64_t digits = counter_get(COUNTER_groups_digits_units), merged = counter_get(COUNTER_group_parts_merged);
+  team_meet(true);
+  ask_pairs(m, 1, NULL, one);
+  check_pairs(m, one);
+  for (uint32_t threads = 2; threads <= 3; threads++) {
+    ask_pairs(m, threads, NULL, many);
+    CHECK(memcmp(one, many, sizeof *one) == 0);
+  }
+  team_meet(false);
+  CHECK_INT(counter_get(COUNTER_groups_digits_units) - digits, 0);
+  CHECK(counter_get(COUNTER_group_parts_merged) > merged);
+  release(m);
   free(one);
   free(many);
   CHECK_INT(memory_blocks_held(), 0);
