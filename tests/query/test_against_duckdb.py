@@ -548,8 +548,8 @@ class Question:
         self.query.close()
 
     def note_help(self, kind, helped):
-        if kind != "rows":
-            note(f"{kind} by several threads", helped)
+        if kind != "rows":  # different rows are groups that nothing is asked of
+            note(f"{kind.replace('distinct', 'groups')} by several threads", helped)
         else:
             note("rows as they lie by several threads", helped and not self.ordered)
             note("rows in an order by several threads", helped and self.ordered and not self.limited)
