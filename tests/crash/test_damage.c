@@ -367,26 +367,26 @@ static void flip_log(int journal_mode, const char *password, uint64_t flips) {
   bench_destroy(b);
 }
 
-TEST(damage, a_flipped_bit_of_a_closed_store_is_harmless_or_reported) { flip_closed_store(NULL, 6000); }
+TEST(damage, a_flipped_bit_of_a_closed_store_is_harmless_or_reported) { flip_closed_store(NULL, 4000); }
 TEST(damage, a_flipped_bit_of_a_store_with_its_log_is_harmless_or_reported) {
-  flip_store_with_log(JOURNAL_WAL, NULL, 3600);
+  flip_store_with_log(JOURNAL_WAL, NULL, 2400);
 }
 TEST(damage, a_flipped_bit_of_a_log_is_harmless_or_reported_or_takes_the_last_commit) {
-  flip_log(JOURNAL_WAL, NULL, 3000);
+  flip_log(JOURNAL_WAL, NULL, 2000);
 }
-TEST(damage, a_flipped_bit_of_a_closed_sealed_store_is_harmless_or_reported) { flip_closed_store("secret", 1800); }
+TEST(damage, a_flipped_bit_of_a_closed_sealed_store_is_harmless_or_reported) { flip_closed_store("secret", 1200); }
 TEST(damage, a_flipped_bit_of_a_sealed_store_with_its_log_is_harmless_or_reported) {
-  flip_store_with_log(JOURNAL_WAL, "secret", 1800);
+  flip_store_with_log(JOURNAL_WAL, "secret", 1200);
 }
 TEST(damage, a_flipped_bit_of_a_sealed_log_is_harmless_or_reported_or_takes_the_last_commit) {
-  flip_log(JOURNAL_WAL, "secret", 1500);
+  flip_log(JOURNAL_WAL, "secret", 1000);
 }
 TEST(damage, a_flipped_bit_of_a_store_with_its_log_inside_is_harmless_or_reported) {
-  flip_store_with_log(JOURNAL_DELETE, NULL, 1000);
+  flip_store_with_log(JOURNAL_DELETE, NULL, 700);
 }
 TEST(damage, a_flipped_bit_of_a_log_inside_the_store_is_harmless_or_reported_or_takes_the_last_commit) {
-  flip_log(JOURNAL_DELETE, NULL, 1500);
+  flip_log(JOURNAL_DELETE, NULL, 1000);
 }
 TEST(damage, a_flipped_bit_of_a_sealed_log_inside_the_store_is_harmless_or_reported_or_takes_the_last_commit) {
-  flip_log(JOURNAL_DELETE, "secret", 700);
+  flip_log(JOURNAL_DELETE, "secret", 500);
 }

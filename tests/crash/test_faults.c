@@ -273,8 +273,8 @@ static void fail_each_in(int journal_mode, bool memory, FaultHow how, uint64_t r
 }
 
 static void fail_each(bool memory, FaultHow how) {
-  fail_each_in(JOURNAL_WAL, memory, how, 300);
-  fail_each_in(JOURNAL_DELETE, memory, how, 300);
+  fail_each_in(JOURNAL_WAL, memory, how, 200);
+  fail_each_in(JOURNAL_DELETE, memory, how, 200);
 }
 
 TEST(faults, a_call_that_fails_leaves_the_store_before_or_after) { fail_each(false, FAULT_ERROR); }

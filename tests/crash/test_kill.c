@@ -341,7 +341,7 @@ TEST(kill, nothing_acknowledged_is_lost_by_a_process_killed_at_any_moment) {
   CHECK(c != NULL);
   c->random = 1;
   const char *directory = directory_in_memory();
-  uint64_t wanted = test_scaled(1200), stores = 0;
+  uint64_t wanted = test_scaled(800), stores = 0;
   Counter points[POINTS_MAX];
   int count = crash_points(points);
   bool all_hit = false;

@@ -449,7 +449,7 @@ static bool run_seed(uint64_t seed, Plant plant, bool trace, char why[WHY_BYTES]
 TEST(power, every_cut_leaves_a_prefix_of_the_commits_with_all_durable_ones) {
   const char *one = getenv("COLONNADE_CRASH_SEED");
   char why[WHY_BYTES];
-  uint64_t first = one ? strtoull(one, NULL, 10) : 1, count = one ? 1 : test_scaled(2000), wrong = 0;
+  uint64_t first = one ? strtoull(one, NULL, 10) : 1, count = one ? 1 : test_scaled(1500), wrong = 0;
   for (uint64_t seed = first; seed < first + count && wrong < 10; seed++) {
     if (run_seed(seed, NULL, one != NULL, why)) continue;
     fprintf(stderr, "seed %" PRIu64 ": %s\n", seed, why);
@@ -518,7 +518,7 @@ static bool run_killed_seed(uint64_t seed, bool trace, char why[WHY_BYTES]) {
 TEST(power, a_cut_soon_after_a_kill_leaves_what_the_killed_process_was_told) {
   const char *one = getenv("COLONNADE_CRASH_SEED");
   char why[WHY_BYTES];
-  uint64_t first = one ? strtoull(one, NULL, 10) : 1, count = one ? 1 : test_scaled(600), wrong = 0, kills = 0;
+  uint64_t first = one ? strtoull(one, NULL, 10) : 1, count = one ? 1 : test_scaled(450), wrong = 0, kills = 0;
   for (uint64_t seed = first; seed < first + count && wrong < 10; seed++) {
     bool right = run_killed_seed(seed, one != NULL, why);
     kills += left_by_kill != NULL;

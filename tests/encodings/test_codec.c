@@ -345,7 +345,7 @@ TEST(codec, filters_on_decimals_are_exact_beside_every_value) {
     for (unsigned form = 0; form < FORMS; form++) {
       MadeChunk made;
       CHECK(chunk_make(&made, &column, forms[form]));
-      for (uint64_t round = 0; round < test_scaled(150); round++) {
+      for (uint64_t round = 0; round < test_scaled(100); round++) {
         double near = values[test_random_below(&rng, ROWS)], bounds[] = { -INFINITY, INFINITY, NAN, -0.0, 1e300 };
         if (round % 4 == 1) near = nextafter(near, INFINITY);
         if (round % 4 == 2) near = nextafter(near, -INFINITY);

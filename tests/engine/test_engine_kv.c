@@ -577,7 +577,7 @@ static bool spill_on_a_full_disk(uint64_t n, Status *put_failed, Status *committ
 TEST(engine_kv, a_transaction_that_cannot_be_kept_on_a_full_disk_says_so_at_its_commit) {
   uint32_t refused = 0;
   Status put_failed, committed;
-  for (uint64_t n = 1; !spill_on_a_full_disk(n, &put_failed, &committed); n += 5) {
+  for (uint64_t n = 1; !spill_on_a_full_disk(n, &put_failed, &committed); n += 13) {
     CHECK(put_failed == KVSTORE_OK || put_failed == KVSTORE_FULL);
     CHECK(committed == KVSTORE_OK || committed == KVSTORE_FULL);
     refused += put_failed == KVSTORE_FULL && committed == KVSTORE_FULL;

@@ -120,7 +120,7 @@ static void close_memory_world(ModelWorld *world) {
 }
 
 TEST(model, random_operations_agree_with_the_model) {
-  CHECK(campaign(memory_world, close_memory_world, 1, 120000) > 0);
+  CHECK(campaign(memory_world, close_memory_world, 1, 80000) > 0);
   go_on_until_reached(memory_world, close_memory_world, 5001, reached, REACHED);
 }
 
@@ -134,7 +134,7 @@ static ModelWorld file_world(uint64_t seed) {
 
 static void close_file_world(ModelWorld *world) { free(world->context); }
 
-TEST(model, random_operations_on_files_agree_with_the_model) { campaign(file_world, close_file_world, 1001, 12000); }
+TEST(model, random_operations_on_files_agree_with_the_model) { campaign(file_world, close_file_world, 1001, 8000); }
 
 static ModelWorld disk_world(uint64_t seed) {
   SimDisk *disk;
@@ -147,6 +147,6 @@ static void close_disk_world(ModelWorld *world) { simdisk_destroy(world->context
 
 TEST(model, what_was_committed_outlives_power_cuts) {
   static const Counter recoveries = COUNTER_recoveries;
-  campaign(disk_world, close_disk_world, 2001, 24000);
+  campaign(disk_world, close_disk_world, 2001, 16000);
   go_on_until_reached(disk_world, close_disk_world, 6001, &recoveries, 1);
 }
