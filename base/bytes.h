@@ -49,10 +49,9 @@ static inline uint64_t bytes_prefix64(const uint8_t *data, size_t length) {
     uint64_t head = load_u32_big_endian(data), tail = load_u32_big_endian(data + length - 4);
     return head << 32 | tail << (64 - 8 * length);
   }
-  if (length == 0) return 0;
-  size_t middle = length / 2, last = length - 1; /* of 1 to 3 bytes: some of them twice */
-  return (uint64_t)data[0] << 56 | (uint64_t)data[middle] << (56 - 8 * middle) |
-         (uint64_t)data[last] << (56 - 8 * last);
+  uint64_t v = 0;
+  for (size_t i = 0; i < length; i++) v |= (uint64_t)data[i] << (56 - 8 * i);
+  return v;
 }
 
 /* Order of keys: by memcmp, the shorter first. Negative, 0, positive. */
