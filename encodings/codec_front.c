@@ -209,7 +209,7 @@ static Bytes get_into(const Chunk *c, uint32_t row, uint8_t *room) {
 }
 
 static int64_t image(const Chunk *c, uint32_t row) {
-  uint8_t room[8];
+  uint8_t room[8] = { 0 };
   Fronts f = block_fronts(c, row / BLOCK_ROWS);
   return bytes_image((Bytes){ room, make_row(&f, row % BLOCK_ROWS, room, sizeof room) });
 }

@@ -269,7 +269,7 @@ static Bytes get_into(const Chunk *c, uint32_t row, uint8_t *room) {
 static void zone(const Chunk *c, uint32_t block, const uint64_t *rows, int64_t *low, int64_t *high) {
   ChunkBlock b;
   Frames f;
-  uint8_t decoded[FRAME_BYTES];
+  uint8_t decoded[FRAME_BYTES] = { 0 }; /* an empty frame leaves it as it is */
   chunk_block(c, block, &b);
   open_frames(c, &b, &f);
   for (uint32_t number = 0; number < f.count; number++) {

@@ -534,7 +534,7 @@ TEST(engine_kv, a_clock_that_was_far_ahead_is_forgotten_when_it_is_set_right) {
 
 /* ---- a transaction whose spill finds the disk full ---- */
 
-enum { SPILLED_KEYS = 30000, SPILLED_BYTES = 200 };
+enum { SPILLED_KEYS = 3000, SPILLED_BYTES = 2000 };
 
 /* Both families' rows go into runs of their own when the record is full; the disk is full from the n-th extent on.
  * True: there were fewer than n. */
