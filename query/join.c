@@ -65,17 +65,20 @@ static Status make_own(JoinRun *run) {
 
 static Status begin(JoinRun *run) {
   JoinPlan *plan = run->plan;
+  query_destroy(run->own); /* of a beginning that failed; so are builds */
+  run->own = NULL;
   run->is_divided = true;
   for (size_t i = plan->step_count; i-- > 0;) {
     JoinBuild *b = &run->builds[i];
-    join_build_end(b); /* of a beginning that failed */
+    join_build_end(b);
     *b = (JoinBuild){ .run = run, .step = &plan->steps[i], .number = i, .snapshot = &run->tables[i + 1] };
     TRY(join_build_begin(b));
     TRY(join_build_first(b));
     run->is_divided &= join_is_whole(b);
   }
+  TRY(make_own(run));
   run->is_begun = true;
-  return make_own(run);
+  return KVSTORE_OK;
 }
 
 /* ---- flows ---- */
