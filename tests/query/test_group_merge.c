@@ -4,10 +4,11 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/team.h"
-#include "os/thread.h"
 #include "query/query.h"
 #include "tests/columnar/sample_units.h"
+#include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
+#include "tests/query/watcher.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
@@ -42,45 +43,11 @@ static Query *make_query(const SampleUnits *u, const char *where, const char *co
   return q;
 }
 
-static void append_value(Buffer *out, ColumnType type, const ColumnArray *a, uint32_t row) {
-  bool is_null = a->nulls && a->nulls[row];
-  buffer_u8(out, is_null);
-  if (is_null) return;
-  size_t width = query_type_width(type);
-  if (type_is_string(type))
-    buffer_bytes(out, ((const Bytes *)a->values)[row].data, ((const Bytes *)a->values)[row].length);
-  else
-    buffer_append(out, (const uint8_t *)a->values + row * width, width);
-}
+/* ---- answers ---- */
 
-/* All groups as bytes, in the order that they come in. */
 static Status answer(Query *q, const SampleUnits *u, const QuerySpace *space, uint32_t threads, Buffer *out,
                      ScanCounters *counters) {
-  TableSnapshot snapshot = sample_units_snapshot(u);
-  QueryCursor *cursor;
-  QueryBatch batch;
-  buffer_clear(out);
-  query_threads(q, threads);
-  Status status = query_open_within(q, &snapshot, space, &cursor);
-  if (status != KVSTORE_OK) {
-    table_snapshot_release(&snapshot);
-    return status;
-  }
-  do {
-    status = query_next(cursor, &batch);
-    for (uint32_t row = 0; status == KVSTORE_OK && row < batch.row_count; row++) {
-      for (uint32_t c = 0; c < batch.column_count; c++)
-        append_value(out, query_column(q, c)->type, &batch.columns[c], row);
-    }
-  } while (status == KVSTORE_OK && batch.row_count);
-  if (counters) *counters = query_counters(cursor);
-  query_close(cursor);
-  return status;
-}
-
-static void check_same(const Buffer *one, const Buffer *many) {
-  CHECK_INT(many->length, one->length);
-  CHECK(memcmp(many->data, one->data, one->length) == 0);
+  return answer_bytes(q, sample_units_snapshot(u), space, threads, out, counters);
 }
 
 static uint64_t shared_runs;
@@ -100,7 +67,7 @@ static void check_threads(const SampleUnits *u, const char *where, const char *c
     CHECK_OK(answer(q, u, NULL, threads[t], &many, &others));
     CHECK(counter_get(COUNTER_group_parts_merged) > merged || threads[t] > 2); /* groups may be many for more */
     merged = counter_get(COUNTER_group_parts_merged);
-    check_same(&one, &many);
+    check_same_answer(&one, &many);
     CHECK_INT(others.rows, counters.rows);
     CHECK_INT(others.rows_selected, counters.rows_selected);
     CHECK_INT(others.blocks, counters.blocks);
@@ -209,7 +176,7 @@ TEST(group_merge, when_a_part_is_full_one_thread_goes_on_and_may_spill) {
     CHECK(counter_get(COUNTER_group_parts_full) > full);
     CHECK_INT(of_one > 0, !large);
     CHECK_INT(counter_get(COUNTER_groups_spilled) > spilled + of_one, !large);
-    check_same(&one, &many);
+    check_same_answer(&one, &many);
     buffer_clear(&outside);
   }
   QuerySpace little = { .memory_limit = 8 << 20, .context = &outside, .write = write_outside, .read = read_outside };
@@ -272,22 +239,6 @@ TEST(group_merge, the_failure_told_is_that_of_the_first_row) {
   sample_units_release(&u);
 }
 
-typedef struct Watch {
-  uint32_t calls, cancel_at;
-  uint32_t thread;
-  uint64_t rows, rows_total;
-} Watch;
-
-static Status watch(void *context, uint64_t rows, uint64_t rows_total) {
-  Watch *w = context;
-  CHECK(rows <= rows_total);
-  CHECK(rows >= w->rows);
-  CHECK_INT(w->thread, thread_number());
-  w->rows = rows;
-  w->rows_total = rows_total;
-  return ++w->calls == w->cancel_at ? status_set(KVSTORE_CANCELLED, "enough") : KVSTORE_OK;
-}
-
 TEST(group_merge, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
   static const char *const keys[] = { "c2_i8" };
   SampleUnits u;
@@ -296,8 +247,8 @@ TEST(group_merge, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
   Buffer out = { 0 };
   team_meet(true);
   for (uint32_t cancel_at = 0; cancel_at < 3; cancel_at++) {
-    Watch w = { .cancel_at = cancel_at, .thread = thread_number() };
-    QuerySpace space = { .memory_limit = UINT64_C(1) << 30, .context = &w, .tick = watch };
+    Watch w = watch_from(cancel_at);
+    QuerySpace space = watched_space(&w);
     CHECK_STATUS(answer(q, &u, &space, 2, &out, NULL), cancel_at ? KVSTORE_CANCELLED : KVSTORE_OK);
     CHECK(cancel_at ? w.calls == cancel_at : w.calls > 1);
     CHECK_INT(w.rows_total, 3 * 4500 + 2 * 800);

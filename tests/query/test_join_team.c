@@ -4,11 +4,11 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/team.h"
-#include "os/thread.h"
 #include "query/join.h"
 #include "tests/columnar/sample_units.h"
 #include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
+#include "tests/query/watcher.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
@@ -228,19 +228,6 @@ TEST(join_team, a_failure_of_any_thread_is_the_callers) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
-typedef struct Watch {
-  uint32_t calls, cancel_at, thread;
-  uint64_t rows;
-} Watch;
-
-static Status watch(void *context, uint64_t rows, uint64_t rows_total) {
-  Watch *w = context;
-  CHECK(rows <= rows_total && rows >= w->rows);
-  CHECK_INT(w->thread, thread_number());
-  w->rows = rows;
-  return ++w->calls == w->cancel_at ? status_set(KVSTORE_CANCELLED, "enough") : KVSTORE_OK;
-}
-
 TEST(join_team, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
   static const QueryOrder order = { "c2_i8", false, false };
   Tables t;
@@ -251,8 +238,8 @@ TEST(join_team, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
     JoinPlan *plan = make_plan(&t, JOIN_INNER, "c16_i64");
     Query *q = make_query(plan, "");
     ask_rows(q, JOIN_INNER, &order, 1, QUERY_NO_LIMIT);
-    Watch w = { .cancel_at = cancel_at, .thread = thread_number() };
-    QuerySpace space = { .memory_limit = UINT64_C(1) << 30, .context = &w, .tick = watch }, rest;
+    Watch w = watch_from(cancel_at);
+    QuerySpace space = watched_space(&w), rest;
     TableSnapshot joined = open_join(&t, plan, q, true, &space, &rest);
     Status status = answer_bytes(q, joined, &rest, 3, &out, NULL);
     CHECK_INT(status, cancel_at && w.calls == cancel_at ? KVSTORE_CANCELLED : KVSTORE_OK);

@@ -4,10 +4,10 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/team.h"
-#include "os/thread.h"
 #include "query/unit_share.h"
 #include "tests/columnar/sample_units.h"
 #include "tests/query/answer_bytes.h"
+#include "tests/query/watcher.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
@@ -152,19 +152,6 @@ TEST(row_rounds, a_cursor_may_be_closed_at_any_batch) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
-typedef struct Watch {
-  uint32_t calls, cancel_at, thread;
-  uint64_t rows;
-} Watch;
-
-static Status watch(void *context, uint64_t rows, uint64_t rows_total) {
-  Watch *w = context;
-  CHECK(rows <= rows_total && rows >= w->rows);
-  CHECK_INT(w->thread, thread_number());
-  w->rows = rows;
-  return ++w->calls == w->cancel_at ? status_set(KVSTORE_CANCELLED, "enough") : KVSTORE_OK;
-}
-
 TEST(row_rounds, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
   SampleUnits u;
   sample(&u, 6);
@@ -172,8 +159,8 @@ TEST(row_rounds, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
   Buffer out = { 0 };
   team_meet(true);
   for (uint32_t cancel_at = 0; cancel_at < 12; cancel_at++) { /* every unit whose rows are given is told of */
-    Watch w = { .cancel_at = cancel_at, .thread = thread_number() };
-    QuerySpace space = { .memory_limit = UINT64_C(1) << 30, .context = &w, .tick = watch };
+    Watch w = watch_from(cancel_at);
+    QuerySpace space = watched_space(&w);
     Status status = answer_bytes(q, sample_units_snapshot(&u), &space, 2, &out, NULL);
     CHECK_INT(status, cancel_at ? KVSTORE_CANCELLED : KVSTORE_OK);
   }

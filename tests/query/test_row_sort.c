@@ -4,11 +4,11 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/team.h"
-#include "os/thread.h"
 #include "query/sorter.h"
 #include "tests/columnar/sample_units.h"
 #include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
+#include "tests/query/watcher.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
@@ -249,22 +249,6 @@ TEST(row_sort, the_failure_told_is_that_of_the_first_row) {
   sample_units_release(&u);
 }
 
-typedef struct Watch {
-  uint32_t calls, cancel_at;
-  uint32_t thread;
-  uint64_t rows, rows_total;
-} Watch;
-
-static Status watch(void *context, uint64_t rows, uint64_t rows_total) {
-  Watch *w = context;
-  CHECK(rows <= rows_total);
-  CHECK(rows >= w->rows);
-  CHECK_INT(w->thread, thread_number());
-  w->rows = rows;
-  w->rows_total = rows_total;
-  return ++w->calls == w->cancel_at ? status_set(KVSTORE_CANCELLED, "enough") : KVSTORE_OK;
-}
-
 TEST(row_sort, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
   static const QueryOrder order = { "c2_i8", false, false };
   SampleUnits u;
@@ -273,8 +257,8 @@ TEST(row_sort, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
   Buffer out = { 0 };
   team_meet(true);
   for (uint32_t cancel_at = 0; cancel_at < 3; cancel_at++) {
-    Watch w = { .cancel_at = cancel_at, .thread = thread_number() };
-    QuerySpace space = { .memory_limit = UINT64_C(1) << 30, .context = &w, .tick = watch };
+    Watch w = watch_from(cancel_at);
+    QuerySpace space = watched_space(&w);
     Status status = answer_bytes(q, sample_units_snapshot(&u), &space, 2, &out, NULL);
     if (!cancel_at) CHECK_OK(status);
     CHECK(w.calls >= 1);
