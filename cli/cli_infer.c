@@ -43,11 +43,12 @@ static unsigned kinds_of(Inference *inference, const char *text, size_t length) 
     inference->finite |= scanned == SCANNED_FLOAT;
     return KIND_F64;
   }
-  if (scan_date(text, length, &days)) {
+  int has_sign = text[0] == '-' || text[0] == '+'; /* a year's may be a telephone number's; --types takes it */
+  if (!has_sign && scan_date(text, length, &days)) {
     inference->naive = 1;
     return KIND_DATE | KIND_TIMESTAMP;
   }
-  if (scan_timestamp(text, length, &microseconds, &utc)) {
+  if (!has_sign && scan_timestamp(text, length, &microseconds, &utc)) {
     if (utc) inference->utc = 1;
     if (!utc) inference->naive = 1;
     return KIND_TIMESTAMP;

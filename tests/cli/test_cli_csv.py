@@ -30,6 +30,10 @@ class Imports(CliTest):
         self.assertEqual([row["at"] for row in self.rows("t")], ["2013-01-01 00:00:00"] * 3)
         self.imported("at\n2013-01-01T02:00:00+02:00\n2013-01-01T02:00:00\n", table="mixed")
         self.assertEqual(self.types("mixed"), {"at": "string"})
+        self.imported("at\n+1234-10-11\n-0044-03-15 12:00:00\n", table="signs")
+        self.assertEqual(self.types("signs"), {"at": "string"})
+        self.imported("at\n+1234-10-11\n-0044-03-15\n", "--types", "at=date", table="dates")
+        self.assertEqual([row["at"] for row in self.rows("dates")], ["1234-10-11", "-0044-03-15"])
         self.imported("at\n 2013-01-01\n2013-01-01 00:00:00+2\n", table="text")
         self.assertEqual(self.types("text"), {"at": "string"})
 
