@@ -22,7 +22,7 @@ endif()
 foreach(language IN ITEMS C CXX)
   set(CMAKE_${language}_FLAGS_RELWITHDEBINFO "-O2 -g -DNDEBUG")
   set(CMAKE_${language}_FLAGS_DEBUG "-Og -g")
-  set(CMAKE_${language}_FLAGS_SANITIZE "-O1 -g") # no NDEBUG: the slow assertions run here
+  set(CMAKE_${language}_FLAGS_SANITIZE "-O1 -g1") # lines, for their reports; no NDEBUG: the slow assertions run here
 endforeach()
 
 # Float results are part of the contract (docs/semantics.md): no multiply and add are ever contracted into one rounding.
