@@ -213,14 +213,18 @@ static void engine_finish(void *prepared) {
   free(query);
 }
 
-static int engine_get(void *opened, int64_t key, int64_t *sum) {
+static int engine_get(void *opened, const char *table, const ColumnSpec *columns, size_t column_count, int64_t key,
+                      int64_t *sum) {
   Store *store = opened;
-  KVValue key_value = kvvalue_i64(key), values[7];
+  KVValue key_value = kvvalue_i64(key), values[COLUMNS_MAX];
   KVRow *row = NULL;
-  if (use(store, "facts") || failed(store->kv, kvtable_get(store->table, &key_value, 1, values, 7, NULL, &row)))
+  if (use(store, table) ||
+      failed(store->kv, kvtable_get(store->table, &key_value, 1, values, column_count, NULL, &row)))
     return -1;
-  for (int i = 1; i <= 5; i++) *sum += values[i].as.i64;
-  *sum += (int64_t)values[6].as.bytes.length;
+  for (size_t i = 1; i < column_count; i++) {
+    if (columns[i].type == TYPE_I32) *sum += values[i].as.i64;
+    if (columns[i].type == TYPE_TEXT) *sum += (int64_t)values[i].as.bytes.length;
+  }
   kvtable_row_free(row);
   return 0;
 }

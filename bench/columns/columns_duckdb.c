@@ -58,7 +58,8 @@ DUCKDB_FUNCTIONS(DECLARE)
 
 typedef struct Store {
   void *database, *connection;
-  void *get; /* prepared */
+  void *get; /* prepared, of get_table */
+  char get_table[64];
 } Store;
 
 static char last[1024];
@@ -283,17 +284,30 @@ static int engine_run_groups(void *statement, int64_t *groups, uint64_t *mixed) 
 
 static void engine_finish(void *statement) { duckdb_destroy_prepare(&statement); }
 
-static int engine_get(void *opened, int64_t key, int64_t *sum) {
+/* The statement of the table asked last is kept. */
+static int prepare_get(Store *store, const char *table) {
+  char text[128];
+  if (store->get && strcmp(store->get_table, table) == 0) return 0;
+  if (store->get) duckdb_destroy_prepare(&store->get);
+  snprintf(store->get_table, sizeof store->get_table, "%s", table);
+  snprintf(text, sizeof text, "select * from %s where id = ?", table);
+  store->get = prepare(store, text);
+  return store->get ? 0 : -1;
+}
+
+static int engine_get(void *opened, const char *table, const ColumnSpec *columns, size_t column_count, int64_t key,
+                      int64_t *sum) {
   Store *store = opened;
   DuckResult result;
   int code = -1;
-  if (!store->get) store->get = prepare(store, "select * from facts where id = ?");
-  if (!store->get || duckdb_bind_int64(store->get, 1, key)) return -1;
+  if (prepare_get(store, table) || duckdb_bind_int64(store->get, 1, key)) return -1;
   void *chunk = first_chunk(store->get, &result);
   if (chunk && duckdb_data_chunk_get_size(chunk) == 1) {
-    for (uint64_t i = 1; i <= 5; i++)
-      *sum += *(const int32_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, i));
-    *sum += ((const DuckText *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 6)))->length;
+    for (uint64_t i = 1; i < column_count; i++) {
+      const void *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, i));
+      if (columns[i].type == TYPE_I32) *sum += *(const int32_t *)values;
+      if (columns[i].type == TYPE_TEXT) *sum += ((const DuckText *)values)->length;
+    }
     code = 0;
   }
   if (chunk) duckdb_destroy_data_chunk(&chunk);

@@ -71,8 +71,8 @@ typedef struct ColumnsEngine {
   void *(*prepare_groups)(void *store, const char *table, const char *keys, size_t key_count, const char *sum_column);
   /* Runs it on a fresh snapshot and reads all groups: how many, and groups_mix of each added up. */
   int (*run_groups)(void *query, int64_t *groups, uint64_t *mixed);
-  /* Adds up the i32 columns and text lengths of the row with this key of the table `facts`; -1 when it is missing. */
-  int (*get)(void *store, int64_t key, int64_t *sum);
+  /* Reads all columns of the row with this key, and adds up the i32 and the text lengths; -1 when it is missing. */
+  int (*get)(void *store, const char *table, const ColumnSpec *columns, size_t column_count, int64_t key, int64_t *sum);
   /* Waits until nothing is left to do in the background. */
   int (*settle)(void *store);
 } ColumnsEngine;

@@ -240,6 +240,10 @@ static void count_zone(void *context, BenchResult *result) {
   ask(bench, result, "count, 0.1 % by key range (zones exclude the rest)", NULL, where);
 }
 
+static void count_excluded(void *context, BenchResult *result) {
+  ask(context, result, "count, every block excluded by its zone map", NULL, "a > 1048576");
+}
+
 /* ---- groups ---- */
 
 /* As time_query, of groups. */
@@ -283,23 +287,44 @@ static void group_many(void *context, BenchResult *result) {
   group(context, result, "group by up to a million integers: count, sum", "a", 1);
 }
 
-static void get_by_key(void *context, BenchResult *result) {
-  Bench *bench = context;
+typedef struct KeyedTable {
+  const char *name;
+  const ColumnSpec *columns;
+  size_t column_count;
+  uint64_t rows;
+} KeyedTable;
+
+static void get_one(Bench *bench, const KeyedTable *t, uint64_t *seed, int64_t *sum) {
+  int64_t key = (int64_t)bench_random_below(seed, t->rows);
+  BENCH_CHECK(!columns_engine.get(bench->store, t->name, t->columns, t->column_count, key, sum), "get: %s",
+              columns_engine.error());
+}
+
+static void get_rows(Bench *bench, BenchResult *result, const KeyedTable *t, const char *row) {
   uint64_t seed = 1, gets = 0;
   int64_t sum = 0, fixed = 0;
-  for (int i = 0; i < 200; i++) /* the same for every engine */
-    BENCH_CHECK(!columns_engine.get(bench->store, (int64_t)bench_random_below(&seed, bench->rows), &fixed), "get: %s",
-                columns_engine.error());
+  for (int i = 0; i < 200; i++) get_one(bench, t, &seed, &fixed); /* the same for every engine */
   uint64_t begun = bench_nanoseconds();
   bench_start(result);
   do {
-    for (int i = 0; i < 100; i++, gets++)
-      BENCH_CHECK(!columns_engine.get(bench->store, (int64_t)bench_random_below(&seed, bench->rows), &sum), "get: %s",
-                  columns_engine.error());
+    for (int i = 0; i < 100; i++, gets++) get_one(bench, t, &seed, &sum);
   } while (gets < 100000 && bench_nanoseconds() - begun < 500000000u);
   bench_stop(result);
-  bench_amount(result, "one row of 7 columns by key", "us", 1e6 * result->seconds / (double)gets);
+  bench_amount(result, row, "us", 1e6 * result->seconds / (double)gets);
   bench_answer(result, (uint64_t)fixed);
+}
+
+static void get_by_key(void *context, BenchResult *result) {
+  Bench *bench = context;
+  KeyedTable facts = { "facts", facts_columns, FACTS_COLUMNS, bench->rows };
+  get_rows(bench, result, &facts, "one row of 7 columns by key");
+}
+
+/* Of the table that load_ascending makes. */
+static void get_wide(void *context, BenchResult *result) {
+  Bench *bench = context;
+  KeyedTable wide = { "wide_ascending", wide_columns, WIDE_COLUMNS, bench->rows < LOAD_MAX ? bench->rows : LOAD_MAX };
+  get_rows(bench, result, &wide, "one row of 12 columns by key");
 }
 
 /* ---- the same values in several encodings ---- */
@@ -429,11 +454,13 @@ static const BenchWorkload workloads[] = {
   { "sum_20bit", sum_20bit, NULL },
   { "count_string", count_string, NULL },
   { "count_zone", count_zone, NULL },
+  { "count_excluded", count_excluded, NULL },
   { "group_string", group_string, NULL },
   { "group_number", group_number, NULL },
   { "group_two", group_two, NULL },
   { "group_many", group_many, NULL },
   { "get_by_key", get_by_key, NULL },
+  { "get_wide", get_wide, NULL },
   { "count_by_encoding", count_by_encoding, NULL },
   { "upsert_rows", upsert_rows, settle },
   { "upsert_batches", upsert_batches, settle },
