@@ -104,6 +104,11 @@ void json_null(Json *json, const char *name) {
   fputs("null", json->file);
 }
 
+void json_written(Json *json, const char *name, const char *document) {
+  begin_element(json, name);
+  fputs(document, json->file);
+}
+
 static void write_printed(Json *json, const KVValue *value, int quoted) {
   char buffer[64];
   size_t length = kvvalue_print(value, buffer, sizeof buffer);

@@ -32,6 +32,7 @@ void json_i64(Json *json, const char *name, int64_t number);
 void json_decimal(Json *json, const char *name, double number); /* finite; with three decimals */
 void json_bool(Json *json, const char *name, int truth);
 void json_null(Json *json, const char *name);
+void json_written(Json *json, const char *name, const char *document); /* JSON already */
 void json_value(Json *json, const char *name, const KVValue *value);
 
 #endif

@@ -40,7 +40,11 @@ static int explain(Cli *cli, const Run *run, Json *json) {
   int code = kvquery_explain(run->query, &text);
   if (code != KVSTORE_OK) return cli_fail_store(cli, code, NULL);
   if (json) {
+    char *object = NULL;
     json_string(json, "explain", text);
+    code = kvquery_explain_json(run->query, &object);
+    if (code == KVSTORE_OK) json_written(json, "plan", object);
+    kvstore_free(object);
   } else {
     printf("\n%s", text);
     size_t length = strlen(text);
@@ -48,13 +52,14 @@ static int explain(Cli *cli, const Run *run, Json *json) {
     printf("time: %.3f ms\n", run->seconds * 1000);
   }
   kvstore_free(text);
-  return CLI_DONE;
+  return code == KVSTORE_OK ? CLI_DONE : cli_fail_store(cli, code, NULL);
 }
 
 /* ---- aggregates ---- */
 
 static const AggregateName aggregate_names[] = {
   { "count", KVQUERY_ROWS, "count(" },
+  { "count-values", KVQUERY_VALUES, "count(" },
   { "sum", KVQUERY_SUM, "sum(" },
   { "min", KVQUERY_MIN, "min(" },
   { "max", KVQUERY_MAX, "max(" },
@@ -66,6 +71,7 @@ static const AggregateName aggregate_names[] = {
   { "stddev-pop", KVQUERY_STDDEV_POP, "stddev_pop(" },
   { "approx-distinct", KVQUERY_APPROX_COUNT_DISTINCT, "approx_count_distinct(" },
   { "median", KVQUERY_MEDIAN, "median(" },
+  { "quantile", KVQUERY_QUANTILE(0), "quantile(" },
   { "first", KVQUERY_FIRST, "first(" },
   { "last", KVQUERY_LAST, "last(" },
 };
@@ -76,33 +82,104 @@ const AggregateName *query_aggregate_of(const char *option) {
   return NULL;
 }
 
-/* In the order of the command line, each once; *labels gets `sum(distance)` and the like, separated by NULs. */
-static size_t collect_aggregates(const Arguments *arguments, KVAggregate *aggregates, Text *labels, size_t *label_at) {
-  size_t count = 0;
+/* "0.95": thousandths, from 0 to 1,000; -1: it is no such number. */
+static int read_thousandths(const char *text) {
+  size_t digits = strspn(text, "0123456789"), behind = 0;
+  int number = 0;
+  if (digits > 1 || (digits && text[0] > '1')) return -1;
+  if (digits) number = (text[0] - '0') * 1000;
+  if (text[digits] == '.') {
+    const char *fraction = text + digits + 1;
+    behind = strspn(fraction, "0123456789");
+    if (behind > 3 || fraction[behind]) return -1;
+    for (size_t i = 0, unit = 100; i < behind; i++, unit /= 10) number += (fraction[i] - '0') * (int)unit;
+  } else if (text[digits]) {
+    return -1;
+  }
+  return digits + behind && number <= 1000 ? number : -1;
+}
+
+/* The comma before the number of `COL,P`: the last one. */
+static const char *last_comma(const char *value) { return strrchr(value, ','); }
+
+char *query_aggregate_column(const AggregateName *name, const char *value) {
+  if (!value) value = "*";
+  size_t length = strlen(value);
+  if (name->kind == KVQUERY_QUANTILE(0) && last_comma(value)) length = (size_t)(last_comma(value) - value);
+  char *column = cli_allocate(length + 1, 1);
+  memcpy(column, value, length);
+  return column;
+}
+
+static int kind_of(const AggregateName *name, const char *value) {
+  if (name->kind != KVQUERY_QUANTILE(0)) return name->kind;
+  const char *comma = last_comma(value);
+  if (comma) comma += 1 + strspn(comma + 1, " ");
+  int thousandths = comma ? read_thousandths(comma) : -1;
+  return thousandths < 0 ? -1 : KVQUERY_QUANTILE(thousandths);
+}
+
+/* In the order of the command line, each once. */
+typedef struct Asks {
+  size_t count;
+  KVAggregate *aggregates; /* with columns of their own */
+  size_t *label_at;
+  Text labels; /* `sum(distance)` and the like, separated by NULs */
+} Asks;
+
+static void asks_free(Asks *asks) {
+  for (size_t i = 0; i < asks->count; i++) free((void *)(uintptr_t)asks->aggregates[i].column);
+  free(asks->aggregates);
+  free(asks->label_at);
+  text_free(&asks->labels);
+}
+
+static void add_ask(Asks *asks, const AggregateName *name, const OptionUse *use) {
+  KVAggregate ask = { kind_of(name, use->value), query_aggregate_column(name, use->value) };
+  for (size_t j = 0; j < asks->count; j++) {
+    if (asks->aggregates[j].kind != ask.kind || strcmp(asks->aggregates[j].column, ask.column) != 0) continue;
+    free((void *)(uintptr_t)ask.column);
+    return;
+  }
+  asks->label_at[asks->count] = asks->labels.length;
+  text_add_string(&asks->labels, name->label);
+  text_add_string(&asks->labels, ask.column);
+  if (name->kind == KVQUERY_QUANTILE(0)) {
+    char number[16];
+    snprintf(number, sizeof number, ", %g", (double)(ask.kind - KVQUERY_QUANTILE(0)) / 1000);
+    text_add_string(&asks->labels, number);
+  }
+  text_add(&asks->labels, ")", 2);
+  asks->aggregates[asks->count++] = ask;
+}
+
+static Asks collect_aggregates(const Arguments *arguments) {
+  Asks asks = { .aggregates = cli_allocate(arguments->use_count + 1, sizeof *asks.aggregates),
+                .label_at = cli_allocate(arguments->use_count + 1, sizeof *asks.label_at) };
+  for (size_t i = 0; i < arguments->use_count; i++) {
+    const AggregateName *name = query_aggregate_of(arguments->uses[i].option->name);
+    if (name) add_ask(&asks, name, &arguments->uses[i]);
+  }
+  return asks;
+}
+
+static int check_quantiles(const Arguments *arguments) {
   for (size_t i = 0; i < arguments->use_count; i++) {
     const OptionUse *use = &arguments->uses[i];
     const AggregateName *name = query_aggregate_of(use->option->name);
-    if (!name) continue;
-    const char *column = use->value ? use->value : "*";
-    int known = 0;
-    for (size_t j = 0; j < count && !known; j++)
-      known = aggregates[j].kind == name->kind && strcmp(aggregates[j].column, column) == 0;
-    if (known) continue;
-    label_at[count] = labels->length;
-    text_add_string(labels, name->label);
-    text_add_string(labels, column);
-    text_add(labels, ")", 2);
-    aggregates[count++] = (KVAggregate){ name->kind, column };
+    if (name && kind_of(name, use->value) < 0)
+      return cli_fail("--quantile %s: a column, a comma and a number from 0 to 1 with at most three digits behind the "
+                      "point are needed, as in: --quantile 'dep_delay,0.95'",
+                      use->value);
   }
-  return count;
+  return CLI_DONE;
 }
 
-static int print_aggregates_json(Cli *cli, const Run *run, const KVValue *results, const Text *labels,
-                                 const size_t *label_at, size_t count, int explained) {
+static int print_aggregates_json(Cli *cli, const Run *run, const KVValue *results, const Asks *asks, int explained) {
   Json json = { .file = stdout };
   json_open_object(&json, NULL);
   json_open_object(&json, "results");
-  for (size_t i = 0; i < count; i++) json_value(&json, labels->data + label_at[i], &results[i]);
+  for (size_t i = 0; i < asks->count; i++) json_value(&json, asks->labels.data + asks->label_at[i], &results[i]);
   json_close(&json);
   json_run(&json, run);
   int result = explained ? explain(cli, run, &json) : CLI_DONE;
@@ -111,14 +188,14 @@ static int print_aggregates_json(Cli *cli, const Run *run, const KVValue *result
 }
 
 /* One answer stands alone; several have their names beside them. */
-static void print_aggregates_text(const KVValue *results, const Text *labels, const size_t *label_at, size_t count,
-                                  int aligned) {
+static void print_aggregates_text(const KVValue *results, const Asks *asks, int aligned) {
+  size_t count = asks->count;
   static const unsigned char to_the_right[] = { 0, 1 };
   Grid grid;
   Text cell = TEXT_EMPTY;
   grid_begin(&grid, stdout, NULL, count > 1 ? to_the_right : NULL, count > 1 ? 2 : 1, aligned);
   for (size_t i = 0; i < count; i++) {
-    if (count > 1) grid_string(&grid, labels->data + label_at[i]);
+    if (count > 1) grid_string(&grid, asks->labels.data + asks->label_at[i]);
     cell.length = 0;
     value_add(&cell, &results[i]);
     grid_cell(&grid, cell.data, cell.length);
@@ -128,26 +205,21 @@ static void print_aggregates_text(const KVValue *results, const Text *labels, co
 }
 
 static int run_aggregates(Cli *cli, Run *run, const Arguments *arguments) {
-  KVAggregate *aggregates = cli_allocate(arguments->use_count, sizeof *aggregates);
   KVValue *results = cli_allocate(arguments->use_count, sizeof *results);
-  size_t *label_at = cli_allocate(arguments->use_count, sizeof *label_at);
-  Text labels = TEXT_EMPTY;
-  size_t count = collect_aggregates(arguments, aggregates, &labels, label_at);
+  Asks asks = collect_aggregates(arguments);
   double began = cli_seconds();
-  int code = kvquery_aggregate(run->query, aggregates, count, results);
+  int code = kvquery_aggregate(run->query, asks.aggregates, asks.count, results);
   run->seconds = cli_seconds() - began;
   int result = code == KVSTORE_OK ? read_counters(cli, run) : cli_fail_store(cli, code, NULL);
   int explained = arguments_has(arguments, "explain");
   if (!result && cli->json) {
-    result = print_aggregates_json(cli, run, results, &labels, label_at, count, explained);
+    result = print_aggregates_json(cli, run, results, &asks, explained);
   } else if (!result) {
-    print_aggregates_text(results, &labels, label_at, count, cli->aligned);
+    print_aggregates_text(results, &asks, cli->aligned);
     if (explained) result = explain(cli, run, NULL);
   }
-  text_free(&labels);
-  free(label_at);
+  asks_free(&asks);
   free(results);
-  free(aggregates);
   return result;
 }
 
@@ -291,16 +363,11 @@ const char *query_groups_option(const Arguments *arguments) {
 static int set_groups(Run *run, const Arguments *arguments) {
   size_t count;
   char **columns = arguments_list(arguments, query_groups_option(arguments), &count);
-  KVAggregate *aggregates = cli_allocate(arguments->use_count + 1, sizeof *aggregates);
-  size_t *label_at = cli_allocate(arguments->use_count + 1, sizeof *label_at);
-  Text labels = TEXT_EMPTY;
+  Asks asks = collect_aggregates(arguments);
   int code = kvquery_group_by(run->query, (const char *const *)columns, count);
-  count = collect_aggregates(arguments, aggregates, &labels, label_at);
-  if (code == KVSTORE_OK) code = kvquery_compute(run->query, aggregates, count);
+  if (code == KVSTORE_OK) code = kvquery_compute(run->query, asks.aggregates, asks.count);
   if (code == KVSTORE_OK) code = kvquery_having(run->query, arguments_text(arguments, "having"), NULL, 0);
-  text_free(&labels);
-  free(label_at);
-  free(aggregates);
+  asks_free(&asks);
   free(columns);
   return code;
 }
@@ -354,12 +421,25 @@ static int check_options(const Arguments *arguments, const char *option, int agg
 }
 
 int query_check(const Arguments *arguments, const char *option) {
+  if (check_quantiles(arguments)) return CLI_FAILED;
   return check_options(arguments, option, has_aggregates(arguments), arguments_has(arguments, option));
+}
+
+/* Threads are the library's to choose, unless the command line says how many. */
+static int set_means(KVQuery *query, const Arguments *arguments, int *code) {
+  uint64_t threads = 0, megabytes = 0;
+  if (arguments_number(arguments, "threads", 1, 64, &threads)) return CLI_FAILED;
+  if (arguments_number(arguments, "memory", 1, UINT64_C(1) << 24, &megabytes)) return CLI_FAILED;
+  *code = kvquery_threads(query, (uint32_t)threads);
+  if (*code == KVSTORE_OK) *code = kvquery_memory_limit(query, megabytes << 20);
+  return CLI_DONE;
 }
 
 int query_answer(Cli *cli, KVQuery *query, const Arguments *arguments) {
   Run run = { .query = query };
-  int code = kvquery_where(query, arguments_text(arguments, "where"), NULL, 0);
+  int code = KVSTORE_OK;
+  if (set_means(query, arguments, &code)) return CLI_FAILED;
+  if (code == KVSTORE_OK) code = kvquery_where(query, arguments_text(arguments, "where"), NULL, 0);
   if (code != KVSTORE_OK) return cli_fail_store(cli, code, NULL);
   if (has_aggregates(arguments) && !arguments_has(arguments, query_groups_option(arguments)))
     return run_aggregates(cli, &run, arguments);

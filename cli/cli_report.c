@@ -53,8 +53,11 @@ static int collect(Sources *sources, const Arguments *arguments) {
   int result = read_columns(sources, arguments);
   for (size_t i = 0; i < arguments->use_count && !result; i++) {
     const OptionUse *use = &arguments->uses[i];
-    if (query_aggregate_of(use->option->name) && use->value)
-      result = note_source(sources, use->value, KVTABLE_TYPE_NONE);
+    const AggregateName *name = query_aggregate_of(use->option->name);
+    if (!name || !use->value) continue;
+    char *column = query_aggregate_column(name, use->value);
+    result = note_source(sources, column, KVTABLE_TYPE_NONE);
+    free(column);
   }
   if (!result) result = note_list(sources, arguments, "by", KVTABLE_TYPE_STRING);
   if (!result) result = note_list(sources, arguments, "select", KVTABLE_TYPE_STRING);

@@ -164,6 +164,7 @@ Status join_plan_share(JoinPlan *plan, Query *query) {
     TRY(share_terms(plan, query, predicate_term_count(&query->where), used));
   }
   query_keys_release(&query->range);
+  query->is_of_joined = true;
   return KVSTORE_OK;
 }
 

@@ -35,7 +35,7 @@ static double ns_of(const ScanCounters *c, double ticks) {
 /* The steps that took any time, and last what is left of the whole. Steps of several threads may be more than that. */
 static size_t list_steps(const Query *q, const ScanCounters *c, Step steps[SCAN_STEPS]) {
   static const char *const names[SCAN_STEPS] = {
-    [SCAN_STEP_SOURCE] = "join",  [SCAN_STEP_SELECT] = "filter",   [SCAN_STEP_ADD] = "aggregates",
+    [SCAN_STEP_SOURCE] = "pairs", [SCAN_STEP_SELECT] = "filter",   [SCAN_STEP_ADD] = "aggregates",
     [SCAN_STEP_MERGE] = "merge",  [SCAN_STEP_BACK] = "back again", [SCAN_STEP_ORDER] = "order",
     [SCAN_STEP_WHOLE] = "output",
   };
@@ -49,6 +49,7 @@ static size_t list_steps(const Query *q, const ScanCounters *c, Step steps[SCAN_
     Step *s = &steps[count++];
     *s = (Step){ .name = names[i], .ns = ns_of(c, ticks), .is_filter = i == SCAN_STEP_SELECT };
     if (i == SCAN_STEP_ADD && q->is_grouped) s->name = "groups";
+    if (i == SCAN_STEP_SOURCE && q->is_of_joined) s->name = "join";
     s->has_rows_in = i == SCAN_STEP_SELECT || i == SCAN_STEP_ADD;
     s->has_rows_out = i == SCAN_STEP_SELECT || i == SCAN_STEP_WHOLE;
     s->rows_in = i == SCAN_STEP_SELECT ? c->rows : c->rows_selected;

@@ -47,6 +47,7 @@ struct Query {
   Predicate where;
   Buffer where_text; /* canonical, parameters as their values; empty: no filter */
   QueryKeys range;
+  bool is_of_joined; /* what comes in streams are joined rows, not pairs */
   uint32_t *columns; /* of the rows: positions */
   size_t column_count;
   AggregateRequest *aggregates;

@@ -89,6 +89,11 @@ class Reports(CliTest):
         answer = self.json("report", "f", "--select", "key", "--order-by-key", "--limit", "2")
         self.assertEqual([row["key"] for row in answer["rows"]], sorted(self.pairs)[:2])
         self.assertIn("json(temp)", self.text("report", "f", "--avg", "json(temp)", "--explain"))
+        plan = self.json("report", "f", "--avg", "json(temp)", "--explain")["plan"]
+        self.assertEqual([step["step"] for step in plan["run"]["steps"]], ["pairs", "aggregates", "output"])
+        temps = sorted(row[0] for row in self.sql("select temp from f where temp is not null"))
+        self.assertEqual(self.text("report", "f", "--quantile", "json(temp),1", "--count-values", "json(temp)"),
+                         f"quantile(json(temp), 1)\t{temps[-1]}\ncount(json(temp))\t{len(temps)}\n")
 
     def test_the_default_family_is_one_too(self):
         self.run_tool("put", "a:1", "\x01\x02")

@@ -129,8 +129,42 @@ class Tables(CliTest):
                             self.assertEqual(value, wanted, keys)
         self.assertEqual(self.json("query", "t", "--median", "id", "--approx-distinct", "city")["results"],
                          {"median(id)": 1499, "approx_count_distinct(city)": 3})
+        self.assertEqual(self.json("query", "t", "--count-values", "amount")["results"]["count(amount)"],
+                         self.sql("select count(amount) from t")[0][0])
         names = list(self.json("query", "t", "--group-by", "city", "--stddev", "amount", "--last", "id")["rows"][0])
         self.assertEqual(names, ["city", "stddev(amount)", "last(id)"])
+
+    def test_quantiles_are_the_least_values_that_so_many_are_not_above(self):
+        asked = {"0": 0, "0.25": 250, ".9": 900, "0.999": 999, "1": 1000, "1.000": 1000}
+        for column in ["id", "coalesce(amount, 0)"]:
+            values = sorted(row[0] for row in self.sql(f"select {column} from t"))
+            options = [word for p in asked for word in ("--quantile", f"{column},{p}")]
+            self.assertEqual(self.json("query", "t", *options)["results"],
+                             {f"quantile({column}, {thousandths / 1000:g})":
+                              values[max(0, -(-thousandths * len(values) // 1000) - 1)]
+                              for thousandths in asked.values()})
+        rows = self.json("query", "t", "--group-by", "city", "--quantile", "id, 0.5", "--median", "id")["rows"]
+        for row in rows:
+            self.assertEqual(list(row)[1:], ["median(id)"])
+        for value in ["id", "id,", "id,2", "id,1.001", "id,0.1234", "id,-0.5", "id,x", "id,."]:
+            self.refuses("query", "t", "--quantile", value, saying="a number from 0 to 1")
+        self.refuses("query", "t", "--quantile", "city2,0.5", saying="city2")
+
+    def test_threads_and_memory_change_no_answer(self):
+        ask = ["query", "t", "--group-by", "id,city", "--sum", "amount", "--quantile", "amount,0.3", "--order-by", "id"]
+        rows = self.json(*ask)["rows"]
+        for means in [["--threads", "1"], ["--threads", "2"], ["--memory", "1"], ["--threads", "64", "--memory", "8"]]:
+            self.assertEqual(self.json(*ask, *means)["rows"], rows)
+        for means, saying in [(["--threads", "0"], "from 1 to 64"), (["--threads", "65"], "from 1 to 64"),
+                              (["--memory", "0"], "from 1 to"), (["--memory", "all"], "from 1 to")]:
+            self.refuses(*ask, *means, saying=saying)
+
+    def test_the_plan_is_json_where_json_is_asked_for(self):
+        answer = self.json("query", "t", "--where", "id < 50", "--sum", "amount", "--explain")
+        self.assertIn("id < 50", answer["explain"])
+        self.assertEqual(answer["plan"]["filter"], "id < 50")
+        self.assertEqual(answer["plan"]["run"]["blocks"], answer["blocks"])
+        self.assertNotIn("plan", self.json("query", "t", "--count"))
 
     def test_rows_are_ordered_and_distinct_as_sqlite_says(self):
         for order, sql in [("amount desc,id", "amount desc nulls last, id"), ("amount desc nulls first, id", None),
