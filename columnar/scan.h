@@ -144,6 +144,13 @@ typedef struct ScanSelection {
   uint64_t (*masks)[BLOCK_WORDS]; /* masks[b] of the blocks that are in `blocks` and not in `whole`; others undefined */
 } ScanSelection;
 
+/* What is known of a computed block, of the rows that were asked for. */
+typedef struct ScanComputed {
+  bool has_nulls;
+  bool is_bounded; /* integers but u64: their values lie from low to high */
+  int64_t low, high;
+} ScanComputed;
+
 /* How columns that no unit has (COLUMN_COMPUTED in the schema) are computed from the others. Each scan makes a computer
  * of its own. A failure of a row that was selected, or that a filter asks for, ends the scan with it. */
 typedef struct ScanComputer {
@@ -151,9 +158,9 @@ typedef struct ScanComputer {
   Status (*create)(const void *what, void **computer);
   void (*destroy)(void *computer);
   /* A block into an array and a byte a row, as scan_read_block: rows in `mask` (at least one) must be right, others may
-   * be anything. `nulls` is written when *has_nulls. */
+   * be anything. `nulls` is written when some are null. */
   Status (*block)(void *computer, Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask, void *values,
-                  uint8_t *nulls, bool *has_nulls);
+                  uint8_t *nulls, ScanComputed *known);
   Status (*row)(void *computer, Scan *scan, uint32_t column, uint32_t row, Value *out);
 } ScanComputer;
 
@@ -202,7 +209,8 @@ Status scan_gather(Scan *scan, uint32_t column, uint32_t block, const uint16_t *
                    uint8_t *nulls) MUST_CHECK;
 /* The rows of a block that were selected: none where nothing of it was. */
 void scan_selected_rows(const Scan *scan, uint32_t block, uint64_t mask[BLOCK_WORDS]);
-/* Between which images the values of a block lie, from its zone map; false: not known. */
+/* Between which images the values of a block lie, from its zone map; of a computed column those of the rows that were
+ * read last, if they are of this block. False: not known. */
 bool scan_block_zone(Scan *scan, uint32_t column, uint32_t block, int64_t *minimum, int64_t *maximum);
 /* Room for strings until the unit is left; NULL: no memory. */
 uint8_t *scan_string_room(Scan *scan, size_t bytes);

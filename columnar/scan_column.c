@@ -117,11 +117,11 @@ Status scan_computed_array(Scan *scan, uint32_t position, uint32_t block, const 
   if (any && !is_there) {
     c->computed_block = UINT32_MAX;
     TRY(scan->computing.block(scan->computer, scan, position, block, mask, c->constant_values, c->constant_nulls,
-                              &c->computed_nulls));
+                              &c->computed));
     c->computed_block = block;
     memcpy(c->computed_rows, mask, sizeof c->computed_rows);
   }
-  *out = (ColumnArray){ c->constant_values, c->computed_nulls ? c->constant_nulls : NULL };
+  *out = (ColumnArray){ c->constant_values, c->computed.has_nulls ? c->constant_nulls : NULL };
   return KVSTORE_OK;
 }
 
@@ -130,7 +130,7 @@ static Status computed_value(Scan *scan, uint32_t position, uint32_t row, ScanCo
   bool is_there = c->computed_block == row / BLOCK_ROWS && bit_get(c->computed_rows, i);
   if (!is_there) return scan->computing.row(scan->computer, scan, position, row, out);
   *out = (Value){ .type = c->type, .is_null = true };
-  if (!c->computed_nulls || !c->constant_nulls[i]) *out = value_from_array(c->type, c->constant_values, i);
+  if (!c->computed.has_nulls || !c->constant_nulls[i]) *out = value_from_array(c->type, c->constant_values, i);
   return KVSTORE_OK;
 }
 
@@ -247,7 +247,13 @@ Status scan_block_view(Scan *scan, uint32_t column, uint32_t block, const uint64
 
 bool scan_block_zone(Scan *scan, uint32_t column, uint32_t block, int64_t *minimum, int64_t *maximum) {
   const ScanColumn *c = scan->columns[column];
-  if (!c || c->kind != SCAN_COLUMN_CHUNK) return false;
+  if (!c) return false;
+  if (c->kind == SCAN_COLUMN_COMPUTED) {
+    *minimum = c->computed.low;
+    *maximum = c->computed.high;
+    return c->computed_block == block && c->computed.is_bounded;
+  }
+  if (c->kind != SCAN_COLUMN_CHUNK) return false;
   *minimum = chunk_block_minimum(c->hold.chunk, block);
   *maximum = chunk_block_maximum(c->hold.chunk, block);
   return *minimum <= *maximum;

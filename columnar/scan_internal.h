@@ -33,7 +33,7 @@ typedef struct ScanColumn {
   uint8_t *constant_nulls;
   /* COMPUTED: the block that was computed last, in the two above, and of which rows it is right */
   uint32_t computed_block; /* UINT32_MAX: none */
-  bool computed_nulls;     /* some are null */
+  ScanComputed computed;
   uint64_t computed_rows[BLOCK_WORDS];
 } ScanColumn;
 

@@ -154,9 +154,25 @@ static void widen(Evaluator *e, ColumnType type, ColumnArray from, Vector *v) {
   }
 }
 
-/* Columns that are computed are read one by one: they have use of block_values themselves. */
+/* Of a computed column, which may be at hand for all rows of the block. Computing it makes use of block_values. */
+static Status few_computed(Evaluator *e, const ProgramNode *node, Vector *v) {
+  uint64_t mask[BLOCK_WORDS] = { 0 };
+  size_t width = type_array_width(node->type);
+  uint8_t *place = is_narrow(node->type) ? e->block_values : v->own_values;
+  ColumnArray array;
+  for (uint32_t i = 0; i < e->count; i++) bit_set(mask, e->rows[i]);
+  TRY(scan_block_view(e->scan, node->column, e->block, mask, place, v->own_nulls, &array));
+  for (uint32_t i = 0; i < e->count; i++) {
+    memcpy(place + i * width, (const uint8_t *)array.values + e->rows[i] * width, width);
+    if (array.nulls) v->own_nulls[i] = array.nulls[e->rows[i]];
+  }
+  widen(e, node->type, (ColumnArray){ place, array.nulls ? v->own_nulls : NULL }, v);
+  return KVSTORE_OK;
+}
+
 static Status few_values(Evaluator *e, const ProgramNode *node, Vector *v) {
   ColumnType lane = lane_type(lane_of(node->type));
+  if (node->column >= e->program->base_count && lane != TYPE_BYTES && e->count > 1) return few_computed(e, node, v);
   if (lane != TYPE_BYTES && node->column < e->program->base_count) {
     void *place = is_narrow(node->type) ? e->block_values : v->own_values;
     TRY(scan_gather(e->scan, node->column, e->block, e->rows, e->count, place, v->own_nulls));
@@ -226,6 +242,7 @@ static Status evaluate_column(Evaluator *e, const ProgramNode *node, const uint6
   } else {
     TRY(read_block(e, node, wanted, v));
   }
+  if (node->column >= e->program->base_count) COUNT(computed_reused);
   int64_t low, high;
   if (lane_of(node->type) == LANE_I64 && scan_block_zone(e->scan, node->column, e->block, &low, &high)) {
     v->is_bounded = true;
@@ -501,14 +518,17 @@ static Status evaluate_root(Evaluator *e, const ProgramNode *root, const uint64_
 }
 
 static Status compute(Evaluator *e, uint32_t column, const uint64_t *wanted, void *values, uint8_t *nulls,
-                      bool *has_nulls) {
+                      ScanComputed *known) {
   Vector *v = NULL;
   TRY(prepare(e, column));
   TRY(evaluate_root(e, e->program->columns[column].root, wanted, values, &v));
   ColumnType type = e->program->columns[column].type;
   if (v->values != values) narrow(type, v->values, e->count, values);
-  *has_nulls = v->nulls && memchr(v->nulls, 1, e->count);
-  if (!*has_nulls) return KVSTORE_OK;
+  *known = (ScanComputed){ .has_nulls = v->nulls && memchr(v->nulls, 1, e->count),
+                           .is_bounded = lane_of(type) == LANE_I64 && v->is_bounded,
+                           .low = v->low,
+                           .high = v->high };
+  if (!known->has_nulls) return KVSTORE_OK;
   memcpy(nulls, v->nulls, e->count);
   clear_nulls(type, values, nulls, e->count);
   return KVSTORE_OK;
@@ -534,9 +554,9 @@ Status evaluator_arrays(Evaluator *e, ColumnArray *columns, uint32_t row_count) 
         return status_nomem();
       }
     }
-    bool has_nulls;
-    TRY(compute(e, c, wanted, (void *)(uintptr_t)out->values, (uint8_t *)(uintptr_t)out->nulls, &has_nulls));
-    columns[e->program->base_count + c] = (ColumnArray){ out->values, has_nulls ? out->nulls : NULL };
+    ScanComputed known;
+    TRY(compute(e, c, wanted, (void *)(uintptr_t)out->values, (uint8_t *)(uintptr_t)out->nulls, &known));
+    columns[e->program->base_count + c] = (ColumnArray){ out->values, known.has_nulls ? out->nulls : NULL };
   }
   return KVSTORE_OK;
 }
@@ -576,19 +596,19 @@ static void scatter(size_t width, const uint8_t *from, const uint8_t *from_nulls
 }
 
 static Status compute_few(Evaluator *e, uint32_t column, const uint16_t *rows, uint32_t count, void *values,
-                          uint8_t *nulls, bool *has_nulls) {
+                          uint8_t *nulls, ScanComputed *known) {
   uint64_t wanted[BLOCK_WORDS];
   Bytes some[FEW_ROWS];
-  uint8_t some_nulls[FEW_ROWS];
+  uint8_t some_nulls[FEW_ROWS] = { 0 };
   size_t width = type_array_width(e->program->columns[column].type);
   bitmap_fill_first(wanted, BLOCK_WORDS, count);
   e->rows = rows;
   e->count = count;
-  TRY(compute(e, column, wanted, some, some_nulls, has_nulls));
+  TRY(compute(e, column, wanted, some, some_nulls, known));
   bool is_string = type_is_string(e->program->columns[column].type);
   if (is_string) memset(values, 0, BLOCK_ROWS * width); /* no string of a block before may stay */
-  if (is_string || *has_nulls) memset(nulls, 0, BLOCK_ROWS);
-  scatter(width, (const uint8_t *)some, *has_nulls ? some_nulls : NULL, rows, count, values, nulls);
+  if (is_string || known->has_nulls) memset(nulls, 0, BLOCK_ROWS);
+  scatter(width, (const uint8_t *)some, known->has_nulls ? some_nulls : NULL, rows, count, values, nulls);
   return KVSTORE_OK;
 }
 
@@ -602,7 +622,7 @@ static void return_to(Evaluator *e, const Evaluator *outer) {
 }
 
 static Status computer_block(void *computer, Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask,
-                             void *values, uint8_t *nulls, bool *has_nulls) {
+                             void *values, uint8_t *nulls, ScanComputed *known) {
   Evaluator *e = computer, outer = *e;
   uint16_t rows[FEW_ROWS];
   Status status;
@@ -612,11 +632,11 @@ static Status computer_block(void *computer, Scan *scan, uint32_t column, uint32
   uint32_t rows_here = scan_block_rows(scan_selection(scan)->unit, block);
   uint64_t selected = simd_kernels()->mask_count(mask, BLOCK_WORDS);
   if (selected <= FEW_ROWS && selected * 8 < rows_here) {
-    status = compute_few(e, column, rows, mask_rows(mask, rows), values, nulls, has_nulls);
+    status = compute_few(e, column, rows, mask_rows(mask, rows), values, nulls, known);
   } else {
     e->rows = NULL;
     e->count = rows_here;
-    status = compute(e, column, mask, values, nulls, has_nulls);
+    status = compute(e, column, mask, values, nulls, known);
   }
   return_to(e, &outer);
   return status;
@@ -628,17 +648,17 @@ static Status computer_row(void *computer, Scan *scan, uint32_t column, uint32_t
   uint16_t rows[1] = { (uint16_t)(row % BLOCK_ROWS) };
   Bytes value;
   uint8_t is_null;
-  bool has_nulls;
+  ScanComputed known;
   ColumnType type = e->program->schema->columns[column].type;
   e->scan = scan;
   e->block = row / BLOCK_ROWS;
   e->rows = rows;
   e->count = 1;
-  Status status = compute(e, column - e->program->base_count, wanted, &value, &is_null, &has_nulls);
+  Status status = compute(e, column - e->program->base_count, wanted, &value, &is_null, &known);
   return_to(e, &outer);
   TRY(status);
   *out = (Value){ .type = type, .is_null = true };
-  if (!has_nulls) *out = value_from_array(type, &value, 0);
+  if (!known.has_nulls) *out = value_from_array(type, &value, 0);
   return KVSTORE_OK;
 }
 

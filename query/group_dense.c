@@ -85,11 +85,13 @@ static Status make_arrays(Groups *g, uint32_t codes) {
   return status;
 }
 
+static bool is_short(int64_t low, int64_t high) { return low > -SHORT_END && high < SHORT_END; }
+
 static void begin_column(Dense *d, DenseColumn *c, const GroupColumn *column, Scan *scan) {
   uint32_t codes = d->code_count;
   int64_t low, high;
   bool is_known = c->packed && scan_zone(scan, column->column, &low, &high);
-  c->is_short = is_known && low > -SHORT_END && high < SHORT_END;
+  c->is_short = is_known && is_short(low, high);
   c->is_packed = is_known && (uint64_t)high - (uint64_t)low < PACKED_RANGE && !(d->is_few && c->is_short);
   if (c->is_packed) c->base = low;
   if (c->packed) memset(c->packed, 0, d->replicas * codes * sizeof *c->packed);
@@ -193,13 +195,13 @@ static bool are_short(const int64_t *numbers, uint32_t count) {
   if (count == 0) return true;
   bitmap_fill_first(rows, BLOCK_WORDS, count);
   simd_kernels()->extremes[3](numbers, sign, rows, &low, &high);
-  return (int64_t)(low ^ sign) > -SHORT_END && (int64_t)(high ^ sign) < SHORT_END;
+  return is_short((int64_t)(low ^ sign), (int64_t)(high ^ sign));
 }
 
-/* Integers that may lie anywhere. */
-static void add_integers(const Dense *d, DenseColumn *c, const uint16_t *codes, const int64_t *numbers,
-                         uint32_t count) {
-  if (c->is_short || are_short(numbers, count)) {
+/* Integers that may lie anywhere, unless they are known to be short. */
+static void add_integers(const Dense *d, DenseColumn *c, const uint16_t *codes, const int64_t *numbers, uint32_t count,
+                         bool known_short) {
+  if (known_short || are_short(numbers, count)) {
     COUNT(groups_short_blocks);
     if (d->is_few)
       simd_kernels()->sum_few_codes(numbers, codes, count, d->code_count - 1, c->packed);
@@ -274,6 +276,11 @@ static void add_ordered(Dense *d, DenseColumn *c, bool waits, const uint16_t *co
   }
 }
 
+static bool block_is_short(Scan *scan, uint32_t column, uint32_t block) {
+  int64_t low, high;
+  return scan_block_zone(scan, column, block, &low, &high) && is_short(low, high);
+}
+
 static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, const uint16_t *codes, uint32_t count) {
   GroupScratch *s = g->scratch;
   const GroupColumn *column = &g->columns[index];
@@ -302,7 +309,7 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
   else if (c->is_packed)
     add_packed(d, c, TYPE_I64, codes, numbers, count);
   else if (c->wide)
-    add_integers(d, c, codes, numbers, count);
+    add_integers(d, c, codes, numbers, count, c->is_short || block_is_short(scan, column->column, block));
   add_numbers(c, numbers, doubles, codes, count);
   add_ordered(d, c, !nulls, codes, count);
   return KVSTORE_OK;

@@ -676,7 +676,7 @@ static Status bind_call(Binder *b, const Expression *e, ProgramNode **out) {
   return e->function >= FUNCTION_YEAR ? bind_date_part(b, e, out) : bind_arithmetic(b, e, out);
 }
 
-/* What has been computed already, or is a column of groups, is read: but numbers whose bounds are worth more. */
+/* What has been computed already, or is a column of groups, is read. A name that an author gave says nothing. */
 static Status find_computed(Binder *b, const Expression *e, uint32_t *position) {
   const Program *p = b->program;
   Buffer text = { 0 };
@@ -685,7 +685,7 @@ static Status find_computed(Binder *b, const Expression *e, uint32_t *position) 
   Status status = buffer_status(&text);
   for (uint32_t i = 0; status == KVSTORE_OK && i < p->schema->column_count; i++) {
     const Column *c = &p->schema->columns[i];
-    if (i >= p->base_count && lane_of(c->type) == LANE_I64) continue;
+    if (i >= p->base_count && p->columns[i - p->base_count].is_named) continue;
     if (strlen(c->name) == text.length && memcmp(c->name, text.data, text.length) == 0) *position = i;
   }
   buffer_release(&text);

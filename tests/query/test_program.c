@@ -494,6 +494,86 @@ TEST(program, a_narrow_computed_column_is_read_by_another_among_few_rows) {
   sample_units_release(&u);
 }
 
+/* The block's bounds are those of the rows asked for: each of them lies within. */
+static void check_bounds(Scan *scan, uint32_t position, uint32_t block, const uint64_t *mask, const int64_t *numbers) {
+  int64_t low, high;
+  CHECK(scan_block_zone(scan, position, block, &low, &high));
+  for (uint32_t i = 0; i < BLOCK_ROWS; i++)
+    if (mask[i / 64] >> (i % 64) & 1) CHECK(numbers[i] >= low && numbers[i] <= high);
+}
+
+/* Of integers the bounds are read too: that nothing can overflow is known without asking. */
+TEST(program, a_computed_integer_is_made_once_and_its_bounds_are_known) {
+  SampleUnitsOptions options = { .runs = 1, .run_rows = 3000, .seed = 6 };
+  static const char *const texts[] = { "later_i32 * (100 - later_i32)",
+                                       "later_i32 * (100 - later_i32) - (3 + later_i32)" };
+  SampleUnits u;
+  uint64_t random = 11, reused = counter_get(COUNTER_computed_reused);
+  sample_units_create(&u, &options);
+  Arena arena = { 0 };
+  Schema schema;
+  Program p;
+  uint32_t positions[2];
+  CHECK_OK(schema_copy(&u.schema, &schema));
+  program_init(&p, &schema);
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    const Expression *e;
+    CHECK_OK(expression_parse_value(&arena, texts[i], strlen(texts[i]), &e, NULL));
+    CHECK_OK(program_add(&p, e, NULL, 0, (Bytes){ 0 }, &positions[i]));
+  }
+  for (uint64_t round = 0; round < 20; round++) {
+    Predicate where;
+    CHECK_OK(predicate_bind(&schema, sample_filter(&arena, &u, 3, &random), &arena, &where));
+    check_scan(&u, &p, &where, positions[1]);
+  }
+  CHECK(counter_get(COUNTER_computed_reused) > reused);
+  ScanComputer computer = program_computer(&p);
+  Scan *scan;
+  CHECK_OK(scan_create_within(p.schema, NULL, NULL, &computer, u.now_ms, &scan));
+  CHECK_OK(scan_unit(scan, &u.units[0]));
+  for (uint32_t block = 0; block < scan_selection(scan)->block_count; block++) {
+    static int64_t numbers[BLOCK_ROWS];
+    static uint8_t nulls[BLOCK_ROWS];
+    uint64_t mask[BLOCK_WORDS];
+    scan_selected_rows(scan, block, mask);
+    for (size_t i = 0; i < 2; i++) {
+      CHECK_OK(scan_read_block(scan, positions[i], block, numbers, nulls));
+      check_bounds(scan, positions[i], block, mask, numbers);
+    }
+  }
+  scan_destroy(scan);
+  program_release(&p);
+  schema_release(&schema);
+  arena_release(&arena);
+  sample_units_release(&u);
+}
+
+/* An author's name is not a text: here it stands for something else. */
+TEST(program, a_name_that_looks_like_an_expression_is_not_taken_for_it) {
+  SampleUnitsOptions options = { .runs = 1, .run_rows = 100, .seed = 6 };
+  SampleUnits u;
+  Arena arena = { 0 };
+  Schema schema;
+  Program p;
+  const Expression *e;
+  uint32_t named, whole;
+  sample_units_create(&u, &options);
+  CHECK_OK(schema_copy(&u.schema, &schema));
+  program_init(&p, &schema);
+  CHECK_OK(expression_parse_value(&arena, "later_f64 - 1", 13, &e, NULL));
+  CHECK_OK(program_add(&p, e, NULL, 0, (Bytes){ (const uint8_t *)"later_f64 + 1", 13 }, &named));
+  CHECK_OK(expression_parse_value(&arena, "(later_f64 + 1) * 2", 19, &e, NULL));
+  CHECK_OK(program_add(&p, e, NULL, 0, (Bytes){ 0 }, &whole));
+  bool used[64] = { false };
+  CHECK(schema.column_count <= 64);
+  program_columns(&p, whole, used);
+  CHECK(!used[named]);
+  program_release(&p);
+  schema_release(&schema);
+  arena_release(&arena);
+  sample_units_release(&u);
+}
+
 /* ---- failures ---- */
 
 typedef struct Small {
