@@ -27,6 +27,7 @@
 #include "columnar/column_run.h"
 #include "columnar/deleted_set.h"
 #include "columnar/predicate.h"
+#include "encodings/codec.h"
 
 /* ---- a table at a snapshot: what the engine fills in ---- */
 typedef enum ScanUnitKind { SCAN_UNIT_SEGMENT, SCAN_UNIT_ARRAYS, SCAN_UNIT_STREAM } ScanUnitKind;
@@ -230,6 +231,11 @@ Status scan_codes(Scan *scan, uint32_t column, uint32_t *count) MUST_CHECK;
 Status scan_read_codes(Scan *scan, uint32_t column, uint32_t block, uint16_t *codes) MUST_CHECK;
 /* What a code of a row that was read stands for; strings as those of scan_read_block. */
 Status scan_code_value(Scan *scan, uint32_t column, uint32_t code, Value *out) MUST_CHECK;
+
+/* A block of integers as they are packed (codec_offsets); *is_packed is false, and nothing is read, where they are not
+ * or one is null. */
+Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, void *offsets, CodecOffsets *out,
+                         bool *is_packed) MUST_CHECK;
 
 /* Least and greatest image of a column over the current unit, from metadata alone; false when there is none that says
  * so, or no row has a value. */

@@ -95,6 +95,18 @@ Status scan_read_codes(Scan *scan, uint32_t column, uint32_t block, uint16_t *co
   return KVSTORE_OK;
 }
 
+Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, void *offsets, CodecOffsets *out,
+                         bool *is_packed) {
+  ScanColumn *c;
+  TRY(scan_column(scan, column, &c));
+  const Chunk *chunk = c->kind == SCAN_COLUMN_CHUNK ? c->hold.chunk : NULL;
+  *is_packed = chunk && chunk->encoding == ENCODING_PACKED && chunk_block_null_count(chunk, block) == 0;
+  if (!*is_packed) return KVSTORE_OK;
+  TRY(chunk_hold_block(&c->hold, block));
+  codec_offsets(chunk, block, offsets, out);
+  return KVSTORE_OK;
+}
+
 static void value_of_image(ColumnType type, int64_t image, Value *out) {
   *out = (Value){ .type = type };
   out->u = (uint64_t)image + (type == TYPE_U64 ? UINT64_C(1) << 63 : 0);

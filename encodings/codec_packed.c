@@ -100,6 +100,14 @@ static void decode(const Chunk *c, uint32_t block, void *values) {
   packed_decode_images(c, &b, type_image_bias(c->type), type_width_index(c->type), values);
 }
 
+void codec_offsets(const Chunk *c, uint32_t block, void *offsets, CodecOffsets *out) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  simd_kernels()->unpack[b.width](chunk_block_data(c, &b), offsets);
+  *out = (CodecOffsets){ .width = b.width, .base = b.base, .step = c->step };
+  simd_count(simd_kernels(), 1);
+}
+
 static int64_t image_of_row(const Chunk *c, const ChunkBlock *b, uint32_t i) {
   return (int64_t)((uint64_t)b->base + c->step * simd_packed_value(chunk_block_data(c, b), b->width, i));
 }

@@ -139,7 +139,7 @@ static void add_ones(const Dense *dense, const uint16_t *codes, uint32_t count) 
   uint32_t stride = dense->replicas > 1 ? dense->code_count : 0, i = 0;
   uint64_t *a = dense->row_counts, *b = a + stride, *c = b + stride, *d = c + stride;
   if (dense->is_few) {
-    simd_kernels()->count_few_codes(codes, count, dense->code_count - 1, a);
+    for (uint32_t code = 0; code + 1 < dense->code_count; code++) a[code] += dense->few.rows[code];
     return;
   }
   for (; i + 4 <= count; i += 4) {
@@ -150,6 +150,44 @@ static void add_ones(const Dense *dense, const uint16_t *codes, uint32_t count) 
   }
   for (; i < count; i++) a[codes[i]]++;
 }
+
+/* ---- few codes ---- */
+
+/* Numbers of codes: of all BLOCK_ROWS entries, those behind the last row have none. */
+static void number_rows(const DenseFew *few, const uint16_t *codes, uint32_t count, uint8_t *out) {
+  const SimdKernels *k = simd_kernels();
+  k->scale[1][0](codes, 0, 1, out);
+  k->map_codes(out, few->numbers);
+  memset(out + count, DENSE_NONE, BLOCK_ROWS - count);
+}
+
+/* What a block does not have is not added up. */
+static void begin_few(Dense *d, const uint16_t *codes, uint32_t count) {
+  DenseFew *few = &d->few;
+  few->count = 0;
+  memset(few->rows, 0, sizeof few->rows);
+  memset(few->numbers, DENSE_NONE, sizeof few->numbers);
+  simd_kernels()->count_few_codes(codes, count, d->code_count - 1, few->rows);
+  for (uint32_t code = 0; code + 1 < d->code_count; code++) {
+    if (!few->rows[code]) continue;
+    few->numbers[code] = (uint8_t)few->count;
+    few->codes[few->count++] = (uint8_t)code;
+  }
+  number_rows(few, codes, count, few->of_rows);
+}
+
+/* Numbers in lanes of `width` bits, of all BLOCK_ROWS entries. */
+static void add_few(const DenseFew *few, const uint8_t *of_rows, const void *numbers, const CodecOffsets *as,
+                    uint64_t *sums) {
+  uint64_t found[SIMD_FEW_CODES] = { 0 };
+  simd_kernels()->sum_few_codes(numbers, as->width, of_rows, few->count, found);
+  for (uint32_t i = 0; i < few->count; i++) {
+    uint32_t code = few->codes[i];
+    sums[code] += (uint64_t)as->base * few->rows[code] + as->step * found[i];
+  }
+}
+
+/* ---- integers ---- */
 
 /* As add_ones, in steps of a number and `step` each; numbers in the width of their type. */
 #define ADD_PACKED(name, T)                                                                                \
@@ -198,13 +236,21 @@ static bool are_short(const int64_t *numbers, uint32_t count) {
   return is_short((int64_t)(low ^ sign), (int64_t)(high ^ sign));
 }
 
+static void add_few_integers(const DenseFew *few, const uint16_t *codes, const int64_t *numbers, uint32_t count,
+                             uint64_t *sums) {
+  static const CodecOffsets as_they_are = { .width = 64, .base = 0, .step = 1 };
+  uint8_t of_rows[BLOCK_ROWS];
+  number_rows(few, codes, count, of_rows);
+  add_few(few, of_rows, numbers, &as_they_are, sums);
+}
+
 /* Integers that may lie anywhere, unless they are known to be short. */
 static void add_integers(const Dense *d, DenseColumn *c, const uint16_t *codes, const int64_t *numbers, uint32_t count,
                          bool known_short) {
   if (known_short || are_short(numbers, count)) {
     COUNT(groups_short_blocks);
     if (d->is_few)
-      simd_kernels()->sum_few_codes(numbers, codes, count, d->code_count - 1, c->packed);
+      add_few_integers(&d->few, codes, numbers, count, c->packed);
     else
       add_packed(d, c, TYPE_I64, codes, numbers, count);
     return;
@@ -281,6 +327,18 @@ static bool block_is_short(Scan *scan, uint32_t column, uint32_t block) {
   return scan_block_zone(scan, column, block, &low, &high) && is_short(low, high);
 }
 
+/* Sums of few codes as the block is packed. *done is false where it is not, or sums may be long. */
+static Status add_offsets(Dense *d, DenseColumn *c, Scan *scan, const GroupColumn *column, uint32_t block, bool *done) {
+  uint64_t offsets[BLOCK_ROWS];
+  CodecOffsets as;
+  if (!c->wide || c->is_packed || !(c->is_short || block_is_short(scan, column->column, block))) return KVSTORE_OK;
+  TRY(scan_read_offsets(scan, column->column, block, offsets, &as, done));
+  if (!*done) return KVSTORE_OK;
+  add_few(&d->few, d->few.of_rows, offsets, &as, c->packed);
+  COUNT(groups_offset_blocks);
+  return KVSTORE_OK;
+}
+
 static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, const uint16_t *codes, uint32_t count) {
   GroupScratch *s = g->scratch;
   const GroupColumn *column = &g->columns[index];
@@ -289,6 +347,10 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
   double *doubles = d->doubles ? d->doubles + d->together * BLOCK_ROWS : NULL; /* without an order none is wanted */
   const void *values;
   const uint8_t *nulls;
+  bool done = false;
+  if (d->is_few && s->is_whole && (column->wants | GROUP_COUNT) == (GROUP_SUM | GROUP_COUNT))
+    TRY(add_offsets(d, c, scan, column, block, &done));
+  if (done) return KVSTORE_OK;
   TRY(groups_read(g, scan, column->column, block, count, &values, &nulls));
   bool is_packed = c->is_packed && column->type != TYPE_U64;
   uint32_t images = (uint32_t)GROUP_LEAST | GROUP_GREATEST; /* of floats; sums of those need none */
@@ -343,6 +405,7 @@ static Status add_block(Groups *g, Scan *scan, uint32_t block) {
     count = groups_block_rows(g, scan, block);
   TRY(read_codes(g, scan, block, count, codes));
   if (all) set_unselected(scan_selection(scan)->masks[block], count, (uint16_t)(d->code_count - 1), codes);
+  if (d->is_few) begin_few(d, codes, count);
   if (!d->counting) add_ones(d, codes, count);
   for (size_t i = 0; i < g->column_count; i++) {
     if (g->columns[i].wants) TRY(add_column(g, i, scan, block, codes, count));

@@ -5,6 +5,7 @@
 #include "query/group_state.h"
 #include "query/groups.h"
 #include "query/id_map.h"
+#include "simd/simd.h"
 
 enum {
   GROUP_CODES_DENSE = 4096,       /* combinations of codes that go by arrays, however few rows a unit has */
@@ -41,10 +42,21 @@ typedef struct DenseColumn {
   Spread *spreads;
 } DenseColumn;
 
+/* Of a block, when codes are few: those that it has, numbered. */
+typedef struct DenseFew {
+  uint32_t count;
+  uint8_t codes[SIMD_FEW_CODES];     /* which each of them is */
+  uint8_t numbers[16];               /* the way back; others are DENSE_NONE */
+  uint64_t rows[SIMD_FEW_CODES + 1]; /* of each code */
+  uint8_t of_rows[BLOCK_ROWS];       /* numbers */
+} DenseFew;
+#define DENSE_NONE UINT8_MAX
+
 typedef struct Dense {
   uint32_t capacity; /* codes for which there are arrays */
   uint32_t code_count;
-  bool is_few;           /* so few codes that kernels add up each of them */
+  bool is_few; /* so few codes that kernels add up each of them */
+  DenseFew few;
   uint32_t replicas;     /* so that neighbours of one group do not wait for each other */
   DenseColumn *counting; /* whose packed sums count the rows, too; NULL: row_counts do */
   uint64_t *row_counts;

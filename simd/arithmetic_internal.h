@@ -88,33 +88,6 @@ static void count_few_codes(const uint16_t *codes, uint32_t count, uint32_t code
     counts[c] += found;
   }
 }
-/* One pass for each code: what sum_few_codes does where there is no better way, and with what a vector leaves over. */
-static inline void sum_each_code(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
-                                 uint64_t *sums) {
-  for (uint32_t c = 0; c < code_count; c++) {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < count; i++) sum += codes[i] == c ? (uint64_t)values[i] : 0;
-    sums[c] += sum;
-  }
-}
-/* sum_few_codes as `SUM_CODES(values, codes, count, n, sums)` with a constant n: each code's sum stays in a register.
- */
-#define SUM_FEW_CODES(SUM_CODES)                                                                               \
-  static void sum_few_codes(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count, \
-                            uint64_t *sums) {                                                                  \
-    switch (code_count) {                                                                                      \
-    case 0: break;                                                                                             \
-    case 1: SUM_CODES(values, codes, count, 1, sums); break;                                                   \
-    case 2: SUM_CODES(values, codes, count, 2, sums); break;                                                   \
-    case 3: SUM_CODES(values, codes, count, 3, sums); break;                                                   \
-    case 4: SUM_CODES(values, codes, count, 4, sums); break;                                                   \
-    case 5: SUM_CODES(values, codes, count, 5, sums); break;                                                   \
-    case 6: SUM_CODES(values, codes, count, 6, sums); break;                                                   \
-    case 7: SUM_CODES(values, codes, count, 7, sums); break;                                                   \
-    default: SUM_CODES(values, codes, count, SIMD_FEW_CODES, sums); break;                                     \
-    }                                                                                                          \
-  }
-
 /* ---- strings ---- */
 
 /* The code of the longest symbol that begins a text of `left` bytes; reads 8. */
@@ -154,7 +127,7 @@ static inline uint64_t encode_each_string(const SimdSymbols *s, const uint8_t *t
   .add_f64 = add_f64, .subtract_f64 = subtract_f64, .multiply_f64 = multiply_f64, .divide_f64 = divide_f64,       \
   .add_i64 = add_i64, .subtract_i64 = subtract_i64, .multiply_i64 = multiply_i64, .multiply_i32 = multiply_i32,   \
   .steps = steps, .encode_symbols = encode_symbols, .add_digits = add_digits, .count_few_codes = count_few_codes, \
-  .sum_few_codes = sum_few_codes, .widen_i64 = { WIDEN_TABLE(widen_i64) },                                        \
+  .map_codes = map_codes, .sum_few_codes = sum_few_codes, .widen_i64 = { WIDEN_TABLE(widen_i64) },                \
   .widen_f64 = { WIDEN_TABLE(widen_f64), widen_f64_f32 }
 
 #endif

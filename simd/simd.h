@@ -119,11 +119,14 @@ typedef struct SimdKernels {
   /* ---- groups: `count` entries, at most 1,024, each with its code ---- */
   /* codes[i] += step * digits[i], modulo 2^16 */
   void (*add_digits)(const uint16_t *digits, uint16_t step, uint32_t count, uint16_t *codes);
-  /* counts[c] += how often code c stands, sums[c] += its values, modulo 2^64: for c below code_count, which is at most
-   * SIMD_FEW_CODES; entries of other codes count for nothing. */
+  /* counts[c] += how often code c stands, for c below code_count, which is at most SIMD_FEW_CODES; entries of other
+   * codes count for nothing. */
   void (*count_few_codes)(const uint16_t *codes, uint32_t count, uint32_t code_count, uint64_t *counts);
-  void (*sum_few_codes)(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
-                        uint64_t *sums);
+  /* codes[i] = to[codes[i]] of all SIMD_ROWS entries, whose codes are below 16 */
+  void (*map_codes)(uint8_t *codes, const uint8_t to[16]);
+  /* sums[c] += the entries of code c, modulo 2^64, likewise: of all SIMD_ROWS entries, unsigned numbers below 2^width
+   * in lanes of that width (64: any). */
+  void (*sum_few_codes)(const void *values, unsigned width, const uint8_t *codes, uint32_t code_count, uint64_t *sums);
 
   /* ---- floats. Total order of docs/semantics.md: -0.0 equals 0.0, every NaN equal and above infinity. ---- */
   /* low <= x <= high, or x is NaN and `nan` is set; low and high are no NaNs */

@@ -278,26 +278,20 @@ static void member16(const uint16_t *codes, const uint64_t *set, uint64_t flip, 
 }
 
 /* ---- groups ---- */
-KERNEL void sum_codes(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
-                      uint64_t *sums) {
-  V totals[SIMD_FEW_CODES];
-  uint32_t i = 0;
-#pragma GCC unroll 8
-  for (uint32_t c = 0; c < code_count; c++) totals[c] = ZERO;
-  for (; i + 4 <= count; i += 4) {
-    const V value = LOAD(values + i), code = _mm256_cvtepu16_epi64(_mm_loadl_epi64((const void *)(codes + i)));
-#pragma GCC unroll 8
-    for (uint32_t c = 0; c < code_count; c++) totals[c] = ADD64(totals[c], AND(EQ64(code, SET64(c)), value));
-  }
-#pragma GCC unroll 8
-  for (uint32_t c = 0; c < code_count; c++) {
-    uint64_t lanes[4];
-    STORE(lanes, totals[c]);
-    sums[c] += lanes[0] + lanes[1] + lanes[2] + lanes[3];
-  }
-  sum_each_code(values + i, codes + i, count - i, code_count, sums);
+#define CODES16(p)                  _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(p)))
+#define CODES32(p)                  _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(p)))
+#define CODES64(p)                  _mm256_cvtepu8_epi64(_mm_cvtsi32_si128((int)simd_word(p, 4)))
+#define PICK8(code, c, v)           AND(EQ8(code, c), v)
+#define PICK16(code, c, v)          AND(EQ16(code, c), v)
+#define ADD_IF32(total, code, c, v) ADD32(total, AND(EQ32(code, c), v))
+#define ADD_IF64(total, code, c, v) ADD64(total, AND(EQ64(code, c), v))
+
+#include "simd/few_codes_internal.h"
+
+static void map_codes(uint8_t *codes, const uint8_t to[16]) {
+  const V table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)to));
+  for (int i = 0; i < SIMD_ROWS; i += VECTOR) STORE(codes + i, _mm256_shuffle_epi8(table, LOAD(codes + i)));
 }
-SUM_FEW_CODES(sum_codes)
 
 /* ---- rows ---- */
 static void visible(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask) {

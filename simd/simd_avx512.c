@@ -177,23 +177,20 @@ static void member16(const uint16_t *codes, const uint64_t *set, uint64_t flip, 
 }
 
 /* ---- groups ---- */
-KERNEL void sum_codes(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
-                      uint64_t *sums) {
-  V totals[SIMD_FEW_CODES];
-  uint32_t i = 0;
-#pragma GCC unroll 8
-  for (uint32_t c = 0; c < code_count; c++) totals[c] = ZERO;
-  for (; i + 8 <= count; i += 8) {
-    const V value = LOAD(values + i), code = _mm512_cvtepu16_epi64(_mm_loadu_si128((const void *)(codes + i)));
-#pragma GCC unroll 8
-    for (uint32_t c = 0; c < code_count; c++)
-      totals[c] = _mm512_mask_add_epi64(totals[c], _mm512_cmpeq_epi64_mask(code, SET64(c)), totals[c], value);
-  }
-#pragma GCC unroll 8
-  for (uint32_t c = 0; c < code_count; c++) sums[c] += (uint64_t)_mm512_reduce_add_epi64(totals[c]);
-  sum_each_code(values + i, codes + i, count - i, code_count, sums);
+#define CODES16(p)                  _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)(p)))
+#define CODES32(p)                  _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(p)))
+#define CODES64(p)                  _mm512_cvtepu8_epi64(_mm_loadl_epi64((const void *)(p)))
+#define PICK8(code, c, v)           _mm512_maskz_mov_epi8(_mm512_cmpeq_epi8_mask(code, c), v)
+#define PICK16(code, c, v)          _mm512_maskz_mov_epi16(_mm512_cmpeq_epi16_mask(code, c), v)
+#define ADD_IF32(total, code, c, v) _mm512_mask_add_epi32(total, _mm512_cmpeq_epi32_mask(code, c), total, v)
+#define ADD_IF64(total, code, c, v) _mm512_mask_add_epi64(total, _mm512_cmpeq_epi64_mask(code, c), total, v)
+
+#include "simd/few_codes_internal.h"
+
+static void map_codes(uint8_t *codes, const uint8_t to[16]) {
+  const V table = _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)to));
+  for (int i = 0; i < SIMD_ROWS; i += VECTOR) STORE(codes + i, _mm512_shuffle_epi8(table, LOAD(codes + i)));
 }
-SUM_FEW_CODES(sum_codes)
 
 /* ---- rows ---- */
 static void visible(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask) {

@@ -113,9 +113,15 @@ static void unexpired(const int64_t *expiry, int64_t now, uint64_t *mask) {
 #define UNPACK_ENTRY(W, B) unpack##W,
 #define SUM_ENTRY(W, B)    sum##W,
 
-static void sum_few_codes(const int64_t *values, const uint16_t *codes, uint32_t count, uint32_t code_count,
+static void map_codes(uint8_t *codes, const uint8_t to[16]) {
+  for (unsigned i = 0; i < SIMD_ROWS; i++) codes[i] = to[codes[i]];
+}
+
+static void sum_few_codes(const void *values, unsigned width, const uint8_t *codes, uint32_t code_count,
                           uint64_t *sums) {
-  sum_each_code(values, codes, count, code_count, sums);
+  const unsigned bytes = simd_lane(width) / 8;
+  for (unsigned i = 0; i < SIMD_ROWS; i++)
+    if (codes[i] < code_count) sums[codes[i]] += simd_word((const uint8_t *)values + (size_t)i * bytes, bytes);
 }
 
 static uint64_t encode_symbols(const SimdSymbols *symbols, const uint8_t *text, const uint32_t *ends, uint32_t count,

@@ -520,38 +520,6 @@ static void check_arithmetic(const SimdKernels *k, uint64_t *rng) {
 }
 TEST(simd, arithmetic_says_what_overflows) { on_every_table(check_arithmetic); }
 
-/* Each code's entries, one after the other; entries of codes that are not asked for count for nothing. */
-static void check_few_codes(const SimdKernels *k, uint64_t *rng) {
-  for (unsigned round = 0; round < 60; round++) {
-    int64_t values[SIMD_ROWS];
-    uint16_t codes[SIMD_ROWS];
-    uint64_t counts[SIMD_FEW_CODES + 1], sums[SIMD_FEW_CODES + 1], expected[2][SIMD_FEW_CODES + 1];
-    uint32_t count = round == 0 ? SIMD_ROWS : (uint32_t)test_random_below(rng, SIMD_ROWS + 1);
-    uint32_t code_count = round % (SIMD_FEW_CODES + 1);
-    for (unsigned i = 0; i < SIMD_ROWS; i++) {
-      values[i] = (int64_t)test_random(rng);
-      codes[i] = round % 7 == 0 ? (uint16_t)(code_count / 2) : (uint16_t)test_random_below(rng, code_count + 3);
-      if (test_random_below(rng, 50) == 0) codes[i] = UINT16_MAX;
-    }
-    for (unsigned c = 0; c <= SIMD_FEW_CODES; c++) {
-      counts[c] = expected[0][c] = c * UINT64_C(1000);
-      sums[c] = expected[1][c] = UINT64_MAX - c;
-      for (unsigned i = 0; i < count && c < code_count; i++) {
-        if (codes[i] != c) continue;
-        expected[0][c]++;
-        expected[1][c] += (uint64_t)values[i];
-      }
-    }
-    k->count_few_codes(codes, count, code_count, counts);
-    k->sum_few_codes(values, codes, count, code_count, sums);
-    for (unsigned c = 0; c <= SIMD_FEW_CODES; c++) {
-      CHECK_INT(counts[c], expected[0][c]);
-      CHECK_INT(sums[c], expected[1][c]);
-    }
-  }
-}
-TEST(simd, adds_up_each_of_few_codes) { on_every_table(check_few_codes); }
-
 static void check_digits(const SimdKernels *k, uint64_t *rng) {
   for (unsigned round = 0; round < 20; round++) {
     uint16_t digits[SIMD_ROWS], codes[SIMD_ROWS], before[SIMD_ROWS], step = (uint16_t)test_random(rng);
