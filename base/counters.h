@@ -55,6 +55,7 @@
   X(blocks_by_position, "blocks with few rows left, looked at one by one")              \
   X(blocks_gathered, "blocks of which some rows were read, for what is computed")       \
   X(blocks_at_hand, "blocks of columns that a computation had decoded before")          \
+  X(computed_sparse, "times that few rows of many blocks were computed side by side")   \
   X(computed_reused, "blocks of computed columns that another one is made of")          \
   X(joins_direct, "joined tables whose keys have a number each")                        \
   X(joins_hashed, "joined tables whose rows lie in slots by hash")                      \

@@ -5,6 +5,7 @@
 #include "columnar/aggregates.h"
 
 #include "base/bitmap.h"
+#include "base/counters.h"
 #include "base/memory.h"
 #include "columnar/scan_internal.h"
 #include "encodings/array.h"
@@ -183,9 +184,51 @@ static Status add_chunk(const ColumnTotal *total, Scan *scan, ScanColumn *column
   return KVSTORE_OK;
 }
 
+enum { SPARSE = 8 };
+
+/* Whether few rows of the blocks are selected: then they are computed side by side, those of many blocks at once. A sum
+ * of floats needs the numbers of its rows. */
+static bool is_sparse(const Scan *scan, const AggregateState *state) {
+  const ScanSelection *s = &scan->selection;
+  if (!scan->computing.rows || type_is_string(state->type) || type_is_float(state->type)) return false;
+  return s->row_count * SPARSE < (uint64_t)__builtin_popcountll(s->blocks) * BLOCK_ROWS;
+}
+
+typedef struct Gathered {
+  uint32_t count;
+  uint16_t rows[2 * BLOCK_ROWS]; /* BLOCK_ROWS are computed together, those of one more block may follow */
+} Gathered;
+
+static Status add_gathered(Scan *scan, uint32_t position, Gathered *g, AggregateState *state) {
+  uint64_t values[BLOCK_ROWS];
+  uint8_t nulls[BLOCK_ROWS];
+  ScanComputed known;
+  uint32_t count = g->count < BLOCK_ROWS ? g->count : BLOCK_ROWS;
+  TRY(scan->computing.rows(scan->computer, scan, position, g->rows, count, values, nulls, &known));
+  array_aggregate(state->type, values, known.has_nulls ? nulls : NULL, count, NULL, state);
+  g->count -= count;
+  memmove(g->rows, g->rows + count, g->count * sizeof *g->rows);
+  COUNT(computed_sparse);
+  return KVSTORE_OK;
+}
+
+static Status add_sparse(Scan *scan, uint32_t position, AggregateState *state) {
+  Gathered g = { .count = 0 };
+  for (uint64_t left = scan->selection.blocks; left;) {
+    g.count += scan_block_positions(scan, take_block(&left), g.rows + g.count);
+    if (g.count >= BLOCK_ROWS) TRY(add_gathered(scan, position, &g, state));
+  }
+  return g.count ? add_gathered(scan, position, &g, state) : KVSTORE_OK;
+}
+
 static Status add_arrays(Scan *scan, uint32_t position, ScanColumn *column, AggregateState *state) {
   const ScanSelection *selection = &scan->selection;
   uint64_t all[BLOCK_WORDS];
+  Status status = KVSTORE_OK;
+  if (column->kind == SCAN_COLUMN_COMPUTED && is_sparse(scan, state)) {
+    status = add_sparse(scan, position, state);
+    if (status != KVSTORE_TYPE) return status; /* else the first block that fails is told */
+  }
   for (uint64_t left = selection->blocks; left;) {
     uint32_t block = take_block(&left), rows = scan_block_rows(selection->unit, block);
     ColumnArray array;
@@ -198,7 +241,7 @@ static Status add_arrays(Scan *scan, uint32_t position, ScanColumn *column, Aggr
     }
     array_aggregate(state->type, array.values, array.nulls, rows, mask, state);
   }
-  return KVSTORE_OK;
+  return status;
 }
 
 /* From the directory of the run, without touching an extent; false when it does not suffice. */

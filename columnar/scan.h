@@ -162,6 +162,9 @@ typedef struct ScanComputer {
    * be anything. `nulls` is written when some are null. */
   Status (*block)(void *computer, Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask, void *values,
                   uint8_t *nulls, ScanComputed *known);
+  /* The `count` rows at `rows`, ascending, of one block or of several, side by side; at most BLOCK_ROWS. */
+  Status (*rows)(void *computer, Scan *scan, uint32_t column, const uint16_t *rows, uint32_t count, void *values,
+                 uint8_t *nulls, ScanComputed *known);
   Status (*row)(void *computer, Scan *scan, uint32_t column, uint32_t row, Value *out);
 } ScanComputer;
 
@@ -205,9 +208,11 @@ Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) MU
  * Of a computed column the rows of `mask` are right. */
 Status scan_block_view(Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask, void *values, uint8_t *nulls,
                        ColumnArray *out) MUST_CHECK;
-/* The `count` rows of a block at `rows` (numbers within the block) as arrays, of a column that is no string. */
-Status scan_gather(Scan *scan, uint32_t column, uint32_t block, const uint16_t *rows, uint32_t count, void *values,
+/* The `count` rows at `rows`, ascending, at most BLOCK_ROWS, as arrays, of a column that is no string. */
+Status scan_gather(Scan *scan, uint32_t column, const uint16_t *rows, uint32_t count, void *values,
                    uint8_t *nulls) MUST_CHECK;
+/* The selected rows of a block, from `rows` on; returns how many. */
+uint32_t scan_block_positions(const Scan *scan, uint32_t block, uint16_t *rows);
 /* The rows of a block that were selected: none where nothing of it was. */
 void scan_selected_rows(const Scan *scan, uint32_t block, uint64_t mask[BLOCK_WORDS]);
 /* Between which images the values of a block lie, from its zone map; of a computed column those of the rows that were

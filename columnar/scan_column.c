@@ -214,23 +214,47 @@ Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) {
 
 /* ---- for computers ---- */
 
-Status scan_gather(Scan *scan, uint32_t column, uint32_t block, const uint16_t *rows, uint32_t count, void *values,
-                   uint8_t *nulls) {
+/* Rows of one block, as long as they are. */
+static uint32_t rows_of_block(const uint16_t *rows, uint32_t count, uint16_t within[BLOCK_ROWS]) {
+  uint32_t n = 0;
+  for (; n < count && rows[n] / BLOCK_ROWS == rows[0] / BLOCK_ROWS; n++) within[n] = rows[n] % BLOCK_ROWS;
+  return n;
+}
+
+static Status gather_chunk(ScanColumn *c, const uint16_t *rows, uint32_t count, uint8_t *values, uint8_t *nulls) {
+  uint16_t within[BLOCK_ROWS];
+  for (uint32_t at = 0, some; at < count; at += some) {
+    uint32_t block = rows[at] / BLOCK_ROWS;
+    some = rows_of_block(rows + at, count - at, within);
+    TRY(chunk_hold_block(&c->hold, block));
+    codec_gather(c->hold.chunk, block, within, some, values + at * c->width, nulls + at);
+  }
+  return KVSTORE_OK;
+}
+
+Status scan_gather(Scan *scan, uint32_t column, const uint16_t *rows, uint32_t count, void *values, uint8_t *nulls) {
   ScanColumn *c;
   TRY(scan_column(scan, column, &c));
-  if (c->kind == SCAN_COLUMN_CHUNK) {
-    TRY(chunk_hold_block(&c->hold, block));
-    codec_gather(c->hold.chunk, block, rows, count, values, nulls);
-    return KVSTORE_OK;
-  }
+  if (c->kind == SCAN_COLUMN_CHUNK) return gather_chunk(c, rows, count, values, nulls);
   for (uint32_t i = 0; i < count; i++) {
     Value v;
-    TRY(scan_read_value(scan, column, block * BLOCK_ROWS + rows[i], &v));
+    TRY(scan_read_value(scan, column, rows[i], &v));
     nulls[i] = v.is_null;
     if (v.is_null) v = (Value){ .type = c->type };
     value_to_array(&v, values, i);
   }
   return KVSTORE_OK;
+}
+
+uint32_t scan_block_positions(const Scan *scan, uint32_t block, uint16_t *rows) {
+  uint64_t mask[BLOCK_WORDS];
+  uint32_t count = 0;
+  scan_selected_rows(scan, block, mask);
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+    for (uint64_t word = mask[w]; word; word &= word - 1)
+      rows[count++] = (uint16_t)(block * BLOCK_ROWS + w * 64 + (uint32_t)__builtin_ctzll(word));
+  }
+  return count;
 }
 
 Status scan_block_view(Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask, void *values, uint8_t *nulls,

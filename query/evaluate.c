@@ -114,7 +114,7 @@ Status evaluate_fail(Evaluator *e, uint32_t row, const Value *value, const char 
   if (value) literal_print(value, &text);
   buffer_u8(&text, '\0');
   if (e->scan && schema->key_count)
-    status = print_key(e, e->block * BLOCK_ROWS + (e->rows ? e->rows[row] : row), &key, &row_id);
+    status = print_key(e, e->rows ? e->rows[row] : e->block * BLOCK_ROWS + row, &key, &row_id);
   buffer_u8(&key, '\0');
   const char *shown = value && !text.failed ? (const char *)text.data : NULL;
   if (status == KVSTORE_OK && key.length > 1 && !key.failed) {
@@ -154,28 +154,40 @@ static void widen(Evaluator *e, ColumnType type, ColumnArray from, Vector *v) {
   }
 }
 
-/* Of a computed column, which may be at hand for all rows of the block. Computing it makes use of block_values. */
-static Status few_computed(Evaluator *e, const ProgramNode *node, Vector *v) {
-  uint64_t mask[BLOCK_WORDS] = { 0 };
-  size_t width = type_array_width(node->type);
-  uint8_t *place = is_narrow(node->type) ? e->block_values : v->own_values;
-  ColumnArray array;
-  for (uint32_t i = 0; i < e->count; i++) bit_set(mask, e->rows[i]);
-  TRY(scan_block_view(e->scan, node->column, e->block, mask, place, v->own_nulls, &array));
-  for (uint32_t i = 0; i < e->count; i++) {
-    memcpy(place + i * width, (const uint8_t *)array.values + e->rows[i] * width, width);
-    if (array.nulls) v->own_nulls[i] = array.nulls[e->rows[i]];
-  }
-  widen(e, node->type, (ColumnArray){ place, array.nulls ? v->own_nulls : NULL }, v);
+/* A computed column may stand on another: the evaluator is in use then, and goes back to what it was doing. */
+static void return_to(Evaluator *e, const Evaluator *outer) {
+  e->count = outer->count;
+  e->computing = outer->computing;
+  e->at = outer->at;
+  e->block = outer->block;
+  e->rows = outer->rows;
+}
+
+static Status compute(Evaluator *e, uint32_t column, const uint64_t *wanted, void *values, uint8_t *nulls,
+                      ScanComputed *known);
+
+/* Among few rows a computed column is computed anew: most are not those that were computed last. Narrow ones lie in
+ * block_values only when they are done. */
+static Status few_computed(Evaluator *e, const ProgramNode *node, const uint64_t *wanted, Vector *v) {
+  Evaluator outer = *e;
+  ScanComputed known;
+  void *place = is_narrow(node->type) ? e->block_values : v->own_values;
+  Status status = compute(e, node->column - e->program->base_count, wanted, place, v->own_nulls, &known);
+  return_to(e, &outer);
+  TRY(status);
+  widen(e, node->type, (ColumnArray){ place, known.has_nulls ? v->own_nulls : NULL }, v);
+  if (!known.is_bounded) return KVSTORE_OK;
+  v->is_bounded = true;
+  v->low = known.low;
+  v->high = known.high;
   return KVSTORE_OK;
 }
 
 static Status few_values(Evaluator *e, const ProgramNode *node, Vector *v) {
   ColumnType lane = lane_type(lane_of(node->type));
-  if (node->column >= e->program->base_count && lane != TYPE_BYTES && e->count > 1) return few_computed(e, node, v);
-  if (lane != TYPE_BYTES && node->column < e->program->base_count) {
+  if (lane != TYPE_BYTES) {
     void *place = is_narrow(node->type) ? e->block_values : v->own_values;
-    TRY(scan_gather(e->scan, node->column, e->block, e->rows, e->count, place, v->own_nulls));
+    TRY(scan_gather(e->scan, node->column, e->rows, e->count, place, v->own_nulls));
     widen(e, node->type, (ColumnArray){ place, v->own_nulls }, v);
     return KVSTORE_OK;
   }
@@ -183,7 +195,7 @@ static Status few_values(Evaluator *e, const ProgramNode *node, Vector *v) {
   v->nulls = NULL;
   for (uint32_t i = 0; i < e->count; i++) {
     Value value;
-    TRY(scan_read_value(e->scan, node->column, e->block * BLOCK_ROWS + e->rows[i], &value));
+    TRY(scan_read_value(e->scan, node->column, e->rows[i], &value));
     v->own_nulls[i] = value.is_null;
     if (value.is_null) {
       value = (Value){ 0 };
@@ -226,6 +238,14 @@ static Status shared_block(Evaluator *e, const ProgramNode *node, const uint64_t
   return KVSTORE_OK;
 }
 
+/* Of the rows at hand. */
+static bool rows_zone(const Evaluator *e, uint32_t column, int64_t *low, int64_t *high) {
+  if (!e->rows) return scan_block_zone(e->scan, column, e->block, low, high);
+  uint32_t block = e->rows[0] / BLOCK_ROWS;
+  bool is_one = e->rows[e->count - 1] / BLOCK_ROWS == block;
+  return is_one ? scan_block_zone(e->scan, column, block, low, high) : scan_zone(e->scan, column, low, high);
+}
+
 static Status evaluate_column(Evaluator *e, const ProgramNode *node, const uint64_t *wanted, Vector *v) {
   if (lane_of(node->type) == LANE_I64) {
     integer_bounds(node->type, &v->low, &v->high);
@@ -235,6 +255,7 @@ static Status evaluate_column(Evaluator *e, const ProgramNode *node, const uint6
     widen(e, node->type, e->columns[node->column], v);
     return KVSTORE_OK;
   }
+  if (e->rows && node->column >= e->program->base_count) return few_computed(e, node, wanted, v);
   if (e->rows) {
     TRY(few_values(e, node, v));
   } else if (node->column < e->program->base_count && lane_of(node->type) != LANE_BYTES) {
@@ -244,7 +265,7 @@ static Status evaluate_column(Evaluator *e, const ProgramNode *node, const uint6
   }
   if (node->column >= e->program->base_count) COUNT(computed_reused);
   int64_t low, high;
-  if (lane_of(node->type) == LANE_I64 && scan_block_zone(e->scan, node->column, e->block, &low, &high)) {
+  if (lane_of(node->type) == LANE_I64 && rows_zone(e, node->column, &low, &high)) {
     v->is_bounded = true;
     v->low = low < 0 ? low : 0; /* what lies beneath a null is 0 */
     v->high = high > 0 ? high : 0;
@@ -574,11 +595,11 @@ static void computer_destroy(void *computer) { evaluator_destroy(computer); }
 
 enum { FEW_ROWS = 128 }; /* up to here values are gathered, those of strings read one by one */
 
-static uint32_t mask_rows(const uint64_t *mask, uint16_t *rows) {
+static uint32_t mask_rows(const uint64_t *mask, uint32_t block, uint16_t *rows) {
   uint32_t count = 0;
   for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
     for (uint64_t word = mask[w]; word; word &= word - 1)
-      rows[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(word));
+      rows[count++] = (uint16_t)(block * BLOCK_ROWS + w * 64 + (uint32_t)__builtin_ctzll(word));
   }
   return count;
 }
@@ -587,11 +608,12 @@ static uint32_t mask_rows(const uint64_t *mask, uint16_t *rows) {
 static void scatter(size_t width, const uint8_t *from, const uint8_t *from_nulls, const uint16_t *rows, uint32_t count,
                     uint8_t *values, uint8_t *nulls) {
   for (uint32_t i = 0; i < count; i++) {
+    uint32_t to = rows[i] % BLOCK_ROWS;
     if (width == sizeof(uint64_t)) /* most often; the compiler copies a word */
-      memcpy(values + rows[i] * sizeof(uint64_t), from + i * sizeof(uint64_t), sizeof(uint64_t));
+      memcpy(values + to * sizeof(uint64_t), from + i * sizeof(uint64_t), sizeof(uint64_t));
     else
-      memcpy(values + rows[i] * width, from + i * width, width);
-    if (from_nulls) nulls[rows[i]] = from_nulls[i];
+      memcpy(values + to * width, from + i * width, width);
+    if (from_nulls) nulls[to] = from_nulls[i];
   }
 }
 
@@ -612,15 +634,6 @@ static Status compute_few(Evaluator *e, uint32_t column, const uint16_t *rows, u
   return KVSTORE_OK;
 }
 
-/* A computed column may stand on another: the evaluator is in use then, and goes back to what it was doing. */
-static void return_to(Evaluator *e, const Evaluator *outer) {
-  e->count = outer->count;
-  e->computing = outer->computing;
-  e->at = outer->at;
-  e->block = outer->block;
-  e->rows = outer->rows;
-}
-
 static Status computer_block(void *computer, Scan *scan, uint32_t column, uint32_t block, const uint64_t *mask,
                              void *values, uint8_t *nulls, ScanComputed *known) {
   Evaluator *e = computer, outer = *e;
@@ -632,7 +645,7 @@ static Status computer_block(void *computer, Scan *scan, uint32_t column, uint32
   uint32_t rows_here = scan_block_rows(scan_selection(scan)->unit, block);
   uint64_t selected = simd_kernels()->mask_count(mask, BLOCK_WORDS);
   if (selected <= FEW_ROWS && selected * 8 < rows_here) {
-    status = compute_few(e, column, rows, mask_rows(mask, rows), values, nulls, known);
+    status = compute_few(e, column, rows, mask_rows(mask, block, rows), values, nulls, known);
   } else {
     e->rows = NULL;
     e->count = rows_here;
@@ -642,16 +655,28 @@ static Status computer_block(void *computer, Scan *scan, uint32_t column, uint32
   return status;
 }
 
+static Status computer_rows(void *computer, Scan *scan, uint32_t column, const uint16_t *rows, uint32_t count,
+                            void *values, uint8_t *nulls, ScanComputed *known) {
+  Evaluator *e = computer, outer = *e;
+  uint64_t wanted[BLOCK_WORDS];
+  bitmap_fill_first(wanted, BLOCK_WORDS, count);
+  e->scan = scan;
+  e->rows = rows;
+  e->count = count;
+  Status status = compute(e, column - e->program->base_count, wanted, values, nulls, known);
+  return_to(e, &outer);
+  return status;
+}
+
 static Status computer_row(void *computer, Scan *scan, uint32_t column, uint32_t row, Value *out) {
   Evaluator *e = computer, outer = *e;
   uint64_t wanted[BLOCK_WORDS] = { 1 };
-  uint16_t rows[1] = { (uint16_t)(row % BLOCK_ROWS) };
+  uint16_t rows[1] = { (uint16_t)row };
   Bytes value;
   uint8_t is_null;
   ScanComputed known;
   ColumnType type = e->program->schema->columns[column].type;
   e->scan = scan;
-  e->block = row / BLOCK_ROWS;
   e->rows = rows;
   e->count = 1;
   Status status = compute(e, column - e->program->base_count, wanted, &value, &is_null, &known);
@@ -664,5 +689,5 @@ static Status computer_row(void *computer, Scan *scan, uint32_t column, uint32_t
 
 ScanComputer program_computer(const Program *program) {
   if (!program->column_count) return (ScanComputer){ 0 };
-  return (ScanComputer){ program, computer_create, computer_destroy, computer_block, computer_row };
+  return (ScanComputer){ program, computer_create, computer_destroy, computer_block, computer_rows, computer_row };
 }

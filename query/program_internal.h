@@ -96,8 +96,8 @@ struct Evaluator {
   Vector *at;          /* its vectors */
   /* over a scan */
   Scan *scan;
-  uint32_t block;
-  const uint16_t *rows; /* few rows of the block; NULL: as they lie */
+  uint32_t block;       /* as it lies */
+  const uint16_t *rows; /* or few rows of the unit; NULL: none */
   void *block_values;   /* a column as it is stored */
   /* over arrays */
   const ColumnArray *columns;
