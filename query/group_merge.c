@@ -16,11 +16,11 @@ enum {
 
 /* ---- parts ---- */
 
-/* Quantiles sort all values by the numbers of their groups. */
+/* Texts of which quantiles are asked are sorted by the numbers of their groups. */
 bool groups_divisible(const Groups *g) {
   if (g->is_full || g->spill) return false;
   for (size_t i = 0; i < g->column_count; i++) {
-    if (g->columns[i].wants & GROUP_VALUES) return false;
+    if (g->columns[i].wants & GROUP_VALUES && type_is_string(g->columns[i].type)) return false;
   }
   return true;
 }
@@ -84,10 +84,10 @@ uint64_t group_part_bytes(const GroupPart *p) { return p->apart_capacity * sizeo
 bool groups_part_is_full(const Groups *part) { return part->space && groups_bytes(part) > part->space->memory_limit; }
 
 /* Groups in slots are marked as if they had states: those of one key behind that of null. */
-GroupMark groups_mark(const Groups *part) {
+GroupMark groups_mark(Groups *part) {
   uint32_t count = part->state_count;
   if (group_slots_in_use(part)) count = part->slots.count + (part->key_count == 1);
-  return (GroupMark){ count, part->part->apart_count };
+  return (GroupMark){ count, part->part->apart_count, group_quantiles_mark(part) };
 }
 
 Status groups_set_apart(Groups *part, uint32_t number) {
@@ -190,7 +190,7 @@ Status groups_take_over(Groups *g, Groups *part, GroupMark from, GroupMark to) {
   if (!g->key_count) p->groups.ids[0] = 0; /* there from the beginning */
   for (uint32_t number = from.group_count; number < to.group_count; number++) TRY(take_group_over(g, part, number));
   for (size_t at = from.apart_count; at < to.apart_count; at += p->stride) add_apart(g, part, p->apart + at);
-  return KVSTORE_OK;
+  return group_quantiles_take_over(g, part, from.chunk_count, to.chunk_count);
 }
 
 /* ---- all else ---- */

@@ -311,6 +311,7 @@ static Status find_rows(Groups *g, uint32_t *count) {
 
 static Status end_round(Groups *g) {
   for (uint32_t i = 0; g->has_order && i < g->state_count; i++) groups_end_order(g, group_state(g, i));
+  TRY(group_quantiles_find(g, 1));
   return group_spill_count(g);
 }
 
@@ -331,6 +332,6 @@ Status group_spill_more(Groups *g, bool *more) {
     if (count == 0) return end_round(g);
     *more = true;
     TRY(add_rows(g, count));
-    if (!g->is_full && groups_exceed(g)) groups_freeze(g, true);
+    TRY(groups_keep_found_within(g));
   }
 }

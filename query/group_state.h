@@ -33,7 +33,7 @@ enum {
   GROUP_LAST = 64,
   GROUP_DISTINCT = 128, /* 1 word */
   GROUP_SKETCH = 256,   /* 2 words: where, and length and room, of SKETCH_BYTES */
-  GROUP_VALUES = 512,   /* none: all values are sorted, and each quantile that is asked for has words of its own */
+  GROUP_VALUES = 512,   /* none: values are kept or sorted, and each quantile that is asked for has words of its own */
 };
 
 enum { SPREAD_WORDS = 3 };

@@ -68,8 +68,9 @@ static Status allocate(Groups *g, size_t key_count, size_t request_count) {
   g->values = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->values);
   g->value_pairs = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->value_pairs);
   g->seen = arena_allocate(a, SEGMENT_ROWS + 1);
-  bool all = g->seen && g->request_words && g->scratch && g->keys && g->pairs && g->requests && g->request_columns &&
-             g->columns && g->values && g->value_pairs;
+  g->quantiles.open = arena_allocate_zeroed(a, (request_count + 1) * sizeof *g->quantiles.open);
+  bool all = g->seen && g->quantiles.open && g->request_words && g->scratch && g->keys && g->pairs && g->requests &&
+             g->request_columns && g->columns && g->values && g->value_pairs;
   return all ? KVSTORE_OK : status_nomem();
 }
 
@@ -138,6 +139,7 @@ void groups_destroy(Groups *g) {
   group_spill_destroy(g->spill);
   group_part_release(g);
   group_slots_release(g);
+  group_quantiles_release(g);
   memory_release(g->states);
   memory_release(g->touched);
   arena_release(&g->kept);
@@ -151,7 +153,7 @@ void groups_destroy(Groups *g) {
 uint64_t groups_bytes(const Groups *g) {
   uint64_t bytes = g->state_capacity * sizeof *g->states + g->touched_capacity * sizeof *g->touched;
   if (g->part) bytes += group_part_bytes(g->part);
-  bytes += group_slots_bytes(g);
+  bytes += group_slots_bytes(g) + g->quantiles.bytes;
   bytes += g->kept.bytes_held + g->dense.arena.bytes_held + g->dense.room.bytes_held + g->arena.bytes_held;
   for (size_t k = 0; k < g->key_count; k++) bytes += key_column_bytes(&g->keys[k]) + id_map_bytes(&g->pairs[k]);
   for (size_t i = 0; i < g->column_count; i++)
@@ -174,7 +176,12 @@ Status groups_keep_within(Groups *g) {
   uint64_t more = (uint64_t)g->slots.count * (STATE_BYTES + g->stride * sizeof *g->states);
   if (!g->space || g->part) return KVSTORE_OK;
   if (more && groups_bytes(g) + more > g->space->memory_limit) TRY(group_slots_leave(g));
-  if (groups_exceed(g)) groups_freeze(g, true);
+  return groups_keep_found_within(g);
+}
+
+Status groups_keep_found_within(Groups *g) {
+  TRY(group_quantiles_keep_within(g));
+  if (!g->is_full && groups_exceed(g)) groups_freeze(g, true);
   return KVSTORE_OK;
 }
 
@@ -388,11 +395,11 @@ static Status add_sketches(Groups *g, const GroupColumn *c, const void *values, 
   return KVSTORE_OK;
 }
 
-/* Values that are not null go to be sorted. */
-static Status add_sorted(Groups *g, const GroupColumn *c, const void *values, const uint8_t *nulls, uint32_t count) {
+/* Values that are not null are kept. */
+static Status add_kept(Groups *g, const GroupColumn *c, const void *values, const uint8_t *nulls, uint32_t count) {
   GroupScratch *s = g->scratch;
   size_t width = type_array_width(c->type), column = (size_t)(c - g->columns);
-  if (!nulls) return group_sort_values(g, column, s->groups, values, count);
+  if (!nulls) return group_quantiles_add(g, column, s->groups, values, count);
   uint8_t *out = (uint8_t *)s->compact; /* entries move down only */
   uint32_t kept = 0;
   for (uint32_t i = 0; i < count; i++) {
@@ -400,7 +407,7 @@ static Status add_sorted(Groups *g, const GroupColumn *c, const void *values, co
     memmove(out + kept * width, (const uint8_t *)values + i * width, width);
     s->some[kept++] = s->groups[i];
   }
-  return kept ? group_sort_values(g, column, s->some, out, kept) : KVSTORE_OK;
+  return kept ? group_quantiles_add(g, column, s->some, out, kept) : KVSTORE_OK;
 }
 
 static Status add_values(Groups *g, const GroupColumn *c, Scan *scan, uint32_t block, uint32_t count) {
@@ -413,7 +420,7 @@ static Status add_values(Groups *g, const GroupColumn *c, Scan *scan, uint32_t b
     TRY(add_strings(g, c, values, nulls, count));
   if (!type_is_string(c->type) && c->wants & (GROUP_SUM | GROUP_LEAST | GROUP_GREATEST | GROUP_SPREAD))
     add_all_numbers(g, c, values, nulls, count);
-  return c->wants & GROUP_VALUES ? add_sorted(g, c, values, nulls, count) : KVSTORE_OK;
+  return c->wants & GROUP_VALUES ? add_kept(g, c, values, nulls, count) : KVSTORE_OK;
 }
 /* Pairs that are there count for nothing; others leave memory. */
 static Status add_distinct_full(Groups *g, size_t column, Scan *scan, uint32_t block, uint32_t count) {
@@ -608,8 +615,7 @@ static Status add_block(Groups *g, Scan *scan, uint32_t block) {
   }
   TRY(groups_add_found(g, scan, block, count));
   if (g->has_ends) TRY(add_ends(g, scan, block, count));
-  if (!g->is_full && groups_exceed(g)) groups_freeze(g, true);
-  return KVSTORE_OK;
+  return groups_keep_found_within(g);
 }
 
 void groups_end_order(const Groups *g, GroupWord *state) {
@@ -660,7 +666,10 @@ Status groups_add(Groups *g, Scan *scan) {
   return end_unit(g, scan);
 }
 
-Status groups_finish(Groups *g) { return g->spill ? group_spill_count(g) : KVSTORE_OK; }
+Status groups_finish(Groups *g, uint32_t threads) {
+  TRY(group_quantiles_find(g, threads));
+  return g->spill ? group_spill_count(g) : KVSTORE_OK;
+}
 
 /* ---- results ---- */
 
@@ -669,7 +678,7 @@ Status groups_more(Groups *g, bool *more) {
   return g->spill ? group_spill_more(g, more) : KVSTORE_OK;
 }
 
-bool groups_await(const Groups *g) { return g->spill != NULL; }
+bool groups_await(const Groups *g) { return g->spill || g->quantiles.count; }
 uint64_t groups_spilled(const Groups *g) { return g->spill ? group_spill_bytes(g->spill) : 0; }
 
 uint32_t groups_next(const Groups *g, uint32_t *at, uint32_t most, uint32_t *numbers) {

@@ -31,8 +31,8 @@ void groups_destroy(Groups *groups); /* NULL is allowed */
  * groups_destroy may follow. */
 Status groups_add(Groups *groups, Scan *scan) MUST_CHECK;
 
-/* All units are added. */
-Status groups_finish(Groups *groups) MUST_CHECK;
+/* All units are added. On at most so many threads; 0: one a processor, where that pays. */
+Status groups_finish(Groups *groups, uint32_t threads) MUST_CHECK;
 
 /* ---- units that several threads share out ----
  * Each thread adds its units, in ascending order, to a part of its own, and marks where each ended. Then every unit is
@@ -50,9 +50,9 @@ Status groups_create_part(const Groups *groups, uint32_t parts, Groups **part) M
 bool groups_part_is_full(const Groups *part);
 typedef struct GroupMark {
   uint32_t group_count;
-  size_t apart_count;
+  size_t apart_count, chunk_count;
 } GroupMark;
-GroupMark groups_mark(const Groups *part);
+GroupMark groups_mark(Groups *part);
 /* Takes a unit over that a part has added between two marks. */
 Status groups_take_over(Groups *groups, Groups *part, GroupMark from, GroupMark to) MUST_CHECK;
 /* Merges a part, all of whose units have been taken over. */

@@ -146,6 +146,21 @@ typedef struct GroupPart {
   GroupIds groups;
 } GroupPart;
 
+/* ---- numbers whose quantiles are asked for: group_quantiles.c ---- */
+typedef struct QuantileChunk {
+  uint32_t column; /* of the Groups' */
+  uint32_t count, capacity;
+  GroupWord *words; /* images of integers, bits of floats; NULL: handed over */
+  uint32_t *groups; /* of each; NULL: there is one */
+} QuantileChunk;
+typedef struct GroupQuantiles {
+  QuantileChunk *chunks; /* those of a column in the order of rows */
+  size_t count, capacity;
+  size_t *open; /* of each column: one more than the chunk that takes further values; 0: none */
+  uint64_t bytes;
+  bool is_sorting; /* values leave memory */
+} GroupQuantiles;
+
 typedef struct GroupSpill GroupSpill; /* group_spill.c */
 
 struct Groups {
@@ -175,6 +190,7 @@ struct Groups {
   bool has_ends, has_order; /* first, last; or anything that is made of each unit by itself */
   bool is_dense;            /* what is asked for can go by arrays */
   Dense dense;
+  GroupQuantiles quantiles;
   GroupSlots slots;     /* while they are in use, there are no states */
   uint32_t unit_number; /* from 1 */
   uint32_t *touched;    /* groups of the current unit, when has_order */
@@ -215,6 +231,8 @@ void groups_freeze(Groups *groups, bool frozen);
 bool groups_exceed(const Groups *groups);
 /* After what may have added groups: when memory is used up, no further one is taken in. */
 Status groups_keep_within(Groups *groups) MUST_CHECK;
+/* The same where none of them lies in a slot. */
+Status groups_keep_found_within(Groups *groups) MUST_CHECK;
 /* The row with g->key may be the first or last of its group. `value`: of a column. */
 Status groups_offer(Groups *groups, uint32_t number, const GroupColumn *column, const Value *value,
                     uint32_t wants) MUST_CHECK;
@@ -227,7 +245,7 @@ Status group_spill_rows(Groups *groups, Scan *scan, uint32_t block, uint32_t cou
 /* A value of a column whose different values are counted, of `count` groups: an array of values. */
 Status group_spill_values(Groups *groups, size_t column, const uint32_t *numbers, const void *values,
                           uint32_t count) MUST_CHECK;
-/* The same of a column whose quantiles are asked for: all of its values, sorted. */
+/* The same of a column whose quantiles are asked for and whose values are not kept in memory: all, sorted. */
 Status group_sort_values(Groups *groups, size_t column, const uint32_t *numbers, const void *values,
                          uint32_t count) MUST_CHECK;
 /* Counts what left memory of such columns, and finds the quantiles. */
@@ -264,6 +282,20 @@ Status group_part_key(Groups *groups, Groups *part, size_t key, uint32_t id, uin
 uint64_t group_part_bytes(const GroupPart *part);
 /* What a unit has brought to a group that depends on the order of units goes apart. */
 Status groups_set_apart(Groups *part, uint32_t number) MUST_CHECK;
+
+/* ---- group_quantiles.c ---- */
+/* Values that are not null, of a column whose quantiles are asked for: kept, or sorted. */
+Status group_quantiles_add(Groups *groups, size_t column, const uint32_t *numbers, const void *values,
+                           uint32_t count) MUST_CHECK;
+/* How many chunks there are; what is added next begins another one. */
+size_t group_quantiles_mark(Groups *groups);
+/* Takes over the chunks of a part between two marks: its groups are taken over. */
+Status group_quantiles_take_over(Groups *groups, Groups *part, size_t from, size_t to) MUST_CHECK;
+/* When memory is used up what is kept goes to be sorted. */
+Status group_quantiles_keep_within(Groups *groups) MUST_CHECK;
+/* Finds the quantiles of all values that are kept, and lets go of them. As groups_finish. */
+Status group_quantiles_find(Groups *groups, uint32_t threads) MUST_CHECK;
+void group_quantiles_release(Groups *groups);
 
 /* ---- group_slots.c ---- */
 static inline bool group_slots_in_use(const Groups *groups) { return groups->slots.count > 0; }

@@ -90,9 +90,9 @@ typedef struct QueryOrder {
 Status query_order_by(Query *query, const QueryOrder *order, size_t count) MUST_CHECK;
 /* Of the rows or groups: leaves out `offset`, gives at most `limit`. Says nothing of query_run. */
 void query_limit(Query *query, uint64_t offset, uint64_t limit);
-/* Aggregates and groups (not those with quantiles) on at most so many threads: 1, as at first, the caller's own; 0: its
- * own, and where what is left to read takes long, as many as there are processors. The results are the same to the bit.
- */
+/* Aggregates and groups (not those with quantiles of texts) on at most so many threads: 1, as at first, the caller's
+ * own; 0: its own, and where what is left to read takes long, as many as there are processors. The results are the same
+ * to the bit. */
 void query_threads(Query *query, uint32_t threads);
 /* Rows in the order of the table's key. Otherwise as they lie: unit after unit. */
 void query_order_by_key(Query *query, bool ordered);

@@ -260,7 +260,7 @@ Status query_run_units(const Query *q, const TableSnapshot *snapshot, const Quer
   }
   if (!run->groups || !groups_await(run->groups)) return KVSTORE_OK;
   uint64_t begun = os_ticks();
-  TRY(groups_finish(run->groups));
+  TRY(groups_finish(run->groups, q->threads));
   run->helped.ticks[SCAN_STEP_BACK] += os_ticks() - begun;
   return KVSTORE_OK;
 }

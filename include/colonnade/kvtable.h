@@ -499,7 +499,8 @@ KVSTORE_API int kvquery_avg(KVQuery *query, const char *column, KVValue *result)
 #define KVQUERY_LAST                  12 /* in the row of the greatest key */
 #define KVQUERY_APPROX_COUNT_DISTINCT 13 /* about as many: 1.6 % off on the average, in 4 KiB a group */
 /* The least value so that as many thousandths of the values (0 to 1,000) are not above it; the column's type. Of 0 it
- * is the least, of 1,000 the greatest one. All values are sorted for it. */
+ * is the least, of 1,000 the greatest one. Numbers are kept for it, 8 to 12 bytes each; texts, and numbers that take
+ * more than a third of the memory (kvquery_memory_limit), are sorted. */
 #define KVQUERY_QUANTILE(thousandths) (65536 + (thousandths))
 #define KVQUERY_MEDIAN                KVQUERY_QUANTILE(500)
 typedef struct KVAggregate {
@@ -551,9 +552,10 @@ typedef struct KVOrder {
 KVSTORE_API int kvquery_order_by(KVQuery *query, const KVOrder *order, size_t count);
 /* How many threads may work on a run: 1, as it is at first, the caller's own alone; 0: that one, and where what is
  * left to read takes longer than threads take to wake, others, one a processor; else at most so many, 64 at the most.
- * They share out aggregates and groups (those without quantiles; groups that are few among the rows, or of which only
- * counts and sums of integers, least and greatest are asked), rows in an order (with a limit: those that nothing is
- * computed for), all rows as they lie, and of joined rows all of these, once the other tables are hashed as a whole.
+ * They share out aggregates and groups (those without quantiles of texts; groups that are few among the rows, or of
+ * which only counts and sums of integers, least and greatest are asked), rows in an order (with a limit: those that
+ * nothing is computed for), all rows as they lie, and of joined rows all of these, once the other tables are hashed as
+ * a whole.
  * The limit of memory is shared out, too: a thread that sorts has at least 1 MiB, or it is not asked. Helpers are the
  * process's: started by the first run that wants them, asleep between runs and between the steps of a cursor, joined
  * when the last store is closed; a forked child has none of them. The results are the same to the bit and in the same

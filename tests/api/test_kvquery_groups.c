@@ -583,3 +583,117 @@ TEST(kvquery_groups, quantiles_are_values_of_their_place) {
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
+
+/* ---- quantiles of many values: as those of sorted ones ---- */
+
+enum { VALUES = 9000, PARTS = 3 };
+
+typedef struct Sample {
+  uint64_t bits; /* of the value */
+  int row;
+} Sample;
+
+static int by_float(const void *a, const void *b) {
+  const Sample *x = a, *y = b;
+  double u, v;
+  memcpy(&u, &x->bits, sizeof u);
+  memcpy(&v, &y->bits, sizeof v);
+  int order = (u != u || v != v) ? (u != u) - (v != v) : (u > v) - (u < v); /* NaN above all */
+  return order ? order : x->row - y->row;
+}
+
+static int by_number(const void *a, const void *b) {
+  int64_t x = (int64_t)((const Sample *)a)->bits, y = (int64_t)((const Sample *)b)->bits;
+  return (x > y) - (x < y);
+}
+
+static int by_unsigned(const void *a, const void *b) {
+  uint64_t x = ((const Sample *)a)->bits, y = ((const Sample *)b)->bits;
+  return (x > y) - (x < y);
+}
+
+/* Zeros and NaN of several kinds, few values far apart, one far from all others, the least and greatest there are. */
+static uint64_t sample_bits(int column, int row) {
+  static const uint64_t floats[] = { 0, UINT64_C(1) << 63, UINT64_C(0x7ff8000000000001), UINT64_C(0xfff8000000000002) };
+  uint64_t hash = (uint64_t)(row + 1) * UINT64_C(0x9E3779B97F4A7C15);
+  if (column == 2) return row == 77 ? UINT64_C(1) << 62 : hash >> 60;
+  if (column == 3) return row % 100 == 5 ? (row % 200 == 5 ? 0 : UINT64_MAX) : hash;
+  double number = (double)(int64_t)hash / 1e9;
+  uint64_t bits;
+  memcpy(&bits, &number, sizeof bits);
+  return row % 5 == 4 ? bits : floats[hash >> 33 & 3];
+}
+
+static uint64_t quantile_of(int column, int part, int thousandths) {
+  static Sample samples[VALUES];
+  int (*const order[])(const void *, const void *) = { NULL, by_float, by_number, by_unsigned };
+  size_t count = 0;
+  for (int row = 0; row < VALUES; row++) {
+    if (part < 0 || row % PARTS == part) samples[count++] = (Sample){ sample_bits(column, row), row };
+  }
+  qsort(samples, count, sizeof *samples, order[column]);
+  size_t place = (count * (size_t)thousandths + 999) / 1000;
+  return samples[place ? place - 1 : 0].bits;
+}
+
+static KVTable *create_samples(KVStore *kv) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I32, 0, 0 },
+                                         { "f", KVTABLE_TYPE_F64, 0, 0 },
+                                         { "i", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "u", KVTABLE_TYPE_U64, 0, 0 },
+                                         { "part", KVTABLE_TYPE_I32, 0, 0 } };
+  static int32_t ids[VALUES], parts[VALUES];
+  static uint64_t bits[4][VALUES];
+  const char *key[] = { "id" };
+  KVTable *table = NULL;
+  for (int row = 0; row < VALUES; row++) {
+    ids[row] = row;
+    parts[row] = row % PARTS;
+    for (int c = 1; c <= 3; c++) bits[c][row] = sample_bits(c, row);
+  }
+  const KVColumnData data[] = { { KVTABLE_TYPE_I32, 0, ids, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_F64, 0, bits[1], NULL, NULL, NULL },
+                                { KVTABLE_TYPE_I64, 0, bits[2], NULL, NULL, NULL },
+                                { KVTABLE_TYPE_U64, 0, bits[3], NULL, NULL, NULL },
+                                { KVTABLE_TYPE_I32, 0, parts, NULL, NULL, NULL } };
+  CHECK_OK(kvtable_create(kv, "samples", columns, 5, key, 1, &table));
+  CHECK_OK(kvtable_append(table, data, 5, VALUES, NULL, KVTABLE_INSERT, NULL));
+  return table;
+}
+
+static void check_quantiles(KVQuery *query, int is_grouped) {
+  static const int thousandths[] = { 0, 1, 300, 500, 750, 999, 1000 };
+  static const char *const names[] = { NULL, "f", "i", "u" }, *const part[] = { "part" };
+  enum { ASKED = 7 };
+  KVAggregate all[3 * ASKED];
+  for (int i = 0; i < 3 * ASKED; i++)
+    all[i] = (KVAggregate){ KVQUERY_QUANTILE(thousandths[i % ASKED]), names[1 + i / ASKED] };
+  CHECK_OK(kvquery_group_by(query, part, is_grouped ? 1 : 0));
+  CHECK_OK(kvquery_compute(query, all, 3 * ASKED));
+  KVCursor *cursor = NULL;
+  int rows = 0;
+  CHECK_OK(kvquery_open(query, &cursor));
+  for (; kvcursor_next(cursor) == KVSTORE_OK; rows++) {
+    int of = is_grouped ? (int)value_at(cursor, 0).as.i64 : -1;
+    for (int i = 0; i < 3 * ASKED; i++)
+      CHECK_INT(value_at(cursor, (size_t)(i + is_grouped)).as.u64,
+                quantile_of(1 + i / ASKED, of, thousandths[i % ASKED]));
+  }
+  CHECK_INT(rows, is_grouped ? PARTS : 1);
+  kvcursor_close(cursor);
+}
+
+TEST(kvquery_groups, quantiles_of_many_values_are_those_of_sorted_ones) {
+  KVStore *kv = open_store();
+  KVTable *table = create_samples(kv);
+  KVQuery *query = NULL;
+  CHECK_OK(kvquery_create(table, &query));
+  for (uint32_t threads = 1; threads <= 3; threads += 2) {
+    CHECK_OK(kvquery_threads(query, threads));
+    check_quantiles(query, 0);
+    check_quantiles(query, 1);
+  }
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}

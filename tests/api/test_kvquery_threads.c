@@ -55,12 +55,12 @@ static void close_tables(Store *s) {
 
 /* ---- questions: each gives a number, which is known ---- */
 
-enum { ASK_COUNT, ASK_GROUPS, ASK_ORDER, ASK_FIRST, ASK_JOIN, ASK_JOINED_GROUPS, ASKS };
+enum { ASK_COUNT, ASK_GROUPS, ASK_ORDER, ASK_FIRST, ASK_MEDIAN, ASK_MEDIANS, ASK_JOIN, ASK_JOINED_GROUPS, ASKS };
 
 static KVQuery *make_query(const Store *s, int what) {
   static const char *const day[] = { "day" }, *const id[] = { "id" };
   static const KVOrder order[] = { { "name", KVQUERY_DESCENDING } };
-  static const KVAggregate sum[] = { { KVQUERY_SUM, "weight" } };
+  static const KVAggregate sum[] = { { KVQUERY_SUM, "weight" } }, median[] = { { KVQUERY_MEDIAN, "weight" } };
   KVQuery *query = NULL;
   KVJoin join = KVJOIN_INIT;
   join.table = s->other;
@@ -75,6 +75,9 @@ static KVQuery *make_query(const Store *s, int what) {
   if (what == ASK_GROUPS || what == ASK_JOINED_GROUPS) {
     CHECK_OK(kvquery_group_by(query, day, 1));
     CHECK_OK(kvquery_compute(query, sum, 1));
+  } else if (what == ASK_MEDIAN || what == ASK_MEDIANS) {
+    if (what == ASK_MEDIANS) CHECK_OK(kvquery_group_by(query, day, 1));
+    CHECK_OK(kvquery_compute(query, median, 1));
   } else if (what != ASK_COUNT) {
     CHECK_OK(kvquery_order_by(query, order, 1));
   }
@@ -83,7 +86,7 @@ static KVQuery *make_query(const Store *s, int what) {
   return query;
 }
 
-static const uint64_t answers[ASKS] = { ROWS / 2, DAYS, ROWS / 2, 20, ROWS / 2, DAYS };
+static const uint64_t answers[ASKS] = { ROWS / 2, DAYS, ROWS / 2, 20, 1, DAYS, ROWS / 2, DAYS };
 
 static int ask(KVQuery *query, int what, uint64_t *rows) {
   KVCursor *cursor = NULL;
