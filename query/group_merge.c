@@ -12,6 +12,7 @@ enum {
   SHARES_OF_LIMIT = 2,    /* parts have one half, what they are merged into the other */
   GROUP_MERGED_ROWS = 16, /* rows that are added in the time in which a group is merged, all threads together */
   SLOT_MERGED_ROWS = 2,
+  TEXTS_ADDED = 6, /* entries are added in the time of one row whose key is a text; of numbers as many as rows */
 };
 
 /* ---- parts ---- */
@@ -117,6 +118,14 @@ uint64_t groups_merge_rows(const Groups *g, uint64_t count, uint32_t threads) {
   return g->slots.mode == SLOTS_ASCENDING ? count : count * threads * SLOT_MERGED_ROWS;
 }
 
+/* Entries are made by all threads, but added by one. */
+uint64_t groups_apart_rows(const Groups *g, uint64_t entries, uint32_t threads) {
+  bool has_texts = false;
+  for (size_t k = 0; k < g->key_count; k++) has_texts |= type_is_string(g->keys[k].type);
+  if (!g->has_order) return 0;
+  return entries * threads / (has_texts ? TEXTS_ADDED : 1);
+}
+
 /* ---- taking over, unit by unit ---- */
 
 static Status extend_ids(GroupIds *ids, uint32_t count) {
@@ -166,6 +175,12 @@ static Status take_group_over(Groups *g, const Groups *part, uint32_t number) {
   return groups_extend(g, own + 1);
 }
 
+/* Entries of a unit are of groups that lie anywhere. */
+static void fetch_apart(const Groups *g, const Groups *part, size_t at, size_t end) {
+  const GroupPart *p = part->part;
+  if (at < end) group_fetch(g, p->groups.ids[p->apart[at].u]);
+}
+
 static void add_apart(Groups *g, const Groups *part, const GroupWord *in) {
   GroupWord *state = group_state(g, part->part->groups.ids[(in++)->u]);
   for (size_t i = 0; i < g->column_count; i++) {
@@ -189,7 +204,10 @@ Status groups_take_over(Groups *g, Groups *part, GroupMark from, GroupMark to) {
   TRY(extend_ids(&p->groups, part->state_count));
   if (!g->key_count) p->groups.ids[0] = 0; /* there from the beginning */
   for (uint32_t number = from.group_count; number < to.group_count; number++) TRY(take_group_over(g, part, number));
-  for (size_t at = from.apart_count; at < to.apart_count; at += p->stride) add_apart(g, part, p->apart + at);
+  for (size_t at = from.apart_count; at < to.apart_count; at += p->stride) {
+    fetch_apart(g, part, at + GROUPS_AHEAD * (size_t)p->stride, to.apart_count);
+    add_apart(g, part, p->apart + at);
+  }
   return group_quantiles_take_over(g, part, from.chunk_count, to.chunk_count);
 }
 

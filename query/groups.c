@@ -216,15 +216,6 @@ Status groups_extend(Groups *g, uint32_t count) {
   return KVSTORE_OK;
 }
 
-Status groups_touch(Groups *g, uint32_t number) {
-  GroupWord *state = group_state(g, number);
-  if (state[GROUP_UNIT].u == g->unit_number) return KVSTORE_OK;
-  state[GROUP_UNIT].u = g->unit_number;
-  TRY(memory_grow(&g->touched, &g->touched_capacity, g->touched_count + 1, sizeof *g->touched));
-  g->touched[g->touched_count++] = number;
-  return KVSTORE_OK;
-}
-
 /* ---- what a block has ---- */
 
 uint32_t groups_block_rows(Groups *g, Scan *scan, uint32_t block) {
@@ -605,14 +596,26 @@ static Status keep_known(Groups *g, Scan *scan, uint32_t block, uint32_t *count)
   return KVSTORE_OK;
 }
 
+/* States lie anywhere: each is asked for some time before. */
+static Status touch_rows(Groups *g, const uint32_t *numbers, uint32_t count) {
+  TRY(memory_grow(&g->touched, &g->touched_capacity, g->touched_count + count, sizeof *g->touched));
+  for (uint32_t i = 0; i < count; i++) {
+    if (i + GROUPS_AHEAD < count) group_fetch(g, numbers[i + GROUPS_AHEAD]);
+    GroupWord *state = group_state(g, numbers[i]);
+    bool is_new = state[GROUP_UNIT].u != g->unit_number;
+    state[GROUP_UNIT].u = g->unit_number;
+    g->touched[g->touched_count] = numbers[i];
+    g->touched_count += is_new;
+  }
+  return KVSTORE_OK;
+}
+
 static Status add_block(Groups *g, Scan *scan, uint32_t block) {
   GroupScratch *s = g->scratch;
   uint32_t count = groups_block_rows(g, scan, block);
   TRY(groups_find(g, scan, block, count));
   if (g->is_full) TRY(keep_known(g, scan, block, &count));
-  if (g->has_order || g->has_ends) {
-    for (uint32_t i = 0; i < count; i++) TRY(groups_touch(g, s->groups[i]));
-  }
+  if (g->has_order || g->has_ends) TRY(touch_rows(g, s->groups, count));
   TRY(groups_add_found(g, scan, block, count));
   if (g->has_ends) TRY(add_ends(g, scan, block, count));
   return groups_keep_found_within(g);
@@ -625,6 +628,7 @@ void groups_end_order(const Groups *g, GroupWord *state) {
 static Status end_unit(Groups *g, Scan *scan) {
   for (size_t t = 0; t < g->touched_count; t++) {
     GroupWord *state = group_state(g, g->touched[t]);
+    if (t + GROUPS_AHEAD < g->touched_count) group_fetch(g, g->touched[t + GROUPS_AHEAD]);
     groups_end_order(g, state);
     if (g->part && g->has_order) TRY(groups_set_apart(g, g->touched[t]));
     if (g->has_ends) TRY(end_rows(g, g->touched[t], scan));

@@ -61,6 +61,8 @@ Status groups_merge(Groups *groups, const Groups *part) MUST_CHECK;
 uint32_t groups_count(const Groups *groups);
 /* In how much time as many groups are merged, of parts that several threads make: in rows that they add meanwhile. */
 uint64_t groups_merge_rows(const Groups *groups, uint64_t count, uint32_t threads);
+/* The same of what depends on the order of units: of each unit and group that it has an entry. */
+uint64_t groups_apart_rows(const Groups *groups, uint64_t entries, uint32_t threads);
 
 /* ---- results ---- */
 /* The next groups that have rows, at most `most`: their numbers. From *at on, which begins as 0. 0: there are no more.

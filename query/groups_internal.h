@@ -203,6 +203,14 @@ static inline GroupWord *group_state(const Groups *g, uint32_t number) {
   return g->states + (size_t)number * g->stride;
 }
 
+enum { GROUPS_AHEAD = 16 };
+/* A state is about to be read and written. */
+static inline void group_fetch(const Groups *g, uint32_t number) {
+  const GroupWord *state = group_state(g, number);
+  __builtin_prefetch(state, 1);
+  __builtin_prefetch(state + g->stride - 1, 1);
+}
+
 /* The selected rows of a block into scratch->rows, unless all are; how many. */
 uint32_t groups_block_rows(Groups *groups, Scan *scan, uint32_t block);
 /* The entries at scratch->rows of an array into `out`. */
@@ -213,8 +221,6 @@ Status groups_read(Groups *groups, Scan *scan, uint32_t column, uint32_t block, 
                    const uint8_t **nulls) MUST_CHECK;
 /* States up to `count` groups. */
 Status groups_extend(Groups *groups, uint32_t count) MUST_CHECK;
-/* The group is touched by the current unit. */
-Status groups_touch(Groups *groups, uint32_t number) MUST_CHECK;
 
 /* ---- groups.c, for rows that come back ---- */
 /* scratch->groups of `count` rows: of a block, or, without a scan, of those that came back. ID_NONE: of a group that is

@@ -201,6 +201,13 @@ static uint64_t expected_groups(const Course *c) {
   return sum < most ? sum : most;
 }
 
+/* In how much time parts are merged, in rows that are added meanwhile, when so many are left. A unit has about as many
+ * groups for each row as the first one. */
+static uint64_t merge_rows(const Course *c, const Groups *groups, uint32_t threads, uint64_t left) {
+  uint64_t first = c->snapshot->units[0].row_count, entries = first ? left * c->groups[0] / first : 0;
+  return groups_merge_rows(groups, expected_groups(c), threads) + groups_apart_rows(groups, entries, threads);
+}
+
 /* As many threads as there may be; 0: that is not known yet. Merging costs something for each group of each part,
  * and that may take much longer than adding a row: groups must be few among the rows. */
 static uint32_t threads_of(const Course *c, const TableRun *run) {
@@ -210,7 +217,7 @@ static uint32_t threads_of(const Course *c, const TableRun *run) {
   if (!groups_divisible(run->groups)) return 1;
   if (groups_are_open(run->groups)) return 0;
   for (uint32_t i = c->done; i < c->snapshot->unit_count; i++) left += c->snapshot->units[i].row_count;
-  if (groups_count(run->groups) > 1 && groups_merge_rows(run->groups, expected_groups(c), threads) > left)
+  if (groups_count(run->groups) > 1 && merge_rows(c, run->groups, threads, left) > left)
     return c->done < GROUPS_LOOKS ? 0 : 1;
   return groups_parts_max(run->groups, threads);
 }

@@ -4,6 +4,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/team.h"
+#include "query/groups.h"
 #include "query/query.h"
 #include "tests/columnar/sample_units.h"
 #include "tests/query/answer_bytes.h"
@@ -258,4 +259,26 @@ TEST(group_merge, who_watches_is_called_on_the_callers_thread_and_may_cancel) {
   query_destroy(q);
   sample_units_release(&u);
   CHECK_INT(memory_blocks_held(), 0);
+}
+
+static uint64_t apart_rows(const SampleUnits *u, uint32_t key, AggregateRequest request) {
+  TableSnapshot snapshot = sample_units_snapshot(u);
+  Groups *groups;
+  CHECK_OK(groups_create(&snapshot, &key, 1, &request, 1, NULL, &groups));
+  uint64_t rows = groups_apart_rows(groups, 600, 3);
+  groups_destroy(groups);
+  table_snapshot_release(&snapshot);
+  return rows;
+}
+
+/* Three threads add three rows in the time in which one of them adds an entry of a group and a unit. */
+TEST(group_merge, entries_of_units_cost_something_where_sums_depend_on_their_order) {
+  enum { NUMBER = 4, FLOAT = 10, TEXT = 13 }; /* columns of the sample */
+  SampleUnits u;
+  sample(&u, 9, 1);
+  CHECK_INT(apart_rows(&u, NUMBER, (AggregateRequest){ AGGREGATE_TOTAL, FLOAT, 0 }), 1800);
+  CHECK_INT(apart_rows(&u, NUMBER, (AggregateRequest){ AGGREGATE_VARIANCE, NUMBER, 0 }), 1800);
+  CHECK_INT(apart_rows(&u, TEXT, (AggregateRequest){ AGGREGATE_TOTAL, FLOAT, 0 }), 300); /* their rows take longer */
+  CHECK_INT(apart_rows(&u, NUMBER, (AggregateRequest){ AGGREGATE_TOTAL, NUMBER, 0 }), 0);
+  sample_units_release(&u);
 }
