@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/keycode.h"
 #include "base/memory.h"
+#include "base/word_sort.h"
 #include "engine/engine_internal.h"
 #include "engine/run_build.h"
 #include "engine/table_state.h"
@@ -112,46 +113,23 @@ static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, 
 
 /* ---- batches ---- */
 
-typedef struct SortedRow {
-  uint64_t head; /* the key's first 8 bytes */
-  uint32_t row;
-} SortedRow;
-
+/* A row's word is its key's first 8 bytes. */
 static _Thread_local const Bytes *sort_keys;
 
 static int by_key(const void *a, const void *b) {
-  const SortedRow *x = a, *y = b;
-  if (x->head != y->head) return x->head < y->head ? -1 : 1;
-  const Bytes *p = &sort_keys[x->row], *q = &sort_keys[y->row];
+  const NumberedWord *x = a, *y = b;
+  if (x->word != y->word) return x->word < y->word ? -1 : 1;
+  const Bytes *p = &sort_keys[x->number], *q = &sort_keys[y->number];
   int order = bytes_compare(p->data, p->length, q->data, q->length);
-  return order ? order : (x->row > y->row) - (x->row < y->row);
+  return order ? order : (x->number > y->number) - (x->number < y->number);
 }
 
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS };
-
-/* One pass of a radix sort: by the digit at bit `shift`, stably. */
-static void sort_pass(const SortedRow *from, SortedRow *to, uint32_t count, uint32_t shift) {
-  uint32_t starts[DIGITS + 1] = { 0 };
-  for (uint32_t i = 0; i < count; i++) starts[(from[i].head >> shift & (DIGITS - 1)) + 1]++;
-  for (uint32_t d = 1; d <= DIGITS; d++) starts[d] += starts[d - 1];
-  for (uint32_t i = 0; i < count; i++) to[starts[from[i].head >> shift & (DIGITS - 1)]++] = from[i];
-}
-
-/* By key: by heads first, leaving out digits that all of them share, then those of equal heads. Returns which of the
- * two arrays holds the result. */
-static SortedRow *sort_by_key(const Bytes *keys, SortedRow *rows, SortedRow *room, uint32_t count) {
-  uint64_t varying = 0;
-  for (uint32_t i = 1; i < count; i++) varying |= rows[i].head ^ rows[0].head;
-  for (uint32_t shift = 0; shift < 64; shift += DIGIT_BITS) {
-    if (!(varying >> shift & (DIGITS - 1))) continue;
-    sort_pass(rows, room, count, shift);
-    SortedRow *swap = rows;
-    rows = room;
-    room = swap;
-  }
+/* By key: by heads first, then those of equal heads. Returns which of the two arrays holds the result. */
+static NumberedWord *sort_by_key(const Bytes *keys, NumberedWord *rows, NumberedWord *room, uint32_t count) {
+  rows = words_sort(rows, room, count);
   sort_keys = keys;
   for (uint32_t i = 0, end; i < count; i = end) {
-    for (end = i + 1; end < count && rows[end].head == rows[i].head;) end++;
+    for (end = i + 1; end < count && rows[end].word == rows[i].word;) end++;
     if (end - i > 1) qsort(rows + i, end - i, sizeof *rows, by_key);
   }
   return rows;
@@ -177,28 +155,29 @@ static bool keys_ascend(const Bytes *keys, uint32_t count) {
 }
 
 /* Of equal keys the last one stays, or none may be (inserts). */
-static Status keep_last_of_each(const Bytes *keys, const SortedRow *sorted, uint32_t n, int mode, KeyOrder *order) {
+static Status keep_last_of_each(const Bytes *keys, const NumberedWord *sorted, uint32_t n, int mode, KeyOrder *order) {
   for (uint32_t i = 0; i < n; i++) {
-    if (i + 1 < n && same_key(&keys[sorted[i].row], &keys[sorted[i + 1].row])) {
+    if (i + 1 < n && same_key(&keys[sorted[i].number], &keys[sorted[i + 1].number])) {
       if (mode == TABLE_INSERT)
-        return status_fail_at(KVSTORE_CONSTRAINT, sorted[i + 1].row, NULL, NULL, "row %u: its key is that of row %u",
-                              sorted[i + 1].row, sorted[i].row);
+        return status_fail_at(KVSTORE_CONSTRAINT, sorted[i + 1].number, NULL, NULL, "row %u: its key is that of row %u",
+                              sorted[i + 1].number, sorted[i].number);
       continue;
     }
-    order->rows[order->count++] = sorted[i].row;
+    order->rows[order->count++] = sorted[i].number;
   }
   return KVSTORE_OK;
 }
 
 static Status sort_rows(const PreparedRows *rows, int mode, KeyOrder *order) {
   uint32_t n = rows->batch.row_count;
-  SortedRow *both = memory_allocate(memory_array_size(n, 2 * sizeof *both)); /* and room to sort */
+  NumberedWord *both = memory_allocate(memory_array_size(n, 2 * sizeof *both)); /* and room to sort */
   order->rows = memory_allocate(n * sizeof *order->rows);
   if (!both || !order->rows) {
     memory_release(both);
     return status_nomem();
   }
-  for (uint32_t i = 0; i < n; i++) both[i] = (SortedRow){ bytes_prefix64(rows->keys[i].data, rows->keys[i].length), i };
+  for (uint32_t i = 0; i < n; i++)
+    both[i] = (NumberedWord){ bytes_prefix64(rows->keys[i].data, rows->keys[i].length), i };
   Status status = keep_last_of_each(rows->keys, sort_by_key(rows->keys, both, both + n, n), n, mode, order);
   memory_release(both);
   return status;
