@@ -203,6 +203,15 @@ static Status get_decoded(const Chunk *chunk, const uint16_t *rows, size_t first
   return KVSTORE_OK;
 }
 
+/* The few of one block, of a type that is no string. */
+static void get_gathered(const Chunk *chunk, const uint16_t *rows, size_t first, size_t end, const OutputColumn *out) {
+  uint16_t within[DECODE_MIN];
+  uint8_t none[DECODE_MIN], *nulls = out->nulls ? out->nulls + first : none;
+  for (size_t i = first; i < end; i++) within[i - first] = rows[i] % BLOCK_ROWS;
+  codec_gather(chunk, rows[first] / BLOCK_ROWS, within, (uint32_t)(end - first), out->values + first * out->width,
+               nulls);
+}
+
 static Status read_column(const ChunkHold *hold, const uint16_t *rows, size_t count, ColumnType type,
                           ColumnArray *array, Arena *arena) {
   OutputColumn out;
@@ -212,8 +221,10 @@ static Status read_column(const ChunkHold *hold, const uint16_t *rows, size_t co
     end = first + same_block(rows + first, count - first);
     if (end - first >= DECODE_MIN) {
       TRY(get_decoded(hold->chunk, rows, first, end, &out, arena));
-    } else {
+    } else if (type_is_string(type)) {
       TRY(get_each(hold->chunk, rows, first, end, &out, arena));
+    } else {
+      get_gathered(hold->chunk, rows, first, end, &out);
     }
   }
   TRY(keep_strings(hold, &out, count, arena));
@@ -222,13 +233,20 @@ static Status read_column(const ChunkHold *hold, const uint16_t *rows, size_t co
   return KVSTORE_OK;
 }
 
-Status column_run_read_rows(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count,
-                            const uint32_t *columns, size_t column_count, ColumnArray *out, Arena *arena) {
+/* KVSTORE_CORRUPT unless there are such rows. */
+static Status find_rows(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count, Segment **out) {
   if (segment >= run->segment_count) return status_fail(KVSTORE_CORRUPT, "a column run has no segment %u", segment);
-  Segment *s = column_run_segment(run, segment);
+  Segment *s = *out = column_run_segment(run, segment);
   for (size_t i = 0; i < count; i++) {
     if (rows[i] >= s->row_count) return status_fail(KVSTORE_CORRUPT, "segment %u has no row %u", segment, rows[i]);
   }
+  return KVSTORE_OK;
+}
+
+Status column_run_read_rows(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count,
+                            const uint32_t *columns, size_t column_count, ColumnArray *out, Arena *arena) {
+  Segment *s;
+  TRY(find_rows(run, segment, rows, count, &s));
   for (size_t c = 0; c < column_count; c++) {
     if (!column_run_has(run, columns[c])) {
       TRY(fill_default(run, columns[c], count, &out[c], arena));
@@ -240,6 +258,21 @@ Status column_run_read_rows(ColumnRun *run, uint32_t segment, const uint16_t *ro
     segment_chunk_release(&hold);
     TRY(status);
   }
+  return KVSTORE_OK;
+}
+
+Status column_run_read_expiries(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count, int64_t *expiries,
+                                Arena *arena) {
+  Segment *s;
+  ChunkHold hold;
+  ColumnArray array;
+  TRY(find_rows(run, segment, rows, count, &s));
+  TRY(segment_chunk(s, COLUMN_EXPIRY, &hold));
+  Status status = read_column(&hold, rows, count, TYPE_I64, &array, arena);
+  segment_chunk_release(&hold);
+  TRY(status);
+  const int64_t *values = array.values;
+  for (size_t i = 0; i < count; i++) expiries[i] = array.nulls && array.nulls[i] ? EXPIRY_NEVER : values[i];
   return KVSTORE_OK;
 }
 

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/keycode.h"
 #include "base/memory.h"
+#include "base/word_sort.h"
 #include "columnar/column_run_internal.h"
 #include "columnar/key_filter.h"
 
@@ -141,20 +142,37 @@ static Status probe_parse(KeyProbe *probe, const ColumnRunIndex *index, Bytes ke
   return reader_left(&in) ? status_fail(KVSTORE_CORRUPT, "an encoded key is too long for its table") : KVSTORE_OK;
 }
 
-static Status probe_open(KeyProbe *probe, Segment *s, uint32_t block) {
+static Status probe_open(KeyProbe *probe, Segment *s) {
   const ColumnRunIndex *index = s->run->index;
   for (uint32_t k = 0; k < probe->count; k++) {
     TRY(segment_stored_chunk(s, index->key_columns[k], &probe->holds[k]));
     probe->held++;
-    TRY(chunk_hold_block(&probe->holds[k], block));
     uint64_t room = codec_get_room(probe->holds[k].chunk);
     if (room > probe->room.length) (void)buffer_extend(&probe->room, (size_t)room - probe->room.length);
   }
   return buffer_status(&probe->room);
 }
 
-static void probe_release(KeyProbe *probe) {
+static Status probe_verify(const KeyProbe *probe, uint32_t block) {
+  for (uint32_t k = 0; k < probe->held; k++) TRY(chunk_hold_block(&probe->holds[k], block));
+  return KVSTORE_OK;
+}
+
+/* Lets go of the segment. */
+static void probe_close(KeyProbe *probe) {
   for (uint32_t k = 0; k < probe->held; k++) segment_chunk_release(&probe->holds[k]);
+  probe->held = 0;
+}
+
+static void probe_start(KeyProbe *probe, const ColumnRunIndex *index) {
+  probe->count = index->key_count;
+  probe->held = 0;
+  memset(probe->scratch, 0, probe->count * sizeof *probe->scratch);
+  probe->room = (Buffer){ 0 };
+}
+
+static void probe_release(KeyProbe *probe) {
+  probe_close(probe);
   for (uint32_t k = 0; k < probe->count; k++) buffer_release(&probe->scratch[k]);
   buffer_release(&probe->room);
 }
@@ -190,47 +208,42 @@ static uint32_t probe_lower_bound(const KeyProbe *probe, uint32_t low, uint32_t 
 
 /* ---- within a segment ---- */
 
-static Status search_image(Segment *s, uint32_t block, Bytes key, uint32_t *row, bool *is_equal) {
-  const ColumnRunIndex *index = s->run->index;
-  uint32_t stored = index->key_columns[0];
+/* The probe is open at the segment. */
+static Status search_image(const KeyProbe *probe, Segment *s, uint32_t block, Bytes key, uint32_t *row,
+                           bool *is_equal) {
+  const Chunk *chunk = probe->holds[0].chunk;
   int64_t image;
-  if (!key_to_image(index->columns[stored].type, key, &image)) {
+  if (!key_to_image(s->run->index->columns[s->run->index->key_columns[0]].type, key, &image))
     return status_fail(KVSTORE_CORRUPT, "an encoded key has %zu bytes, another length than its column's", key.length);
-  }
-  ChunkHold hold;
-  TRY(segment_stored_chunk(s, stored, &hold));
-  Status status = chunk_hold_block(&hold, block);
-  if (status == KVSTORE_OK) {
-    uint32_t low = block * BLOCK_ROWS, high = low + segment_block_rows(s, block);
-    *row = image_lower_bound(hold.chunk, low, high, chunk_block_minimum(hold.chunk, block),
-                             chunk_block_maximum(hold.chunk, block), image);
-    *is_equal = *row < high && chunk_image(hold.chunk, *row) == image;
-  }
-  segment_chunk_release(&hold);
-  return status;
+  uint32_t low = block * BLOCK_ROWS, high = low + segment_block_rows(s, block);
+  *row =
+    image_lower_bound(chunk, low, high, chunk_block_minimum(chunk, block), chunk_block_maximum(chunk, block), image);
+  *is_equal = *row < high && chunk_image(chunk, *row) == image;
+  return KVSTORE_OK;
 }
 
-static Status search_values(Segment *s, uint32_t block, Bytes key, uint32_t *row, bool *is_equal) {
-  KeyProbe probe;
-  probe.count = s->run->index->key_count;
-  probe.held = 0;
-  memset(probe.scratch, 0, sizeof probe.scratch);
-  probe.room = (Buffer){ 0 };
-  Status status = probe_parse(&probe, s->run->index, key);
-  if (status == KVSTORE_OK) status = probe_open(&probe, s, block);
-  if (status == KVSTORE_OK) {
-    uint32_t low = block * BLOCK_ROWS;
-    *row = probe_lower_bound(&probe, low, low + segment_block_rows(s, block), is_equal);
-  }
-  probe_release(&probe);
-  return status;
+static Status search_values(KeyProbe *probe, Segment *s, uint32_t block, Bytes key, uint32_t *row, bool *is_equal) {
+  TRY(probe_parse(probe, s->run->index, key));
+  uint32_t low = block * BLOCK_ROWS;
+  *row = probe_lower_bound(probe, low, low + segment_block_rows(s, block), is_equal);
+  return KVSTORE_OK;
 }
 
 /* The first row of the segment whose key is not less than `key`; row_count when there is none. */
-static Status search_segment(Segment *s, const SegmentOpen *o, Bytes key, uint32_t *row, bool *is_equal) {
+static Status search_open(KeyProbe *probe, Segment *s, const SegmentOpen *o, Bytes key, uint32_t *row, bool *is_equal) {
   uint32_t block = find_block(s, o, key);
-  return s->run->index->key_is_image ? search_image(s, block, key, row, is_equal)
-                                     : search_values(s, block, key, row, is_equal);
+  TRY(probe_verify(probe, block));
+  return s->run->index->key_is_image ? search_image(probe, s, block, key, row, is_equal)
+                                     : search_values(probe, s, block, key, row, is_equal);
+}
+
+static Status search_segment(Segment *s, const SegmentOpen *o, Bytes key, uint32_t *row, bool *is_equal) {
+  KeyProbe probe;
+  probe_start(&probe, s->run->index);
+  Status status = probe_open(&probe, s);
+  if (status == KVSTORE_OK) status = search_open(&probe, s, o, key, row, is_equal);
+  probe_release(&probe);
+  return status;
 }
 
 /* ---- one key ---- */
@@ -355,88 +368,121 @@ Status column_run_bound(ColumnRun *run, Bytes bound, uint32_t *position) {
 
 /* ---- many keys ---- */
 
-typedef struct KeyOrder {
-  uint64_t head;
-  size_t number;             /* of the key in the caller's array */
-  const SegmentOpen *opened; /* while filters are asked */
-} KeyOrder;
+enum { FILTER_GROUP = 256 }; /* keys whose lines of the filters are fetched before the first is looked at */
 
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, SORT_MIN = 16 };
-
-static void sort_pass(const KeyOrder *from, KeyOrder *to, size_t count, uint32_t shift) {
-  size_t starts[DIGITS + 1] = { 0 };
-  for (size_t i = 0; i < count; i++) starts[(from[i].head >> shift & (DIGITS - 1)) + 1]++;
-  for (size_t d = 1; d <= DIGITS; d++) starts[d] += starts[d - 1];
-  for (size_t i = 0; i < count; i++) to[starts[from[i].head >> shift & (DIGITS - 1)]++] = from[i];
-}
-
-/* Sorts by head, a digit at a time from the lowest, leaving out digits that all heads share; returns which of the two
- * arrays holds the result. */
-static KeyOrder *sort_order(KeyOrder *order, KeyOrder *room, size_t count) {
-  uint64_t varying = 0;
-  bool ascends = true;
-  for (size_t i = 1; i < count; i++) {
-    varying |= order[i].head ^ order[0].head;
-    ascends &= order[i - 1].head <= order[i].head;
-  }
-  if (ascends) return order;
-  for (uint32_t shift = 0; shift < 64; shift += DIGIT_BITS) {
-    if (!(varying >> shift & (DIGITS - 1))) continue;
-    sort_pass(order, room, count, shift);
-    KeyOrder *swap = order;
-    order = room;
-    room = swap;
-  }
-  return order;
-}
+/* Keys in their order, each with the number of its segment. */
+typedef struct SortedKeys {
+  const Bytes *keys;
+  const uint64_t *hashes;
+  NumberedWord *order; /* by heads */
+  uint32_t *segments;
+  size_t count;
+} SortedKeys;
 
 /* Those of the keys that are still sought and lie in the run's range. */
 static size_t select_keys(const ColumnRun *run, const Bytes *keys, size_t count, const uint64_t *locators,
-                          KeyOrder *order) {
+                          NumberedWord *order) {
   size_t selected = 0;
   for (size_t i = 0; i < count; i++) {
     if (locators[i] != LOCATOR_NONE || is_outside(run, keys[i])) continue;
-    order[selected++] = (KeyOrder){ key_head(keys[i], run->index->key_prefix), i, NULL };
+    order[selected++] = (NumberedWord){ key_head(keys[i], run->index->key_prefix), (uint32_t)i };
   }
   return selected;
 }
 
-/* Leaves out the keys that their segments' filters do not know. All lines are fetched before the first is looked at. */
-static Status ask_filters(ColumnRun *run, const Bytes *keys, const uint64_t *hashes, KeyOrder *order, size_t *count) {
-  size_t kept = 0;
-  for (size_t i = 0; i < *count; i++) {
-    KeyPlace place;
-    TRY(place_key(run, keys[order[i].number], &place));
-    if (!place.segment) continue;
-    order[kept] = order[i];
-    order[kept++].opened = place.opened;
-    if (place.opened->filter)
-      key_filter_prefetch(place.opened->filter, place.opened->filter_bytes, hashes[order[i].number]);
+/* The segment of a key with this head that comes behind one of `last`: mostly the same. */
+static Segment *next_segment(ColumnRun *run, Segment *last, uint64_t head, Bytes key) {
+  const uint64_t *heads = run->index->heads;
+  bool is_same =
+    last && heads[last->number] < head && (last->number + 1 == run->segment_count || head < heads[last->number + 1]);
+  return is_same ? last : find_segment(run, key);
+}
+
+/* Keys [from, end) that lie in a segment, with its number, behind the `*kept` keys that stay; the filters' lines are
+ * fetched. */
+static Status place_keys(ColumnRun *run, SortedKeys *k, size_t from, size_t end, size_t *kept) {
+  Segment *s = NULL;
+  SegmentOpen *o = NULL;
+  for (size_t i = from; i < end; i++) {
+    NumberedWord at = k->order[i];
+    Segment *next = next_segment(run, s, at.word, k->keys[at.number]);
+    if (key_compare(k->keys[at.number], next->last_key) > 0) continue;
+    if (next != s) TRY(segment_open(next, &o));
+    s = next;
+    if (o->filter) key_filter_prefetch(o->filter, o->filter_bytes, k->hashes[at.number]);
+    k->order[*kept] = at;
+    k->segments[(*kept)++] = s->number;
   }
-  size_t placed = kept;
-  kept = 0;
-  for (size_t i = 0; i < placed; i++)
-    if (!filter_says_no(order[i].opened, hashes[order[i].number])) order[kept++] = order[i];
-  *count = kept;
   return KVSTORE_OK;
+}
+
+/* Leaves out those of keys [from, *kept) that their segments' filters do not know. */
+static Status ask_filters(ColumnRun *run, SortedKeys *k, size_t from, size_t *kept) {
+  size_t end = *kept;
+  *kept = from;
+  for (size_t i = from; i < end; i++) {
+    SegmentOpen *o;
+    TRY(segment_open(&run->segments[k->segments[i]], &o));
+    if (filter_says_no(o, k->hashes[k->order[i].number])) continue;
+    k->order[*kept] = k->order[i];
+    k->segments[(*kept)++] = k->segments[i];
+  }
+  return KVSTORE_OK;
+}
+
+static Status keep_possible(ColumnRun *run, SortedKeys *k) {
+  size_t kept = 0;
+  for (size_t from = 0; from < k->count; from += FILTER_GROUP) {
+    size_t end = k->count - from < FILTER_GROUP ? k->count : from + FILTER_GROUP, placed = kept;
+    TRY(place_keys(run, k, from, end, &kept));
+    TRY(ask_filters(run, k, placed, &kept));
+  }
+  k->count = kept;
+  return KVSTORE_OK;
+}
+
+/* Keys [from, end), which are of one segment. */
+static Status find_in_segment(Segment *s, const SortedKeys *k, size_t from, size_t end, KeyProbe *probe,
+                              uint64_t *locators) {
+  SegmentOpen *o;
+  TRY(segment_open(s, &o));
+  TRY(probe_open(probe, s));
+  for (size_t i = from; i < end; i++) {
+    uint32_t number = k->order[i].number, row = 0;
+    bool is_equal = false;
+    TRY(search_open(probe, s, o, k->keys[number], &row, &is_equal));
+    if (is_equal) locators[number] = locator_pack((Locator){ s->run->number, (uint16_t)s->number, (uint16_t)row });
+  }
+  probe_close(probe);
+  return KVSTORE_OK;
+}
+
+static Status find_sorted(ColumnRun *run, SortedKeys *k, uint64_t *locators) {
+  KeyProbe probe;
+  TRY(keep_possible(run, k));
+  probe_start(&probe, run->index);
+  Status status = KVSTORE_OK;
+  for (size_t i = 0, end; i < k->count && status == KVSTORE_OK; i = end) {
+    for (end = i + 1; end < k->count && k->segments[end] == k->segments[i];) end++;
+    status = find_in_segment(&run->segments[k->segments[i]], k, i, end, &probe, locators);
+  }
+  probe_release(&probe);
+  return status;
 }
 
 Status column_run_find_many(ColumnRun *run, const Bytes *keys, const uint64_t *hashes, size_t count,
                             uint64_t *locators) {
-  KeyOrder *order = memory_allocate(memory_array_size(count, sizeof *order)), *room = NULL, *sorted = order;
+  ASSERT(count <= UINT32_MAX, "COL-3");
+  SortedKeys k = { .keys = keys, .hashes = hashes };
+  NumberedWord *order = memory_allocate(memory_array_size(count, sizeof *order)), *room = NULL;
   if (!order) return status_nomem();
-  size_t selected = select_keys(run, keys, count, locators, order);
-  Status status = ask_filters(run, keys, hashes, order, &selected);
-  if (status == KVSTORE_OK && selected >= SORT_MIN) {
-    room = memory_allocate(memory_array_size(selected, sizeof *room));
-    if (room)
-      sorted = sort_order(order, room, selected);
-    else
-      status = status_nomem();
-  }
-  for (size_t i = 0; i < selected && status == KVSTORE_OK; i++) {
-    size_t number = sorted[i].number;
-    status = find_inside(run, keys[number], hashes[number], &locators[number]);
+  k.count = select_keys(run, keys, count, locators, order);
+  Status status = KVSTORE_OK;
+  if (k.count) {
+    room = memory_allocate(memory_array_size(k.count, sizeof *room + sizeof *k.segments));
+    k.segments = (uint32_t *)(room + k.count);
+    if (room) k.order = words_sort(order, room, k.count);
+    status = room ? find_sorted(run, &k, locators) : status_nomem();
   }
   memory_release(room);
   memory_release(order);

@@ -241,6 +241,9 @@ Status column_run_get_key(ColumnRun *run, uint32_t position, Buffer *key) MUST_C
  * `count` entries from the arena; nulls is NULL where no row is null. Strings point into the run or the arena. */
 Status column_run_read_rows(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count,
                             const uint32_t *columns, size_t column_count, ColumnArray *out, Arena *arena) MUST_CHECK;
+/* When they expire, EXPIRY_NEVER if never; of a segment that has_expiry. */
+Status column_run_read_expiries(ColumnRun *run, uint32_t segment, const uint16_t *rows, size_t count, int64_t *expiries,
+                                Arena *arena) MUST_CHECK;
 /* A whole segment with every column of the schema (missing ones filled with their default), from the arena. `expiry` is
  * NULL when nothing expires. Strings point into the run or the arena. */
 Status segment_decode(Segment *s, ColumnBatch *out, Arena *arena) MUST_CHECK;
