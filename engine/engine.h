@@ -303,7 +303,24 @@ Status table_write(Session *session, uint32_t family, const ColumnBatch *rows, i
  * expiry. */
 Status table_get(Session *session, uint32_t family, const Value *key, size_t key_count, Arena *arena, Value *row,
                  size_t column_count, int64_t *expiry) MUST_CHECK; /* KVSTORE_NOTFOUND: absent or expired */
+/* Many keys at one snapshot. */
+typedef struct TableLookup {
+  uint32_t count;          /* of keys, at least 1 */
+  const ColumnArray *keys; /* an array a column of the key, in its order, of exactly its type */
+  const uint32_t *columns; /* positions of those that are wanted */
+  uint32_t column_count;
+  /* out, an entry a key, in the order of the keys */
+  uint8_t *found; /* 1: there, and not expired */
+  uint32_t found_count;
+  int64_t *expiries;   /* NULL: EXPIRY_NEVER, all of them */
+  ColumnArray *arrays; /* one a column; nulls where there is no row */
+} TableLookup;
+/* Results lie in `arena`. KVSTORE_TYPE for a key that its column cannot hold names row and column. */
+Status table_get_many(Session *session, uint32_t family, TableLookup *lookup, Arena *arena) MUST_CHECK;
 Status table_delete(Session *session, uint32_t family, const Value *key, size_t key_count) MUST_CHECK;
+/* In one statement; `keys` as above. *deleted: rows that were there, and had not expired, each once. */
+Status table_delete_many(Session *session, uint32_t family, const ColumnArray *keys, uint32_t count,
+                         uint64_t *deleted) MUST_CHECK;
 /* Sets some columns (by position) of the row with this key; the key columns cannot change. `expiry`: NULL keeps it. */
 Status table_update(Session *session, uint32_t family, const Value *key, size_t key_count, const uint32_t *columns,
                     const Value *values, size_t count, const int64_t *expiry) MUST_CHECK;

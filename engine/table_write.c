@@ -106,7 +106,7 @@ static bool strings_are_valid(const Column *column, const ColumnArray *array, ui
   return fit && (column->type != TYPE_STRING || texts_are_valid(array, rows));
 }
 
-static Status check_column(const Column *column, const ColumnArray *array, uint32_t rows) {
+Status check_column(const Column *column, const ColumnArray *array, uint32_t rows) {
   for (uint32_t i = 0; array->nulls && !(column->flags & COLUMN_NULLABLE) && i < rows; i++)
     if (array->nulls[i]) return fail_value(KVSTORE_CONSTRAINT, column, i, "the column is not nullable");
   if (column->type == TYPE_BOOL) {
@@ -210,22 +210,22 @@ static bool is_one_number(const Schema *schema) {
   return schema->key_count == 1 && is_number && !(key->flags & COLUMN_NULLABLE);
 }
 
-static Status encode_numbers(Arena *arena, const PreparedRows *rows, Bytes *keys) {
-  uint32_t key = rows->schema->key_columns[0], count = rows->batch.row_count;
-  size_t width = type_array_width(rows->schema->columns[key].type);
+static Status encode_numbers(Arena *arena, const PreparedRows *rows, uint32_t from, uint32_t count, Bytes *keys) {
+  uint32_t key = rows->schema->key_columns[0];
+  ColumnType type = rows->schema->columns[key].type;
+  size_t width = type_array_width(type);
   uint8_t *at = arena_allocate(arena, count * width);
   if (!at) return status_nomem();
-  keycode_write_numbers(rows->schema->columns[key].type, rows->batch.columns[key].values, count, at);
+  keycode_write_numbers(type, (const uint8_t *)rows->batch.columns[key].values + from * width, count, at);
   for (uint32_t i = 0; i < count; i++) keys[i] = (Bytes){ at + i * width, width };
   return KVSTORE_OK;
 }
 
-static Status encode_keys(Arena *arena, const PreparedRows *rows, Bytes *keys) {
-  uint32_t count = rows->batch.row_count;
+static Status encode_each(Arena *arena, const PreparedRows *rows, uint32_t from, uint32_t count, Bytes *keys) {
   Buffer encoded = { 0 };
   for (uint32_t i = 0; i < count; i++) {
     size_t begin = encoded.length;
-    keycode_append_row(&encoded, rows->schema, rows->batch.columns, i);
+    keycode_append_row(&encoded, rows->schema, rows->batch.columns, from + i);
     keys[i] = (Bytes){ NULL, encoded.length - begin };
   }
   Status status = buffer_status(&encoded);
@@ -235,11 +235,19 @@ static Status encode_keys(Arena *arena, const PreparedRows *rows, Bytes *keys) {
     keys[i].data = at;
     at += keys[i].length;
     if (keys[i].length > KEY_BYTES_MAX)
-      status = status_fail_at(KVSTORE_ERROR, i, NULL, NULL, "row %u: an encoded key of %zu bytes: the limit is %u", i,
-                              keys[i].length, KEY_BYTES_MAX);
+      status =
+        status_fail_at(KVSTORE_ERROR, from + i, NULL, NULL, "row %u: an encoded key of %zu bytes: the limit is %u",
+                       from + i, keys[i].length, KEY_BYTES_MAX);
   }
   buffer_release(&encoded);
   return status;
+}
+
+Status table_encode_keys(Arena *arena, const PreparedRows *rows, uint32_t from, uint32_t count, Bytes *keys,
+                         uint64_t *hashes) {
+  TRY((is_one_number(rows->schema) ? encode_numbers : encode_each)(arena, rows, from, count, keys));
+  for (uint32_t i = 0; i < count; i++) hashes[i] = hash_key(keys[i].data, keys[i].length);
+  return KVSTORE_OK;
 }
 
 Status table_prepare_keys(Arena *arena, PreparedRows *out) {
@@ -247,8 +255,7 @@ Status table_prepare_keys(Arena *arena, PreparedRows *out) {
   Bytes *keys = arena_allocate(arena, rows * sizeof *keys);
   uint64_t *hashes = arena_allocate(arena, rows * sizeof *hashes);
   if (!keys || !hashes) return status_nomem();
-  TRY(is_one_number(out->schema) ? encode_numbers(arena, out, keys) : encode_keys(arena, out, keys));
-  for (uint32_t i = 0; i < rows; i++) hashes[i] = hash_key(keys[i].data, keys[i].length);
+  TRY(table_encode_keys(arena, out, 0, rows, keys, hashes));
   if (rows >= DELTA_SLAB_ROWS) COUNT_MANY(bulk_keys_encoded, rows);
   out->keys = keys;
   out->hashes = hashes;
@@ -328,9 +335,9 @@ static Status append_rows(Store *store, FamilyState *state, Era *era, const Prep
   return status;
 }
 
-/* While the keys are in the cache; in the current version, which has what the statement itself has spilled. What fails
- * here fails again where it is needed, and says so there. */
-static void resolve_written(Session *session, uint32_t family, const Era *era) {
+/* In the current version, which has what the statement itself has spilled. What fails here fails again where it is
+ * needed, and says so there. */
+void table_resolve_written(Session *session, uint32_t family, const Era *era) {
   if (era_rows_unresolved(era) <= UNRESOLVED_MAX) return;
   ReadPin pin;
   FamilyState *state;
@@ -349,7 +356,7 @@ Status write_rows(Session *session, FamilyState *state, Era *era, const Prepared
   const ColumnBatch *batch = &rows->batch;
   TRY(append_rows(session->store, state, era, rows, from, count));
   t->next_sequence += count;
-  resolve_written(session, state->family->id, era);
+  table_resolve_written(session, state->family->id, era);
   for (size_t i = from; i < from + count; i++) {
     int64_t expiry = batch->expiry ? batch->expiry[i] : EXPIRY_NEVER;
     record_append_row(&t->record, state->family->id, expiry, rows->keys[i], rows->schema, batch->columns, i);

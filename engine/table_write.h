@@ -29,6 +29,8 @@ Status table_read_found(const Era *era, const Schema *schema, const FoundRow *fo
 
 /* Null, type, width and text of one value against its column; `row` is for the message (UINT64_MAX: none). */
 Status check_value(const Column *column, const Value *value, uint64_t row) MUST_CHECK;
+/* The same of a column's values. */
+Status check_column(const Column *column, const ColumnArray *array, uint32_t rows) MUST_CHECK;
 /* Rows [from, from + count) into the active delta and the transaction's record, inside a statement. */
 Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from,
                   size_t count) MUST_CHECK;
@@ -37,7 +39,13 @@ Status table_delete_statement(Session *session, FamilyState *state, Era *era, By
 /* table_write inside a statement; what has to be made comes from `arena`. */
 Status table_write_statement(Session *session, uint32_t family, const ColumnBatch *rows, int mode,
                              uint64_t *first_row_id, Arena *arena) MUST_CHECK;
-/* Encodes the keys of the rows. */
+/* More rows than may wait for a reader have been written: looks for what they replace, while their keys are in the
+ * cache. */
+void table_resolve_written(Session *session, uint32_t family, const Era *era);
+/* The encoded keys of rows [from, from + count), which need no other columns, and their hashes. */
+Status table_encode_keys(Arena *arena, const PreparedRows *rows, uint32_t from, uint32_t count, Bytes *keys,
+                         uint64_t *hashes) MUST_CHECK;
+/* Those of all rows, kept with them. */
 Status table_prepare_keys(Arena *arena, PreparedRows *rows) MUST_CHECK;
 /* All of them as a run that the transaction adopts (bulk.c). */
 Status bulk_rows(Session *session, FamilyState *state, Era *era, PreparedRows *rows, int mode, Arena *arena) MUST_CHECK;

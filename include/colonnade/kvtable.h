@@ -402,6 +402,42 @@ typedef struct KVColumnData {
 KVSTORE_API int kvtable_append(KVTable *table, const KVColumnData *columns, size_t column_count, uint64_t row_count,
                                const int64_t *expire_ms, int mode, uint64_t *first_row_id);
 
+/* ---- many rows by their keys ---- */
+
+/* What is asked for, an entry a key, in the order of the keys. */
+typedef struct KVRows {
+  size_t struct_size;
+  uint64_t row_count;       /* as many as keys were given */
+  uint64_t found_count;     /* of them, with a row that has not expired */
+  const uint8_t *found;     /* a byte a key: 1 or 0 */
+  const int64_t *expire_ms; /* 0: never; NULL: none of the rows ever expires */
+  size_t column_count;
+  const KVColumnData *columns; /* KVTABLE_FORM_ARRAY; null where there is no row */
+} KVRows;
+
+/* Reads the rows of many keys at once, all as of one moment: now, inside a transaction of the handle what that sees, or
+ * at a snapshot (NULL: none). `keys`: one KVColumnData for every column of the key, in the key's order, of exactly its
+ * type, with `row_count` entries; for a table without a primary key one column of u64, the row ids. A key may come more
+ * than once. `columns`: the names of those that are wanted, in this order, of which one may come twice; NULL, 0: all;
+ * not NULL, 0: none, for who asks only which keys are there.
+ *
+ * Keys are looked up in the order in which their rows lie, and each piece of a column is read once for all of them: for
+ * more than a few keys that takes a small part of the time that as many kvtable_get take. Memory: what is given out,
+ * and up to 8 MiB while the call lasts, besides what string keys take in other forms than FORM_ARRAY. Everything given
+ * is borrowed for the call; *rows, with all that it points to, is the caller's until kvtable_rows_free, and may be read
+ * by any thread. A key that is not there is no failure. KVSTORE_SCHEMA: not as many columns as the key has, or no such
+ * column. KVSTORE_TYPE: a key of another type, or one that its column cannot hold (kvstore_error names row and column).
+ * KVSTORE_LIMIT: more than 4,294,967,295 keys. KVSTORE_NOTFOUND: the table was not there at the snapshot. */
+KVSTORE_API int kvtable_get_many(KVTable *table, const KVColumnData *keys, size_t key_count, uint64_t row_count,
+                                 const char *const *columns, size_t column_count, KVSnapshot *snapshot, KVRows **rows);
+/* NULL is allowed; also after the table and the store are closed. */
+KVSTORE_API void kvtable_rows_free(KVRows *rows);
+/* Deletes the rows of many keys, given as above: all of them, or on a failure none. *deleted (may be NULL): how many
+ * were there, each once. Keys that are not there are no failure. KVSTORE_SCHEMA, KVSTORE_TYPE and KVSTORE_LIMIT as
+ * above; KVSTORE_LIMIT, too, where the deletes of the transaction take more than half the log */
+KVSTORE_API int kvtable_delete_many(KVTable *table, const KVColumnData *keys, size_t key_count, uint64_t row_count,
+                                    uint64_t *deleted);
+
 /* ---- questions ----
  * A query asks for aggregates of all rows that match (kvquery_count and its neighbours, at once), or, through a cursor,
  * for these rows (kvquery_select), or for groups of them (kvquery_group_by). It is prepared once and run any number of

@@ -145,6 +145,21 @@ static int scenario_row(KVStore *kv, KVTable *table) {
   return status;
 }
 
+static int scenario_rows_by_key(KVStore *kv, KVTable *table) {
+  const int64_t ids[] = { 2, 1, 77, 1 };
+  const char *columns[] = { "name", "height" };
+  const KVColumnData key = { .type = KVTABLE_TYPE_I64, .values = ids };
+  KVRows *rows = NULL;
+  int status = kvtable_get_many(table, &key, 1, 4, columns, 2, NULL, &rows);
+  if (status == KVSTORE_OK) CHECK_INT(rows->found[2], 0);
+  kvtable_rows_free(rows);
+  if (status == KVSTORE_OK) status = kvstore_begin(kv, 1);
+  if (status != KVSTORE_OK) return status;
+  status = kvtable_delete_many(table, &key, 1, 4, NULL);
+  (void)kvstore_rollback(kv);
+  return status;
+}
+
 static int scenario_query(KVStore *kv, KVTable *table) {
   KVQuery *query = NULL;
   KVCursor *cursor = NULL;
@@ -318,6 +333,7 @@ TEST(without_memory, changes) { run(scenario_changes, 0, 0); }
 TEST(without_memory, an_upsert) { run(scenario_upsert, 0, 1); }
 TEST(without_memory, an_append) { run(scenario_append, 0, 2); }
 TEST(without_memory, a_row) { run(scenario_row, 0, 0); }
+TEST(without_memory, rows_by_key) { run(scenario_rows_by_key, 0, 0); }
 TEST(without_memory, a_query) { run(scenario_query, 0, 0); }
 TEST(without_memory, a_query_of_joined_tables) { run(scenario_query_joins, 0, 0); }
 TEST(without_memory, a_query_of_a_range_of_keys) { run(scenario_query_keys, 0, 0); }

@@ -298,3 +298,25 @@ TEST(engine_table, get_and_update_by_key_see_the_newest_row) {
   }
   CHECK_OK(session_close(s));
 }
+
+TEST(engine_table, rows_of_many_keys_are_read_once_a_segment) {
+  enum { ROWS = 2 * SEGMENT_ROWS + 100, KEYS = 3000 };
+  Session *s = open_store();
+  uint32_t t = make_table(s), columns[] = { 1, 2 };
+  int64_t ids[KEYS];
+  uint64_t random = 3;
+  for (int i = 0; i < KEYS; i++) ids[i] = (int64_t)test_random_below(&random, ROWS);
+  ids[7] = -1;
+  ColumnArray keys = { ids, NULL };
+  TableLookup lookup = { .count = KEYS, .keys = &keys, .columns = columns, .column_count = 2 };
+  Arena arena = { 0 };
+  CHECK_OK(upsert(s, t, 0, ROWS, 4, TABLE_INSERT));
+  uint64_t groups = counter_get(COUNTER_key_groups_read);
+  CHECK_OK(table_get_many(s, t, &lookup, &arena));
+  CHECK_INT(counter_get(COUNTER_key_groups_read) - groups, 3);
+  CHECK_INT(lookup.found_count, KEYS - 1);
+  CHECK_INT(lookup.found[7], 0);
+  for (int i = 0; i < KEYS; i++) CHECK_INT(((const int32_t *)lookup.arrays[0].values)[i], i == 7 ? 0 : 4);
+  arena_release(&arena);
+  CHECK_OK(session_close(s));
+}
