@@ -54,6 +54,21 @@ Status locators_carry(const DeltaLayer *from, DeltaLayer *to, const Era *era) {
   return KVSTORE_OK;
 }
 
+/* Somebody may have resolved the first of them meanwhile, and readers may be at those. */
+Status locators_note(Era *era, uint32_t first, const uint64_t *words, uint32_t count) {
+  Locators *l = era->deltas[0].locators;
+  Status status = KVSTORE_OK;
+  mutex_lock(&l->lock);
+  uint32_t resolved = atomic_load_explicit(&l->resolved, memory_order_relaxed);
+  for (uint32_t i = 0; i < count && status == KVSTORE_OK; i++) {
+    uint64_t *slab;
+    status = locator_slab(l, table_slab_of(first + i), &slab);
+    if (status == KVSTORE_OK && first + i >= resolved) slab[table_slab_offset(first + i)] = words[i];
+  }
+  mutex_unlock(&l->lock);
+  return status;
+}
+
 /* ---- resolving ---- */
 
 enum { RESOLVE_BATCH = 1024 };

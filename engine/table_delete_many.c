@@ -4,6 +4,8 @@
 #include "engine/table_keys.h"
 #include "engine/table_state.h"
 
+enum { FETCH_AHEAD = 12 }; /* rows whose slot of the delta's index is asked for before their turn */
+
 typedef struct Deleting {
   Session *session;
   FamilyState *state; /* of the version that the batch is looked up in */
@@ -37,19 +39,50 @@ static Status keep_live(Deleting *d) {
   return KVSTORE_OK;
 }
 
-static Status end_rows(Deleting *d) {
+static void fetch_ahead(const TableKeys *k, const TableDelta *delta, uint32_t i) {
+  if (i + FETCH_AHEAD < k->found_count) table_delta_prefetch(delta, k->hashes[k->found[i + FETCH_AHEAD].number]);
+}
+
+/* *first: the row of the delta that is the first one's delete; the others' follow it. */
+static Status append_deletes(Deleting *d, uint32_t *first) {
   Store *store = d->session->store;
-  Transaction *t = &store->transaction;
   const TableKeys *k = &d->keys;
+  const TableDelta *delta = d->era->deltas[0].delta->table;
+  uint64_t sequence = store->transaction.next_sequence;
   mutex_lock(&store->apply_lock);
   Status status = transaction_touch(store, d->era->deltas[0].delta, d->state->family);
+  *first = table_delta_row_count(delta);
   for (uint32_t i = 0; i < k->found_count && status == KVSTORE_OK; i++) {
     uint32_t key = k->found[i].number;
-    status = apply_row_delete(store, d->era, k->keys[key], k->hashes[key], t->next_sequence + i);
+    fetch_ahead(k, delta, i);
+    status = apply_row_delete(store, d->era, k->keys[key], k->hashes[key], sequence + i);
   }
   mutex_unlock(&store->apply_lock);
-  TRY(status);
+  return status;
+}
+
+/* A locator, as locators.c would find it. */
+static uint64_t word_of(const Era *era, uint64_t found) {
+  if (found_in_delta(found)) return found_layer(found) ? LOCATOR_IN_DELTA : LOCATOR_NONE;
+  uint32_t position = found_row(found);
+  return locator_pack((Locator){ era->runs[found_layer(found)].run->entry.number, (uint16_t)position_segment(position),
+                                 (uint16_t)position_row(position) });
+}
+
+/* The keys' locators have told what they had to by now; the rows' take their place. */
+static Status note_locators(Deleting *d, uint32_t first) {
+  TableKeys *k = &d->keys;
+  for (uint32_t i = 0; i < k->found_count; i++) k->locators[i] = word_of(d->era, k->found[i].word);
+  return locators_note(d->era, first, k->locators, k->found_count);
+}
+
+static Status end_rows(Deleting *d) {
+  Transaction *t = &d->session->store->transaction;
+  const TableKeys *k = &d->keys;
+  uint32_t first;
+  TRY(append_deletes(d, &first));
   t->next_sequence += k->found_count;
+  TRY(note_locators(d, first));
   for (uint32_t i = 0; i < k->found_count; i++)
     record_append_row_delete(&t->record, d->state->family->id, k->rows.schema->version, k->keys[k->found[i].number]);
   return buffer_status(&t->record);

@@ -30,6 +30,9 @@ void locators_release(Locators *l);
  * the era has every run that was adopted before them (the writer, and who holds the apply lock). */
 Status era_resolve(Era *era, uint64_t sequence) MUST_CHECK;
 uint32_t era_rows_unresolved(const Era *era);
+/* Who has looked for what rows `first` and following of the active delta replace says so: nobody looks again. The words
+ * are what era_resolve would find in this era. */
+Status locators_note(Era *era, uint32_t first, const uint64_t *words, uint32_t count) MUST_CHECK;
 /* For a delta in an era with other runs: what holds there, too. The others are looked up again (VIS-5). */
 Status locators_carry(const DeltaLayer *from, DeltaLayer *to, const Era *era) MUST_CHECK;
 
