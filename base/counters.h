@@ -117,6 +117,7 @@
   X(backups, "backups that ended well")                                                 \
   X(adopted_runs, "runs that a record adopted")                                         \
   X(key_groups_read, "segments and slabs of which rows of many keys were read at once") \
+  X(deletes_adopted, "times that deletes of many keys became a run")                    \
   X(bulk_keys_encoded, "keys of large batches that had to be encoded")                  \
   X(symbols_learnt, "string columns of segments for which symbols were learnt")         \
   X(load_chunks, "sorted chunks that a bulk load wrote into runs")                      \

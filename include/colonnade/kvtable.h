@@ -433,8 +433,9 @@ KVSTORE_API int kvtable_get_many(KVTable *table, const KVColumnData *keys, size_
 /* NULL is allowed; also after the table and the store are closed. */
 KVSTORE_API void kvtable_rows_free(KVRows *rows);
 /* Deletes the rows of many keys, given as above: all of them, or on a failure none. *deleted (may be NULL): how many
- * were there, each once. Keys that are not there are no failure. KVSTORE_SCHEMA, KVSTORE_TYPE and KVSTORE_LIMIT as
- * above; KVSTORE_LIMIT, too, where the deletes of the transaction take more than half the log */
+ * were there, each once. Keys that are not there are no failure. Memory: up to 8 MiB while the call lasts; of more than
+ * 32,768 keys besides some 100 bytes, and twice its key, for each row. KVSTORE_SCHEMA, KVSTORE_TYPE and KVSTORE_LIMIT
+ * as above. */
 KVSTORE_API int kvtable_delete_many(KVTable *table, const KVColumnData *keys, size_t key_count, uint64_t row_count,
                                     uint64_t *deleted);
 

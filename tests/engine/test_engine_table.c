@@ -320,3 +320,45 @@ TEST(engine_table, rows_of_many_keys_are_read_once_a_segment) {
   arena_release(&arena);
   CHECK_OK(session_close(s));
 }
+
+/* Deletes the keys from `first` on, in an order that jumps about, each `times` times. */
+static uint64_t delete_keys(Session *s, uint32_t table, int64_t first, int64_t count, int64_t times) {
+  int64_t *ids = memory_allocate((size_t)(count * times) * sizeof *ids);
+  for (int64_t i = 0; i < count * times; i++) ids[i] = first + i * 7919 % count;
+  ColumnArray keys = { ids, NULL };
+  uint64_t deleted = 0;
+  CHECK_OK(table_delete_many(s, table, &keys, (uint32_t)(count * times), &deleted));
+  memory_release(ids);
+  return deleted;
+}
+
+TEST(engine_table, deletes_of_many_keys_become_a_run_where_the_log_is_too_small) {
+  Session *s = open_store();
+  uint32_t t = make_table(s);
+  CHECK_OK(upsert(s, t, 0, 70000, 2, TABLE_INSERT));
+  CHECK_OK(upsert(s, t, 70000, 500, 2, TABLE_INSERT));
+  uint64_t runs = counter_get(COUNTER_deletes_adopted);
+  CHECK_INT(delete_keys(s, t, 69900, 200, 1), 200);
+  CHECK_INT(counter_get(COUNTER_deletes_adopted) - runs, 0);
+  check_totals(s, t, 70300, 140600);
+  CHECK_OK(session_begin(s, true));
+  CHECK_INT(delete_keys(s, t, 1000, 40000, 3), 40000);
+  CHECK_INT(counter_get(COUNTER_deletes_adopted) - runs, 1);
+  check_totals(s, t, 30300, 60600);
+  CHECK_OK(session_rollback(s));
+  check_totals(s, t, 70300, 140600);
+  CHECK_INT(delete_keys(s, t, 60000, 11000, 1), 10300); /* of the delta, too; 200 of them are not there */
+  CHECK_INT(counter_get(COUNTER_deletes_adopted) - runs, 2);
+  check_totals(s, t, 60000, 120000);
+  CHECK_INT(delete_keys(s, t, 60000, 11000, 1), 0);
+  CHECK_OK(upsert(s, t, 65000, 10, 7, TABLE_INSERT)); /* a row that expired is none */
+  check_totals(s, t, 60010, 120070);
+  CHECK_OK(session_close(s));
+  s = open_store();
+  check_totals(s, t, 60010, 120070);
+  CHECK_OK(session_maintain(s));
+  check_totals(s, t, 60010, 120070);
+  char *why = NULL;
+  CHECK_OK(session_check(s, &why));
+  CHECK_OK(session_close(s));
+}
