@@ -352,8 +352,8 @@ Status bulk_rows(Session *session, FamilyState *state, Era *era, PreparedRows *r
   KeyOrder order = { 0 };
   Status status = replaced_start(&replaced, era);
   if (status == KVSTORE_OK) status = find_order(rows, mode, arena, &order);
-  if (status == KVSTORE_OK && !rows->schema->has_row_id)
-    status = replaced_by_batch(store, era, rows, &order, mode, arena, &replaced);
+  bool may_replace = !rows->schema->has_row_id || mode == TABLE_END;
+  if (status == KVSTORE_OK && may_replace) status = replaced_by_batch(store, era, rows, &order, mode, arena, &replaced);
   if (status == KVSTORE_OK) status = build_from_batch(store, era, rows, &order, &runs);
   if (status == KVSTORE_OK) status = adopt_runs(store, state, &runs, &replaced, &store->transaction.record);
   replaced_release(&replaced);

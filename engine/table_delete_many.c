@@ -155,7 +155,7 @@ static Status end_together(Deleting *d, const uint32_t *numbers, uint32_t count)
   TRY(expired_rows(d, numbers, count, &rows));
   TRY(table_prepare_keys(&d->arena, &rows));
   COUNT(deletes_adopted);
-  return bulk_rows(d->session, d->state, d->era, &rows, TABLE_UPSERT, &d->arena);
+  return bulk_rows(d->session, d->state, d->era, &rows, TABLE_END, &d->arena);
 }
 
 /* ---- both ---- */

@@ -47,7 +47,9 @@ Status table_encode_keys(Arena *arena, const PreparedRows *rows, uint32_t from, 
                          uint64_t *hashes) MUST_CHECK;
 /* Those of all rows, kept with them. */
 Status table_prepare_keys(Arena *arena, PreparedRows *rows) MUST_CHECK;
-/* All of them as a run that the transaction adopts (bulk.c). */
+/* All of them as a run that the transaction adopts (bulk.c). The mode is one of table_write's, or this one: rows that
+ * have expired and end others, also by row ids that were given before. */
+enum { TABLE_END = 2 };
 Status bulk_rows(Session *session, FamilyState *state, Era *era, PreparedRows *rows, int mode, Arena *arena) MUST_CHECK;
 
 #endif

@@ -512,6 +512,33 @@ TEST(rows_by_key, rows_without_a_primary_key_are_read_by_row_id) {
   CHECK_OK(kvstore_close(kv));
 }
 
+TEST(rows_by_key, row_ids_that_were_deleted_by_a_run_stay_away) {
+  enum { COUNT = 3000 };
+  KVStore *kv = open_small_log();
+  KVTable *table = NULL;
+  const KVColumnDefinition column = { "n", KVTABLE_TYPE_U64, 0, 0 };
+  uint64_t numbers[COUNT], deleted = 0, first = 0;
+  for (uint64_t i = 0; i < COUNT; i++) numbers[i] = i;
+  const KVColumnData data = { .type = KVTABLE_TYPE_U64, .values = numbers };
+  CHECK_OK(kvtable_create(kv, "rows", &column, 1, NULL, 0, &table));
+  CHECK_OK(kvtable_append(table, &data, 1, COUNT, NULL, KVTABLE_INSERT, NULL));
+  CHECK_OK(kvtable_delete_many(table, &data, 1, COUNT - 10, &deleted)); /* more than the log holds */
+  CHECK_INT(deleted, COUNT - 10);
+  CHECK_INT(rows_of(table), 10);
+  CHECK_OK(kvtable_append(table, &data, 1, 5, NULL, KVTABLE_INSERT, &first));
+  CHECK_INT(first, COUNT);
+  CHECK_OK(kvstore_maintain(kv));
+  CHECK_INT(rows_of(table), 15);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+  kv = open_small_log();
+  CHECK_OK(kvtable_open(kv, "rows", &table));
+  CHECK_INT(rows_of(table), 15);
+  CHECK_INT(matches(table, "n < 2990"), 5);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(rows_by_key, floats_come_back_bit_by_bit) {
   KVStore *kv = open_store();
   KVTable *table = NULL;
