@@ -6,7 +6,7 @@ import numpy
 import pyarrow
 import pyarrow.compute as pc
 
-from real_questions import DAY, THREADS, where_text
+from real_questions import DAY, Q3, THREADS, where_text
 
 
 class DuckDB:
@@ -14,7 +14,7 @@ class DuckDB:
 
     def __init__(self, directory, _):
         import duckdb
-        self.path = f"{directory}/real.duckdb"
+        self.path, self.names = f"{directory}/real.duckdb", {}
         self.connection = duckdb.connect(self.path, config={"threads": THREADS})
         self.version, self.settings = duckdb.__version__, f"file database, {THREADS} thread(s), results as Arrow"
 
@@ -29,23 +29,81 @@ class DuckDB:
     def bytes(self):
         return os.path.getsize(self.path)
 
+    def reopen(self):
+        import duckdb
+        self.connection.close()
+        self.connection = duckdb.connect(self.path, config={"threads": THREADS})
+
+    # ---- by key: of the flights; what is written goes to a copy that has a primary key ----
+
+    def row(self, number):
+        return self.connection.execute("select * from flights where id = ?", [number]).fetchone()
+
+    def rows(self, ids, columns):
+        keys = pyarrow.table({"id": ids})  # found by its name
+        found = self.connection.execute(f"select {', '.join(columns)} from keys join flights using (id)")
+        return [found_column(column) for column in found.to_arrow_table().columns] if keys else None
+
+    def prepare_keys(self):
+        self.connection.execute("create table keyed (id bigint primary key, date timestamp, delay integer, "
+                                "distance integer, origin varchar, destination varchar)")
+        self.connection.execute("insert into keyed select * from flights")
+        self.connection.execute("checkpoint")
+        self.names["flights"] = "keyed"
+
+    def made_rows(self, rows):
+        return list(zip(*[column.to_pylist() for column in rows.columns]))
+
+    def put_each(self, made):
+        for row in made:
+            self.connection.execute("insert or replace into keyed values (?, ?, ?, ?, ?, ?)", row)
+
+    def put(self, rows):
+        self.connection.register("arrow", rows)
+        self.connection.execute("insert or replace into keyed select * from arrow")
+        self.connection.unregister("arrow")
+
+    def delete(self, ids):
+        self.connection.register("arrow", pyarrow.table({"id": ids}))
+        self.connection.execute("delete from keyed where id in (select id from arrow)")
+        self.connection.unregister("arrow")
+
+    # ---- questions ----
+
+    def q3(self):
+        return self.connection.execute(q3_text(f"date '{Q3['day']}'")).to_arrow_table()
+
     def text(self, question):
+        table = self.names.get(question["table"], question["table"])
         where = f" where {where_text(question)}" if question["where"] else ""
         if question["top"]:
             column, limit = question["top"]
-            return f"select * from {question['table']} order by {column} desc limit {limit}"
+            return f"select * from {table} order by {column} desc limit {limit}"
         if question["out"]:
-            return f"select {question['out']} from {question['table']}"
+            return f"select {question['out']} from {table}"
         if question["distinct"]:
-            return f"select count(distinct {question['distinct']}) from {question['table']}"
+            return f"select count(distinct {question['distinct']}) from {table}"
+        if question["select"]:
+            return f"select {', '.join(question['select'])} from {table}{where}"
         asked = [f"{self.NAMES.get(kind, kind)}({column or '*'})" for kind, column in question["compute"]]
         by = ", ".join(question["by"])
-        return f"select {', '.join([*question['by'], *asked])} from {question['table']}{where}" + (
+        return f"select {', '.join([*question['by'], *asked])} from {table}{where}" + (
             f" group by {by}" if by else "")
 
     def run(self, question):
         done = self.connection.execute(self.text(question))
         return ([done.fetchnumpy()[question["out"]]], None) if question["out"] else done.to_arrow_table()
+
+
+def q3_text(day):
+    by = ", ".join(Q3["by"])
+    return f"""select {by}, sum({Q3["sum"]}) as paid from lineitem join orders on o_orderkey = l_orderkey
+        join customer on c_custkey = o_custkey where c_mktsegment = '{Q3["segment"]}' and o_orderdate < {day}
+        and l_shipdate > {day} group by {by} order by paid desc limit {Q3["limit"]}"""
+
+
+def found_column(column):
+    return column if pyarrow.types.is_string(column.type) else column.to_numpy()
 
 
 class Polars:
@@ -64,6 +122,8 @@ class Polars:
         pl, frame = self.polars, self.tables[question["table"]].lazy()
         for one in question["where"]:
             frame = frame.filter(self.test(*one))
+        if question["select"]:
+            return frame.select(question["select"]).collect().to_arrow()
         if question["top"]:
             column, limit = question["top"]
             return frame.top_k(limit, by=column).collect().to_arrow()
@@ -73,6 +133,24 @@ class Polars:
             f"{kind}{column}") for kind, column in question["compute"]]
         done = frame.group_by(question["by"]).agg(asked) if question["by"] else frame.select(asked)
         return done.collect().to_arrow()
+
+    def q3(self):
+        pl, day = self.polars, self.polars.lit(Q3["day"]).str.to_date()
+        customers = self.tables["customer"].lazy().filter(pl.col("c_mktsegment") == Q3["segment"])
+        orders = self.tables["orders"].lazy().filter(pl.col("o_orderdate") < day)
+        rows = self.tables["lineitem"].lazy().filter(pl.col("l_shipdate") > day)
+        rows = rows.join(orders.join(customers, left_on="o_custkey", right_on="c_custkey", how="semi"),
+                         left_on="l_orderkey", right_on="o_orderkey")
+        sums = rows.group_by(Q3["by"]).agg(self.value(Q3["sum"]).sum().alias("paid"))
+        return sums.top_k(Q3["limit"], by="paid").collect().to_arrow()
+
+    def row(self, number):
+        return self.tables["flights"].lazy().filter(self.polars.col("id") == number).collect().row(0)
+
+    def rows(self, ids, columns):
+        keys = self.polars.DataFrame({"id": ids}).lazy()
+        found = keys.join(self.tables["flights"].lazy(), on="id", how="left").select(columns).collect().to_arrow()
+        return [column.to_numpy() if pyarrow.types.is_integer(column.type) else column for column in found.columns]
 
     def test(self, column, op, value):
         name = self.polars.col(column)
@@ -109,6 +187,8 @@ class PyArrow:
             return [table[question["out"]].to_numpy()], None
         for one in question["where"]:
             table = table.filter(self.test(table, *one))
+        if question["select"]:
+            return table.select(question["select"])
         if question["top"]:
             column, limit = question["top"]
             return table.take(pc.select_k_unstable(table, limit, [(column, "descending")]))
@@ -165,7 +245,7 @@ class NumPy:
         if question["out"]:
             return None  # it is one
         arrays = self.tables[question["table"]]
-        if question["by"] or question["distinct"] or question["top"] or any(
+        if question["by"] or question["distinct"] or question["top"] or question["select"] or any(
                 one[0] not in arrays for one in question["where"]):
             return None
         mask = None

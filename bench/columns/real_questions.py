@@ -10,7 +10,7 @@ import pyarrow.parquet
 THREADS = int(os.environ.get("COLONNADE_BENCH_THREADS", "1"))
 AIRPORTS = ["ABQ", "ALB", "AUS", "BNA", "BOS", "BUF", "CLE", "CMH", "DAL", "ELP", "GEG", "HNL", "IND", "JAX", "LIT",
             "MCI", "MSY", "OAK", "OKC", "ONT"]
-DAY = {"1994-01-01": 8766, "1995-01-01": 9131, "1998-09-02": 10471}
+DAY = {"1994-01-01": 8766, "1995-01-01": 9131, "1996-01-01": 9496, "1998-09-02": 10471}
 
 
 # ---- tables ----
@@ -26,8 +26,8 @@ def flights(data, rows):
     return required(pyarrow.table(columns))
 
 
-def lineitem(data, rows):
-    table = pyarrow.parquet.read_table(data / "lineitem.parquet").slice(0, rows)
+def tpch(data, name, rows):
+    table = pyarrow.parquet.read_table(data / f"{name}.parquet").slice(0, rows)
     columns = {}
     for field in table.schema:
         column = table[field.name]
@@ -37,6 +37,18 @@ def lineitem(data, rows):
             column = column.cast(pyarrow.string())
         columns[field.name] = column
     return required(pyarrow.table(columns))
+
+
+def lineitem(data, rows):
+    return tpch(data, "lineitem", rows)
+
+
+def orders(data, rows):
+    return tpch(data, "orders", rows)
+
+
+def customer(data, rows):
+    return tpch(data, "customer", rows)
 
 
 def groups(_, rows):
@@ -69,18 +81,22 @@ def required(table):
                                       for f in table.schema]))
 
 
-TABLES = {"flights": (flights, "id"), "lineitem": (lineitem, None), "groups": (groups, None), "arrays": (arrays, None)}
+TABLES = {"flights": (flights, "id"), "lineitem": (lineitem, None), "orders": (orders, "o_orderkey"),
+          "customer": (customer, "c_custkey"), "groups": (groups, None), "arrays": (arrays, None)}
 
 
 # ---- questions: conditions (column, operator, constant), all of which hold; groups; aggregates ----
 
-def ask(table, name, where=(), by=(), compute=(("count", None),), top=None, distinct=None, out=None):
+def ask(table, name, where=(), by=(), compute=(("count", None),), top=None, distinct=None, out=None,
+        select=None):
     return {"table": table, "name": name, "where": where, "by": by, "compute": compute, "top": top,
-            "distinct": distinct, "out": out}
+            "distinct": distinct, "out": out, "select": select}
 
 
 PAID = "l_extendedprice * (100 - l_discount)"
 CHARGED = "l_extendedprice * (100 - l_discount) * (100 + l_tax)"
+Q3 = {"segment": "BUILDING", "day": "1995-03-15",
+      "by": ("l_orderkey", "o_orderdate", "o_shippriority"), "sum": PAID, "limit": 10}
 COUNT, THREE = (("count", None),), (("count", None), ("sum", "delay"))
 QUESTIONS = {
     "flights_range": ask("flights", "flights: count, integer range", [("distance", "between", (1500, 2200))]),
@@ -98,6 +114,11 @@ QUESTIONS = {
     "flights_distinct": ask("flights", "flights: count distinct of a text", distinct="origin"),
     "flights_key": ask("flights", "flights: 1 % by key range: count, sum", [("id", "between", (0.5, 0.51))],
                        compute=THREE),
+    "flights_few": ask("flights", "flights: three columns of the 0.1 % that a filter finds", [("delay", ">", 280)],
+                       select=("delay", "distance", "origin")),
+    "lineitem_three": ask("lineitem", "lineitem: count, three predicates, 4 % match",
+                          [("l_shipdate", ">=", "1994-01-01"), ("l_shipdate", "<", "1996-01-01"),
+                           ("l_discount", "between", (5, 7)), ("l_quantity", "<", 2500)]),
     "lineitem_q6": ask("lineitem", "lineitem: TPC-H Q6",
                        [("l_shipdate", ">=", "1994-01-01"), ("l_shipdate", "<", "1995-01-01"),
                         ("l_discount", "between", (5, 7)), ("l_quantity", "<", 2400)],
