@@ -1,4 +1,5 @@
 #include "tests/model/model_check.h"
+#include "tests/model/model_keys.h"
 
 #include <string.h>
 
@@ -297,6 +298,7 @@ static void check_table(const ModelCheck *c, Session *s, uint32_t slot, uint64_t
   CHECK_OK(table_snapshot(s, family(c, slot)->id, &snapshot));
   CHECK_INT(snapshot.now_ms, now);
   check_table_snapshot(c, &snapshot, slot, step);
+  check_keys(c, s, slot, step, now);
   table_snapshot_release(&snapshot);
 }
 

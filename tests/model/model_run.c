@@ -7,7 +7,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/kv_load.h"
-#include "tests/model/model_check.h"
+#include "tests/model/model_keys.h"
 #include "tests/support/test.h"
 
 enum {
@@ -376,6 +376,10 @@ static void update_row(Run *r, uint32_t slot) {
 }
 
 static void delete_row(Run *r, uint32_t slot) {
+  if (one_in(r, 4)) {
+    delete_keys(&r->check, &r->model, r->session, slot, 1 + (uint32_t)below(r, one_in(r, 8) ? 4000 : 60), &r->random);
+    return;
+  }
   ModelFamily *f = slot_family(r, slot);
   uint32_t key = some_key(r, slot);
   const ModelVersion *live = check_live(&r->check, slot, key, r->model.step, now_of(r));
