@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "colonnade/kvstore.h"
+#include "colonnade/kvtable.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -303,6 +303,28 @@ static void do_clear_or_purge(Fuzz *f, int number) {
     if (!purge || state->rows[family][k].presence == EXPIRED) state->rows[family][k].presence = ABSENT;
 }
 
+/* All keys in one call, the family being a table. */
+static void read_all(Fuzz *f, Handle *h, int family) {
+  static unsigned char keys[KEYS][KEY_LONG];
+  const State *state = seen_by(f, h);
+  KVBytes names[KEYS];
+  const char *columns[] = { "value" };
+  const KVColumnData key = { .type = KVTABLE_TYPE_BYTES, .values = names };
+  KVTable *table = NULL;
+  KVRows *rows = NULL;
+  for (int k = 0; k < KEYS; k++) names[k] = (KVBytes){ keys[k], (size_t)make_key(k, keys[k]) };
+  must(kvtable_open_family(h->families[family], NULL, 0, &table) == KVSTORE_OK);
+  must(kvtable_get_many(table, &key, 1, KEYS, columns, 1, NULL, &rows) == KVSTORE_OK);
+  for (int k = 0; k < KEYS; k++) {
+    const KVBytes *value = (const KVBytes *)rows->columns[0].values + k;
+    const Row *row = &state->rows[family][k];
+    must(rows->found[k] == (row->presence == PRESENT));
+    if (rows->found[k]) must(same_value(row, value->length ? value->data : NULL, (int)value->length));
+  }
+  kvtable_rows_free(rows);
+  kvtable_close(table);
+}
+
 static void do_count(Fuzz *f, int number) {
   Handle *h = &f->handles[number];
   int family = (int)next(f) % FAMILIES;
@@ -315,6 +337,7 @@ static void do_count(Fuzz *f, int number) {
     most += presence != ABSENT;
   }
   must(count >= least && count <= most);
+  read_all(f, h, family);
 }
 
 static void do_care(Fuzz *f, int number) {

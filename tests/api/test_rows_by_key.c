@@ -1,6 +1,7 @@
 /* Many rows by their keys in one call: what is given out, and deleted, against single gets and a plain list. */
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "tests/api/api_support.h"
@@ -54,7 +55,7 @@ static KVValue value_of(int32_t id, int version, int column, char text[TEXT]) {
   case KVTABLE_TYPE_U16: return kvvalue_u64((uint16_t)n);
   case KVTABLE_TYPE_U32: return kvvalue_u64((uint32_t)n);
   case KVTABLE_TYPE_U64: return kvvalue_u64(n);
-  case KVTABLE_TYPE_F32: return kvvalue_f64((double)(float)((int64_t)n / 3));
+  case KVTABLE_TYPE_F32: return kvvalue_f64((double)(float)((double)n / 3));
   case KVTABLE_TYPE_F64: return kvvalue_f64(n % 11 ? (double)(n % 100000) / 8 : NAN);
   case KVTABLE_TYPE_DATE: return kvvalue_date((int32_t)(n % 40000));
   case KVTABLE_TYPE_DECIMAL: return kvvalue_decimal((int64_t)(n % 1000000) - 500000, 2);
@@ -616,7 +617,7 @@ static void check_long(KVTable *table, int64_t count, int64_t deleted_below) {
     if (!there) continue;
     found++;
     if (read_ids[i] != ids[i] || ns[i] != n * 13 % 977 || words[i].length != (size_t)(n % 5) ||
-        memcmp(words[i].data, &"abcdefghijklmnop"[n % 7], words[i].length))
+        memcmp(words[i].data, &"abcdefghijklmnop"[n % 7], words[i].length) != 0)
       CHECK_INT(ids[i], -1);
   }
   CHECK_INT(rows->found_count, found);
@@ -647,6 +648,67 @@ TEST(rows_by_key, batches_of_keys_over_several_segments) {
   free(ids);
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- beside a writer ---- */
+
+enum { SHARED = 2000, ROUNDS = 25 };
+
+typedef struct Beside {
+  KVStore *kv;
+  _Atomic int done;
+} Beside;
+
+static KVColumnData shared_keys(int64_t ids[SHARED]) {
+  for (int64_t i = 0; i < SHARED; i++) ids[i] = i * 7919 % SHARED;
+  return (KVColumnData){ .type = KVTABLE_TYPE_I64, .values = ids };
+}
+
+/* All rows of a round are there, with its number, or none. */
+static void *read_all_or_none(void *context) {
+  Beside *beside = context;
+  KVStore *kv = NULL;
+  KVTable *table = NULL;
+  int64_t ids[SHARED];
+  KVColumnData key = shared_keys(ids);
+  CHECK_OK(kvstore_clone(beside->kv, &kv));
+  CHECK_OK(kvtable_open(kv, "shared", &table));
+  while (!beside->done) {
+    KVRows *rows = NULL;
+    CHECK_OK(kvtable_get_many(table, &key, 1, SHARED, NULL, 0, NULL, &rows));
+    CHECK(rows->found_count == 0 || rows->found_count == SHARED);
+    const int64_t *rounds = rows->columns[1].values;
+    for (int i = 1; i < SHARED; i++) CHECK_INT(rounds[i], rounds[0]);
+    kvtable_rows_free(rows);
+  }
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+  return NULL;
+}
+
+TEST(rows_by_key, readers_see_many_deletes_at_once_or_not_at_all) {
+  Beside beside = { open_small_log(), 0 };
+  KVTable *table = NULL;
+  pthread_t reader;
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "round", KVTABLE_TYPE_I64, 0, 0 } };
+  const char *name[] = { "id" };
+  int64_t ids[SHARED], rounds[SHARED];
+  KVColumnData data[] = { shared_keys(ids), { .type = KVTABLE_TYPE_I64, .values = rounds } };
+  CHECK_OK(kvtable_create(beside.kv, "shared", columns, 2, name, 1, &table));
+  CHECK_INT(pthread_create(&reader, NULL, read_all_or_none, &beside), 0);
+  for (int64_t round = 1; round <= ROUNDS; round++) {
+    uint64_t deleted = 0;
+    for (int i = 0; i < SHARED; i++) rounds[i] = round;
+    CHECK_OK(kvtable_append(table, data, 2, SHARED, NULL, KVTABLE_UPSERT, NULL));
+    if (round % 3) {
+      CHECK_OK(kvtable_delete_many(table, data, 1, SHARED, &deleted));
+      CHECK_INT(deleted, SHARED);
+    }
+  }
+  beside.done = 1;
+  CHECK_INT(pthread_join(reader, NULL), 0);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(beside.kv));
 }
 
 /* ---- pairs ---- */
