@@ -149,6 +149,11 @@ Status log_cut_at_once(Session *session) {
   return checkpoint_beside(session, CHECKPOINT_TRUNCATE, 0, &held, &settled);
 }
 
+Status checkpoint_end_delta(Session *session) {
+  uint64_t start, held;
+  return end_delta(session, CHECKPOINT_PASSIVE, &start, &held);
+}
+
 enum { SETTLED_SHARE = 8 };
 
 /* Rows in memory are one layer more for every read. Few are left there: who calls often shall not pay with small runs.
@@ -160,8 +165,7 @@ static Status end_large_delta(Session *session) {
   uint64_t since = shared_load(&store->page->end) - store->frozen.position;
   bool large = store->wal && log_is_current(store) && since >= wal_capacity(store->wal) / SETTLED_SHARE;
   mutex_unlock(&store->apply_lock);
-  uint64_t start, held;
-  return large ? end_delta(session, CHECKPOINT_PASSIVE, &start, &held) : KVSTORE_OK;
+  return large ? checkpoint_end_delta(session) : KVSTORE_OK;
 }
 
 enum { IDLE_ROUNDS_MAX = 2 }; /* behind the first one there is room in the log; then somebody else writes */

@@ -312,6 +312,8 @@ struct Store {
   uint32_t slot_hold_count;
   OsFile *spare_pin_file; /* a descriptor of a former pin, without its lock: opening one costs four times a lock */
 
+  Mutex build_lock; /* who builds columns over pairs; before all others */
+
   Mutex work_lock; /* the background thread */
   Condition work_wanted, work_done;
   Thread worker;
@@ -680,7 +682,9 @@ Status era_find_in_runs(Era *era, Bytes key, uint64_t hash, uint64_t sequence, u
                         uint32_t *layer) MUST_CHECK;
 
 /* ---- flush.c, compact.c, maintenance.c ---- */
-Status boundary_append(Store *store) MUST_CHECK;             /* mutex held, no transaction has rows */
+Status boundary_append(Store *store) MUST_CHECK; /* mutex held, no transaction has rows */
+/* What was committed becomes due to be flushed, unless somebody writes. The session has no transaction. */
+Status checkpoint_end_delta(Session *session) MUST_CHECK;
 Status flush_frozen(Store *store, bool *flushed) MUST_CHECK; /* maintenance held */
 /* `by_call`: also what is not due yet, but leaves one layer to read at a fair price. */
 Status compact_once(Store *store, bool by_call, bool *compacted) MUST_CHECK;

@@ -351,6 +351,14 @@ static Status slice_statement(Session *session, Family **family, uint32_t *table
   return status;
 }
 
+/* What was copied last lies in memory, in no order: it goes into runs as soon as queries read it. Not at once where
+ * somebody writes. */
+static Status flush_built(Session *session) {
+  TRY(checkpoint_end_delta(session));
+  maintenance_ask(session->store);
+  return KVSTORE_OK;
+}
+
 static Status build_slice(Session *session, bool *more) {
   Family *family = NULL;
   uint32_t table = 0;
@@ -365,6 +373,7 @@ static Status build_slice(Session *session, bool *more) {
   if (status != KVSTORE_OK && family) remember(family, 0, &next); /* it begins anew */
   buffer_release(&next);
   family_release(family);
+  if (status == KVSTORE_OK && whole) return flush_built(session);
   if (refused) status_clear();
   return refused ? KVSTORE_OK : status;
 }
@@ -390,7 +399,9 @@ Status columns_build(Session *session, bool *more, bool *moved) {
   uint64_t built = 0;
   *more = *moved = false;
   if (session_transaction(session)) return KVSTORE_OK;
+  mutex_lock(&session->store->build_lock); /* the store's thread holds it for some slices */
   Status status = build_slices(session, UINT64_MAX, more, &built);
+  mutex_unlock(&session->store->build_lock);
   *moved = built > 0;
   if (status != KVSTORE_BUSY) return status;
   status_clear();
@@ -402,10 +413,15 @@ Status columns_build_behind(Store *store, bool *more, bool *waits) {
   Session session = { .store = store, .options = { .sync_level = SYNC_OFF } };
   *more = *waits = false;
   if (store->reader_only) return KVSTORE_OK;
+  if (!mutex_try_lock(&store->build_lock)) { /* somebody does it by call */
+    *more = *waits = true;
+    return KVSTORE_OK;
+  }
   mutex_init(&session.lock);
   uint64_t built;
   Status status = build_slices(&session, SLICES_AT_ONCE, more, &built);
   mutex_destroy(&session.lock);
+  mutex_unlock(&store->build_lock);
   *waits = status == KVSTORE_BUSY;
   if (*waits) status_clear();
   return *waits ? KVSTORE_OK : status;

@@ -113,6 +113,7 @@ static void store_free(Store *store) {
   mutex_destroy(&store->apply_lock);
   mutex_destroy(&store->versions_lock);
   mutex_destroy(&store->advance_lock);
+  mutex_destroy(&store->build_lock);
   mutex_destroy(&store->work_lock);
   condition_destroy(&store->work_wanted);
   condition_destroy(&store->work_done);
@@ -135,6 +136,7 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
   mutex_init(&store->apply_lock);
   mutex_init(&store->versions_lock);
   mutex_init(&store->advance_lock);
+  mutex_init(&store->build_lock);
   mutex_init(&store->work_lock);
   condition_init(&store->work_wanted);
   condition_init(&store->work_done);

@@ -561,6 +561,29 @@ TEST(pair_tables, columns_over_many_pairs_are_built_by_maintenance_beside_writes
   CHECK_OK(kvstore_close(kv));
 }
 
+/* All rows that were copied lie in runs, where a range of keys is searched and not asked row by row. */
+TEST(pair_tables, maintenance_goes_on_where_the_stores_thread_is_building_and_leaves_runs) {
+  for (int times = 0; times < 3; times++) {
+    KVStore *kv = open_store();
+    KVColumnFamily *cf = create_family(kv, "f");
+    KVTableUsage *usage = NULL;
+    put_many(kv, cf);
+    CHECK_OK(kvtable_declare(cf, columns, COLUMNS, 0));
+    CHECK_OK(kvstore_maintain(kv));
+    CHECK(is_built(cf));
+    KVTable *table = open_pairs(cf);
+    CHECK_OK(kvtable_usage(table, &usage));
+    CHECK_INT(usage->run_rows, MANY);
+    CHECK_INT(usage->delta_rows, 0);
+    kvstore_free(usage);
+    CHECK_INT(count_where(table, "number < 10000"), 10000);
+    kvtable_close(table);
+    kvstore_cf_close(cf);
+    CHECK_OK(kvstore_cf_drop(kv, "f"));
+    CHECK_OK(kvstore_close(kv));
+  }
+}
+
 TEST(pair_tables, columns_that_were_not_built_go_on_in_the_next_life_by_themselves) {
   KVStore *kv = open_idle();
   KVColumnFamily *cf = create_family(kv, "f");
