@@ -108,9 +108,24 @@ static Status ids_of_numbers(Groups *g, KeyColumn *key, const void *values, uint
 }
 
 static Status ids_of_strings(KeyColumn *key, const Bytes *strings, uint32_t count, uint32_t *ids) {
+  TRY(bytes_map_add_many(&key->strings, strings, count, key->is_frozen, ids));
+  for (uint32_t i = 0; i < count; i++) ids[i] += ids[i] != ID_NONE;
+  return KVSTORE_OK;
+}
+
+/* The same where some are null: the others move together, down if they lie there already. */
+static Status ids_of_some_strings(Groups *g, KeyColumn *key, const Bytes *strings, const uint8_t *nulls, uint32_t count,
+                                  uint32_t *ids) {
+  Bytes *some = (void *)g->scratch->compact;
+  uint32_t *some_ids = g->scratch->some, kept = 0;
   for (uint32_t i = 0; i < count; i++) {
-    TRY(bytes_map_add(&key->strings, strings[i], key->is_frozen, &ids[i]));
-    ids[i] += ids[i] != ID_NONE;
+    some[kept] = strings[i];
+    kept += !nulls[i];
+  }
+  TRY(ids_of_strings(key, some, kept, some_ids));
+  for (uint32_t i = 0, at = 0; i < count; i++) {
+    ids[i] = nulls[i] ? 0 : some_ids[at];
+    at += !nulls[i];
   }
   return KVSTORE_OK;
 }
@@ -122,7 +137,7 @@ static Status ids_of_some(Groups *g, KeyColumn *key, const void *values, const u
     ids[i] = 0;
     if (nulls[i]) continue;
     Value v = value_from_array(key->type, values, i);
-    if (!key->is_begun && !type_is_string(key->type)) begin_numbers(g, key);
+    if (!key->is_begun) begin_numbers(g, key);
     TRY(id_of_value(key, &v, &ids[i]));
   }
   return KVSTORE_OK;
@@ -133,6 +148,7 @@ Status key_column_ids(Groups *g, KeyColumn *key, Scan *scan, uint32_t block, uin
   const uint8_t *nulls;
   if (key->code_count) return ids_of_codes(g, key, scan, block, count, ids);
   TRY(groups_read(g, scan, key->column, block, count, &values, &nulls));
+  if (nulls && type_is_string(key->type)) return ids_of_some_strings(g, key, values, nulls, count, ids);
   if (nulls) return ids_of_some(g, key, values, nulls, count, ids);
   if (type_is_string(key->type)) return ids_of_strings(key, values, count, ids);
   return ids_of_numbers(g, key, values, count, ids);

@@ -12,7 +12,7 @@ enum {
   SHARES_OF_LIMIT = 2,    /* parts have one half, what they are merged into the other */
   GROUP_MERGED_ROWS = 16, /* rows that are added in the time in which a group is merged, all threads together */
   SLOT_MERGED_ROWS = 2,
-  TEXTS_ADDED = 6, /* entries are added in the time of one row whose key is a text; of numbers as many as rows */
+  TEXTS_ADDED = 2, /* entries are added in the time of one row whose key is a text; of numbers as many as rows */
 };
 
 /* ---- parts ---- */

@@ -4,7 +4,11 @@
 #include "base/hash.h"
 #include "base/memory.h"
 
-enum { FIRST_SLOTS = 256, AHEAD = 16 /* probes whose cache line is asked for before */ };
+enum {
+  FIRST_SLOTS = 256,
+  AHEAD = 16, /* probes whose cache line is asked for before */
+  ROUND = 32, /* strings that are looked for side by side */
+};
 
 static size_t slot_of(uint64_t hash, size_t slot_count) { return (size_t)(hash >> 32) & (slot_count - 1); }
 
@@ -27,6 +31,7 @@ static Status grow_words(IdMap *m) {
   IdSlot *slots = memory_allocate_zeroed(memory_array_size(count, sizeof *slots));
   if (!slots) return status_nomem();
   for (uint32_t id = 0; id < m->count; id++) {
+    if (id + AHEAD < m->count) __builtin_prefetch(&slots[slot_of(id_hash(m->words[id + AHEAD]), count)], 1);
     if (!in_window(m, m->words[id])) insert_word(slots, count, m->words[id], id);
   }
   memory_release(m->slots);
@@ -141,9 +146,7 @@ static bool same_string(Bytes a, Bytes b) {
   return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
 
-Status bytes_map_add(BytesMap *m, Bytes string, bool frozen, uint32_t *id) {
-  if (m->slot_count < 2 * ((size_t)m->count + 1)) TRY(grow_strings(m));
-  uint64_t hash = hash_key(string.data, string.length);
+static Status add_string(BytesMap *m, Bytes string, uint64_t hash, bool frozen, uint32_t *id) {
   size_t mask = m->slot_count - 1, at = slot_of(hash, m->slot_count);
   for (; m->slots[at].id; at = (at + 1) & mask) {
     if (m->slots[at].tag != (uint32_t)hash || !same_string(m->strings[m->slots[at].id - 1], string)) continue;
@@ -155,6 +158,38 @@ Status bytes_map_add(BytesMap *m, Bytes string, bool frozen, uint32_t *id) {
   TRY(new_string(m, string));
   *id = m->count - 1;
   m->slots[at] = (BytesSlot){ (uint32_t)hash, m->count };
+  return KVSTORE_OK;
+}
+
+Status bytes_map_add(BytesMap *m, Bytes string, bool frozen, uint32_t *id) {
+  if (m->slot_count < 2 * ((size_t)m->count + 1)) TRY(grow_strings(m));
+  return add_string(m, string, hash_key(string.data, string.length), frozen, id);
+}
+
+/* A string is three steps away, each of which may miss all caches: its slot, where its copy lies, the copy. All strings
+ * of a round take one step before any takes the next. */
+static void ask_for_strings(const BytesMap *m, const Bytes *strings, uint32_t count, uint64_t *hashes) {
+  uint32_t ids[ROUND];
+  for (uint32_t i = 0; i < count; i++) {
+    hashes[i] = hash_key(strings[i].data, strings[i].length);
+    __builtin_prefetch(&m->slots[slot_of(hashes[i], m->slot_count)]);
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    ids[i] = m->slots[slot_of(hashes[i], m->slot_count)].id;
+    if (ids[i]) __builtin_prefetch(&m->strings[ids[i] - 1]);
+  }
+  for (uint32_t i = 0; i < count; i++)
+    if (ids[i]) __builtin_prefetch(m->strings[ids[i] - 1].data);
+}
+
+Status bytes_map_add_many(BytesMap *m, const Bytes *strings, uint32_t count, bool frozen, uint32_t *ids) {
+  while (m->slot_count < 2 * ((size_t)m->count + count)) TRY(grow_strings(m));
+  for (uint32_t at = 0, more; at < count; at += more) {
+    uint64_t hashes[ROUND];
+    more = count - at < ROUND ? count - at : ROUND;
+    ask_for_strings(m, strings + at, more, hashes);
+    for (uint32_t i = 0; i < more; i++) TRY(add_string(m, strings[at + i], hashes[i], frozen, &ids[at + i]));
+  }
   return KVSTORE_OK;
 }
 

@@ -55,6 +55,8 @@ typedef struct BytesMap {
 } BytesMap;
 
 Status bytes_map_add(BytesMap *map, Bytes string, bool frozen, uint32_t *id) MUST_CHECK;
+/* The same of `count` strings, one after the other. */
+Status bytes_map_add_many(BytesMap *map, const Bytes *strings, uint32_t count, bool frozen, uint32_t *ids) MUST_CHECK;
 uint64_t bytes_map_bytes(const BytesMap *map);
 void bytes_map_release(BytesMap *map);
 
