@@ -60,6 +60,7 @@
   X(joins_direct, "joined tables whose keys have a number each")                        \
   X(joins_hashed, "joined tables whose rows lie in slots by hash")                      \
   X(joins_passes, "times that a join read its left rows again for lack of memory")      \
+  X(joins_unique, "hashed tables of which no two rows have the same hash")              \
   X(join_flows, "ways through a join's tables: one a thread")                           \
   X(joins_reduced, "rows left out of a joined table by a later join")                   \
   X(groups_dense_units, "units whose groups were added up in arrays")                   \

@@ -125,7 +125,7 @@ static bool put_row(JoinStage *s) {
   }
   while (s->match != JOIN_NO_ROW && s->count < JOIN_PIECE_ROWS) {
     put(s, s->match);
-    s->match = join_table_match(&s->build->table, &s->keys, s->at, s->build->table.next[s->match]);
+    s->match = join_table_next(&s->build->table, &s->keys, s->at, s->match);
   }
   return s->match == JOIN_NO_ROW;
 }

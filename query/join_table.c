@@ -280,6 +280,7 @@ static Status index_direct(JoinTable *t) {
   for (uint32_t i = t->row_count; i-- > 0;) {
     uint32_t *first = &t->direct[t->words[0][i] - t->least];
     t->next[i] = *first;
+    t->is_unique &= *first == JOIN_NO_ROW;
     *first = i;
   }
   COUNT(joins_direct);
@@ -297,6 +298,7 @@ static Status index_slots(JoinTable *t) {
     size_t at = slot_of(t, hashes[i]);
     while (t->slots[at].first != JOIN_NO_ROW && t->slots[at].word != hashes[i]) at = (at + 1) & (count - 1);
     t->next[i] = t->slots[at].first;
+    t->is_unique &= t->next[i] == JOIN_NO_ROW;
     t->slots[at] = (JoinSlot){ hashes[i], i };
   }
   COUNT(joins_hashed);
@@ -313,16 +315,23 @@ static Status index_bits(JoinTable *t) {
   return KVSTORE_OK;
 }
 
-Status join_table_index(JoinTable *t) {
-  index_release(t);
-  t->next = memory_allocate(memory_array_size((size_t)t->row_count + 1, sizeof *t->next));
-  if (!t->next) return status_nomem();
+static Status make_index(JoinTable *t) {
   if (is_one_word(t->keys)) measure(t);
   bool is_one = is_one_word(t->keys) && t->row_count;
   if (is_one && t->range / DIRECT_WORDS_A_ROW < t->row_count) return index_direct(t);
   /* A table's bits take no more than its rows. */
   if (is_one && t->range < BITS_MAX && t->range / 64 < 4 * (uint64_t)t->row_count + 64) TRY(index_bits(t));
   return index_slots(t);
+}
+
+Status join_table_index(JoinTable *t) {
+  index_release(t);
+  t->next = memory_allocate(memory_array_size((size_t)t->row_count + 1, sizeof *t->next));
+  if (!t->next) return status_nomem();
+  t->is_unique = true;
+  TRY(make_index(t));
+  if (t->is_unique) COUNT(joins_unique);
+  return KVSTORE_OK;
 }
 
 /* ---- asking ---- */

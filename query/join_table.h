@@ -68,6 +68,7 @@ typedef struct JoinTable {
   Bytes *texts[JOIN_COLUMNS_MAX];
   uint64_t *hashes; /* NULL: keys are one word */
   uint32_t *next;   /* the next row of the same hash */
+  bool is_unique;   /* none has one */
   Arena text;
   JoinSlot *slots;
   uint32_t slot_bits;
@@ -88,6 +89,10 @@ Status join_table_index(JoinTable *table) MUST_CHECK;
 void join_table_find(const JoinTable *table, JoinKeys *keys, uint32_t count);
 /* From a row on, the first one whose key is that of keys[i]; JOIN_NO_ROW. */
 uint32_t join_table_match(const JoinTable *table, const JoinKeys *keys, uint32_t i, uint32_t row);
+/* The row behind `row` with that key. */
+static inline uint32_t join_table_next(const JoinTable *table, const JoinKeys *keys, uint32_t i, uint32_t row) {
+  return table->is_unique ? JOIN_NO_ROW : join_table_match(table, keys, i, table->next[row]);
+}
 /* Least and greatest word as values of a number column; false: they are no numbers, or there are none. */
 bool join_table_ends(const JoinTable *table, ColumnType type, Value *least, Value *greatest);
 
