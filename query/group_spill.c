@@ -14,7 +14,7 @@
 #include "query/sorter.h"
 
 struct GroupSpill {
-  QuerySpace rows_space, values_space; /* shares of the Groups' */
+  QuerySpace rows_space, values_space, sorted_space; /* shares of the Groups' */
   Sorter *rows;
   ColumnType *types;
   uint32_t *positions; /* in the schema, of each column but the first, and the last where there are ends */
@@ -80,9 +80,12 @@ static Status spill_of(Groups *g, GroupSpill **out) {
       s->rows_space = *g->space;
     else
       s->rows_space.memory_limit = UINT64_MAX; /* never used up */
-    s->values_space = s->rows_space;
+    s->values_space = s->sorted_space = s->rows_space;
     s->rows_space.memory_limit /= 8;
     s->values_space.memory_limit /= 8 * (2 * g->column_count + 1);
+    uint64_t sorted = 0;
+    for (size_t i = 0; i < g->column_count; i++) sorted += (g->columns[i].wants & GROUP_VALUES) != 0;
+    s->sorted_space.memory_limit /= 8 * (sorted ? sorted : 1);
     TRY(allocate(g, s));
     g->spill = s;
   }
@@ -174,7 +177,7 @@ Status group_spill_values(Groups *g, size_t column, const uint32_t *numbers, con
 Status group_sort_values(Groups *g, size_t column, const uint32_t *numbers, const void *values, uint32_t count) {
   GroupSpill *s;
   TRY(spill_of(g, &s));
-  SorterOptions options = { .keep = QUERY_NO_LIMIT, .space = &s->values_space };
+  SorterOptions options = { .keep = QUERY_NO_LIMIT, .space = &s->sorted_space };
   if (!s->sorted[column])
     TRY(sorter_create(s->value_types[column], 2, s->value_terms, 2, &options, &s->sorted[column]));
   const ColumnArray arrays[2] = { { numbers, NULL }, { values, NULL } };
