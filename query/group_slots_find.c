@@ -6,6 +6,8 @@
 enum {
   SLOT_WORDS_MAX = 1 << 24, /* 128 MiB, of which only what is used gets touched */
   DIGIT_WORDS_MAX = 1 << 21,
+  DIGIT_GAP =
+    8, /* words between digits: at powers of two all groups of one key would share a few lines of the caches */
   WINDOW_MORE = 8,
   WINDOW_SPARSE = 8, /* slots for each row, at most */
   LIMIT_SHARE = 8,   /* slots that may stay empty take at most such a part of the memory */
@@ -42,10 +44,9 @@ static bool measure_digits(Groups *g) {
     for (digit->capacity = 16; digit->capacity < g->keys[k].code_count + g->keys[k].code_count / 2;)
       digit->capacity *= 2;
     digit->step = (uint32_t)words;
-    words *= digit->capacity;
+    words = words * digit->capacity + DIGIT_GAP;
     if (words > DIGIT_WORDS_MAX || !has_room(g, words)) return false;
   }
-  s->window = words / s->stride;
   s->words = memory_allocate_zeroed(memory_array_size((size_t)words, sizeof *s->words));
   if (s->words) s->word_capacity = (size_t)words;
   return s->words != NULL;
@@ -85,13 +86,14 @@ Status group_slots_begin_unit(Groups *g, Scan *scan, bool *fits) {
   return KVSTORE_OK;
 }
 
-static void first_digit(const GroupScratch *s, const uint32_t *of, uint32_t count, uint32_t *offsets) {
-  const uint16_t *codes = s->codes;
+/* The first two, side by side: each step of its own would write all offsets and read them again. */
+static void two_digits(const GroupScratch *s, const SlotDigit *digits, uint32_t count, uint32_t *restrict offsets) {
+  const uint32_t *first = digits[0].offsets, *second = digits[1].offsets;
   if (!s->is_whole)
-    for (uint32_t i = 0; i < count; i++) offsets[i] = of[codes[s->rows[i]]];
+    for (uint32_t i = 0; i < count; i++) offsets[i] = first[s->codes[s->rows[i]]] + second[s->more_codes[s->rows[i]]];
   else
 #pragma GCC unroll 8
-    for (uint32_t i = 0; i < count; i++) offsets[i] = of[codes[i]];
+    for (uint32_t i = 0; i < count; i++) offsets[i] = first[s->codes[i]] + second[s->more_codes[i]];
 }
 
 static void next_digit(const GroupScratch *s, const uint32_t *of, uint32_t count, uint32_t *restrict offsets) {
@@ -103,18 +105,24 @@ static void next_digit(const GroupScratch *s, const uint32_t *of, uint32_t count
     for (uint32_t i = 0; i < count; i++) offsets[i] += of[codes[i]];
 }
 
+/* Of two keys or more. */
 static Status find_by_digits(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   GroupScratch *scratch = g->scratch;
-  for (size_t k = 0; k < g->key_count; k++) {
+  const SlotDigit *digits = g->slots.digits;
+  TRY(scan_read_codes(scan, g->keys[0].column, block, scratch->codes));
+  TRY(scan_read_codes(scan, g->keys[1].column, block, scratch->more_codes));
+  two_digits(scratch, digits, count, scratch->groups);
+  for (size_t k = 2; k < g->key_count; k++) {
     TRY(scan_read_codes(scan, g->keys[k].column, block, scratch->codes));
-    (k ? next_digit : first_digit)(scratch, g->slots.digits[k].offsets, count, scratch->groups);
+    next_digit(scratch, digits[k].offsets, count, scratch->groups);
   }
   return KVSTORE_OK;
 }
 
 uint32_t group_slots_id(const Groups *g, uint32_t number, size_t key) {
-  const SlotDigit *digit = &g->slots.digits[key];
-  return (uint32_t)g->slots.keys[number] / digit->step & (digit->capacity - 1);
+  uint32_t offset = (uint32_t)g->slots.keys[number];
+  for (size_t k = g->key_count - 1; k > key; k--) offset %= g->slots.digits[k].step;
+  return offset / g->slots.digits[key].step;
 }
 
 /* ---- numbers ---- */

@@ -559,6 +559,51 @@ TEST(group_slots, of_several_keys_lie_where_their_ids_say) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
+enum { TEXTS = 3 }; /* of C_TEXT, by their length */
+
+static uint32_t name_number(Bytes text) {
+  uint32_t n = 0;
+  for (size_t i = 4; i < text.length; i++) n = n * 10 + (uint32_t)(text.data[i] - '0');
+  return n;
+}
+
+/* Three keys: each group has the rows that a plain loop counts. */
+TEST(group_slots, of_three_keys_have_the_rows_of_all_three) {
+  typedef uint32_t Counts[LATE_NAMES + 1][SITES][TEXTS];
+  Counts *left = calloc(1, sizeof *left);
+  Made *m = make(KEYS_ASCEND, false, 14);
+  const Column *c = m->table.columns;
+  const char *keys[] = { c[C_PLACE].name, c[C_NAME].name, c[C_TEXT].name };
+  TableSnapshot snapshot = snapshot_of(m);
+  uint64_t digits = counter_get(COUNTER_groups_digits_units);
+  Query *q;
+  QueryCursor *cursor;
+  QueryBatch batch;
+  CHECK(left != NULL);
+  for (uint32_t i = 0; i < m->row_count; i++) (*left)[m->name_numbers[i]][m->places[i] - 3][i % TEXTS]++;
+  CHECK_OK(query_create(&m->table.schema, &q));
+  CHECK_OK(query_aggregate(q, AGGREGATE_ROWS, NULL));
+  CHECK_OK(query_group_by(q, keys, sizeof keys / sizeof *keys));
+  CHECK_OK(query_open(q, &snapshot, &cursor));
+  do {
+    CHECK_OK(query_next(cursor, &batch));
+    for (uint32_t row = 0; row < batch.row_count; row++) {
+      uint32_t place = (uint32_t)((const int16_t *)batch.columns[0].values)[row] - 3;
+      uint32_t name = is_null(&batch, 1, row) ? LATE_NAMES : name_number(((const Bytes *)batch.columns[1].values)[row]);
+      size_t text = ((const Bytes *)batch.columns[2].values)[row].length;
+      CHECK(name <= LATE_NAMES && place < SITES && text < TEXTS);
+      CHECK_INT(word(&batch, 3, row), (*left)[name][place][text]);
+      (*left)[name][place][text] = 0;
+    }
+  } while (batch.row_count);
+  for (size_t i = 0; i < sizeof *left / sizeof(uint32_t); i++) CHECK_INT(((const uint32_t *)left)[i], 0);
+  CHECK_INT(counter_get(COUNTER_groups_digits_units) - digits, SEGMENTS);
+  query_close(cursor);
+  query_destroy(q);
+  release(m);
+  free(left);
+}
+
 /* What the first segment says holds for all of them: a part that begins with another one numbers its groups alike. */
 TEST(group_slots, of_a_part_are_there_where_those_of_the_whole_are) {
   Pairs *one = malloc(sizeof *one), *many = malloc(sizeof *many);
