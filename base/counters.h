@@ -69,6 +69,7 @@
   X(groups_ascending_units, "units whose groups lay in slots as their keys ascended")   \
   X(groups_window_units, "units whose groups lay in slots by their key")                \
   X(groups_digits_units, "units whose groups lay in slots by the ids of their keys")    \
+  X(groups_codes_told, "units whose different values a dictionary told alone")          \
   X(groups_not_needed, "aggregates of all rows as those of a group, without one")       \
   X(group_slots_left, "times that groups in slots were given states")                   \
   X(groups_hashed_units, "units whose rows were given to groups one by one")            \

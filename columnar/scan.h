@@ -234,6 +234,9 @@ enum { SCAN_CODES_RANGE = 4096 }; /* integers further apart have no codes */
 Status scan_codes(Scan *scan, uint32_t column, uint32_t *count) MUST_CHECK;
 /* The codes of a block, with room for BLOCK_ROWS; entries past its rows are undefined. Only when there are some. */
 Status scan_read_codes(Scan *scan, uint32_t column, uint32_t block, uint16_t *codes) MUST_CHECK;
+/* Whether some selected row has each code but that of null, known without reading a row: all rows of the unit are
+ * selected, and a dictionary has no other values. */
+bool scan_codes_are_all(Scan *scan, uint32_t column);
 /* What a code of a row that was read stands for; strings as those of scan_read_block. */
 Status scan_code_value(Scan *scan, uint32_t column, uint32_t code, Value *out) MUST_CHECK;
 

@@ -107,6 +107,13 @@ Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, void *offs
   return KVSTORE_OK;
 }
 
+bool scan_codes_are_all(Scan *scan, uint32_t column) {
+  const ScanColumn *c = scan->columns[column];
+  const ScanSelection *s = &scan->selection;
+  return c && c->kind == SCAN_COLUMN_CHUNK && c->hold.chunk->encoding == ENCODING_DICTIONARY &&
+         s->row_count == s->unit->row_count;
+}
+
 static void value_of_image(ColumnType type, int64_t image, Value *out) {
   *out = (Value){ .type = type };
   out->u = (uint64_t)image + (type == TYPE_U64 ? UINT64_C(1) << 63 : 0);

@@ -469,12 +469,15 @@ static Status count_code(Groups *g, size_t column, Scan *scan, uint32_t code) {
   return group_spill_values(g, column, &number, g->scratch->compact, 1);
 }
 
-/* Of all rows together: which codes there are. Blocks are read until all have been seen. */
+/* Of all rows together: which codes there are. Unless a dictionary says it, blocks are read until all have been seen.
+ */
 static Status count_seen(Groups *g, size_t column, Scan *scan) {
   KeyColumn *values = &g->values[column];
   GroupScratch *s = g->scratch;
   uint32_t codes = values->code_count;
-  memset(g->seen, 0, codes);
+  bool all = scan_codes_are_all(scan, values->column);
+  memset(g->seen, all, codes);
+  if (all) COUNT(groups_codes_told);
   for (uint64_t left = scan_selection(scan)->blocks; left && memchr(g->seen, 0, codes - 1); left &= left - 1) {
     uint32_t block = (uint32_t)__builtin_ctzll(left), count = groups_block_rows(g, scan, block);
     TRY(scan_read_codes(scan, values->column, block, s->codes));

@@ -656,3 +656,46 @@ TEST(group_slots, without_memory_a_query_fails_and_gives_back_what_it_had) {
     release(m);
   }
 }
+
+/* ---- different values of all rows ---- */
+
+static uint64_t names_of(const Made *m, bool odd_rows) {
+  bool seen[NAMES] = { false };
+  uint64_t count = 0;
+  for (uint32_t i = 0; i < m->row_count; i++) {
+    if (m->name_nulls[i] || (odd_rows && i % 2 == 0)) continue;
+    count += !seen[m->name_numbers[i]];
+    seen[m->name_numbers[i]] = true;
+  }
+  return count;
+}
+
+static uint64_t count_names(const Made *m, bool odd_rows) {
+  static const char where[] = "c0_i64 % 2 = 1";
+  TableSnapshot snapshot = snapshot_of(m);
+  Query *q;
+  QueryCursor *cursor;
+  QueryBatch batch;
+  CHECK_OK(query_create(&m->table.schema, &q));
+  if (odd_rows) CHECK_OK(query_where(q, where, strlen(where), NULL, 0));
+  CHECK_OK(query_aggregate(q, AGGREGATE_DISTINCT, m->table.columns[C_NAME].name));
+  CHECK_OK(query_group_by(q, NULL, 0));
+  CHECK_OK(query_open(q, &snapshot, &cursor));
+  CHECK_OK(query_next(cursor, &batch));
+  CHECK_INT(batch.row_count, 1);
+  uint64_t count = word(&batch, 0, 0);
+  query_close(cursor);
+  query_destroy(q);
+  return count;
+}
+
+/* Those of segments whose rows are all selected; rows in memory, and some rows, are looked at. */
+TEST(group_slots, dictionaries_tell_which_values_there_are) {
+  Made *m = make(KEYS_ASCEND, true, 5);
+  uint64_t told = counter_get(COUNTER_groups_codes_told);
+  CHECK_INT(count_names(m, false), names_of(m, false));
+  CHECK_INT(counter_get(COUNTER_groups_codes_told), told + SEGMENTS);
+  CHECK_INT(count_names(m, true), names_of(m, true));
+  CHECK_INT(counter_get(COUNTER_groups_codes_told), told + SEGMENTS);
+  release(m);
+}
