@@ -240,6 +240,22 @@ static Status check_zone(const Chunk *c, uint32_t block) {
   return KVSTORE_OK;
 }
 
+/* Some row has each value: who counts different ones reads the dictionary alone. */
+static Status check_codes(const Chunk *c) {
+  uint64_t seen[SEGMENT_ROWS / 64] = { 0 };
+  uint16_t codes[BLOCK_ROWS];
+  for (uint32_t block = 0; block < c->block_count; block++) {
+    uint32_t rows = chunk_block_rows(c, block);
+    codec_codes(c, block, codes);
+    for (uint32_t i = 0; i < rows; i++) {
+      if (!chunk_row_is_null(c, block * BLOCK_ROWS + i)) seen[codes[i] / 64] |= UINT64_C(1) << codes[i] % 64;
+    }
+  }
+  return bitmap_count(seen, SEGMENT_ROWS / 64) == c->dictionary_count
+           ? KVSTORE_OK
+           : corrupt("values in its dictionary that no row has");
+}
+
 Status chunk_check(const Chunk *c) {
   int64_t low = INT64_MAX, high = INT64_MIN;
   TRY(chunk_check_shared(c));
@@ -252,5 +268,5 @@ Status chunk_check(const Chunk *c) {
   }
   if (c->null_count < c->row_count && (low != c->minimum || high != c->maximum))
     return corrupt("a zone that is not its blocks'");
-  return KVSTORE_OK;
+  return c->encoding == ENCODING_DICTIONARY ? check_codes(c) : KVSTORE_OK;
 }

@@ -2,6 +2,7 @@
  * The chunks lie in blocks of exactly their length, so that a sanitizer sees a byte too far. */
 #include "encodings/chunk.h"
 
+#include "encodings/encodings_internal.h"
 #include "tests/encodings/column_maker.h"
 
 /* The three steps of trust. */
@@ -217,6 +218,29 @@ TEST(chunk, text_that_is_not_utf8_is_refused) {
       CHECK(chunk_check_shared(&m.chunk) == KVSTORE_CORRUPT || chunk_check_block(&m.chunk, 0) == KVSTORE_CORRUPT);
       chunk_free(&m);
     }
+    column_free(&column);
+  }
+}
+
+/* All rows of the second value get the first one. */
+TEST(chunk, a_dictionary_with_a_value_of_no_row_is_told_by_the_whole_check) {
+  for (ColumnType type = TYPE_I32; type <= TYPE_STRING; type += TYPE_STRING - TYPE_I32) {
+    MadeColumn column = one_column(type, SHAPE_FEW, 1000, 10);
+    MadeChunk m;
+    ChunkBlock b;
+    uint16_t codes[BLOCK_ROWS];
+    int64_t fewer[BLOCK_ROWS];
+    CHECK(chunk_make(&m, &column, ENCODING_DICTIONARY));
+    CHECK(m.chunk.dictionary_count > 2);
+    CHECK_OK(chunk_check(&m.chunk));
+    chunk_block(&m.chunk, 0, &b);
+    codec_codes(&m.chunk, 0, codes);
+    for (uint32_t i = 0; i < BLOCK_ROWS; i++) fewer[i] = i >= 1000 || codes[i] == 1 ? 0 : codes[i];
+    packed_write(fewer, b.width, b.base, 1, (uint8_t *)(uintptr_t)chunk_block_data(&m.chunk, &b));
+    CHECK_OK(chunk_check_block(&m.chunk, 0));
+    CHECK_STATUS(chunk_check(&m.chunk), KVSTORE_CORRUPT);
+    CHECK(strstr(status_last()->text, "that no row has"));
+    chunk_free(&m);
     column_free(&column);
   }
 }
