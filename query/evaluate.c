@@ -545,11 +545,12 @@ static Status compute(Evaluator *e, uint32_t column, const uint64_t *wanted, voi
   TRY(evaluate_root(e, e->program->columns[column].root, wanted, values, &v));
   ColumnType type = e->program->columns[column].type;
   if (v->values != values) narrow(type, v->values, e->count, values);
-  *known = (ScanComputed){ .has_nulls = v->nulls && memchr(v->nulls, 1, e->count),
+  bool has_nulls = v->nulls && memchr(v->nulls, 1, e->count);
+  *known = (ScanComputed){ .has_nulls = has_nulls,
                            .is_bounded = lane_of(type) == LANE_I64 && v->is_bounded,
                            .low = v->low,
                            .high = v->high };
-  if (!known->has_nulls) return KVSTORE_OK;
+  if (!has_nulls) return KVSTORE_OK;
   memcpy(nulls, v->nulls, e->count);
   clear_nulls(type, values, nulls, e->count);
   return KVSTORE_OK;
