@@ -77,7 +77,7 @@ class Runner(unittest.TestCase):
         facts, records = self.run_suite("columns", "--rows", "10000")
         self.assertIn("colonnade", facts["engines"])
         ours = {found["row"] for found in records if (found["suite"], found["engine"]) == ("columns", "colonnade")}
-        self.assertEqual(len(ours), 30)
+        self.assertEqual(len(ours), 32)
         real = [found["row"] for found in records if (found["suite"], found["engine"]) == ("real", "colonnade")]
         self.assertEqual(len(real), len(set(real)))
         if real:  # pyarrow is there: the made groups at least, and every table whose data is there
