@@ -1,8 +1,9 @@
 /* group_quantiles.c - numbers whose quantiles are asked for: kept as they come, and found without being sorted.
  *
- *   unit ──► chunks of words, with the number of each one's group ──► one group: how many lie in each of up to 2,048
- *                                                                │     intervals; those of one interval, in the same
- * way └─► several: the words of a group side by side, then the same for each
+ *   unit ──► chunks of words, with the number of each one's group
+ *              ├─► one group: how many lie in each of up to 2,048 intervals,
+ *              │              then those of one interval in the same way
+ *              └─► several: the words of a group side by side, then the same for each
  *
  * A word is the image of an integer or the bits of a float. Equal floats may have other bits (zeros, NaN): they stand
  * as their rows come, so chunks, and the words of a group, keep the order of rows. A part hands its chunks over unit by
