@@ -480,8 +480,10 @@ Status column_run_find_many(ColumnRun *run, const Bytes *keys, const uint64_t *h
   Status status = KVSTORE_OK;
   if (k.count) {
     room = memory_allocate(memory_array_size(k.count, sizeof *room + sizeof *k.segments));
-    k.segments = (uint32_t *)(room + k.count);
-    if (room) k.order = words_sort(order, room, k.count);
+    if (room) {
+      k.segments = (uint32_t *)(room + k.count);
+      k.order = words_sort(order, room, k.count);
+    }
     status = room ? find_sorted(run, &k, locators) : status_nomem();
   }
   memory_release(room);
