@@ -37,11 +37,11 @@ class DuckDB:
     # ---- by key: of the flights; what is written goes to a copy that has a primary key ----
 
     def row(self, number):
-        return self.connection.execute("select * from flights where id = ?", [number]).fetchone()
+        return self.connection.execute("select * from flights where id = ?", [number]).fetchall()[0]
 
     def rows(self, ids, columns):
         keys = pyarrow.table({"id": ids})  # found by its name
-        found = self.connection.execute(f"select {', '.join(columns)} from keys join flights using (id)")
+        found = self.connection.sql(f"select {', '.join(columns)} from keys join flights using (id)")
         return [found_column(column) for column in found.to_arrow_table().columns] if keys else None
 
     def prepare_keys(self):
@@ -71,7 +71,7 @@ class DuckDB:
     # ---- questions ----
 
     def q3(self):
-        return self.connection.execute(q3_text(f"date '{Q3['day']}'")).to_arrow_table()
+        return self.connection.sql(q3_text(f"date '{Q3['day']}'")).to_arrow_table()
 
     def text(self, question):
         table = self.names.get(question["table"], question["table"])
@@ -91,7 +91,7 @@ class DuckDB:
             f" group by {by}" if by else "")
 
     def run(self, question):
-        done = self.connection.execute(self.text(question))
+        done = self.connection.sql(self.text(question))
         return ([done.fetchnumpy()[question["out"]]], None) if question["out"] else done.to_arrow_table()
 
 

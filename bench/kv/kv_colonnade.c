@@ -135,19 +135,25 @@ static int engine_load(void *attached, int sorted, int (*next)(void *context, ch
 
 /* The number is a column beside the pairs, made while nobody looks at the clock. */
 static KVTable *counted;
-static KVQuery *below_query, *range_query;
+static KVQuery *below_query, *range_query, *parts_query;
 static uint64_t below; /* what the first one asks; 0: nothing yet */
 
 static int counts_begin(void *attached) {
-  static const KVPairColumn number = { "number", "at(0)", KVTABLE_TYPE_U64, 0 };
+  static const KVPairColumn columns[] = { { "number", "at(0)", KVTABLE_TYPE_U64, 0 },
+                                          { "site", "part(1)", KVTABLE_TYPE_STRING, 0 } };
+  static const KVAggregate aggregates[] = { { KVQUERY_ROWS, NULL }, { KVQUERY_SUM, "number" } };
+  static const char *const site[] = { "site" };
   KVColumnFamily *family = NULL;
   int code = kvstore_cf_get_default(attached, &family);
-  if (code == KVSTORE_OK) code = kvtable_declare(family, &number, 1, 0);
+  if (code == KVSTORE_OK) code = kvtable_declare(family, columns, 2, 0);
   if (code == KVSTORE_OK) code = kvstore_maintain(attached);
   if (code == KVSTORE_OK) code = kvstore_checkpoint(attached, KVSTORE_CHECKPOINT_FULL, NULL, NULL);
   if (code == KVSTORE_OK) code = kvtable_open_family(family, NULL, 0, &counted);
   if (code == KVSTORE_OK) code = kvquery_create(counted, &below_query);
   if (code == KVSTORE_OK) code = kvquery_create(counted, &range_query);
+  if (code == KVSTORE_OK) code = kvquery_create(counted, &parts_query);
+  if (code == KVSTORE_OK) code = kvquery_group_by(parts_query, site, 1);
+  if (code == KVSTORE_OK) code = kvquery_compute(parts_query, aggregates, 2);
   kvstore_cf_close(family);
   return failed(attached, code);
 }
@@ -156,6 +162,7 @@ static void counts_end(void *attached) {
   (void)attached;
   kvquery_close(below_query);
   kvquery_close(range_query);
+  kvquery_close(parts_query);
   kvtable_close(counted);
   below = 0;
 }
@@ -179,6 +186,22 @@ static int64_t count_range(void *attached, const void *from, const void *before)
   return count_with(attached, range_query, kvquery_key_range(range_query, &low, 1, &high, 1, 0));
 }
 
+static int group_parts(void *attached, KvParts *parts) {
+  KVCursor *cursor = NULL;
+  KVValue row[3];
+  int code = kvquery_open(parts_query, &cursor);
+  while (code == KVSTORE_OK) {
+    code = kvcursor_next(cursor);
+    for (size_t i = 0; code == KVSTORE_OK && i < 3; i++) code = kvcursor_value(cursor, i, &row[i]);
+    if (code != KVSTORE_OK) break;
+    unsigned part = kv_part(row[0].as.bytes.data);
+    parts->counts[part] = row[1].as.u64;
+    parts->sums[part] = row[2].as.decimal.low;
+  }
+  kvcursor_close(cursor);
+  return failed(attached, code == KVSTORE_NOTFOUND ? KVSTORE_OK : code);
+}
+
 static int engine_settle(void *opened) { return failed(opened, kvstore_maintain(opened)); }
 
 const KvEngine kv_engine = { .name = KV_NAME,
@@ -200,4 +223,5 @@ const KvEngine kv_engine = { .name = KV_NAME,
                              .counts_end = counts_end,
                              .count_below = count_below,
                              .count_range = count_range,
+                             .group_parts = group_parts,
                              .settle = engine_settle };

@@ -11,6 +11,26 @@
 #define KV_KEY_BYTES   16
 #define KV_VALUE_BYTES 100
 
+enum { KV_PARTS = 1000, KV_PART_AT = 5 }; /* "site/042/0001234" */
+
+typedef struct KvParts {
+  uint64_t counts[KV_PARTS], sums[KV_PARTS];
+} KvParts;
+
+static inline unsigned kv_part(const void *digits) {
+  const unsigned char *d = digits;
+  return (unsigned)(d[0] - '0') * 100 + (unsigned)(d[1] - '0') * 10 + (unsigned)(d[2] - '0');
+}
+
+/* Adds a pair to its part. */
+static inline void kv_parts_add(KvParts *parts, const void *key, const void *value) {
+  unsigned part = kv_part((const unsigned char *)key + KV_PART_AT);
+  uint64_t number;
+  memcpy(&number, value, sizeof number);
+  parts->counts[part]++;
+  parts->sums[part] += number;
+}
+
 typedef struct KvEngine {
   const char *name;
   const char *(*version)(void);
@@ -48,6 +68,8 @@ typedef struct KvEngine {
   int64_t (*count_below)(void *session, uint64_t limit);
   /* Pairs from one key on and before another. */
   int64_t (*count_range)(void *session, const void *from, const void *before);
+  /* By the part of the key between its slashes (three digits): pairs, and the sum of the numbers as above. */
+  int (*group_parts)(void *session, KvParts *parts);
   /* Waits until nothing is left to do in the background. */
   int (*settle)(void *store);
 } KvEngine;

@@ -167,6 +167,16 @@ static int64_t count_range(void *attached, const void *from, const void *before)
   return count_pairs(attached, from, before, UINT64_MAX);
 }
 
+static int group_parts(void *attached, KvParts *parts) {
+  Session *session = attached;
+  MDB_val k, v;
+  if (read_begin(session) || failed(mdb_cursor_renew(session->reader, session->cursor))) return -1;
+  int code = mdb_cursor_get(session->cursor, &k, &v, MDB_FIRST);
+  for (; !code; code = mdb_cursor_get(session->cursor, &k, &v, MDB_NEXT)) kv_parts_add(parts, k.mv_data, v.mv_data);
+  read_end(session);
+  return code == MDB_NOTFOUND ? 0 : failed(code);
+}
+
 static int engine_settle(void *opened) {
   (void)opened;
   return 0;
@@ -190,4 +200,5 @@ const KvEngine kv_engine = { .name = "lmdb",
                              .counts_end = counts_end,
                              .count_below = count_below,
                              .count_range = count_range,
+                             .group_parts = group_parts,
                              .settle = engine_settle };

@@ -182,9 +182,19 @@ static void bulk_random(void *context, BenchResult *result) {
 /* ---- counts: their own store, whose values begin with a number of 20 random bits ---- */
 enum { COUNT_RUNS_MAX = 200, COUNT_LIMIT = 100000 };
 
+/* "site/042/0001234": parts ascend with the numbers. */
+static void counted_key(char key[KV_KEY_BYTES], uint64_t number, uint64_t keys) {
+  char text[64];
+  snprintf(text, sizeof text, "site/%03u/%07u", (unsigned)(number * KV_PARTS / keys % KV_PARTS),
+           (unsigned)(number % 10000000));
+  memcpy(key, text, KV_KEY_BYTES);
+}
+
 static int next_counted(void *context, char *key, char *value) {
-  uint64_t number = bench_mix(((LoadSource *)context)->at) & 0xfffff;
+  LoadSource *source = context;
+  uint64_t at = source->at, number = bench_mix(at) & 0xfffff;
   if (!next_pair(context, key, value)) return 0;
+  counted_key(key, at, source->keys);
   memcpy(value, &number, sizeof number);
   return 1;
 }
@@ -209,11 +219,28 @@ static double count_time(void *session, const char *from, const char *before, in
   return times[runs / 2];
 }
 
+static double parts_time(void *session, uint64_t *answer) {
+  double times[COUNT_RUNS_MAX];
+  size_t runs = 0;
+  for (uint64_t began = bench_nanoseconds();
+       runs < COUNT_RUNS_MAX && (runs < 5 || bench_nanoseconds() - began < UINT64_C(300000000)); runs++) {
+    KvParts parts = { { 0 }, { 0 } };
+    uint64_t at = bench_nanoseconds();
+    check(kv_engine.group_parts(session, &parts), "groups");
+    times[runs] = (double)(bench_nanoseconds() - at);
+    *answer = 0;
+    for (unsigned i = 0; i < KV_PARTS; i++) *answer += bench_mix(i << 20 ^ parts.counts[i]) * (parts.sums[i] | 1);
+  }
+  qsort(times, runs, sizeof times[0], by_size);
+  return times[runs / 2];
+}
+
 static void count_pairs(void *context, BenchResult *result) {
   Bench *bench = context;
   char path[4200], from[KV_KEY_BYTES], before[KV_KEY_BYTES];
   LoadSource source = { 0, bench->keys, in_order };
   int64_t below, within;
+  uint64_t parts;
   if (!kv_engine.count_below || !kv_engine.load) return;
   snprintf(path, sizeof path, "%s/counted", bench->directory);
   bench_directory_make(path);
@@ -223,15 +250,18 @@ static void count_pairs(void *context, BenchResult *result) {
   check(kv_engine.load(session, 1, next_counted, &source), "load");
   check(kv_engine.settle(store), "settle");
   check(kv_engine.counts_begin(session), "what counts need");
-  make_key(from, bench->keys / 2);
-  make_key(before, bench->keys / 2 + bench->keys / 100);
+  counted_key(from, bench->keys / 2, bench->keys);
+  counted_key(before, bench->keys / 2 + bench->keys / 100, bench->keys);
   bench_start(result);
   double field = count_time(session, NULL, NULL, &below), range = count_time(session, from, before, &within);
+  double groups = parts_time(session, &parts);
   bench_stop(result);
   bench_amount(result, "count of a comparison, 8 bytes of the value", "ms", 1e-6 * field);
   bench_answer(result, (uint64_t)below);
   bench_amount(result, "count of a range of 1 % of the keys", "us", 1e-3 * range);
   bench_answer(result, (uint64_t)within);
+  bench_amount(result, "count and sum by a part of the key, 1,000 groups", "ms", 1e-6 * groups);
+  bench_answer(result, parts);
   kv_engine.counts_end(session);
   kv_engine.detach(session);
   check(kv_engine.close(store), "close");

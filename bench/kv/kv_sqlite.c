@@ -190,6 +190,16 @@ static int64_t count_range(void *attached, const void *from, const void *before)
   return failed(session->db, code) ? -1 : count;
 }
 
+static int group_parts(void *attached, KvParts *parts) {
+  Session *session = attached;
+  sqlite3_stmt *statement = session->statements[SCAN_ALL];
+  int code;
+  while ((code = sqlite3_step(statement)) == SQLITE_ROW)
+    kv_parts_add(parts, sqlite3_column_blob(statement, 0), sqlite3_column_blob(statement, 1));
+  sqlite3_reset(statement);
+  return failed(session->db, code) ? -1 : 0;
+}
+
 /* Moves the log into the file, so that the next workload does not pay for this one. */
 static int engine_settle(void *opened) {
   Store *store = opened;
@@ -215,4 +225,5 @@ const KvEngine kv_engine = { .name = "sqlite",
                              .counts_end = counts_end,
                              .count_below = count_below,
                              .count_range = count_range,
+                             .group_parts = group_parts,
                              .settle = engine_settle };
