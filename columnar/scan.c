@@ -54,8 +54,17 @@ static void close_stream(Scan *scan) {
   scan->streamed = NULL;
 }
 
+/* Many units may be excluded in a row, for less than the process's counters cost. */
+static void tell_skipped(Scan *scan) {
+  if (!scan->untold_blocks) return;
+  COUNT_MANY(blocks_skipped, scan->untold_blocks);
+  COUNT_MANY(segments_skipped, scan->untold_segments);
+  scan->untold_blocks = scan->untold_segments = 0;
+}
+
 void scan_destroy(Scan *scan) {
   if (!scan) return;
+  tell_skipped(scan);
   scan_close_columns(scan);
   if (scan->computer) scan->computing.destroy(scan->computer);
   close_stream(scan);
@@ -278,10 +287,10 @@ static void count_blocks(Scan *scan, uint64_t certain, uint64_t scanned) {
 static void skip_unit(Scan *scan) {
   scan->counters.blocks += scan->selection.block_count;
   scan->counters.blocks_skipped += scan->selection.block_count;
-  COUNT_MANY(blocks_skipped, scan->selection.block_count);
+  scan->untold_blocks += scan->selection.block_count;
   if (scan->selection.unit->kind != SCAN_UNIT_SEGMENT) return;
   scan->counters.segments_skipped++;
-  COUNT(segments_skipped);
+  scan->untold_segments++;
 }
 
 /* Everything of the unit is selected: no mask is needed. */
@@ -399,7 +408,10 @@ Status scan_unit(Scan *scan, const ScanUnit *unit) {
   if (live != ZONE_NONE) TRY(scan_keys_unit(scan));
   bool is_whole = scan->first_row == 0 && scan->end_row == unit->row_count;
   if (live != ZONE_NONE && scan->first_row < scan->end_row) verdict = scan_filter_unit(scan);
-  if (verdict != ZONE_NONE) weigh_unit(scan);
+  if (verdict != ZONE_NONE) {
+    tell_skipped(scan);
+    weigh_unit(scan);
+  }
   if (verdict == ZONE_NONE) {
     skip_unit(scan);
   } else if (verdict == ZONE_ALL && live == ZONE_ALL && is_whole) {
