@@ -69,6 +69,8 @@ REQUIRED = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/for
             "docs/tour.md"]
 
 # Documents whose names in backticks must be there: functions (words joined by _) and paths (words joined by /).
+AT_ROOT = {".clang-format", ".clang-tidy", ".gitignore", "CHANGELOG.md", "CMakeLists.txt", "CMakePresets.json",
+           "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"}
 DOCUMENTS_WITH_FUNCTIONS = ["docs/tour.md"]
 DOCUMENTS_WITH_PATHS = ["README.md", "CONTRIBUTING.md", "docs/tour.md"]
 FUNCTION_NAME = re.compile(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?:\(\))?`")
@@ -312,6 +314,12 @@ def check_documents(tree):
         tree.breach("docs/decisions", 1, "document", "holds no decision")
 
 
+def check_root(tree):
+    for path in tree.files:
+        if len(path.parts) == 1 and path.name not in AT_ROOT:
+            tree.breach(path, 1, "root", "is none of the files that lie at the root")
+
+
 def check_quotes(tree):
     """A block of code behind `<!-- path -->` is that file, whole: what the README shows is what a test compiles."""
     for path in tree.sources({".md"}):
@@ -358,7 +366,7 @@ def check_named(tree):
 
 
 CHECKS = [check_includes, check_calls, check_one_cpp_file, check_names, check_text,
-          check_readmes, check_documents, check_named, check_quotes,
+          check_readmes, check_documents, check_root, check_named, check_quotes,
           check_rules]
 
 

@@ -159,6 +159,9 @@ class Tidy(unittest.TestCase):
                                  "os/take.h": "int take_it(void);\n", "os/README.md": "`file.c`, `take.h`\n"})
         self.breaks("README.md:1: path-name:", files={"README.md": "See `docs/tour.md`, `docs/map.md`.\n"})
 
+    def test_nothing_else_lies_at_the_root(self):
+        self.added("NOTES.txt", "Look here.\n", "NOTES.txt:1: root: ")
+
     def test_cited_rules_are_defined(self):
         readme = CLEAN["wal/README.md"] + "- **LOG-1** One record a transaction.\n"
         code = CLEAN["wal/wal.c"] + "/* LOG-1, AVX-512 */\n/* LOG-2 */\n"
