@@ -1,20 +1,7 @@
 /* Counts and sums by a handful of codes: every table against plain loops. */
 #include "simd/simd.h"
+#include "tests/simd/every_table.h"
 #include "tests/support/test.h"
-
-typedef void TableTest(const SimdKernels *k, uint64_t *rng);
-static void on_every_table(TableTest *test) {
-  unsigned tables = 0;
-  for (int level = 0; level < SIMD_LEVELS; level++) {
-    const SimdKernels *k = simd_table((SimdLevel)level);
-    if (!k) continue;
-    uint64_t rng = 7;
-    CHECK_INT(k->level, level);
-    test(k, &rng);
-    tables++;
-  }
-  CHECK(tables >= 1);
-}
 
 /* Each code's entries, one after the other; entries of codes that are not asked for count for nothing. */
 static void check_few_codes(const SimdKernels *k, uint64_t *rng) {

@@ -7,6 +7,7 @@
 
 #include "base/bitmap.h"
 #include "base/schema.h"
+#include "tests/simd/every_table.h"
 #include "tests/support/test.h"
 
 enum { PACKED_MAX = 128 * 64 };
@@ -67,20 +68,6 @@ static void random_mask(uint64_t *rng, uint64_t mask[SIMD_WORDS]) {
                           : 0;
   }
   if (kind == 3) bit_set(mask, test_random_below(rng, SIMD_ROWS));
-}
-
-typedef void TableTest(const SimdKernels *k, uint64_t *rng);
-static void on_every_table(TableTest *test) {
-  unsigned tables = 0;
-  for (int level = 0; level < SIMD_LEVELS; level++) {
-    const SimdKernels *k = simd_table((SimdLevel)level);
-    if (!k) continue;
-    uint64_t rng = 7;
-    CHECK_INT(k->level, level);
-    test(k, &rng);
-    tables++;
-  }
-  CHECK(tables >= 1);
 }
 
 /* ---- packed blocks ---- */
