@@ -317,6 +317,8 @@ typedef struct TableLookup {
 } TableLookup;
 /* Results lie in `arena`. KVSTORE_TYPE for a key that its column cannot hold names row and column. */
 Status table_get_many(Session *session, uint32_t family, TableLookup *lookup, Arena *arena) MUST_CHECK;
+/* Notes when a row that was found expires. */
+Status table_lookup_expiry(TableLookup *lookup, uint32_t place, int64_t expiry, Arena *arena) MUST_CHECK;
 Status table_delete(Session *session, uint32_t family, const Value *key, size_t key_count) MUST_CHECK;
 /* In one statement; `keys` as above. *deleted: rows that were there, and had not expired, each once. */
 Status table_delete_many(Session *session, uint32_t family, const ColumnArray *keys, uint32_t count,

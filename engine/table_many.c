@@ -103,7 +103,7 @@ static Status give_column(Reading *r, uint32_t c, const ColumnArray *from) {
   return KVSTORE_OK;
 }
 
-static Status give_expiry(TableLookup *l, uint32_t place, int64_t expiry, Arena *arena) {
+Status table_lookup_expiry(TableLookup *l, uint32_t place, int64_t expiry, Arena *arena) {
   if (expiry == EXPIRY_NEVER) return KVSTORE_OK;
   if (!l->expiries) {
     l->expiries = arena_allocate(arena, memory_array_size(l->count, sizeof *l->expiries));
@@ -120,7 +120,7 @@ static Status leave_out_expired(Reading *r) {
   uint32_t kept = 0;
   for (uint32_t i = 0; i < g->count; i++) {
     if (expiry_passed(g->expiries[i], r->now_ms)) continue;
-    TRY(give_expiry(r->lookup, g->places[i], g->expiries[i], r->arena));
+    TRY(table_lookup_expiry(r->lookup, g->places[i], g->expiries[i], r->arena));
     g->rows[kept] = g->rows[i];
     g->places[kept++] = g->places[i];
   }

@@ -90,17 +90,6 @@ static Status give_value(const Projection *projection, const SourcePair *pair, u
   return KVSTORE_OK;
 }
 
-static Status give_expiry(TableLookup *l, uint32_t row, int64_t expiry, Arena *arena) {
-  if (expiry == EXPIRY_NEVER) return KVSTORE_OK;
-  if (!l->expiries) {
-    l->expiries = arena_allocate(arena, memory_array_size(l->count, sizeof *l->expiries));
-    if (!l->expiries) return status_nomem();
-    for (uint32_t i = 0; i < l->count; i++) l->expiries[i] = EXPIRY_NEVER;
-  }
-  l->expiries[row] = expiry;
-  return KVSTORE_OK;
-}
-
 static Status give_pairs(const KVTable *table, const KvLookup *pairs, TableLookup *l, Rows *rows) {
   for (uint32_t i = 0; i < l->count; i++) {
     if (pairs[i].status == KVSTORE_ERROR)
@@ -111,7 +100,7 @@ static Status give_pairs(const KVTable *table, const KvLookup *pairs, TableLooku
     if (pair.value.length) pair.value.data += pairs[i].value_offset;
     for (uint32_t c = 0; c < l->column_count; c++)
       TRY(give_value(&table->projections[l->columns[c]], &pair, i, &rows->arena, &l->arrays[c]));
-    TRY(give_expiry(l, i, pairs[i].expiry, &rows->arena));
+    TRY(table_lookup_expiry(l, i, pairs[i].expiry, &rows->arena));
     l->found[i] = 1;
     l->found_count++;
   }

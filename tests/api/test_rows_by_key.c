@@ -218,6 +218,20 @@ static void check_table(KVTable *table, const Model *m, uint64_t *random) {
   CHECK_INT(rows_of(table), live_rows(m));
 }
 
+/* Closes the store, too. */
+static void check_settled_and_reopened(KVStore *kv, KVTable *table, KVStore *(*reopen)(void), const Model *m,
+                                       uint64_t *random) {
+  CHECK_OK(kvstore_maintain(kv));
+  check_table(table, m, random);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+  kv = reopen();
+  CHECK_OK(kvtable_open(kv, "typed", &table));
+  check_table(table, m, random);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(rows_by_key, every_type_is_read_from_the_delta_runs_and_snapshots) {
   KVStore *kv = open_store();
   KVTable *table = create_typed(kv);
@@ -237,15 +251,7 @@ TEST(rows_by_key, every_type_is_read_from_the_delta_runs_and_snapshots) {
   }
   check_rows(table, &then, snapshot, &random);
   kvstore_snapshot_release(snapshot);
-  CHECK_OK(kvstore_maintain(kv));
-  check_table(table, &m, &random);
-  kvtable_close(table);
-  CHECK_OK(kvstore_close(kv));
-  kv = open_store();
-  CHECK_OK(kvtable_open(kv, "typed", &table));
-  check_table(table, &m, &random);
-  kvtable_close(table);
-  CHECK_OK(kvstore_close(kv));
+  check_settled_and_reopened(kv, table, open_store, &m, &random);
 }
 
 /* The log holds few deletes: where there are more, they become a run. */
@@ -279,15 +285,7 @@ TEST(rows_by_key, many_deletes_end_rows_wherever_they_lie) {
   kvstore_snapshot_release(snapshot);
   char *why = NULL;
   CHECK_OK(kvstore_integrity_check(kv, &why));
-  CHECK_OK(kvstore_maintain(kv));
-  check_table(table, &m, &random);
-  kvtable_close(table);
-  CHECK_OK(kvstore_close(kv));
-  kv = open_small_log();
-  CHECK_OK(kvtable_open(kv, "typed", &table));
-  check_table(table, &m, &random);
-  kvtable_close(table);
-  CHECK_OK(kvstore_close(kv));
+  check_settled_and_reopened(kv, table, open_small_log, &m, &random);
 }
 
 TEST(rows_by_key, a_transaction_reads_and_deletes_its_own_rows_and_takes_them_back) {
