@@ -26,7 +26,7 @@ class Colonnade:
         def number(self):
             if self.type == 11:
                 return ctypes.c_double.from_buffer(ctypes.c_int64(self.low)).value
-            return self.high << 64 | self.low & 2 ** 64 - 1 if self.type == 13 else self.low
+            return self.high << 64 | self.low & 2 ** 64 - 1 if self.type == 22 else self.low
 
     class Data(ctypes.Structure):
         _fields_ = [("type", ctypes.c_int), ("form", ctypes.c_int), ("values", ctypes.c_void_p),
