@@ -604,10 +604,11 @@ KVSTORE_API int kvquery_limit(KVQuery *query, uint64_t offset, uint64_t limit);
 KVSTORE_API int kvquery_order_by_key(KVQuery *query, int ordered);
 
 /* How much memory a run may hold for groups, values to be counted once, and rows to be sorted: about so many bytes, at
- * least 1 MiB (KVSTORE_LIMIT); 0: 1 GiB, as without this call. What is more goes to a file beside the store, which
- * has no name, goes with the cursor, and is sealed when the store is; the answers stay the same. Of a store in memory
- * it is memory. The first group, and a state of one group (its least and greatest strings), are kept however large. A
- * process that may not make files beside the store then gets KVSTORE_READONLY. */
+ * least 1 MiB (KVSTORE_LIMIT), and half as much again while its tables grow; 0: 1 GiB, as without this call. What is
+ * more goes to a file beside the store, which has no name, goes with the cursor, and is sealed when the store is; the
+ * answers stay the same. Of a store in memory it is memory. The first group, and a state of one group (its least and
+ * greatest strings), are kept however large. A process that may not make files beside the store then gets
+ * KVSTORE_READONLY. */
 KVSTORE_API int kvquery_memory_limit(KVQuery *query, uint64_t bytes);
 
 /* The rows that match, or their groups, as they are now: the cursor keeps its snapshot until it is closed, whatever is
