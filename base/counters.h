@@ -50,6 +50,8 @@
   X(blocks_skipped, "blocks answered by their zone map without being read")             \
   X(blocks_certain, "blocks whose zone map says that every row matches")                \
   X(segments_skipped, "segments answered by the directory of their run")                \
+  X(snapshot_units_made, "times that the segments of a table were listed for scans")    \
+  X(runs_excluded, "column runs of which a scan was told at once that no row matches")  \
   X(blocks_scanned, "blocks whose bytes a kernel read")                                 \
   X(blocks_visible_whole, "blocks of deltas whose rows were not asked one by one")      \
   X(blocks_by_position, "blocks with few rows left, looked at one by one")              \

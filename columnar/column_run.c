@@ -147,6 +147,14 @@ static Status read_key(Reader *in, Arena *arena, Bytes *key) {
 
 static int key_compare(Bytes a, Bytes b) { return bytes_compare(a.data, a.length, b.data, b.length); }
 
+static const ColumnZone empty_zone = { INT64_MAX, INT64_MIN, 0 };
+
+static void zone_add(ColumnZone *zone, const ColumnZone *other) {
+  if (other->minimum < zone->minimum) zone->minimum = other->minimum;
+  if (other->maximum > zone->maximum) zone->maximum = other->maximum;
+  zone->null_count += other->null_count;
+}
+
 /* The zone of the expiry chunk and the segment's range say the same. */
 static bool expiry_agrees(const Segment *s, const ColumnZone *zone) {
   return s->expiry_min == zone->minimum && s->expiry_max == (zone->null_count ? EXPIRY_NEVER : zone->maximum);
@@ -179,6 +187,7 @@ static Status read_segment(Reader *in, ColumnRun *run, Segment *s) {
   s->places = places;
   uint64_t extent_length = index->sources[s->extent].length;
   for (uint32_t c = 0; c < chunk_count; c++) TRY(read_place(in, &index->columns[c], s, extent_length, &places[c]));
+  for (uint32_t c = 0; c < index->column_count; c++) zone_add(&index->zones[c], &places[c].zone);
   if (has_expiry ? s->expiry_min == EXPIRY_NEVER || !expiry_agrees(s, &places[index->column_count].zone)
                  : s->expiry_min != EXPIRY_NEVER || s->expiry_max != EXPIRY_NEVER) {
     return directory_damaged("the expiry of a segment");
@@ -206,7 +215,9 @@ static Status check_arrays(const ColumnRun *run) {
 static Status read_segments(Reader *in, ColumnRun *run) {
   ColumnRunIndex *index = run->index;
   run->segments = arena_allocate_zeroed(&index->arena, run->segment_count * sizeof *run->segments);
-  if (!run->segments) return status_nomem();
+  index->zones = arena_allocate(&index->arena, index->column_count * sizeof *index->zones);
+  if (!run->segments || !index->zones) return status_nomem();
+  for (uint32_t c = 0; c < index->column_count; c++) index->zones[c] = empty_zone;
   uint64_t rows = 0;
   run->expiry_min = EXPIRY_NEVER;
   run->expiry_max = INT64_MIN;
@@ -318,6 +329,19 @@ const ChunkPlace *segment_place(const Segment *s, uint32_t column) {
 
 enum { ZONES_AHEAD = 6 }; /* segments: who asks of one asks of those behind it next */
 
+/* Of a column that is not stored. */
+static ColumnZone default_zone(const ColumnRun *run, uint32_t column, uint32_t row_count) {
+  Value value = column_run_default(run, column);
+  if (value.is_null) return (ColumnZone){ INT64_MAX, INT64_MIN, row_count };
+  int64_t image = value_image(&value);
+  return (ColumnZone){ image, image, 0 };
+}
+
+ColumnZone column_run_zone(const ColumnRun *run, uint32_t column) {
+  uint32_t stored = run->index->stored[column];
+  return stored == COLUMN_ABSENT ? default_zone(run, column, (uint32_t)run->row_count) : run->index->zones[stored];
+}
+
 ColumnZone segment_zone(const Segment *s, uint32_t column) {
   const ChunkPlace *place = segment_place(s, column);
   if (place) {
@@ -325,10 +349,7 @@ ColumnZone segment_zone(const Segment *s, uint32_t column) {
       __builtin_prefetch(&s[ZONES_AHEAD].places[place - s->places].zone);
     return place->zone;
   }
-  Value value = column_run_default(s->run, column);
-  if (value.is_null) return (ColumnZone){ INT64_MAX, INT64_MIN, s->row_count };
-  int64_t image = value_image(&value);
-  return (ColumnZone){ image, image, 0 };
+  return default_zone(s->run, column, s->row_count);
 }
 
 bool column_runs_overlap(const ColumnRun *a, const ColumnRun *b) {

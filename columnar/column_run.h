@@ -159,6 +159,9 @@ static inline uint32_t segment_block_rows(const Segment *s, uint32_t block) {
 bool column_run_has(const ColumnRun *run, uint32_t column);
 Value column_run_default(const ColumnRun *run, uint32_t column);
 
+/* The zone of a column over all rows of the run, from the directory; its default's when not stored. */
+ColumnZone column_run_zone(const ColumnRun *run, uint32_t column);
+
 /* The place of a column's chunk, or NULL when the run does not store the column. */
 const ChunkPlace *segment_place(const Segment *s, uint32_t column);
 /* The zone of a column over the segment, from the directory (no extent is touched); its default's when not stored. */

@@ -86,6 +86,7 @@ typedef struct ColumnRunIndex {
   uint32_t source_count;
   uint32_t column_count; /* stored, without the expiry; columns[column_count] is the expiry */
   RunColumn *columns;
+  ColumnZone *zones; /* of each stored column, over all segments */
   uint32_t key_count;
   uint32_t key_columns[KEY_COLUMNS_MAX]; /* numbers of stored columns */
   uint32_t *stored;  /* of each column of the schema: the number of its stored column, or COLUMN_ABSENT */

@@ -385,6 +385,27 @@ static Status next_piece(Scan *scan, const ScanUnit *unit) {
   return unit->source->next(scan->stream, &scan->piece, &scan->continues);
 }
 
+/* What the directory says of a run is asked once, before the first of its units. */
+static Status enter_run(Scan *scan) {
+  bool any;
+  scan->run = NULL; /* until it is known */
+  TRY(scan_keys_run(scan, &any));
+  scan->run_is_excluded = !any || scan_filter_run(scan) == ZONE_NONE;
+  scan->run = scan->selection.unit->run;
+  if (scan->run_is_excluded) COUNT(runs_excluded);
+  return KVSTORE_OK;
+}
+
+/* Whether the unit belongs to a run that is excluded as a whole. */
+static Status is_excluded(Scan *scan, bool *excluded) {
+  const ScanUnit *unit = scan->selection.unit;
+  *excluded = false;
+  if (unit->kind != SCAN_UNIT_SEGMENT) return KVSTORE_OK;
+  if (scan->run != unit->run) TRY(enter_run(scan));
+  *excluded = scan->run_is_excluded;
+  return KVSTORE_OK;
+}
+
 Status scan_unit(Scan *scan, const ScanUnit *unit) {
   scan_close_columns(scan);
   scan->selection.blocks = scan->selection.whole = scan->selection.row_count = 0;
@@ -404,8 +425,14 @@ Status scan_unit(Scan *scan, const ScanUnit *unit) {
   scan->counters.units++;
   scan->counters.rows += unit->row_count;
 
+  bool excluded;
+  TRY(is_excluded(scan, &excluded));
+  if (excluded) {
+    skip_unit(scan);
+    return KVSTORE_OK;
+  }
   ZoneVerdict live = unit_live(scan), verdict = ZONE_NONE;
-  if (live != ZONE_NONE) TRY(scan_keys_unit(scan));
+  scan_keys_unit(scan);
   bool is_whole = scan->first_row == 0 && scan->end_row == unit->row_count;
   if (live != ZONE_NONE && scan->first_row < scan->end_row) verdict = scan_filter_unit(scan);
   if (verdict != ZONE_NONE) {

@@ -203,6 +203,26 @@ Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values
   return KVSTORE_OK;
 }
 
+Status scan_read_valid(Scan *scan, uint32_t column, uint32_t block, void *values, uint64_t valid[BLOCK_WORDS],
+                       bool *has_nulls) {
+  ScanColumn *c;
+  uint32_t rows = scan_block_rows(scan->selection.unit, block);
+  TRY(scan_column(scan, column, &c));
+  bitmap_fill_first(valid, BLOCK_WORDS, rows);
+  if (c->kind == SCAN_COLUMN_CHUNK) {
+    TRY(scan_chunk_block(scan, c, block, values, NULL));
+    *has_nulls = chunk_block_null_count(c->hold.chunk, block) > 0;
+    if (*has_nulls) chunk_validity(c->hold.chunk, block, valid);
+    return KVSTORE_OK;
+  }
+  uint8_t nulls[BLOCK_ROWS];
+  TRY(scan_read_block(scan, column, block, values, nulls));
+  *has_nulls = memchr(nulls, 1, rows) != NULL;
+  for (uint32_t i = 0; *has_nulls && i < rows; i++)
+    if (nulls[i]) bit_clear(valid, i);
+  return KVSTORE_OK;
+}
+
 Status scan_read_value(Scan *scan, uint32_t column, uint32_t row, Value *out) {
   ScanColumn *c;
   TRY(scan_column(scan, column, &c));

@@ -1,7 +1,7 @@
 /* scan_filter.c - a filter over one unit: first by zones, then block by block into the masks.
  *
- * Three passes, each over the tree. scan_filter_unit asks the directory of the run, scan_filter_zones the tables of the
- * chunks that are left, scan_filter_blocks the bytes. Every node remembers which blocks may and which surely match, so
+ * Three passes, each over the tree. scan_filter_unit asks the directory of the run (scan_filter_run all of it at once,
+ * before its first unit), scan_filter_zones the tables of the chunks that are left, scan_filter_blocks the bytes. Every node remembers which blocks may and which surely match, so
  * that each block is read by the predicates that can still change its mask, and by no others.
  *
  * AND evaluates its children in order of bytes x observed selectivity, each on what the former left. OR evaluates in
@@ -27,6 +27,18 @@ Status scan_filter_create(Scan *scan) {
 
 /* ---- pass 1: the directory ---- */
 
+/* The rows that are asked about: those of the current unit, or of its whole run. */
+static uint32_t asked_rows(const Scan *scan) {
+  const ScanUnit *unit = scan->selection.unit;
+  return scan->asks_run ? (uint32_t)unit->run->row_count : unit->row_count;
+}
+
+static ColumnZone asked_zone(const Scan *scan, uint32_t column) {
+  const ScanUnit *unit = scan->selection.unit;
+  if (scan->asks_run) return column_run_zone(unit->run, column);
+  return segment_zone(column_run_segment(unit->run, unit->segment), column);
+}
+
 static ZoneVerdict leaf_unit(const Scan *scan, const PredicateNode *node) {
   const ScanUnit *unit = scan->selection.unit;
   Value constant;
@@ -35,8 +47,8 @@ static ZoneVerdict leaf_unit(const Scan *scan, const PredicateNode *node) {
     return compare_value(&node->compare, &constant) ? ZONE_ALL : ZONE_NONE;
   }
   if (unit->kind == SCAN_UNIT_ARRAYS) return ZONE_SOME;
-  ColumnZone zone = segment_zone(column_run_segment(unit->run, unit->segment), node->column);
-  return compare_zone(&node->compare, zone.minimum, zone.maximum, zone.null_count, unit->row_count);
+  ColumnZone zone = asked_zone(scan, node->column);
+  return compare_zone(&node->compare, zone.minimum, zone.maximum, zone.null_count, asked_rows(scan));
 }
 
 static double column_bytes(const Scan *scan, uint32_t column) {
@@ -59,7 +71,7 @@ static bool unit_zone(const Scan *scan, uint32_t column, PairZone *zone) {
   if (scan_unit_default(unit, column, &constant)) {
     ColumnType type = scan->schema->columns[column].type;
     uint64_t entry[2]; /* a Bytes at most */
-    *zone = (PairZone){ INT64_MAX, INT64_MIN, unit->row_count };
+    *zone = (PairZone){ INT64_MAX, INT64_MIN, asked_rows(scan) };
     if (constant.is_null) return true;
     constant.type = type;
     value_to_array(&constant, entry, 0);
@@ -68,7 +80,7 @@ static bool unit_zone(const Scan *scan, uint32_t column, PairZone *zone) {
     return true;
   }
   if (unit->kind == SCAN_UNIT_ARRAYS) return false;
-  ColumnZone known = segment_zone(column_run_segment(unit->run, unit->segment), column);
+  ColumnZone known = asked_zone(scan, column);
   *zone = (PairZone){ known.minimum, known.maximum, known.null_count };
   return true;
 }
@@ -76,7 +88,7 @@ static bool unit_zone(const Scan *scan, uint32_t column, PairZone *zone) {
 static ZoneVerdict pair_unit(const Scan *scan, const PredicateNode *node) {
   PairZone left, right;
   if (!unit_zone(scan, node->column, &left) || !unit_zone(scan, node->other, &right)) return ZONE_SOME;
-  return pair_zone(&node->pair, left, right, scan->selection.unit->row_count);
+  return pair_zone(&node->pair, left, right, asked_rows(scan));
 }
 
 static bool block_zone(const Scan *scan, const ScanColumn *column, uint32_t position, uint32_t block, PairZone *zone) {
@@ -184,6 +196,13 @@ static ZoneVerdict node_unit(Scan *scan, const PredicateNode *node) {
 }
 
 ZoneVerdict scan_filter_unit(Scan *scan) { return node_unit(scan, scan->where->root); }
+
+ZoneVerdict scan_filter_run(Scan *scan) {
+  scan->asks_run = true;
+  ZoneVerdict verdict = node_unit(scan, scan->where->root);
+  scan->asks_run = false;
+  return verdict;
+}
 
 /* ---- pass 2: the zone maps of blocks ---- */
 

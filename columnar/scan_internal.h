@@ -83,12 +83,15 @@ struct Scan {
   void *stream;
   ScanUnit piece; /* of the stream */
   bool continues; /* with another one */
+  /* the run that the units belong to, and what is known of all its rows */
+  const ColumnRun *run;
+  bool run_is_excluded;
+  bool asks_run; /* scan_filter_run is on the way */
   /* within keys: scan_keys.c */
   const ScanKeys *keys; /* NULL: all */
   ScanFilter of_arrays, of_segments;
-  const ColumnRun *keys_run; /* the run of which the two below are positions */
-  uint32_t keys_first, keys_end;
-  uint32_t first_row, end_row; /* of the current unit: those within */
+  uint32_t keys_first, keys_end; /* positions of `run` */
+  uint32_t first_row, end_row;   /* of the current unit: those within */
 };
 
 static inline uint64_t first_blocks(uint32_t count) { return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1; }
@@ -124,9 +127,11 @@ void scan_note_term(Scan *scan, uint32_t child, const PredicateNode *node, ScanT
 
 /* ---- scan_keys.c ---- */
 Status scan_keys_create(Scan *scan, const ScanKeys *keys) MUST_CHECK;
-/* The rows of the current unit that lie within, and the filter that they are asked. Touches at most the segments and
+/* Where the range lies in the run of the current unit; *any: in some of its rows. Touches at most the segments and
  * blocks in which the range ends. */
-Status scan_keys_unit(Scan *scan) MUST_CHECK;
+Status scan_keys_run(Scan *scan, bool *any) MUST_CHECK;
+/* The rows of the current unit that lie within, and the filter that they are asked. Of its run it is known. */
+void scan_keys_unit(Scan *scan);
 /* The blocks with such rows. */
 uint64_t scan_keys_blocks(const Scan *scan);
 /* Clears the rows outside in the masks of `blocks`; returns the blocks that lie within as a whole. */
@@ -136,6 +141,8 @@ uint64_t scan_keys_cut(Scan *scan, uint64_t blocks);
 Status scan_filter_create(Scan *scan) MUST_CHECK;
 /* The verdict of the filter on the current unit from the directory alone: touches no extent. */
 ZoneVerdict scan_filter_unit(Scan *scan);
+/* The same on all rows of the current unit's run. */
+ZoneVerdict scan_filter_run(Scan *scan);
 /* Zone maps of its blocks, into nodes[root]: only when the verdict above was SOME. Opens columns. */
 Status scan_filter_zones(Scan *scan) MUST_CHECK;
 /* ANDs the filter into the masks of `blocks`; blocks in `full` have all of their rows in the mask. Masks of all other

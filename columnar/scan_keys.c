@@ -22,13 +22,16 @@ Status scan_keys_create(Scan *scan, const ScanKeys *keys) {
   return KVSTORE_OK;
 }
 
-static Status find_ends(Scan *scan, ColumnRun *run) {
-  scan->keys_run = NULL;
+Status scan_keys_run(Scan *scan, bool *any) {
+  ColumnRun *run = scan->selection.unit->run;
+  *any = true;
+  if (!scan->keys) return KVSTORE_OK;
+  use(scan, &scan->of_segments);
   scan->keys_first = 0;
   scan->keys_end = position_pack(run->segment_count, 0);
   if (scan->keys->low.data) TRY(column_run_bound(run, scan->keys->low, &scan->keys_first));
   if (scan->keys->high.data) TRY(column_run_bound(run, scan->keys->high, &scan->keys_end));
-  scan->keys_run = run;
+  *any = scan->keys_first < scan->keys_end;
   return KVSTORE_OK;
 }
 
@@ -39,17 +42,15 @@ static uint32_t row_in(const ScanUnit *unit, uint32_t position) {
   return position_row(position);
 }
 
-Status scan_keys_unit(Scan *scan) {
+void scan_keys_unit(Scan *scan) {
   const ScanUnit *unit = scan->selection.unit;
   scan->first_row = 0;
   scan->end_row = unit->row_count;
-  if (!scan->keys) return KVSTORE_OK;
+  if (!scan->keys) return;
   use(scan, unit->kind == SCAN_UNIT_SEGMENT ? &scan->of_segments : &scan->of_arrays);
-  if (unit->kind != SCAN_UNIT_SEGMENT) return KVSTORE_OK;
-  if (scan->keys_run != unit->run) TRY(find_ends(scan, unit->run));
+  if (unit->kind != SCAN_UNIT_SEGMENT) return;
   scan->first_row = row_in(unit, scan->keys_first);
   scan->end_row = row_in(unit, scan->keys_end);
-  return KVSTORE_OK;
 }
 
 uint64_t scan_keys_blocks(const Scan *scan) {

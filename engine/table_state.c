@@ -64,11 +64,13 @@ DeadState *dead_state_retain(DeadState *state) {
 void dead_state_release(DeadState *state) {
   if (!state || atomic_fetch_sub_explicit(&state->references, 1, memory_order_acq_rel) != 1) return;
   for (uint32_t i = 0; i < state->run_count; i++) deleted_set_release(state->sets[i]);
+  memory_release(state->units);
   memory_release(state);
 }
 
 uint64_t dead_state_memory(const DeadState *state) {
-  return sizeof *state + state->run_count * sizeof(DeletedSet *) + state->delta_count * sizeof(uint32_t);
+  return sizeof *state + state->run_count * sizeof(DeletedSet *) + state->delta_count * sizeof(uint32_t) +
+         state->unit_count * sizeof *state->units;
 }
 
 static DeadState *state_allocate(const Era *era, uint64_t sequence) {
@@ -273,6 +275,55 @@ Status era_dead(Era *era, uint64_t sequence, bool own_transaction, DeadState **o
   TRY(era_resolve(era, sequence));
   mutex_lock(&era->dead->lock);
   Status status = state_at(era, sequence, own_transaction, out);
+  mutex_unlock(&era->dead->lock);
+  return status;
+}
+
+/* ---- as units of a scan ---- */
+
+static uint32_t add_segments(const Era *era, const DeadState *state, uint32_t layer, ScanUnit *units) {
+  ColumnRun *run = era->runs[layer].run->columns;
+  for (uint32_t s = 0; s < run->segment_count; s++) {
+    units[s] = (ScanUnit){ .kind = SCAN_UNIT_SEGMENT, .row_count = column_run_segment(run, s)->row_count };
+    units[s].run = run;
+    units[s].segment = s;
+    units[s].deleted = state->sets[layer];
+  }
+  return run->segment_count;
+}
+
+/* No run has come between the state and any snapshot that it is good at. */
+static bool is_there(const Era *era, const DeadState *state, uint32_t layer) {
+  return era->runs[layer].since <= state->sequence;
+}
+
+uint32_t era_segment_count(const Era *era, const DeadState *state) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < era->run_count; i++)
+    if (is_there(era, state, i)) count += era->runs[i].run->columns->segment_count;
+  return count;
+}
+
+void era_list_segments(const Era *era, const DeadState *state, ScanUnit *units) {
+  uint32_t count = 0;
+  for (uint32_t i = era->run_count; i-- > 0;) /* the oldest first: about the order of insertion */
+    if (is_there(era, state, i)) count += add_segments(era, state, i, units + count);
+}
+
+static Status make_units(const Era *era, DeadState *state) {
+  uint32_t count = era_segment_count(era, state);
+  state->units = memory_allocate(memory_array_size(count, sizeof *state->units));
+  if (!state->units) return status_nomem();
+  state->unit_count = count;
+  era_list_segments(era, state, state->units);
+  COUNT(snapshot_units_made);
+  return KVSTORE_OK;
+}
+
+Status era_segments(Era *era, DeadState *state, const ScanUnit **units) {
+  mutex_lock(&era->dead->lock);
+  Status status = state->units ? KVSTORE_OK : make_units(era, state);
+  *units = state->units;
   mutex_unlock(&era->dead->lock);
   return status;
 }

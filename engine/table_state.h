@@ -45,6 +45,8 @@ typedef struct DeadState {
   uint64_t sequence;
   uint32_t run_count, delta_count;
   uint32_t *rows_done; /* by delta layer: rows below are in the sets */
+  ScanUnit *units;     /* see era_segments; NULL: nobody asked yet. The lock of the cache guards both */
+  uint32_t unit_count;
   DeletedSet *sets[];  /* by run layer; NULL: none is dead */
 } DeadState;
 
@@ -65,6 +67,11 @@ void dead_state_release(DeadState *state); /* NULL is allowed */
 uint64_t dead_state_memory(const DeadState *state);
 /* The dead rows of the era's runs at a snapshot. Resolves what it needs. */
 Status era_dead(Era *era, uint64_t sequence, bool own_transaction, DeadState **out) MUST_CHECK;
+/* The segments of the runs that are there at a state of the era, as units of a scan, the oldest run first. */
+uint32_t era_segment_count(const Era *era, const DeadState *state);
+void era_list_segments(const Era *era, const DeadState *state, ScanUnit *units);
+/* The same list, made once and the state's own: a snapshot of a large table is then no work for each of its segments. */
+Status era_segments(Era *era, DeadState *state, const ScanUnit **units) MUST_CHECK;
 /* `to` gets a cache of its own with the newest state of `from`, which has the same runs but for adopted ones and the
  * same deltas but for new ones. */
 Status dead_cache_carry(const Era *from, Era *to) MUST_CHECK;

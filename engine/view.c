@@ -11,35 +11,24 @@ typedef struct View {
   VersionHold hold;
   Era *era;
   DeadState *dead;
-  ScanUnit *units;
+  const ScanUnit *units;
   uint32_t unit_count;
+  ScanUnit *own_units; /* with the slabs of deltas; NULL: there are none, and the units are the state's */
 } View;
 
 static void view_release(void *owner) {
   View *view = owner;
   dead_state_release(view->dead);
-  memory_release(view->units);
+  memory_release(view->own_units);
   version_unhold(view->store, &view->hold);
   store_release(view->store);
   memory_release(view);
 }
 
-static void add_run(View *view, uint32_t layer) {
-  ColumnRun *run = view->era->runs[layer].run->columns;
-  for (uint32_t s = 0; s < run->segment_count; s++) {
-    ScanUnit *unit = &view->units[view->unit_count++];
-    unit->kind = SCAN_UNIT_SEGMENT;
-    unit->row_count = column_run_segment(run, s)->row_count;
-    unit->run = run;
-    unit->segment = s;
-    unit->deleted = view->dead->sets[layer];
-  }
-}
-
 static void add_delta(View *view, const TableDelta *delta, uint64_t sequence, uint32_t slabs) {
   for (uint32_t s = 0; s < slabs; s++) {
     TableSlab slab = table_delta_slab(delta, s);
-    ScanUnit *unit = &view->units[view->unit_count++];
+    ScanUnit *unit = &view->own_units[view->unit_count++];
     unit->kind = SCAN_UNIT_ARRAYS;
     unit->row_count = slab.row_count;
     unit->columns = slab.columns;
@@ -51,23 +40,35 @@ static void add_delta(View *view, const TableDelta *delta, uint64_t sequence, ui
   }
 }
 
+static Status list_all(View *view, uint64_t sequence, const uint32_t *slabs, size_t slab_count) {
+  const Era *era = view->era;
+  uint32_t segment_count = era_segment_count(era, view->dead);
+  view->own_units = memory_allocate_zeroed(memory_array_size(segment_count + slab_count, sizeof(ScanUnit)));
+  if (!view->own_units) return status_nomem();
+  era_list_segments(era, view->dead, view->own_units);
+  view->units = view->own_units;
+  view->unit_count = segment_count;
+  for (uint32_t i = era->delta_count; i-- > 0;) add_delta(view, era->deltas[i].delta->table, sequence, slabs[i]);
+  return KVSTORE_OK;
+}
+
 /* The slabs are counted once: the writer may open more meanwhile, none of whose rows the snapshot sees. */
 static Status fill_units(View *view, uint64_t sequence) {
-  Era *era = view->era;
+  const Era *era = view->era;
   uint32_t *slabs = memory_allocate((era->delta_count + 1) * sizeof *slabs);
   if (!slabs) return status_nomem();
-  size_t count = 0;
-  for (uint32_t i = 0; i < era->run_count; i++) count += era->runs[i].run->columns->segment_count;
+  size_t slab_count = 0;
   for (uint32_t i = 0; i < era->delta_count; i++)
-    count += slabs[i] = table_delta_slab_count(era->deltas[i].delta->table);
-  view->units = memory_allocate_zeroed(memory_array_size(count, sizeof(ScanUnit)));
-  if (view->units) {
-    for (uint32_t i = era->run_count; i-- > 0;) /* the oldest first: about the order of insertion */
-      if (era->runs[i].since <= sequence) add_run(view, i);
-    for (uint32_t i = era->delta_count; i-- > 0;) add_delta(view, era->deltas[i].delta->table, sequence, slabs[i]);
+    slab_count += slabs[i] = table_delta_slab_count(era->deltas[i].delta->table);
+  Status status;
+  if (slab_count) {
+    status = list_all(view, sequence, slabs, slab_count);
+  } else {
+    status = era_segments(view->era, view->dead, &view->units);
+    view->unit_count = view->dead->unit_count;
   }
   memory_release(slabs);
-  return view->units ? KVSTORE_OK : status_nomem();
+  return status;
 }
 
 static Status take_dead_rows(View *view, uint64_t sequence, bool inside) {

@@ -7,6 +7,7 @@
 #include "base/bitmap.h"
 #include "base/memory.h"
 #include "encodings/codec.h"
+#include "os/thread.h"
 
 typedef struct Builder {
   const TableSnapshot *snapshot;
@@ -73,6 +74,7 @@ static Status target_create(Builder *b, uint32_t column, uint64_t rows, bool in_
     size_t bytes = memory_array_size((size_t)rows + BLOCK_ROWS, t->width);
     t->values = arena_allocate_aligned(&b->view->arena, 64, bytes);
     if (!t->values) return status_nomem();
+    os_prefer_large_pages(t->values, bytes);
   }
   if (t->column->flags & COLUMN_NULLABLE) {
     t->valid = new_bits(b, rows);
@@ -113,11 +115,11 @@ static Status read_block(Builder *b, Target *t, uint32_t column, uint32_t block,
     put_block(b, t, b->values, NULL, rows);
     return KVSTORE_OK;
   }
-  TRY(scan_read_block(b->scan, column, block, t->values + t->at * t->width, b->nulls));
-  bool has_nulls = memchr(b->nulls, 1, rows) != NULL;
+  uint64_t valid[BLOCK_WORDS];
+  bool has_nulls;
+  TRY(scan_read_valid(b->scan, column, block, t->values + t->at * t->width, valid, &has_nulls));
   t->has_nulls = t->has_nulls || has_nulls;
-  for (uint32_t i = 0; t->valid && i < rows; i++)
-    if (!b->nulls[i]) bit_set(t->valid, (size_t)t->at + i);
+  if (t->valid) put_bits(t->valid, t->at, valid, rows);
   t->at += rows;
   return KVSTORE_OK;
 }

@@ -50,27 +50,30 @@ static void check_decodes(ColumnRun *run, const SampleTable *t) {
   arena_release(&arena);
 }
 
+static void check_zone(ColumnZone zone, const SampleTable *t, uint32_t column, uint32_t first, uint32_t count) {
+  ColumnZone expected = { INT64_MAX, INT64_MIN, 0 };
+  for (uint32_t row = first; row < first + count; row++) {
+    if (t->arrays[column].nulls && t->arrays[column].nulls[row]) {
+      expected.null_count++;
+      continue;
+    }
+    int64_t image = type_image(t->columns[column].type, t->arrays[column].values, row);
+    if (image < expected.minimum) expected.minimum = image;
+    if (image > expected.maximum) expected.maximum = image;
+  }
+  CHECK_INT(zone.null_count, expected.null_count);
+  CHECK_INT(zone.minimum, expected.minimum);
+  CHECK_INT(zone.maximum, expected.maximum);
+}
+
 static void check_zones(ColumnRun *run, const SampleTable *t) {
   uint32_t first = 0;
   for (uint32_t i = 0; i < run->segment_count; i++) {
     Segment *s = column_run_segment(run, i);
-    for (uint32_t c = 0; c < t->schema.column_count; c++) {
-      ColumnZone expected = { INT64_MAX, INT64_MIN, 0 }, zone = segment_zone(s, c);
-      for (uint32_t row = first; row < first + s->row_count; row++) {
-        if (t->arrays[c].nulls && t->arrays[c].nulls[row]) {
-          expected.null_count++;
-          continue;
-        }
-        int64_t image = type_image(t->columns[c].type, t->arrays[c].values, row);
-        if (image < expected.minimum) expected.minimum = image;
-        if (image > expected.maximum) expected.maximum = image;
-      }
-      CHECK_INT(zone.null_count, expected.null_count);
-      CHECK_INT(zone.minimum, expected.minimum);
-      CHECK_INT(zone.maximum, expected.maximum);
-    }
+    for (uint32_t c = 0; c < t->schema.column_count; c++) check_zone(segment_zone(s, c), t, c, first, s->row_count);
     first += s->row_count;
   }
+  for (uint32_t c = 0; c < t->schema.column_count; c++) check_zone(column_run_zone(run, c), t, c, 0, first);
 }
 
 static void check_finds_key(ColumnRun *run, const SampleTable *t, Bytes key) {
@@ -619,6 +622,10 @@ TEST(column_run, a_missing_column_reads_as_null_or_its_default) {
   CHECK(!segment_place(s, 0) && segment_place(s, 1));
   CHECK_INT(segment_zone(s, 0).null_count, s->row_count);
   CHECK_INT(segment_zone(s, 2).minimum, bytes_image(defaults[2].s));
+  CHECK_INT(column_run_zone(run, 0).null_count, run->row_count);
+  CHECK(column_run_zone(run, 0).minimum > column_run_zone(run, 0).maximum);
+  CHECK_INT(column_run_zone(run, 2).null_count, 0);
+  CHECK_INT(column_run_zone(run, 2).maximum, bytes_image(defaults[2].s));
 
   Arena arena = { 0 };
   ColumnBatch batch;

@@ -4,6 +4,7 @@
 
 #include "base/bitmap.h"
 #include "base/counters.h"
+#include "base/keycode.h"
 #include "base/memory.h"
 #include "columnar/aggregates.h"
 #include "simd/simd.h"
@@ -354,13 +355,14 @@ TEST(scan, an_excluded_table_is_not_touched) {
   sorted_open(&s, EXTENTS_VERIFIED);
   sorted_damage(&s);
   Value limit = integer(SEGMENT * SEGMENTS);
-  uint64_t before = counter_get(COUNTER_segments_skipped);
+  uint64_t before = counter_get(COUNTER_segments_skipped), runs = counter_get(COUNTER_runs_excluded);
   CHECK_OK(run_count(&s, COMPARE_GREATER_EQUAL, &limit, 1, count_only, 1, &result, &c));
   CHECK_INT(result.value.u, 0);
   CHECK_INT(c.segments_skipped, SEGMENTS);
   CHECK_INT(c.blocks_skipped, SEGMENTS * 4);
   CHECK_INT(c.blocks_scanned + c.blocks_certain, 0);
   CHECK_INT(counter_get(COUNTER_segments_skipped) - before, SEGMENTS);
+  CHECK_INT(counter_get(COUNTER_runs_excluded) - runs, 1); /* asked once */
   sorted_close(&s);
 }
 
@@ -390,14 +392,47 @@ TEST(scan, zones_leave_only_the_blocks_at_the_edges) {
   ScanCounters c;
   sorted_open(&s, EXTENTS_TRUSTED);
   Value range[] = { integer(SEGMENT + 100), integer(2 * SEGMENT + 2000) }; /* from within block 4 to within block 9 */
+  uint64_t runs = counter_get(COUNTER_runs_excluded);
   CHECK_OK(run_count(&s, COMPARE_BETWEEN, range, 2, from_directory, 5, results, &c));
   CHECK_INT(results[0].value.u, SEGMENT + 1901);
   CHECK(results[1].value.f == -(double)(2 * SEGMENT + 2000) / 4);
   CHECK(results[2].value.f == -(double)(SEGMENT + 100) / 4);
+  CHECK_INT(counter_get(COUNTER_runs_excluded), runs);
   CHECK_INT(c.segments_skipped, 2);
   CHECK_INT(c.blocks_skipped, 8 + 2);
   CHECK_INT(c.blocks_scanned, 2);
   CHECK_INT(c.blocks_certain, 4);
+  sorted_close(&s);
+}
+
+/* Selected rows with a key from `from` on; what was done goes to *counters. */
+static uint64_t count_from_key(Sorted *s, int64_t from, ScanCounters *counters) {
+  Buffer low = { 0 };
+  Value key = integer(from);
+  const PredicateNode all = { .kind = PREDICATE_ALL };
+  const Predicate inside = { .root = &all };
+  Scan *scan;
+  keycode_append(&low, &key, false);
+  ScanKeys keys = { .low = { low.data, low.length }, .inside = &inside };
+  CHECK_OK(scan_create_within(&s->table.schema, NULL, &keys, NULL, 0, &scan));
+  for (uint32_t i = 0; i < SEGMENTS; i++) CHECK_OK(scan_unit(scan, &s->units[i]));
+  *counters = *scan_counters(scan);
+  scan_destroy(scan);
+  buffer_release(&low);
+  return counters->rows_selected;
+}
+
+TEST(scan, a_run_outside_the_keys_is_excluded_at_once) {
+  Sorted s;
+  ScanCounters c;
+  sorted_open(&s, EXTENTS_VERIFIED);
+  uint64_t runs = counter_get(COUNTER_runs_excluded);
+  CHECK_INT(count_from_key(&s, SEGMENT + 5, &c), 3 * SEGMENT - 5);
+  CHECK_INT(c.segments_skipped, 1);
+  CHECK_INT(counter_get(COUNTER_runs_excluded), runs);
+  CHECK_INT(count_from_key(&s, SEGMENT * SEGMENTS, &c), 0);
+  CHECK_INT(c.segments_skipped, SEGMENTS);
+  CHECK_INT(counter_get(COUNTER_runs_excluded) - runs, 1);
   sorted_close(&s);
 }
 

@@ -236,6 +236,33 @@ TEST(table_state, rows_behind_a_spill_replace_what_was_spilled) {
   CHECK_OK(session_close(s));
 }
 
+TEST(table_state, the_segments_are_listed_once_for_all_snapshots_of_a_state) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  uint64_t made = counter_get(COUNTER_snapshot_units_made);
+  TableSnapshot first, second, third;
+  CHECK_OK(table_snapshot(s, table, &first));
+  CHECK_OK(table_snapshot(s, table, &second));
+  CHECK_INT(counter_get(COUNTER_snapshot_units_made) - made, 1);
+  CHECK_INT(first.unit_count, SEGMENTS);
+  CHECK(first.units == second.units);
+  table_snapshot_release(&second);
+  write_rows(s, table, NULL, 0, 5, 1); /* beside rows of a delta a snapshot has a list of its own */
+  CHECK_OK(table_snapshot(s, table, &third));
+  CHECK_INT(counter_get(COUNTER_snapshot_units_made) - made, 1);
+  CHECK_INT(third.unit_count, SEGMENTS + 1);
+  CHECK(!first.units[0].deleted && third.units[0].deleted);
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(count_rows(s, table), ROWS); /* other runs, and dead rows of theirs */
+  CHECK_INT(counter_get(COUNTER_snapshot_units_made) - made, 2);
+  for (uint32_t u = 0; u < SEGMENTS; u++) /* the first one still has its own */
+    CHECK_INT(first.units[u].row_count, column_run_segment(first.units[u].run, first.units[u].segment)->row_count);
+  table_snapshot_release(&first);
+  table_snapshot_release(&third);
+  CHECK_OK(session_close(s));
+}
+
 static uint64_t count_filtered(Session *s, uint32_t table) {
   TableSnapshot snapshot;
   Scan *scan = NULL;
