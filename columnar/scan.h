@@ -200,7 +200,8 @@ uint32_t scan_weight(const Scan *scan);
 /* Block `block` into an array of the natural width and a byte a row (1 = null), with room for BLOCK_ROWS each; entries
  * past the block's rows are undefined. */
 Status scan_read_block(Scan *scan, uint32_t column, uint32_t block, void *values, uint8_t *nulls) MUST_CHECK;
-/* The same of a column of numbers, with a bit for each row that is not null; those behind the block's rows are clear. */
+/* The same of a column of numbers, with a bit for each row that is not null; those behind the block's rows are clear.
+ */
 Status scan_read_valid(Scan *scan, uint32_t column, uint32_t block, void *values, uint64_t valid[BLOCK_WORDS],
                        bool *has_nulls) MUST_CHECK;
 /* One value: for few rows. */

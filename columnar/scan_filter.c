@@ -1,8 +1,9 @@
 /* scan_filter.c - a filter over one unit: first by zones, then block by block into the masks.
  *
  * Three passes, each over the tree. scan_filter_unit asks the directory of the run (scan_filter_run all of it at once,
- * before its first unit), scan_filter_zones the tables of the chunks that are left, scan_filter_blocks the bytes. Every node remembers which blocks may and which surely match, so
- * that each block is read by the predicates that can still change its mask, and by no others.
+ * before its first unit), scan_filter_zones the tables of the chunks that are left, scan_filter_blocks the bytes. Every
+ * node remembers which blocks may and which surely match, so that each block is read by the predicates that can still
+ * change its mask, and by no others.
  *
  * AND evaluates its children in order of bytes x observed selectivity, each on what the former left. OR evaluates in
  * order of bytes x what they leave over, each on the rows that none before it took (the complement). */

@@ -77,9 +77,9 @@ struct Scan {
   ScanSelection selection;
   ScanCounters counters;
   uint64_t untold_blocks, untold_segments; /* skipped whole, not yet among the counters of the process */
-  uint32_t weight;          /* of the current unit's time: of how many units; 0: not looked at */
-  uint32_t untimed, passed; /* units since the last one looked at; so many are to be passed */
-  const ScanUnit *streamed; /* the unit whose stream is open; NULL: none */
+  uint32_t weight;                         /* of the current unit's time: of how many units; 0: not looked at */
+  uint32_t untimed, passed;                /* units since the last one looked at; so many are to be passed */
+  const ScanUnit *streamed;                /* the unit whose stream is open; NULL: none */
   void *stream;
   ScanUnit piece; /* of the stream */
   bool continues; /* with another one */

@@ -47,7 +47,7 @@ typedef struct DeadState {
   uint32_t *rows_done; /* by delta layer: rows below are in the sets */
   ScanUnit *units;     /* see era_segments; NULL: nobody asked yet. The lock of the cache guards both */
   uint32_t unit_count;
-  DeletedSet *sets[];  /* by run layer; NULL: none is dead */
+  DeletedSet *sets[]; /* by run layer; NULL: none is dead */
 } DeadState;
 
 /* Those that were used last. More than one: a reader that stays at its snapshot finds its own again. */
@@ -70,7 +70,8 @@ Status era_dead(Era *era, uint64_t sequence, bool own_transaction, DeadState **o
 /* The segments of the runs that are there at a state of the era, as units of a scan, the oldest run first. */
 uint32_t era_segment_count(const Era *era, const DeadState *state);
 void era_list_segments(const Era *era, const DeadState *state, ScanUnit *units);
-/* The same list, made once and the state's own: a snapshot of a large table is then no work for each of its segments. */
+/* The same list, made once and the state's own: a snapshot of a large table is then no work for each of its segments.
+ */
 Status era_segments(Era *era, DeadState *state, const ScanUnit **units) MUST_CHECK;
 /* `to` gets a cache of its own with the newest state of `from`, which has the same runs but for adopted ones and the
  * same deltas but for new ones. */

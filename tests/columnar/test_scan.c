@@ -97,6 +97,25 @@ static void check_selection(const SampleUnits *u, const PredicateTerm *term, uin
   }
 }
 
+/* A block of numbers, with bits for the nulls. */
+static void check_valid(const SampleUnits *u, uint32_t unit, Scan *scan, uint32_t column, uint32_t block) {
+  uint64_t values[2 * BLOCK_ROWS], valid[BLOCK_WORDS];
+  uint32_t rows = scan_block_rows(&u->units[unit], block), nulls = 0;
+  bool has_nulls;
+  if (type_is_string(u->schema.columns[column].type)) return;
+  CHECK_OK(scan_read_valid(scan, column, block, values, valid, &has_nulls));
+  for (uint32_t i = 0; i < rows; i++) {
+    Value expected = sample_units_value(u, unit, column, block * BLOCK_ROWS + i), actual;
+    CHECK_INT(bit_get(valid, i), !expected.is_null);
+    nulls += expected.is_null;
+    if (expected.is_null) continue;
+    actual = value_from_array(expected.type, values, i);
+    CHECK(sample_same_value(&actual, &expected));
+  }
+  CHECK_INT(has_nulls, nulls > 0);
+  CHECK_INT(bitmap_count(valid, BLOCK_WORDS), rows - nulls); /* none past the last row */
+}
+
 static void check_values(const SampleUnits *u, uint32_t unit, Scan *scan, uint64_t *random) {
   uint32_t column = (uint32_t)test_random_below(random, u->schema.column_count);
   uint32_t block = (uint32_t)test_random_below(random, scan_selection(scan)->block_count);
@@ -113,6 +132,7 @@ static void check_values(const SampleUnits *u, uint32_t unit, Scan *scan, uint64
     CHECK_OK(scan_read_value(scan, column, block * BLOCK_ROWS + i, &actual));
     CHECK(sample_same_value(&actual, &expected));
   }
+  check_valid(u, unit, scan, column, block);
 }
 
 static bool has_sum(ColumnType t) { return t == TYPE_BOOL || type_is_integer(t) || type_is_float(t); }
