@@ -163,6 +163,7 @@ static Status prepare_columns(Store *store, FamilyState *state, const ColumnBatc
   if (schema->has_row_id) {
     uint64_t *ids = arena_allocate(arena, rows->row_count * sizeof *ids);
     if (!ids) return status_nomem();
+    os_prefer_large_pages(ids, rows->row_count * sizeof *ids);
     TRY(transaction_keep_row_id(store, state->family));
     uint64_t next = atomic_load_explicit(&state->family->next_row_id, memory_order_relaxed);
     for (uint32_t i = 0; i < rows->row_count; i++) ids[i] = next + i;

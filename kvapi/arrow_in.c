@@ -14,6 +14,7 @@
 #include "colonnade/kvarrow.h"
 #include "kvapi/tables.h"
 #include "kvapi/values.h"
+#include "os/thread.h"
 
 enum { NO_CHILD = UINT32_MAX };
 #define DECIMAL_LIMIT INT64_C(1000000000000000000)
@@ -325,8 +326,10 @@ TAKE_BY_OFFSETS(take_by_long_offsets, int64_t)
 #undef TAKE_BY_OFFSETS
 
 static Status take_strings(const Child *c, Form form, uint32_t rows, Arena *arena, KVColumnData *out) {
-  Bytes *strings = arena_allocate(arena, memory_array_size(rows, sizeof *strings));
+  size_t bytes = memory_array_size(rows, sizeof(Bytes));
+  Bytes *strings = arena_allocate(arena, bytes);
   if (!strings) return status_nomem();
+  os_prefer_large_pages(strings, bytes);
   out->values = strings;
   if (!out->nulls && form.layout == LAYOUT_OFFSETS && take_by_offsets(c, rows, strings)) return KVSTORE_OK;
   if (!out->nulls && form.layout == LAYOUT_LONG_OFFSETS && take_by_long_offsets(c, rows, strings)) return KVSTORE_OK;
