@@ -51,6 +51,7 @@
   X(blocks_certain, "blocks whose zone map says that every row matches")                \
   X(segments_skipped, "segments answered by the directory of their run")                \
   X(snapshot_units_made, "times that the segments of a table were listed for scans")    \
+  X(columns_encoded_by_helpers, "columns of a segment that another thread encoded")     \
   X(runs_excluded, "column runs of which a scan was told at once that no row matches")  \
   X(blocks_scanned, "blocks whose bytes a kernel read")                                 \
   X(blocks_visible_whole, "blocks of deltas whose rows were not asked one by one")      \

@@ -15,6 +15,7 @@
 #define NO_FIELD SIZE_MAX
 
 typedef struct Import {
+  uint64_t threads; /* 0: the library's to choose */
   Cli *cli;
   const char *table_name;
   int mode; /* KVTABLE_INSERT, KVTABLE_UPSERT */
@@ -289,7 +290,8 @@ static int load_rows(Import *import) {
 
 /* Everything that changes the store, in one transaction. */
 static int write_table(Import *import, const Arguments *arguments, int present) {
-  int code = kvstore_begin(import->cli->store, 1);
+  int code = kvtable_load_threads(import->cli->store, (uint32_t)import->threads);
+  if (code == KVSTORE_OK) code = kvstore_begin(import->cli->store, 1);
   if (code != KVSTORE_OK) return cli_fail_store(import->cli, code, "the import cannot begin");
   int result = present ? 0 : create_table(import, arguments);
   if (!result) result = load_rows(import);
@@ -343,6 +345,7 @@ static int run_import(Cli *cli, const Arguments *arguments) {
   int result = read_form(arguments, &import.survey);
   if (!result) result = read_character(arguments, "delimiter", &import.survey.form.delimiter);
   if (!result) result = read_character(arguments, "quote", &import.survey.form.quote);
+  if (!result && arguments_number(arguments, "threads", 1, 64, &import.threads)) result = CLI_FAILED;
   progress_begin(&import.progress, import.table_name);
   if (!result) result = survey_file(&import.survey, &import);
   if (!result) result = cli_open(cli, present ? CLI_OPEN_WRITE : CLI_OPEN_CREATE);
@@ -372,6 +375,7 @@ static const OptionSpec import_options[] = {
   { "delimiter", "CHAR", "between fields (default: a comma)" },
   { "quote", "CHAR", "around fields (default: \")" },
   { "no-header", NULL, "row 1 is data; the columns are called column_1, column_2 and so on" },
+  { "threads", "N", "that may encode columns, 1 to 64 (default: as many as there are processors)" },
   { NULL, NULL, NULL },
 };
 const Command command_import = {

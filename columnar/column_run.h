@@ -47,6 +47,7 @@ typedef struct ColumnRunOptions {
                             may be larger: it is then a segment of its own */
   size_t array_bytes;    /* the run is full when an array has so many bytes; 0: RUN_ARRAY_BYTES_MAX */
   bool key_filter;       /* write a fingerprint filter over the keys: for runs whose key ranges overlap others */
+  uint32_t threads;      /* how many may encode columns, the writer's own among them; 0: 1. The bytes are the same */
 } ColumnRunOptions;
 
 /* What a finished run consists of. Keys are encoded (base/keycode.h). The caller's: column_run_summary_release. */

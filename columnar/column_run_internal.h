@@ -59,6 +59,7 @@
 #define COLONNADE_COLUMNAR_COLUMN_RUN_INTERNAL_H
 
 #include "columnar/column_run.h"
+#include "encodings/choose.h"
 #include "encodings/codec.h"
 
 enum {
@@ -134,6 +135,23 @@ static inline Bytes segment_open_fence(const SegmentOpen *o, const Segment *s, u
 }
 /* segment_chunk for a stored column, by its own number. */
 Status segment_stored_chunk(Segment *s, uint32_t stored, ChunkHold *hold) MUST_CHECK;
+
+/* ---- column_encode.c ---- */
+/* Threads that encode the columns of a segment side by side. */
+typedef struct ColumnEncoders ColumnEncoders;
+/* At most `threads` with the calling one. `schema` is borrowed. What *out is after a failure is to be destroyed, too.
+ */
+Status column_encoders_create(const Schema *schema, uint32_t threads, ColumnEncoders **out) MUST_CHECK;
+void column_encoders_destroy(ColumnEncoders *e); /* NULL is allowed */
+/* Encodes every column of the batch but those that it fails at. */
+void column_encoders_run(ColumnEncoders *e, const ColumnBatch *rows);
+/* The chunk of a column, until the next run; NULL: there is none, and who makes it himself is told why. */
+const uint8_t *column_encoders_chunk(const ColumnEncoders *e, uint32_t column, uint64_t *length);
+
+/* ---- column_write.c ---- */
+/* What a column of the batch is encoded from, and how. */
+ChunkInput column_input(const Schema *schema, const ColumnBatch *rows, uint32_t c);
+ChooseOptions column_options(const Schema *schema, uint32_t c);
 
 /* The image of a value that is not null; strings too. */
 int64_t value_image(const Value *value);

@@ -8,7 +8,6 @@
 #include "base/memory.h"
 #include "columnar/column_run_internal.h"
 #include "columnar/key_filter.h"
-#include "encodings/choose.h"
 
 /* The rows of one column that wait for their segment. */
 typedef struct PendingColumn {
@@ -34,9 +33,10 @@ struct ColumnRunWriter {
   size_t extent_capacity, extent_length;
   void *scratch; /* of the encoders; reused */
   size_t scratch_capacity;
-  Buffer keys;     /* scratch: fences of the segment, or one key */
-  Buffer last_key; /* of the run so far */
-  Buffer segments; /* the directory's entries so far */
+  ColumnEncoders *encoders; /* NULL: the writer's thread alone encodes */
+  Buffer keys;              /* scratch: fences of the segment, or one key */
+  Buffer last_key;          /* of the run so far */
+  Buffer segments;          /* the directory's entries so far */
   ColumnRunSummary summary;
 };
 
@@ -62,9 +62,12 @@ Status column_run_writer_create(const RunSink *sink, const Schema *schema, const
   w->summary.expiry_min = EXPIRY_NEVER;
   w->summary.expiry_max = INT64_MIN;
   w->summary.column_count = schema->column_count;
+  Status status = KVSTORE_OK;
+  if (options && options->threads > 1 && schema->column_count > 1)
+    status = column_encoders_create(schema, options->threads, &w->encoders);
   w->pending = memory_allocate_zeroed(memory_array_size(schema->column_count, sizeof *w->pending));
   w->summary.column_bytes = memory_allocate_zeroed(memory_array_size(schema->column_count, sizeof(uint64_t)));
-  if (!w->pending || !w->summary.column_bytes) {
+  if (status != KVSTORE_OK || !w->pending || !w->summary.column_bytes) {
     column_run_writer_destroy(w);
     return status_nomem();
   }
@@ -84,6 +87,7 @@ void column_run_writer_destroy(ColumnRunWriter *w) {
   arena_release(&w->strings);
   memory_release_aligned(w->extent);
   memory_release(w->scratch);
+  column_encoders_destroy(w->encoders);
   buffer_release(&w->keys);
   buffer_release(&w->last_key);
   buffer_release(&w->segments);
@@ -129,34 +133,40 @@ static Status scratch_reserve(ColumnRunWriter *w, uint64_t length) {
   return KVSTORE_OK;
 }
 
-/* Appends one chunk to the extent, its place to header and directory. */
-static Status write_chunk(ColumnRunWriter *w, uint32_t number, uint32_t id, const ChunkInput *input,
-                          const ChooseOptions *options, uint64_t *bytes) {
-  uint8_t *at;
-  ChunkResult result;
+/* A chunk of `length` bytes lies at the end of the extent: its place to header and directory. */
+static Status take_chunk(ColumnRunWriter *w, uint32_t number, uint32_t id, const ChunkInput *input, uint64_t length,
+                         uint64_t *bytes) {
   Chunk chunk;
-  ChunkRoom room = chunk_encode_room(input);
-  TRY(extent_reserve(w, room.out, &at));
-  TRY(scratch_reserve(w, room.scratch));
-  TRY(chunk_encode(input, options, at, w->scratch, &result));
-  TRY(chunk_open(at, result.length, input->row_count, input->type, &chunk));
   uint64_t offset = w->extent_length;
-  w->extent_length += (size_t)result.length;
-  *bytes += result.length;
+  TRY(chunk_open(w->extent + offset, length, input->row_count, input->type, &chunk));
+  w->extent_length += (size_t)length;
+  *bytes += length;
 
   uint8_t *entry = w->extent + SEGMENT_HEADER_BYTES + (size_t)number * SEGMENT_CHUNK_BYTES;
   store_u32(entry, id);
   store_u32(entry + 4, 0);
   store_u64(entry + 8, offset);
-  store_u64(entry + 16, result.length);
+  store_u64(entry + 16, length);
   buffer_u64(&w->segments, offset);
-  buffer_u64(&w->segments, result.length);
+  buffer_u64(&w->segments, length);
   buffer_u64(&w->segments, (uint64_t)(chunk.null_count < chunk.row_count ? chunk.minimum : INT64_MAX));
   buffer_u64(&w->segments, (uint64_t)(chunk.null_count < chunk.row_count ? chunk.maximum : INT64_MIN));
   buffer_u32(&w->segments, chunk.null_count);
   buffer_u8(&w->segments, chunk.encoding);
   buffer_u8(&w->segments, chunk.lane);
   return KVSTORE_OK;
+}
+
+/* Encodes a column at the end of the extent. */
+static Status write_chunk(ColumnRunWriter *w, uint32_t number, uint32_t id, const ChunkInput *input,
+                          const ChooseOptions *options, uint64_t *bytes) {
+  uint8_t *at;
+  ChunkResult result;
+  ChunkRoom room = chunk_encode_room(input);
+  TRY(extent_reserve(w, room.out, &at));
+  TRY(scratch_reserve(w, room.scratch));
+  TRY(chunk_encode(input, options, at, w->scratch, &result));
+  return take_chunk(w, number, id, input, result.length, bytes);
 }
 
 /* ---- keys ---- */
@@ -285,7 +295,7 @@ static Status write_expiry(ColumnRunWriter *w, const ColumnBatch *rows) {
 }
 
 /* The user's wishes, and what is read by key gets no encoding that reads a whole block for a row. */
-static ChooseOptions column_options(const Schema *schema, uint32_t c) {
+ChooseOptions column_options(const Schema *schema, uint32_t c) {
   const Column *column = &schema->columns[c];
   bool by_key = schema_is_key(schema, c) || column->flags & COLUMN_READ_BY_KEY;
   if (column->flags & COLUMN_ARRAY) return (ChooseOptions){ .forced = ENCODING_ARRAY };
@@ -311,14 +321,35 @@ static Status append_to_array(ColumnRunWriter *w, uint32_t c, const ChunkInput *
   return KVSTORE_OK;
 }
 
-static Status write_columns(ColumnRunWriter *w, const ColumnBatch *rows) {
-  for (uint32_t c = 0; c < w->schema->column_count; c++) {
-    const Column *column = &w->schema->columns[c];
-    ChunkInput input = { column->type, column->width, rows->row_count, rows->columns[c].values,
-                         rows->columns[c].nulls };
+ChunkInput column_input(const Schema *schema, const ColumnBatch *rows, uint32_t c) {
+  const Column *column = &schema->columns[c];
+  return (ChunkInput){ column->type, column->width, rows->row_count, rows->columns[c].values, rows->columns[c].nulls };
+}
+
+/* One that helpers have made is copied, any other made here. */
+static Status write_column(ColumnRunWriter *w, uint32_t c, const ChunkInput *input, bool helped) {
+  const Column *column = &w->schema->columns[c];
+  uint64_t length = 0;
+  uint8_t *at;
+  const uint8_t *made = helped ? column_encoders_chunk(w->encoders, c, &length) : NULL;
+  if (!made) {
     ChooseOptions options = column_options(w->schema, c);
-    TRY(write_chunk(w, c, column->id, &input, &options, &w->summary.column_bytes[c]));
-    if (column->flags & COLUMN_ARRAY) TRY(append_to_array(w, c, &input));
+    return write_chunk(w, c, column->id, input, &options, &w->summary.column_bytes[c]);
+  }
+  TRY(extent_reserve(w, length, &at));
+  memcpy(at, made, (size_t)length);
+  return take_chunk(w, c, column->id, input, length, &w->summary.column_bytes[c]);
+}
+
+enum { HELPED_ROWS = 4 * BLOCK_ROWS }; /* fewer are encoded before a helper is awake */
+
+static Status write_columns(ColumnRunWriter *w, const ColumnBatch *rows) {
+  bool helped = w->encoders && rows->row_count >= HELPED_ROWS;
+  if (helped) column_encoders_run(w->encoders, rows);
+  for (uint32_t c = 0; c < w->schema->column_count; c++) {
+    ChunkInput input = column_input(w->schema, rows, c);
+    TRY(write_column(w, c, &input, helped));
+    if (w->schema->columns[c].flags & COLUMN_ARRAY) TRY(append_to_array(w, c, &input));
   }
   return KVSTORE_OK;
 }

@@ -333,11 +333,13 @@ static Status replaced_by_batch(Store *store, Era *era, PreparedRows *rows, cons
 }
 
 /* Where rows come in no order, the keys of what comes next are likely to lie between these. */
-static Status build_from_batch(Store *store, const Era *era, const PreparedRows *rows, const KeyOrder *order,
+static Status build_from_batch(Session *session, const Era *era, const PreparedRows *rows, const KeyOrder *order,
                                RunList *runs) {
+  Store *store = session->store;
   TableRunBuilder *builder = NULL;
-  bool between = order->rows || era_has_runs_between(era, order->first, order->last);
-  TRY(table_run_builder_create(store, &store->transaction.space, rows->schema, between, runs->arena, &builder));
+  TableRunShape shape = { .key_filter = order->rows || era_has_runs_between(era, order->first, order->last),
+                          .threads = atomic_load_explicit(&session->load_threads, memory_order_relaxed) };
+  TRY(table_run_builder_create(store, &store->transaction.space, rows->schema, shape, runs->arena, &builder));
   Status status = order->rows ? table_run_builder_add_rows(builder, &rows->batch, order->rows, order->count)
                               : table_run_builder_add_batch(builder, &rows->batch);
   if (status == KVSTORE_OK) status = table_run_builder_finish(builder, runs);
@@ -354,7 +356,7 @@ Status bulk_rows(Session *session, FamilyState *state, Era *era, PreparedRows *r
   if (status == KVSTORE_OK) status = find_order(rows, mode, arena, &order);
   bool may_replace = !rows->schema->has_row_id || mode == TABLE_END;
   if (status == KVSTORE_OK && may_replace) status = replaced_by_batch(store, era, rows, &order, mode, arena, &replaced);
-  if (status == KVSTORE_OK) status = build_from_batch(store, era, rows, &order, &runs);
+  if (status == KVSTORE_OK) status = build_from_batch(session, era, rows, &order, &runs);
   if (status == KVSTORE_OK) status = adopt_runs(store, state, &runs, &replaced, &store->transaction.record);
   replaced_release(&replaced);
   run_list_release(&runs);
@@ -449,7 +451,8 @@ static Status spill_table(Store *store, const Family *family, Era *era, uint64_t
   size_t capacity = 0;
   TRY(era_resolve(era, UINT64_MAX));
   TableRunBuilder *builder = NULL;
-  TRY(table_run_builder_create(store, &t->space, &family->schema, era->run_count > 0, runs->arena, &builder));
+  TableRunShape shape = { .key_filter = era->run_count > 0 };
+  TRY(table_run_builder_create(store, &t->space, &family->schema, shape, runs->arena, &builder));
   TableCursor cursor;
   Status status = KVSTORE_OK;
   uint32_t first = UINT32_MAX;

@@ -68,6 +68,9 @@ typedef struct StoreOptions {
 Status session_open(const char *path, const StoreOptions *options, Session **session) MUST_CHECK;
 /* Another session on the same store, with the same options. O(1). */
 Status session_clone(Session *session, Session **other) MUST_CHECK;
+/* How many threads may encode the columns of large batches that the session writes, the calling one among them: at
+ * first 1; 0: one a processor. A clone has 1. */
+void session_load_threads(Session *session, uint32_t threads);
 /* Rolls back what is open. The last session of the last process checkpoints the store and takes the side files away; a
  * failure there is returned, and the session is gone all the same. Iterators and views may outlive it. */
 Status session_close(Session *session);

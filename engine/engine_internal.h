@@ -353,6 +353,7 @@ struct Session {
   VersionHold snapshot;         /* while reading */
   uint64_t snapshot_sequence;
   struct KvLoader *loaders; /* bulk loads that have not ended */
+  _Atomic uint32_t load_threads; /* session_load_threads */
 };
 
 /* A call's pin: a version and what it may see of it. */

@@ -288,8 +288,8 @@ static bool frozen_lie_between_runs(const Flush *f, const Era *era) {
 
 static Status flush_table(Flush *f, const Family *family, Era *era, RunList *list) {
   TableRunBuilder *builder = NULL;
-  bool between = frozen_lie_between_runs(f, era);
-  TRY(table_run_builder_create(f->store, f->job, &family->schema, between, list->arena, &builder));
+  TableRunShape shape = { .key_filter = frozen_lie_between_runs(f, era) };
+  TRY(table_run_builder_create(f->store, f->job, &family->schema, shape, list->arena, &builder));
   Status status = flush_rows(f, era, builder);
   if (status == KVSTORE_OK) status = table_run_builder_finish(builder, list);
   table_run_builder_destroy(builder);

@@ -52,7 +52,7 @@ struct TableRunBuilder {
   Store *store;
   SpaceJob *job;
   const Schema *schema;
-  bool key_filter;
+  TableRunShape shape;
   Arena *arena;
   RunList runs;
   ColumnRunWriter *writer;
@@ -72,14 +72,14 @@ bool era_has_runs_between(const Era *era, Bytes first, Bytes last) {
   return false;
 }
 
-Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, bool key_filter, Arena *arena,
+Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, TableRunShape shape, Arena *arena,
                                 TableRunBuilder **out) {
   TableRunBuilder *b = memory_allocate_zeroed(sizeof *b);
   if (!b) return status_nomem();
   b->store = store;
   b->job = job;
   b->schema = schema;
-  b->key_filter = key_filter;
+  b->shape = shape;
   b->arena = b->runs.arena = arena;
   Status status = row_stage_create(&b->stage, schema, GATHER_ROWS, &b->stage_arena);
   b->expiry = arena_allocate(&b->stage_arena, GATHER_ROWS * sizeof *b->expiry);
@@ -103,7 +103,7 @@ void table_run_builder_destroy(TableRunBuilder *b) {
 static Status open_writer(TableRunBuilder *b) {
   if (b->writer) return KVSTORE_OK;
   RunSink sink = space_sink(&b->sink, b->job);
-  ColumnRunOptions options = { .key_filter = b->key_filter };
+  ColumnRunOptions options = { .key_filter = b->shape.key_filter, .threads = b->shape.threads };
   return column_run_writer_create(&sink, b->schema, &options, &b->writer);
 }
 

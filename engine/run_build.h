@@ -42,8 +42,11 @@ Status manifest_family_of(const FamilyState *state, uint64_t boundary, Arena *ar
 
 /* Rows of one table as column runs: gathered from anywhere in key order, cut into runs as they fill. */
 typedef struct TableRunBuilder TableRunBuilder;
-/* `key_filter`: the keys lie between those of other runs, so that who looks one up asks each of them. */
-Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, bool key_filter, Arena *arena,
+typedef struct TableRunShape {
+  bool key_filter;  /* the keys lie between those of other runs, so that who looks one up asks each of them */
+  uint32_t threads; /* that may encode columns, the caller's own among them; 0: 1 */
+} TableRunShape;
+Status table_run_builder_create(Store *store, SpaceJob *job, const Schema *schema, TableRunShape shape, Arena *arena,
                                 TableRunBuilder **out) MUST_CHECK;
 /* Does any run of a table's era lie there? */
 bool era_has_runs_between(const Era *era, Bytes first, Bytes last);

@@ -8,6 +8,7 @@
 #include "engine/engine_internal.h"
 #include "engine/family_columns.h"
 #include "engine/kv_load.h"
+#include "os/team.h"
 
 /* ---- sessions ---- */
 
@@ -58,6 +59,10 @@ Status session_clone(Session *session, Session **other) {
   if (!*other) return status_nomem();
   store_share(session->store);
   return KVSTORE_OK;
+}
+
+void session_load_threads(Session *session, uint32_t threads) {
+  atomic_store_explicit(&session->load_threads, threads ? threads : os_processors(), memory_order_relaxed);
 }
 
 /* What a forked child inherited: its memory goes, and nothing else happens. */

@@ -225,6 +225,13 @@ static Status check_append(const KVTable *table, const KVColumnData *columns, si
   return KVSTORE_OK;
 }
 
+int kvtable_load_threads(KVStore *kv, uint32_t threads) {
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  session_load_threads(kv->session, threads);
+  return handle_leave(kv, KVSTORE_OK);
+}
+
 int kvtable_append(KVTable *table, const KVColumnData *columns, size_t column_count, uint64_t row_count,
                    const int64_t *expire_ms, int mode, uint64_t *first_row_id) {
   Arena arena = { 0 };

@@ -66,8 +66,9 @@ class Colonnade:
         self.library.kvstore_errmsg.restype = ctypes.c_char_p
         self.store = ctypes.c_void_p()
         self.check(self.library.kvstore_open(self.path.encode(), ctypes.byref(self.store), ctypes.c_int(1)))
+        self.check(self.library.kvtable_load_threads(self.store, ctypes.c_uint32(THREADS)))
         self.version = "this build"
-        self.settings = f"ctypes, Arrow streams in and out, {THREADS} thread(s) for aggregates, one for groups and rows"
+        self.settings = f"ctypes, Arrow streams in and out, {THREADS} thread(s) for what is appended and asked"
 
     def check(self, code):
         if code:
@@ -93,6 +94,7 @@ class Colonnade:
             self.library.kvtable_close(table)
         self.check(self.library.kvstore_close(self.store))
         self.check(self.library.kvstore_open(self.path.encode(), ctypes.byref(self.store), ctypes.c_int(1)))
+        self.check(self.library.kvtable_load_threads(self.store, ctypes.c_uint32(THREADS)))
         for name, table in self.tables.items():
             self.check(self.library.kvtable_open(self.store, name.encode(), ctypes.byref(table)))
 

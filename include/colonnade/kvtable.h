@@ -402,6 +402,11 @@ typedef struct KVColumnData {
 KVSTORE_API int kvtable_append(KVTable *table, const KVColumnData *columns, size_t column_count, uint64_t row_count,
                                const int64_t *expire_ms, int mode, uint64_t *first_row_id);
 
+/* How many threads may encode the columns of what this handle appends in batches of 65,536 rows and more, the calling
+ * one among them: 1, as it is at first; 0: one a processor; at most 64. Helpers are the process's, as kvquery_threads
+ * says; what is written is the same. A clone begins with 1. */
+KVSTORE_API int kvtable_load_threads(KVStore *kv, uint32_t threads);
+
 /* ---- many rows by their keys ---- */
 
 /* What is asked for, an entry a key, in the order of the keys. */

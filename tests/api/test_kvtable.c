@@ -440,6 +440,51 @@ TEST(kvtable, a_put_an_upsert_and_an_append_commit_together_or_not_at_all) {
   CHECK_OK(kvstore_close(kv));
 }
 
+enum { LARGE = 150000 };
+
+/* LARGE rows with ids from `first` on, in one batch. */
+static void append_large(KVTable *table, int64_t first) {
+  int64_t *ids = malloc(LARGE * sizeof *ids);
+  int32_t *numbers = malloc(LARGE * sizeof *numbers);
+  KVBytes *texts = malloc(LARGE * sizeof *texts);
+  char(*bytes)[16] = malloc(LARGE * sizeof *bytes);
+  for (int64_t i = 0; i < LARGE; i++) {
+    ids[i] = first + i;
+    numbers[i] = (int32_t)(i * 7 % 1000);
+    texts[i] = (KVBytes){ bytes[i], (size_t)snprintf(bytes[i], sizeof bytes[i], "text %d", (int)(i % 50021)) };
+  }
+  const KVColumnData data[] = { { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, ids, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_I32, KVTABLE_FORM_ARRAY, numbers, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_STRING, KVTABLE_FORM_ARRAY, texts, NULL, NULL, NULL } };
+  CHECK_OK(kvtable_append(table, data, 3, LARGE, NULL, KVTABLE_INSERT, NULL));
+  free(ids);
+  free(numbers);
+  free(texts);
+  free(bytes);
+}
+
+TEST(kvtable, however_many_threads_encode_what_is_appended_it_is_there) {
+  static const uint32_t threads[] = { 1, 0, 2, 1000 };
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "number", KVTABLE_TYPE_I32, 0, 0 },
+                                         { "text", KVTABLE_TYPE_STRING, 0, 0 } };
+  const char *key[] = { "id" };
+  KVStore *kv = open_store();
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, "large", columns, 3, key, 1, &table));
+  CHECK_STATUS(kvtable_load_threads(NULL, 2), KVSTORE_ERROR);
+  for (int64_t i = 0; i < 4; i++) {
+    CHECK_OK(kvtable_load_threads(kv, threads[i]));
+    append_large(table, i * LARGE);
+    CHECK_INT(rows_of(table), (i + 1) * LARGE);
+    CHECK_INT(matches(table, "number = 21"), (i + 1) * LARGE / 1000); /* 7 and 1,000 have no common divisor */
+    CHECK_INT(matches(table, "text = 'text 50020'"), (i + 1) * 2);    /* rows 50,020 and 100,041 of each */
+  }
+  CHECK_OK(kvstore_integrity_check(kv, NULL));
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 /* Its id may be given to the next table, of another shape: the old handle must not write there. */
 TEST(kvtable, one_created_in_a_transaction_goes_with_its_rollback) {
   KVStore *kv = open_store();

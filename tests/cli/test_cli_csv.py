@@ -186,6 +186,14 @@ class Imports(CliTest):
         self.refuses("import", self.write("more.csv", "k\n1\n"), "--table", "nowhere", "--append", code=2,
                      saying="there is no table nowhere")
 
+    def test_threads_change_nothing(self):
+        content = "id,word\n" + "".join(f"{i},word {i * 7 % 1000}\n" for i in range(70000))
+        for threads in [[], ["--threads", "1"], ["--threads", "3"]]:
+            self.imported(content, *threads, table="t" + "".join(threads[1:]))
+        for table in ["t", "t1", "t3"]:
+            found = self.json("query", table, "--count", "--where", "word = 'word 21'")
+            self.assertEqual(found["results"]["count(*)"], 70)
+
     def test_a_terminal_gets_a_bar_and_aligned_columns(self):
         path = self.write("file.csv", "a,long name\n1,x\n22,yy\n")
         shown = self.on_a_terminal("import", path, "--table", "t")
@@ -242,6 +250,7 @@ class Imports(CliTest):
                                 (["--types", "a=integer"], "no type integer"), (["--types", "a=decimal"], "no type"),
                                 (["--types", "a=fixed_bytes"], "no type"), (["--delimiter", "ab"], "one character"),
                                 (["--quote", ""], "one character"), (["--table", "__hidden"], "__"),
+                                (["--threads", "0"], "from 1 to 64"), (["--threads", "two"], "from 1 to 64"),
                                 (["--table", ""], "")]:
             self.refuses("import", path, "--table", "bad", *options, saying=saying)
             self.assertEqual([table["table"] for table in self.json("tables")], ["good"])
