@@ -129,30 +129,40 @@ static uint32_t take_block(uint64_t *blocks) {
   return block;
 }
 
-/* Where there is one, the first words usually tell. */
+/* Without a branch that few dead rows would mislead. */
+static void clear_by_words(const uint64_t *words, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS], uint64_t *touched,
+                           uint64_t *emptied) {
+  while (blocks) {
+    uint32_t block = take_block(&blocks);
+    const uint64_t *dead = words + (size_t)block * BLOCKS_WORDS;
+    uint64_t *mask = masks[block], any = 0, left = 0;
+    for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+      any |= dead[w];
+      mask[w] &= ~dead[w];
+      left |= mask[w];
+    }
+    *touched |= (uint64_t)(any != 0) << block;
+    *emptied |= (uint64_t)(any != 0 && left == 0) << block;
+  }
+}
+
 static bool any_bit(const uint64_t words[BLOCK_WORDS]) {
   for (uint32_t w = 0; w < BLOCK_WORDS; w++)
     if (words[w]) return true;
   return false;
 }
 
-static void clear_by_words(const uint64_t *words, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS], uint64_t *touched) {
-  while (blocks) {
-    uint32_t block = take_block(&blocks);
-    const uint64_t *dead = words + (size_t)block * BLOCKS_WORDS;
-    if (!any_bit(dead)) continue;
-    *touched |= UINT64_C(1) << block;
-    for (uint32_t w = 0; w < BLOCK_WORDS; w++) masks[block][w] &= ~dead[w];
-  }
-}
-
-static void clear_by_array(const DeletedRows *rows, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS],
-                           uint64_t *touched) {
+static void clear_by_array(const DeletedRows *rows, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS], uint64_t *touched,
+                           uint64_t *emptied) {
   for (uint32_t i = 0; i < rows->count; i++) {
     uint32_t block = rows->rows[i] / BLOCK_ROWS;
     if (!(blocks >> block & 1)) continue;
     *touched |= UINT64_C(1) << block;
     bit_clear(masks[block], rows->rows[i] % BLOCK_ROWS);
+  }
+  for (uint64_t left = *touched; left;) {
+    uint32_t block = take_block(&left);
+    if (!any_bit(masks[block])) *emptied |= UINT64_C(1) << block;
   }
 }
 
@@ -160,13 +170,9 @@ void deleted_rows_clear(const DeletedRows *rows, uint64_t blocks, uint64_t (*mas
                         uint64_t *emptied) {
   *touched = *emptied = 0;
   if (rows->is_bitmap)
-    clear_by_words(rows->words, blocks, masks, touched);
+    clear_by_words(rows->words, blocks, masks, touched, emptied);
   else
-    clear_by_array(rows, blocks, masks, touched);
-  for (uint64_t left = *touched; left;) {
-    uint32_t block = take_block(&left);
-    if (!any_bit(masks[block])) *emptied |= UINT64_C(1) << block;
-  }
+    clear_by_array(rows, blocks, masks, touched, emptied);
 }
 
 /* ---- sets ---- */
