@@ -208,14 +208,21 @@ static bool all_visible(const Scan *scan, const ScanUnit *unit, uint32_t block) 
   return unit->sequence[(size_t)block * BLOCK_ROWS + block_rows(scan, block) - 1] <= unit->snapshot;
 }
 
+static bool block_is_empty(const Scan *scan, uint32_t block) {
+  uint64_t any = 0;
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) any |= (*scan->masks)[block][w];
+  return any == 0;
+}
+
 static void arrays_live(Scan *scan, const ScanUnit *unit, Course *course) {
   uint64_t looked_at = 0;
   for (uint64_t left = course->blocks; left;) {
     uint32_t block = take_block(&left);
     bool hides = unit->sequence && !all_visible(scan, unit, block);
-    if (hides) arrays_visible(scan, unit, block, (*scan->masks)[block]);
-    if (unit->expiry) arrays_unexpired(scan, unit, block, (*scan->masks)[block]);
     if (hides || unit->expiry) looked_at |= UINT64_C(1) << block;
+    if (unit->expiry) arrays_unexpired(scan, unit, block, (*scan->masks)[block]);
+    if (hides && !(unit->expiry && block_is_empty(scan, block))) /* keys that were deleted are rows that have expired */
+      arrays_visible(scan, unit, block, (*scan->masks)[block]);
   }
   COUNT_MANY(blocks_visible_whole, (uint64_t)__builtin_popcountll(course->blocks & ~looked_at));
   sort_blocks(scan, looked_at, course);
