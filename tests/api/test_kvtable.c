@@ -1,4 +1,6 @@
 /* Tables end to end: create, rows by key, bulk appends, one transaction over everything. */
+#include <stdlib.h>
+
 #include "tests/api/api_support.h"
 
 /* ---- schemas ---- */
