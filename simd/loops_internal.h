@@ -105,6 +105,16 @@ static void mask_and(uint64_t *words, const uint64_t *other, size_t word_count) 
   for (size_t i = 0; i < word_count; i++) words[i] &= other[i];
 }
 
+static void place64(const uint64_t *values, const SimdSet *set, uint32_t count, uint32_t *places) {
+  const uint64_t least = set->least, range = set->range;
+  for (uint32_t i = 0; i < count; i++) {
+    const uint64_t at = values[i] - least, index = at <= range ? at : 0;
+    const uint64_t word = set->words[index / 64], bit = UINT64_C(1) << (index % 64);
+    const uint32_t place = set->before[index / 64] + (uint32_t)__builtin_popcountll(word & (bit - 1));
+    places[i] = at <= range && (word & bit) ? place : SIMD_NO_PLACE;
+  }
+}
+
 #define LOOP_KERNELS                                                                                            \
   .pack = { pack8, pack16, pack32, pack64 },                                                                    \
   .scale = { { scale8_8, scale8_16, scale8_32, scale8_64 },                                                     \
@@ -114,6 +124,6 @@ static void mask_and(uint64_t *words, const uint64_t *other, size_t word_count) 
   .decimal_f64 = { decimal8_f64, decimal16_f64, decimal32_f64, decimal64_f64 },                                 \
   .decimal_f32 = { decimal8_f32, decimal16_f32, decimal32_f32, decimal64_f32 }, .image_f32 = image_f32,         \
   .image_f64 = image_f64, .integers_f64 = integers_f64, .integers_f32 = integers_f32, .mask_count = mask_count, \
-  .mask_and = mask_and
+  .mask_and = mask_and, .place64 = place64
 
 #endif

@@ -77,6 +77,15 @@ typedef struct SimdSymbols {
   uint16_t *pairs; /* 65,536: first code of those that begin with these two bytes | the code behind the last << 8 */
 } SimdSymbols;
 
+/* Numbers between `least` and `least` + `range`, modulo 2^64: x is one of them when bit x - least of `words` is one.
+ * before[w]: how many ones there are in the words before word w. */
+typedef struct SimdSet {
+  uint64_t least, range;
+  const uint64_t *words;
+  const uint32_t *before;
+} SimdSet;
+#define SIMD_NO_PLACE UINT32_MAX
+
 typedef struct SimdKernels {
   SimdLevel level;
   const char *name;
@@ -153,6 +162,12 @@ typedef struct SimdKernels {
   /* ---- codes: is bit code of `set` one? 4 words for bytes; for 16 bits as many words as the codes need ---- */
   void (*member8)(const uint8_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask);
   void (*member16)(const uint16_t *codes, const uint64_t *set, uint64_t flip, uint64_t *mask);
+
+  /* ---- sets of numbers of 64 bits ---- */
+  void (*member64)(const uint64_t *values, const SimdSet *set, uint64_t flip, uint64_t *mask);
+  /* places[i] = how many members are less than values[i], counted from the least; SIMD_NO_PLACE when it is none.
+   * `count` is at most 1,024. */
+  void (*place64)(const uint64_t *values, const SimdSet *set, uint32_t count, uint32_t *places);
 
   /* ---- strings ---- */
   /* Writes each string as codes of the longest symbols that follow; a byte of none is SIMD_NO_SYMBOL and itself. String

@@ -277,6 +277,23 @@ static void member16(const uint16_t *codes, const uint64_t *set, uint64_t flip, 
   }
 }
 
+/* The bit that is asked for becomes the sign. */
+static void member64(const uint64_t *values, const SimdSet *set, uint64_t flip, uint64_t *mask) {
+  const V least = SET64(set->least), sign = SET64(UINT64_C(1) << 63), range = SET64(set->range ^ UINT64_C(1) << 63);
+  const V low6 = SET64(63), all = SET64(UINT64_MAX);
+  for (int r = 0; r < SIMD_WORDS; r++) {
+    if (!mask[r]) continue;
+    uint64_t word = 0;
+    for (int g = 0; g < 16; g++) {
+      const V at = _mm256_sub_epi64(LOAD(values + r * 64 + g * 4), least);
+      const V within = XOR(_mm256_cmpgt_epi64(XOR(at, sign), range), all);
+      const V found = _mm256_mask_i64gather_epi64(ZERO, (const void *)set->words, SHR64(at, 6), within, 8);
+      word |= quad_bits(_mm256_sllv_epi64(found, _mm256_andnot_si256(at, low6))) << (g * 4);
+    }
+    mask[r] &= word ^ flip;
+  }
+}
+
 /* ---- groups ---- */
 #define CODES16(p)                  _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(p)))
 #define CODES32(p)                  _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(p)))
@@ -335,6 +352,7 @@ const SimdKernels simd_avx2_kernels = {
   .sum_f64 = sum_f64,
   .member8 = member8,
   .member16 = member16,
+  .member64 = member64,
   .visible = visible,
   .unexpired = unexpired,
   LOOP_KERNELS,

@@ -176,6 +176,21 @@ static void member16(const uint16_t *codes, const uint64_t *set, uint64_t flip, 
   }
 }
 
+static void member64(const uint64_t *values, const SimdSet *set, uint64_t flip, uint64_t *mask) {
+  const V least = SET64(set->least), range = SET64(set->range), low6 = SET64(63), one = SET64(1);
+  for (int r = 0; r < SIMD_WORDS; r++) {
+    if (!mask[r]) continue;
+    uint64_t word = 0;
+    for (int g = 0; g < 8; g++) {
+      const V at = _mm512_sub_epi64(LOAD(values + r * 64 + g * 8), least), index = _mm512_srli_epi64(at, 6);
+      const __mmask8 within = _mm512_cmple_epu64_mask(at, range);
+      const V found = _mm512_mask_i64gather_epi64(ZERO, within, index, (const void *)set->words, 8);
+      word |= (uint64_t)_mm512_test_epi64_mask(found, _mm512_sllv_epi64(one, AND(at, low6))) << (g * 8);
+    }
+    mask[r] &= word ^ flip;
+  }
+}
+
 /* ---- groups ---- */
 #define CODES16(p)                  _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)(p)))
 #define CODES32(p)                  _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(p)))
@@ -318,6 +333,7 @@ const SimdKernels simd_avx512_kernels = {
   .sum_f64 = sum_f64,
   .member8 = member8,
   .member16 = member16,
+  .member64 = member64,
   .visible = visible,
   .unexpired = unexpired,
   LOOP_KERNELS,

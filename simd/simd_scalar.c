@@ -101,6 +101,13 @@ static void member16(const uint16_t *codes, const uint64_t *set, uint64_t flip, 
   for (unsigned i = 0; i < SIMD_ROWS; i++) keep(mask, i, bit_get(set, codes[i]), flip);
 }
 
+static void member64(const uint64_t *values, const SimdSet *set, uint64_t flip, uint64_t *mask) {
+  for (unsigned i = 0; i < SIMD_ROWS; i++) {
+    const uint64_t at = values[i] - set->least;
+    keep(mask, i, at <= set->range && bit_get(set->words, at), flip);
+  }
+}
+
 static void visible(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask) {
   for (unsigned i = 0; i < SIMD_ROWS; i++) keep(mask, i, sequence[i] <= snapshot && snapshot < dead_at[i], 0);
 }
@@ -146,6 +153,7 @@ const SimdKernels simd_scalar_kernels = {
   .sum_f64 = sum_f64,
   .member8 = member8,
   .member16 = member16,
+  .member64 = member64,
   .visible = visible,
   .unexpired = unexpired,
   LOOP_KERNELS,

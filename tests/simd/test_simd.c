@@ -382,6 +382,41 @@ static void check_members(const SimdKernels *k, uint64_t *rng) {
 }
 TEST(simd, looks_codes_up_in_a_set) { on_every_table(check_members); }
 
+/* Sets that end within a word and with one, around zero and the least signed number; values on both sides of them. */
+static void check_sets(const SimdKernels *k, uint64_t *rng) {
+  enum { MOST = 40000 };
+  static const uint64_t ranges[] = { 0, 1, 62, 63, 64, 100, 127, 128, 1000, MOST };
+  static uint32_t less[MOST + 1]; /* members before each number */
+  for (unsigned round = 0; round < 40; round++) {
+    uint64_t words[MOST / 64 + 1], values[SIMD_ROWS], before[SIMD_WORDS], after[SIMD_WORDS];
+    uint32_t befores[MOST / 64 + 1], wanted[SIMD_ROWS], places[SIMD_ROWS];
+    bool verdicts[SIMD_ROWS], flip = round & 1;
+    SimdSet set = { (uint64_t)-17, ranges[round % 10], words, befores };
+    if (round >= 20) set.least = (UINT64_C(1) << 63) - test_random_below(rng, 50);
+    for (unsigned w = 0; w <= set.range / 64; w++) words[w] = test_random(rng) & test_random(rng);
+    words[set.range / 64] &= UINT64_MAX >> (63 - set.range % 64);
+    less[0] = 0;
+    for (unsigned i = 0; i < set.range; i++) less[i + 1] = less[i] + bit_get(words, i);
+    for (unsigned w = 0; w <= set.range / 64; w++) befores[w] = less[(size_t)w * 64];
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      uint64_t at = test_random_below(rng, 2 * set.range + 8) - 4; /* some lie before the least one */
+      if (i % 50 == 0) at = test_random(rng) | UINT64_C(1) << 40;
+      if (i == 1) at = set.range;
+      values[i] = set.least + at;
+      verdicts[i] = at <= set.range && bit_get(words, at);
+      wanted[i] = verdicts[i] ? less[at] : SIMD_NO_PLACE;
+    }
+    random_mask(rng, before);
+    memcpy(after, before, sizeof after);
+    k->member64(values, &set, flip ? UINT64_MAX : 0, after);
+    check_verdicts(before, after, verdicts, flip);
+    uint32_t count = round % 3 ? SIMD_ROWS : (uint32_t)test_random_below(rng, SIMD_ROWS);
+    k->place64(values, &set, count, places);
+    for (unsigned i = 0; i < count; i++) CHECK_INT(places[i], wanted[i]);
+  }
+}
+TEST(simd, looks_numbers_up_in_a_set_and_counts_those_before) { on_every_table(check_sets); }
+
 static void check_rows(const SimdKernels *k, uint64_t *rng) {
   for (unsigned round = 0; round < 20; round++) {
     uint64_t sequence[SIMD_ROWS], dead_at[SIMD_ROWS], before[SIMD_WORDS], after[SIMD_WORDS];
