@@ -60,12 +60,16 @@
   X(blocks_at_hand, "blocks of columns that a computation had decoded before")          \
   X(computed_sparse, "times that few rows of many blocks were computed side by side")   \
   X(computed_reused, "blocks of computed columns that another one is made of")          \
-  X(joins_direct, "joined tables whose keys have a number each")                        \
+  X(joins_direct, "joined tables whose keys have a bit each")                           \
   X(joins_hashed, "joined tables whose rows lie in slots by hash")                      \
+  X(joins_left_out, "rows left out for want of a partner before they were looked up")   \
+  X(joins_left_out_side_by_side, "blocks whose rows were, by the bits of the keys")     \
+  X(joins_blocks_left_out, "blocks whose zone said that none has a partner, or all")    \
+  X(joins_bloom_left_out, "rows that a filter of the hashes said to have no partner")   \
+  X(joins_decided, "joins that asked nothing of a row but whether it has a partner")    \
   X(joins_passes, "times that a join read its left rows again for lack of memory")      \
   X(joins_unique, "hashed tables of which no two rows have the same hash")              \
   X(join_flows, "ways through a join's tables: one a thread")                           \
-  X(joins_reduced, "rows left out of a joined table by a later join")                   \
   X(groups_dense_units, "units whose groups were added up in arrays")                   \
   X(groups_offset_blocks, "blocks whose sums by few codes were made of packed bits")    \
   X(groups_short_blocks, "blocks of long columns whose sums took one word")             \

@@ -13,13 +13,13 @@ Status join_tick(JoinRun *run, uint32_t rows) {
   return run->has_space && run->space.tick ? run->space.tick(run->space.context, scanned, run->total) : KVSTORE_OK;
 }
 
-uint32_t join_mask_rows(Scan *scan, uint32_t block, uint16_t rows[BLOCK_ROWS]) {
-  const uint64_t *mask = scan_selection(scan)->masks[block];
-  uint32_t count = 0;
-  for (uint32_t w = 0; w < BLOCK_WORDS; w++)
-    for (uint64_t word = mask[w]; word; word &= word - 1)
-      rows[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(word));
-  return count;
+Status join_sift(JoinSieve *sieves, size_t count, Scan *scan, uint32_t block, uint16_t rows[BLOCK_ROWS],
+                 uint32_t *row_count) {
+  uint64_t mask[BLOCK_WORDS];
+  memcpy(mask, scan_selection(scan)->masks[block], sizeof mask);
+  for (size_t i = 0; i < count; i++) TRY(join_sieve_block(&sieves[i], scan, block, mask));
+  *row_count = join_mask_rows(mask, rows);
+  return KVSTORE_OK;
 }
 
 /* ---- beginning ---- */
@@ -63,11 +63,34 @@ static Status make_own(JoinRun *run) {
   return query_keys_derive(run->own, &run->own->where);
 }
 
+static bool asks_own_table(const JoinPlan *plan, const JoinStep *step) {
+  for (size_t k = 0; k < step->count; k++)
+    if (join_table_of(plan, step->left[k])) return false;
+  return true;
+}
+
+/* Which stages there are. */
+static void decide(JoinRun *run) {
+  const JoinPlan *plan = run->plan;
+  run->is_empty = false;
+  for (size_t i = 0; i < plan->step_count; i++) {
+    const JoinStep *step = &plan->steps[i];
+    bool is_whole = join_is_whole(&run->builds[i]);
+    if (is_whole && step->kind >= JOIN_SEMI) run->decided[i] |= asks_own_table(plan, step);
+    if (is_whole && (step->kind == JOIN_INNER || step->kind == JOIN_SEMI))
+      run->is_empty |= !run->builds[i].table.row_count;
+    COUNT_MANY(joins_decided, run->decided[i]);
+  }
+  for (run->first_stage = 0; run->first_stage + 1 < plan->step_count && run->decided[run->first_stage];)
+    run->first_stage++;
+}
+
 static Status begin(JoinRun *run) {
   JoinPlan *plan = run->plan;
   query_destroy(run->own); /* of a beginning that failed; so are builds */
   run->own = NULL;
   run->is_divided = true;
+  memset(run->decided, 0, sizeof run->decided);
   for (size_t i = plan->step_count; i-- > 0;) {
     JoinBuild *b = &run->builds[i];
     join_build_end(b);
@@ -76,6 +99,7 @@ static Status begin(JoinRun *run) {
     TRY(join_build_first(b));
     run->is_divided &= join_is_whole(b);
   }
+  decide(run);
   TRY(make_own(run));
   run->is_begun = true;
   return KVSTORE_OK;
@@ -83,14 +107,31 @@ static Status begin(JoinRun *run) {
 
 /* ---- flows ---- */
 
+/* What the first stage would ask one by one anyway is asked before it only where it is asked side by side. Where rows
+ * are read several times each time leaves the same ones out. */
+static Status make_sieves(JoinFlow *flow) {
+  JoinRun *run = flow->run;
+  flow->sieves = arena_allocate_zeroed(&flow->arena, run->plan->step_count * sizeof *flow->sieves);
+  if (!flow->sieves) return status_nomem();
+  for (size_t i = 0; i < run->plan->step_count; i++) {
+    JoinStep *step = &run->plan->steps[i];
+    JoinSieve *sieve = &flow->sieves[flow->sieve_count];
+    if (step->kind == JOIN_LEFT || !join_is_whole(&run->builds[i]) || !asks_own_table(run->plan, step)) continue;
+    TRY(join_sieve_create(sieve, &run->builds[i].table, step, &run->plan->schema, 0, &flow->arena));
+    sieve->may_rest = run->is_divided && !run->decided[i];
+    flow->sieve_count += i != run->first_stage || run->decided[i] || join_sieve_is_side_by_side(sieve);
+  }
+  return KVSTORE_OK;
+}
+
 static Status fill_flow(JoinFlow *flow) {
   JoinRun *run = flow->run;
   flow->values = arena_allocate_aligned(&flow->arena, 64, BLOCK_ROWS * sizeof(Bytes));
   flow->nulls = arena_allocate(&flow->arena, BLOCK_ROWS);
   flow->stages = arena_allocate_zeroed(&flow->arena, run->plan->step_count * sizeof *flow->stages);
   if (!flow->values || !flow->nulls || !flow->stages) return status_nomem();
-  for (size_t i = 0; i < run->plan->step_count; i++) TRY(join_stage_create(flow, i));
-  return KVSTORE_OK;
+  for (size_t i = run->first_stage; i < run->plan->step_count; i++) TRY(join_stage_create(flow, i));
+  return make_sieves(flow);
 }
 
 /* One that rests, or another one. All of them are the run's. */
@@ -131,7 +172,7 @@ static Status open_stream(void *context, uint32_t number, void **stream) {
 static Status next_piece(void *stream, ScanUnit *piece, bool *more) {
   JoinFlow *flow = stream;
   *more = false;
-  if (flow->first_unit >= flow->end_unit) return KVSTORE_OK;
+  if (flow->first_unit >= flow->end_unit || flow->run->is_empty) return KVSTORE_OK;
   return join_stage_next(&flow->stages[flow->run->plan->step_count - 1], piece, more);
 }
 
@@ -241,7 +282,8 @@ ScanCounters join_counters(const TableSnapshot *joined) {
     if (b->scan) scan_counters_add(&total, scan_counters(b->scan));
   }
   for (const JoinFlow *flow = run->flows; flow; flow = flow->next) {
-    if (flow->stages && flow->stages[0].input) scan_counters_add(&total, scan_counters(flow->stages[0].input));
+    const Scan *input = flow->stages ? flow->stages[run->first_stage].input : NULL;
+    if (input) scan_counters_add(&total, scan_counters(input));
   }
   return total;
 }

@@ -1,5 +1,4 @@
 /* join_build.c - tables hashed from the last to the first; a later one leaves rows out of an earlier one. */
-#include "base/counters.h"
 #include "query/join_run.h"
 
 static void end_scan(JoinBuild *b) {
@@ -11,34 +10,15 @@ static void end_scan(JoinBuild *b) {
 /* ---- rows ---- */
 
 /* Of rows of the table only those stay that a later table, hashed already, has something for. */
-static Status reduce_rows(JoinBuild *b, uint32_t block, uint16_t *rows, uint32_t *count) {
-  for (size_t later = b->number + 1; later < b->run->plan->step_count; later++) {
-    JoinKeys *keys = &b->reduce[later];
-    const JoinTable *table = &b->run->builds[later].table;
-    uint32_t kept = 0;
-    if (!keys->count || !join_is_whole(&b->run->builds[later])) continue;
-    TRY(join_keys_read(keys, b->scan, block, rows, *count));
-    join_table_find(table, keys, *count);
-    for (uint32_t i = 0; i < *count; i++) {
-      rows[kept] = rows[i];
-      kept += join_table_match(table, keys, i, keys->first[i]) != JOIN_NO_ROW;
-    }
-    COUNT_MANY(joins_reduced, *count - kept);
-    *count = kept;
-  }
-  return KVSTORE_OK;
-}
-
 static Status add_block(JoinBuild *b, uint32_t block) {
   uint16_t rows[BLOCK_ROWS];
-  uint32_t count = join_mask_rows(b->scan, block, rows);
-  TRY(reduce_rows(b, block, rows, &count));
+  uint32_t count;
+  TRY(join_sift(b->sieves, b->sieve_count, b->scan, block, rows, &count));
   if (!count) return KVSTORE_OK;
   TRY(join_keys_read(&b->keys, b->scan, block, rows, count));
   return join_table_add(&b->table, &b->keys, b->scan, block, rows, count);
 }
 
-/* The next unit of the table, or the end of it. */
 static Status next_unit(JoinBuild *b) {
   if (b->unit == b->snapshot->unit_count) {
     end_scan(b);
@@ -105,23 +85,19 @@ static Status make_keys(JoinBuild *b) {
 }
 
 /* Later tables whose left columns are this table's alone ask its rows when they are hashed. */
-static Status make_reducers(JoinBuild *b) {
-  const JoinPlan *plan = b->run->plan;
-  b->reduce = arena_allocate_zeroed(&b->run->arena, plan->step_count * sizeof *b->reduce);
-  if (!b->reduce) return status_nomem();
+static Status make_sieves(JoinBuild *b) {
+  JoinRun *run = b->run;
+  const JoinPlan *plan = run->plan;
+  b->sieves = arena_allocate_zeroed(&run->arena, plan->step_count * sizeof *b->sieves);
+  if (!b->sieves) return status_nomem();
   for (size_t later = b->number + 1; later < plan->step_count && b->step->kind == JOIN_INNER; later++) {
-    const JoinStep *step = &plan->steps[later];
-    JoinKeys *keys = &b->reduce[later];
-    bool is_of_this = step->kind == JOIN_INNER || step->kind == JOIN_SEMI;
-    for (size_t k = 0; k < step->count; k++) {
-      is_of_this &= join_table_of(plan, step->left[k]) == b->number + 1;
-      keys->domains[k] = step->domains[k];
-      keys->columns[k] = step->left[k] - b->step->first;
-      keys->types[k] = plan->schema.columns[step->left[k]].type;
-    }
+    JoinStep *step = &run->plan->steps[later];
+    bool is_of_this = step->kind != JOIN_LEFT && join_is_whole(&run->builds[later]);
+    for (size_t k = 0; k < step->count; k++) is_of_this &= join_table_of(plan, step->left[k]) == b->number + 1;
     if (!is_of_this) continue;
-    keys->count = step->count;
-    TRY(join_keys_create(keys, &b->run->arena));
+    JoinSieve *sieve = &b->sieves[b->sieve_count++];
+    TRY(join_sieve_create(sieve, &run->builds[later].table, step, &plan->schema, b->step->first, &run->arena));
+    run->decided[later] = step->kind != JOIN_INNER;
   }
   return KVSTORE_OK;
 }
@@ -130,7 +106,7 @@ static Status make_payload(JoinBuild *b) {
   const JoinRun *run = b->run;
   const Schema *schema = &run->plan->schema;
   bool needed[COLUMNS_MAX] = { false };
-  join_needs(run->plan, run->query, run->rows, b->number + 1, needed);
+  join_needs(run->plan, run->query, run->rows, b->number + 1, run->decided, needed);
   b->table.payload =
     arena_allocate_zeroed(&b->run->arena, (b->step->end - b->step->first + 1) * sizeof *b->table.payload);
   if (!b->table.payload) return status_nomem();
@@ -145,8 +121,10 @@ static Status make_payload(JoinBuild *b) {
 
 Status join_build_begin(JoinBuild *b) {
   b->step->hashed_bytes = 0;
+  atomic_store(&b->step->left_out, 0);
+  b->table.is_set = b->step->kind >= JOIN_SEMI;
   TRY(make_keys(b));
-  TRY(make_reducers(b));
+  TRY(make_sieves(b));
   return make_payload(b);
 }
 

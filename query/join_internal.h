@@ -2,6 +2,8 @@
 #ifndef COLONNADE_QUERY_JOIN_INTERNAL_H
 #define COLONNADE_QUERY_JOIN_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "query/join.h"
 #include "query/join_table.h"
 #include "query/query_internal.h"
@@ -16,6 +18,7 @@ typedef struct JoinStep {
   uint32_t first, end; /* its columns among all */
   /* what the last run did */
   uint64_t hashed_rows, hashed_bytes, parts;
+  _Atomic uint64_t left_out; /* rows of tables before it, by sieves */
 } JoinStep;
 
 struct JoinPlan {
@@ -34,8 +37,10 @@ static inline size_t join_table_of(const JoinPlan *plan, uint32_t column) {
     if (column >= plan->steps[s].first && column < plan->steps[s].end) return s + 1;
   return 0;
 }
-/* Sets needed[column] for what the query, and the steps from `step` on, read. */
-void join_needs(const JoinPlan *plan, const Query *query, bool rows, size_t step, bool *needed);
+/* Sets needed[column] for what the query, and the steps from `step` on, read; not those that are decided (NULL: none
+ * is).
+ */
+void join_needs(const JoinPlan *plan, const Query *query, bool rows, size_t step, const bool *decided, bool *needed);
 /* A quoted string of JSON (query_explain.c). */
 void explain_json_text(const char *text, Buffer *out);
 

@@ -170,17 +170,17 @@ Status join_plan_share(JoinPlan *plan, Query *query) {
 
 /* ---- columns that are read ---- */
 
-void join_needs(const JoinPlan *plan, const Query *query, bool rows, size_t step, bool *needed) {
+void join_needs(const JoinPlan *plan, const Query *query, bool rows, size_t step, const bool *decided, bool *needed) {
   query_columns_read(query, rows, needed);
   for (size_t s = step; s < plan->step_count; s++)
-    for (size_t k = 0; k < plan->steps[s].count; k++) needed[plan->steps[s].left[k]] = true;
+    for (size_t k = 0; k < plan->steps[s].count && !(decided && decided[s]); k++) needed[plan->steps[s].left[k]] = true;
 }
 
 void join_plan_wanted(const JoinPlan *plan, const Query *query, bool rows, size_t table, bool *wanted) {
   bool needed[COLUMNS_MAX] = { false };
   const JoinStep *step = table ? &plan->steps[table - 1] : NULL;
   const Query *own = table ? plan->steps[table - 1].query : plan->own;
-  join_needs(plan, query, rows, 0, needed);
+  join_needs(plan, query, rows, 0, NULL, needed);
   for (uint32_t c = 0; c < own->program.base_count; c++)
     wanted[c] = (!step || join_gives_columns(step)) && needed[c + (step ? step->first : 0)];
   query_columns_read(own, false, wanted);
@@ -204,8 +204,11 @@ void join_explain(const JoinPlan *plan, Buffer *out) {
       buffer_text(out, " = ");
       buffer_text(out, s->query->schema.columns[s->right[k]].name);
     }
-    snprintf(text, sizeof text, "\n  %llu rows hashed, at most %llu bytes at once, in %llu parts\n",
-             (unsigned long long)s->hashed_rows, (unsigned long long)s->hashed_bytes, (unsigned long long)s->parts);
+    snprintf(
+      text, sizeof text,
+      "\n  %llu rows hashed, at most %llu bytes at once, in %llu parts; %llu rows left out before they were joined\n",
+      (unsigned long long)s->hashed_rows, (unsigned long long)s->hashed_bytes, (unsigned long long)s->parts,
+      (unsigned long long)s->left_out);
     buffer_text(out, s->parts ? text : "\n");
   }
   snprintf(text, sizeof text, "terms of the filter asked of one table: %zu\n", plan->shared);
@@ -229,8 +232,9 @@ void join_explain_json(const JoinPlan *plan, Buffer *out) {
       explain_json_text(s->query->schema.columns[s->right[k]].name, out);
       buffer_u8(out, ']');
     }
-    snprintf(text, sizeof text, "],\"hashed_rows\":%llu,\"hashed_bytes\":%llu,\"parts\":%llu}",
-             (unsigned long long)s->hashed_rows, (unsigned long long)s->hashed_bytes, (unsigned long long)s->parts);
+    snprintf(text, sizeof text, "],\"hashed_rows\":%llu,\"hashed_bytes\":%llu,\"parts\":%llu,\"left_out\":%llu}",
+             (unsigned long long)s->hashed_rows, (unsigned long long)s->hashed_bytes, (unsigned long long)s->parts,
+             (unsigned long long)s->left_out);
     buffer_text(out, text);
   }
   buffer_u8(out, ']');

@@ -4,13 +4,16 @@
  *   flow (one a thread) ─► a unit of the query's own table ─► stage ─► stage ─► pieces of joined rows
  *
  * Every unit of the own table is a stream of its own, which any thread may open, when all tables are hashed as a whole.
+ * What whole tables say of columns of one other table alone, that table's rows are asked before they are hashed, or
+ * before the first stage: sieves (join_sieve.h).
+ *
  * A table that is more than its share of the memory is hashed in parts, and read for by one flow, which goes through
  * all units anew for each part: the first stream has all rows then, the others none. */
 #ifndef COLONNADE_QUERY_JOIN_RUN_H
 #define COLONNADE_QUERY_JOIN_RUN_H
 
 #include "os/thread.h"
-#include "query/join_internal.h"
+#include "query/join_sieve.h"
 
 enum { JOIN_PIECE_ROWS = 8 * BLOCK_ROWS };
 
@@ -28,8 +31,9 @@ typedef struct JoinBuild {
   uint64_t blocks; /* of its unit, still to take in */
   JoinTable table;
   JoinKeys keys;
-  JoinKeys *reduce; /* of later tables: how its rows are asked there; count 0: not at all */
-  uint64_t part;    /* from 0 */
+  JoinSieve *sieves; /* of later tables */
+  size_t sieve_count;
+  uint64_t part; /* from 0 */
 } JoinBuild;
 
 typedef struct JoinStage {
@@ -51,6 +55,7 @@ typedef struct JoinStage {
   /* the output */
   uint32_t count;
   uint32_t *out_rows, *out_matches;
+  uint64_t *out_words; /* the left column, where it needs not be read again: an inner join by plain integers */
   bool *needed;
   ColumnArray *arrays;
 } JoinStage;
@@ -59,7 +64,9 @@ struct JoinFlow {
   JoinRun *run;
   Arena arena;
   uint32_t first_unit, next_unit, end_unit; /* of the query's own table */
-  JoinStage *stages;
+  JoinStage *stages;                        /* those before the first one are not made */
+  JoinSieve *sieves;                        /* rows of the own table go through them */
+  size_t sieve_count;
   void *values; /* a block */
   uint8_t *nulls;
   JoinFlow *next, *next_resting;
@@ -74,8 +81,11 @@ struct JoinRun {
   size_t table_count;
   TableSnapshot tables[JOIN_TABLES_MAX + 1];
   JoinBuild builds[JOIN_TABLES_MAX];
-  bool is_divided; /* any thread may open any stream */
-  Query *own;      /* of the query's own table, within the ends of the keys that it is joined to */
+  bool is_divided;               /* any thread may open any stream */
+  bool is_empty;                 /* a table without rows to join */
+  bool decided[JOIN_TABLES_MAX]; /* sieves have asked all there is to ask */
+  size_t first_stage;            /* whose input is the own table: the first that is not decided, or the last one */
+  Query *own;                    /* of the query's own table, within the ends of the keys that it is joined to */
   _Atomic uint64_t scanned;
   uint64_t total;
   ScanCounters done; /* by builds that have ended */
@@ -87,8 +97,9 @@ struct JoinRun {
 
 /* So many rows more are scanned: tells who follows it. On the thread of who runs the query. */
 Status join_tick(JoinRun *run, uint32_t rows) MUST_CHECK;
-/* The selected rows of a block. */
-uint32_t join_mask_rows(Scan *scan, uint32_t block, uint16_t rows[BLOCK_ROWS]);
+/* The selected rows of a block that all sieves let through. */
+Status join_sift(JoinSieve *sieves, size_t count, Scan *scan, uint32_t block, uint16_t rows[BLOCK_ROWS],
+                 uint32_t *row_count) MUST_CHECK;
 
 /* ---- join_build.c ---- */
 /* All of the table is hashed at once. */

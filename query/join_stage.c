@@ -9,7 +9,10 @@
 #include "base/memory.h"
 #include "query/join_run.h"
 
-enum { FEW_ROWS = 24 };
+enum {
+  FEW_TEXTS = 24, /* of a block, which are read one by one */
+  FEW_ROWS = 64,
+};
 
 /* ---- the input ---- */
 
@@ -24,13 +27,20 @@ static void leave_stream(JoinStage *s) {
   s->input = NULL;
 }
 
+/* Its input is the query's own table. */
+static bool is_first(const JoinStage *s) { return s->number == s->flow->run->first_stage; }
+static bool is_decided(const JoinStage *s) { return s->flow->run->decided[s->number]; }
+/* What it would give is what it gets. */
+static bool passes_on(const JoinStage *s) { return is_decided(s) && !is_first(s); }
+
 Status join_stage_restart(JoinStage *s) {
   JoinRun *run = s->flow->run;
+  if (passes_on(s)) return join_stage_restart(s - 1);
   s->has_unit = false;
   s->blocks = s->input_rows = 0;
   s->row_count = s->at = s->count = 0;
   s->is_begun = false;
-  if (s->number == 0) {
+  if (is_first(s)) {
     s->flow->next_unit = s->flow->first_unit;
     leave_stream(s);
     return s->input ? KVSTORE_OK : query_scan(run->own, &run->tables[0], &s->input);
@@ -44,6 +54,17 @@ Status join_stage_restart(JoinStage *s) {
   return s->input ? KVSTORE_OK : scan_create(&run->plan->schema, NULL, run->tables[0].now_ms, &s->input);
 }
 
+/* Sieves that leave more out are asked first. */
+static void order_sieves(JoinFlow *flow) {
+  for (size_t i = 1; i < flow->sieve_count; i++) {
+    JoinSieve *a = &flow->sieves[i - 1], *b = &flow->sieves[i];
+    if (a->rows_out * b->rows_in <= b->rows_out * a->rows_in) continue;
+    JoinSieve sieve = *a;
+    *a = *b;
+    *b = sieve;
+  }
+}
+
 /* The first one: of the query's own table. */
 static Status next_unit(JoinStage *s) {
   JoinRun *run = s->flow->run;
@@ -54,6 +75,7 @@ static Status next_unit(JoinStage *s) {
     atomic_fetch_add_explicit(&run->scanned, rows, memory_order_relaxed); /* who adds the pieces up tells of it */
   else
     TRY(join_tick(run, rows));
+  order_sieves(s->flow);
   TRY(scan_unit(s->input, unit));
   s->flow->next_unit += !scan_continues(s->input);
   s->has_unit = true;
@@ -62,7 +84,7 @@ static Status next_unit(JoinStage *s) {
 
 static Status input_next(JoinStage *s) {
   s->has_unit = false;
-  if (s->number == 0) {
+  if (is_first(s)) {
     TRY(next_unit(s));
   } else {
     TRY(join_stage_next(s - 1, &s->piece, &s->has_unit));
@@ -76,24 +98,39 @@ static Status input_next(JoinStage *s) {
 
 /* ---- joining ---- */
 
+/* Where a sieve has read the whole block, and left those that have a partner. */
+static bool keys_at_hand(JoinStage *s) {
+  const JoinFlow *flow = s->flow;
+  for (size_t i = 0; is_first(s) && i < flow->sieve_count; i++) {
+    const JoinSieve *sieve = &flow->sieves[i];
+    if (sieve->step != s->build->step || !sieve->words || !sieve->keeps_partners) continue;
+    memset(s->keys.valid, 1, s->row_count);
+    for (uint32_t r = 0; r < s->row_count; r++) s->keys.words[0][r] = sieve->words[s->rows[r]];
+    return true;
+  }
+  return false;
+}
+
 static Status begin_block(JoinStage *s) {
   s->input_rows += s->row_count;
   s->block = (uint32_t)__builtin_ctzll(s->blocks);
   s->blocks &= s->blocks - 1;
-  s->row_count = join_mask_rows(s->input, s->block, s->rows);
-  s->at = 0;
+  s->at = s->row_count = 0;
   s->is_begun = false;
+  TRY(join_sift(s->flow->sieves, is_first(s) ? s->flow->sieve_count : 0, s->input, s->block, s->rows, &s->row_count));
+  if (!s->row_count || is_decided(s)) return KVSTORE_OK;
   if (!join_is_whole(s->build)) {
     size_t words = s->joined_words, needed = (size_t)((s->input_rows + s->row_count) / 64 + 1);
     TRY(memory_grow(&s->joined, &s->joined_words, needed, sizeof *s->joined));
     if (s->joined_words > words) memset(s->joined + words, 0, (s->joined_words - words) * sizeof *s->joined);
   }
-  TRY(join_keys_read(&s->keys, s->input, s->block, s->rows, s->row_count));
+  if (!keys_at_hand(s)) TRY(join_keys_read(&s->keys, s->input, s->block, s->rows, s->row_count));
   join_table_find(&s->build->table, &s->keys, s->row_count);
   return KVSTORE_OK;
 }
 
 static void put(JoinStage *s, uint32_t match) {
+  if (s->out_words) s->out_words[s->count] = s->keys.words[0][s->at];
   s->out_rows[s->count] = s->block * BLOCK_ROWS + s->rows[s->at];
   s->out_matches[s->count++] = match;
 }
@@ -111,6 +148,10 @@ static void put_once(JoinStage *s, bool matches) {
 
 /* The matches of the row `at`, as far as there is room; true when it is done. */
 static bool put_row(JoinStage *s) {
+  if (is_decided(s)) {
+    put(s, JOIN_NO_ROW);
+    return true;
+  }
   if (!s->is_begun) {
     s->match = join_table_match(&s->build->table, &s->keys, s->at, s->keys.first[s->at]);
     if (s->build->step->kind != JOIN_INNER) {
@@ -155,11 +196,36 @@ static void gather(size_t width, const uint8_t *from, const uint32_t *rows, uint
   for (uint32_t i = 0; i < count; i++) memcpy(to + i * width, from + (size_t)rows[i] * width, width);
 }
 
+/* Words of integers in their own width. */
+static void take_words(const JoinStage *s, size_t width, uint8_t *values, uint8_t *nulls) {
+  for (uint32_t i = 0; i < s->count; i++) memcpy(values + i * width, &s->out_words[i], width);
+  memset(nulls, 0, s->count);
+}
+
+/* Few rows, each of them once. */
+static Status take_few(JoinStage *s, uint32_t column, uint32_t first, uint32_t end, size_t width, uint8_t *values,
+                       uint8_t *nulls, bool *taken) {
+  uint16_t rows[FEW_ROWS];
+  uint32_t count = 0;
+  *taken = false;
+  if (end - first > FEW_ROWS) return KVSTORE_OK;
+  for (uint32_t i = first; i < end; i++) {
+    if (count && s->out_rows[i] == rows[count - 1]) return KVSTORE_OK;
+    rows[count++] = (uint16_t)s->out_rows[i];
+  }
+  *taken = true;
+  return scan_gather(s->input, column, rows, count, values + first * width, nulls + first);
+}
+
 /* Output rows from `first` on that lie in one block of the input. */
 static Status take_block(JoinStage *s, uint32_t column, uint32_t first, uint32_t end, size_t width, uint8_t *values,
                          uint8_t *nulls) {
   uint32_t block = s->out_rows[first] / BLOCK_ROWS;
-  if (end - first <= FEW_ROWS) {
+  if (!type_is_string(s->flow->run->plan->schema.columns[column].type)) {
+    bool taken;
+    TRY(take_few(s, column, first, end, width, values, nulls, &taken));
+    if (taken) return KVSTORE_OK;
+  } else if (end - first <= FEW_TEXTS) {
     for (uint32_t i = first; i < end; i++) {
       Value value;
       TRY(scan_read_value(s->input, column, s->out_rows[i], &value));
@@ -214,6 +280,8 @@ static Status fill_piece(JoinStage *s, ScanUnit *piece) {
     uint8_t *values = (uint8_t *)(uintptr_t)s->arrays[c].values, *nulls = (uint8_t *)(uintptr_t)s->arrays[c].nulls;
     if (c >= s->build->step->first && c < s->build->step->end)
       take_match(s, &s->build->table.payload[next++], values, nulls);
+    else if (s->out_words && c == s->build->step->left[0])
+      take_words(s, type_array_width(schema->columns[c].type), values, nulls);
     else
       TRY(take_input(s, c, type_array_width(schema->columns[c].type), values, nulls));
   }
@@ -222,14 +290,9 @@ static Status fill_piece(JoinStage *s, ScanUnit *piece) {
   return KVSTORE_OK;
 }
 
-static bool can_give_nothing(const JoinStage *s) {
-  JoinKind kind = s->build->step->kind;
-  return join_is_whole(s->build) && !s->build->table.row_count && (kind == JOIN_INNER || kind == JOIN_SEMI);
-}
-
 Status join_stage_next(JoinStage *s, ScanUnit *piece, bool *found) {
   *found = false;
-  if (can_give_nothing(s)) return KVSTORE_OK;
+  if (passes_on(s)) return join_stage_next(s - 1, piece, found);
   for (;;) {
     if (s->has_unit) TRY(join_unit(s));
     if (s->count) {
@@ -263,13 +326,18 @@ static Status make_output(JoinStage *s) {
   Arena *arena = &s->flow->arena;
   const Schema *schema = &run->plan->schema;
   bool needed[COLUMNS_MAX] = { false };
-  join_needs(run->plan, run->query, run->rows, s->number + 1, needed);
+  join_needs(run->plan, run->query, run->rows, s->number + 1, run->decided, needed);
   s->needed = arena_allocate_zeroed(arena, schema->column_count);
   s->arrays = arena_allocate_zeroed(arena, schema->column_count * sizeof *s->arrays);
   s->out_rows = arena_allocate(arena, JOIN_PIECE_ROWS * sizeof *s->out_rows);
   s->out_matches = arena_allocate(arena, JOIN_PIECE_ROWS * sizeof *s->out_matches);
   if (!s->needed || !s->arrays || !s->out_rows || !s->out_matches) return status_nomem();
-  for (uint32_t c = 0; c < s->build->step->end; c++) {
+  const JoinStep *step = s->build->step;
+  if (step->kind == JOIN_INNER && join_keys_are_plain(&s->keys) && needed[step->left[0]]) {
+    s->out_words = arena_allocate(arena, JOIN_PIECE_ROWS * sizeof *s->out_words);
+    if (!s->out_words) return status_nomem();
+  }
+  for (uint32_t c = 0; c < step->end; c++) {
     if (!needed[c]) continue;
     s->needed[c] = true;
     s->arrays[c].values =
@@ -285,6 +353,7 @@ Status join_stage_create(JoinFlow *flow, size_t number) {
   s->flow = flow;
   s->build = &flow->run->builds[number];
   s->number = number;
+  if (passes_on(s)) return KVSTORE_OK;
   TRY(make_keys(s));
   return make_output(s);
 }

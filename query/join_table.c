@@ -8,8 +8,14 @@
 #include "encodings/pair.h"
 
 enum {
-  DIRECT_WORDS_A_ROW = 8,      /* at most so many numbers a row, where each word has its own */
-  BITS_MAX = 32 * 1024 * 1024, /* words that have a bit each: 4 MiB */
+  SPAN_A_ROW = 128,      /* words that have a bit each lie at most so far apart: a bit and a half for each of them */
+  SPAN_LEAST = 4096,     /* or so few they are */
+  BLOOM_SLOT_BITS = 14,  /* more slots are more than the nearest caches hold */
+  BLOOM_ROWS_A_WORD = 4, /* at most */
+  BLOOM_FAR_BITS = 17,   /* words beyond 1 MiB are asked for before they are looked at */
+  BLOOM_WATCHED = 1 << 13,
+  BETWEEN_WORDS_MAX = 1024,
+  FEW_ROWS = 64, /* of a block, which are read one by one */
 };
 
 /* ---- words ---- */
@@ -113,17 +119,39 @@ static void column_words(JoinKeys *keys, size_t k, const uint16_t *rows, uint32_
 
 static bool is_one_word(const JoinKeys *keys) { return keys->count == 1 && keys->domains[0] != JOIN_TEXT; }
 
+bool join_keys_are_plain(const JoinKeys *keys) {
+  ColumnType storage = type_storage(keys->types[0]);
+  if (keys->count != 1 || storage < TYPE_I8 || storage > TYPE_U64) return false;
+  if (keys->domains[0] == JOIN_SIGNED) return true;
+  if (keys->domains[0] == JOIN_UNSIGNED) return !type_is_signed(keys->types[0]);
+  return keys->domains[0] == JOIN_MICROSECONDS && keys->types[0] == TYPE_TIMESTAMP;
+}
+
 static uint64_t mix(uint64_t word) {
   word *= UINT64_C(0x9E3779B97F4A7C15);
   return word ^ word >> 32;
 }
 
-Status join_keys_read(JoinKeys *keys, Scan *scan, uint32_t block, const uint16_t *rows, uint32_t count) {
-  memset(keys->valid, 1, count);
-  for (size_t k = 0; k < keys->count; k++) {
+/* Few rows come side by side. */
+static Status read_column(JoinKeys *keys, size_t k, Scan *scan, uint32_t block, const uint16_t *rows, uint32_t count) {
+  uint16_t of_unit[FEW_ROWS], places[FEW_ROWS];
+  if (count > FEW_ROWS || keys->texts[k] || type_is_string(keys->types[k])) {
     TRY(scan_read_block(scan, keys->columns[k], block, keys->values, keys->nulls));
     column_words(keys, k, rows, count);
+    return KVSTORE_OK;
   }
+  for (uint32_t i = 0; i < count; i++) {
+    of_unit[i] = (uint16_t)(block * BLOCK_ROWS + rows[i]);
+    places[i] = (uint16_t)i;
+  }
+  TRY(scan_gather(scan, keys->columns[k], of_unit, count, keys->values, keys->nulls));
+  column_words(keys, k, places, count);
+  return KVSTORE_OK;
+}
+
+Status join_keys_read(JoinKeys *keys, Scan *scan, uint32_t block, const uint16_t *rows, uint32_t count) {
+  memset(keys->valid, 1, count);
+  for (size_t k = 0; k < keys->count; k++) TRY(read_column(keys, k, scan, block, rows, count));
   if (is_one_word(keys)) return KVSTORE_OK;
   for (uint32_t i = 0; i < count; i++) {
     uint64_t hash = 0;
@@ -152,12 +180,15 @@ Status join_keys_create(JoinKeys *keys, Arena *arena) {
 
 static void index_release(JoinTable *t) {
   memory_release(t->slots);
-  memory_release(t->direct);
-  memory_release(t->bits);
+  memory_release(t->bloom);
+  memory_release((uint64_t *)(uintptr_t)t->set.words);
+  memory_release((uint32_t *)(uintptr_t)t->set.before);
+  memory_release(t->first);
   memory_release(t->next);
   t->slots = NULL;
-  t->direct = NULL;
-  t->bits = NULL;
+  t->bloom = NULL;
+  t->set = (SimdSet){ 0 };
+  t->first = NULL;
   t->next = NULL;
 }
 
@@ -212,35 +243,56 @@ static Status keep_text(JoinTable *t, Bytes *text) {
   return text->data ? KVSTORE_OK : status_nomem();
 }
 
+/* Some entries of an array side by side. */
+static void gather(size_t width, const void *from, const uint16_t *rows, uint32_t count, void *to) {
+#define GATHER(T)                                                                 \
+  for (uint32_t i = 0; i < count; i++) ((T *)to)[i] = ((const T *)from)[rows[i]]; \
+  break
+  switch (width) {
+  case 1: GATHER(uint8_t);
+  case 2: GATHER(uint16_t);
+  case 4: GATHER(uint32_t);
+  case 8: GATHER(uint64_t);
+  default: GATHER(Bytes);
+  }
+#undef GATHER
+}
+
 static Status add_payload(JoinTable *t, JoinPayload *p, Scan *scan, uint32_t block, const uint16_t *rows,
                           uint32_t count, void *values, uint8_t *nulls) {
+  uint8_t *to = p->values + t->row_count * p->width, *to_nulls = p->nulls + t->row_count;
   TRY(scan_read_block(scan, p->column, block, values, nulls));
-  for (uint32_t i = 0; i < count; i++) {
-    size_t at = t->row_count + i;
-    p->nulls[at] = nulls[rows[i]];
-    memcpy(p->values + at * p->width, (const uint8_t *)values + rows[i] * p->width, p->width);
-    if (type_is_string(p->type) && !p->nulls[at]) TRY(keep_text(t, &((Bytes *)(void *)p->values)[at]));
+  gather(p->width, values, rows, count, to);
+  gather(1, nulls, rows, count, to_nulls);
+  for (uint32_t i = 0; i < count && type_is_string(p->type); i++)
+    if (!to_nulls[i]) TRY(keep_text(t, &((Bytes *)(void *)to)[i]));
+  return KVSTORE_OK;
+}
+
+static Status add_keys(JoinTable *t, const JoinKeys *keys, const uint16_t *from, uint32_t count) {
+  size_t first = t->row_count;
+  for (size_t k = 0; k < keys->count; k++) {
+    for (uint32_t i = 0; i < count; i++) t->words[k][first + i] = keys->words[k][from[i]];
+    for (uint32_t i = 0; i < count && keys->texts[k]; i++) {
+      t->texts[k][first + i] = keys->texts[k][from[i]];
+      TRY(keep_text(t, &t->texts[k][first + i]));
+    }
   }
+  for (uint32_t i = 0; i < count && t->hashes; i++) t->hashes[first + i] = keys->hashes[from[i]];
   return KVSTORE_OK;
 }
 
 Status join_table_add(JoinTable *t, const JoinKeys *keys, Scan *scan, uint32_t block, const uint16_t *rows,
                       uint32_t count) {
-  uint16_t kept[BLOCK_ROWS];
+  uint16_t from[BLOCK_ROWS], kept[BLOCK_ROWS];
   uint32_t n = 0;
   TRY(reserve(t, count));
   for (uint32_t i = 0; i < count; i++) {
-    if (!keys->valid[i]) continue;
-    size_t at = t->row_count + n;
-    for (size_t k = 0; k < keys->count; k++) {
-      t->words[k][at] = keys->words[k][i];
-      if (!keys->texts[k]) continue;
-      t->texts[k][at] = keys->texts[k][i];
-      TRY(keep_text(t, &t->texts[k][at]));
-    }
-    if (t->hashes) t->hashes[at] = keys->hashes[i];
-    kept[n++] = rows[i];
+    from[n] = (uint16_t)i;
+    kept[n] = rows[i];
+    n += keys->valid[i] != 0;
   }
+  TRY(add_keys(t, keys, from, n));
   for (size_t i = 0; i < t->payload_count; i++)
     TRY(add_payload(t, &t->payload[i], scan, block, kept, n, keys->values, keys->nulls));
   t->row_count += n;
@@ -272,18 +324,72 @@ static void measure(JoinTable *t) {
   t->range = t->row_count ? most - least : 0;
 }
 
-/* Rows go in from the last to the first, so that those of one key come out in their order. */
-static Status index_direct(JoinTable *t) {
-  t->direct = memory_allocate(memory_array_size(t->range + 1, sizeof *t->direct));
-  if (!t->direct) return status_nomem();
-  memset(t->direct, 0xff, (t->range + 1) * sizeof *t->direct);
-  for (uint32_t i = t->row_count; i-- > 0;) {
-    uint32_t *first = &t->direct[t->words[0][i] - t->least];
-    t->next[i] = *first;
-    t->is_unique &= *first == JOIN_NO_ROW;
-    *first = i;
+/* The bits, and what stands before each word of them; whether a row's word is above that of the row before it, and
+ * whether each is the only row of its word. */
+static Status make_bits(JoinTable *t, bool *ascends) {
+  size_t count = (size_t)(t->range / 64 + 1);
+  uint64_t *bits = memory_allocate_zeroed(memory_array_size(count, sizeof *bits)), above = 0;
+  uint32_t *before = memory_allocate(memory_array_size(count, sizeof *before)), ones = 0;
+  t->set = (SimdSet){ t->least, t->range, bits, before };
+  if (!bits || !before) return status_nomem();
+  *ascends = true;
+  for (uint32_t i = 0; i < t->row_count; i++) {
+    uint64_t at = t->words[0][i] - t->least, bit = UINT64_C(1) << (at % 64);
+    t->is_unique &= !(bits[at / 64] & bit);
+    bits[at / 64] |= bit;
+    *ascends &= at >= above;
+    above = at + 1;
   }
+  for (size_t w = 0; w < count; w++) {
+    before[w] = ones;
+    ones += (uint32_t)__builtin_popcountll(bits[w]);
+  }
+  return KVSTORE_OK;
+}
+
+/* Rows go in from the last to the first, so that those of one key come out in their order. */
+static Status index_places(JoinTable *t) {
+  uint32_t places[BLOCK_ROWS];
+  t->first = memory_allocate(memory_array_size(t->row_count, sizeof *t->first));
+  t->next = memory_allocate(memory_array_size(t->row_count, sizeof *t->next));
+  if (!t->first || !t->next) return status_nomem();
+  memset(t->first, 0xff, t->row_count * sizeof *t->first);
+  for (uint32_t end = t->row_count, begin; end > 0; end = begin) {
+    begin = end > BLOCK_ROWS ? end - BLOCK_ROWS : 0;
+    simd_kernels()->place64(t->words[0] + begin, &t->set, end - begin, places);
+    for (uint32_t i = end; i-- > begin;) {
+      t->next[i] = t->first[places[i - begin]];
+      t->first[places[i - begin]] = i;
+    }
+  }
+  return KVSTORE_OK;
+}
+
+static Status index_bits(JoinTable *t) {
+  bool ascends;
   COUNT(joins_direct);
+  TRY(make_bits(t, &ascends));
+  return ascends || t->is_set ? KVSTORE_OK : index_places(t);
+}
+
+/* A word of the filter, and a row's bits in it. */
+static uint64_t bloom_hash(uint64_t hash) {
+  hash *= UINT64_C(0xC2B2AE3D27D4EB4F);
+  return (hash ^ hash >> 29) * UINT64_C(0x9E3779B97F4A7C15);
+}
+static uint64_t bloom_pattern(uint64_t hash) {
+  return UINT64_C(1) << (hash & 63) | UINT64_C(1) << (hash >> 6 & 63) | UINT64_C(1) << (hash >> 12 & 63) |
+         UINT64_C(1) << (hash >> 18 & 63);
+}
+
+static Status index_bloom(JoinTable *t, const uint64_t *hashes) {
+  for (t->bloom_bits = 1; (UINT64_C(1) << t->bloom_bits) * BLOOM_ROWS_A_WORD < t->row_count;) t->bloom_bits++;
+  t->bloom = memory_allocate_zeroed(((size_t)1 << t->bloom_bits) * sizeof *t->bloom);
+  if (!t->bloom) return status_nomem();
+  for (uint32_t i = 0; i < t->row_count; i++) {
+    uint64_t hash = bloom_hash(hashes[i]);
+    t->bloom[hash >> (64 - t->bloom_bits)] |= bloom_pattern(hash);
+  }
   return KVSTORE_OK;
 }
 
@@ -291,7 +397,8 @@ static Status index_slots(JoinTable *t) {
   for (t->slot_bits = 4; (UINT64_C(1) << t->slot_bits) < 2 * (uint64_t)t->row_count;) t->slot_bits++;
   size_t count = (size_t)1 << t->slot_bits;
   t->slots = memory_allocate(memory_array_size(count, sizeof *t->slots));
-  if (!t->slots) return status_nomem();
+  t->next = memory_allocate(memory_array_size((size_t)t->row_count + 1, sizeof *t->next));
+  if (!t->slots || !t->next) return status_nomem();
   for (size_t i = 0; i < count; i++) t->slots[i] = (JoinSlot){ 0, JOIN_NO_ROW };
   const uint64_t *hashes = table_hashes(t);
   for (uint32_t i = t->row_count; i-- > 0;) {
@@ -302,45 +409,35 @@ static Status index_slots(JoinTable *t) {
     t->slots[at] = (JoinSlot){ hashes[i], i };
   }
   COUNT(joins_hashed);
-  return KVSTORE_OK;
-}
-
-static Status index_bits(JoinTable *t) {
-  t->bits = memory_allocate_zeroed((size_t)(t->range / 64 + 1) * sizeof *t->bits);
-  if (!t->bits) return status_nomem();
-  for (uint32_t i = 0; i < t->row_count; i++) {
-    uint64_t at = t->words[0][i] - t->least;
-    t->bits[at / 64] |= UINT64_C(1) << (at % 64);
-  }
-  return KVSTORE_OK;
+  return t->slot_bits > BLOOM_SLOT_BITS ? index_bloom(t, hashes) : KVSTORE_OK;
 }
 
 static Status make_index(JoinTable *t) {
-  if (is_one_word(t->keys)) measure(t);
   bool is_one = is_one_word(t->keys) && t->row_count;
-  if (is_one && t->range / DIRECT_WORDS_A_ROW < t->row_count) return index_direct(t);
-  /* A table's bits take no more than its rows. */
-  if (is_one && t->range < BITS_MAX && t->range / 64 < 4 * (uint64_t)t->row_count + 64) TRY(index_bits(t));
+  if (is_one_word(t->keys)) measure(t);
+  if (is_one && (t->range < SPAN_LEAST || t->range / SPAN_A_ROW < t->row_count)) return index_bits(t);
   return index_slots(t);
 }
 
 Status join_table_index(JoinTable *t) {
   index_release(t);
-  t->next = memory_allocate(memory_array_size((size_t)t->row_count + 1, sizeof *t->next));
-  if (!t->next) return status_nomem();
   t->is_unique = true;
   TRY(make_index(t));
   if (t->is_unique) COUNT(joins_unique);
+  if (is_one_word(t->keys)) { /* its words are among the bits, or in the slots */
+    memory_release(t->words[0]);
+    t->words[0] = NULL;
+  }
   return KVSTORE_OK;
 }
 
 /* ---- asking ---- */
 
-static void find_direct(const JoinTable *t, JoinKeys *keys, uint32_t count) {
+static void find_places(const JoinTable *t, JoinKeys *keys, uint32_t count) {
+  simd_kernels()->place64(keys->words[0], &t->set, count, keys->first);
   for (uint32_t i = 0; i < count; i++) {
-    uint64_t at = keys->words[0][i] - t->least;
-    bool is_in = keys->valid[i] && at <= t->range;
-    keys->first[i] = is_in ? t->direct[at] : JOIN_NO_ROW;
+    uint32_t place = keys->valid[i] ? keys->first[i] : JOIN_NO_ROW;
+    keys->first[i] = t->first && place != JOIN_NO_ROW ? t->first[place] : place;
   }
 }
 
@@ -350,28 +447,68 @@ static uint32_t find_slot(const JoinTable *t, uint64_t hash) {
   return t->slots[at].first;
 }
 
-/* Bits first; then the slots of what is left, all of them fetched before the first is looked at. */
-static void find_hashed(const JoinTable *t, JoinKeys *keys, uint32_t count) {
-  uint16_t left[BLOCK_ROWS];
+/* The valid keys that the filter lets through, as numbers. Where of late it held few back, all valid ones. */
+static uint32_t ask_bloom(const JoinTable *t, JoinKeys *keys, uint32_t count, uint16_t *left) {
+  unsigned shift = 64 - t->bloom_bits;
+  uint64_t hashes[BLOCK_ROWS];
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < count; i++) hashes[i] = bloom_hash(keys->hashes[i]);
+  if (t->bloom_bits > BLOOM_FAR_BITS)
+    for (uint32_t i = 0; i < count; i++) __builtin_prefetch(&t->bloom[hashes[i] >> shift]);
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t pattern = bloom_pattern(hashes[i]);
+    left[n] = (uint16_t)i;
+    n += keys->valid[i] && ((t->bloom[hashes[i] >> shift] & pattern) == pattern);
+  }
+  keys->bloom_asked += count;
+  keys->bloom_left += n;
+  COUNT_MANY(joins_bloom_left_out, count - n);
+  return n;
+}
+
+static uint32_t take_valid(const JoinKeys *keys, uint32_t count, uint16_t *left) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < count; i++) {
-    uint64_t at = keys->hashes[i] - t->least;
-    bool maybe = keys->valid[i];
-    if (t->bits) maybe = maybe && at <= t->range && (t->bits[at / 64] >> (at % 64) & 1);
-    keys->first[i] = JOIN_NO_ROW;
     left[n] = (uint16_t)i;
-    n += maybe;
+    n += keys->valid[i] != 0;
   }
-  if (t->slot_bits > 14)
+  return n;
+}
+
+static bool bloom_pays(const JoinTable *t, const JoinKeys *keys) {
+  if (!t->bloom) return false;
+  return keys->bloom_asked < BLOOM_WATCHED || keys->bloom_left < keys->bloom_asked - keys->bloom_asked / 8;
+}
+
+/* The filter first; then the slots of what is left, all of them fetched before the first is looked at. */
+static void find_hashed(const JoinTable *t, JoinKeys *keys, uint32_t count) {
+  uint16_t left[BLOCK_ROWS] = { 0 };
+  uint32_t n = bloom_pays(t, keys) ? ask_bloom(t, keys, count, left) : take_valid(keys, count, left);
+  memset(keys->first, 0xff, count * sizeof *keys->first);
+  if (t->slot_bits > BLOOM_SLOT_BITS)
     for (uint32_t i = 0; i < n; i++) __builtin_prefetch(&t->slots[slot_of(t, keys->hashes[left[i]])]);
   for (uint32_t i = 0; i < n; i++) keys->first[left[i]] = find_slot(t, keys->hashes[left[i]]);
 }
 
 void join_table_find(const JoinTable *t, JoinKeys *keys, uint32_t count) {
-  if (t->direct)
-    find_direct(t, keys, count);
+  if (t->set.words)
+    find_places(t, keys, count);
   else
     find_hashed(t, keys, count);
+}
+
+/* In the words' own order the least one is the first of the bits, and the greatest the last. */
+bool join_table_has_between(const JoinTable *t, int64_t low, int64_t high) {
+  int64_t least = (int64_t)t->least, most = (int64_t)(t->least + t->range);
+  if (low > most || high < least) return false;
+  uint64_t from = low <= least ? 0 : (uint64_t)low - t->least, to = high >= most ? t->range : (uint64_t)high - t->least;
+  uint64_t first = from / 64, last = to / 64;
+  uint64_t head = UINT64_MAX << (from % 64), tail = UINT64_MAX >> (63 - to % 64);
+  if (last - first > BETWEEN_WORDS_MAX) return true;
+  if (first == last) return (t->set.words[first] & head & tail) != 0;
+  bool any = (t->set.words[first] & head) || (t->set.words[last] & tail);
+  for (uint64_t w = first + 1; w < last && !any; w++) any = t->set.words[w] != 0;
+  return any;
 }
 
 static bool same_key(const JoinTable *t, const JoinKeys *keys, uint32_t i, uint32_t row) {

@@ -4,8 +4,10 @@
  * any width are one number, an integral float is that integer, a date beside a timestamp its midnight, a number beside
  * a decimal so many units of the finer of the two. What has no word in the domain, and a null, is joined to nothing.
  *
- *   one word a key, close together    a number for each of them: the first row that has it
- *   else                              open addressing by hash; before it, where words are not too far apart, a bit each
+ *   one word a key, not far apart    a bit each; ones before it ──► the first row that has it
+ *                                    (where keys ascend from row to row, that number is the row's own)
+ *   else                             open addressing by hash; of many rows a filter of the hashes before it: a word of
+ *                                    64 bits for about four rows, four bits a row (Putze, Sanders and Singler 2007)
  */
 #ifndef COLONNADE_QUERY_JOIN_TABLE_H
 #define COLONNADE_QUERY_JOIN_TABLE_H
@@ -13,6 +15,7 @@
 #include "base/arena.h"
 #include "columnar/scan.h"
 #include "query/join.h"
+#include "simd/simd.h"
 
 #define JOIN_NO_ROW UINT32_MAX
 
@@ -41,9 +44,12 @@ typedef struct JoinKeys {
   uint32_t *first; /* join_table_find: a row of the table, or JOIN_NO_ROW */
   void *values;    /* a block */
   uint8_t *nulls;
+  uint64_t bloom_asked, bloom_left; /* rows, of late: whether the filter pays */
 } JoinKeys;
 /* `count`, `domains`, `columns` and `types` are set; the rest comes from the arena. */
 Status join_keys_create(JoinKeys *keys, Arena *arena) MUST_CHECK;
+/* One column of integers, whose words are its values, widened. */
+bool join_keys_are_plain(const JoinKeys *keys);
 /* Reads the keys of `count` rows of a block of the scan's unit. Texts end with the unit. */
 Status join_keys_read(JoinKeys *keys, Scan *scan, uint32_t block, const uint16_t *rows, uint32_t count) MUST_CHECK;
 
@@ -72,9 +78,12 @@ typedef struct JoinTable {
   Arena text;
   JoinSlot *slots;
   uint32_t slot_bits;
+  uint64_t *bloom;
+  uint32_t bloom_bits;
+  bool is_set;           /* nobody asks which row it is: whether there is one is all that is kept of bits */
   uint64_t least, range; /* of words, when they are one: the greatest is `least` + `range` */
-  uint32_t *direct;      /* [word - least] */
-  uint64_t *bits;        /* the same: whether there is a row */
+  SimdSet set;           /* the keys of rows that have a bit each; words NULL: none has */
+  uint32_t *first;       /* by the place of a key among them; NULL: that is the row */
 } JoinTable;
 
 void join_table_release(JoinTable *table); /* forgets the rows; keys and payload columns stay */
@@ -93,6 +102,8 @@ uint32_t join_table_match(const JoinTable *table, const JoinKeys *keys, uint32_t
 static inline uint32_t join_table_next(const JoinTable *table, const JoinKeys *keys, uint32_t i, uint32_t row) {
   return table->is_unique ? JOIN_NO_ROW : join_table_match(table, keys, i, table->next[row]);
 }
+/* Whether a key may lie between two words of keys that have a bit each: asked of their bits, where these are few. */
+bool join_table_has_between(const JoinTable *table, int64_t low, int64_t high);
 /* Least and greatest word as values of a number column; false: they are no numbers, or there are none. */
 bool join_table_ends(const JoinTable *table, ColumnType type, Value *least, Value *greatest);
 
