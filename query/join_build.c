@@ -1,6 +1,8 @@
 /* join_build.c - tables hashed from the last to the first; a later one leaves rows out of an earlier one. */
 #include "query/join_run.h"
 
+enum { BITS_BYTES_MOST = 4 << 20 /* that the nearest caches hold, more or less */ };
+
 static void end_scan(JoinBuild *b) {
   if (b->scan) scan_counters_add(&b->run->done, scan_counters(b->scan));
   scan_destroy(b->scan);
@@ -119,9 +121,17 @@ static Status make_payload(JoinBuild *b) {
   return KVSTORE_OK;
 }
 
+/* As many bytes as rows may be asked: what it takes to make them is little beside what asking takes. */
+static uint64_t spare_of(const JoinRun *run) {
+  uint64_t rows = query_snapshot_rows(&run->tables[0]), most = share_of(run) / 8;
+  if (most > BITS_BYTES_MOST) most = BITS_BYTES_MOST;
+  return rows < most ? rows : most;
+}
+
 Status join_build_begin(JoinBuild *b) {
   b->step->hashed_bytes = 0;
   atomic_store(&b->step->left_out, 0);
+  b->table.spare = spare_of(b->run);
   b->table.is_set = b->step->kind >= JOIN_SEMI;
   TRY(make_keys(b));
   TRY(make_sieves(b));

@@ -8,11 +8,11 @@
 #include "encodings/pair.h"
 
 enum {
-  SPAN_A_ROW = 128,      /* words that have a bit each lie at most so far apart: a bit and a half for each of them */
-  SPAN_LEAST = 4096,     /* or so few they are */
-  BLOOM_SLOT_BITS = 14,  /* more slots are more than the nearest caches hold */
-  BLOOM_ROWS_A_WORD = 4, /* at most */
-  BLOOM_FAR_BITS = 17,   /* words beyond 1 MiB are asked for before they are looked at */
+  SPAN_A_ROW = 128, /* words that have a bit each lie at most so far apart: a bit and a half for each of them */
+  WORD_BYTES = sizeof(uint64_t) + sizeof(uint32_t), /* of bits, and what stands before them */
+  BLOOM_SLOT_BITS = 14,                             /* more slots are more than the nearest caches hold */
+  BLOOM_ROWS_A_WORD = 4,                            /* at most */
+  BLOOM_FAR_BITS = 17,                              /* words beyond 1 MiB are asked for before they are looked at */
   BLOOM_WATCHED = 1 << 13,
   BETWEEN_WORDS_MAX = 1024,
   FEW_ROWS = 64, /* of a block, which are read one by one */
@@ -415,8 +415,9 @@ static Status index_slots(JoinTable *t) {
 static Status make_index(JoinTable *t) {
   bool is_one = is_one_word(t->keys) && t->row_count;
   if (is_one_word(t->keys)) measure(t);
-  if (is_one && (t->range < SPAN_LEAST || t->range / SPAN_A_ROW < t->row_count)) return index_bits(t);
-  return index_slots(t);
+  uint64_t worth = (uint64_t)t->row_count * SPAN_A_ROW / 64 * WORD_BYTES;
+  if (t->spare > worth) worth = t->spare;
+  return is_one && t->range / 64 < worth / WORD_BYTES ? index_bits(t) : index_slots(t);
 }
 
 Status join_table_index(JoinTable *t) {

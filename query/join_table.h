@@ -80,6 +80,7 @@ typedef struct JoinTable {
   uint32_t slot_bits;
   uint64_t *bloom;
   uint32_t bloom_bits;
+  uint64_t spare;        /* bytes that bits may take, however few rows there are */
   bool is_set;           /* nobody asks which row it is: whether there is one is all that is kept of bits */
   uint64_t least, range; /* of words, when they are one: the greatest is `least` + `range` */
   SimdSet set;           /* the keys of rows that have a bit each; words NULL: none has */

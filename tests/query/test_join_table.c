@@ -31,7 +31,7 @@ static uint32_t rows_of(const JoinTable *t, JoinKeys *keys, uint64_t word, uint3
 }
 
 static void check_steps(const uint64_t *words, uint32_t count, bool is_unique) {
-  static const uint64_t steps[] = { 1, 100, UINT64_C(1) << 40 };
+  static const uint64_t steps[] = { 1, 50, UINT64_C(1) << 40 };
   for (size_t s = 0; s < 3; s++) {
     JoinTable t;
     JoinKeys keys;
@@ -69,6 +69,31 @@ TEST(join_table, rows_of_one_key_follow_each_other_in_their_order) {
 TEST(join_table, a_key_that_one_row_has_is_followed_by_none) {
   const uint64_t words[] = { 9, 5, 7 };
   check_steps(words, 3, true);
+}
+
+/* Few rows far apart are hashed, unless there is room to spare for their bits: 100,000 numbers are 1,563 words of them.
+ */
+TEST(join_table, few_keys_far_apart_have_bits_where_there_is_room) {
+  for (int has_room = 0; has_room < 2; has_room++) {
+    JoinKeys keys = { .count = 1, .domains = { JOIN_SIGNED }, .types = { TYPE_I64 } };
+    Arena arena = { 0 };
+    uint32_t rows[ROWS_MAX];
+    uint64_t direct = counter_get(COUNTER_joins_direct);
+    CHECK_OK(join_keys_create(&keys, &arena));
+    JoinTable t = { .keys = &keys, .row_count = 2, .spare = 1563 * 12 - 1 + (uint64_t)has_room };
+    t.words[0] = memory_allocate(2 * sizeof *t.words[0]);
+    CHECK(t.words[0] != NULL);
+    t.words[0][0] = 99999;
+    t.words[0][1] = 0;
+    CHECK_OK(join_table_index(&t));
+    CHECK_INT(counter_get(COUNTER_joins_direct) - direct, has_room);
+    CHECK_INT(rows_of(&t, &keys, 99999, rows), 1);
+    CHECK_INT(rows[0], 0);
+    CHECK_INT(rows_of(&t, &keys, 50000, rows), 0);
+    join_table_release(&t);
+    arena_release(&arena);
+  }
+  CHECK_INT(memory_blocks_held(), 0);
 }
 
 TEST(join_table, keys_that_ascend_need_no_places_of_their_rows) {
