@@ -67,6 +67,7 @@
   X(joins_blocks_left_out, "blocks whose zone said that none has a partner, or all")    \
   X(joins_bloom_left_out, "rows that a filter of the hashes said to have no partner")   \
   X(joins_decided, "joins that asked nothing of a row but whether it has a partner")    \
+  X(joins_spilled, "joined tables that went by partitions for lack of memory")          \
   X(joins_passes, "times that a join read its left rows again for lack of memory")      \
   X(joins_unique, "hashed tables of which no two rows have the same hash")              \
   X(join_flows, "ways through a join's tables: one a thread")                           \
@@ -80,7 +81,7 @@
   X(groups_not_needed, "aggregates of all rows as those of a group, without one")       \
   X(group_slots_left, "times that groups in slots were given states")                   \
   X(groups_hashed_units, "units whose rows were given to groups one by one")            \
-  X(bytes_spilled, "bytes of sorts and groups that went out of memory")                 \
+  X(bytes_spilled, "bytes of sorts, groups and joins that went out of memory")          \
   X(spilled_runs, "sorted runs that went out of memory")                                \
   X(spills_merged, "times that such runs were merged because they were many")           \
   X(groups_spilled, "rows of groups that no memory was left for")                       \

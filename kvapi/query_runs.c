@@ -59,8 +59,10 @@ static void take_counters(KVQuery *q) {
   q->stepped = NULL;
   if (!cursor) return;
   q->counters = query_counters(cursor->rows);
-  if (cursor->plan->join) count_joined(&q->counters, query_snapshot(cursor->rows));
   q->spilled = query_spilled(cursor->rows);
+  if (!cursor->plan->join) return;
+  count_joined(&q->counters, query_snapshot(cursor->rows));
+  q->spilled += join_spilled(query_snapshot(cursor->rows));
 }
 
 static Status run_aggregates(KVQuery *q, AggregateResult *results) {

@@ -63,6 +63,24 @@ static Status make_own(JoinRun *run) {
   return query_keys_derive(run->own, &run->own->where);
 }
 
+enum { PARTS_MOST = 4 /* for which the rows before a table are read again */ };
+
+/* Tables that are not whole go to partitions, unless it is one alone and takes few parts. */
+static Status leave(JoinRun *run) {
+  size_t count = 0;
+  for (size_t i = 0; i < run->plan->step_count; i++) count += !join_is_whole(&run->builds[i]);
+  for (size_t i = 0; i < run->plan->step_count && run->has_space && run->space.write; i++) {
+    JoinBuild *b = &run->builds[i];
+    if (join_is_whole(b)) continue;
+    uint64_t parts = join_build_parts(b);
+    if (count <= 1 && parts <= PARTS_MOST) continue;
+    Status status = join_build_leave(b, parts);
+    if (status == KVSTORE_READONLY) return join_build_stay(b); /* who may make no file goes on in parts */
+    TRY(status);
+  }
+  return KVSTORE_OK;
+}
+
 static bool asks_own_table(const JoinPlan *plan, const JoinStep *step) {
   for (size_t k = 0; k < step->count; k++)
     if (join_table_of(plan, step->left[k])) return false;
@@ -99,6 +117,7 @@ static Status begin(JoinRun *run) {
     TRY(join_build_first(b));
     run->is_divided &= join_is_whole(b);
   }
+  TRY(leave(run));
   decide(run);
   TRY(make_own(run));
   run->is_begun = true;
@@ -274,6 +293,13 @@ Status join_open(JoinPlan *plan, const Query *query, bool rows, const QuerySpace
   return KVSTORE_OK;
 }
 
+uint64_t join_spilled(const TableSnapshot *joined) {
+  const JoinRun *run = joined->owner;
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < run->plan->step_count; i++) bytes += run->plan->steps[i].spilled_bytes;
+  return bytes;
+}
+
 ScanCounters join_counters(const TableSnapshot *joined) {
   const JoinRun *run = joined->owner;
   ScanCounters total = run->done;
@@ -282,8 +308,8 @@ ScanCounters join_counters(const TableSnapshot *joined) {
     if (b->scan) scan_counters_add(&total, scan_counters(b->scan));
   }
   for (const JoinFlow *flow = run->flows; flow; flow = flow->next) {
-    const Scan *input = flow->stages ? flow->stages[run->first_stage].input : NULL;
-    if (input) scan_counters_add(&total, scan_counters(input));
+    const Scan *source = flow->stages ? flow->stages[run->first_stage].source : NULL;
+    if (source) scan_counters_add(&total, scan_counters(source));
   }
   return total;
 }

@@ -7,7 +7,8 @@
  *   first table ─► hashed ┴─► own table's rows look each of them up, a block at a time ─► a stream of rows
  *
  * A plan knows the columns of all tables; it is made with its query and as constant. What a hashed table has no memory
- * for it takes in later: the rows before it are then read again for each part (decision 0021). */
+ * for it takes in later: the rows before it are then read again for each part (decision 0021), or both sides go to a
+ * file by the hash of their keys (decision 0029). */
 #ifndef COLONNADE_QUERY_JOIN_H
 #define COLONNADE_QUERY_JOIN_H
 
@@ -52,6 +53,7 @@ Status join_open(JoinPlan *plan, const Query *query, bool rows, const QuerySpace
                  TableSnapshot *out, QuerySpace *rest) MUST_CHECK;
 /* What the scans of the tables did, so far. */
 ScanCounters join_counters(const TableSnapshot *joined);
+uint64_t join_spilled(const TableSnapshot *joined); /* bytes, so far */
 
 void join_explain(const JoinPlan *plan, Buffer *out);
 void join_explain_json(const JoinPlan *plan, Buffer *out); /* `[{...}]` */

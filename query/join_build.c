@@ -1,10 +1,16 @@
-/* join_build.c - tables hashed from the last to the first; a later one leaves rows out of an earlier one. */
+/* join_build.c - tables hashed from the last to the first; a later one leaves rows out of an earlier one. Those that
+ * are too large go to partitions first, and are hashed from there. */
+#include "base/counters.h"
 #include "query/join_run.h"
 
-enum { BITS_BYTES_MOST = 4 << 20 /* that the nearest caches hold, more or less */ };
+enum {
+  BITS_BYTES_MOST = 4 << 20, /* that the nearest caches hold, more or less */
+  PARTITION_BITS_LEAST = 3,
+  PARTITION_BYTES_LEAST = 1 << 10,
+};
 
 static void end_scan(JoinBuild *b) {
-  if (b->scan) scan_counters_add(&b->run->done, scan_counters(b->scan));
+  if (b->scan && !b->is_back) scan_counters_add(&b->run->done, scan_counters(b->scan));
   scan_destroy(b->scan);
   b->scan = NULL;
 }
@@ -15,13 +21,32 @@ static void end_scan(JoinBuild *b) {
 static Status add_block(JoinBuild *b, uint32_t block) {
   uint16_t rows[BLOCK_ROWS];
   uint32_t count;
-  TRY(join_sift(b->sieves, b->sieve_count, b->scan, block, rows, &count));
+  TRY(join_sift(b->sieves, b->is_back ? 0 : b->sieve_count, b->scan, block, rows, &count));
   if (!count) return KVSTORE_OK;
   TRY(join_keys_read(&b->keys, b->scan, block, rows, count));
   return join_table_add(&b->table, &b->keys, b->scan, block, rows, count);
 }
 
+static void begin_unit(JoinBuild *b) {
+  scan_fill_masks(b->scan);
+  b->blocks = scan_selection(b->scan)->blocks;
+}
+
+static Status next_back(JoinBuild *b) {
+  bool found;
+  TRY(join_spill_next(b->spill, &b->piece, &found));
+  if (!found) {
+    end_scan(b);
+    return KVSTORE_OK;
+  }
+  TRY(join_tick(b->run, 0));
+  TRY(scan_unit(b->scan, &b->piece));
+  begin_unit(b);
+  return KVSTORE_OK;
+}
+
 static Status next_unit(JoinBuild *b) {
+  if (b->is_back) return next_back(b);
   if (b->unit == b->snapshot->unit_count) {
     end_scan(b);
     return KVSTORE_OK;
@@ -30,8 +55,7 @@ static Status next_unit(JoinBuild *b) {
   TRY(join_tick(b->run, unit->kind == SCAN_UNIT_STREAM ? 0 : unit->row_count));
   TRY(scan_unit(b->scan, unit));
   b->unit += !scan_continues(b->scan);
-  scan_fill_masks(b->scan);
-  b->blocks = scan_selection(b->scan)->blocks;
+  begin_unit(b);
   return KVSTORE_OK;
 }
 
@@ -57,18 +81,118 @@ static Status hash_part(JoinBuild *b) {
   return join_table_index(&b->table);
 }
 
-Status join_build_first(JoinBuild *b) {
+static Status begin_scan(JoinBuild *b) {
   end_scan(b);
   TRY(query_scan(b->step->query, b->snapshot, &b->scan));
   b->unit = 0;
   b->blocks = 0;
   b->part = 0;
   b->step->hashed_rows = b->step->parts = 0;
+  return KVSTORE_OK;
+}
+
+Status join_build_first(JoinBuild *b) {
+  TRY(begin_scan(b));
   return hash_part(b);
 }
 
 Status join_build_part(JoinBuild *b) {
   b->part++;
+  return hash_part(b);
+}
+
+/* ---- partitions ---- */
+
+uint64_t join_build_parts(const JoinBuild *b) {
+  uint64_t seen = 0, all = query_snapshot_rows(b->snapshot);
+  for (uint32_t u = 0; u < b->unit; u++) seen += b->snapshot->units[u].row_count;
+  uint64_t waiting = (uint64_t)__builtin_popcountll(b->blocks) * BLOCK_ROWS;
+  seen = seen > waiting ? seen - waiting : 0;
+  if (seen < b->table.row_count) seen = b->table.row_count; /* of a stream, whose pieces are not told */
+  return seen ? all / seen + 1 : 1;
+}
+
+/* A quarter more than parts, since they differ in size. While rows leave, pieces of all of them are in memory. */
+static uint32_t bits_for(const JoinBuild *b, uint64_t parts) {
+  uint64_t most = share_of(b->run) / PARTITION_BYTES_LEAST;
+  uint32_t bits = PARTITION_BITS_LEAST;
+  while (bits < JOIN_PARTITION_BITS_MAX && UINT64_C(1) << bits < parts + parts / 4 && UINT64_C(2) << bits <= most)
+    bits++;
+  return bits;
+}
+
+uint32_t join_partitions(const JoinKeys *keys, const JoinBuild *table, uint32_t bits, uint16_t *rows, uint32_t count,
+                         uint16_t *partitions) {
+  bool needs_partner = !table || table->step->kind == JOIN_INNER || table->step->kind == JOIN_SEMI;
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t p = keys->valid[i] ? join_spill_partition(keys->hashes[i], bits) : 0;
+    bool may_have_one = keys->valid[i] && (!table || join_spill_rows(table->spill, p));
+    rows[kept] = rows[i];
+    partitions[kept] = (uint16_t)p;
+    kept += may_have_one || !needs_partner;
+  }
+  return kept;
+}
+
+/* What is read of a row again: its keys, and what leaves with it. */
+static Status make_spill(JoinBuild *b) {
+  const Schema *schema = b->snapshot->schema;
+  bool kept[COLUMNS_MAX] = { false };
+  for (size_t k = 0; k < b->step->count; k++) kept[b->step->right[k]] = true;
+  for (size_t i = 0; i < b->table.payload_count; i++) kept[b->table.payload[i].column] = true;
+  const JoinSpillOptions options = { &b->run->space, schema, kept, b->partition_bits, share_of(b->run) / 2 };
+  return join_spill_create(&options, &b->spill);
+}
+
+static Status leave_block(JoinBuild *b, uint32_t block) {
+  uint16_t rows[BLOCK_ROWS], partitions[BLOCK_ROWS];
+  uint32_t count;
+  TRY(join_sift(b->sieves, b->sieve_count, b->scan, block, rows, &count));
+  if (!count) return KVSTORE_OK;
+  TRY(join_keys_read(&b->keys, b->scan, block, rows, count));
+  count = join_partitions(&b->keys, NULL, b->partition_bits, rows, count, partitions);
+  return join_spill_add(b->spill, b->scan, block, rows, partitions, count);
+}
+
+Status join_build_leave(JoinBuild *b, uint64_t parts) {
+  join_table_release(&b->table);
+  b->partition_bits = bits_for(b, parts);
+  b->step->partitions = UINT64_C(1) << b->partition_bits;
+  TRY(begin_scan(b));
+  TRY(make_spill(b));
+  while (b->scan) {
+    if (!b->blocks) {
+      TRY(next_unit(b));
+      continue;
+    }
+    TRY(leave_block(b, (uint32_t)__builtin_ctzll(b->blocks)));
+    b->blocks &= b->blocks - 1;
+  }
+  TRY(join_spill_end(b->spill));
+  b->step->spilled_bytes += join_spill_bytes(b->spill);
+  COUNT(joins_spilled);
+  return KVSTORE_OK;
+}
+
+static void forget_spill(JoinBuild *b) {
+  join_spill_destroy(b->spill);
+  b->spill = NULL;
+  b->step->partitions = 0;
+}
+
+Status join_build_stay(JoinBuild *b) {
+  forget_spill(b);
+  return join_build_first(b);
+}
+
+Status join_build_partition(JoinBuild *b, uint32_t partition) {
+  end_scan(b);
+  TRY(scan_create(b->snapshot->schema, NULL, b->snapshot->now_ms, &b->scan));
+  b->is_back = true;
+  b->blocks = 0;
+  b->part = 0;
+  join_spill_begin(b->spill, partition);
   return hash_part(b);
 }
 
@@ -129,7 +253,7 @@ static uint64_t spare_of(const JoinRun *run) {
 }
 
 Status join_build_begin(JoinBuild *b) {
-  b->step->hashed_bytes = 0;
+  b->step->hashed_bytes = b->step->partitions = b->step->spilled_bytes = 0;
   atomic_store(&b->step->left_out, 0);
   b->table.spare = spare_of(b->run);
   b->table.is_set = b->step->kind >= JOIN_SEMI;
@@ -142,4 +266,6 @@ void join_build_end(JoinBuild *b) {
   if (!b->run) return;
   end_scan(b);
   join_table_release(&b->table);
+  join_spill_destroy(b->spill);
+  b->spill = NULL;
 }

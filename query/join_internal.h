@@ -17,7 +17,7 @@ typedef struct JoinStep {
   JoinDomain domains[JOIN_COLUMNS_MAX];
   uint32_t first, end; /* its columns among all */
   /* what the last run did */
-  uint64_t hashed_rows, hashed_bytes, parts;
+  uint64_t hashed_rows, hashed_bytes, parts, partitions, spilled_bytes;
   _Atomic uint64_t left_out; /* rows of tables before it, by sieves */
 } JoinStep;
 

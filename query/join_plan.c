@@ -191,8 +191,21 @@ void join_plan_wanted(const JoinPlan *plan, const Query *query, bool rows, size_
 
 static const char *const kind_names[] = { "inner", "left", "semi", "anti" };
 
-void join_explain(const JoinPlan *plan, Buffer *out) {
+static void explain_run(const JoinStep *s, Buffer *out) {
   char text[256];
+  if (!s->parts) return;
+  snprintf(text, sizeof text, "  %llu rows hashed, at most %llu bytes at once, in %llu parts",
+           (unsigned long long)s->hashed_rows, (unsigned long long)s->hashed_bytes, (unsigned long long)s->parts);
+  buffer_text(out, text);
+  snprintf(text, sizeof text, " of %llu partitions, %llu bytes outside of memory", (unsigned long long)s->partitions,
+           (unsigned long long)s->spilled_bytes);
+  if (s->partitions) buffer_text(out, text);
+  snprintf(text, sizeof text, "; %llu rows left out before they were joined\n", (unsigned long long)s->left_out);
+  buffer_text(out, text);
+}
+
+void join_explain(const JoinPlan *plan, Buffer *out) {
+  char text[64];
   for (size_t i = 0; i < plan->step_count; i++) {
     const JoinStep *s = &plan->steps[i];
     buffer_text(out, kind_names[s->kind]);
@@ -204,19 +217,24 @@ void join_explain(const JoinPlan *plan, Buffer *out) {
       buffer_text(out, " = ");
       buffer_text(out, s->query->schema.columns[s->right[k]].name);
     }
-    snprintf(
-      text, sizeof text,
-      "\n  %llu rows hashed, at most %llu bytes at once, in %llu parts; %llu rows left out before they were joined\n",
-      (unsigned long long)s->hashed_rows, (unsigned long long)s->hashed_bytes, (unsigned long long)s->parts,
-      (unsigned long long)s->left_out);
-    buffer_text(out, s->parts ? text : "\n");
+    buffer_u8(out, '\n');
+    explain_run(s, out);
   }
   snprintf(text, sizeof text, "terms of the filter asked of one table: %zu\n", plan->shared);
   buffer_text(out, text);
 }
 
-void join_explain_json(const JoinPlan *plan, Buffer *out) {
+static void explain_run_json(const JoinStep *s, Buffer *out) {
   char text[256];
+  snprintf(text, sizeof text, "],\"hashed_rows\":%llu,\"hashed_bytes\":%llu,\"parts\":%llu",
+           (unsigned long long)s->hashed_rows, (unsigned long long)s->hashed_bytes, (unsigned long long)s->parts);
+  buffer_text(out, text);
+  snprintf(text, sizeof text, ",\"partitions\":%llu,\"bytes_spilled\":%llu,\"left_out\":%llu}",
+           (unsigned long long)s->partitions, (unsigned long long)s->spilled_bytes, (unsigned long long)s->left_out);
+  buffer_text(out, text);
+}
+
+void join_explain_json(const JoinPlan *plan, Buffer *out) {
   buffer_u8(out, '[');
   for (size_t i = 0; i < plan->step_count; i++) {
     const JoinStep *s = &plan->steps[i];
@@ -232,10 +250,7 @@ void join_explain_json(const JoinPlan *plan, Buffer *out) {
       explain_json_text(s->query->schema.columns[s->right[k]].name, out);
       buffer_u8(out, ']');
     }
-    snprintf(text, sizeof text, "],\"hashed_rows\":%llu,\"hashed_bytes\":%llu,\"parts\":%llu,\"left_out\":%llu}",
-             (unsigned long long)s->hashed_rows, (unsigned long long)s->hashed_bytes, (unsigned long long)s->parts,
-             (unsigned long long)s->left_out);
-    buffer_text(out, text);
+    explain_run_json(s, out);
   }
   buffer_u8(out, ']');
 }

@@ -7,13 +7,17 @@
  * What whole tables say of columns of one other table alone, that table's rows are asked before they are hashed, or
  * before the first stage: sieves (join_sieve.h).
  *
- * A table that is more than its share of the memory is hashed in parts, and read for by one flow, which goes through
- * all units anew for each part: the first stream has all rows then, the others none. */
+ * A table that is more than its share of the memory is read for by one flow: the first stream has all rows then, the
+ * others none. When it is a few times its share, and the only one, it is hashed in parts, and all units are gone
+ * through anew for each of them. Else it goes by partitions (join_spill.h), and so do the rows that its stage gets:
+ * what joins them is a partition of the table and one of the rows at a time. A partition that is more than the share is
+ * hashed in parts again. */
 #ifndef COLONNADE_QUERY_JOIN_RUN_H
 #define COLONNADE_QUERY_JOIN_RUN_H
 
 #include "os/thread.h"
 #include "query/join_sieve.h"
+#include "query/join_spill.h"
 
 enum { JOIN_PIECE_ROWS = 8 * BLOCK_ROWS };
 
@@ -33,7 +37,11 @@ typedef struct JoinBuild {
   JoinKeys keys;
   JoinSieve *sieves; /* of later tables */
   size_t sieve_count;
-  uint64_t part; /* from 0 */
+  uint64_t part;    /* from 0: of the table, or of the partition */
+  JoinSpill *spill; /* NULL: it does not go by partitions */
+  uint32_t partition_bits;
+  bool is_back; /* the scan reads a partition: */
+  ScanUnit piece;
 } JoinBuild;
 
 typedef struct JoinStage {
@@ -41,8 +49,12 @@ typedef struct JoinStage {
   JoinBuild *build;
   size_t number;
   /* the input */
-  Scan *input;
-  ScanUnit piece; /* of the stage before */
+  Scan *input; /* of the rows that are joined now: those that come from before, or a partition of them */
+  Scan *source;
+  JoinSpill *spill;
+  bool has_left; /* all rows have gone to partitions */
+  uint32_t partition;
+  ScanUnit piece; /* of the stage before, or of the partition */
   bool has_unit;
   uint64_t blocks; /* of the unit, still to come */
   JoinKeys keys;
@@ -103,12 +115,26 @@ Status join_sift(JoinSieve *sieves, size_t count, Scan *scan, uint32_t block, ui
 
 /* ---- join_build.c ---- */
 /* All of the table is hashed at once. */
-static inline bool join_is_whole(const JoinBuild *b) { return !b->scan && b->part == 0; }
+static inline bool join_is_whole(const JoinBuild *b) { return !b->spill && !b->scan && b->part == 0; }
+/* All of the table, or of the partition. */
+static inline bool join_has_all(const JoinBuild *b) { return !b->scan && b->part == 0; }
 Status join_build_begin(JoinBuild *build) MUST_CHECK;
 void join_build_end(JoinBuild *build);
 /* Hashes the first part of the table, or the next one. */
 Status join_build_first(JoinBuild *build) MUST_CHECK;
 Status join_build_part(JoinBuild *build) MUST_CHECK;
+/* About how many parts the table takes, after the first. */
+uint64_t join_build_parts(const JoinBuild *build);
+/* All of the table goes to partitions, about `parts` of them. */
+Status join_build_leave(JoinBuild *build, uint64_t parts) MUST_CHECK;
+/* After a failure of that: it is hashed in parts, as before. */
+Status join_build_stay(JoinBuild *build) MUST_CHECK;
+/* Hashes a partition, or its first part. */
+Status join_build_partition(JoinBuild *build, uint32_t partition) MUST_CHECK;
+/* The partitions of rows whose keys were read; those that cannot be joined, and need not be given, are left out of
+ * `rows`. Returns how many stay. `table` NULL: rows of the table itself. */
+uint32_t join_partitions(const JoinKeys *keys, const JoinBuild *table, uint32_t bits, uint16_t *rows, uint32_t count,
+                         uint16_t *partitions);
 
 /* ---- join_stage.c ---- */
 Status join_stage_create(JoinFlow *flow, size_t number) MUST_CHECK;

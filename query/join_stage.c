@@ -2,7 +2,8 @@
  * the input of the next stage.
  *
  * For each part of a table that is hashed in parts the stage's input begins anew, which gives the same rows in the same
- * order, so that a bit for each says whether it was joined before. */
+ * order, so that a bit for each says whether it was joined before. When the table has gone to partitions the input goes
+ * there first, all of it, and its partitions are the input. */
 #include "base/bitmap.h"
 #include "base/counters.h"
 #include "base/literal.h"
@@ -18,13 +19,14 @@ enum {
 
 /* A stream that was left before its end begins anew. */
 static void leave_stream(JoinStage *s) {
-  if (!s->input || !scan_continues(s->input)) return;
+  if (!s->source || !scan_continues(s->source)) return;
   JoinRun *run = s->flow->run;
   mutex_lock(&run->lock);
-  scan_counters_add(&run->done, scan_counters(s->input));
+  scan_counters_add(&run->done, scan_counters(s->source));
   mutex_unlock(&run->lock);
-  scan_destroy(s->input);
-  s->input = NULL;
+  scan_destroy(s->source);
+  if (s->input == s->source) s->input = NULL;
+  s->source = NULL;
 }
 
 /* Its input is the query's own table. */
@@ -33,25 +35,54 @@ static bool is_decided(const JoinStage *s) { return s->flow->run->decided[s->num
 /* What it would give is what it gets. */
 static bool passes_on(const JoinStage *s) { return is_decided(s) && !is_first(s); }
 
-Status join_stage_restart(JoinStage *s) {
-  JoinRun *run = s->flow->run;
-  if (passes_on(s)) return join_stage_restart(s - 1);
+static void begin_input(JoinStage *s) {
   s->has_unit = false;
   s->blocks = s->input_rows = 0;
   s->row_count = s->at = s->count = 0;
   s->is_begun = false;
+}
+
+static void forget_joined(JoinStage *s) {
+  if (s->joined_words) memset(s->joined, 0, s->joined_words * sizeof *s->joined);
+}
+
+static Status restart_before(JoinStage *s) {
+  JoinRun *run = s->flow->run;
   if (is_first(s)) {
     s->flow->next_unit = s->flow->first_unit;
     leave_stream(s);
-    return s->input ? KVSTORE_OK : query_scan(run->own, &run->tables[0], &s->input);
+    return s->source ? KVSTORE_OK : query_scan(run->own, &run->tables[0], &s->source);
   }
   JoinStage *before = s - 1;
-  if (!join_is_whole(before->build)) {
-    if (before->joined_words) memset(before->joined, 0, before->joined_words * sizeof *before->joined);
+  if (!join_is_whole(before->build) && !before->build->spill) {
+    forget_joined(before);
     TRY(join_build_first(before->build));
   }
   TRY(join_stage_restart(before));
-  return s->input ? KVSTORE_OK : scan_create(&run->plan->schema, NULL, run->tables[0].now_ms, &s->input);
+  return s->source ? KVSTORE_OK : scan_create(&run->plan->schema, NULL, run->tables[0].now_ms, &s->source);
+}
+
+/* The next partition from this one on that has rows, and that of the table; *found is false when there is none. */
+static Status begin_partition(JoinStage *s, uint32_t partition, bool *found) {
+  uint32_t end = UINT32_C(1) << s->build->partition_bits;
+  begin_input(s);
+  forget_joined(s);
+  while (partition < end && !join_spill_rows(s->spill, partition)) partition++;
+  s->partition = partition;
+  *found = partition < end;
+  if (!*found) return KVSTORE_OK;
+  join_spill_begin(s->spill, partition);
+  return join_build_partition(s->build, partition);
+}
+
+Status join_stage_restart(JoinStage *s) {
+  if (passes_on(s)) return join_stage_restart(s - 1);
+  bool found;
+  begin_input(s);
+  if (s->has_left) return begin_partition(s, 0, &found);
+  TRY(restart_before(s));
+  s->input = s->source;
+  return KVSTORE_OK;
 }
 
 /* Sieves that leave more out are asked first. */
@@ -76,15 +107,23 @@ static Status next_unit(JoinStage *s) {
   else
     TRY(join_tick(run, rows));
   order_sieves(s->flow);
-  TRY(scan_unit(s->input, unit));
-  s->flow->next_unit += !scan_continues(s->input);
+  TRY(scan_unit(s->source, unit));
+  s->flow->next_unit += !scan_continues(s->source);
   s->has_unit = true;
   return KVSTORE_OK;
 }
 
+static Status next_back(JoinStage *s) {
+  TRY(join_tick(s->flow->run, 0));
+  TRY(join_spill_next(s->spill, &s->piece, &s->has_unit));
+  return s->has_unit ? scan_unit(s->input, &s->piece) : KVSTORE_OK;
+}
+
 static Status input_next(JoinStage *s) {
   s->has_unit = false;
-  if (is_first(s)) {
+  if (s->has_left) {
+    TRY(next_back(s));
+  } else if (is_first(s)) {
     TRY(next_unit(s));
   } else {
     TRY(join_stage_next(s - 1, &s->piece, &s->has_unit));
@@ -117,9 +156,10 @@ static Status begin_block(JoinStage *s) {
   s->blocks &= s->blocks - 1;
   s->at = s->row_count = 0;
   s->is_begun = false;
-  TRY(join_sift(s->flow->sieves, is_first(s) ? s->flow->sieve_count : 0, s->input, s->block, s->rows, &s->row_count));
+  bool is_own = is_first(s) && !s->has_left;
+  TRY(join_sift(s->flow->sieves, is_own ? s->flow->sieve_count : 0, s->input, s->block, s->rows, &s->row_count));
   if (!s->row_count || is_decided(s)) return KVSTORE_OK;
-  if (!join_is_whole(s->build)) {
+  if (!join_has_all(s->build)) {
     size_t words = s->joined_words, needed = (size_t)((s->input_rows + s->row_count) / 64 + 1);
     TRY(memory_grow(&s->joined, &s->joined_words, needed, sizeof *s->joined));
     if (s->joined_words > words) memset(s->joined + words, 0, (s->joined_words - words) * sizeof *s->joined);
@@ -136,14 +176,14 @@ static void put(JoinStage *s, uint32_t match) {
 }
 
 static bool was_joined(const JoinStage *s) {
-  return !join_is_whole(s->build) && bit_get(s->joined, s->input_rows + s->at);
+  return !join_has_all(s->build) && bit_get(s->joined, s->input_rows + s->at);
 }
 
 /* A row whose match, or want of one, is all that counts. */
 static void put_once(JoinStage *s, bool matches) {
   bool before = was_joined(s), is_last = !s->build->scan;
   if (s->build->step->kind == JOIN_SEMI ? matches && !before : is_last && !matches && !before) put(s, JOIN_NO_ROW);
-  if (matches && !join_is_whole(s->build)) bit_set(s->joined, s->input_rows + s->at);
+  if (matches && !join_has_all(s->build)) bit_set(s->joined, s->input_rows + s->at);
 }
 
 /* The matches of the row `at`, as far as there is room; true when it is done. */
@@ -160,7 +200,7 @@ static bool put_row(JoinStage *s) {
         put_once(s, matches);
         return true;
       }
-      if (!join_is_whole(s->build)) bit_set(s->joined, s->input_rows + s->at);
+      if (!join_has_all(s->build)) bit_set(s->joined, s->input_rows + s->at);
     }
     s->is_begun = true;
   }
@@ -290,22 +330,86 @@ static Status fill_piece(JoinStage *s, ScanUnit *piece) {
   return KVSTORE_OK;
 }
 
+/* ---- partitions ---- */
+
+/* What this stage and those behind it read of its input. */
+static Status make_spill(JoinStage *s) {
+  JoinRun *run = s->flow->run;
+  bool needed[COLUMNS_MAX] = { false };
+  join_needs(run->plan, run->query, run->rows, s->number, run->decided, needed);
+  for (uint32_t c = s->build->step->first; c < run->plan->schema.column_count; c++) needed[c] = false;
+  const JoinSpillOptions options = { &run->space, &run->plan->schema, needed, s->build->partition_bits,
+                                     run->space.memory_limit / 4 / run->plan->step_count };
+  join_spill_destroy(s->spill);
+  s->spill = NULL;
+  return join_spill_create(&options, &s->spill);
+}
+
+static Status leave_block(JoinStage *s) {
+  uint16_t partitions[BLOCK_ROWS];
+  uint32_t block = (uint32_t)__builtin_ctzll(s->blocks), count;
+  s->blocks &= s->blocks - 1;
+  TRY(join_sift(s->flow->sieves, is_first(s) ? s->flow->sieve_count : 0, s->input, block, s->rows, &count));
+  if (!count) return KVSTORE_OK;
+  TRY(join_keys_read(&s->keys, s->input, block, s->rows, count));
+  count = join_partitions(&s->keys, s->build, s->build->partition_bits, s->rows, count, partitions);
+  return join_spill_add(s->spill, s->input, block, s->rows, partitions, count);
+}
+
+static Status leave(JoinStage *s) {
+  JoinRun *run = s->flow->run;
+  TRY(make_spill(s));
+  for (;;) {
+    while (s->has_unit && s->blocks) TRY(leave_block(s));
+    TRY(input_next(s));
+    if (!s->has_unit) break;
+  }
+  TRY(join_spill_end(s->spill));
+  s->build->step->spilled_bytes += join_spill_bytes(s->spill);
+  TRY(scan_create(&run->plan->schema, NULL, run->tables[0].now_ms, &s->input));
+  s->has_left = true;
+  return KVSTORE_OK;
+}
+
+/* ---- the rows ---- */
+
+/* At the end of the input: it begins anew for the next part, or the next partition does; *more is false when neither is
+ * there. */
+static Status go_on(JoinStage *s, bool *more) {
+  JoinBuild *build = s->build;
+  *more = true;
+  if (build->scan) {
+    COUNT(joins_passes);
+    if (s->has_left) {
+      begin_input(s);
+      join_spill_begin(s->spill, s->partition);
+    } else {
+      TRY(join_stage_restart(s));
+    }
+    return join_build_part(build);
+  }
+  *more = false;
+  return s->has_left ? begin_partition(s, s->partition + 1, more) : KVSTORE_OK;
+}
+
 Status join_stage_next(JoinStage *s, ScanUnit *piece, bool *found) {
+  bool more = true;
   *found = false;
   if (passes_on(s)) return join_stage_next(s - 1, piece, found);
-  for (;;) {
+  if (s->build->spill && !s->has_left) {
+    TRY(leave(s));
+    TRY(begin_partition(s, 0, &more));
+  }
+  while (more) {
     if (s->has_unit) TRY(join_unit(s));
     if (s->count) {
       *found = true;
       return fill_piece(s, piece);
     }
     TRY(input_next(s));
-    if (s->has_unit) continue;
-    if (!s->build->scan) return KVSTORE_OK;
-    COUNT(joins_passes);
-    TRY(join_stage_restart(s));
-    TRY(join_build_part(s->build));
+    if (!s->has_unit) TRY(go_on(s, &more));
   }
+  return KVSTORE_OK;
 }
 
 /* ---- life ---- */
@@ -359,6 +463,8 @@ Status join_stage_create(JoinFlow *flow, size_t number) {
 }
 
 void join_stage_destroy(JoinStage *s) {
-  scan_destroy(s->input);
+  if (s->input != s->source) scan_destroy(s->input);
+  scan_destroy(s->source);
+  join_spill_destroy(s->spill);
   memory_release(s->joined);
 }

@@ -488,8 +488,9 @@ KVSTORE_API int kvquery_key_range(KVQuery *query, const KVValue *from, size_t fr
  * Joins are made one after the other, each with what was joined before; names that come later (kvquery_where,
  * kvquery_select, ...) are of all tables. All are read as of one moment. Parts of the filter that concern one table are
  * asked there; of tables that are joined, not only looked into, what others leave over is hashed within the query's
- * limit of memory: where that is not enough, the rows before it are read again for each part of it. Rows come in no
- * particular order, but the same for the same tables and limit. Float sums are added in that order. */
+ * limit of memory: where that is not enough, the rows before it are read again for a few parts of it, or both go to a
+ * file and come back by the hash of their keys. Rows come in no particular order, but the same for the same tables and
+ * limit. Float sums are added in that order. */
 #define KVQUERY_JOIN_INNER 0 /* pairs alone */
 #define KVQUERY_JOIN_LEFT  1 /* rows without a partner too, with nulls for the other's columns */
 #define KVQUERY_JOIN_SEMI  2 /* rows that have a partner, once, without its columns */
@@ -608,12 +609,12 @@ KVSTORE_API int kvquery_limit(KVQuery *query, uint64_t offset, uint64_t limit);
 /* Not 0: rows in the order of the table's key; 0: as they lie. */
 KVSTORE_API int kvquery_order_by_key(KVQuery *query, int ordered);
 
-/* How much memory a run may hold for groups, values to be counted once, and rows to be sorted: about so many bytes, at
- * least 1 MiB (KVSTORE_LIMIT), and half as much again while its tables grow; 0: 1 GiB, as without this call. What is
- * more goes to a file beside the store, which has no name, goes with the cursor, and is sealed when the store is; the
- * answers stay the same. Of a store in memory it is memory. The first group, and a state of one group (its least and
- * greatest strings), are kept however large. A process that may not make files beside the store then gets
- * KVSTORE_READONLY. */
+/* How much memory a run may hold for groups, values to be counted once, joined tables, and rows to be sorted: about so
+ * many bytes, at least 1 MiB (KVSTORE_LIMIT), and half as much again while its tables grow; 0: 1 GiB, as without this
+ * call. What is more goes to a file beside the store, which has no name, goes with the cursor, and is sealed when the
+ * store is; the answers stay the same. Of a store in memory it is memory. The first group, and a state of one group
+ * (its least and greatest strings), are kept however large. A process that may not make files beside the store then
+ * gets KVSTORE_READONLY, but for joins, which read their rows again. */
 KVSTORE_API int kvquery_memory_limit(KVQuery *query, uint64_t bytes);
 
 /* The rows that match, or their groups, as they are now: the cursor keeps its snapshot until it is closed, whatever is
@@ -646,7 +647,7 @@ typedef struct KVQueryCounters {
   uint64_t blocks_skipped; /* excluded by their zone map, dead rows or expiry */
   uint64_t blocks_certain; /* every row matches, known without reading a column of the filter */
   uint64_t blocks_scanned; /* a column of the filter was read */
-  uint64_t bytes_spilled;  /* of groups and sorts, written to a file for lack of memory (kvquery_memory_limit) */
+  uint64_t bytes_spilled;  /* of groups, sorts and joins, written to a file for lack of memory */
 } KVQueryCounters;
 #define KVQUERY_COUNTERS_INIT \
   { sizeof(KVQueryCounters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }

@@ -148,6 +148,7 @@ static void check_case(KVTable *left, KVTable *right, const Case *c, uint64_t me
   CHECK_OK(kvquery_counters(query, &counters));
   CHECK_INT(counters.blocks, counters.blocks_skipped + counters.blocks_certain + counters.blocks_scanned);
   CHECK_INT(counters.rows_selected, wanted.rows);
+  CHECK(!memory == !counters.bytes_spilled);
   kvquery_close(query);
 }
 
@@ -262,7 +263,11 @@ TEST(kvquery_joins, little_memory_gives_the_same_rows) {
   join_more(query, right, 6);
   CHECK_OK(kvquery_count(query, &count));
   CHECK_INT(count, LEFT_ROWS);
-  CHECK(told(query, "left", "\"parts\":") > 1);
+  CHECK(told(query, "left", "\"partitions\":") > 1);
+  CHECK(told(query, "left", "\"bytes_spilled\":") > 10000);
+  CHECK_OK(kvquery_explain(query, &text));
+  CHECK(strstr(text, " parts of 8 partitions, ") != NULL);
+  kvstore_free(text);
   CHECK_OK(kvquery_join(query, NULL));
   CHECK_OK(kvquery_count(query, &count));
   CHECK_INT(count, LEFT_ROWS);

@@ -154,9 +154,21 @@ static int holds_names(int descriptor) {
   return 0;
 }
 
-static void check_file(KVStore *kv, int is_plain) {
+/* Rows with those of the same name. */
+static KVQuery *joined(KVTable *table, uint64_t memory) {
+  static const char *const name[] = { "name" }, *const columns[] = { "id", "r_name" };
+  const KVJoin join = { sizeof join, table, KVQUERY_JOIN_INNER, name, name, 1, "r_", NULL, NULL, 0 };
+  KVQuery *query = NULL;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_join(query, &join));
+  CHECK_OK(kvquery_select(query, columns, 2));
+  CHECK_OK(kvquery_memory_limit(query, memory));
+  return query;
+}
+
+static void check_file(KVStore *kv, int is_plain, KVQuery *(*make)(KVTable *, uint64_t)) {
   KVTable *table = fill(kv);
-  KVQuery *query = groups_of(table, 1 << 20);
+  KVQuery *query = make(table, 1 << 20);
   KVCursor *cursor = NULL;
   CHECK_OK(kvquery_open(query, &cursor));
   CHECK_INT(scratch_descriptor(), -1); /* not made before it is needed */
@@ -171,16 +183,20 @@ static void check_file(KVStore *kv, int is_plain) {
   CHECK_OK(kvstore_close(kv));
 }
 
-TEST(kvquery_spill, goes_to_a_file_without_a_name) { check_file(open_store(), 1); }
+TEST(kvquery_spill, goes_to_a_file_without_a_name) { check_file(open_store(), 1, groups_of); }
+TEST(kvquery_spill, of_joins_goes_there_too) { check_file(open_store(), 1, joined); }
 
-TEST(kvquery_spill, of_an_encrypted_store_is_encrypted) {
+static void check_sealed(KVQuery *(*make)(KVTable *, uint64_t)) {
   KVStore *kv = NULL;
   KVStoreOptions options = KVSTORE_OPTIONS_INIT;
   options.password = "word";
   options.password_length = 4;
   CHECK_OK(kvstore_open_with(path_of("sealed"), &kv, &options));
-  check_file(kv, 0);
+  check_file(kv, 0, make);
 }
+
+TEST(kvquery_spill, of_an_encrypted_store_is_encrypted) { check_sealed(groups_of); }
+TEST(kvquery_spill, of_joins_of_an_encrypted_store_is_encrypted) { check_sealed(joined); }
 
 static void check_damage(KVStore *kv) {
   KVTable *table = fill(kv);

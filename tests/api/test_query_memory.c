@@ -99,6 +99,31 @@ static KVQuery *grouped(KVTable *table, const char *by, const KVAggregate *asks,
   return query;
 }
 
+/* Rows of the table with those of the same name, and with itself by number; as groups, so that their order is known. */
+static KVQuery *joined(KVTable *table, int kind, int twice) {
+  static const char *const name[] = { "name" }, *const id[] = { "id" };
+  const KVAggregate sums[] = { { KVQUERY_ROWS, NULL }, { KVQUERY_SUM, "id" }, { KVQUERY_SUM, "r_id" } };
+  const char *by = "id % 1000";
+  const KVOrder order = { by, 0 };
+  KVQuery *query = NULL;
+  KVJoin join = { sizeof join, table, kind, name, name, 1, "r_", NULL, NULL, 0 };
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_join(query, &join));
+  join = (KVJoin){ sizeof join, table, KVQUERY_JOIN_LEFT, id, id, 1, "s_", "noise > 5000", NULL, 0 };
+  if (twice) CHECK_OK(kvquery_join(query, &join));
+  CHECK_OK(kvquery_group_by(query, &by, 1));
+  CHECK_OK(kvquery_compute(query, sums, kind <= KVQUERY_JOIN_LEFT ? 3 : 2));
+  CHECK_OK(kvquery_order_by(query, &order, 1));
+  return query;
+}
+
+static void check_joins(KVTable *table) {
+  check_within(joined(table, KVQUERY_JOIN_INNER, 0), "rows joined by name");
+  if (test_scale() < 1) return;
+  check_within(joined(table, KVQUERY_JOIN_LEFT, 1), "rows joined by name and by number");
+  check_within(joined(table, KVQUERY_JOIN_SEMI, 1), "rows that others have the name of");
+}
+
 /* Some seconds of sorting. */
 static void check_others(KVTable *table) {
   const KVAggregate middle[] = { { KVQUERY_MEDIAN, "noise" },
@@ -124,6 +149,7 @@ TEST(query_memory, a_limit_of_16_mib_is_kept_with_the_same_answers) {
   KVTable *table = fill(kv);
   const KVAggregate sums[] = { { KVQUERY_ROWS, NULL }, { KVQUERY_SUM, "noise" }, { KVQUERY_LAST, "id" } };
   check_within(grouped(table, "name", sums, 3, "name"), "sums of many groups");
+  check_joins(table);
   if (test_scale() >= 1) check_others(table);
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
