@@ -219,12 +219,12 @@ class Query:
     def where(self, text):
         self.check(self.library.kvquery_where(self.query, text.encode(), None, ctypes.c_size_t(0)))
 
-    def join(self, other, kind, pairs, where):
-        """`pairs`: names of columns on both sides. The other's columns come out as o_..."""
+    def join(self, other, kind, pairs, where, prefix="o_"):
+        """`pairs`: names of columns on both sides. The other's columns come out with the prefix."""
         left, count = names([pair[0] for pair in pairs])
         right, _ = names([pair[1] for pair in pairs])
-        join = Join(ctypes.sizeof(Join), other.table, JOINS.index(kind), left, right, count, b"o_", where.encode(),
-                    None, 0)
+        join = Join(ctypes.sizeof(Join), other.table, JOINS.index(kind), left, right, count, prefix.encode(),
+                    where.encode(), None, 0)
         self.check(self.library.kvquery_join(self.query, ctypes.byref(join)))
 
     def threads(self, count):
@@ -232,11 +232,14 @@ class Query:
 
     def helped(self):
         """Whether other threads were asked to help the last run."""
+        return self.explained()["run"]["helped"]
+
+    def explained(self):
         text = ctypes.c_char_p()
         self.check(self.library.kvquery_explain_json(self.query, ctypes.byref(text)))
-        run = json.loads(text.value.decode())["run"]
+        explained = json.loads(text.value.decode())
         self.library.kvstore_free(text)
-        return run["helped"]
+        return explained
 
     def memory_limit(self, size):
         self.check(self.library.kvquery_memory_limit(self.query, ctypes.c_uint64(size)))

@@ -719,6 +719,9 @@ class JoinQuestion:
         if chance(0.3):
             self.query.memory_limit(1 << 20)
             note("join within little memory")
+            if chance(0.5):  # tables that change nothing take their shares of it
+                for i in range(source.randrange(8, 14)):
+                    self.query.join(self.other.table, "left", [("id", "id")], "", f"x{i}_")
         gives = kind in ("inner", "left")
         chosen = [Column("id", "i64")] + source.sample(self.tables.columns, 1)
         others = source.sample(self.other.columns, min(2, len(self.other.columns))) if gives else []
@@ -733,6 +736,7 @@ class JoinQuestion:
             self.query.order_by([("id", 0)])
         ours = self.query.aggregate([("count(*)", None)])[0]
         assert ours == total, f"{ours} rows, but {total}\n  {sql}"
+        note("join by partitions", any(join["bytes_spilled"] for join in self.query.explained()["joins"]))
         if total <= 20_000:
             key = lambda row: [sortable(value) for value in row]
             rows = self.query.rows()
