@@ -1,9 +1,12 @@
-/* id_map.c - open addressing at most half full; growing rehashes what the ids say, in their order. */
+/* id_map.c - open addressing: words at most half full, and growing rehashes what the ids say, in their order; strings
+ * in buckets, at most three quarters full, and growing looks at these alone. */
 #include "query/id_map.h"
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "os/thread.h"
 
+#define LARGE_BYTES ((size_t)1 << 20)
 enum {
   FIRST_SLOTS = 256,
   AHEAD = 16, /* probes whose cache line is asked for before */
@@ -117,19 +120,79 @@ void id_map_release(IdMap *m) {
 
 /* ---- strings ---- */
 
+enum { WORD = 8, WORD_BITS = 64, LENGTH_SHIFT = 56, SHORT_MAX = 15, LINE_BYTES = 64 };
+
+static uint64_t short_word(const uint8_t *p, size_t n) {
+  if (n >= 4) return load_u32(p) | (uint64_t)load_u32(p + n - 4) << (8 * (n - 4));
+  if (n == 0) return 0;
+  return p[0] | (uint64_t)p[n / 2] << (8 * (n / 2)) | (uint64_t)p[n - 1] << (8 * (n - 1));
+}
+
+static inline BytesKey key_of(Bytes string) {
+  const uint8_t *p = string.data;
+  size_t n = string.length;
+  uint64_t length = (uint64_t)(n + 1) << LENGTH_SHIFT;
+  if (LIKELY(n - WORD <= SHORT_MAX - WORD)) /* 8 bytes, and those behind them: of none the shift is by a whole word */
+    return (BytesKey){ load_u64(p), load_u64(p + n - WORD) >> 1 >> (8 * (2 * WORD - n) - 1) | length };
+  if (n < WORD) return (BytesKey){ short_word(p, n), length };
+  return (BytesKey){ hash_key(p, n), UINT64_MAX << LENGTH_SHIFT | (uint64_t)(n & 0xffffff) << 32 | load_u32(p) };
+}
+
+static bool is_long(const BytesKey *key) { return key->last >> LENGTH_SHIFT > SHORT_MAX + 1; }
+
+/* Of what a bucket has alone, so that growing looks at nothing else. */
+static inline uint64_t key_hash(const BytesKey *key) {
+  __extension__ unsigned __int128 product =
+    (unsigned __int128)(key->first ^ UINT64_C(0x2d358dccaa6c78a5)) * (key->last ^ UINT64_C(0x8bb84b93962eacc9));
+  return (uint64_t)product ^ (uint64_t)(product >> WORD_BITS);
+}
+
+static BytesBucket *bucket_of(const BytesMap *m, uint64_t hash) { return &m->buckets[slot_of(hash, m->bucket_count)]; }
+static BytesBucket *next_bucket(const BytesMap *m, BytesBucket *bucket) {
+  return bucket + 1 < m->buckets + m->bucket_count ? bucket + 1 : m->buckets;
+}
+
+/* The first free slot of a bucket; BUCKET_SLOTS: it has none. */
+static uint32_t free_slot(const BytesBucket *bucket) {
+  uint32_t at = 0;
+  while (at < BUCKET_SLOTS && bucket->ids[at]) at++;
+  return at;
+}
+
+static void insert_key(BytesMap *m, const BytesKey *key, uint64_t hash, uint32_t id) {
+  BytesBucket *bucket = bucket_of(m, hash);
+  while (free_slot(bucket) == BUCKET_SLOTS) bucket = next_bucket(m, bucket);
+  uint32_t at = free_slot(bucket);
+  bucket->first[at] = key->first;
+  bucket->last[at] = key->last;
+  bucket->ids[at] = id + 1;
+}
+
 static Status grow_strings(BytesMap *m) {
-  size_t count = m->slot_count ? m->slot_count * 2 : FIRST_SLOTS;
-  BytesSlot *slots = memory_allocate_zeroed(memory_array_size(count, sizeof *slots));
-  if (!slots) return status_nomem();
-  for (uint32_t id = 0; id < m->count; id++) {
-    uint64_t hash = hash_key(m->strings[id].data, m->strings[id].length);
-    size_t at = slot_of(hash, count);
-    while (slots[at].id) at = (at + 1) & (count - 1);
-    slots[at] = (BytesSlot){ (uint32_t)hash, id + 1 };
+  enum { FIRST_BUCKETS = 64 };
+  BytesMap grown = *m;
+  grown.bucket_count = m->bucket_count ? m->bucket_count * 2 : FIRST_BUCKETS;
+  size_t bytes = memory_array_size(grown.bucket_count + 1, sizeof *grown.buckets);
+  grown.room = memory_allocate_zeroed(bytes);
+  if (!grown.room) return status_nomem();
+  if (bytes >= LARGE_BYTES) os_prefer_large_pages(grown.room, bytes);
+  grown.buckets = (BytesBucket *)(void *)((uint8_t *)grown.room + (0 - (uintptr_t)grown.room) % LINE_BYTES);
+  for (size_t i = 0; i < m->bucket_count; i++) {
+    const BytesBucket *bucket = &m->buckets[i];
+    for (uint32_t at = 0; at < free_slot(bucket); at++) {
+      BytesKey key = { bucket->first[at], bucket->last[at] };
+      insert_key(&grown, &key, key_hash(&key), bucket->ids[at] - 1);
+    }
   }
-  memory_release(m->slots);
-  m->slots = slots;
-  m->slot_count = count;
+  memory_release(m->room);
+  *m = grown;
+  return KVSTORE_OK;
+}
+
+/* At most three of four slots are taken. */
+static Status make_room(BytesMap *m, uint32_t count, bool frozen) {
+  while (!m->bucket_count || (!frozen && m->bucket_count * BUCKET_SLOTS / 4 * 3 < (size_t)m->count + count))
+    TRY(grow_strings(m));
   return KVSTORE_OK;
 }
 
@@ -142,64 +205,110 @@ static Status new_string(BytesMap *m, Bytes string) {
   return KVSTORE_OK;
 }
 
-static bool same_string(Bytes a, Bytes b) {
-  return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+static bool same_string(Bytes a, Bytes b) { return a.length == b.length && memcmp(a.data, b.data, a.length) == 0; }
+
+/* A bit for each slot that has the key: all are compared, since which one it is nobody can predict. */
+static inline uint32_t slots_with(const BytesBucket *bucket, const BytesKey *key) {
+  uint32_t found = 0;
+#pragma GCC unroll 3
+  for (uint32_t i = 0; i < BUCKET_SLOTS; i++)
+    found |= (uint32_t)(((bucket->first[i] ^ key->first) | (bucket->last[i] ^ key->last)) == 0) << i;
+  return found;
 }
 
-static Status add_string(BytesMap *m, Bytes string, uint64_t hash, bool frozen, uint32_t *id) {
-  size_t mask = m->slot_count - 1, at = slot_of(hash, m->slot_count);
-  for (; m->slots[at].id; at = (at + 1) & mask) {
-    if (m->slots[at].tag != (uint32_t)hash || !same_string(m->strings[m->slots[at].id - 1], string)) continue;
-    *id = m->slots[at].id - 1;
-    return KVSTORE_OK;
+/* The slot of `found` that has the string; false: others have its key. */
+static bool has_string(const BytesMap *m, const BytesBucket *bucket, uint32_t found, Bytes string, uint32_t *id) {
+  for (; found; found &= found - 1) {
+    *id = bucket->ids[__builtin_ctz(found)] - 1;
+    if (same_string(m->strings[*id], string)) return true;
   }
-  *id = ID_NONE;
-  if (frozen) return KVSTORE_OK;
+  return false;
+}
+
+static Status add_new(BytesMap *m, const BytesKey *key, uint64_t hash, Bytes string, uint32_t *id) {
   TRY(new_string(m, string));
   *id = m->count - 1;
-  m->slots[at] = (BytesSlot){ (uint32_t)hash, m->count };
+  insert_key(m, key, hash, *id);
   return KVSTORE_OK;
 }
 
-Status bytes_map_add(BytesMap *m, Bytes string, bool frozen, uint32_t *id) {
-  if (m->slot_count < 2 * ((size_t)m->count + 1)) TRY(grow_strings(m));
-  return add_string(m, string, hash_key(string.data, string.length), frozen, id);
+static inline Status add_string(BytesMap *m, const BytesKey *key, uint64_t hash, Bytes string, bool frozen,
+                                uint32_t *id) {
+  for (BytesBucket *bucket = bucket_of(m, hash);; bucket = next_bucket(m, bucket)) {
+    uint32_t found = slots_with(bucket, key);
+    if (LIKELY(found && !is_long(key))) {
+      *id = bucket->ids[__builtin_ctz(found)] - 1;
+      return KVSTORE_OK;
+    }
+    if (found && has_string(m, bucket, found, string, id)) return KVSTORE_OK;
+    if (!bucket->ids[BUCKET_SLOTS - 1]) break;
+  }
+  *id = ID_NONE;
+  return frozen ? KVSTORE_OK : add_new(m, key, hash, string, id);
 }
 
-/* A string is three steps away, each of which may miss all caches: its slot, where its copy lies, the copy. All strings
- * of a round take one step before any takes the next. */
-static void ask_for_strings(const BytesMap *m, const Bytes *strings, uint32_t count, uint64_t *hashes) {
-  uint32_t ids[ROUND];
-  for (uint32_t i = 0; i < count; i++) {
-    hashes[i] = hash_key(strings[i].data, strings[i].length);
-    __builtin_prefetch(&m->slots[slot_of(hashes[i], m->slot_count)]);
+Status bytes_map_add(BytesMap *m, Bytes string, bool frozen, uint32_t *id) {
+  TRY(make_room(m, 1, frozen));
+  BytesKey key = key_of(string);
+  return add_string(m, &key, key_hash(&key), string, frozen, id);
+}
+
+typedef struct BytesRound {
+  BytesKey keys[ROUND];
+  uint64_t hashes[ROUND];
+  uint32_t count;
+  bool has_long;
+} BytesRound;
+
+/* Buckets are asked for a round before they are looked at. */
+static void begin_round(const BytesMap *m, const Bytes *strings, uint32_t count, BytesRound *round) {
+  round->count = count < ROUND ? count : ROUND;
+  round->has_long = false;
+  for (uint32_t i = 0; i < round->count; i++) {
+    round->keys[i] = key_of(strings[i]);
+    round->hashes[i] = key_hash(&round->keys[i]);
+    round->has_long |= is_long(&round->keys[i]);
+    __builtin_prefetch(bucket_of(m, round->hashes[i]));
   }
-  for (uint32_t i = 0; i < count; i++) {
-    ids[i] = m->slots[slot_of(hashes[i], m->slot_count)].id;
+}
+
+/* Of a long string its copy is two steps further away, each of which may miss all caches: all of a round take one step
+ * before any takes the next. */
+static void ask_for_copies(const BytesMap *m, const BytesRound *round) {
+  uint32_t ids[ROUND];
+  for (uint32_t i = 0; i < round->count; i++) {
+    const BytesBucket *bucket = bucket_of(m, round->hashes[i]);
+    uint32_t found = slots_with(bucket, &round->keys[i]);
+    ids[i] = found && is_long(&round->keys[i]) ? bucket->ids[__builtin_ctz(found)] : 0;
     if (ids[i]) __builtin_prefetch(&m->strings[ids[i] - 1]);
   }
-  for (uint32_t i = 0; i < count; i++)
+  for (uint32_t i = 0; i < round->count; i++)
     if (ids[i]) __builtin_prefetch(m->strings[ids[i] - 1].data);
 }
 
 Status bytes_map_add_many(BytesMap *m, const Bytes *strings, uint32_t count, bool frozen, uint32_t *ids) {
-  while (m->slot_count < 2 * ((size_t)m->count + count)) TRY(grow_strings(m));
-  for (uint32_t at = 0, more; at < count; at += more) {
-    uint64_t hashes[ROUND];
-    more = count - at < ROUND ? count - at : ROUND;
-    ask_for_strings(m, strings + at, more, hashes);
-    for (uint32_t i = 0; i < more; i++) TRY(add_string(m, strings[at + i], hashes[i], frozen, &ids[at + i]));
+  BytesRound rounds[2];
+  TRY(make_room(m, count, frozen));
+  begin_round(m, strings, count, &rounds[0]);
+  for (uint32_t at = 0, turn = 0; at < count; turn ^= 1) {
+    const BytesRound *round = &rounds[turn];
+    uint32_t end = at + round->count;
+    begin_round(m, strings + end, count - end, &rounds[turn ^ 1]);
+    if (round->has_long) ask_for_copies(m, round);
+    for (uint32_t i = 0; i < round->count; i++)
+      TRY(add_string(m, &round->keys[i], round->hashes[i], strings[at + i], frozen, &ids[at + i]));
+    at = end;
   }
   return KVSTORE_OK;
 }
 
 uint64_t bytes_map_bytes(const BytesMap *m) {
-  return m->string_capacity * sizeof *m->strings + m->slot_count * sizeof *m->slots + m->arena.bytes_held;
+  return m->string_capacity * sizeof *m->strings + m->bucket_count * sizeof *m->buckets + m->arena.bytes_held;
 }
 
 void bytes_map_release(BytesMap *m) {
   memory_release(m->strings);
-  memory_release(m->slots);
+  memory_release(m->room);
   arena_release(&m->arena);
   *m = (BytesMap){ 0 };
 }

@@ -2,7 +2,8 @@
  *
  * Grouping works on ids alone: each key column has a map of its values, and each further column one from (id of the
  * columns before, id of this one) to an id of the pair. An IdMap takes words, by open addressing with linear probing,
- * or, for words within a window that is known before, by an array; a BytesMap takes strings, which it copies.
+ * or, for words within a window that is known before, by an array; a BytesMap takes strings, which it copies. Short
+ * strings lie in its buckets, so that one line of the caches tells whether they are there.
  *
  * A map is zero-initialised and released at the end. After a failure it holds what it held, and some of what was being
  * added. */
@@ -40,17 +41,25 @@ Status id_map_add(IdMap *map, const uint64_t *words, uint32_t count, bool frozen
 uint64_t id_map_bytes(const IdMap *map);
 void id_map_release(IdMap *map);
 
-typedef struct BytesSlot {
-  uint32_t tag; /* of the hash */
-  uint32_t id;  /* one more; 0: free */
-} BytesSlot;
+/* What a string is known by: one of up to 15 bytes is all there, zeros behind it and its length above; of others their
+ * hash, then their first bytes and part of their length. `last` is never 0. */
+typedef struct BytesKey {
+  uint64_t first, last;
+} BytesKey;
+
+enum { BUCKET_SLOTS = 3 };
+typedef struct BytesBucket { /* a line of the caches; slots are taken from the first one on */
+  uint64_t first[BUCKET_SLOTS], last[BUCKET_SLOTS];
+  uint32_t ids[BUCKET_SLOTS]; /* one more; 0: free */
+} BytesBucket;
 
 typedef struct BytesMap {
   Bytes *strings; /* of each id */
   size_t string_capacity;
   uint32_t count;
-  BytesSlot *slots;
-  size_t slot_count;
+  BytesBucket *buckets; /* in `room` */
+  size_t bucket_count;  /* a power of two, or 0 */
+  void *room;
   Arena arena;
 } BytesMap;
 

@@ -60,3 +60,32 @@ TEST(id_map, a_frozen_map_knows_what_it_has) {
   bytes_map_release(&map);
   CHECK_INT(memory_blocks_held(), 0);
 }
+
+/* Texts of one length that differ in a single byte, wherever that is, and those of their lengths that begin or end
+ * alike. */
+TEST(id_map, strings_are_told_apart_by_every_byte_and_their_length) {
+  enum { LENGTHS = 41, ALL = LENGTHS * (LENGTHS + 1) / 2 };
+  static uint8_t bytes[ALL][LENGTHS];
+  Bytes all[ALL];
+  static uint32_t ids[ALL];
+  BytesMap map = { 0 };
+  uint32_t count = 0;
+  for (uint32_t length = 0; length < LENGTHS; length++) {
+    for (uint32_t other = 0; other <= length; other++) { /* the byte at `other` is one; behind the last: none is */
+      if (other < length) bytes[count][other] = 1;
+      all[count] = (Bytes){ bytes[count], length };
+      count++;
+    }
+  }
+  CHECK_OK(bytes_map_add_many(&map, all, count, false, ids));
+  CHECK_INT(map.count, count);
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t id;
+    CHECK_INT(ids[i], i);
+    CHECK_OK(bytes_map_add(&map, all[i], true, &id));
+    CHECK_INT(id, i);
+  }
+  CHECK_INT(map.count, count);
+  bytes_map_release(&map);
+  CHECK_INT(memory_blocks_held(), 0);
+}
