@@ -1,10 +1,20 @@
 /* spill.c - runs in pieces, and a heap of runs. */
 #include "query/spill.h"
 
+#include <stdlib.h>
+
 #include "base/counters.h"
 #include "base/memory.h"
 
-enum { SPILL_PIECE_BYTES = 1 << 16, RUNS_LEAST = 8, RUNS_MOST = 256 };
+enum {
+  PIECE_BYTES_MIN = 1 << 12,
+  PIECE_BYTES_MAX = 1 << 16,
+  MERGE_SHARE = 4, /* of the memory: pieces of all runs */
+  RUNS_WANTED = 64,
+  RUNS_LEAST = 8,
+  RUNS_MOST = 256,
+  LENGTHS = 8, /* bytes of a record in memory that say how long its key and its values are */
+};
 
 typedef struct Piece {
   uint64_t at;
@@ -17,7 +27,9 @@ typedef struct Run {
   uint8_t *bytes; /* the piece being read */
   size_t byte_capacity;
   Reader in;
-  Record *held; /* of a run that stays in memory: all of them */
+  Buffer whole;    /* the record, as in memory */
+  uint64_t length; /* bytes outside */
+  Record *held;    /* of a run that stays in memory: all of them */
   size_t held_count, held_at;
   Arena arena;
   Record record; /* the next one */
@@ -27,9 +39,10 @@ struct Spill {
   const QuerySpace *space;
   bool unique;
   Run **runs;
-  size_t run_count, run_capacity, runs_most;
-  Buffer out; /* the piece being written */
-  Run **heap; /* least record first, while reading */
+  size_t run_count, run_capacity, runs_most, piece_bytes;
+  Buffer out;    /* the piece being written */
+  Buffer before; /* its last key */
+  Run **heap;    /* least record first, while reading */
   size_t heap_count;
   bool is_reading, is_given; /* is_given: the first run's record was given; step it on */
   Buffer last;               /* its key, when unique */
@@ -43,8 +56,11 @@ Status spill_create(const QuerySpace *space, bool unique, Spill **out) {
   Spill *s = memory_allocate_zeroed(sizeof *s);
   if (!s) return status_nomem();
   uint64_t limit = space ? space->memory_limit : 0;
-  uint64_t runs = limit / (4 * SPILL_PIECE_BYTES); /* so that merging takes a quarter */
+  uint64_t piece = limit / (MERGE_SHARE * RUNS_WANTED);
+  piece = piece < PIECE_BYTES_MIN ? PIECE_BYTES_MIN : piece > PIECE_BYTES_MAX ? PIECE_BYTES_MAX : piece;
+  uint64_t runs = limit / (MERGE_SHARE * piece);
   s->space = space;
+  s->piece_bytes = (size_t)piece;
   s->unique = unique;
   s->runs_most = runs < RUNS_LEAST ? RUNS_LEAST : runs > RUNS_MOST ? RUNS_MOST : (size_t)runs;
   *out = s;
@@ -56,6 +72,7 @@ static void run_destroy(Run *run) {
   memory_release(run->pieces);
   memory_release(run->bytes);
   memory_release(run->held);
+  buffer_release(&run->whole);
   arena_release(&run->arena);
   memory_release(run);
 }
@@ -66,6 +83,7 @@ void spill_destroy(Spill *s) {
   memory_release(s->runs);
   memory_release(s->heap);
   buffer_release(&s->out);
+  buffer_release(&s->before);
   buffer_release(&s->last);
   memory_release(s);
 }
@@ -81,15 +99,32 @@ static Status end_piece(Spill *s, Run *run) {
   TRY(memory_grow(&run->pieces, &run->piece_capacity, run->piece_count + 1, sizeof *run->pieces));
   TRY(s->space->write(s->space->context, s->out.data, s->out.length, &piece.at));
   run->pieces[run->piece_count++] = piece;
+  run->length += piece.length;
   s->bytes += piece.length;
   COUNT_MANY(bytes_spilled, piece.length);
   buffer_clear(&s->out);
+  buffer_clear(&s->before);
   return KVSTORE_OK;
 }
 
+static size_t shared_bytes(const Buffer *before, Bytes key) {
+  size_t most = before->length < key.length ? before->length : key.length, at = 0;
+  while (at < most && before->data[at] == key.data[at]) at++;
+  return at;
+}
+
 static Status write_record(Spill *s, Run *run, const Record *r) {
-  buffer_append(&s->out, r->bytes, 8 + (size_t)load_u32(r->bytes) + load_u32(r->bytes + 4));
-  return s->out.length < SPILL_PIECE_BYTES ? buffer_status(&s->out) : end_piece(s, run);
+  Bytes key = record_key(r), values = record_values(r);
+  size_t shared = shared_bytes(&s->before, key);
+  buffer_varint(&s->out, shared);
+  buffer_varint(&s->out, key.length - shared);
+  buffer_varint(&s->out, values.length);
+  buffer_append(&s->out, key.data + shared, key.length - shared);
+  buffer_append(&s->out, values.data, values.length);
+  s->before.length = shared;
+  buffer_append(&s->before, key.data + shared, key.length - shared);
+  TRY(buffer_status(&s->before));
+  return s->out.length < s->piece_bytes ? buffer_status(&s->out) : end_piece(s, run);
 }
 
 static Status new_run(Spill *s, Run **out) {
@@ -125,6 +160,29 @@ static Status read_piece(Spill *s, Run *run) {
   TRY(memory_grow(&run->bytes, &run->byte_capacity, piece->length, 1));
   TRY(s->space->read(s->space->context, piece->at, run->bytes, piece->length));
   run->in = reader_over(run->bytes, piece->length);
+  buffer_clear(&run->whole);
+  return KVSTORE_OK;
+}
+
+/* The next record of the piece, over the one before, of which it keeps the beginning of the key. */
+static Status next_record(Run *run) {
+  uint32_t before = run->whole.length ? load_u32(run->whole.data) : 0;
+  uint64_t shared = reader_varint(&run->in), rest = reader_varint(&run->in), length = reader_varint(&run->in);
+  const uint8_t *key = reader_take(&run->in, (size_t)rest), *values = reader_take(&run->in, (size_t)length);
+  bool fits = key && values && shared <= before && shared + rest > 0 && shared + rest <= UINT32_MAX / 2;
+  if (!fits || length > UINT32_MAX / 2)
+    return status_fail(KVSTORE_CORRUPT, "a query's scratch file holds no record where one belongs");
+  uint8_t lengths[LENGTHS];
+  store_u32(lengths, (uint32_t)(shared + rest));
+  store_u32(lengths + sizeof(uint32_t), (uint32_t)length);
+  run->whole.length = 0;
+  buffer_append(&run->whole, lengths, LENGTHS);
+  run->whole.length += (size_t)shared;
+  buffer_append(&run->whole, key, (size_t)rest);
+  buffer_append(&run->whole, values, (size_t)length);
+  TRY(buffer_status(&run->whole));
+  uint8_t *bytes = run->whole.data;
+  run->record = (Record){ .head = bytes_prefix64(bytes + LENGTHS, (size_t)(shared + rest)), .bytes = bytes };
   return KVSTORE_OK;
 }
 
@@ -138,14 +196,8 @@ static Status run_next(Spill *s, Run *run, bool *has_record) {
     if (run->next_piece == run->piece_count) return KVSTORE_OK;
     TRY(read_piece(s, run));
   }
-  uint8_t *bytes = (uint8_t *)(uintptr_t)run->in.at;
-  uint32_t key_length = reader_u32(&run->in), length = reader_u32(&run->in);
-  const uint8_t *key = reader_take(&run->in, key_length);
-  if (!reader_take(&run->in, length) || !key)
-    return status_fail(KVSTORE_CORRUPT, "a query's scratch file holds no record where one belongs");
-  run->record = (Record){ .head = bytes_prefix64(key, key_length), .bytes = bytes };
   *has_record = true;
-  return KVSTORE_OK;
+  return next_record(run);
 }
 
 static void sift_down(Spill *s, size_t at) {
@@ -221,17 +273,28 @@ static Status merge_into(Spill *s, Run *merged) {
   }
 }
 
+static int compare_runs(const void *a, const void *b) {
+  const Run *const *x = a, *const *y = b;
+  return ((*x)->length > (*y)->length) - ((*x)->length < (*y)->length);
+}
+
+/* The smaller half becomes one, so that what was merged before is seldom merged again. */
 static Status merge_runs(Spill *s) {
   Run *merged = memory_allocate_zeroed(sizeof *merged);
   if (!merged) return status_nomem();
+  size_t all = s->run_count, some = all / 2 + 1;
+  qsort(s->runs, all, sizeof *s->runs, compare_runs);
+  s->run_count = some;
   Status status = merge_into(s, merged);
+  s->run_count = all;
   if (status != KVSTORE_OK) {
     run_destroy(merged);
     return status;
   }
-  for (size_t i = 0; i < s->run_count; i++) run_destroy(s->runs[i]);
+  for (size_t i = 0; i < some; i++) run_destroy(s->runs[i]);
   s->runs[0] = merged;
-  s->run_count = 1;
+  memmove(s->runs + 1, s->runs + some, (all - some) * sizeof *s->runs);
+  s->run_count = all - some + 1;
   s->is_reading = false;
   COUNT(spills_merged);
   return KVSTORE_OK;

@@ -1,10 +1,12 @@
 /* spill.h - records that went out of memory, in sorted runs, and their way back in order. Runs may stay in memory, too:
  * those of several sorters are merged here.
  *
- *   run: piece | piece | ...      a piece: whole records, at least SPILL_PIECE_BYTES of them but for the last
- *   record: length of its key (4 bytes), of its values (4), key, values; keys ascend by memcmp within a run
+ *   in memory   record: length of its key (4 bytes), of its values (4), key, values
+ *   outside     run: piece | piece | ...      a piece: whole records
+ *               record: bytes that its key shares with the one before in the piece, others that it has, length of its
+ *                       values (varints), the rest of the key, values; keys ascend by memcmp within a run
  *
- * Merging holds a piece of each run. When there are many runs they are merged into one. */
+ * Merging holds a piece of each run. When there are many runs the smaller half of them is merged into one. */
 #ifndef COLONNADE_QUERY_SPILL_H
 #define COLONNADE_QUERY_SPILL_H
 
