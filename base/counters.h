@@ -85,8 +85,9 @@
   X(spilled_runs, "sorted runs that went out of memory")                                \
   X(spills_merged, "times that such runs were merged because they were many")           \
   X(groups_spilled, "rows of groups that no memory was left for")                       \
+  X(row_parts_read, "parts of rows that had left memory, and came back together")       \
   X(quantiles_selected, "columns whose quantiles were found among values in memory")    \
-  X(quantiles_sorted, "times that such values had to leave memory, sorted")             \
+  X(quantiles_spilled, "times that such values had to leave memory")                    \
   X(values_spilled, "values to be counted once that no memory was left for")            \
   X(scratch_pieces, "pieces written to a file without a name")                          \
   X(sorts_cut, "times that a sort let go of rows beyond its limit")                     \

@@ -9,7 +9,8 @@
  * as their rows come, so chunks, and the words of a group, keep the order of rows. A part hands its chunks over unit by
  * unit. Threads that find take a chunk each, or a range of groups.
  *
- * When a third of the memory is used all words go to be sorted (group_spill.c), and so does all that comes later. */
+ * When a third of the memory is used all words leave it, and so does all that comes later: those of several groups are
+ * divided by them (row_parts.h), until those of a part have room; those of one group are sorted (group_spill.c). */
 #include <stdatomic.h>
 
 #include "base/counters.h"
@@ -87,10 +88,10 @@ static void to_words(ColumnType type, const void *values, uint32_t count, GroupW
     group_images(type, values, count, &words->i);
 }
 
-Status group_quantiles_add(Groups *g, size_t column, const uint32_t *numbers, const void *values, uint32_t count) {
+/* Values of the type into chunks. */
+static Status keep_values(Groups *g, size_t column, const uint32_t *numbers, ColumnType type, const void *values,
+                          uint32_t count) {
   GroupQuantiles *q = &g->quantiles;
-  ColumnType type = g->columns[column].type;
-  if (q->is_sorting || type_is_string(type)) return group_sort_values(g, column, numbers, values, count);
   for (uint32_t done = 0, more; done < count; done += more) {
     if (!q->open[column] || q->chunks[q->open[column] - 1].count == q->chunks[q->open[column] - 1].capacity)
       TRY(new_chunk(g, column));
@@ -101,6 +102,17 @@ Status group_quantiles_add(Groups *g, size_t column, const uint32_t *numbers, co
     chunk->count += more;
   }
   return KVSTORE_OK;
+}
+
+Status group_quantiles_add(Groups *g, size_t column, const uint32_t *numbers, const void *values, uint32_t count) {
+  ColumnType type = g->columns[column].type;
+  bool is_leaving = g->quantiles.is_leaving;
+  if (type_is_string(type) || (is_leaving && !g->key_count))
+    return group_sort_values(g, column, numbers, values, count);
+  if (!is_leaving) return keep_values(g, column, numbers, type, values, count);
+  GroupWord words[BLOCK_ROWS];
+  to_words(type, values, count, words);
+  return group_divide_words(g, column, numbers, words, count);
 }
 
 size_t group_quantiles_mark(Groups *g) {
@@ -155,19 +167,28 @@ static Status sort_chunk(Groups *g, const QuantileChunk *chunk) {
   return KVSTORE_OK;
 }
 
-Status group_quantiles_keep_within(Groups *g) {
+/* All chunks leave: `sorted`, or divided by their groups. */
+static Status leave(Groups *g, bool sorted) {
   GroupQuantiles *q = &g->quantiles;
-  if (!q->count || !g->space || g->part) return KVSTORE_OK;
-  if (q->bytes <= g->space->memory_limit / SHARE_OF_LIMIT && !groups_exceed(g)) return KVSTORE_OK;
   group_quantiles_mark(g);
-  q->is_sorting = true;
-  COUNT(quantiles_sorted);
   for (size_t i = 0; i < q->count; i++) {
-    TRY(sort_chunk(g, &q->chunks[i]));
-    release_chunk(q, &q->chunks[i]);
+    QuantileChunk *chunk = &q->chunks[i];
+    TRY(sorted ? sort_chunk(g, chunk)
+               : group_divide_words(g, chunk->column, chunk->groups, chunk->words, chunk->count));
+    release_chunk(q, chunk);
   }
   release_chunks(q);
   return KVSTORE_OK;
+}
+
+static bool has_room(const Groups *g) { return g->quantiles.bytes <= g->space->memory_limit / SHARE_OF_LIMIT; }
+
+Status group_quantiles_keep_within(Groups *g) {
+  if (!g->quantiles.count || !g->space || g->part) return KVSTORE_OK;
+  if (has_room(g) && !groups_exceed(g)) return KVSTORE_OK;
+  g->quantiles.is_leaving = true;
+  COUNT(quantiles_spilled);
+  return leave(g, g->key_count == 0);
 }
 
 /* ---- the value at a place ---- */
@@ -544,10 +565,10 @@ static Status make_lanes(Sides *s, uint64_t count, uint32_t threads) {
   return KVSTORE_OK;
 }
 
-/* How many words each lane has of each group: of one lane, as many as the group has. */
+/* How many words each lane has of each group: of one lane that has all, as many as the group has. */
 static Status count_words(Sides *s) {
   const Groups *g = s->groups;
-  if (s->lane_count > 1) return run_sides(s, s->lane_count, count_lanes);
+  if (s->lane_count > 1 || g->quantiles.is_part) return run_sides(s, s->lane_count, count_lanes);
   for (uint32_t n = 0; n < g->state_count; n++)
     s->ends[n] = group_column_count(&g->columns[s->column], group_state(g, n));
   return KVSTORE_OK;
@@ -642,4 +663,36 @@ Status group_quantiles_find(Groups *g, uint32_t threads) {
   group_quantiles_mark(g);
   release_chunks(&g->quantiles);
   return KVSTORE_OK;
+}
+
+/* ---- what had left ---- */
+
+/* Words of a batch for which there is no room, either. */
+static Status send_on(Groups *g, size_t column, const QueryBatch *batch, bool sorted) {
+  const uint32_t *numbers = batch->columns[0].values;
+  const GroupWord *words = batch->columns[1].values;
+  if (!sorted) return group_divide_words(g, column, numbers, words, batch->row_count);
+  QuantileChunk chunk = { .column = (uint32_t)column, .count = batch->row_count };
+  chunk.words = (GroupWord *)(uintptr_t)words;
+  chunk.groups = (uint32_t *)(uintptr_t)numbers;
+  return sort_chunk(g, &chunk);
+}
+
+Status group_quantiles_find_part(Groups *g, size_t column, RowParts *parts, uint32_t threads) {
+  ColumnType words = type_is_float(g->columns[column].type) ? TYPE_F64 : TYPE_I64;
+  bool is_one = row_parts_is_one(parts), fits = true;
+  for (;;) {
+    QueryBatch batch;
+    TRY(row_parts_next(parts, &batch));
+    if (batch.row_count == 0) break;
+    if (!fits) {
+      TRY(send_on(g, column, &batch, is_one));
+      continue;
+    }
+    TRY(keep_values(g, column, batch.columns[0].values, words, batch.columns[1].values, batch.row_count));
+    fits = has_room(g);
+    if (!fits) TRY(leave(g, is_one));
+  }
+  g->quantiles.is_part = true;
+  return group_quantiles_find(g, threads);
 }

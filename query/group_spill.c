@@ -1,30 +1,32 @@
-/* group_spill.c - rows of groups that no memory was left for, sorted by the groups' keys and then as they came; and
+/* group_spill.c - rows of groups that no memory was left for, divided by a hash of the groups' keys (row_parts.h); and
  * pairs of a group and a value, each once.
  *
  *   columns of a row that left:   unit | key columns | columns of aggregates | encoded key of the row (first, last)
  *
- * Rows come back in rounds: groups are taken in until memory is used up again. Since the rows are sorted, those of a
- * group stand together, and where a group is not taken in any more, nor are all that follow: the next round begins
- * there. */
+ * Rows come back part by part, each in the order in which they left. Groups are taken in until memory is used up again;
+ * from then on rows of others leave once more, to be divided further. So each round has whole groups. */
 #include "base/counters.h"
+#include "base/hash.h"
 #include "base/keycode.h"
 #include "base/memory.h"
 #include "query/groups_internal.h"
 #include "query/query_internal.h"
+#include "query/row_parts.h"
 #include "query/sorter.h"
 
 struct GroupSpill {
   QuerySpace rows_space, values_space, sorted_space; /* shares of the Groups' */
-  Sorter *rows;
+  RowParts *rows;
   ColumnType *types;
   uint32_t *positions; /* in the schema, of each column but the first, and the last where there are ends */
   uint32_t column_count;
-  OrderTerm *terms;
   ColumnArray *arrays; /* of a batch on its way out */
   QueryBatch batch;    /* rows that came back */
-  uint32_t at, count;  /* of them, those being added */
+  uint32_t at;         /* of them, those being added */
   Sorter **values;     /* of each column whose different values are counted */
-  Sorter **sorted;     /* of each column whose quantiles are asked for */
+  Sorter **sorted;     /* of each column whose quantiles are asked for: of texts, or of one group */
+  RowParts **words;    /* others: numbers of groups, words */
+  ColumnType (*word_types)[2];
   OrderTerm value_terms[2];
   ColumnType (*value_types)[2];
   uint64_t value_bytes; /* that left memory in rounds before */
@@ -36,7 +38,6 @@ static void lay_out(Groups *g, GroupSpill *s) {
   s->types[s->column_count++] = TYPE_U32;
   for (size_t k = 0; k < g->key_count; k++) {
     s->positions[s->column_count] = g->keys[k].column;
-    s->terms[k] = (OrderTerm){ .column = s->column_count };
     s->types[s->column_count++] = g->keys[k].type;
   }
   for (size_t i = 0; i < g->column_count; i++) {
@@ -48,6 +49,8 @@ static void lay_out(Groups *g, GroupSpill *s) {
   for (size_t i = 0; i < g->column_count; i++) {
     s->value_types[i][0] = TYPE_U32;
     s->value_types[i][1] = g->columns[i].type;
+    s->word_types[i][0] = TYPE_U32;
+    s->word_types[i][1] = type_is_float(g->columns[i].type) ? TYPE_F64 : TYPE_I64;
   }
 }
 
@@ -56,12 +59,14 @@ static Status allocate(Groups *g, GroupSpill *s) {
   size_t most = g->key_count + g->column_count + 2;
   s->types = arena_allocate(a, most * sizeof *s->types);
   s->positions = arena_allocate_zeroed(a, most * sizeof *s->positions);
-  s->terms = arena_allocate_zeroed(a, most * sizeof *s->terms);
   s->arrays = arena_allocate_zeroed(a, most * sizeof *s->arrays);
   s->values = arena_allocate_zeroed(a, most * sizeof *s->values);
   s->value_types = arena_allocate(a, most * sizeof *s->value_types);
   s->sorted = arena_allocate_zeroed(a, most * sizeof *s->sorted);
-  if (!s->sorted || !s->types || !s->positions || !s->terms || !s->arrays || !s->values || !s->value_types)
+  s->words = arena_allocate_zeroed(a, most * sizeof *s->words);
+  s->word_types = arena_allocate(a, most * sizeof *s->word_types);
+  if (!s->sorted || !s->words || !s->word_types || !s->types || !s->positions || !s->arrays || !s->values ||
+      !s->value_types)
     return status_nomem();
   lay_out(g, s);
   for (uint32_t c = 0; c < s->column_count; c++) {
@@ -95,18 +100,20 @@ static Status spill_of(Groups *g, GroupSpill **out) {
 
 void group_spill_destroy(GroupSpill *s) {
   if (!s) return;
-  sorter_destroy(s->rows);
+  row_parts_destroy(s->rows);
   for (uint32_t i = 0; i < s->column_count; i++) {
     sorter_destroy(s->values[i]);
     sorter_destroy(s->sorted[i]);
+    row_parts_destroy(s->words[i]);
   }
 }
 
 uint64_t group_spill_bytes(const GroupSpill *s) {
-  uint64_t bytes = s->value_bytes + (s->rows ? sorter_spilled(s->rows) : 0);
+  uint64_t bytes = s->value_bytes + (s->rows ? row_parts_bytes(s->rows) : 0);
   for (uint32_t i = 0; i < s->column_count; i++) {
     bytes += s->values[i] ? sorter_spilled(s->values[i]) : 0;
     bytes += s->sorted[i] ? sorter_spilled(s->sorted[i]) : 0;
+    bytes += s->words[i] ? row_parts_bytes(s->words[i]) : 0;
   }
   return bytes;
 }
@@ -148,18 +155,38 @@ static Status read_keys(Groups *g, Bytes *keys, Scan *scan, uint32_t block, uint
   return buffer_status(&g->key);
 }
 
+/* Adds a column of rows to their hashes: equal values have the same one. */
+static void hash_column(ColumnType type, const ColumnArray *array, uint32_t count, uint64_t *hashes) {
+  int64_t images[BLOCK_ROWS];
+  bool is_string = type_is_string(type);
+  const Bytes *strings = array->values;
+  if (!is_string) group_images(type, array->values, count, images);
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t word = 0;
+    if (!array->nulls[i]) word = is_string ? hash_key(strings[i].data, strings[i].length) : (uint64_t)images[i];
+    hashes[i] = id_hash(hashes[i] + word);
+  }
+}
+
+/* By their groups' keys. */
+static void hash_rows(const Groups *g, const GroupSpill *s, const ColumnArray *columns, uint32_t count,
+                      uint64_t *hashes) {
+  for (uint32_t i = 0; i < count; i++) hashes[i] = 1;
+  for (uint32_t k = 1; k <= g->key_count; k++) hash_column(s->types[k], &columns[k], count, hashes);
+}
+
 Status group_spill_rows(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   GroupSpill *s;
   TRY(spill_of(g, &s));
-  SorterOptions options = { .keep = QUERY_NO_LIMIT, .space = &s->rows_space };
-  if (!s->rows) TRY(sorter_create(s->types, s->column_count, s->terms, g->key_count, &options, &s->rows));
+  if (!s->rows) TRY(row_parts_create(s->types, s->column_count, &s->rows_space, s->rows_space.memory_limit, &s->rows));
   uint32_t *units = array_values(s, 0), last = s->column_count - g->has_ends;
   for (uint32_t i = 0; i < count; i++) units[i] = g->unit_number;
   for (uint32_t c = 1; c < last; c++) TRY(read_column(g, s, c, scan, block, count));
   if (g->has_ends) TRY(read_keys(g, array_values(s, last), scan, block, count));
-  QueryBatch batch = { count, s->column_count, s->arrays };
+  uint64_t hashes[BLOCK_ROWS];
+  hash_rows(g, s, s->arrays, count, hashes);
   COUNT_MANY(groups_spilled, count);
-  return sorter_add(s->rows, &batch);
+  return row_parts_add(s->rows, s->arrays, NULL, count, hashes);
 }
 
 Status group_spill_values(Groups *g, size_t column, const uint32_t *numbers, const void *values, uint32_t count) {
@@ -183,6 +210,21 @@ Status group_sort_values(Groups *g, size_t column, const uint32_t *numbers, cons
   const ColumnArray arrays[2] = { { numbers, NULL }, { values, NULL } };
   QueryBatch batch = { count, 2, arrays };
   return sorter_add(s->sorted[column], &batch);
+}
+
+Status group_divide_words(Groups *g, size_t column, const uint32_t *numbers, const GroupWord *words, uint32_t count) {
+  GroupSpill *s;
+  uint64_t hashes[BLOCK_ROWS];
+  TRY(spill_of(g, &s));
+  if (!s->words[column])
+    TRY(row_parts_create(s->word_types[column], 2, &s->sorted_space, s->sorted_space.memory_limit, &s->words[column]));
+  for (uint32_t at = 0, more; at < count; at += more) {
+    more = count - at < BLOCK_ROWS ? count - at : BLOCK_ROWS;
+    const ColumnArray arrays[2] = { { numbers + at, NULL }, { words + at, NULL } };
+    for (uint32_t i = 0; i < more; i++) hashes[i] = id_hash(numbers[at + i] + UINT64_C(1));
+    TRY(row_parts_add(s->words[column], arrays, NULL, more, hashes));
+  }
+  return KVSTORE_OK;
 }
 
 /* ---- back: values ---- */
@@ -239,9 +281,26 @@ static Status find_quantiles(Groups *g, size_t column) {
   return KVSTORE_OK;
 }
 
-Status group_spill_count(Groups *g) {
+static Status find_in_parts(Groups *g, size_t column, uint32_t threads) {
+  GroupSpill *s = g->spill;
+  RowParts *parts = s->words[column];
+  for (;;) {
+    bool more;
+    TRY(row_parts_open(parts, &more));
+    if (!more) break;
+    TRY(group_quantiles_find_part(g, column, parts, threads));
+    if (s->sorted[column]) TRY(find_quantiles(g, column));
+  }
+  s->value_bytes += row_parts_bytes(parts);
+  row_parts_destroy(parts);
+  s->words[column] = NULL;
+  return KVSTORE_OK;
+}
+
+Status group_spill_count(Groups *g, uint32_t threads) {
   for (size_t i = 0; i < g->column_count; i++) {
     if (g->spill->values[i]) TRY(count_values(g, i));
+    if (g->spill->words[i]) TRY(find_in_parts(g, i, threads));
     if (g->spill->sorted[i]) TRY(find_quantiles(g, i));
   }
   return KVSTORE_OK;
@@ -297,25 +356,68 @@ static Status add_rows(Groups *g, uint32_t count) {
   return KVSTORE_OK;
 }
 
-/* How many rows from `at` on are of groups that are there, none of them with two units; the groups are in scratch. */
-static Status find_rows(Groups *g, uint32_t *count) {
-  GroupSpill *s = g->spill;
-  uint32_t rows = s->batch.row_count - s->at;
-  TRY(groups_find(g, NULL, 0, rows));
-  const uint32_t *groups = g->scratch->groups;
-  for (*count = 0; *count < rows; ++*count) {
-    uint32_t i = *count;
-    if (groups[i] == ID_NONE) return KVSTORE_OK;
-    bool again = i && groups[i] == groups[i - 1] && unit_of(s, s->at + i) != unit_of(s, s->at + i - 1);
-    if (g->has_order && again) return KVSTORE_OK;
+/* How many rows from `at` on can be added together: where anything depends on the order of units, those of one. */
+static uint32_t rows_together(const Groups *g, const GroupSpill *s) {
+  uint32_t rows = s->batch.row_count - s->at, count = 1;
+  if (!g->has_order) return rows;
+  while (count < rows && unit_of(s, s->at + count) == unit_of(s, s->at)) count++;
+  return count;
+}
+
+/* Of the rows from `at` on, those at `rows` move together. */
+static void move_rows(GroupSpill *s, const uint16_t *rows, uint32_t count) {
+  for (uint32_t c = 0; c < s->column_count; c++) {
+    size_t width = type_array_width(s->types[c]);
+    uint8_t *values = (uint8_t *)(uintptr_t)s->batch.columns[c].values;
+    uint8_t *nulls = (uint8_t *)(uintptr_t)s->batch.columns[c].nulls;
+    for (uint32_t i = 0; i < count; i++) {
+      memmove(values + (s->at + i) * width, values + rows[i] * width, width);
+      nulls[s->at + i] = nulls[rows[i]];
+    }
   }
+}
+
+/* Rows whose groups are not taken in any more leave once more; how many others there are, which move together. */
+static Status pass_on(Groups *g, uint32_t count, uint32_t *known) {
+  GroupSpill *s = g->spill;
+  uint32_t *groups = g->scratch->groups, unknown = 0;
+  uint16_t here[BLOCK_ROWS], away[BLOCK_ROWS];
+  *known = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    if (groups[i] == ID_NONE) {
+      away[unknown++] = (uint16_t)(s->at + i);
+      continue;
+    }
+    here[*known] = (uint16_t)(s->at + i);
+    groups[(*known)++] = groups[i];
+  }
+  if (!unknown) return KVSTORE_OK;
+  uint64_t hashes[BLOCK_ROWS], some[BLOCK_ROWS];
+  hash_rows(g, s, s->batch.columns, s->batch.row_count, hashes);
+  for (uint32_t i = 0; i < unknown; i++) some[i] = hashes[away[i]];
+  TRY(row_parts_add(s->rows, s->batch.columns, away, unknown, some));
+  move_rows(s, here, *known);
   return KVSTORE_OK;
 }
 
 static Status end_round(Groups *g) {
   for (uint32_t i = 0; g->has_order && i < g->state_count; i++) groups_end_order(g, group_state(g, i));
   TRY(group_quantiles_find(g, 1));
-  return group_spill_count(g);
+  return group_spill_count(g, 1);
+}
+
+/* A batch of a part. */
+static Status add_batch(Groups *g) {
+  GroupSpill *s = g->spill;
+  for (s->at = 0; s->at < s->batch.row_count;) {
+    uint32_t count = rows_together(g, s), end = s->at + count, known;
+    TRY(groups_find(g, NULL, 0, count));
+    TRY(pass_on(g, count, &known));
+    if (known) TRY(add_rows(g, known));
+    TRY(groups_keep_found_within(g));
+    s->at = end;
+  }
+  return KVSTORE_OK;
 }
 
 Status group_spill_more(Groups *g, bool *more) {
@@ -323,18 +425,12 @@ Status group_spill_more(Groups *g, bool *more) {
   *more = false;
   if (!s->rows) return KVSTORE_OK;
   TRY(groups_clear(g));
-  for (;;) {
-    uint32_t count;
-    if (s->at == s->batch.row_count) {
-      TRY(query_tick(g->space, g->space ? g->space->rows_total : 0));
-      TRY(sorter_next(s->rows, &s->batch));
-      s->at = 0;
-    }
+  TRY(row_parts_open(s->rows, more));
+  while (*more) {
+    TRY(query_tick(g->space, g->space ? g->space->rows_total : 0));
+    TRY(row_parts_next(s->rows, &s->batch));
     if (s->batch.row_count == 0) return end_round(g);
-    TRY(find_rows(g, &count));
-    if (count == 0) return end_round(g);
-    *more = true;
-    TRY(add_rows(g, count));
-    TRY(groups_keep_found_within(g));
+    TRY(add_batch(g));
   }
+  return KVSTORE_OK;
 }

@@ -675,7 +675,7 @@ Status groups_add(Groups *g, Scan *scan) {
 
 Status groups_finish(Groups *g, uint32_t threads) {
   TRY(group_quantiles_find(g, threads));
-  return g->spill ? group_spill_count(g) : KVSTORE_OK;
+  return g->spill ? group_spill_count(g, threads) : KVSTORE_OK;
 }
 
 /* ---- results ---- */

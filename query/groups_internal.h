@@ -5,6 +5,7 @@
 #include "query/group_state.h"
 #include "query/groups.h"
 #include "query/id_map.h"
+#include "query/row_parts.h"
 #include "simd/simd.h"
 
 enum {
@@ -158,7 +159,8 @@ typedef struct GroupQuantiles {
   size_t count, capacity;
   size_t *open; /* of each column: one more than the chunk that takes further values; 0: none */
   uint64_t bytes;
-  bool is_sorting; /* values leave memory */
+  bool is_leaving; /* values leave memory */
+  bool is_part;    /* chunks are of some groups */
 } GroupQuantiles;
 
 typedef struct GroupSpill GroupSpill; /* group_spill.c */
@@ -254,8 +256,11 @@ Status group_spill_values(Groups *groups, size_t column, const uint32_t *numbers
 /* The same of a column whose quantiles are asked for and whose values are not kept in memory: all, sorted. */
 Status group_sort_values(Groups *groups, size_t column, const uint32_t *numbers, const void *values,
                          uint32_t count) MUST_CHECK;
+/* The same of numbers, as words of chunks, of several groups: not sorted, but divided by their groups. */
+Status group_divide_words(Groups *groups, size_t column, const uint32_t *numbers, const GroupWord *words,
+                          uint32_t count) MUST_CHECK;
 /* Counts what left memory of such columns, and finds the quantiles. */
-Status group_spill_count(Groups *groups) MUST_CHECK;
+Status group_spill_count(Groups *groups, uint32_t threads) MUST_CHECK;
 Status group_spill_more(Groups *groups, bool *more) MUST_CHECK;
 /* A column of the rows that came back and are being added. */
 bool group_spill_array(const Groups *groups, uint32_t column, ColumnArray *out);
@@ -301,6 +306,9 @@ Status group_quantiles_take_over(Groups *groups, Groups *part, size_t from, size
 Status group_quantiles_keep_within(Groups *groups) MUST_CHECK;
 /* Finds the quantiles of all values that are kept, and lets go of them. As groups_finish. */
 Status group_quantiles_find(Groups *groups, uint32_t threads) MUST_CHECK;
+/* The same of words that left memory, of the part that is open: those for which there is no room yet are divided
+ * further, or, of one group alone, sorted. */
+Status group_quantiles_find_part(Groups *groups, size_t column, RowParts *parts, uint32_t threads) MUST_CHECK;
 void group_quantiles_release(Groups *groups);
 
 /* ---- group_slots.c ---- */

@@ -104,15 +104,40 @@ TEST(quantile_team, values_that_leave_memory_are_found_too) {
   sample(&u, 4, 8);
   team_meet(true);
   for (size_t keys = test_scaled(8) >= 8 ? 0 : 1; keys <= 1; keys++) {
-    uint64_t sorted = counter_get(COUNTER_quantiles_sorted), full = counter_get(COUNTER_group_parts_full);
+    uint64_t sorted = counter_get(COUNTER_quantiles_spilled), full = counter_get(COUNTER_group_parts_full);
     uint64_t bytes = counter_get(COUNTER_bytes_spilled);
     check_threads(&u, &space, key, keys);
-    CHECK(counter_get(COUNTER_quantiles_sorted) > sorted);
+    CHECK(counter_get(COUNTER_quantiles_spilled) > sorted);
     CHECK(counter_get(COUNTER_bytes_spilled) > bytes);
     CHECK(counter_get(COUNTER_group_parts_full) > full || keys == 0);
   }
   team_meet(false);
   buffer_release(&outside);
+  sample_units_release(&u);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+/* Of so many groups no part is one group's: none of the values is sorted. */
+TEST(quantile_team, values_of_many_groups_come_back_part_by_part) {
+  const char *key[] = { "c4_i32 % 100" };
+  SampleUnits u;
+  Buffer outside = { 0 }, all = { 0 }, some = { 0 };
+  ScanCounters counters;
+  QuerySpace space = { .memory_limit = 3 << 20, .context = &outside, .write = write_outside, .read = read_outside };
+  sample(&u, 6, 1);
+  Query *q = make_query(&u, key, 1);
+  uint64_t spilled = counter_get(COUNTER_quantiles_spilled), parts = counter_get(COUNTER_row_parts_read);
+  uint64_t runs = counter_get(COUNTER_spilled_runs);
+  CHECK_OK(answer_bytes(q, sample_units_snapshot(&u), NULL, 1, &all, &counters));
+  CHECK_OK(answer_bytes(q, sample_units_snapshot(&u), &space, 1, &some, &counters));
+  check_same_answer(&all, &some);
+  CHECK(counter_get(COUNTER_quantiles_spilled) > spilled);
+  CHECK(counter_get(COUNTER_row_parts_read) > parts + 32);
+  CHECK_INT(counter_get(COUNTER_spilled_runs), runs);
+  query_destroy(q);
+  buffer_release(&outside);
+  buffer_release(&all);
+  buffer_release(&some);
   sample_units_release(&u);
   CHECK_INT(memory_blocks_held(), 0);
 }
