@@ -76,6 +76,7 @@
   X(groups_short_blocks, "blocks of long columns whose sums took one word")             \
   X(groups_ascending_units, "units whose groups lay in slots as their keys ascended")   \
   X(groups_window_units, "units whose groups lay in slots by their key")                \
+  X(groups_ids_units, "units whose groups lay in slots by their numbers")               \
   X(groups_digits_units, "units whose groups lay in slots by the ids of their keys")    \
   X(groups_codes_told, "units whose different values a dictionary told alone")          \
   X(groups_not_needed, "aggregates of all rows as those of a group, without one")       \

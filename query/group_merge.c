@@ -57,7 +57,8 @@ Status groups_create_part(const Groups *g, uint32_t parts, Groups **out) {
   TRY(status);
   GroupPart *p = arena_allocate_zeroed(&part->arena, sizeof *p);
   GroupIds *ids = arena_allocate_zeroed(&part->arena, (g->key_count + g->column_count + 1) * sizeof *ids);
-  if (!p || !ids) {
+  if (p) p->ids = arena_allocate(&part->arena, (g->key_count + 1) * BLOCK_ROWS * sizeof *p->ids);
+  if (!p || !p->ids || !ids) {
     groups_destroy(part);
     return status_nomem();
   }
@@ -87,7 +88,7 @@ bool groups_part_is_full(const Groups *part) { return part->space && groups_byte
 /* Groups in slots are marked as if they had states: those of one key behind that of null. */
 GroupMark groups_mark(Groups *part) {
   uint32_t count = part->state_count;
-  if (group_slots_in_use(part)) count = part->slots.count + (part->key_count == 1);
+  if (group_slots_in_use(part)) count = part->slots.count + (part->key_count == 1 && !group_slots_by_ids(part));
   return (GroupMark){ count, part->part->apart_count, group_quantiles_mark(part) };
 }
 
@@ -114,7 +115,7 @@ Status groups_set_apart(Groups *part, uint32_t number) {
 /* An insertion for each group of each part takes much longer than adding a row; adding a slot to a slot does not. Where
  * keys ascend, parts have few groups in common. */
 uint64_t groups_merge_rows(const Groups *g, uint64_t count, uint32_t threads) {
-  if (!group_slots_in_use(g)) return count * threads * GROUP_MERGED_ROWS;
+  if (!group_slots_in_use(g) || group_slots_by_ids(g)) return count * threads * GROUP_MERGED_ROWS;
   return g->slots.mode == SLOTS_ASCENDING ? count : count * threads * SLOT_MERGED_ROWS;
 }
 
@@ -154,25 +155,75 @@ Status group_part_key(Groups *g, Groups *part, size_t key, uint32_t id, uint32_t
   return translate(&g->keys[key], &part->keys[key], &part->part->keys[key], id, own);
 }
 
-static Status take_group_over(Groups *g, const Groups *part, uint32_t number) {
+/* The same of many, in place: those that are not known yet wait for memory together. */
+static Status translate_many(Groups *g, KeyColumn *to, const KeyColumn *from, GroupIds *known, uint32_t *ids,
+                             uint32_t count) {
+  GroupScratch *s = g->scratch;
+  Bytes *strings = (void *)s->compact;
+  uint32_t found[BLOCK_ROWS], unknown = 0;
+  bool are_strings = type_is_string(to->type);
+  TRY(extend_ids(known, key_column_count(from)));
+  for (uint32_t i = 0; i < count; i++) {
+    if (ids[i] == 0 || known->ids[ids[i]] != ID_UNKNOWN) continue;
+    if (are_strings)
+      strings[unknown] = from->strings.strings[ids[i] - 1];
+    else
+      s->words[unknown] = from->numbers.words[ids[i] - 1];
+    s->some[unknown++] = ids[i];
+  }
+  if (unknown && are_strings) TRY(bytes_map_add_many(&to->strings, strings, unknown, false, found));
+  if (unknown && !are_strings) TRY(id_map_add(&to->numbers, s->words, unknown, false, found));
+  for (uint32_t i = 0; i < unknown; i++) known->ids[s->some[i]] = found[i] + 1;
+  for (uint32_t i = 0; i < count; i++) ids[i] = ids[i] ? known->ids[ids[i]] : 0;
+  return KVSTORE_OK;
+}
+
+/* From pairs to the ids of each key. */
+static void split_pairs(const Groups *part, uint32_t first, uint32_t count, uint32_t *ids) {
+  uint32_t at[BLOCK_ROWS];
+  for (uint32_t i = 0; i < count; i++) at[i] = first + i;
+  for (size_t k = part->key_count - 1; k > 0; k--) {
+    for (uint32_t i = 0; i < count; i++) {
+      uint64_t pair = part->pairs[k].words[at[i]];
+      ids[k * BLOCK_ROWS + i] = (uint32_t)pair;
+      at[i] = (uint32_t)(pair >> 32);
+    }
+  }
+  memcpy(ids, at, count * sizeof *ids);
+}
+
+Status group_part_numbers(Groups *g, const Groups *part, uint32_t first, uint32_t count, uint32_t *own) {
   GroupPart *p = part->part;
-  uint32_t at = number, own = 0;
-  if (group_state(part, number)[GROUP_ROWS].u == 0) return KVSTORE_OK; /* of null, that none has */
-  uint32_t *ids = g->scratch->ids;
-  for (size_t k = g->key_count; k-- > 0;) {
-    uint64_t pair = k ? part->pairs[k].words[at] : at;
-    ids[k] = (uint32_t)pair;
-    at = (uint32_t)(pair >> 32);
+  if (g->key_count == 0) {
+    memset(own, 0, count * sizeof *own);
+    return KVSTORE_OK;
   }
+  split_pairs(part, first, count, p->ids);
   for (size_t k = 0; k < g->key_count; k++) {
-    uint32_t id;
-    TRY(translate(&g->keys[k], &part->keys[k], &p->keys[k], ids[k], &id));
-    uint64_t pair = (uint64_t)own << 32 | id;
-    own = id;
-    if (k) TRY(id_map_add(&g->pairs[k], &pair, 1, false, &own));
+    uint32_t *ids = p->ids + k * BLOCK_ROWS;
+    TRY(translate_many(g, &g->keys[k], &part->keys[k], &p->keys[k], ids, count));
+    if (k == 0) {
+      memcpy(own, ids, count * sizeof *own);
+      continue;
+    }
+    for (uint32_t i = 0; i < count; i++) g->scratch->words[i] = (uint64_t)own[i] << 32 | ids[i];
+    TRY(id_map_add(&g->pairs[k], g->scratch->words, count, false, own));
   }
-  p->groups.ids[number] = own;
-  return groups_extend(g, own + 1);
+  return KVSTORE_OK;
+}
+
+uint32_t group_numbers_end(const Groups *g) {
+  if (g->key_count == 0) return 1;
+  return g->key_count == 1 ? key_column_count(&g->keys[0]) : g->pairs[g->key_count - 1].count;
+}
+
+static Status take_groups_over(Groups *g, const Groups *part, uint32_t first, uint32_t end) {
+  for (uint32_t count; first < end; first += count) {
+    count = end - first < BLOCK_ROWS ? end - first : BLOCK_ROWS;
+    TRY(group_part_numbers(g, part, first, count, part->part->groups.ids + first));
+    TRY(groups_extend(g, group_numbers_end(g)));
+  }
+  return KVSTORE_OK;
 }
 
 /* Entries of a unit are of groups that lie anywhere. */
@@ -203,7 +254,7 @@ Status groups_take_over(Groups *g, Groups *part, GroupMark from, GroupMark to) {
   if (group_slots_in_use(part)) return KVSTORE_OK;
   TRY(extend_ids(&p->groups, part->state_count));
   if (!g->key_count) p->groups.ids[0] = 0; /* there from the beginning */
-  for (uint32_t number = from.group_count; number < to.group_count; number++) TRY(take_group_over(g, part, number));
+  TRY(take_groups_over(g, part, from.group_count, to.group_count));
   for (size_t at = from.apart_count; at < to.apart_count; at += p->stride) {
     fetch_apart(g, part, at + GROUPS_AHEAD * (size_t)p->stride, to.apart_count);
     add_apart(g, part, p->apart + at);
@@ -213,9 +264,15 @@ Status groups_take_over(Groups *g, Groups *part, GroupMark from, GroupMark to) {
 
 /* ---- all else ---- */
 
+static void fetch_own(const Groups *g, const Groups *part, uint32_t number) {
+  uint32_t own = part->part->groups.ids[number];
+  if (own != ID_UNKNOWN) group_fetch(g, own);
+}
+
 static Status merge_states(Groups *g, const Groups *part) {
   for (uint32_t number = 0; number < part->state_count; number++) {
     uint32_t own = part->part->groups.ids[number];
+    if (number + GROUPS_AHEAD < part->state_count) fetch_own(g, part, number + GROUPS_AHEAD);
     if (own == ID_UNKNOWN) continue;
     const GroupWord *from = group_state(part, number);
     GroupWord *to = group_state(g, own);

@@ -3,6 +3,7 @@
  *   one integer key, ascending so far     a slot is the number of its group: only changes of the key are looked at
  *   one integer key within a window       a slot lies at key - least key
  *   several keys of many codes each       a slot lies where the ids of the values say, as digits
+ *   texts, floats, keys without codes     a slot is the number that the group would have with a state
  *
  *   slot:   rows, above the sum of one column | of each other column: values above their sum | least | greatest
  *
@@ -95,6 +96,7 @@ bool group_slots_are_open(const Groups *g) {
 }
 
 void group_slots_share(const Groups *g, Groups *part) {
+  part->slots.by_ids = group_slots_by_ids(g);
   if (!group_slots_in_use(g)) part->slots.mode = SLOTS_NONE;
   part->slots.by_rows = g->slots.by_rows;
 }
@@ -131,8 +133,15 @@ uint64_t group_slots_bytes(const Groups *g) {
   return s->word_capacity * sizeof *s->words + s->key_capacity * sizeof *s->keys;
 }
 
+/* Slots stand in the order of groups. */
+static bool are_in_order(const GroupSlots *s) { return s->mode == SLOTS_ASCENDING || s->mode == SLOTS_IDS; }
+
 static uint64_t *slot_words(const GroupSlots *s, uint32_t number) {
-  return s->words + (s->mode == SLOTS_ASCENDING ? (size_t)number * s->stride : (size_t)s->keys[number]);
+  return s->words + (are_in_order(s) ? (size_t)number * s->stride : (size_t)s->keys[number]);
+}
+
+bool group_slots_is_empty(const Groups *g, uint32_t number) {
+  return g->slots.mode == SLOTS_IDS && slot_words(&g->slots, number)[0] == 0;
 }
 
 /* Once groups are many, as many as there will be if units go on like this, in large pages: most of the time of adding a
@@ -153,8 +162,8 @@ static Status grow_much(const Groups *g, void *array, size_t *capacity, size_t n
 Status group_slots_reserve(Groups *g, uint32_t more) {
   GroupSlots *s = &g->slots;
   size_t count = (size_t)s->count + more;
-  TRY(grow_much(g, &s->keys, &s->key_capacity, count, sizeof *s->keys));
-  if (s->mode != SLOTS_ASCENDING) return KVSTORE_OK;
+  if (s->mode != SLOTS_IDS) TRY(grow_much(g, &s->keys, &s->key_capacity, count, sizeof *s->keys));
+  if (!are_in_order(s)) return KVSTORE_OK;
   return grow_much(g, &s->words, &s->word_capacity, count * s->stride, sizeof *s->words);
 }
 
@@ -221,6 +230,10 @@ void group_slots_state(const Groups *g, uint32_t number, GroupWord *state) {
 static Status groups_of(Groups *g, uint32_t at, uint32_t count) {
   GroupScratch *scratch = g->scratch;
   uint32_t *groups = scratch->groups;
+  if (g->slots.mode == SLOTS_IDS) {
+    for (uint32_t i = 0; i < count; i++) groups[i] = at + i;
+    return groups_extend(g, at + count);
+  }
   if (g->slots.mode != SLOTS_DIGITS) {
     for (uint32_t i = 0; i < count; i++) scratch->words[i] = (uint64_t)group_slots_image(g, at + i);
     TRY(key_column_add_images(g, &g->keys[0], (const int64_t *)scratch->words, count, groups));
@@ -255,6 +268,18 @@ static void add_steps(uint64_t *words, const uint32_t *offsets, const int64_t *n
   for (uint32_t i = 0; i < count; i++) words[offsets[i]] += (uint64_t)numbers[i] + step;
 }
 
+/* The same where words are far. */
+static void add_far_steps(uint64_t *words, const uint32_t *offsets, const int64_t *numbers, uint64_t step,
+                          uint32_t count) {
+  uint32_t asked = count > AHEAD ? count - AHEAD : 0;
+#pragma GCC unroll 4
+  for (uint32_t i = 0; i < asked; i++) {
+    __builtin_prefetch(&words[offsets[i + AHEAD]], 1);
+    words[offsets[i]] += (uint64_t)numbers[i] + step;
+  }
+  add_steps(words, offsets + asked, numbers + asked, step, count - asked);
+}
+
 /* Without numbers. */
 static void add_ones(uint64_t *words, const uint32_t *offsets, uint64_t step, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) words[offsets[i]] += step;
@@ -275,11 +300,13 @@ static inline __attribute__((always_inline)) uint32_t meet(uint64_t *words, cons
   return found;
 }
 
-/* Words of a window that the second cache has no room for are asked for ahead; of digits few are in use. */
+/* Of words that lie anywhere the second cache has no room for all. */
+static bool are_far(const GroupSlots *s) { return s->word_capacity * sizeof *s->words > FAR_BYTES; }
+
+/* Those of a window are asked for ahead; of digits few are in use. */
 static uint32_t meet_steps(const GroupSlots *s, const uint32_t *offsets, const int64_t *numbers, uint64_t step,
                            uint32_t count, int64_t *met) {
-  bool are_far = s->mode == SLOTS_WINDOW && s->word_capacity * sizeof *s->words > FAR_BYTES;
-  uint32_t asked = are_far && count > AHEAD ? count - AHEAD : 0;
+  uint32_t asked = s->mode == SLOTS_WINDOW && are_far(s) && count > AHEAD ? count - AHEAD : 0;
   uint32_t found = meet(s->words, offsets, numbers, step, 0, asked, met, true);
   return found + meet(s->words, offsets, numbers, step, asked, count, met + found, false);
 }
@@ -379,8 +406,10 @@ static Status add_rows(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
     TRY(read_numbers(g, first, scan, block, count, &numbers, &nulls));
     step -= (uint64_t)s->columns[first].base;
   }
-  if (s->mode == SLOTS_ASCENDING) {
-    if (numbers)
+  if (are_in_order(s)) {
+    if (numbers && s->mode == SLOTS_IDS && are_far(s))
+      add_far_steps(s->words, offsets, numbers, step, count);
+    else if (numbers)
       add_steps(s->words, offsets, numbers, step, count);
     else
       add_ones(s->words, offsets, step, count);
@@ -425,13 +454,16 @@ static Status add_block(Groups *g, Scan *scan, uint32_t block, bool *done) {
   return KVSTORE_OK;
 }
 
+/* Ids grow with the groups, so that blocks are asked whether they may. */
 Status group_slots_add(Groups *g, Scan *scan, uint64_t *left) {
   for (*left = scan_selection(scan)->blocks; *left; *left &= *left - 1) {
     bool done;
+    if (group_slots_by_ids(g) && groups_outgrow_slots(g)) return group_slots_leave(g);
     TRY(add_block(g, scan, (uint32_t)__builtin_ctzll(*left), &done));
     if (!done) return group_slots_leave(g);
   }
   switch (g->slots.mode) {
+  case SLOTS_IDS: COUNT(groups_ids_units); break;
   case SLOTS_DIGITS: COUNT(groups_digits_units); break;
   case SLOTS_WINDOW: COUNT(groups_window_units); break;
   default: COUNT(groups_ascending_units); break;
@@ -489,15 +521,61 @@ static Status take_windows(Groups *g, const Groups *part, uint32_t from, uint32_
   return KVSTORE_OK;
 }
 
-static bool are_windows(const Groups *g, const Groups *part) {
-  return g->slots.mode == SLOTS_WINDOW && part->slots.mode == SLOTS_WINDOW;
+/* The same of ids, whatever they are in either. Where there is no room for slots *from is the group that finds none. */
+static Status take_ids(Groups *g, const Groups *part, uint32_t *from, uint32_t to, bool *done) {
+  GroupSlots *s = &g->slots;
+  uint32_t own[BLOCK_ROWS];
+  for (uint32_t count; *from < to; *from += count) {
+    uint32_t before = s->count;
+    count = to - *from < BLOCK_ROWS ? to - *from : BLOCK_ROWS;
+    TRY(group_part_numbers(g, part, *from, count, own));
+    TRY(group_slots_extend(g, group_numbers_end(g), done));
+    if (!*done) return KVSTORE_OK;
+    clear_extremes(g, before);
+    for (uint32_t i = 0; i < count; i++) {
+      if (i + AHEAD < count) __builtin_prefetch(slot_words(s, own[i + AHEAD]), 1);
+      merge_words(g, slot_words(s, own[i]), slot_words(&part->slots, *from + i));
+    }
+  }
+  return KVSTORE_OK;
+}
+
+/* The same of keys that ascend, as many as stand behind all that are there; *from is the first of the others. */
+static Status take_ascending(Groups *g, const Groups *part, uint32_t *from, uint32_t to) {
+  GroupSlots *s = &g->slots;
+  uint32_t own;
+  const int64_t *keys = part->slots.keys + *from;
+  if (!group_slots_ascend(s, keys, to - *from, &own) || own == 0) return KVSTORE_OK;
+  const uint64_t *words = slot_words(&part->slots, *from);
+  *from += own;
+  TRY(group_slots_reserve(g, own));
+  if (s->count > s->piece_first && keys[0] == s->keys[s->count - 1]) {
+    merge_words(g, slot_words(s, s->count - 1), words);
+    keys++;
+    words += s->stride;
+    own--;
+  }
+  memcpy(s->keys + s->count, keys, own * sizeof *keys);
+  memcpy(s->words + (size_t)s->count * s->stride, words, (size_t)own * s->stride * sizeof *words);
+  s->count += own;
+  return KVSTORE_OK;
+}
+
+static bool are_both(const Groups *g, const Groups *part, SlotsMode mode) {
+  return g->slots.mode == mode && part->slots.mode == mode;
 }
 
 Status group_slots_take(Groups *g, Groups *part, uint32_t *from, uint32_t to) {
   uint32_t before = g->key_count == 1; /* of null: it is not in a slot */
-  bool done = group_slots_in_use(g);
-  for (; *from < to && done; *from += done) {
-    if (*from >= before && are_windows(g, part)) return take_windows(g, part, *from - before, to - before);
+  bool done = group_slots_in_use(g), have_ids = done && group_slots_by_ids(g) && group_slots_by_ids(part);
+  if (have_ids) TRY(take_ids(g, part, from, to, &done));
+  if (*from >= before && *from < to && are_both(g, part, SLOTS_ASCENDING)) {
+    *from -= before;
+    TRY(take_ascending(g, part, from, to - before));
+    *from += before;
+  }
+  for (; !have_ids && *from < to && done; *from += done) {
+    if (*from >= before && are_both(g, part, SLOTS_WINDOW)) return take_windows(g, part, *from - before, to - before);
     if (*from >= before) TRY(take_slot(g, part, *from - before, &done));
   }
   if (done) return KVSTORE_OK;

@@ -54,11 +54,13 @@ static bool measure_digits(Groups *g) {
 
 SlotsMode group_slots_first_mode(Groups *g) {
   uint64_t codes = 1;
+  if (g->slots.by_ids) return SLOTS_IDS;
   for (size_t k = 0; k < g->key_count && codes <= GROUP_CODES_MAX; k++) codes *= g->keys[k].code_count;
-  bool are_many = codes > DIGIT_CODES && codes <= GROUP_CODES_MAX;
-  if (g->key_count > 1) return are_many && measure_digits(g) ? SLOTS_DIGITS : SLOTS_NONE;
-  if (g->key_count == 0 || codes || type_is_string(g->keys[0].type) || type_is_float(g->keys[0].type))
-    return SLOTS_NONE;
+  bool has_codes = codes && codes <= GROUP_CODES_MAX; /* or of no key at all */
+  if (g->key_count > 1 && has_codes && codes > DIGIT_CODES && measure_digits(g)) return SLOTS_DIGITS;
+  if (has_codes) return SLOTS_NONE;
+  bool has_ids = g->key_count > 1 || type_is_string(g->keys[0].type) || type_is_float(g->keys[0].type);
+  if (has_ids) return g->part ? SLOTS_NONE : SLOTS_IDS; /* a part whose whole has none has none */
   measure_window(g);
   return SLOTS_ASCENDING;
 }
@@ -162,6 +164,10 @@ static bool divide(GroupSlots *s, const int64_t *keys, uint32_t count, uint32_t 
   return *own == 0 || keys[*own - 1] < s->next->first;
 }
 
+bool group_slots_ascend(GroupSlots *s, const int64_t *keys, uint32_t count, uint32_t *own) {
+  return ascend(keys, count) && divide(s, keys, count, own);
+}
+
 /* The offsets of ascending keys; the words of new ones are zero. */
 static Status find_ascending(Groups *g, const int64_t *keys, uint32_t count, uint32_t *offsets) {
   GroupSlots *s = &g->slots;
@@ -229,7 +235,7 @@ static Status find_by_number(Groups *g, Scan *scan, uint32_t block, uint32_t cou
   if (s->mode == SLOTS_ASCENDING) {
     bool fits = ((uint64_t)s->count + count) * s->stride < OFFSETS_END;
     uint32_t own = 0, *offsets = g->scratch->groups;
-    *done = fits && ascend(keys, count) && divide(s, keys, count, &own);
+    *done = fits && group_slots_ascend(s, keys, count, &own);
     for (uint32_t i = own; *done && i < count; i++) offsets[i] = s->next->number * s->stride;
     if (*done) return find_ascending(g, keys, own, offsets);
     TRY(to_window(s, done));
@@ -239,7 +245,29 @@ static Status find_by_number(Groups *g, Scan *scan, uint32_t block, uint32_t cou
   return KVSTORE_OK;
 }
 
+/* ---- ids ---- */
+
+/* Those that come are zero already: sums need no more. */
+Status group_slots_extend(Groups *g, uint32_t count, bool *fits) {
+  GroupSlots *s = &g->slots;
+  *fits = (uint64_t)count * s->stride < OFFSETS_END;
+  if (count <= s->count || !*fits) return KVSTORE_OK;
+  TRY(group_slots_reserve(g, count - s->count));
+  memset(s->words + (size_t)s->count * s->stride, 0, (size_t)(count - s->count) * s->stride * sizeof *s->words);
+  s->count = count;
+  return KVSTORE_OK;
+}
+
+static Status find_by_ids(Groups *g, Scan *scan, uint32_t block, uint32_t count, bool *done) {
+  uint32_t most, *offsets = g->scratch->groups, stride = g->slots.stride;
+  TRY(groups_number(g, scan, block, count, &most));
+  TRY(group_slots_extend(g, most, done));
+  for (uint32_t i = 0; *done && i < count; i++) offsets[i] *= stride;
+  return KVSTORE_OK;
+}
+
 Status group_slots_find(Groups *g, Scan *scan, uint32_t block, uint32_t count, bool *done) {
+  if (g->slots.mode == SLOTS_IDS) return find_by_ids(g, scan, block, count, done);
   if (g->slots.mode != SLOTS_DIGITS) return find_by_number(g, scan, block, count, done);
   *done = true;
   return find_by_digits(g, scan, block, count);
@@ -250,7 +278,7 @@ Status group_slots_find(Groups *g, Scan *scan, uint32_t block, uint32_t count, b
 int64_t group_slots_image(const Groups *g, uint32_t number) {
   const GroupSlots *s = &g->slots;
   if (s->mode == SLOTS_ASCENDING) return s->keys[number];
-  return (int64_t)((uint64_t)s->first + (uint64_t)s->keys[number] / s->stride);
+  return (int64_t)((uint64_t)s->first + (uint32_t)s->keys[number] / s->stride); /* offsets are so short */
 }
 
 static Status digits_of(Groups *g, Groups *part, uint32_t number, int64_t *key, bool *fits) {

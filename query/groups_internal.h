@@ -75,6 +75,7 @@ typedef enum SlotsMode {
   SLOTS_ASCENDING, /* a slot is the number of its group */
   SLOTS_WINDOW,    /* or its key, from `first` on */
   SLOTS_DIGITS,    /* or the ids of its keys, as digits */
+  SLOTS_IDS,       /* a slot is the number that its group would have with a state */
   SLOTS_NONE,      /* groups have states */
 } SlotsMode;
 
@@ -102,13 +103,14 @@ typedef struct SlotsPiece { /* of ascending keys */
 typedef struct GroupSlots {
   SlotsMode mode;
   bool by_rows;        /* groups lie in slots, or did: every unit's new ones are numbered by their first rows (QRY-6) */
+  bool by_ids;         /* of a part: IDS, whatever its units are like */
   uint32_t stride;     /* words of a slot */
   unsigned rows_shift; /* the first one counts rows above so many bits of a sum */
   SlotColumn *columns;
   uint64_t *words;
   size_t word_capacity;
   uint32_t count; /* of groups */
-  int64_t *keys;  /* as they were met; ASCENDING: images; else: offsets of words */
+  int64_t *keys;  /* as they were met; ASCENDING: images; IDS: none; else: offsets of words */
   size_t key_capacity;
   SlotsPiece pieces[SLOTS_PIECES_MAX]; /* before the current one, which begins at group piece_first */
   uint32_t piece_count, piece_first;
@@ -143,6 +145,7 @@ typedef struct GroupPart {
   GroupWord *apart; /* entries: number of a group, and of one unit what depends on the order of units */
   size_t apart_count, apart_capacity;
   uint32_t stride;         /* words of an entry */
+  uint32_t *ids;           /* room: BLOCK_ROWS of each key */
   GroupIds *keys, *values; /* of key columns, of columns whose values are counted once */
   GroupIds groups;
 } GroupPart;
@@ -228,6 +231,8 @@ Status groups_extend(Groups *groups, uint32_t count) MUST_CHECK;
 /* scratch->groups of `count` rows: of a block, or, without a scan, of those that came back. ID_NONE: of a group that is
  * not taken in. */
 Status groups_find(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
+/* The same without states for them; *most: one more than the largest number of a group. */
+Status groups_number(Groups *groups, Scan *scan, uint32_t block, uint32_t count, uint32_t *most) MUST_CHECK;
 /* Adds these rows, whose groups are known. */
 Status groups_add_found(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
 /* Ends a unit for a group: what depends on order. */
@@ -239,6 +244,8 @@ void groups_freeze(Groups *groups, bool frozen);
 bool groups_exceed(const Groups *groups);
 /* After what may have added groups: when memory is used up, no further one is taken in. */
 Status groups_keep_within(Groups *groups) MUST_CHECK;
+/* Whether groups in slots have to become those with states now, while there is room for both. */
+bool groups_outgrow_slots(const Groups *groups);
 /* The same where none of them lies in a slot. */
 Status groups_keep_found_within(Groups *groups) MUST_CHECK;
 /* The row with g->key may be the first or last of its group. `value`: of a column. */
@@ -288,6 +295,10 @@ bool groups_zone(const Groups *groups, uint32_t column, int64_t *low, int64_t *h
 
 /* ---- group_merge.c ---- */
 void group_part_release(Groups *part);
+/* The numbers of `count` groups of a part, from `first` on, at most BLOCK_ROWS: new ones where none has their keys. */
+Status group_part_numbers(Groups *groups, const Groups *part, uint32_t first, uint32_t count, uint32_t *own) MUST_CHECK;
+/* Behind the largest number that ids of keys make. */
+uint32_t group_numbers_end(const Groups *groups);
 /* The id of a key of a part. */
 Status group_part_key(Groups *groups, Groups *part, size_t key, uint32_t id, uint32_t *own) MUST_CHECK;
 uint64_t group_part_bytes(const GroupPart *part);
@@ -313,6 +324,10 @@ void group_quantiles_release(Groups *groups);
 
 /* ---- group_slots.c ---- */
 static inline bool group_slots_in_use(const Groups *groups) { return groups->slots.count > 0; }
+/* Numbers of groups in slots are those that they would have with states. */
+static inline bool group_slots_by_ids(const Groups *groups) { return groups->slots.mode == SLOTS_IDS; }
+/* No row has come of it: the group of null, which is there first. */
+bool group_slots_is_empty(const Groups *groups, uint32_t number);
 /* It is not known yet whether there are slots: what the first selected rows of a segment say holds for all units. */
 bool group_slots_are_open(const Groups *groups);
 /* A part may have slots where the whole has some, and numbers its groups alike. */
@@ -346,6 +361,11 @@ Status group_slots_begin_unit(Groups *groups, Scan *scan, bool *fits) MUST_CHECK
 int64_t group_slots_image(const Groups *groups, uint32_t number);
 /* Where the words of the rows of a block begin, in scratch->groups. *done is false when not all have a slot. */
 Status group_slots_find(Groups *groups, Scan *scan, uint32_t block, uint32_t count, bool *done) MUST_CHECK;
+/* Whether these keys ascend, and the first *own of them stand behind those of the current piece, or of one that begins
+ * with them. */
+bool group_slots_ascend(GroupSlots *slots, const int64_t *keys, uint32_t count, uint32_t *own);
+/* IDS: slots up to `count` groups; *fits is false when there cannot be as many. */
+Status group_slots_extend(Groups *groups, uint32_t count, bool *fits) MUST_CHECK;
 /* Room for further groups. */
 Status group_slots_reserve(Groups *groups, uint32_t more) MUST_CHECK;
 /* What stands for the key of a part's group, and at which number it would be, or, when keys ascend, is; whether it can.

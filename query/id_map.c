@@ -1,5 +1,6 @@
-/* id_map.c - open addressing: words at most half full, and growing rehashes what the ids say, in their order; strings
- * in buckets, at most three quarters full, and growing looks at these alone. */
+/* id_map.c - words and strings in buckets that are at most three quarters full; what finds its own one full lies in the
+ * next. All slots of a bucket are compared, since which one it is nobody can predict. Growing looks at buckets alone.
+ */
 #include "query/id_map.h"
 
 #include "base/hash.h"
@@ -8,38 +9,66 @@
 
 #define LARGE_BYTES ((size_t)1 << 20)
 enum {
-  FIRST_SLOTS = 256,
-  AHEAD = 16, /* probes whose cache line is asked for before */
+  FIRST_BUCKETS = 64,
+  LINE_BYTES = 64,
+  AHEAD = 16, /* words whose bucket is asked for before */
+  RING = 2 * AHEAD,
   ROUND = 32, /* strings that are looked for side by side */
 };
 
-static size_t slot_of(uint64_t hash, size_t slot_count) { return (size_t)(hash >> 32) & (slot_count - 1); }
+static size_t place_of(uint64_t hash, size_t bucket_count) { return (size_t)(hash >> 32) & (bucket_count - 1); }
 
 static Status too_many(void) {
   return status_fail(KVSTORE_LIMIT, "more than 4,294,967,294 different values or groups");
 }
 
-/* ---- words ---- */
-
-static void insert_word(IdSlot *slots, size_t slot_count, uint64_t word, uint32_t id) {
-  size_t at = slot_of(id_hash(word), slot_count);
-  while (slots[at].id) at = (at + 1) & (slot_count - 1);
-  slots[at] = (IdSlot){ word, id + 1 };
+/* Buckets, all zero, each a line: in *room, which is to be released. */
+static Status make_buckets(size_t count, void **room, void *buckets) {
+  size_t bytes = memory_array_size(count + 1, LINE_BYTES);
+  *room = memory_allocate_zeroed(bytes);
+  if (!*room) return status_nomem();
+  if (bytes >= LARGE_BYTES) os_prefer_large_pages(*room, bytes);
+  uint8_t *first = (uint8_t *)*room + (0 - (uintptr_t)*room) % LINE_BYTES;
+  memcpy(buckets, &first, sizeof first);
+  return KVSTORE_OK;
 }
+
+/* The first free slot; `slots`: there is none. */
+static uint32_t free_slot(const uint32_t *ids, uint32_t slots) {
+  uint32_t at = 0;
+  while (at < slots && ids[at]) at++;
+  return at;
+}
+
+/* ---- words ---- */
 
 static bool in_window(const IdMap *m, uint64_t word) { return word - m->window_first < m->window_count; }
 
+static void insert_word(IdMap *m, uint64_t word, uint64_t hash, uint32_t id) {
+  size_t at = place_of(hash, m->bucket_count);
+  while (m->buckets[at].ids[WORD_SLOTS - 1]) at = (at + 1) & (m->bucket_count - 1);
+  uint32_t slot = free_slot(m->buckets[at].ids, WORD_SLOTS);
+  m->buckets[at].words[slot] = word;
+  m->buckets[at].ids[slot] = id + 1;
+}
+
 static Status grow_words(IdMap *m) {
-  size_t count = m->slot_count ? m->slot_count * 2 : FIRST_SLOTS;
-  IdSlot *slots = memory_allocate_zeroed(memory_array_size(count, sizeof *slots));
-  if (!slots) return status_nomem();
-  for (uint32_t id = 0; id < m->count; id++) {
-    if (id + AHEAD < m->count) __builtin_prefetch(&slots[slot_of(id_hash(m->words[id + AHEAD]), count)], 1);
-    if (!in_window(m, m->words[id])) insert_word(slots, count, m->words[id], id);
+  IdMap grown = *m;
+  grown.bucket_count = m->bucket_count ? m->bucket_count * 2 : FIRST_BUCKETS;
+  TRY(make_buckets(grown.bucket_count, &grown.room, &grown.buckets));
+  for (size_t i = 0; i < m->bucket_count; i++) {
+    const WordBucket *bucket = &m->buckets[i];
+    for (uint32_t at = 0; at < WORD_SLOTS && bucket->ids[at]; at++)
+      insert_word(&grown, bucket->words[at], id_hash(bucket->words[at]), bucket->ids[at] - 1);
   }
-  memory_release(m->slots);
-  m->slots = slots;
-  m->slot_count = count;
+  memory_release(m->room);
+  *m = grown;
+  return KVSTORE_OK;
+}
+
+static Status make_words_room(IdMap *m, uint32_t count, bool frozen) {
+  while (!m->bucket_count || (!frozen && m->bucket_count * WORD_SLOTS / 4 * 3 < (size_t)m->used + count))
+    TRY(grow_words(m));
   return KVSTORE_OK;
 }
 
@@ -70,57 +99,76 @@ static Status add_in_window(IdMap *m, uint64_t word, bool frozen, uint32_t *id) 
   return KVSTORE_OK;
 }
 
-static Status add_word(IdMap *m, uint64_t word, bool frozen, uint32_t *id) {
+/* A bit for each slot that has the word. */
+static inline uint32_t slots_with_word(const WordBucket *bucket, uint64_t word) {
+  uint32_t found = 0;
+#pragma GCC unroll 5
+  for (uint32_t i = 0; i < WORD_SLOTS; i++) found |= (uint32_t)(bucket->words[i] == word) << i;
+  return found;
+}
+
+static inline Status add_word(IdMap *m, uint64_t word, uint64_t hash, bool frozen, uint32_t *id) {
   if (in_window(m, word)) return add_in_window(m, word, frozen, id);
-  size_t mask = m->slot_count - 1, at = slot_of(id_hash(word), m->slot_count);
-  while (m->slots[at].id && m->slots[at].word != word) at = (at + 1) & mask;
-  if (LIKELY(m->slots[at].id)) {
-    *id = m->slots[at].id - 1;
-    return KVSTORE_OK;
+  for (size_t at = place_of(hash, m->bucket_count);; at = (at + 1) & (m->bucket_count - 1)) {
+    const WordBucket *bucket = &m->buckets[at];
+    uint32_t found = slots_with_word(bucket, word); /* free slots stand behind, and have the word 0 */
+    uint32_t known = found ? bucket->ids[__builtin_ctz(found)] : 0;
+    if (LIKELY(known)) {
+      *id = known - 1;
+      return KVSTORE_OK;
+    }
+    if (!bucket->ids[WORD_SLOTS - 1]) break;
   }
   *id = ID_NONE;
   if (frozen) return KVSTORE_OK;
   TRY(new_word(m, word));
   *id = m->count - 1;
-  m->slots[at] = (IdSlot){ word, m->count };
+  insert_word(m, word, hash, *id);
   m->used++;
   return KVSTORE_OK;
 }
 
-static void ask_ahead(const IdMap *m, uint64_t word) {
-  if (in_window(m, word))
+/* Its hash, if it has one. */
+static inline uint64_t ask_for(const IdMap *m, uint64_t word) {
+  if (in_window(m, word)) {
     __builtin_prefetch(&m->window[word - m->window_first]);
-  else
-    __builtin_prefetch(&m->slots[slot_of(id_hash(word), m->slot_count)]);
+    return 0;
+  }
+  uint64_t hash = id_hash(word);
+  __builtin_prefetch(&m->buckets[place_of(hash, m->bucket_count)]);
+  return hash;
 }
 
 Status id_map_add(IdMap *m, const uint64_t *words, uint32_t count, bool frozen, uint32_t *ids) {
-  while (m->slot_count < 2 * ((size_t)m->used + count)) TRY(grow_words(m));
+  uint64_t hashes[RING];
+  TRY(make_words_room(m, count, frozen));
+  for (uint32_t i = 0; i < AHEAD && i < count; i++) hashes[i] = ask_for(m, words[i]);
   for (uint32_t i = 0; i < count; i++) {
-    if (i + AHEAD < count) ask_ahead(m, words[i + AHEAD]);
+    if (i + AHEAD < count) hashes[(i + AHEAD) % RING] = ask_for(m, words[i + AHEAD]);
     if (i && words[i] == words[i - 1]) { /* clustered keys come in a row */
       ids[i] = ids[i - 1];
     } else {
-      TRY(add_word(m, words[i], frozen, &ids[i]));
+      TRY(add_word(m, words[i], hashes[i % RING], frozen, &ids[i]));
     }
   }
   return KVSTORE_OK;
 }
 
 uint64_t id_map_bytes(const IdMap *m) {
-  return m->word_capacity * sizeof *m->words + m->slot_count * sizeof *m->slots + m->window_count * sizeof *m->window;
+  return m->word_capacity * sizeof *m->words + m->bucket_count * sizeof *m->buckets +
+         m->window_count * sizeof *m->window;
 }
 
 void id_map_release(IdMap *m) {
   memory_release(m->words);
-  memory_release(m->slots);
+  memory_release(m->room);
   memory_release(m->window);
   *m = (IdMap){ 0 };
 }
 
 /* ---- strings ---- */
 
-enum { WORD = 8, WORD_BITS = 64, LENGTH_SHIFT = 56, SHORT_MAX = 15, LINE_BYTES = 64 };
+enum { WORD = 8, WORD_BITS = 64, LENGTH_SHIFT = 56, SHORT_MAX = 15 };
 
 static uint64_t short_word(const uint8_t *p, size_t n) {
   if (n >= 4) return load_u32(p) | (uint64_t)load_u32(p + n - 4) << (8 * (n - 4));
@@ -147,39 +195,27 @@ static inline uint64_t key_hash(const BytesKey *key) {
   return (uint64_t)product ^ (uint64_t)(product >> WORD_BITS);
 }
 
-static BytesBucket *bucket_of(const BytesMap *m, uint64_t hash) { return &m->buckets[slot_of(hash, m->bucket_count)]; }
+static BytesBucket *bucket_of(const BytesMap *m, uint64_t hash) { return &m->buckets[place_of(hash, m->bucket_count)]; }
 static BytesBucket *next_bucket(const BytesMap *m, BytesBucket *bucket) {
   return bucket + 1 < m->buckets + m->bucket_count ? bucket + 1 : m->buckets;
 }
 
-/* The first free slot of a bucket; BUCKET_SLOTS: it has none. */
-static uint32_t free_slot(const BytesBucket *bucket) {
-  uint32_t at = 0;
-  while (at < BUCKET_SLOTS && bucket->ids[at]) at++;
-  return at;
-}
-
 static void insert_key(BytesMap *m, const BytesKey *key, uint64_t hash, uint32_t id) {
   BytesBucket *bucket = bucket_of(m, hash);
-  while (free_slot(bucket) == BUCKET_SLOTS) bucket = next_bucket(m, bucket);
-  uint32_t at = free_slot(bucket);
+  while (bucket->ids[BUCKET_SLOTS - 1]) bucket = next_bucket(m, bucket);
+  uint32_t at = free_slot(bucket->ids, BUCKET_SLOTS);
   bucket->first[at] = key->first;
   bucket->last[at] = key->last;
   bucket->ids[at] = id + 1;
 }
 
 static Status grow_strings(BytesMap *m) {
-  enum { FIRST_BUCKETS = 64 };
   BytesMap grown = *m;
   grown.bucket_count = m->bucket_count ? m->bucket_count * 2 : FIRST_BUCKETS;
-  size_t bytes = memory_array_size(grown.bucket_count + 1, sizeof *grown.buckets);
-  grown.room = memory_allocate_zeroed(bytes);
-  if (!grown.room) return status_nomem();
-  if (bytes >= LARGE_BYTES) os_prefer_large_pages(grown.room, bytes);
-  grown.buckets = (BytesBucket *)(void *)((uint8_t *)grown.room + (0 - (uintptr_t)grown.room) % LINE_BYTES);
+  TRY(make_buckets(grown.bucket_count, &grown.room, &grown.buckets));
   for (size_t i = 0; i < m->bucket_count; i++) {
     const BytesBucket *bucket = &m->buckets[i];
-    for (uint32_t at = 0; at < free_slot(bucket); at++) {
+    for (uint32_t at = 0; at < BUCKET_SLOTS && bucket->ids[at]; at++) {
       BytesKey key = { bucket->first[at], bucket->last[at] };
       insert_key(&grown, &key, key_hash(&key), bucket->ids[at] - 1);
     }
@@ -189,7 +225,6 @@ static Status grow_strings(BytesMap *m) {
   return KVSTORE_OK;
 }
 
-/* At most three of four slots are taken. */
 static Status make_room(BytesMap *m, uint32_t count, bool frozen) {
   while (!m->bucket_count || (!frozen && m->bucket_count * BUCKET_SLOTS / 4 * 3 < (size_t)m->count + count))
     TRY(grow_strings(m));
@@ -207,7 +242,7 @@ static Status new_string(BytesMap *m, Bytes string) {
 
 static bool same_string(Bytes a, Bytes b) { return a.length == b.length && memcmp(a.data, b.data, a.length) == 0; }
 
-/* A bit for each slot that has the key: all are compared, since which one it is nobody can predict. */
+/* A bit for each slot that has the key. */
 static inline uint32_t slots_with(const BytesBucket *bucket, const BytesKey *key) {
   uint32_t found = 0;
 #pragma GCC unroll 3

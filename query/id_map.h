@@ -1,9 +1,9 @@
 /* id_map.h - values to small numbers: the n-th different one that is added has the id n.
  *
  * Grouping works on ids alone: each key column has a map of its values, and each further column one from (id of the
- * columns before, id of this one) to an id of the pair. An IdMap takes words, by open addressing with linear probing,
- * or, for words within a window that is known before, by an array; a BytesMap takes strings, which it copies. Short
- * strings lie in its buckets, so that one line of the caches tells whether they are there.
+ * columns before, id of this one) to an id of the pair. An IdMap takes words, by buckets of which each is a line of the
+ * caches, or, for words within a window that is known before, by an array; a BytesMap takes strings, which it copies.
+ * Short strings lie in its buckets, so that one line tells whether they are there.
  *
  * A map is zero-initialised and released at the end. After a failure it holds what it held, and some of what was being
  * added. */
@@ -16,18 +16,20 @@
 
 #define ID_NONE UINT32_MAX /* not there; no id is that large */
 
-typedef struct IdSlot {
-  uint64_t word;
-  uint32_t id; /* one more; 0: free */
-} IdSlot;
+enum { WORD_SLOTS = 5 };
+typedef struct WordBucket { /* a line of the caches; slots are taken from the first one on */
+  uint64_t words[WORD_SLOTS];
+  uint32_t ids[WORD_SLOTS]; /* one more; 0: free, and so is its word */
+} WordBucket;
 
 typedef struct IdMap {
   uint64_t *words; /* of each id */
   size_t word_capacity;
   uint32_t count;
-  IdSlot *slots;
-  size_t slot_count; /* a power of two, or 0 */
-  uint32_t used;     /* slots */
+  WordBucket *buckets; /* in `room` */
+  size_t bucket_count; /* a power of two, or 0 */
+  void *room;
+  uint32_t used; /* slots */
   uint64_t window_first;
   uint64_t window_count; /* words [first, first + count) are looked up in `window` */
   uint32_t *window;      /* one more than the id; 0: none */

@@ -9,6 +9,7 @@
 #include "os/team.h"
 #include "query/query.h"
 #include "tests/columnar/sample_table.h"
+#include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
@@ -266,8 +267,7 @@ typedef enum Asked {
   ASKED_KINDS
 } Asked;
 
-static Query *make_query(const Made *m, Asked asked, bool odd_rows) {
-  const char *key = m->table.columns[C_KEY].name;
+static Query *make_query_by(const Made *m, Asked asked, bool odd_rows, const char *key) {
   const Column *c = m->table.columns;
   static const char where[] = "c0_i64 % 2 = 1";
   Query *q;
@@ -290,20 +290,28 @@ static Query *make_query(const Made *m, Asked asked, bool odd_rows) {
   return q;
 }
 
+static Query *make_query(const Made *m, Asked asked, bool odd_rows) {
+  return make_query_by(m, asked, odd_rows, m->table.columns[C_KEY].name);
+}
+
 static bool is_null(const QueryBatch *batch, uint32_t column, uint32_t row) {
   return batch->columns[column].nulls && batch->columns[column].nulls[row];
 }
 static uint64_t word(const QueryBatch *batch, uint32_t column, uint32_t row) {
   return ((const uint64_t *)batch->columns[column].values)[row];
 }
+/* Of halves, which are computed, floats and so without codes. */
+static int64_t key_at(const QueryBatch *batch, uint32_t row, bool halved) {
+  return halved ? (int64_t)(2 * ((const double *)batch->columns[0].values)[row]) : (int64_t)word(batch, 0, row);
+}
 static void check_sum(const QueryBatch *batch, uint32_t column, uint32_t row, __int128 expected) {
   Int128 sum = ((const Int128 *)batch->columns[column].values)[row];
   CHECK(sum.low == (uint64_t)expected && sum.high == (int64_t)(expected >> 64));
 }
 
-static void check_group(const QueryBatch *batch, uint32_t row, const Plain *g, Asked asked) {
+static void check_group(const QueryBatch *batch, uint32_t row, const Plain *g, Asked asked, bool halved) {
   CHECK_INT(is_null(batch, 0, row), g->is_null);
-  if (!g->is_null) CHECK_INT((int64_t)word(batch, 0, row), g->key);
+  if (!g->is_null) CHECK_INT(key_at(batch, row, halved), g->key);
   CHECK_INT(word(batch, 1, row), g->rows);
   check_sum(batch, 2, row, g->sum);
   if (asked == ASKED_WIDE) check_sum(batch, 3, row, g->wide);
@@ -323,6 +331,7 @@ static void check_group(const QueryBatch *batch, uint32_t row, const Plain *g, A
 typedef struct Question {
   Asked asked;
   bool odd_rows, is_ordered; /* whether groups come as they are met */
+  bool halved;               /* by halves of the key */
   uint32_t threads;
   const QuerySpace *space;
 } Question;
@@ -330,7 +339,7 @@ typedef struct Question {
 static void check(const Made *m, const Question *o) {
   TableSnapshot snapshot = snapshot_of(m);
   Plains *p = plainly(m, o->odd_rows);
-  Query *q = make_query(m, o->asked, o->odd_rows);
+  Query *q = make_query_by(m, o->asked, o->odd_rows, o->halved ? "c1_i64 * 0.5" : m->table.columns[C_KEY].name);
   QueryCursor *cursor;
   QueryBatch batch;
   uint32_t at = 0;
@@ -340,9 +349,9 @@ static void check(const Made *m, const Question *o) {
     CHECK_OK(query_next(cursor, &batch));
     for (uint32_t row = 0; row < batch.row_count; row++, at++) {
       bool null = is_null(&batch, 0, row);
-      const Plain *g = o->is_ordered ? &p->groups[at] : find(p, null, null ? 0 : (int64_t)word(&batch, 0, row));
+      const Plain *g = o->is_ordered ? &p->groups[at] : find(p, null, null ? 0 : key_at(&batch, row, o->halved));
       CHECK(at < p->count && g);
-      check_group(&batch, row, g, o->asked);
+      check_group(&batch, row, g, o->asked, o->halved);
     }
   } while (batch.row_count);
   CHECK_INT(at, p->count);
@@ -429,6 +438,65 @@ TEST(group_slots, of_several_threads_are_those_of_one) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
+/* Keys without codes lie in slots by the numbers of their groups, unless a sum takes more than a word. */
+TEST(group_slots, of_floats_lie_where_their_numbers_say) {
+  team_meet(true);
+  for (int kind = KEYS_SCATTER; kind <= KEYS_NULL; kind += KEYS_NULL - KEYS_SCATTER) {
+    for (int slab = 0; slab < 2; slab++) {
+      Made *m = make((Keys)kind, slab, 21);
+      for (int asked = 0; asked < ASKED_KINDS; asked++) {
+        uint64_t by_ids = counter_get(COUNTER_groups_ids_units), left = reached().left;
+        Question question = { .asked = (Asked)asked, .odd_rows = slab, .halved = true, .is_ordered = true };
+        question.threads = 1;
+        check(m, &question);
+        CHECK_INT(counter_get(COUNTER_groups_ids_units) - by_ids, asked == ASKED_WIDE ? 0 : SEGMENTS + slab);
+        CHECK_INT(reached().left - left, 0);
+        for (question.threads = 2; question.threads <= 3; question.threads++) check(m, &question);
+      }
+      release(m);
+    }
+  }
+  team_meet(false);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+/* Of which threads have parts where groups are few: that of null, which lies first, among them. */
+TEST(group_slots, of_few_texts_are_merged_from_parts) {
+  Buffer one = { 0 }, many = { 0 };
+  ScanCounters counters;
+  Made *m = make(KEYS_ASCEND, true, 22);
+  TableSnapshot snapshot = snapshot_of(m);
+  Query *q = make_query_by(m, ASKED_MANY, false, "lower(c7_string)");
+  team_meet(true);
+  uint64_t merged = counter_get(COUNTER_group_parts_merged), left = reached().left;
+  CHECK_OK(answer_bytes(q, snapshot, NULL, 1, &one, &counters));
+  for (uint32_t threads = 2; threads <= 3; threads++) {
+    CHECK_OK(answer_bytes(q, snapshot, NULL, threads, &many, &counters));
+    check_same_answer(&one, &many);
+  }
+  CHECK(counter_get(COUNTER_group_parts_merged) > merged);
+  CHECK_INT(reached().left - left, 0);
+  team_meet(false);
+  query_destroy(q);
+  release(m);
+  buffer_release(&one);
+  buffer_release(&many);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+TEST(group_slots, of_floats_leave_and_spill_when_memory_is_used_up) {
+  Buffer outside = { 0 };
+  Made *m = make(KEYS_SCATTER, false, 23);
+  uint64_t left = counter_get(COUNTER_group_slots_left), spilled = counter_get(COUNTER_groups_spilled);
+  QuerySpace space = { .memory_limit = 400000, .context = &outside, .write = write_outside, .read = read_outside };
+  check(m, &(Question){ .asked = ASKED_MANY, .halved = true, .threads = 1, .space = &space });
+  CHECK(counter_get(COUNTER_group_slots_left) > left);
+  CHECK(counter_get(COUNTER_groups_spilled) > spilled);
+  release(m);
+  buffer_release(&outside);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
 /* Groups in slots take less memory than their states would: they leave before those have no room, and then spill. */
 TEST(group_slots, leave_and_spill_when_memory_is_used_up) {
   Buffer outside = { 0 };
@@ -467,7 +535,7 @@ TEST(group_slots, having_and_orders_see_them) {
       int64_t key = (int64_t)word(&batch, 0, row);
       CHECK(key < last);
       last = key;
-      check_group(&batch, row, find(p, false, key), ASKED_FEW);
+      check_group(&batch, row, find(p, false, key), ASKED_FEW, false);
     }
   } while (batch.row_count);
   CHECK(expected > 20);
@@ -487,10 +555,10 @@ typedef struct Pairs {
   uint32_t count;
 } Pairs;
 
-static void ask_pairs(const Made *m, uint32_t threads, const QuerySpace *space, Pairs *out) {
+static void ask_pairs_by(const Made *m, uint32_t threads, const QuerySpace *space, const char *name_key, Pairs *out) {
   TableSnapshot snapshot = snapshot_of(m);
   const Column *c = m->table.columns;
-  const char *keys[] = { c[C_PLACE].name, c[C_NAME].name };
+  const char *keys[] = { c[C_PLACE].name, name_key };
   QueryCursor *cursor;
   QueryBatch batch;
   Query *q;
@@ -518,6 +586,10 @@ static void ask_pairs(const Made *m, uint32_t threads, const QuerySpace *space, 
   } while (batch.row_count);
   query_close(cursor);
   query_destroy(q);
+}
+
+static void ask_pairs(const Made *m, uint32_t threads, const QuerySpace *space, Pairs *out) {
+  ask_pairs_by(m, threads, space, m->table.columns[C_NAME].name, out);
 }
 
 /* `found` becomes what is left when every row is taken off: nothing. */
@@ -552,6 +624,30 @@ TEST(group_slots, of_several_keys_lie_where_their_ids_say) {
       }
       release(m);
     }
+  }
+  team_meet(false);
+  free(one);
+  free(many);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+/* The same where a name has no code. */
+TEST(group_slots, of_several_keys_without_codes_are_merged_from_parts) {
+  Pairs *one = malloc(sizeof *one), *many = malloc(sizeof *many);
+  team_meet(true);
+  for (int slab = 0; slab < 2; slab++) {
+    Made *m = make_with(KEYS_ASCEND, slab, NAMES_GROW, 24);
+    uint64_t by_ids = counter_get(COUNTER_groups_ids_units), merged = counter_get(COUNTER_group_parts_merged);
+    ask_pairs_by(m, 1, NULL, "lower(c7_string)", one);
+    check_pairs(m, one);
+    CHECK_INT(counter_get(COUNTER_groups_ids_units) - by_ids, SEGMENTS + slab);
+    for (uint32_t threads = 2; threads <= 3; threads++) {
+      ask_pairs_by(m, threads, NULL, "lower(c7_string)", many);
+      CHECK(memcmp(one, many, sizeof *one) == 0); /* in the same order */
+    }
+    CHECK_INT(counter_get(COUNTER_groups_ids_units) - by_ids, 3 * (SEGMENTS + slab));
+    CHECK(counter_get(COUNTER_group_parts_merged) > merged);
+    release(m);
   }
   team_meet(false);
   free(one);

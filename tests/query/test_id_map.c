@@ -89,3 +89,25 @@ TEST(id_map, strings_are_told_apart_by_every_byte_and_their_length) {
   bytes_map_release(&map);
   CHECK_INT(memory_blocks_held(), 0);
 }
+
+/* 0 is what free slots have, too. */
+TEST(id_map, words_of_all_kinds_have_the_ids_in_which_they_come) {
+  enum { WORDS = 30000 };
+  static uint64_t words[WORDS];
+  static uint32_t ids[WORDS];
+  IdMap map = { 0 };
+  uint32_t id;
+  for (uint32_t i = 0; i < WORDS; i++) words[i] = i % 3 == 0 ? i : i % 3 == 1 ? (uint64_t)i << 32 : UINT64_MAX - i;
+  const uint64_t zero = 0;
+  CHECK_OK(id_map_add(&map, &zero, 1, true, &id));
+  CHECK_INT(id, ID_NONE);
+  for (uint32_t at = 0; at < WORDS; at += 1000) CHECK_OK(id_map_add(&map, words + at, 1000, false, ids + at));
+  CHECK_INT(map.count, WORDS);
+  for (uint32_t i = 0; i < WORDS; i++) CHECK(ids[i] == i && map.words[i] == words[i]);
+  CHECK_OK(id_map_add(&map, words, WORDS, true, ids));
+  for (uint32_t i = 0; i < WORDS; i++) CHECK_INT(ids[i], i);
+  CHECK_OK(id_map_add(&map, &(uint64_t){ 1 }, 1, true, &id));
+  CHECK_INT(id, ID_NONE);
+  id_map_release(&map);
+  CHECK_INT(memory_blocks_held(), 0);
+}
