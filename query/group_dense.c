@@ -498,6 +498,7 @@ static Status end_unit(Groups *g, Scan *scan) {
     TRY(group_of_code(g, scan, code, &number));
     TRY(groups_extend(g, number + 1));
     GroupWord *state = group_state(g, number);
+    if (g->has_open) groups_end_order(g, state);
     state[GROUP_ROWS].u += rows;
     for (size_t i = 0; i < g->column_count; i++) {
       if (g->columns[i].wants) merge_column(d, &d->columns[i], &g->columns[i], code, rows, state);

@@ -246,6 +246,7 @@ static void add_apart(Groups *g, const Groups *part, const GroupWord *in) {
 
 Status groups_take_over(Groups *g, Groups *part, GroupMark from, GroupMark to) {
   GroupPart *p = part->part;
+  groups_end_units(g);
   g->unit_number++;
   if (group_slots_in_use(part))
     TRY(group_slots_take(g, part, &from.group_count, to.group_count));

@@ -56,6 +56,17 @@ static void look_at_column(Groups *g, GroupColumn *c) {
   if (c->wants & GROUP_SPREAD || (c->wants & GROUP_SUM && type_is_float(c->type))) g->has_order = true;
 }
 
+static uint32_t find_only_sum(const Groups *g) {
+  uint32_t found = 0;
+  for (size_t i = 0; i < g->column_count; i++) {
+    const GroupColumn *c = &g->columns[i];
+    bool is_sum = c->wants & GROUP_SUM && type_is_float(c->type);
+    if (c->wants & GROUP_SPREAD || (is_sum && found)) return 0;
+    if (is_sum) found = c->sum;
+  }
+  return found;
+}
+
 static Status allocate(Groups *g, size_t key_count, size_t request_count) {
   Arena *a = &g->arena;
   g->scratch = arena_allocate_aligned(a, 64, sizeof *g->scratch);
@@ -96,6 +107,7 @@ static void lay_out(Groups *g, const uint32_t *keys, size_t key_count, const Agg
     g->values[i].column = g->columns[i].column;
     g->values[i].type = g->columns[i].type;
   }
+  g->only_sum = find_only_sum(g);
   for (size_t i = 0; i < request_count; i++) {
     if (requests[i].kind != AGGREGATE_QUANTILE) continue;
     g->request_words[i] = g->stride;
@@ -609,7 +621,32 @@ static Status keep_known(Groups *g, Scan *scan, uint32_t block, uint32_t *count)
   return KVSTORE_OK;
 }
 
-/* States lie anywhere: each is asked for some time before. */
+/* States lie anywhere: each is asked for some time before. What a unit has brought to a group goes to the units before
+ * when another one brings something, or at the end. */
+static void open_unit(Groups *g, const uint32_t *numbers, uint32_t count) {
+  uint32_t sum = g->only_sum;
+  for (uint32_t i = 0; i < count; i++) {
+    if (i + GROUPS_AHEAD < count) group_fetch(g, numbers[i + GROUPS_AHEAD]);
+    GroupWord *state = group_state(g, numbers[i]);
+    bool is_new = state[GROUP_UNIT].u != g->unit_number;
+    state[GROUP_UNIT].u = g->unit_number;
+    if (sum) { /* nobody can predict which groups are new to a unit */
+      uint64_t ended = state[sum + 1].u & (0 - (uint64_t)is_new);
+      state[sum].f += (GroupWord){ .u = ended }.f;
+      state[sum + 1].u ^= ended;
+    } else if (is_new) {
+      groups_end_order(g, state);
+    }
+  }
+  g->has_open = true;
+}
+
+void groups_end_units(Groups *g) {
+  for (uint32_t i = 0; g->has_open && i < g->state_count; i++) groups_end_order(g, group_state(g, i));
+  g->has_open = false;
+}
+
+/* Where a unit ends for all of its groups at once. */
 static Status touch_rows(Groups *g, const uint32_t *numbers, uint32_t count) {
   TRY(memory_grow(&g->touched, &g->touched_capacity, g->touched_count + count, sizeof *g->touched));
   for (uint32_t i = 0; i < count; i++) {
@@ -628,7 +665,8 @@ static Status add_block(Groups *g, Scan *scan, uint32_t block) {
   uint32_t count = groups_block_rows(g, scan, block);
   TRY(groups_find(g, scan, block, count));
   if (g->is_full) TRY(keep_known(g, scan, block, &count));
-  if (g->has_order || g->has_ends) TRY(touch_rows(g, s->groups, count));
+  if (g->has_ends || (g->has_order && g->part)) TRY(touch_rows(g, s->groups, count));
+  if (g->has_order && !g->has_ends && !g->part) open_unit(g, s->groups, count);
   TRY(groups_add_found(g, scan, block, count));
   if (g->has_ends) TRY(add_ends(g, scan, block, count));
   return groups_keep_found_within(g);
@@ -684,6 +722,7 @@ Status groups_add(Groups *g, Scan *scan) {
 }
 
 Status groups_finish(Groups *g, uint32_t threads) {
+  groups_end_units(g);
   TRY(group_quantiles_find(g, threads));
   return g->spill ? group_spill_count(g, threads) : KVSTORE_OK;
 }

@@ -198,7 +198,9 @@ struct Groups {
   GroupQuantiles quantiles;
   GroupSlots slots;     /* while they are in use, there are no states */
   uint32_t unit_number; /* from 1 */
-  uint32_t *touched;    /* groups of the current unit, when has_order */
+  uint32_t only_sum;    /* where that of floats is, when nothing else depends on order; or 0 */
+  bool has_open;        /* a unit may not have ended for some groups: GROUP_UNIT says which */
+  uint32_t *touched;    /* groups of the current unit, where it ends for all of them at once */
   size_t touched_count, touched_capacity;
   uint8_t *seen; /* codes of the column whose values are counted, when there is one group */
   Buffer key;
@@ -235,6 +237,8 @@ Status groups_find(Groups *groups, Scan *scan, uint32_t block, uint32_t count) M
 Status groups_number(Groups *groups, Scan *scan, uint32_t block, uint32_t count, uint32_t *most) MUST_CHECK;
 /* Adds these rows, whose groups are known. */
 Status groups_add_found(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
+/* Ends all units for all groups that are left open. */
+void groups_end_units(Groups *groups);
 /* Ends a unit for a group: what depends on order. */
 void groups_end_order(const Groups *groups, GroupWord *state);
 /* No group is there any more. */

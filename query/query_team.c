@@ -265,9 +265,10 @@ Status query_run_units(const Query *q, const TableSnapshot *snapshot, const Quer
     if (run->groups && c.done < GROUPS_LOOKS) c.groups[c.done] = groups_count(run->groups);
     c.done++;
   }
-  if (!run->groups || !groups_await(run->groups)) return KVSTORE_OK;
-  uint64_t begun = os_ticks();
+  if (!run->groups) return KVSTORE_OK;
+  bool awaits = groups_await(run->groups);
+  uint64_t begun = awaits ? os_ticks() : 0;
   TRY(groups_finish(run->groups, q->threads));
-  run->helped.ticks[SCAN_STEP_BACK] += os_ticks() - begun;
+  if (awaits) run->helped.ticks[SCAN_STEP_BACK] += os_ticks() - begun;
   return KVSTORE_OK;
 }

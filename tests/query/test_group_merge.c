@@ -1,4 +1,5 @@
 /* Groups by several threads: those of one, in its order and to the bit, whoever takes which unit. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/counters.h"
@@ -13,7 +14,7 @@
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
-enum { ASKED_ALL, ASKED_DISTINCT, ASKED_SKETCHES };
+enum { ASKED_ALL, ASKED_DISTINCT, ASKED_SKETCHES, ASKED_SUM };
 
 /* ---- questions ---- */
 
@@ -25,7 +26,8 @@ static void ask(Query *q, const SampleUnits *u, int what) {
   if (what == ASKED_DISTINCT) first = end++;
   if (what == ASKED_SKETCHES) first = end - 1;
   CHECK_OK(query_aggregate(q, AGGREGATE_ROWS, NULL));
-  for (uint32_t c = 0; c < u->schema.column_count; c++) {
+  if (what == ASKED_SUM) CHECK_OK(query_aggregate(q, AGGREGATE_TOTAL, "c4_i32 * 0.1"));
+  for (uint32_t c = what == ASKED_SUM ? u->schema.column_count : 0; c < u->schema.column_count; c++) {
     bool many_values = c != 1 && c != 3; /* pairs of groups and values are to be few */
     for (size_t k = first; k < end; k++) {
       if (what == ASKED_DISTINCT && many_values) continue;
@@ -112,7 +114,7 @@ TEST(group_merge, many_threads_give_the_groups_of_one_in_their_order) {
     SampleUnits u;
     sample(&u, seed, 1);
     for (size_t i = 0; i < sizeof of / sizeof *of; i++)
-      for (int what = ASKED_ALL; what <= ASKED_DISTINCT; what++)
+      for (int what = ASKED_ALL; what <= ASKED_SUM; what += what == ASKED_DISTINCT ? 2 : 1)
         check_threads(&u, i % 2 ? "c4_i32 % 3 <> 1" : "", of[i].keys, of[i].count, what);
     check_threads(&u, "", NULL, 0, ASKED_ALL);
     check_threads(&u, "", NULL, 0, ASKED_DISTINCT);
@@ -120,6 +122,40 @@ TEST(group_merge, many_threads_give_the_groups_of_one_in_their_order) {
   }
   team_meet(false);
   CHECK(counter_get(COUNTER_group_parts_merged) > merged + shared_runs); /* more than one thread had units */
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+static void answer_in_order(const SampleUnits *u, TableSnapshot snapshot, const char *key, Buffer *out) {
+  Query *q = make_query(u, "", &key, 1, ASKED_SUM);
+  QueryOrder order = { .column = key };
+  CHECK_OK(query_order_by(q, &order, 1));
+  CHECK_OK(answer_bytes(q, snapshot, NULL, 1, out, NULL));
+  query_destroy(q);
+}
+
+/* Slabs, whose rows go one by one, before and behind segments, which go by arrays; a computed key goes by no array. */
+TEST(group_merge, float_sums_are_those_of_units_in_their_order_whichever_way_these_go) {
+  SampleUnits u;
+  Buffer mixed = { 0 }, rows = { 0 };
+  sample(&u, 4, 1);
+  TableSnapshot snapshot = sample_units_snapshot(&u);
+  uint32_t count = snapshot.unit_count;
+  ScanUnit *units = malloc(count * sizeof *units);
+  CHECK(units && snapshot.units[count - 1].kind == SCAN_UNIT_ARRAYS);
+  units[0] = snapshot.units[count - 1];
+  memcpy(units + 1, snapshot.units, (count - 1) * sizeof *units);
+  snapshot.units = units;
+  uint64_t dense = counter_get(COUNTER_groups_dense_units), hashed = counter_get(COUNTER_groups_hashed_units);
+  answer_in_order(&u, snapshot, "c16_i64", &mixed);
+  CHECK(counter_get(COUNTER_groups_dense_units) > dense && counter_get(COUNTER_groups_hashed_units) > hashed + 1);
+  dense = counter_get(COUNTER_groups_dense_units);
+  answer_in_order(&u, snapshot, "c16_i64 * 1", &rows);
+  CHECK_INT(counter_get(COUNTER_groups_dense_units), dense);
+  check_same_answer(&mixed, &rows);
+  buffer_release(&mixed);
+  buffer_release(&rows);
+  free(units);
+  sample_units_release(&u);
   CHECK_INT(memory_blocks_held(), 0);
 }
 
