@@ -199,9 +199,32 @@ static void set_code_range(CodecFilter *f, uint32_t low, uint32_t end) {
   }
 }
 
+/* Each value is asked once. */
+static void prepare_each(CodecFilter *f, uint64_t *members) {
+  uint32_t least = 0, end = 0, found = 0, count = f->chunk->dictionary_count;
+  size_t words = bitmap_words(count);
+  memset(members, 0, (words < 4 ? 4 : words) * sizeof *members); /* kernels load four words whole */
+  for (uint32_t code = 0; code < count; code++) {
+    Value v;
+    codec_code_value(f->chunk, code, &v);
+    if (!compare_value(f->compare, &v)) continue;
+    bit_set(members, code);
+    if (found++ == 0) least = code;
+    end = code + 1;
+  }
+  f->members = members;
+  f->negated = false;
+  f->kind = COMPARE_KIND_SET;
+  if (end - least == found) set_code_range(f, least, end);
+}
+
 /* The members of the set that the dictionary has: a bit each, or a range when they lie side by side. */
 static void prepare_set(CodecFilter *f, uint64_t *members) {
   const Compare *compare = f->compare;
+  if (compare->set_count > f->chunk->dictionary_count) {
+    prepare_each(f, members);
+    return;
+  }
   uint32_t least = UINT32_MAX, end = 0, found = 0;
   size_t words = bitmap_words(f->chunk->dictionary_count);
   memset(members, 0, (words < 4 ? 4 : words) * sizeof *members); /* kernels load four words whole */
@@ -223,28 +246,11 @@ static void prepare_set(CodecFilter *f, uint64_t *members) {
   if (found == 0 || end - least == found) set_code_range(f, found ? least : 0, end);
 }
 
-/* Each value is asked once. */
-static void prepare_bits(CodecFilter *f, uint64_t *members) {
-  uint32_t found = 0, count = f->chunk->dictionary_count;
-  size_t words = bitmap_words(count);
-  memset(members, 0, (words < 4 ? 4 : words) * sizeof *members); /* kernels load four words whole */
-  for (uint32_t code = 0; code < count; code++) {
-    Value v;
-    codec_code_value(f->chunk, code, &v);
-    if (!compare_value(f->compare, &v)) continue;
-    bit_set(members, code);
-    found++;
-  }
-  f->members = members;
-  f->negated = false;
-  f->kind = found == 0 ? COMPARE_KIND_NONE : found == count ? COMPARE_KIND_NOT_NULL : COMPARE_KIND_SET;
-}
-
 static void prepare(CodecFilter *f, void *scratch) {
   const Chunk *c = f->chunk;
   const Compare *compare = f->compare;
   if (f->kind == COMPARE_KIND_BITS) {
-    prepare_bits(f, scratch);
+    prepare_each(f, scratch);
     return;
   }
   if (f->kind == COMPARE_KIND_SET) {

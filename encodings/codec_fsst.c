@@ -533,8 +533,14 @@ static bool range_has(const Compare *c, Symbols s, const uint8_t *codes, size_t 
   return true;
 }
 
+/* In a long list short strings are looked up decoded, others searched for. */
 static bool set_has(const Compare *c, Symbols s, const uint8_t *codes, size_t count) {
+  enum { CODES_MOST = 128 };
   uint32_t low = 0, high = c->set_count;
+  if (c->slots && count <= CODES_MOST) {
+    uint8_t room[CODES_MOST * SYMBOL_BYTES + ROOM_SLACK];
+    return compare_set_has_bytes(c, (Bytes){ room, (size_t)(expand(s, codes, count, room) - room) });
+  }
   while (low < high) {
     uint32_t middle = low + (high - low) / 2;
     int order = order_of(s, codes, count, c->strings[middle], false);

@@ -136,53 +136,33 @@ static void bind_between(Compare *c, bool negated, const Value *low, const Value
   c->high_bytes = high->s;
 }
 
-static int order_of_images(const void *a, const void *b) {
-  int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-  return (x > y) - (x < y);
-}
-static int order_of_strings(const void *a, const void *b) {
-  const Bytes *x = a, *y = b;
-  return bytes_compare(x->data, x->length, y->data, y->length);
-}
-
-/* Members outside the domain go, the others are sorted and each kept once. */
-static uint32_t collect_images(const Compare *c, const Value *values, size_t count, int64_t *out) {
+/* Members outside the domain go. */
+static void collect_images(Compare *c, const Value *values, size_t count, int64_t *out) {
   int64_t first, last;
-  uint32_t found = 0, kept = 0;
+  uint32_t found = 0;
   type_image_bounds(c->type, &first, &last);
   for (size_t i = 0; i < count; i++) {
     if (values[i].is_null) continue;
     Place p = place_of(c->type, &values[i]);
     if (p.floor == p.ceiling && p.floor >= first && p.floor <= last) out[found++] = (int64_t)p.floor;
   }
-  qsort(out, found, sizeof *out, order_of_images);
-  for (uint32_t i = 0; i < found; i++) {
-    if (i == 0 || out[i] != out[i - 1]) out[kept++] = out[i];
-  }
-  return kept;
+  compare_set_images(c, out, found, count);
 }
-static uint32_t collect_strings(const Value *values, size_t count, Bytes *out) {
-  uint32_t found = 0, kept = 0;
+static void collect_strings(Compare *c, const Value *values, size_t count, Bytes *out) {
+  uint32_t found = 0;
   for (size_t i = 0; i < count; i++) {
     if (!values[i].is_null) out[found++] = values[i].s;
   }
-  qsort(out, found, sizeof *out, order_of_strings);
-  for (uint32_t i = 0; i < found; i++) {
-    if (i == 0 || order_of_strings(&out[i], &out[kept - 1]) != 0) out[kept++] = out[i];
-  }
-  return kept;
+  compare_set_strings(c, out, found, count);
 }
 
 static void bind_set(Compare *c, bool negated, const Value *values, size_t count, void *memory) {
   bool has_null = false;
   for (size_t i = 0; i < count; i++) has_null |= values[i].is_null;
-  if (type_is_string(c->type)) {
-    c->strings = memory;
-    c->set_count = collect_strings(values, count, memory);
-  } else {
-    c->images = memory;
-    c->set_count = collect_images(c, values, count, memory);
-  }
+  if (type_is_string(c->type))
+    collect_strings(c, values, count, memory);
+  else
+    collect_images(c, values, count, memory);
   if ((negated && has_null) || c->set_count == 0) { /* x not in (.., null) is never true */
     c->kind = negated && !has_null ? COMPARE_KIND_NOT_NULL : COMPARE_KIND_NONE;
     return;
@@ -237,7 +217,7 @@ static void bind_bits(Compare *c, bool negated, const Value *mask, const Value *
 
 size_t compare_bind_bound(ColumnType type, CompareOperator op, size_t count) {
   if (op != COMPARE_IN && op != COMPARE_NOT_IN) return 0;
-  return memory_array_size(count, type_is_string(type) ? sizeof(Bytes) : sizeof(int64_t));
+  return compare_set_bound(type, count);
 }
 
 static Status check_constants(ColumnType type, CompareOperator op, const Value *constants, size_t count) {
@@ -286,14 +266,6 @@ Status compare_bind(ColumnType type, CompareOperator op, const Value *constants,
 
 /* ---- one value ---- */
 
-static bool set_has_image(const Compare *c, int64_t image) {
-  uint32_t first = 0;
-  return compare_set_slice(c, image, image, &first) > 0;
-}
-static bool set_has_bytes(const Compare *c, Bytes value) {
-  return bsearch(&value, c->strings, c->set_count, sizeof value, order_of_strings) != NULL;
-}
-
 static bool has_prefix(Bytes v, Bytes prefix) {
   return v.length >= prefix.length && (prefix.length == 0 || memcmp(v.data, prefix.data, prefix.length) == 0);
 }
@@ -314,7 +286,7 @@ static bool range_has_bytes(const Compare *c, Bytes v) {
 bool compare_image(const Compare *c, int64_t image) {
   switch (c->kind) {
   case COMPARE_KIND_RANGE: return (image >= c->low && image <= c->high) != c->negated;
-  case COMPARE_KIND_SET: return set_has_image(c, image) != c->negated;
+  case COMPARE_KIND_SET: return compare_set_has_image(c, image) != c->negated;
   case COMPARE_KIND_BITS:
     return ((((uint64_t)image + type_image_bias(c->type)) & (uint64_t)c->high) == (uint64_t)c->low) != c->negated;
   default: return c->kind == COMPARE_KIND_NOT_NULL;
@@ -324,7 +296,7 @@ bool compare_image(const Compare *c, int64_t image) {
 bool compare_bytes(const Compare *c, Bytes value) {
   switch (c->kind) {
   case COMPARE_KIND_RANGE: return range_has_bytes(c, value) != c->negated;
-  case COMPARE_KIND_SET: return set_has_bytes(c, value) != c->negated;
+  case COMPARE_KIND_SET: return compare_set_has_bytes(c, value) != c->negated;
   case COMPARE_KIND_PREFIX: return has_prefix(value, c->low_bytes) != c->negated;
   default: return c->kind == COMPARE_KIND_NOT_NULL;
   }
@@ -339,34 +311,6 @@ bool compare_value(const Compare *c, const Value *v) {
 
 /* ---- zones ---- */
 
-/* First member not below `image`. */
-static uint32_t lower_bound_image(const Compare *c, int64_t image) {
-  uint32_t low = 0, high = c->set_count;
-  while (low < high) {
-    uint32_t middle = low + (high - low) / 2;
-    if (c->images[middle] < image)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
-}
-
-uint32_t compare_set_slice(const Compare *c, int64_t minimum, int64_t maximum, uint32_t *first) {
-  *first = lower_bound_image(c, minimum);
-  uint32_t end = maximum == INT64_MAX ? c->set_count : lower_bound_image(c, maximum + 1);
-  return end > *first ? end - *first : 0;
-}
-
-/* Verdicts on the values alone, before negation and nulls. */
-static ZoneVerdict zone_of_image_set(const Compare *c, int64_t minimum, int64_t maximum) {
-  uint32_t first;
-  uint32_t count = compare_set_slice(c, minimum, maximum, &first);
-  if (count == 0) return ZONE_NONE;
-  bool covered = (uint64_t)maximum - (uint64_t)minimum < count; /* every image of the zone is a member */
-  return covered ? ZONE_ALL : ZONE_SOME;
-}
-
 static ZoneVerdict zone_of_string_range(const Compare *c, int64_t minimum, int64_t maximum) {
   bool certain = true;
   if (!c->low_missing) {
@@ -380,14 +324,6 @@ static ZoneVerdict zone_of_string_range(const Compare *c, int64_t minimum, int64
     certain &= maximum < high;
   }
   return certain ? ZONE_ALL : ZONE_SOME;
-}
-
-static ZoneVerdict zone_of_string_set(const Compare *c, int64_t minimum, int64_t maximum) {
-  for (uint32_t i = 0; i < c->set_count; i++) {
-    int64_t image = bytes_image(c->strings[i]);
-    if (image >= minimum && image <= maximum) return ZONE_SOME;
-  }
-  return ZONE_NONE;
 }
 
 /* A value with the prefix has an image from prefix 00.. to prefix ff... The converse fails only at prefix 00.. itself,
@@ -405,7 +341,7 @@ static ZoneVerdict zone_of_values(const Compare *c, int64_t minimum, int64_t max
   switch (c->kind) {
   case COMPARE_KIND_NOT_NULL: return ZONE_ALL;
   case COMPARE_KIND_SET:
-    return strings ? zone_of_string_set(c, minimum, maximum) : zone_of_image_set(c, minimum, maximum);
+    return strings ? compare_set_zone_of_strings(c, minimum, maximum) : compare_set_zone_of_images(c, minimum, maximum);
   case COMPARE_KIND_PREFIX: return zone_of_prefix(c->low_bytes, minimum, maximum);
   case COMPARE_KIND_RANGE:
     if (strings) return zone_of_string_range(c, minimum, maximum);

@@ -55,6 +55,9 @@ typedef struct Compare {
   const int64_t *images;
   const Bytes *strings;
   uint32_t set_count;
+  unsigned slot_bits;
+  const uint64_t *marks; /* of many members, one of these (compare_set.c); else both are NULL */
+  const uint32_t *slots;
 } Compare;
 
 typedef enum ZoneVerdict { ZONE_NONE, ZONE_SOME, ZONE_ALL } ZoneVerdict;

@@ -263,8 +263,20 @@ bool float_zone_holds(const Chunk *chunk, uint32_t block, const void *values);
 void text_filter_prepare(CodecFilter *filter, void *scratch);
 void text_filter(const CodecFilter *filter, const uint8_t *offsets, const uint8_t *bytes, uint32_t rows,
                  uint64_t mask[BLOCK_WORDS]);
+
+/* ---- sets of constants ---- */
+size_t compare_set_bound(ColumnType type, size_t count);
+/* Makes `found` members the set, which may have none then: sorted, each once. They lie in memory of compare_set_bound
+ * bytes for `room` of them. */
+void compare_set_images(Compare *compare, int64_t *images, uint32_t found, size_t room);
+void compare_set_strings(Compare *compare, Bytes *strings, uint32_t found, size_t room);
 /* Members of compare's set within [minimum, maximum]: *first and how many. */
 uint32_t compare_set_slice(const Compare *compare, int64_t minimum, int64_t maximum, uint32_t *first);
+bool compare_set_has_image(const Compare *compare, int64_t image);
+bool compare_set_has_bytes(const Compare *compare, Bytes value);
+/* Before negation and nulls. */
+ZoneVerdict compare_set_zone_of_images(const Compare *compare, int64_t minimum, int64_t maximum);
+ZoneVerdict compare_set_zone_of_strings(const Compare *compare, int64_t minimum, int64_t maximum);
 
 /* ---- sums ---- */
 static inline void int128_add(Int128 *sum, __int128 value) {

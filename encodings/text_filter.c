@@ -97,10 +97,12 @@ void text_filter_prepare(CodecFilter *f, void *scratch) {
   const Compare *c = f->compare;
   uint64_t *members = scratch;
   if (f->kind != COMPARE_KIND_SET) return;
-  memset(members, 0, CODEC_FILTER_SCRATCH);
+  f->members = members;
+  bool many = c->set_count >> (HASH_BITS - 1); /* would take half of the bits, or more */
+  memset(members, many ? 0xff : 0, CODEC_FILTER_SCRATCH);
+  if (many) return;
   for (uint32_t i = 0; i < c->set_count; i++)
     bit_set(members, hash_of(constant_word(c->strings[i], true), c->strings[i].length));
-  f->members = members;
 }
 
 static bool may_be_member(const uint64_t *members, Bytes text) {

@@ -18,7 +18,7 @@
 #include "columnar/predicate.h"
 
 enum {
-  EXPRESSION_TEXT_MAX = 1 << 20, /* bytes of a filter's text */
+  EXPRESSION_TEXT_MAX = 1 << 28, /* bytes of a filter's text: lists may be long */
   EXPRESSION_DEPTH_MAX = 100,    /* levels of a filter, parentheses included; below PREDICATE_DEPTH_MAX */
 };
 

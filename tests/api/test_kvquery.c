@@ -1,4 +1,6 @@
 /* Queries: filters, aggregates, rows and counters, against a plain array of the same rows. */
+#include <stdlib.h>
+
 #include "tests/api/api_support.h"
 
 enum { ROWS = 5000 };
@@ -340,6 +342,60 @@ TEST(kvquery, wrong_questions_are_refused_and_the_filter_before_stays) {
   CHECK_INT(kvcursor_column_count(cursor), 4);
   kvcursor_close(cursor);
   kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* ---- long lists ---- */
+
+enum { LISTED = 200000, LIST_STEP = 3, ITEM_MOST = 14 };
+
+static void check_listed(KVQuery *query, const char *text, const KVValue *parameters, size_t count, uint64_t expected) {
+  uint64_t found = 0;
+  CHECK_OK(kvquery_where(query, text, parameters, count));
+  CHECK_OK(kvquery_count(query, &found));
+  CHECK_INT(found, expected);
+}
+
+/* `begin`, each multiple of LIST_STEP by `form`, and `end`. */
+static char *list_of(const char *begin, const char *form, const char *end) {
+  size_t size = (size_t)LISTED * ITEM_MOST + 100;
+  char *text = malloc(size);
+  size_t length = (size_t)snprintf(text, size, "%s", begin);
+  for (int i = 0; i < LISTED; i++) length += (size_t)snprintf(text + length, size - length, form, i * LIST_STEP);
+  (void)snprintf(text + length, size - length, "%s", end);
+  return text;
+}
+
+/* Every third number from 0 on, and beyond the rows: as text of more than a MiB, as parameters, and as texts. */
+static void check_long_lists(KVTable *table) {
+  enum { THIRDS = (ROWS + LIST_STEP - 1) / LIST_STEP };
+  KVQuery *query = NULL;
+  KVValue *parameters = malloc(LISTED * sizeof *parameters);
+  uint64_t united = 0;
+  for (int i = 0; i < LISTED; i++) parameters[i] = kvvalue_i64((int64_t)i * LIST_STEP);
+  for (int i = 0; i < ROWS; i++) united += strcmp(flights[i].carrier, "UA") == 0;
+  char *numbers = list_of("id in (-1", ", %d", ") and id >= 0");
+  char *places = list_of("id not in (-1", ", ?", ")");
+  char *texts = list_of("carrier in ('UA'", ", '%d'", ")");
+  CHECK(strlen(numbers) > 1 << 20);
+  CHECK_OK(kvquery_create(table, &query));
+  check_listed(query, numbers, NULL, 0, THIRDS);
+  check_listed(query, places, parameters, LISTED, ROWS - THIRDS);
+  check_listed(query, texts, NULL, 0, united);
+  kvquery_close(query);
+  free(texts);
+  free(places);
+  free(numbers);
+  free(parameters);
+}
+
+TEST(kvquery, lists_may_be_of_any_length) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  check_long_lists(table);
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  check_long_lists(table);
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }

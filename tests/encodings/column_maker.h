@@ -230,7 +230,7 @@ static inline void aggregate_rows(const Chunk *chunk, uint32_t block, const uint
 }
 
 /* A random comparison that has something to do with the column. `memory` and `constants` back it. */
-enum { CONSTANTS_MAX = 40 };
+enum { CONSTANTS_MAX = 40, CONSTANTS_ROOM = CONSTANTS_MAX + 64 }; /* of memory: with their table */
 static inline Value constant_near(const MadeColumn *c, uint64_t *rng) {
   Value v = column_value(c, (uint32_t)test_random_below(rng, c->input.row_count));
   uint64_t r = test_random(rng);
@@ -283,6 +283,7 @@ static inline void compare_make(Compare *compare, const MadeColumn *c, uint64_t 
   if ((op == COMPARE_PREFIX || op == COMPARE_NOT_PREFIX) && !constants[0].is_null && constants[0].s.length > 1) {
     constants[0].s.length = 1 + test_random_below(rng, constants[0].s.length);
   }
+  CHECK(compare_bind_bound(c->input.type, op, count) <= CONSTANTS_ROOM * sizeof(Bytes));
   CHECK_OK(compare_bind(c->input.type, op, constants, count, memory, compare));
 }
 

@@ -21,7 +21,7 @@ static void use_everything(const Chunk *chunk, const MadeColumn *like, uint64_t 
   Bytes *room = malloc(BLOCK_ROWS * sizeof *room); /* for the widest values */
   uint8_t *values = (uint8_t *)room, nulls[BLOCK_ROWS];
   Value constants[CONSTANTS_MAX];
-  Bytes memory[CONSTANTS_MAX];
+  Bytes memory[CONSTANTS_ROOM];
   Compare compare;
   CodecFilter filter;
   AggregateState state;

@@ -234,7 +234,7 @@ static void check_filter(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
   uint64_t scratch[CODEC_FILTER_SCRATCH / 8];
   for (unsigned round = 0; round < 6; round++) {
     Value constants[CONSTANTS_MAX];
-    Bytes memory[CONSTANTS_MAX];
+    Bytes memory[CONSTANTS_ROOM];
     Compare compare;
     CodecFilter filter;
     uint64_t blocks = test_random(rng) | 1;

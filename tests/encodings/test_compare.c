@@ -106,7 +106,7 @@ TEST(compare, between_and_in_of_any_types) {
   for (uint64_t round = 0; round < test_scaled(100000); round++) {
     ColumnType column = numbers[test_random_below(&rng, NUMBERS)];
     Value c[9], value = number_near_an_edge(&rng, column);
-    int64_t memory[9];
+    int64_t memory[64];
     bool is_in = false;
     for (int i = 0; i < 9; i++) {
       c[i] = number_near_an_edge(&rng, numbers[test_random_below(&rng, NUMBERS)]);
@@ -123,6 +123,80 @@ TEST(compare, between_and_in_of_any_types) {
     CHECK_INT(compare_value(&compare, &value), is_in);
     CHECK_OK(compare_bind(column, COMPARE_NOT_IN, c, 9, memory, &compare));
     CHECK_INT(compare_value(&compare, &value), !is_in);
+  }
+}
+
+/* ---- lists ---- */
+
+enum { LIST_MOST = 700 };
+
+static Value list_member(uint64_t *rng, ColumnType type, unsigned spread, char text[8]) {
+  uint64_t r = test_random(rng);
+  Value v = { .type = type };
+  if (type == TYPE_STRING) {
+    size_t length = r % 6;
+    for (size_t i = 0; i < length; i++) text[i] = (char)('a' + (r >> (8 + 4 * i)) % (spread < 60 ? 2 : 16));
+    v.s = (Bytes){ (const uint8_t *)text, length };
+    return v;
+  }
+  bool at_an_end = r % 50 == 0;
+  v.u = at_an_end ? (r & 64 ? UINT64_C(1) << 63 : UINT64_MAX >> 1) : test_random(rng) >> (64 - spread);
+  if (type == TYPE_F64) v.f = (double)(int64_t)v.u / 4;
+  return v;
+}
+
+static bool is_member(const Value *value, const Value *list, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    bool same = value->type == TYPE_STRING
+                  ? value->s.length == list[i].s.length &&
+                      (!value->s.length || !memcmp(value->s.data, list[i].s.data, value->s.length))
+                  : order_of_numbers(value, &list[i]) == 0;
+    if (same) return true;
+  }
+  return false;
+}
+
+/* Of members on either side of what is searched, close together and far apart. */
+static void check_list(uint64_t *rng, ColumnType type, unsigned spread, size_t count) {
+  static char texts[LIST_MOST][8];
+  static Value list[LIST_MOST];
+  char text[8];
+  Compare in, not_in;
+  int64_t low = INT64_MAX, high = INT64_MIN;
+  for (size_t i = 0; i < count; i++) {
+    list[i] = list_member(rng, type, spread, texts[i]);
+    int64_t image = type == TYPE_STRING ? bytes_image(list[i].s)
+                    : type == TYPE_F64  ? float_image(list[i].f)
+                                        : list[i].i;
+    if (image < low) low = image;
+    if (image > high) high = image;
+  }
+  void *memory = malloc(compare_bind_bound(type, COMPARE_IN, count));
+  CHECK_OK(compare_bind(type, COMPARE_IN, list, count, memory, &in));
+  for (int i = 0; i < 300; i++) {
+    Value v = i % 3 ? list_member(rng, type, spread, text) : list[test_random_below(rng, count)];
+    CHECK_INT(compare_value(&in, &v), is_member(&v, list, count));
+  }
+  if (high < INT64_MAX) CHECK_INT(compare_zone(&in, high + 1, INT64_MAX, 0, 9), ZONE_NONE);
+  if (low > INT64_MIN) CHECK_INT(compare_zone(&in, INT64_MIN, low - 1, 0, 9), ZONE_NONE);
+  CHECK(compare_zone(&in, high, high, 0, 9) != ZONE_NONE && compare_zone(&in, low, low, 0, 9) != ZONE_NONE);
+  CHECK_OK(compare_bind(type, COMPARE_NOT_IN, list, count, memory, &not_in));
+  for (int i = 0; i < 100; i++) {
+    Value v = list_member(rng, type, spread, text);
+    CHECK_INT(compare_value(&not_in, &v), !is_member(&v, list, count));
+  }
+  free(memory);
+}
+
+TEST(compare, long_lists_find_what_short_ones_do) {
+  static const ColumnType types[] = { TYPE_I64, TYPE_F64, TYPE_STRING };
+  static const unsigned spreads[] = { 7, 11, 14, 40, 64 };
+  static const size_t counts[] = { 7, 8, 9, 100, LIST_MOST };
+  uint64_t rng = 7;
+  for (int t = 0; t < 3; t++) {
+    for (int s = 0; s < 5; s++) {
+      for (int c = 0; c < 5; c++) check_list(&rng, types[t], spreads[s], counts[c]);
+    }
   }
 }
 
