@@ -80,7 +80,15 @@ typedef struct TableSnapshot {
   int64_t now_ms; /* the statement's clock (VIS-8) */
   void *owner;
   void (*release)(void *owner); /* gives it all back; NULL: nothing to give back */
+  const _Atomic bool *undone;   /* set when rows of its transaction were rolled back; NULL: it has none of its own */
 } TableSnapshot;
+
+/* Who reads rows of an open transaction asks behind them: what was read beside its rollback is neither before nor
+ * after. */
+static inline Status table_snapshot_check(const TableSnapshot *snapshot) {
+  if (!snapshot->undone || !atomic_load_explicit(snapshot->undone, memory_order_acquire)) return KVSTORE_OK;
+  return status_fail(KVSTORE_ERROR, "the transaction that the query was made in has been rolled back");
+}
 
 static inline void table_snapshot_release(TableSnapshot *snapshot) {
   if (snapshot->release) snapshot->release(snapshot->owner);

@@ -722,8 +722,10 @@ bool store_has_frozen(Store *store);
 void maintenance_wait_merged(Store *store);
 
 /* ---- view.c ---- */
-/* A table of a pinned version as units: table_snapshot for who has a pin already. */
-Status table_snapshot_pinned(Session *session, ReadPin *pin, uint32_t family, TableSnapshot *out) MUST_CHECK;
+/* A table of a pinned version as units: table_snapshot for who has a pin already. It takes the fate over (NULL: none),
+ * unless it fails. */
+Status table_snapshot_pinned(Session *session, ReadPin *pin, TransactionFate *fate, uint32_t family,
+                             TableSnapshot *out) MUST_CHECK;
 
 /* ---- session.c ---- */
 /* The layers of a kv era at a snapshot, newest first, in `layers` (room for `capacity`): how many, or 0 and nothing

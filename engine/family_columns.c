@@ -588,7 +588,7 @@ static Status check_pairs(RowCheck *c, MergeCursor *cursor) {
 static Status count_rows(Session *session, ReadPin *pin, uint32_t table, int64_t now_ms, uint64_t *rows) {
   TableSnapshot snapshot;
   Scan *scan = NULL;
-  TRY(table_snapshot_pinned(session, pin, table, &snapshot));
+  TRY(table_snapshot_pinned(session, pin, NULL, table, &snapshot));
   Status status = scan_create(snapshot.schema, NULL, now_ms, &scan);
   for (uint32_t i = 0; i < snapshot.unit_count && status == KVSTORE_OK; i++) {
     status = scan_unit(scan, &snapshot.units[i]);

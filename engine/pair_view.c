@@ -225,8 +225,10 @@ static bool is_known(const Schema *table, const PairColumns *columns) {
 }
 
 /* Columns beyond the table's are not asked for. */
-static Status read_columns(Session *session, ReadPin *pin, const PairColumns *columns, TableSnapshot *out) {
-  TRY(table_snapshot_pinned(session, pin, columns->table, out));
+static Status read_columns(Session *session, ReadPin *pin, PairView *view, const PairColumns *columns,
+                           TableSnapshot *out) {
+  TRY(table_snapshot_pinned(session, pin, view->fate, columns->table, out));
+  view->fate = NULL;
   out->schema = columns->schema;
   COUNT(pairs_read_by_columns);
   return KVSTORE_OK;
@@ -240,7 +242,13 @@ static Status walk_pairs(PairView *view, ReadPin *pin, Era *era, TableSnapshot *
   view->now_ms = store_clock(view->store);
   view->source = (ScanSource){ view, stream_open, stream_next, stream_close, NULL };
   view->unit = (ScanUnit){ .kind = SCAN_UNIT_STREAM, .row_count = about_rows(era), .source = &view->source };
-  *out = (TableSnapshot){ view->columns.schema, &view->unit, 1, view->now_ms, view, view_release };
+  *out = (TableSnapshot){ .schema = view->columns.schema,
+                          .units = &view->unit,
+                          .unit_count = 1,
+                          .now_ms = view->now_ms,
+                          .owner = view,
+                          .release = view_release,
+                          .undone = view->fate ? &view->fate->rolled_back : NULL };
   COUNT(pairs_walked);
   return KVSTORE_OK;
 }
@@ -266,7 +274,7 @@ Status pairs_snapshot(Session *session, uint32_t family, const PairColumns *colu
     FamilyState *table = version_family(pin.version, columns->table);
     walks = !columns_suffice(&family_state_traits(state, pin.sequence)->options, columns, wanted) || !table ||
             !is_known(&table->family->schema, columns);
-    status = walks ? walk_pairs(view, &pin, era, out) : read_columns(session, &pin, columns, out);
+    status = walks ? walk_pairs(view, &pin, era, out) : read_columns(session, &pin, view, columns, out);
   }
   read_unpin(session, &pin);
   if (status != KVSTORE_OK || !walks) view_release(view);

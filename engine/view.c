@@ -8,6 +8,7 @@
 
 typedef struct View {
   Store *store;
+  TransactionFate *fate; /* of the transaction that it was made in; NULL: none */
   VersionHold hold;
   Era *era;
   DeadState *dead;
@@ -21,6 +22,7 @@ static void view_release(void *owner) {
   dead_state_release(view->dead);
   memory_release(view->own_units);
   version_unhold(view->store, &view->hold);
+  fate_release(view->fate);
   store_release(view->store);
   memory_release(view);
 }
@@ -79,7 +81,8 @@ static Status take_dead_rows(View *view, uint64_t sequence, bool inside) {
   return KVSTORE_OK;
 }
 
-Status table_snapshot_pinned(Session *session, ReadPin *pin, uint32_t family, TableSnapshot *out) {
+Status table_snapshot_pinned(Session *session, ReadPin *pin, TransactionFate *fate, uint32_t family,
+                             TableSnapshot *out) {
   View *view = memory_allocate_zeroed(sizeof *view);
   if (!view) return status_nomem();
   view->store = session->store;
@@ -96,15 +99,23 @@ Status table_snapshot_pinned(Session *session, ReadPin *pin, uint32_t family, Ta
     view_release(view);
     return status;
   }
-  *out = (TableSnapshot){ &state->family->schema,   view->units, view->unit_count,
-                          store_clock(view->store), view,        view_release };
+  view->fate = fate;
+  *out = (TableSnapshot){ .schema = &state->family->schema,
+                          .units = view->units,
+                          .unit_count = view->unit_count,
+                          .now_ms = store_clock(view->store),
+                          .owner = view,
+                          .release = view_release,
+                          .undone = fate ? &fate->rolled_back : NULL };
   return KVSTORE_OK;
 }
 
 Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) {
   ReadPin pin;
-  TRY(read_pin(session, &pin));
-  Status status = table_snapshot_pinned(session, &pin, family, out);
+  TransactionFate *fate = NULL;
+  TRY(read_pin_kept(session, &pin, &fate));
+  Status status = table_snapshot_pinned(session, &pin, fate, family, out);
   read_unpin(session, &pin);
+  if (status != KVSTORE_OK) fate_release(fate);
   return status;
 }

@@ -215,8 +215,16 @@ static Status load_batch(KVCursor *cursor) {
   return cursor->batch.row_count ? KVSTORE_OK : KVSTORE_NOTFOUND;
 }
 
+/* Before a step: rows of a batch end, too, with the transaction that they were of. */
+static Status step_argument(KVCursor *cursor) {
+  TRY(cursor_argument(cursor));
+  Status status = table_snapshot_check(query_snapshot(cursor->rows));
+  cursor->failed = status != KVSTORE_OK;
+  return status;
+}
+
 int kvcursor_next(KVCursor *cursor) {
-  Status status = cursor_argument(cursor);
+  Status status = step_argument(cursor);
   if (status != KVSTORE_OK) return fail(cursor, status);
   cursor->at += cursor->on_row;
   cursor->on_row = false;
@@ -258,7 +266,7 @@ int kvcursor_column(KVCursor *cursor, size_t column, KVColumnDefinition *definit
 int kvcursor_next_batch(KVCursor *cursor, uint64_t *row_count, const KVColumnData **columns) {
   if (row_count) *row_count = 0;
   if (columns) *columns = NULL;
-  Status status = cursor_argument(cursor);
+  Status status = step_argument(cursor);
   if (status == KVSTORE_OK && !(row_count && columns)) status = bad_argument("the place for the batch is NULL");
   if (status != KVSTORE_OK) return fail(cursor, status);
   cursor->at += cursor->on_row;

@@ -279,8 +279,8 @@ Status join_open(JoinPlan *plan, const Query *query, bool rows, const QuerySpace
     run->tables[i] = tables[i];
     tables[i] = (TableSnapshot){ 0 };
   }
-  *out =
-    (TableSnapshot){ &plan->schema, run->units, run->tables[0].unit_count, run->tables[0].now_ms, run, run_release };
+  *out = (TableSnapshot){ &plan->schema, run->units,  run->tables[0].unit_count, run->tables[0].now_ms,
+                          run,           run_release, run->tables[0].undone };
   if (space) {
     run->has_space = true;
     run->space = *space;

@@ -311,6 +311,7 @@ Status query_run_within(const Query *q, const TableSnapshot *snapshot, const Que
   QueryClock clock = query_clock_start();
   Status status = query_run_prepare(&run, q, snapshot, space);
   if (status == KVSTORE_OK) status = query_run_units(q, snapshot, space, &run);
+  if (status == KVSTORE_OK) status = table_snapshot_check(snapshot);
   if (status == KVSTORE_OK) status = run_results(&run, q, strings, results);
   if (status == KVSTORE_OK && counters) {
     query_clock_stop(&clock, 1, &run.helped);

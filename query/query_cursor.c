@@ -211,6 +211,7 @@ Status query_next(QueryCursor *c, QueryBatch *batch) {
   QueryClock clock = { 0 };
   if (weight) clock = query_clock_start();
   TRY(next_batch(c, batch, weight));
+  TRY(table_snapshot_check(&c->snapshot));
   c->own.rows_given += batch->row_count;
   if (weight) query_clock_stop(&clock, weight, &c->own);
   return KVSTORE_OK;

@@ -618,7 +618,8 @@ KVSTORE_API int kvquery_order_by_key(KVQuery *query, int ordered);
 KVSTORE_API int kvquery_memory_limit(KVQuery *query, uint64_t bytes);
 
 /* The rows that match, or their groups, as they are now: the cursor keeps its snapshot until it is closed, whatever is
- * written meanwhile, and may outlive the store's handle. */
+ * written meanwhile, and may outlive the store's handle. Made inside a writing transaction it shows what that saw;
+ * after a rollback each step is KVSTORE_ERROR. */
 KVSTORE_API int kvquery_open(KVQuery *query, KVCursor **cursor);
 /* On to the next row, at first to the first. KVSTORE_NOTFOUND after the last: no failure, and no message. After any
  * other code only the close may follow. */

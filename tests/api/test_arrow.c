@@ -603,6 +603,26 @@ TEST(arrow, a_row_is_named_by_its_number_in_the_stream) {
   }
 }
 
+TEST(arrow, a_stream_made_in_a_transaction_ends_with_its_rollback) {
+  KVStore *kv = open_store();
+  KVTable *table = one_column(kv, KVTABLE_TYPE_I32, 0);
+  KVQuery *query = NULL;
+  struct ArrowArrayStream stream;
+  struct ArrowArray batch;
+  const KVValue one = kvvalue_i64(1);
+  CHECK_OK(kvstore_begin(kv, 1));
+  CHECK_OK(kvtable_insert(table, &one, 1, 0, NULL));
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_open_stream(query, &stream));
+  CHECK_OK(kvstore_rollback(kv));
+  CHECK(stream.get_next(&stream, &batch) != 0);
+  CHECK(strstr(stream.get_last_error(&stream), "rolled back") != NULL);
+  stream.release(&stream);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(arrow, inside_a_transaction_the_rows_belong_to_it) {
   Handmade h;
   const int32_t numbers[] = { 1, 2, 3 };

@@ -307,6 +307,82 @@ TEST(kvquery, counters_say_which_blocks_were_read_and_explain_puts_it_in_words) 
   CHECK_OK(kvstore_close(kv));
 }
 
+/* ---- inside a transaction ---- */
+
+enum { WAYS = 5 };
+
+/* Rows as they lie, in an order, grouped, joined, and those of pairs. */
+static KVQuery *asked_in_way(KVTable *table, KVTable *pairs, int way) {
+  static const char *const by[] = { "id" };
+  const KVOrder order[] = { { "distance", 0 } };
+  const KVJoin join = {
+    .struct_size = sizeof join, .table = table, .left = by, .right = by, .count = 1, .prefix = "o_"
+  };
+  KVQuery *query = NULL;
+  CHECK_OK(kvquery_create(way == 4 ? pairs : table, &query));
+  if (way == 1) CHECK_OK(kvquery_order_by(query, order, 1));
+  if (way == 2) CHECK_OK(kvquery_group_by(query, by, 1));
+  if (way == 3) CHECK_OK(kvquery_join(query, &join));
+  return query;
+}
+
+static uint64_t rows_left(KVCursor *cursor, int *code) {
+  uint64_t rows = 0;
+  while ((*code = kvcursor_next(cursor)) == KVSTORE_OK) rows++;
+  return rows;
+}
+
+static void change_all(KVStore *kv, KVTable *table, int from) {
+  for (int i = from; i < from + 2 * ROWS; i += 2) {
+    const KVValue row[] = { kvvalue_i64(i), kvvalue_null(), kvvalue_string("ZZ"), kvvalue_f64(1) };
+    CHECK_OK(kvtable_upsert(table, row, 4, 0));
+    CHECK_OK(kvstore_put(kv, &i, sizeof i, "v", 1));
+  }
+}
+
+/* Rows that were replaced, added and put there, while cursors stand among them. */
+static void check_transaction(KVStore *kv, KVTable *table, KVTable *pairs, int ends_well) {
+  enum { SEEN = ROWS + ROWS / 2 };
+  KVQuery *queries[WAYS];
+  KVCursor *cursors[WAYS];
+  CHECK_OK(kvstore_begin(kv, 1));
+  change_all(kv, table, 0);
+  for (int way = 0; way < WAYS; way++) {
+    queries[way] = asked_in_way(table, pairs, way);
+    CHECK_OK(kvquery_open(queries[way], &cursors[way]));
+    CHECK_OK(kvcursor_next(cursors[way]));
+  }
+  change_all(kv, table, 1); /* no cursor sees them */
+  CHECK_OK(ends_well ? kvstore_commit(kv) : kvstore_rollback(kv));
+  for (int way = 0; way < WAYS; way++) {
+    int code;
+    uint64_t rows = rows_left(cursors[way], &code);
+    CHECK_INT(rows, !ends_well ? 0 : way == 4 ? ROWS - 1 : SEEN - 1);
+    CHECK_STATUS(code, ends_well ? KVSTORE_NOTFOUND : KVSTORE_ERROR);
+    if (!ends_well && way == 0) CHECK(strstr(kvstore_errmsg(kv), "rolled back") != NULL);
+    if (!ends_well) CHECK_STATUS(kvcursor_next(cursors[way]), KVSTORE_ERROR);
+    kvcursor_close(cursors[way]);
+    kvquery_close(queries[way]);
+  }
+}
+
+static void ask_inside(int ends_well) {
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv), *pairs = NULL;
+  KVColumnFamily *family = NULL;
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  CHECK_OK(kvstore_cf_get_default(kv, &family));
+  CHECK_OK(kvtable_open_family(family, NULL, 0, &pairs));
+  check_transaction(kv, table, pairs, ends_well);
+  kvtable_close(pairs);
+  kvstore_cf_close(family);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(kvquery, cursors_made_in_a_transaction_outlive_its_commit) { ask_inside(1); }
+TEST(kvquery, cursors_made_in_a_transaction_end_with_its_rollback) { ask_inside(0); }
+
 /* ---- what is refused ---- */
 
 TEST(kvquery, wrong_questions_are_refused_and_the_filter_before_stays) {
