@@ -75,6 +75,99 @@ static int holds_beyond(const char *line, size_t length) {
   return 0;
 }
 
+/* ---- what json-c does not tell: names that come twice, or are cut, and characters that are none ---- */
+
+typedef struct Texts { /* the strings of a line, one after the other; the line is a valid object */
+  const char *line;
+  size_t length, at;
+  int depth;
+  const char *text; /* without its quotes */
+  size_t text_length;
+  int is_name; /* of a member of the object itself */
+} Texts;
+
+static int next_text(Texts *t) {
+  for (; t->at < t->length; t->at++) {
+    char c = t->line[t->at];
+    t->depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+    if (c != '"') continue;
+    size_t from = ++t->at;
+    while (t->line[t->at] != '"') t->at += 1 + (t->line[t->at] == '\\');
+    t->text = t->line + from;
+    t->text_length = t->at++ - from;
+    size_t behind = t->at;
+    while (behind < t->length && strchr(" \t\r", t->line[behind])) behind++;
+    t->is_name = t->depth == 1 && behind < t->length && t->line[behind] == ':';
+    return 1;
+  }
+  return 0;
+}
+
+/* The number behind a \u at `at` of a text, -1 when there is none. */
+static long escaped_at(const char *text, size_t length, size_t at) {
+  enum { ESCAPE_LENGTH = 6, HEXADECIMAL = 16 };
+  char digits[5] = { 0 };
+  if (length - at < ESCAPE_LENGTH || text[at] != '\\' || text[at + 1] != 'u') return -1;
+  memcpy(digits, text + at + 2, 4);
+  return strtol(digits, NULL, HEXADECIMAL);
+}
+
+static int is_low_surrogate(long code) { return code >= 0xDC00 && code <= 0xDFFF; }
+
+/* Half of a character that takes two, or a NUL where none may be. */
+static int has_no_character(const char *text, size_t length, int is_name) {
+  for (size_t at = 0; at < length; at++) {
+    if (text[at] != '\\') continue;
+    long code = escaped_at(text, length, at);
+    if ((is_name && code == 0) || is_low_surrogate(code)) return 1;
+    if (code >= 0xD800 && code < 0xDC00) {
+      if (!is_low_surrogate(escaped_at(text, length, at + 6))) return 1;
+      at += 6;
+    }
+    at++;
+  }
+  return 0;
+}
+
+static int fail_at_name(const JsonlReader *reader, const char *name, size_t length, const char *message) {
+  char *column = cli_allocate(length + 1, 1);
+  memcpy(column, name, length);
+  int result = fail_here(reader, length ? column : NULL, message);
+  free(column);
+  return result;
+}
+
+/* The first name that was there before. */
+static int fail_at_repeated(const JsonlReader *reader, const char *line, size_t length) {
+  static const char message[] = "two members of the object have this name";
+  for (Texts later = { .line = line, .length = length }; next_text(&later);) {
+    if (!later.is_name) continue;
+    for (Texts t = { .line = line, .length = length }; next_text(&t) && t.text != later.text;) {
+      if (t.is_name && t.text_length == later.text_length && memcmp(t.text, later.text, t.text_length) == 0)
+        return fail_at_name(reader, t.text, t.text_length, message);
+    }
+  }
+  return fail_here(reader, NULL, "two members of the object have one name");
+}
+
+static int check_texts(const JsonlReader *reader, struct json_object *object, const char *line, size_t length) {
+  int names = 0;
+  const char *name = "";
+  size_t name_length = 0;
+  for (Texts t = { .line = line, .length = length }; next_text(&t);) {
+    if (t.is_name) {
+      names++;
+      name = t.text;
+      name_length = t.text_length;
+    }
+    if (has_no_character(t.text, t.text_length, t.is_name))
+      return fail_at_name(reader, name, name_length,
+                          t.is_name ? "the name has a character that cannot be in one"
+                                    : "a text has half of a surrogate pair, which is no character");
+  }
+  return names > json_object_object_length(object) ? fail_at_repeated(reader, line, length) : 0;
+}
+
 static int give_object(JsonlReader *reader, struct json_object *object, const char *line, size_t length) {
   size_t count = 0;
   json_object_object_foreach(object, name, value) {
@@ -119,7 +212,8 @@ static int parse_line(JsonlReader *reader, const char *line, size_t length) {
   } else if (json_object_get_type(object) != json_type_object) {
     result = fail_here(reader, NULL, "the line is no object; write {\"column\": value, ...}");
   } else {
-    result = give_object(reader, object, line, length);
+    result = check_texts(reader, object, line, length);
+    if (!result) result = give_object(reader, object, line, length);
   }
   json_object_put(object);
   reader->row++;

@@ -123,7 +123,10 @@ class Files(CliTest):
         bad = {"[1]": "no object", '{"a": 1} x': "follows", '{"a": 1': "not complete",
                '{"a": 18446744073709551616}': "beyond 64 bits",
                '{"b": "1\\\\", "a": -9223372036854775809}': "beyond 64 bits",
-               '{"": 1}': "1 to 255", "7": "object", "x": "no JSON"}
+               '{"": 1}': "1 to 255", "7": "object", "x": "no JSON",
+               '{"a": 1, "b": {"b": 2}, "a": 3}': "column a: two members", '{"a": 1, "\\u0061": 3}': "two members",
+               '{"a": "\\ud83d\\ude00", "b": ["\\ud83d"]}': "column b: a text has half",
+               '{"b": "\\ude00\\ud83d"}': "column b: a text has half", '{"a\\u0000b": 1}': "column a\\u0000b: the name"}
         for line, saying in bad.items():
             path = self.write("bad.jsonl", '{"a": 1}\n\n' + line + "\n")
             self.refuses("import", path, "--table", "bad", saying=["row 2 (line 3)", saying])
