@@ -8,8 +8,11 @@
 
 /* ---- columns that the question names ---- */
 
+/* A source that is part of an expression is none of these. */
 static int note_source(Sources *sources, const char *name, int usual) {
-  return source_is_one(name) ? sources_add(sources, name, strlen(name), name, usual) : CLI_DONE;
+  size_t length = source_length(name);
+  if (!source_is_one(name) || (length && name[length])) return CLI_DONE;
+  return sources_add(sources, name, strlen(name), name, usual);
 }
 
 static int read_columns(Sources *sources, const Arguments *arguments) {
@@ -29,21 +32,20 @@ static int note_list(Sources *sources, const Arguments *arguments, const char *o
   return result;
 }
 
-/* Names in double quotes, as a filter has them. */
-static int note_filter(Sources *sources, const char *text) {
-  int result = CLI_DONE;
-  char *copy = sources_text(sources, text ? text : "", text ? strlen(text) : 0);
-  for (char *at = copy; *at && !result; at++) {
-    if (*at == '\'') {
-      at = strchr(at + 1, '\'');
-      if (!at) break;
-    } else if (*at == '"') {
-      char *end = strchr(at + 1, '"');
-      if (!end) break;
-      *end = '\0';
-      result = note_source(sources, at + 1, KVTABLE_TYPE_NONE);
-      at = end;
-    }
+/* How JSON is read in the value of an option, unless it says that itself; whether that value is a list. */
+static int takes_sources(const char *option, int *usual, int *is_list) {
+  *is_list = strcmp(option, "where") != 0;
+  *usual = strcmp(option, "by") == 0 || strcmp(option, "select") == 0 ? KVTABLE_TYPE_STRING : KVTABLE_TYPE_NONE;
+  return query_aggregate_of(option) || *usual == KVTABLE_TYPE_STRING || !*is_list || strcmp(option, "order-by") == 0;
+}
+
+/* Sources within expressions of an option. */
+static int note_expressions(Sources *sources, const Arguments *arguments, int in_filters) {
+  int result = CLI_DONE, usual, is_list;
+  for (size_t i = 0; i < arguments->use_count && !result; i++) {
+    OptionUse *use = &arguments->uses[i];
+    if (!use->value || !takes_sources(use->option->name, &usual, &is_list) || in_filters == is_list) continue;
+    result = sources_quote(sources, use->value, usual, is_list, &use->value);
   }
   return result;
 }
@@ -61,7 +63,9 @@ static int collect(Sources *sources, const Arguments *arguments) {
   }
   if (!result) result = note_list(sources, arguments, "by", KVTABLE_TYPE_STRING);
   if (!result) result = note_list(sources, arguments, "select", KVTABLE_TYPE_STRING);
-  return result ? result : note_filter(sources, arguments_text(arguments, "where"));
+  if (!result) result = note_list(sources, arguments, "order-by", KVTABLE_TYPE_NONE);
+  if (!result) result = note_expressions(sources, arguments, 0);
+  return result ? result : note_expressions(sources, arguments, 1);
 }
 
 /* ---- ranges ---- */
@@ -125,9 +129,10 @@ const Command command_report = {
     "the "
     "N-th part of the key from 0 between slashes, or part(N, ':'); json(PATH), what lies there in a value that is "
     "JSON; "
-    "at(OFFSET):TYPE, a number in the bytes of the value. A source stands where a column may; :TYPE behind it says how "
-    "it is read (else a part as string, JSON as f64, and as string where it is grouped by or selected). In filters it "
-    "stands in double quotes. What does not fit is missing. Columns that the family keeps (columns) are there, too, "
+    "at(OFFSET):TYPE, a number in the bytes of the value. A source stands where a column may, also within expressions; "
+    ":TYPE behind it says how it is read (else a part as string; JSON as what a filter compares it with, as string "
+    "where it is grouped by or selected, elsewhere as f64). What does not fit is missing. Columns that the family "
+    "keeps (columns) are there, too, "
     "and "
     "are read in place of the pairs where nothing else is asked for.",
   .example = "colonnade --db my.db report sensors --prefix sensor/ --by 'part(1)' --avg 'json(temp)'",

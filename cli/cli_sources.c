@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/cli_text.h"
 #include "cli/cli_value.h"
 
 char *sources_text(Sources *sources, const char *from, size_t length) {
@@ -67,4 +68,143 @@ int sources_add_named(Sources *sources, const char *what, const char *text) {
   if (!equals || equals == text || !source_is_one(equals + 1))
     return cli_fail("%s%s: give NAME=part(N), NAME=at(OFFSET):TYPE or NAME=json(PATH)", what, text);
   return sources_add(sources, text, (size_t)(equals - text), equals + 1, KVTABLE_TYPE_NONE);
+}
+
+/* ---- sources within expressions ---- */
+
+typedef enum Kin { KIN_UNKNOWN, KIN_TEXT, KIN_NUMBER } Kin; /* of what stands beside a source */
+
+static int is_word_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80);
+}
+
+static size_t blanks_at(const char *text) { return strspn(text, " \t\r\n"); }
+
+/* Behind a quoted text that begins here; its end where it has none. */
+static size_t quoted_length(const char *text) {
+  size_t at = 1;
+  while (text[at] && (text[at] != *text || text[at + 1] == *text)) at += text[at] == *text ? 2 : 1;
+  return at + (text[at] != 0);
+}
+
+static size_t type_length(const char *text) {
+  size_t at = 0;
+  while (is_word_character(text[at])) at++;
+  if (text[at] == '(') at += strcspn(text + at, ")") + 1;
+  return strlen(text) < at ? strlen(text) : at;
+}
+
+size_t source_length(const char *text) {
+  if (!source_is_one(text)) return 0;
+  int depth = 0;
+  for (size_t at = strcspn(text, "("); text[at];) {
+    depth += (text[at] == '(') - (text[at] == ')');
+    at += text[at] == '"' || text[at] == '\'' ? quoted_length(text + at) : 1;
+    if (depth == 0) return at + (text[at] == ':' ? 1 + type_length(text + at + 1) : 0);
+  }
+  return 0;
+}
+
+/* What it is compared or computed with, from what follows it. */
+static Kin kin_of(const char *behind) {
+  static const char *const words[] = { "not ", "in", "like", "between" };
+  behind += blanks_at(behind);
+  if (*behind && strchr("+-*/%&", *behind)) return KIN_NUMBER;
+  behind += strspn(behind, "=<>!");
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    behind += blanks_at(behind);
+    if (starts(behind, words[i])) behind += strlen(words[i]);
+  }
+  behind += strspn(behind, " (");
+  if (*behind == '\'') return KIN_TEXT;
+  return *behind && strchr("0123456789.+-", *behind) ? KIN_NUMBER : KIN_UNKNOWN;
+}
+
+static const KVPairColumn *find_column(const Sources *sources, const char *name) {
+  for (size_t i = 0; i < sources->count; i++)
+    if (strcmp(sources->columns[i].name, name) == 0) return &sources->columns[i];
+  return NULL;
+}
+
+/* The name of the source's column. JSON that is there as another type has one more, of this type. */
+static int name_source(Sources *sources, const char *text, int usual, Kin kin, const char **name) {
+  const KVPairColumn *there = find_column(sources, text);
+  int is_text = there && there->type == KVTABLE_TYPE_STRING, says_type = !starts(text, "json(") || strstr(text, "):");
+  *name = text;
+  if (there && !says_type && ((kin == KIN_TEXT && !is_text) || (kin == KIN_NUMBER && is_text))) {
+    Text typed = TEXT_EMPTY;
+    text_add_string(&typed, text);
+    text_add_string(&typed, kin == KIN_TEXT ? ":string" : ":f64");
+    *name = sources_text(sources, typed.data, typed.length);
+    text_free(&typed);
+  } else if (there) {
+    return CLI_DONE;
+  }
+  return sources_add(sources, *name, strlen(*name), *name, kin == KIN_TEXT ? KVTABLE_TYPE_STRING : usual);
+}
+
+/* Whether a source from `at` on is all that stands between two commas. */
+static int is_alone(const char *text, size_t at, size_t length) {
+  return (at == 0 || text[at - 1] == ',') && (!text[at + length] || text[at + length] == ',');
+}
+
+typedef struct Piece {
+  size_t length;
+  const char *source; /* NULL: it is none */
+} Piece;
+
+static const char *unquoted(Sources *sources, const char *text, size_t length) {
+  char *out = sources_text(sources, text, length), *to = out;
+  for (const char *from = out; *from; from++) {
+    *to++ = *from;
+    from += from[0] == '"' && from[1] == '"';
+  }
+  *to = '\0';
+  return out;
+}
+
+/* A text, a name in quotes, a source, or one character of something else. */
+static Piece piece_at(Sources *sources, const char *text, size_t at) {
+  Piece piece = { 1, NULL };
+  if (text[at] == '\'') {
+    piece.length = quoted_length(text + at);
+  } else if (text[at] == '"') {
+    piece.length = quoted_length(text + at);
+    const char *name = unquoted(sources, text + at + 1, piece.length > 2 ? piece.length - 2 : 0);
+    if (source_is_one(name)) piece.source = name;
+  } else if (!at || !is_word_character(text[at - 1])) {
+    size_t length = source_length(text + at);
+    if (length) piece = (Piece){ length, sources_text(sources, text + at, length) };
+  }
+  return piece;
+}
+
+static void add_quoted(Text *out, const char *name) {
+  text_add_string(out, "\"");
+  for (; *name; name++) text_add(out, *name == '"' ? "\"\"" : name, *name == '"' ? 2 : 1);
+  text_add_string(out, "\"");
+}
+
+/* Sources become names in quotes; what stands alone in a list, and all else, stays as it is. */
+static int copy_piece(Sources *sources, const char *text, size_t *at, int usual, int is_list, Text *out) {
+  Piece piece = piece_at(sources, text, *at);
+  const char *from = text + *at, *name;
+  int stays = !piece.source || (is_list && *from != '"' && is_alone(text, *at, piece.length));
+  *at += piece.length;
+  if (stays) {
+    text_add(out, from, piece.length);
+    return CLI_DONE;
+  }
+  int result = name_source(sources, piece.source, usual, kin_of(text + *at), &name);
+  if (!result) add_quoted(out, name);
+  return result;
+}
+
+int sources_quote(Sources *sources, const char *text, int usual, int is_list, const char **quoted) {
+  Text out = TEXT_EMPTY;
+  int result = CLI_DONE;
+  for (size_t at = 0; text[at] && !result;) result = copy_piece(sources, text, &at, usual, is_list, &out);
+  *quoted = sources_text(sources, out.length ? out.data : "", out.length);
+  text_free(&out);
+  return result;
 }

@@ -15,11 +15,17 @@ typedef struct Sources { /* begins with zeros */
 void sources_free(Sources *sources);
 /* A copy that lives as long as they. */
 char *sources_text(Sources *sources, const char *from, size_t length);
-/* Whether a name is a source. */
+/* Whether a text begins as a source does. */
 int source_is_one(const char *name);
+/* How long the source is that begins here, with its type; 0: none does, or it has no end. */
+size_t source_length(const char *text);
 /* Adds `text` under a name, unless that is there; `usual` is the type of JSON without one (NONE: as it is declared, or
  * f64). CLI_DONE, or CLI_FAILED after a message. */
 int sources_add(Sources *sources, const char *name, size_t name_length, const char *text, int usual);
+/* The text of an expression, or a list of them, with its sources as names in double quotes, which are added: JSON as
+ * what it is compared with, else `usual`. In a list a source that is all between two commas stays as it is, and is the
+ * caller's to add. *quoted lives as long as they. CLI_DONE, or CLI_FAILED after a message. */
+int sources_quote(Sources *sources, const char *text, int usual, int is_list, const char **quoted);
 /* NAME=SOURCE; `what` stands before it in the message. */
 int sources_add_named(Sources *sources, const char *what, const char *text);
 

@@ -95,6 +95,26 @@ class Reports(CliTest):
         self.assertEqual(self.text("report", "f", "--quantile", "json(temp),1", "--count-values", "json(temp)"),
                          f"quantile(json(temp), 1)\t{temps[-1]}\ncount(json(temp))\t{len(temps)}\n")
 
+    def test_sources_stand_within_expressions(self):
+        for where, same in (("json(temp) > 20 and part(0) = 'sensor'", "temp > 20 and kind = 'sensor'"),
+                            ("json(at.city) in ('Oslo', 'x')", "city in ('Oslo', 'x')"),
+                            ("not json(at.city) like 'O%'", "not city like 'O%'"),
+                            ("json(temp) * 2 + 1 > 41", "temp * 2 + 1 > 41"),
+                            ("part(1):i64 in (2, 3)", "number in ('2', '3')"),
+                            ("key <> 'json(temp)' and json(temp) is null", "key <> 'json(temp)' and temp is null")):
+            self.assertEqual(self.text("report", "f", "--where", where, "--count"),
+                             f"{self.sql('select count(*) from f where ' + same)[0][0]}\n", where)
+        rows = self.rows("--where", "json(temp) > 20", "--select", "key,json(temp), upper(part(0)) as kind",
+                         "--order-by", "json(temp):f64 desc,key", "--limit", "5")
+        self.assertEqual(rows, [(key, repr(temp), kind.upper()) for key, temp, kind in self.sql(
+            "select key, temp, kind from f where temp > 20 order by temp desc, key limit 5")])
+        twice = self.rows("--by", "upper(part(0))", "--avg", "json(temp) * 2", "--order-by", "upper(part(0))",
+                          "--where", "json(temp) is not null")
+        expected = self.sql("select upper(kind), avg(temp * 2) from f where temp is not null group by 1 order by 1")
+        self.assertEqual([row[0] for row in twice], [row[0] for row in expected])
+        for (_, ours), (_, theirs) in zip(twice, expected):
+            self.assertAlmostEqual(ours, theirs, places=9)
+
     def test_the_default_family_is_one_too(self):
         self.run_tool("put", "a:1", "\x01\x02")
         self.assertEqual(self.text("report", "--sum", "at(0, big):u16", "--count"), "sum(at(0, big):u16)\t258\n"
