@@ -3,6 +3,7 @@
  * Fixed-width columns of the very type are taken where they lie; strings of every layout as pointers into their
  * buffers; everything else, dictionaries too, value by value through the door's own conversion, which rounds nothing.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,7 @@ static Form form_of(const char *f) {
     { 'S', { LAYOUT_FIXED, KVTABLE_TYPE_U16, 2, 1, 1, 0 } },
     { 'I', { LAYOUT_FIXED, KVTABLE_TYPE_U32, 4, 1, 1, 0 } },
     { 'L', { LAYOUT_FIXED, KVTABLE_TYPE_U64, 8, 1, 1, 0 } },
+    { 'e', { LAYOUT_FIXED, KVTABLE_TYPE_F32, 2, 1, 1, 0 } },
     { 'f', { LAYOUT_FIXED, KVTABLE_TYPE_F32, 4, 1, 1, 0 } },
     { 'g', { LAYOUT_FIXED, KVTABLE_TYPE_F64, 8, 1, 1, 0 } },
     { 'u', { LAYOUT_OFFSETS, KVTABLE_TYPE_STRING, 0, 1, 1, 0 } },
@@ -241,6 +243,16 @@ static Status decimal_at(Form form, const uint8_t *p, KVValue *out) {
   return fail_number(text, "is a decimal of more than 18 digits, which no column holds");
 }
 
+/* IEEE 754 binary16: a sign, 5 bits of exponent, 10 of fraction. Each is a float. */
+static double half_at(const uint8_t *p) {
+  enum { FRACTION_BITS = 10, EXPONENT_MOST = 31, EXPONENT_BIAS = 15, SIGN_BIT = 15 };
+  uint32_t bits = load_u16(p), exponent = bits >> FRACTION_BITS & EXPONENT_MOST;
+  uint32_t fraction = bits & ((1u << FRACTION_BITS) - 1), whole = exponent ? 1u << FRACTION_BITS : 0;
+  double magnitude = ldexp((double)(whole + fraction), (exponent ? (int)exponent : 1) - EXPONENT_BIAS - FRACTION_BITS);
+  if (exponent == EXPONENT_MOST) magnitude = fraction ? (double)NAN : (double)INFINITY;
+  return bits >> SIGN_BIT ? -magnitude : magnitude;
+}
+
 /* A value that is not null, and of no dictionary. */
 static Status value_in_place(const Child *c, Form form, int64_t row, KVValue *out) {
   *out = kvvalue_of(form.type);
@@ -257,7 +269,9 @@ static Status value_in_place(const Child *c, Form form, int64_t row, KVValue *ou
     return KVSTORE_OK;
   }
   const uint8_t *p = values + (size_t)at * form.width;
-  if (form.type == KVTABLE_TYPE_F32) {
+  if (form.type == KVTABLE_TYPE_F32 && form.width == sizeof(uint16_t)) {
+    out->as.f64 = half_at(p);
+  } else if (form.type == KVTABLE_TYPE_F32) {
     float narrow;
     memcpy(&narrow, p, sizeof narrow);
     out->as.f64 = (double)narrow;

@@ -80,10 +80,10 @@ KVSTORE_API int kvquery_open_stream(KVQuery *query, struct ArrowArrayStream *str
  * found by name; one of the table that the stream has not is null in every row. `mode` is KVTABLE_INSERT or
  * KVTABLE_UPSERT; *row_count (may be NULL) is how many rows there were. Outside a transaction all of them are written
  * in one, in which calls of other threads on this handle then are; inside one, what was written before a failure is
- * taken back by kvstore_rollback. Every type above is taken, and large utf8 and binary, their views, dictionaries,
- * null, date64, decimals of 32, 64 and 128 bits of any digits and a scale of 0 to 18, and times, durations and
- * timestamps of other units, for a column that holds each value exactly: an int64 of 5 goes into i16, a float64 of 0.1
- * not into f32, a timestamp in nanoseconds only at whole microseconds, 16 bytes into a uuid.
+ * taken back by kvstore_rollback. Every type above is taken, and float16, large utf8 and binary, their views,
+ * dictionaries, null, date64, decimals of 32, 64 and 128 bits of any digits and a scale of 0 to 18, and times,
+ * durations and timestamps of other units, for a column that holds each value exactly: an int64 of 5 goes into i16, a
+ * float64 of 0.1 not into f32, a timestamp in nanoseconds only at whole microseconds, 16 bytes into a uuid.
  *   KVSTORE_SCHEMA       a column that the table has not; the stream is no struct
  *   KVSTORE_TYPE         a value that its column does not hold (kvstore_error names row and column)
  *   KVSTORE_UNSUPPORTED  an Arrow type that no column takes: lists, maps, intervals, decimals of other scales or widths

@@ -381,6 +381,15 @@ TEST(arrow, numbers_go_into_other_numbers_that_hold_them) {
   CHECK_STR(taken(KVTABLE_TYPE_F32, 0, &s), "1.0 0.5 null -3.0");
   s = handmade(&h, "g", 4, buffers, 2);
   CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "row 1: "));
+  const uint16_t halves[] = { 0x3c00, 0xc000, 0, 0x3555 }, ends[] = { 0x7bff, 0x0001, 0x7c00, 0x83ff };
+  buffers[1] = halves;
+  s = handmade(&h, "e", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_F32, 0, &s), "1.0 -2.0 null 0.333251953125");
+  buffers[0] = NULL;
+  buffers[1] = ends; /* the greatest one, 2^-24, infinity, and the greatest below 2^-14 */
+  s = handmade(&h, "e", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_F64, 0, &s), "65504.0 5.9604644775390625e-8 infinity -0.00006097555160522461");
+  buffers[0] = valid;
   buffers[1] = nanoseconds;
   s = handmade(&h, "tsn:Europe/Oslo", 4, buffers, 2);
   CHECK_STR(taken(KVTABLE_TYPE_TIMESTAMP, 0, &s),
