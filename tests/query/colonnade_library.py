@@ -13,11 +13,13 @@ TYPES = {"bool": 1, "i8": 2, "i16": 3, "i32": 4, "i64": 5, "u8": 6, "u16": 7, "u
          "date": 12, "time": 14, "duration": 15, "uuid": 16,
          "timestamp": 18, "string": 19, "bytes": 20, "decimal128": 22}
 TYPES |= {f"decimal{scale}": 13 for scale in range(19)}  # the scale is the width
-NAMES = {number: name for name, number in TYPES.items()} | {13: "decimal"}
+TYPES |= {f"fixed{width}": 21 for width in range(1, 33)}
+NAMES = {number: name for name, number in TYPES.items()} | {13: "decimal", 21: "bytes"}
 ARRAY_CODES = {"bool": "B", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "u8": "B", "u16": "H", "u32": "I",
                "u64": "Q", "f32": "f", "f64": "d", "date": "i", "timestamp": "q", "time": "q", "duration": "q"}
 AGGREGATES = {"count(*)": 0, "count": 1, "sum": 2, "min": 3, "max": 4, "avg": 5, "variance": 6, "variance_pop": 7,
               "stddev": 8, "stddev_pop": 9, "count(distinct": 10, "first": 11, "last": 12}
+AGGREGATES |= {f"quantile {thousandths}": 65536 + thousandths for thousandths in range(1001)}
 NULLABLE, UPSERT, DESCENDING, NULLS_LAST, ARRAY = 1, 1, 1, 2, 16
 FROM_EXCLUDED, TO_INCLUDED = 1, 2
 JOINS = ("inner", "left", "semi", "anti")
@@ -42,7 +44,9 @@ class ValueUnion(ctypes.Union):
 
 
 def width_of(kind):
-    return int(kind[7:]) if kind.startswith("decimal") else 16 if kind == "uuid" else 0
+    if kind.startswith(("decimal", "fixed")):
+        return int(kind.removeprefix("decimal").removeprefix("fixed"))
+    return 16 if kind == "uuid" else 0
 
 
 class Value(ctypes.Structure):
@@ -144,8 +148,9 @@ def column_data(kind, values):
         values = [None if v is None else uuid.UUID(v).bytes for v in values]
     if kind.startswith("decimal"):
         values = [None if v is None else int(v.scaleb(width_of(kind))) for v in values]
-    if kind in ("string", "bytes", "uuid"):
-        pieces = [b"" if v is None else v.encode() if kind == "string" else v for v in values]
+    if kind in ("string", "bytes", "uuid") or kind.startswith("fixed"):
+        none = bytes(width_of(kind))
+        pieces = [none if v is None else v.encode() if kind == "string" else v for v in values]
         offsets = array.array("Q", [0])
         for piece in pieces:
             offsets.append(offsets[-1] + len(piece))
@@ -230,16 +235,16 @@ class Query:
     def threads(self, count):
         self.check(self.library.kvquery_threads(self.query, ctypes.c_uint32(count)))
 
-    def helped(self):
-        """Whether other threads were asked to help the last run."""
-        return self.explained()["run"]["helped"]
-
     def explained(self):
         text = ctypes.c_char_p()
         self.check(self.library.kvquery_explain_json(self.query, ctypes.byref(text)))
         explained = json.loads(text.value.decode())
         self.library.kvstore_free(text)
         return explained
+
+    def last_run(self):
+        """What is told of it: "helped", whether other threads were asked to, "bytes_spilled"."""
+        return self.explained()["run"]
 
     def memory_limit(self, size):
         self.check(self.library.kvquery_memory_limit(self.query, ctypes.c_uint64(size)))

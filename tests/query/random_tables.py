@@ -15,12 +15,15 @@ SQL_TYPES = {"bool": "BOOLEAN", "i8": "TINYINT", "i16": "SMALLINT", "i32": "INTE
              "u16": "USMALLINT", "u32": "UINTEGER", "u64": "UBIGINT", "f32": "FLOAT", "f64": "DOUBLE", "date": "DATE",
              "timestamp": "TIMESTAMP", "string": "VARCHAR", "bytes": "BLOB", "decimal0": "DECIMAL(18, 0)",
              "decimal2": "DECIMAL(18, 2)", "decimal9": "DECIMAL(18, 9)", "time": "TIME", "duration": "BIGINT",
-             "uuid": "UUID"}
+             "uuid": "UUID", "fixed3": "BLOB", "fixed16": "BLOB"}
 INTEGERS = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 FLOATS = ("f32", "f64")
 DECIMALS = ("decimal0", "decimal2", "decimal9")
+FIXED = ("fixed3", "fixed16")
+TEXTS = ("string", "bytes", "uuid") + FIXED  # what is no number, or time
 STORED_AS_INTEGERS = INTEGERS + DECIMALS + ("date", "time", "timestamp", "duration")
 DAY_US = 86_400_000_000
+SEGMENT_ROWS = 65_536
 RANGES = {f"{sign}{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if sign == "i" else (0, 2**bits - 1)
           for sign in "iu" for bits in (8, 16, 32, 64)}
 WORDS = ["", "a", "b", "ab", "abc", "abcd", "B", "Z", "zz", "é", "Ä", "it's", "null", "%", "a%", "x" * 300, "\x7f",
@@ -28,7 +31,9 @@ WORDS = ["", "a", "b", "ab", "abc", "abcd", "B", "Z", "zz", "é", "Ä", "it's", 
 ENCODINGS = {"constant": (1, None), "stride": (2, STORED_AS_INTEGERS), "plain": (3, None),
              "bits": (4, ("bool",)), "packed": (5, STORED_AS_INTEGERS + ("bool",)), "dictionary": (6, None),
              "run_length": (7, STORED_AS_INTEGERS + FLOATS + ("bool",)),
-             "delta": (8, STORED_AS_INTEGERS), "alp": (9, FLOATS), "alp_rd": (10, FLOATS)}
+             "delta": (8, STORED_AS_INTEGERS), "alp": (9, FLOATS), "alp_rd": (10, FLOATS),
+             "fsst": (11, ("string", "bytes")), "zstd": (12, ("string", "bytes")),
+             "front_coded": (13, ("string", "bytes"))}
 TAME = 1e6  # what is averaged and squared stays below, or both lose their digits in their own ways
 HOUR_MS = 3600 * 1000
 
@@ -99,6 +104,10 @@ def random_value(kind, style):
     if kind == "uuid":
         number = source.randrange(5) << 64 if style == "few" else source.getrandbits(128)
         return str(uuid.UUID(int=number))
+    if kind in FIXED:
+        width = lib.width_of(kind)
+        return (bytes(width - 1) + bytes([source.randrange(3)]) if style == "few" else
+                source.choice((b"\0", b"a", b"\xff")) * (width - 2) + source.randbytes(2))
     if kind == "bool":
         return chance(0.5)
     if kind in INTEGERS:
@@ -119,10 +128,16 @@ def make_columns():
     for i in range(source.randrange(2, 8)):
         kind = source.choice(list(SQL_TYPES))
         column = Column(f"c{i}", kind, lib.NULLABLE)
-        if chance(0.5):
-            encoding = source.choice([name for name, (_, kinds) in ENCODINGS.items() if not kinds or kind in kinds])
+        if chance(0.8 if kind in ("string", "bytes") else 0.5):
+            allowed = [name for name, (_, kinds) in ENCODINGS.items() if not kinds or kind in kinds]
+            encoding = source.choice(allowed)
             column.flags |= ENCODINGS[encoding][0] << 8
             note("encoding " + encoding)
+            if chance(0.3):
+                forbidden = source.choice(allowed)
+                if forbidden != encoding:
+                    column.flags |= 1 << (16 + ENCODINGS[forbidden][0])
+                    note("no encoding " + forbidden)
         elif kind not in ("string", "bytes"):
             column.flags |= lib.ARRAY * chance(0.3)
             note("laid out as an array", column.flags & lib.ARRAY)
@@ -174,6 +189,9 @@ class Tables:
         self.name, self.rows = name, {}
         self.table = store.create(name, [(c.name, c.kind, c.flags) for c in self.columns], ["id"])
         count = source.choice((0, 1, 2, 100, 1023, 1024, 1025, 3000, 3000, 20_000 if chance(0.3) else 500))
+        if name == "t100":
+            count = SEGMENT_ROWS + source.choice((-1, 0, 1, 5000))
+            note("table of several segments")
         note("table without rows", count == 0)
         self.put(list(range(0, 2 * count, 2)))
         if chance(0.7):
@@ -245,14 +263,14 @@ def told(kind, value):
         return value
     if kind == "string":
         return "x" + value.encode().hex()
-    return "x" + value.hex() if kind == "bytes" else repr(value)
+    return "x" + value.hex() if kind == "bytes" or kind in FIXED else repr(value)
 
 
 def heard(column):
     name, kind = column.name, column.kind
     if kind == "string":
         return f"decode(unhex(substr({name}, 2)))"
-    if kind == "bytes":
+    if kind == "bytes" or kind in FIXED:
         return f"unhex(substr({name}, 2))"
     if kind == "date":
         return f"DATE '1970-01-01' + CAST({name} AS INTEGER)"

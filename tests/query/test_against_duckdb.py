@@ -7,119 +7,21 @@
 docs/semantics.md: constants are cast to what the column's comparison is made in. Floats agree to 1e-12 of what was
 added up, everything else exactly. At the end it says how often each case came, and fails when one never did."""
 
-import math
 import os
 import re
 import sys
 import tempfile
-import time
-from decimal import Decimal
 
 import colonnade_library as lib
 from compared_answers import SQL_AGGREGATES, agree, scale_of, sortable
-from random_tables import (DECIMALS, FLOATS, HOUR_MS, INTEGERS, RANGES, SQL_TYPES, WORDS, Column, Tables, cases, chance,
-                           floating, integer, note, random_value, source, sql_type, time_text)
+from random_constants import BETWEEN_DECIMALS, constant, sql_text
+from random_tables import (DECIMALS, FLOATS, INTEGERS, SEGMENT_ROWS, SQL_TYPES, TEXTS, WORDS, Column, Tables, cases,
+                           chance, note, source, sql_type)
 
 AGGREGATES = ("count", "sum", "min", "max", "avg", "variance", "variance_pop", "stddev", "stddev_pop", "count(distinct",
-              "first", "last")
+              "first", "last", "quantile")
 
 # ---- filters: pairs of our text and DuckDB's ----
-
-def sql_text(text):
-    return "'" + text.replace("'", "''") + "'"
-
-
-def date_text(days):
-    return time.strftime("%Y-%m-%d", time.gmtime(days * 86_400))
-
-
-def timestamp_text(microseconds):
-    days, rest = divmod(microseconds, 86_400_000_000)
-    seconds, fraction = divmod(rest, 1_000_000)
-    return f"{date_text(days)} {seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{fraction:06}"
-
-
-def float_text(number):
-    if number != number:
-        return "nan"
-    if math.isinf(number):
-        return "infinity" if number > 0 else "-infinity"
-    return repr(number)
-
-
-BETWEEN_DECIMALS = "DECIMAL(38, 12)"  # holds every decimal(18, 9), every integer, and three more digits
-
-
-def decimal_constant(column, known, beyond):
-    number = known if known is not None else random_value(column.kind, source.choice(("few", "tame")))
-    if lib.width_of(column.kind) > 12:
-        return f"decimal '{number:f}'", f"CAST('{number:f}' AS {sql_type(column.kind)})", sql_type(column.kind)
-    if beyond and chance(0.3):
-        number += source.choice((Decimal("0.001"), Decimal("-0.0005"), Decimal(10) ** 17))
-        note("decimals beside other digits")
-    text = f"{number:f}"
-    written = source.choice(("{}", "decimal '{}'", "'{}'"))
-    if len(text.strip("-").replace(".", "")) > 18:
-        written = "{}"  # an integer, or the nearest f64
-        number = number.to_integral_value()
-        text = f"{number:f}"
-    note("decimal constant " + written)
-    return written.format(text), f"CAST('{text}' AS {BETWEEN_DECIMALS})", BETWEEN_DECIMALS
-
-
-def other_constant(kind, value):
-    if kind == "duration":
-        return f"duration '{value} us'", f"CAST({value} AS BIGINT)", "BIGINT"
-    text = time_text(value) if kind == "time" else value
-    word = source.choice((kind + " ", ""))
-    return f"{word}'{text}'", f"CAST('{text}' AS {SQL_TYPES[kind]})", SQL_TYPES[kind]
-
-
-def constant(column, beyond=True):
-    """Ours, DuckDB's, and in what type DuckDB compares."""
-    kind = column.kind
-    known = source.choice(sorted(column.values, key=repr)) if column.values and chance(0.7) else None
-    if kind in INTEGERS:
-        number = known if known is not None else integer(kind, source.choice(("few", "tame", "wild")))
-        number += source.choice((0, 0, 1, -1))
-        if beyond and chance(0.1):
-            number = source.choice((-1, 300, 70_000, 2**64, -(2**63) - 1, 10**19))
-            note("constant beyond the type", not RANGES[kind][0] <= number <= RANGES[kind][1])
-        if beyond and chance(0.15) and abs(number) < 2**50:  # a decimal is the nearest f64
-            note("integers beside a fraction")
-            text = str(number) + source.choice((".5", ".25", ".0"))
-            return text, f"CAST('{text}' AS DECIMAL(38, 4))", "DECIMAL(38, 4)"
-        return str(number), f"CAST('{number}' AS HUGEINT)", "HUGEINT"
-    if kind in FLOATS:
-        number = known if known is not None else floating("f64", source.choice(("few", "tame", "wild")))
-        note("float constant nan", number != number)
-        return float_text(number), f"CAST('{float_text(number)}' AS DOUBLE)", "DOUBLE"
-    if kind == "date":
-        days = known if known is not None else source.randrange(-30_000, 30_000)
-        if beyond and chance(0.3):
-            note("date beside a timestamp")
-            text = timestamp_text(days * 86_400_000_000 + source.choice((0, 1, 43_200_000_000)))
-            return f"timestamp '{text}'", f"TIMESTAMP '{text}'", "TIMESTAMP"
-        return f"date '{date_text(days)}'", f"DATE '{date_text(days)}'", "DATE"
-    if kind == "timestamp":
-        moment = known if known is not None else source.randrange(-2**51, 2**51)
-        if beyond and chance(0.2):
-            note("timestamp beside a date")
-            text = date_text(moment // 86_400_000_000)
-            return f"date '{text}'", f"CAST(DATE '{text}' AS TIMESTAMP)", "TIMESTAMP"
-        return f"timestamp '{timestamp_text(moment)}'", f"TIMESTAMP '{timestamp_text(moment)}'", "TIMESTAMP"
-    if kind.startswith("decimal"):
-        return decimal_constant(column, known, beyond)
-    if kind in ("time", "duration", "uuid"):
-        return other_constant(kind, known if known is not None else random_value(kind, "tame"))
-    if kind == "bool":
-        truth = source.choice(("true", "false"))
-        return truth, truth, "BOOLEAN"
-    text = known if known is not None else random_value(kind, "few")
-    if kind == "bytes":
-        return f"x'{text.hex()}'", f"unhex('{text.hex()}')", "BLOB"
-    return sql_text(text), sql_text(text), "VARCHAR"
-
 
 def cast(column, kind):
     return f"CAST({column.name} AS {kind})"
@@ -487,6 +389,8 @@ def aggregate(columns):
     else:
         return ("count(*)", None), "count(*)", None
     note(f"aggregate {kind.replace('(', ' ')}")
+    if kind == "quantile":
+        note("quantile of " + column.kind)
     note("aggregate of a computed value", column.sql != column.name)
     name = column.sql
     counted = f"CAST({name} AS HUGEINT)" if column.kind in INTEGERS + ("bool", "duration") else name
@@ -496,6 +400,9 @@ def aggregate(columns):
         sql = shown(column, f"{kind}({name} ORDER BY id)")
     elif kind in ("min", "max"):
         sql = shown(column, f"{kind}({name})")
+    elif kind == "quantile":
+        part = source.choice((0, 1, 250, 333, 500, 500, 900, 999, 1000))
+        kind, sql = f"quantile {part}", shown(column, f"quantile_disc({name}, {part / 1000})")
     elif kind in SQL_AGGREGATES:
         sql = f"{SQL_AGGREGATES[kind]}(CAST({name} AS DOUBLE))"
     elif kind == "sum":
@@ -535,17 +442,24 @@ class Question:
         note("question: " + kind.__name__)
         threads = source.choice((1, 1, 2, 3, 4))
         self.query.threads(threads)
+        if chance(0.5 if self.is_large() else 0.1):
+            self.query.memory_limit(1 << 20)
         kind()
         ours = self.answer()
-        helped = threads > 1 and self.query.helped()
+        run = self.query.last_run()
+        helped, spilled = threads > 1 and run["helped"], run["bytes_spilled"]
         self.note_help(kind.__name__, helped)
+        note("question that did not fit into memory", spilled)
         theirs = self.duck.execute(self.sql).fetchall()
         self.compare(ours, theirs)
-        if helped:  # to the bit, and in the same order
+        if helped and not (spilled and not self.ordered):  # to the bit, and in the same order
             self.query.threads(1)
             alone = self.answer()
             assert repr(ours) == repr(alone), self.told(f"{threads} threads: {ours[:3]}..., one: {alone[:3]}...")
         self.query.close()
+
+    def is_large(self):
+        return len(self.tables.rows) > SEGMENT_ROWS // 2
 
     def note_help(self, kind, helped):
         if kind != "rows":  # different rows are groups that nothing is asked of
@@ -581,7 +495,7 @@ class Question:
                 out.append(1e-12 * (self.duck.execute(total).fetchone()[0] or 0) if column.kind in FLOATS else 0)
                 continue
             rows = [row[position[name]] for row in self.tables.rows.values()] if column else []
-            out.append(scale_of(kind, column, rows) if column and column.kind not in ("string", "bytes", "uuid") else 0)
+            out.append(scale_of(kind, column, rows) if column and column.kind not in TEXTS else 0)
         return out
 
     def aggregates(self):
@@ -596,7 +510,7 @@ class Question:
         self.query.select([c.name for c in chosen])
         self.sql = (f"SELECT {', '.join(shown(c) for c in chosen)} FROM {self.tables.name} WHERE {self.sql_where}")
         self.slacks, self.keys = [0] * len(chosen), len(chosen)
-        if chance(0.4):
+        if chance(0.4) or self.is_large():
             others = [c for c in self.columns if c.name != "id"]
             by = self.with_computed(source.sample(others, min(len(others), source.randrange(3))), "ordered by")
             by.append(self.columns[0])
@@ -616,7 +530,7 @@ class Question:
         return columns + [made]
 
     def limit(self):
-        if chance(0.5):
+        if chance(0.8 if self.is_large() else 0.5):
             offset, limit = source.choice((0, 0, 3, 2000)), source.choice((0, 1, 10, 1500))
             self.query.limit(offset, limit)
             self.sql += f" LIMIT {limit} OFFSET {offset}"
@@ -740,7 +654,7 @@ class JoinQuestion:
         if total <= 20_000:
             key = lambda row: [sortable(value) for value in row]
             rows = self.query.rows()
-            note("join by several threads", self.query.helped())
+            note("join by several threads", self.query.last_run()["helped"])
             mine = sorted(rows, key=key)
             theirs = sorted(self.duck.execute(sql).fetchall(), key=key)
             for a, b in zip(mine, theirs):
@@ -768,7 +682,7 @@ def run(make_tables, make_question, make_join=None):
                 except BaseException:
                     print(f"seed {seed}, tables {tables.name} and {before.name}, join {i}", file=sys.stderr)
                     raise
-            for i in range(per_table):
+            for i in range(per_table if len(tables.rows) < SEGMENT_ROWS // 2 else per_table // 2):
                 try:
                     make_question(tables, duck).ask()
                 except BaseException:

@@ -15,8 +15,9 @@ import struct
 import time
 
 import colonnade_library as lib
+import random_tables as tables_of
 import test_against_duckdb as base
-from test_against_duckdb import Column, chance, note, source
+from random_tables import Column, chance, note, source
 
 OWN = [("key", "bytes"), ("value", "bytes"), ("value_length", "u64"), ("expires_at", "timestamp")]
 PARTS = [("site", "string", "part(0)"), ("num", "i32", "part(1)"), ("dotted", "bytes", "part(1, '.')")]
@@ -39,7 +40,7 @@ def as_float(text, kind):
 
 def as_integer(text, kind):
     """A JSON number of an integer column: whole, exact and within."""
-    low, high = base.RANGES[kind]
+    low, high = tables_of.RANGES[kind]
     try:
         number = int(text)
     except ValueError:
@@ -63,7 +64,7 @@ def json_value():
         return text, {"f64": float(text), "f32": lib.as_f32(float(text)), "string": text,
                       "i32": as_integer(text, "i32"), "u64": as_integer(text, "u64")}
     if kind == "string":
-        string = source.choice(base.WORDS + ["tab\t\"quoted\"\\", "\U0001f600", "7"])
+        string = source.choice(tables_of.WORDS + ["tab\t\"quoted\"\\", "\U0001f600", "7"])
         return json.dumps(string, ensure_ascii=chance(0.5)), {"string": string}
     if kind == "bool":
         truth = chance(0.5)
@@ -101,10 +102,10 @@ def json_pair():
 
 
 def binary_pair(tame):
-    number = base.integer("i64", source.choice(("few", "tame", "wild")))
+    number = tables_of.integer("i64", source.choice(("few", "tame", "wild")))
     byte = source.randrange(4) if chance(0.8) else source.randrange(256)
-    real = base.floating("f64", "tame" if tame else "wild")
-    value = struct.pack("<qBd", number, byte, real) + source.choice(base.WORDS).encode()
+    real = tables_of.floating("f64", "tame" if tame else "wild")
+    value = struct.pack("<qBd", number, byte, real) + source.choice(tables_of.WORDS).encode()
     if chance(0.2):
         note("value too short for its columns")
         value = value[:source.randrange(len(value))]
@@ -174,7 +175,7 @@ class Family:
             self.change(count)
             note("inside a transaction")
         self.open(made)
-        base.Tables.tell(self, duck, directory)
+        tables_of.Tables.tell(self, duck, directory)
         duck.execute(f"ALTER TABLE {name} ADD COLUMN id BIGINT")
         duck.execute(f"UPDATE {name} SET id = r.n FROM (SELECT key, row_number() OVER (ORDER BY key) n FROM {name}) r "
                      f"WHERE r.key = {name}.key")
@@ -192,7 +193,7 @@ class Family:
     def put_pair(self, key, parts):
         value, found = json_pair() if self.json else binary_pair(self.tame)
         now = int(time.time() * 1000)
-        expiry = source.choice((0, 0, 0, now - base.HOUR_MS, now + 24 * base.HOUR_MS))
+        expiry = source.choice((0, 0, 0, now - tables_of.HOUR_MS, now + 24 * tables_of.HOUR_MS))
         self.store.check(self.library.kvstore_cf_put_ttl(self.family, key, len(key), value, len(value),
                                                          ctypes.c_int64(expiry)))
         self.rows.pop(key, None)
