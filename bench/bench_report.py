@@ -1,9 +1,11 @@
 """Tables of medians and ratios from the records of bench/run."""
 
 import collections
+import re
 import statistics
 
 OURS = "colonnade"
+ENCODED_ROWS_MOST = 1_000_000  # as LOAD_MAX of columns_main.c
 
 
 def disagreements(records):
@@ -99,11 +101,27 @@ def processor_table(rows, engines):
     return lines
 
 
+def encodings_table(rows, size):
+    """Rows a second of the counts of one kind of values as each encoding, beside the same values plain."""
+    counts = {match[1]: found for row, found in rows.items() if (match := re.fullmatch(r"count, (\w+_\w+)", row))}
+    speeds = {name: min(size, ENCODED_ROWS_MOST) / statistics.median(one["value"] for one in found[OURS])
+              for name, found in counts.items() if found.get(OURS)}
+    raw = {name.removesuffix("_plain"): speed for name, speed in speeds.items() if name.endswith("_plain")}
+    raw["noise"] = raw.get("price", 0)  # doubles, too
+    if not speeds:
+        return []
+    lines = ["", "| count by encoding | million rows/s | of the raw column |", "|---|---|---|"]
+    for name, speed in speeds.items():
+        kind, encoding = name.split("_", 1)
+        lines.append(f"| {kind}: {encoding} | {number(speed)} | {ratio(speed, raw.get(kind), 'higher')} |")
+    return lines
+
+
 def heading(suite, size):
     if suite == "kv":
         return f"## Pairs: {size:,} keys of 16 bytes, values of 100 bytes"
     if suite == "real":
-        return f"## Real data and the H2O groups, from Python: at most {size:,} rows"
+        return f"## Real and made data, from Python: at most {size:,} rows"
     return f"## Columns: {size:,} rows"
 
 
@@ -126,6 +144,8 @@ def markdown(facts, records):
         lines += ["", heading(suite, size), "", *table(rows, engines)]
         if suite == "kv":
             lines += ["", *processor_table(rows, engines)]
+        elif suite == "columns":
+            lines += encodings_table(rows, size)
     problems = disagreements(records)
     lines += ["", "The engines disagree: " + "; ".join(problems) if problems
               else "Whatever the engines read was compared: they agree."]

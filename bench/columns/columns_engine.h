@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COLUMNS_MAX 12
+#define COLUMNS_MAX 16
 
 typedef enum ColumnType {
   TYPE_I64,

@@ -32,12 +32,21 @@ static const ColumnSpec wide_columns[] = {
 };
 /* The same three kinds of values as their encodings (the numbers of kvtable.h): plain first. */
 static const ColumnSpec encoded_columns[] = {
-  { "id", TYPE_I64, 0, 0 },           { "clock_plain", TYPE_I64, 0, 3 },
-  { "clock_packed", TYPE_I64, 0, 5 }, { "clock_delta", TYPE_I64, 0, 8 },
-  { "run_plain", TYPE_I32, 0, 3 },    { "run_packed", TYPE_I32, 0, 5 },
-  { "run_runs", TYPE_I32, 0, 7 },     { "price_plain", TYPE_F64, 0, 3 },
-  { "price_alp", TYPE_F64, 0, 9 },    { "noise_alp_rd", TYPE_F64, 0, 10 },
-  { "name_plain", TYPE_TEXT, 0, 3 },  { "name_fsst", TYPE_TEXT, 0, 11 },
+  { "id", TYPE_I64, 0, 0 },
+  { "clock_plain", TYPE_I64, 0, 3 },
+  { "clock_packed", TYPE_I64, 0, 5 },
+  { "clock_delta", TYPE_I64, 0, 8 },
+  { "run_plain", TYPE_I32, 0, 3 },
+  { "run_packed", TYPE_I32, 0, 5 },
+  { "run_runs", TYPE_I32, 0, 7 },
+  { "price_plain", TYPE_F64, 0, 3 },
+  { "price_alp", TYPE_F64, 0, 9 },
+  { "noise_alp_rd", TYPE_F64, 0, 10 },
+  { "name_plain", TYPE_TEXT, 0, 3 },
+  { "name_fsst", TYPE_TEXT, 0, 11 },
+  { "name_zstd", TYPE_TEXT, 0, 12 },
+  { "name_front_coded", TYPE_TEXT, 0, 13 },
+  { "name_dictionary", TYPE_TEXT, 0, 6 },
 };
 #define ENCODED_COLUMNS (sizeof encoded_columns / sizeof encoded_columns[0])
 #define FACTS_COLUMNS   (sizeof facts_columns / sizeof facts_columns[0])
@@ -337,7 +346,7 @@ static void encoded_row(ColumnBatch *batch, size_t i, uint64_t id) {
   for (int c = 4; c < 7; c++) ((int32_t *)array(batch, c))[i] = (int32_t)(bench_mix(id / 64) & 0xff);
   for (int c = 7; c < 9; c++) ((double *)array(batch, c))[i] = (double)(x >> 20 & 0x1ffff) / 100;
   ((double *)array(batch, 9))[i] = (double)(x >> 11) * 0x1p-53;
-  for (int c = 10; c < 12; c++) ((ColumnText *)array(batch, c))[i] = text_of((x >> 4) % 1000);
+  for (size_t c = 10; c < ENCODED_COLUMNS; c++) ((ColumnText *)array(batch, c))[i] = text_of((x >> 4) % 1000);
 }
 
 static void count_by_encoding(void *context, BenchResult *result) {

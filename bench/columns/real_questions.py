@@ -67,6 +67,22 @@ def groups(_, rows):
     return required(pyarrow.table(columns))
 
 
+FACTS_WHOLE_MOST = 20_000_000  # of more rows five engines would hold more than most machines have
+
+
+def facts(_, rows):
+    """As the table of columns_main.c: 20 and 7 random bits, one of 16 texts, a number of 30 bits."""
+    random = numpy.random.default_rng(7)
+    columns = {"id": numpy.arange(rows, dtype=numpy.int64)}
+    few = rows > FACTS_WHOLE_MOST
+    for name, bits in (("a", 20), ("b", 7)) if few else (("a", 20), ("b", 7), ("c", 20), ("d", 20), ("v", 30)):
+        columns[name] = random.integers(0, 1 << bits, rows, dtype=numpy.int32)
+    if not few:
+        texts = pyarrow.array([f"text-{i}-{i * 0x9e3779:x}" for i in range(16)])
+        columns["s"] = texts.take(pyarrow.array(random.integers(0, 16, rows)))
+    return required(pyarrow.table(columns))
+
+
 def arrays(_, rows):
     """Columns to take out whole: decimals, and the same laid out as an array where an engine can."""
     random = numpy.random.default_rng(5)
@@ -82,7 +98,8 @@ def required(table):
 
 
 TABLES = {"flights": (flights, "id"), "lineitem": (lineitem, None), "orders": (orders, "o_orderkey"),
-          "customer": (customer, "c_custkey"), "groups": (groups, None), "arrays": (arrays, None)}
+          "customer": (customer, "c_custkey"), "groups": (groups, None), "arrays": (arrays, None),
+          "facts": (facts, "id")}
 
 
 # ---- questions: conditions (column, operator, constant), all of which hold; groups; aggregates ----
@@ -98,6 +115,7 @@ CHARGED = "l_extendedprice * (100 - l_discount) * (100 + l_tax)"
 Q3 = {"segment": "BUILDING", "day": "1995-03-15",
       "by": ("l_orderkey", "o_orderdate", "o_shippriority"), "sum": PAID, "limit": 10}
 COUNT, THREE = (("count", None),), (("count", None), ("sum", "delay"))
+SUMS = (("count", None), ("sum", "v"))
 QUESTIONS = {
     "flights_range": ask("flights", "flights: count, integer range", [("distance", "between", (1500, 2200))]),
     "flights_two": ask("flights", "flights: count, integer and text = constant",
@@ -140,10 +158,26 @@ QUESTIONS = {
                              compute=(("sum", "v1"), ("sum", "v2"))),
     "groups_many": ask("groups", "H2O: sums by rows / 100 integers", by=("id6",),
                        compute=(("sum", "v1"), ("sum", "v2"))),
+    "facts_20bit": ask("facts", "facts: count, a < x, 20 bits, 10 % match", [("a", "<", 104857)]),
+    "facts_7bit": ask("facts", "facts: count, b < x, 7 bits, 10 % match", [("b", "<", 13)]),
+    "facts_three": ask("facts", "facts: count, three predicates ANDed, 20 bits, 12 % match",
+                       [("a", "<", 524288), ("c", "<", 524288), ("d", "<", 524288)]),
+    "facts_sum": ask("facts", "facts: sum of a, 20 bits", compute=(("sum", "a"),)),
+    "facts_text": ask("facts", "facts: count, text = constant, 16 distinct", [("s", "=", f"text-5-{5 * 0x9e3779:x}")]),
+    "facts_excluded": ask("facts", "facts: count, every block excluded by its zone map", [("a", ">", 1048576)]),
+    "facts_by_text": ask("facts", "facts: group by 16 texts: count, sum", by=("s",), compute=SUMS),
+    "facts_by_number": ask("facts", "facts: group by 128 integers: count, sum", by=("b",), compute=SUMS),
+    "facts_by_many": ask("facts", "facts: group by up to a million integers: count, sum", by=("a",), compute=SUMS),
     "arrays_int": ask("arrays", "arrays: a whole int32 column as NumPy", out="whole"),
     "arrays_double": ask("arrays", "arrays: a whole double column as NumPy", out="decimals"),
     "arrays_in_file": ask("arrays", "arrays: the same, laid out as an array", out="decimals_array"),
 }
+
+
+def columns_of(question):
+    """The names of the columns that it is about, computed values left out."""
+    asked = [column for _, column in question["compute"] if column and column.isidentifier()]
+    return {*(one[0] for one in question["where"]), *question["by"], *asked}
 
 
 def resolved(question, rows):

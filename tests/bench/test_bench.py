@@ -41,6 +41,14 @@ class Report(unittest.TestCase):
                                              ["colonnade", "lmdb"])
         self.assertTrue(lines[-1].endswith("| 2.00 |"), lines[-1])
 
+    def test_encodings_are_set_beside_the_raw_column(self):
+        rows = {f"count, {name}": {"colonnade": [record("colonnade", us)]} for name, us in
+                (("clock_plain", 500), ("clock_packed", 125), ("noise_alp_rd", 1000), ("price_plain", 400))}
+        lines = bench_report.encodings_table({**rows, "count, a < x": {"colonnade": [record("colonnade", 1)]}}, 10**7)
+        self.assertEqual(lines[3:], ["| clock: plain | 2000 | 1.00 |", "| clock: packed | 8000 | 4.00 |",
+                                     "| noise: alp_rd | 1000 | 0.40 |", "| price: plain | 2500 | 1.00 |"])
+        self.assertEqual(bench_report.encodings_table({}, 10), [])
+
     def test_the_median_is_quoted_with_its_spread(self):
         text, middle = bench_report.cell([record("lmdb", value, number=i) for i, value in enumerate((100, 110, 400))])
         self.assertEqual(middle, 110)
@@ -77,11 +85,12 @@ class Runner(unittest.TestCase):
         facts, records = self.run_suite("columns", "--rows", "10000")
         self.assertIn("colonnade", facts["engines"])
         ours = {found["row"] for found in records if (found["suite"], found["engine"]) == ("columns", "colonnade")}
-        self.assertEqual(len(ours), 32)
+        self.assertEqual(len(ours), 35)
         real = [found["row"] for found in records if (found["suite"], found["engine"]) == ("real", "colonnade")]
         self.assertEqual(len(real), len(set(real)))
         if real:  # pyarrow is there: the made groups at least, and every table whose data is there
             self.assertGreaterEqual(len([row for row in real if row.startswith(("H2O", "groups"))]), 6)
+            self.assertEqual(len([row for row in real if row.startswith("facts: ")]), 11)
         self.assertTrue(all(found["peak_bytes"] > 0 for found in records))
 
     def test_growth_is_drawn_from_the_results_of_several_sizes(self):
