@@ -18,12 +18,13 @@ static size_t character_at(Bytes s, int64_t number) {
   return s.length;
 }
 
-/* `start` counts from 1, below 0 from the end. What lies before the first character is nothing. */
+/* `start` counts from 1, below 0 from the end. What lies before the first character is nothing. The greatest length is
+ * that of all that is left. */
 static Bytes part_of(Bytes s, bool as_bytes, int64_t start, int64_t length) {
   int64_t count = as_bytes ? (int64_t)s.length : count_characters(s), end;
-  if (start < 0) start = start < -count ? 1 : start + count + 1;
+  if (start < 0) start += count + 1;
   if (length < 0) length = 0;
-  if (__builtin_add_overflow(start, length, &end) || end > count + 1) end = count + 1;
+  if (length == INT64_MAX || __builtin_add_overflow(start, length, &end) || end > count + 1) end = count + 1;
   if (start < 1) start = 1;
   if (end <= start) return (Bytes){ (const uint8_t *)"", 0 };
   size_t from = as_bytes ? (size_t)start - 1 : character_at(s, start - 1);
@@ -57,8 +58,7 @@ static void take_parts(Evaluator *e, const ProgramNode *node, const Vector *cons
     Bytes *to = &((Bytes *)out->own_values)[i];
     *to = (Bytes){ (const uint8_t *)"", 0 };
     if (wants_row(wanted, out->nulls, i))
-      *to =
-        part_of(((const Bytes *)arguments[0]->values)[i], as_bytes, starts[i], lengths ? lengths[i] : INT64_MAX / 2);
+      *to = part_of(((const Bytes *)arguments[0]->values)[i], as_bytes, starts[i], lengths ? lengths[i] : INT64_MAX);
   }
 }
 

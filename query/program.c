@@ -18,23 +18,6 @@ typedef struct Binder {
 
 static Status bind(Binder *b, const Expression *e, ProgramNode **out);
 
-/* ---- life ---- */
-
-void program_init(Program *program, Schema *schema) {
-  *program = (Program){ .schema = schema, .base_count = schema->column_count };
-}
-
-void program_release(Program *program) {
-  memory_release(program->columns);
-  arena_release(&program->arena);
-  *program = (Program){ 0 };
-}
-
-void integer_bounds(ColumnType type, int64_t *low, int64_t *high) {
-  type_image_bounds(type, low, high);
-  if (type == TYPE_U64) *low = 0;
-}
-
 /* ---- nodes ---- */
 
 static Status new_node(Binder *b, NodeKind kind, ColumnType type, size_t children, ProgramNode **out) {
@@ -446,6 +429,7 @@ static Status bind_cast(Binder *b, const Expression *e, ProgramNode **out) {
   TRY(bind_operand(b, &e->operands[0], &x));
   if (!converts(x->type, e->type))
     return status_fail(KVSTORE_TYPE, "there is no cast of %s to %s", type_word(x), type_name(e->type));
+  if (x->type == TYPE_F64) TRY(read_beside(b, &x, e->type));
   if (x->type == e->type) {
     *out = x;
     return KVSTORE_OK;
@@ -553,10 +537,10 @@ static Status bind_pair(Binder *b, ProgramNode *x, CompareOperator op, ProgramNo
 }
 
 /* A test of a value with constants, as one of a column. */
-static Status bind_compare(Binder *b, const Expression *e, const ProgramNode *x, const Value *values, size_t count,
+static Status bind_compare(Binder *b, ExpressionTest test, const ProgramNode *x, const Value *values, size_t count,
                            ProgramNode **out) {
   Compare compare;
-  TRY(expression_bind_compare(e->test, x->type, values, count, &b->program->arena, &compare));
+  TRY(expression_bind_compare(test, x->type, values, count, &b->program->arena, &compare));
   if (compare.kind == COMPARE_KIND_NONE) { /* never true: false, or unknown where x is null; and its opposite */
     compare.kind = COMPARE_KIND_NOT_NULL;
     compare.negated = true;
@@ -565,7 +549,7 @@ static Status bind_compare(Binder *b, const Expression *e, const ProgramNode *x,
   set_child(*out, 0, x);
   compare.type = lane_type(lane_of(x->type));
   (*out)->compare = compare;
-  (*out)->digits = e->test == TEST_IS_NULL || e->test == TEST_IS_NOT_NULL;
+  (*out)->digits = test == TEST_IS_NULL || test == TEST_IS_NOT_NULL;
   return fold(b, out);
 }
 
@@ -610,11 +594,43 @@ static Status bind_constants(Binder *b, const Expression *e, ProgramNode *x, Pro
   for (uint32_t i = 0; i < e->count; i++) values[i] = operands[i]->constant;
   /* Nulls among them may make false of unknown: they go as pairs, which tell the two apart. */
   if (has_null(values, e->count)) {
-    if (e->test == TEST_IN || e->test == TEST_NOT_IN) return bind_members(b, e, x, operands, out);
     if (e->test == TEST_BETWEEN || e->test == TEST_NOT_BETWEEN) return bind_range(b, e, x, operands, out);
     return bind_truth(b, 2, out);
   }
-  return bind_compare(b, e, x, values, e->count, out);
+  return bind_compare(b, e->test, x, values, e->count, out);
+}
+
+static bool is_list(const Expression *e) {
+  for (uint32_t i = 0; i < e->count; i++) {
+    if (e->operands[i].of) return false;
+  }
+  return e->test == TEST_IN || e->test == TEST_NOT_IN;
+}
+
+/* A list of constants, however long: one test of those that are no nulls, and a null makes unknown of false. */
+static Status bind_list(Binder *b, const Expression *e, ProgramNode *x, ProgramNode **out) {
+  Value *values = arena_allocate(&b->program->arena, memory_array_size(e->count + 1u, sizeof *values));
+  ProgramNode *sides[2] = { NULL, NULL };
+  size_t count = 0;
+  if (!values) return status_nomem();
+  for (uint32_t i = 0; i < e->count; i++) {
+    values[count] = e->operands[i].value;
+    if (e->operands[i].is_parameter) TRY(parameter(b, e->operands[i].parameter, &values[count]));
+    count += !values[count].is_null;
+  }
+  if (count == e->count) return bind_compare(b, e->test, x, values, count, out);
+  TRY(bind_compare(b, TEST_IN, x, values, count, &sides[0]));
+  TRY(bind_truth(b, 2, &sides[1]));
+  TRY(join(b, NODE_OR, sides, 2, out));
+  return e->test == TEST_NOT_IN ? negate(b, out) : KVSTORE_OK;
+}
+
+/* What stands left of constants is read as they are, too. */
+static Status read_subject(Binder *b, const Expression *e, ProgramNode **x) {
+  for (uint32_t i = 0; i < e->count && (*x)->kind == NODE_CONSTANT; i++) {
+    if (!e->operands[i].of && !e->operands[i].is_parameter) TRY(read_beside(b, x, e->operands[i].value.type));
+  }
+  return KVSTORE_OK;
 }
 
 static Status bind_subject(Binder *b, const Expression *e, ProgramNode **out) {
@@ -630,6 +646,8 @@ static Status bind_test(Binder *b, const Expression *e, ProgramNode **out) {
     *out = x;
     return KVSTORE_OK;
   }
+  TRY(read_subject(b, e, &x));
+  if (x->type != TYPE_NONE && is_list(e)) return bind_list(b, e, x, out);
   ProgramNode **operands = arena_allocate(&b->program->arena, memory_array_size(e->count + 1u, sizeof *operands));
   if (!operands) return status_nomem();
   bool constants = true;
@@ -711,73 +729,16 @@ static Status bind(Binder *b, const Expression *e, ProgramNode **out) {
   }
 }
 
-/* ---- columns ---- */
+/* ---- from outside ---- */
 
-static bool find_named(const Program *p, const char *name, uint32_t *position) {
-  for (uint32_t i = 0; i < p->column_count; i++) {
-    if (strcmp(p->schema->columns[p->base_count + i].name, name) != 0) continue;
-    *position = p->base_count + i;
-    return true;
-  }
-  return false;
-}
-
-/* Makes room, so that what follows cannot fail. */
-static Status reserve(Program *p) {
-  Schema *s = p->schema;
-  if (p->column_count >= PROGRAM_COLUMNS_MAX)
-    return status_fail(KVSTORE_LIMIT, "a query computes at most %d values", PROGRAM_COLUMNS_MAX);
-  TRY(memory_grow(&p->columns, &p->column_capacity, p->column_count + 1, sizeof *p->columns));
-  size_t capacity = s->column_count, sources = s->column_count;
-  if (s->sources) TRY(memory_grow(&s->sources, &sources, s->column_count + 1, sizeof *s->sources));
-  return memory_grow(&s->columns, &capacity, s->column_count + 1, sizeof *s->columns);
-}
-
-static Status add_column(Program *p, Binder *b, const ProgramNode *root, const char *name, bool is_named,
-                         uint32_t *position) {
-  TRY(reserve(p));
-  char *own = memory_copy_string(name);
-  if (!own) return status_nomem();
-  ColumnType type = root->type ? root->type : TYPE_I64;
-  p->columns[p->column_count++] = (ProgramColumn){ type, is_named, root, b->node_count };
-  *position = p->schema->column_count;
-  uint32_t flags = COLUMN_NULLABLE | COLUMN_COMPUTED | (is_named ? 0 : COLUMN_HIDDEN);
-  if (p->schema->sources) p->schema->sources[p->schema->column_count] = NULL;
-  p->schema->columns[p->schema->column_count++] =
-    (Column){ .type = type, .flags = flags, .width = type == TYPE_UUID ? UUID_BYTES : 0, .name = own };
-  return KVSTORE_OK;
-}
-
-Status program_add(Program *p, const Expression *e, const Value *parameters, size_t parameter_count, Bytes name,
-                   uint32_t *position) {
+Status program_bind(Program *p, const Expression *e, const Value *parameters, size_t parameter_count,
+                    const ProgramNode **root, uint32_t *node_count) {
   Binder b = { .program = p, .parameters = parameters, .parameter_count = parameter_count };
-  Buffer text = { 0 };
-  ProgramNode *root = NULL;
-  if (name.length) {
-    buffer_append(&text, name.data, name.length);
-  } else {
-    expression_print(e, parameters, parameter_count, &text);
-  }
-  buffer_u8(&text, '\0');
-  Status status = buffer_status(&text);
-  const char *title = (const char *)text.data;
-  bool is_there = status == KVSTORE_OK && !name.length && find_named(p, title, position);
-  if (status == KVSTORE_OK && name.length && schema_find(p->schema, title, name.length) >= 0)
-    status = status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, title, NULL, "there is a column %s already", title);
-  if (status == KVSTORE_OK && !is_there) status = bind(&b, e, &root);
-  if (status == KVSTORE_OK && !is_there) status = add_column(p, &b, root, title, name.length > 0, position);
-  buffer_release(&text);
-  return status;
-}
-
-static void node_columns(const Program *p, const ProgramNode *node, bool *used) {
-  if (node->kind == NODE_COLUMN) program_columns(p, node->column, used);
-  for (uint32_t i = 0; i < node->count; i++) node_columns(p, node->children[i], used);
-}
-
-void program_columns(const Program *p, uint32_t position, bool *used) {
-  used[position] = true;
-  if (position >= p->base_count) node_columns(p, p->columns[position - p->base_count].root, used);
+  ProgramNode *made = NULL;
+  TRY(bind(&b, e, &made));
+  *root = made;
+  *node_count = b.node_count;
+  return KVSTORE_OK;
 }
 
 Status program_constant(const Expression *e, const Value *parameters, size_t parameter_count, Arena *arena,

@@ -63,6 +63,11 @@ typedef enum TruncUnit {
 } TruncUnit;
 
 /* ---- program.c ---- */
+/* The tree of an expression, and how many nodes it has. */
+Status program_bind(Program *program, const Expression *e, const Value *parameters, size_t parameter_count,
+                    const ProgramNode **root, uint32_t *node_count) MUST_CHECK;
+
+/* ---- program_columns.c ---- */
 /* The least and greatest number of an integer type, as i64 (u64: 0 and INT64_MAX). */
 void integer_bounds(ColumnType type, int64_t *low, int64_t *high);
 

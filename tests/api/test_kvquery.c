@@ -454,12 +454,15 @@ static void check_long_lists(KVTable *table) {
   char *numbers = list_of("id in (-1", ", %d", ") and id >= 0");
   char *places = list_of("id not in (-1", ", ?", ")");
   char *texts = list_of("carrier in ('UA'", ", '%d'", ")");
+  char *computed = list_of("case when id + 0 in (null", ", %d", ") then id >= 0 else false end");
   CHECK(strlen(numbers) > 1 << 20);
   CHECK_OK(kvquery_create(table, &query));
   check_listed(query, numbers, NULL, 0, THIRDS);
   check_listed(query, places, parameters, LISTED, ROWS - THIRDS);
   check_listed(query, texts, NULL, 0, united);
+  check_listed(query, computed, NULL, 0, THIRDS);
   kvquery_close(query);
+  free(computed);
   free(texts);
   free(places);
   free(numbers);

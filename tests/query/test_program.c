@@ -109,6 +109,11 @@ TEST(program, decimals) {
   check_value("ceil(decimal '-2.90')", d2, "decimal '-2.00'");
   check_value("decimal '1.50' + null", d2, "null");
   check_value("decimal '0.1' = 0.1", TYPE_BOOL, "true");
+  check_value("0.1 = decimal '0.1'", TYPE_BOOL, "true");
+  check_value("0.1 in (decimal '0.2', decimal '0.1')", TYPE_BOOL, "true");
+  check_value("cast(1.005 as decimal(18,2))", type_decimal(2),
+              "decimal '1.01'"); /* the decimal, not the f64 below it */
+  check_value("'2001-01-02' > date '2001-01-01'", TYPE_BOOL, "true");
   check_value("decimal '0.10' = decimal '0.1'", TYPE_BOOL, "true");
   check_value("decimal '0.3' > cast(0.3 as f64) + 0", TYPE_BOOL, "true"); /* the double is below */
   check_value("decimal '2.5' between 2 and '2.50'", TYPE_BOOL, "true");
@@ -217,6 +222,9 @@ TEST(program, conditions) {
   check_value("2 in (1, null)", TYPE_BOOL, "null");
   check_value("2 in ()", TYPE_BOOL, "false");
   check_value("2 not in (1, 3)", TYPE_BOOL, "true");
+  check_value("2 not in (1, null)", TYPE_BOOL, "null");
+  check_value("1 not in (1, null)", TYPE_BOOL, "false");
+  check_value("1 in (null)", TYPE_BOOL, "null");
   check_value("'abc' like 'ab%'", TYPE_BOOL, "true");
   check_value("'abc' not like 'b%'", TYPE_BOOL, "true");
   check_value("9007199254740993 = 9007199254740992.0", TYPE_BOOL, "false");
@@ -268,7 +276,10 @@ TEST(program, functions) {
   check_value("substr('hello', 0, 2)", TYPE_STRING, "'h'");
   check_value("substr('hello', 9)", TYPE_STRING, "''");
   check_value("substr('hello', 2, -1)", TYPE_STRING, "''");
-  check_value("substr('hello', -9, 5)", TYPE_STRING, "'hello'");
+  check_value("substr('hello', -9, 5)", TYPE_STRING, "'h'"); /* from four before the first on */
+  check_value("substr('hello', -9)", TYPE_STRING, "'hello'");
+  check_value("substr('hello', -9223372036854775807)", TYPE_STRING, "'hello'");
+  check_value("substr('hello', -9223372036854775807, 3)", TYPE_STRING, "''");
   check_value("substr('hello', 2, 9223372036854775807)", TYPE_STRING, "'ello'");
   check_failure("lower(5)", KVSTORE_TYPE, "lower is not for i64");
   check_failure("round(1.5, 19)", KVSTORE_TYPE, "from -18 to 18");

@@ -1,0 +1,93 @@
+/* program_columns.c - the columns that a program computes, behind those of its schema. */
+#include "base/bytes.h"
+#include "base/memory.h"
+#include "query/program.h"
+#include "query/program_internal.h"
+
+/* ---- life ---- */
+
+void program_init(Program *program, Schema *schema) {
+  *program = (Program){ .schema = schema, .base_count = schema->column_count };
+}
+
+void program_release(Program *program) {
+  memory_release(program->columns);
+  arena_release(&program->arena);
+  *program = (Program){ 0 };
+}
+
+void integer_bounds(ColumnType type, int64_t *low, int64_t *high) {
+  type_image_bounds(type, low, high);
+  if (type == TYPE_U64) *low = 0;
+}
+
+/* ---- columns ---- */
+
+static bool find_named(const Program *p, const char *name, uint32_t *position) {
+  for (uint32_t i = 0; i < p->column_count; i++) {
+    if (strcmp(p->schema->columns[p->base_count + i].name, name) != 0) continue;
+    *position = p->base_count + i;
+    return true;
+  }
+  return false;
+}
+
+/* Makes room, so that what follows cannot fail. */
+static Status reserve(Program *p) {
+  Schema *s = p->schema;
+  if (p->column_count >= PROGRAM_COLUMNS_MAX)
+    return status_fail(KVSTORE_LIMIT, "a query computes at most %d values", PROGRAM_COLUMNS_MAX);
+  TRY(memory_grow(&p->columns, &p->column_capacity, p->column_count + 1, sizeof *p->columns));
+  size_t capacity = s->column_count, sources = s->column_count;
+  if (s->sources) TRY(memory_grow(&s->sources, &sources, s->column_count + 1, sizeof *s->sources));
+  return memory_grow(&s->columns, &capacity, s->column_count + 1, sizeof *s->columns);
+}
+
+static Status add_column(Program *p, const ProgramColumn *column, const char *name, uint32_t *position) {
+  TRY(reserve(p));
+  char *own = memory_copy_string(name);
+  if (!own) return status_nomem();
+  ColumnType type = column->type;
+  p->columns[p->column_count++] = *column;
+  *position = p->schema->column_count;
+  uint32_t flags = COLUMN_NULLABLE | COLUMN_COMPUTED | (column->is_named ? 0 : COLUMN_HIDDEN);
+  if (p->schema->sources) p->schema->sources[p->schema->column_count] = NULL;
+  p->schema->columns[p->schema->column_count++] =
+    (Column){ .type = type, .flags = flags, .width = type == TYPE_UUID ? UUID_BYTES : 0, .name = own };
+  return KVSTORE_OK;
+}
+
+Status program_add(Program *p, const Expression *e, const Value *parameters, size_t parameter_count, Bytes name,
+                   uint32_t *position) {
+  ProgramColumn column = { .is_named = name.length > 0 };
+  Buffer text = { 0 };
+  if (name.length) {
+    buffer_append(&text, name.data, name.length);
+  } else {
+    expression_print(e, parameters, parameter_count, &text);
+  }
+  buffer_u8(&text, '\0');
+  Status status = buffer_status(&text);
+  const char *title = (const char *)text.data;
+  bool is_there = status == KVSTORE_OK && !name.length && find_named(p, title, position);
+  if (status == KVSTORE_OK && name.length && schema_find(p->schema, title, name.length) >= 0)
+    status = status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, title, NULL, "there is a column %s already", title);
+  if (status == KVSTORE_OK && !is_there)
+    status = program_bind(p, e, parameters, parameter_count, &column.root, &column.node_count);
+  if (status == KVSTORE_OK && !is_there) {
+    column.type = column.root->type ? column.root->type : TYPE_I64;
+    status = add_column(p, &column, title, position);
+  }
+  buffer_release(&text);
+  return status;
+}
+
+static void node_columns(const Program *p, const ProgramNode *node, bool *used) {
+  if (node->kind == NODE_COLUMN) program_columns(p, node->column, used);
+  for (uint32_t i = 0; i < node->count; i++) node_columns(p, node->children[i], used);
+}
+
+void program_columns(const Program *p, uint32_t position, bool *used) {
+  used[position] = true;
+  if (position >= p->base_count) node_columns(p, p->columns[position - p->base_count].root, used);
+}
