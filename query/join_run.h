@@ -70,6 +70,7 @@ typedef struct JoinStage {
   uint64_t *out_words; /* the left column, where it needs not be read again: an inner join by plain integers */
   bool *needed;
   ColumnArray *arrays;
+  uint8_t **null_room;
 } JoinStage;
 
 struct JoinFlow {
@@ -143,5 +144,9 @@ void join_stage_destroy(JoinStage *stage);
 Status join_stage_restart(JoinStage *stage) MUST_CHECK;
 /* The next joined rows; *found is false when there are none any more. */
 Status join_stage_next(JoinStage *stage, ScanUnit *piece, bool *found) MUST_CHECK;
+
+/* ---- join_pieces.c ---- */
+/* The rows of the output as a unit; none are left in it. */
+Status join_stage_fill(JoinStage *stage, ScanUnit *piece) MUST_CHECK;
 
 #endif

@@ -10,11 +10,6 @@
 #include "base/memory.h"
 #include "query/join_run.h"
 
-enum {
-  FEW_TEXTS = 24, /* of a block, which are read one by one */
-  FEW_ROWS = 64,
-};
-
 /* ---- the input ---- */
 
 /* A stream that was left before its end begins anew. */
@@ -211,6 +206,25 @@ static bool put_row(JoinStage *s) {
   return s->match == JOIN_NO_ROW;
 }
 
+/* A block whose rows have a partner each at most, known by their place; false: there is none, or no room. */
+static bool put_block(JoinStage *s) {
+  const JoinTable *table = &s->build->table;
+  bool is_left = s->build->step->kind == JOIN_LEFT && join_has_all(s->build);
+  if (s->at || s->is_begun || s->count + s->row_count > JOIN_PIECE_ROWS) return false;
+  if (is_decided(s) || !table->is_unique || table->hashes) return false;
+  if (!is_left && s->build->step->kind != JOIN_INNER) return false;
+  uint32_t n = s->count, first = s->block * BLOCK_ROWS;
+  for (uint32_t i = 0; i < s->row_count; i++) {
+    s->out_rows[n] = first + s->rows[i];
+    s->out_matches[n] = s->keys.first[i];
+    if (s->out_words) s->out_words[n] = s->keys.words[0][i];
+    n += is_left || s->keys.first[i] != JOIN_NO_ROW;
+  }
+  s->count = n;
+  s->at = s->row_count;
+  return true;
+}
+
 /* Joins rows of the unit until the piece is full or the unit is at its end. */
 static Status join_unit(JoinStage *s) {
   while (s->count < JOIN_PIECE_ROWS) {
@@ -220,6 +234,7 @@ static Status join_unit(JoinStage *s) {
         return KVSTORE_OK;
       }
       TRY(begin_block(s));
+      (void)put_block(s);
       continue;
     }
     if (put_row(s)) {
@@ -227,106 +242,6 @@ static Status join_unit(JoinStage *s) {
       s->is_begun = false;
     }
   }
-  return KVSTORE_OK;
-}
-
-/* ---- the output ---- */
-
-static void gather(size_t width, const uint8_t *from, const uint32_t *rows, uint32_t count, uint8_t *to) {
-  for (uint32_t i = 0; i < count; i++) memcpy(to + i * width, from + (size_t)rows[i] * width, width);
-}
-
-/* Words of integers in their own width. */
-static void take_words(const JoinStage *s, size_t width, uint8_t *values, uint8_t *nulls) {
-  for (uint32_t i = 0; i < s->count; i++) memcpy(values + i * width, &s->out_words[i], width);
-  memset(nulls, 0, s->count);
-}
-
-/* Few rows, each of them once. */
-static Status take_few(JoinStage *s, uint32_t column, uint32_t first, uint32_t end, size_t width, uint8_t *values,
-                       uint8_t *nulls, bool *taken) {
-  uint16_t rows[FEW_ROWS];
-  uint32_t count = 0;
-  *taken = false;
-  if (end - first > FEW_ROWS) return KVSTORE_OK;
-  for (uint32_t i = first; i < end; i++) {
-    if (count && s->out_rows[i] == rows[count - 1]) return KVSTORE_OK;
-    rows[count++] = (uint16_t)s->out_rows[i];
-  }
-  *taken = true;
-  return scan_gather(s->input, column, rows, count, values + first * width, nulls + first);
-}
-
-/* Output rows from `first` on that lie in one block of the input. */
-static Status take_block(JoinStage *s, uint32_t column, uint32_t first, uint32_t end, size_t width, uint8_t *values,
-                         uint8_t *nulls) {
-  uint32_t block = s->out_rows[first] / BLOCK_ROWS;
-  if (!type_is_string(s->flow->run->plan->schema.columns[column].type)) {
-    bool taken;
-    TRY(take_few(s, column, first, end, width, values, nulls, &taken));
-    if (taken) return KVSTORE_OK;
-  } else if (end - first <= FEW_TEXTS) {
-    for (uint32_t i = first; i < end; i++) {
-      Value value;
-      TRY(scan_read_value(s->input, column, s->out_rows[i], &value));
-      nulls[i] = value.is_null;
-      if (value.is_null)
-        memset(values + i * width, 0, width);
-      else
-        value_to_array(&value, values, i);
-    }
-    return KVSTORE_OK;
-  }
-  JoinFlow *flow = s->flow;
-  TRY(scan_read_block(s->input, column, block, flow->values, flow->nulls));
-  for (uint32_t i = first; i < end; i++) {
-    uint32_t row = s->out_rows[i] % BLOCK_ROWS;
-    nulls[i] = flow->nulls[row];
-    memcpy(values + i * width, (const uint8_t *)flow->values + row * width, width);
-  }
-  return KVSTORE_OK;
-}
-
-static Status take_input(JoinStage *s, uint32_t column, size_t width, uint8_t *values, uint8_t *nulls) {
-  for (uint32_t first = 0, end; first < s->count; first = end) {
-    uint32_t block = s->out_rows[first] / BLOCK_ROWS;
-    for (end = first + 1; end < s->count && s->out_rows[end] / BLOCK_ROWS == block;) end++;
-    TRY(take_block(s, column, first, end, width, values, nulls));
-  }
-  return KVSTORE_OK;
-}
-
-static void take_match(const JoinStage *s, const JoinPayload *p, uint8_t *values, uint8_t *nulls) {
-  if (s->build->step->kind == JOIN_INNER) {
-    gather(p->width, p->values, s->out_matches, s->count, values);
-    gather(1, p->nulls, s->out_matches, s->count, nulls);
-    return;
-  }
-  for (uint32_t i = 0; i < s->count; i++) {
-    size_t row = s->out_matches[i];
-    nulls[i] = row == JOIN_NO_ROW || p->nulls[row];
-    if (nulls[i])
-      memset(values + i * p->width, 0, p->width);
-    else
-      memcpy(values + i * p->width, p->values + row * p->width, p->width);
-  }
-}
-
-static Status fill_piece(JoinStage *s, ScanUnit *piece) {
-  const Schema *schema = &s->flow->run->plan->schema;
-  size_t next = 0;
-  for (uint32_t c = 0; c < schema->column_count; c++) {
-    if (!s->needed[c]) continue;
-    uint8_t *values = (uint8_t *)(uintptr_t)s->arrays[c].values, *nulls = (uint8_t *)(uintptr_t)s->arrays[c].nulls;
-    if (c >= s->build->step->first && c < s->build->step->end)
-      take_match(s, &s->build->table.payload[next++], values, nulls);
-    else if (s->out_words && c == s->build->step->left[0])
-      take_words(s, type_array_width(schema->columns[c].type), values, nulls);
-    else
-      TRY(take_input(s, c, type_array_width(schema->columns[c].type), values, nulls));
-  }
-  *piece = (ScanUnit){ .kind = SCAN_UNIT_ARRAYS, .row_count = s->count, .columns = s->arrays };
-  s->count = 0;
   return KVSTORE_OK;
 }
 
@@ -404,7 +319,7 @@ Status join_stage_next(JoinStage *s, ScanUnit *piece, bool *found) {
     if (s->has_unit) TRY(join_unit(s));
     if (s->count) {
       *found = true;
-      return fill_piece(s, piece);
+      return join_stage_fill(s, piece);
     }
     TRY(input_next(s));
     if (!s->has_unit) TRY(go_on(s, &more));
@@ -435,7 +350,8 @@ static Status make_output(JoinStage *s) {
   s->arrays = arena_allocate_zeroed(arena, schema->column_count * sizeof *s->arrays);
   s->out_rows = arena_allocate(arena, JOIN_PIECE_ROWS * sizeof *s->out_rows);
   s->out_matches = arena_allocate(arena, JOIN_PIECE_ROWS * sizeof *s->out_matches);
-  if (!s->needed || !s->arrays || !s->out_rows || !s->out_matches) return status_nomem();
+  s->null_room = arena_allocate_zeroed(arena, schema->column_count * sizeof *s->null_room);
+  if (!s->needed || !s->arrays || !s->null_room || !s->out_rows || !s->out_matches) return status_nomem();
   const JoinStep *step = s->build->step;
   if (step->kind == JOIN_INNER && join_keys_are_plain(&s->keys) && needed[step->left[0]]) {
     s->out_words = arena_allocate(arena, JOIN_PIECE_ROWS * sizeof *s->out_words);
@@ -446,8 +362,8 @@ static Status make_output(JoinStage *s) {
     s->needed[c] = true;
     s->arrays[c].values =
       arena_allocate_aligned(arena, 64, JOIN_PIECE_ROWS * type_array_width(schema->columns[c].type));
-    s->arrays[c].nulls = arena_allocate_aligned(arena, 64, JOIN_PIECE_ROWS);
-    if (!s->arrays[c].values || !s->arrays[c].nulls) return status_nomem();
+    s->null_room[c] = arena_allocate_aligned(arena, 64, JOIN_PIECE_ROWS);
+    if (!s->arrays[c].values || !s->null_room[c]) return status_nomem();
   }
   return KVSTORE_OK;
 }

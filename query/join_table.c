@@ -206,6 +206,7 @@ void join_table_release(JoinTable *t) {
     memory_release(t->payload[i].values);
     memory_release(t->payload[i].nulls);
     t->payload[i].values = t->payload[i].nulls = NULL;
+    t->payload[i].has_nulls = false;
   }
   arena_release(&t->text);
   t->row_count = t->capacity = 0;
@@ -264,6 +265,7 @@ static Status add_payload(JoinTable *t, JoinPayload *p, Scan *scan, uint32_t blo
   TRY(scan_read_block(scan, p->column, block, values, nulls));
   gather(p->width, values, rows, count, to);
   gather(1, nulls, rows, count, to_nulls);
+  p->has_nulls |= count && memchr(to_nulls, 1, count);
   for (uint32_t i = 0; i < count && type_is_string(p->type); i++)
     if (!to_nulls[i]) TRY(keep_text(t, &((Bytes *)(void *)to)[i]));
   return KVSTORE_OK;

@@ -58,6 +58,7 @@ typedef struct JoinPayload {
   ColumnType type;
   size_t width;
   uint8_t *values, *nulls;
+  bool has_nulls;
 } JoinPayload;
 
 typedef struct JoinSlot {
