@@ -148,24 +148,34 @@ static void add_pair(Sums *s, uint32_t l, uint32_t r, uint64_t times) {
   s->texts += times * other.texts[r].length;
 }
 
-/* How many rows of the third table have a number: a later inner join multiplies by it. */
-static uint64_t times_of(const Hand *h, uint32_t row, bool has_third) {
-  uint64_t times = 0;
-  for (uint32_t i = 0; has_third && i < third.rows; i++) times += third.thirds[i] == h->thirds[row];
-  return has_third ? times : 1;
+/* How many rows of the third table have each number: a later inner join multiplies by it. */
+static void count_thirds(uint64_t counts[KEYS]) {
+  memset(counts, 0, KEYS * sizeof *counts);
+  for (uint32_t i = 0; i < third.rows; i++) counts[third.thirds[i] >> 40]++;
+}
+
+/* The other table's rows by key: the last one of each, and the one before each. */
+static void chain_keys(uint32_t last[KEYS], uint32_t before[OTHER_ROWS]) {
+  memset(last, 0xff, KEYS * sizeof *last);
+  for (uint32_t r = 0; r < other.rows; r++) {
+    if (other.nulls[r]) continue;
+    before[r] = last[other.keys[r]];
+    last[other.keys[r]] = r;
+  }
 }
 
 static Sums expected(JoinKind kind, bool has_third) {
+  static uint64_t thirds[KEYS];
+  static uint32_t last[KEYS], before[OTHER_ROWS];
   Sums s = { 0 };
+  count_thirds(thirds);
+  chain_keys(last, before);
   for (uint32_t l = 0; l < own.rows; l++) {
-    uint64_t times = times_of(&own, l, has_third);
-    bool any = false;
-    for (uint32_t r = 0; r < other.rows && times; r++) {
-      if (own.nulls[l] || other.nulls[r] || own.keys[l] != other.keys[r]) continue;
-      any = true;
-      if (kind <= JOIN_LEFT) add_pair(&s, l, r, times);
-    }
-    if (kind == JOIN_SEMI ? any : kind != JOIN_INNER && !any) add_pair(&s, l, UINT32_MAX, times);
+    uint64_t times = has_third ? thirds[own.thirds[l] >> 40] : 1;
+    uint32_t first = own.nulls[l] || own.keys[l] >= KEYS ? UINT32_MAX : last[own.keys[l]];
+    for (uint32_t r = first; r != UINT32_MAX && kind <= JOIN_LEFT; r = before[r]) add_pair(&s, l, r, times);
+    bool has = first != UINT32_MAX;
+    if (kind == JOIN_SEMI ? has : kind != JOIN_INNER && !has) add_pair(&s, l, UINT32_MAX, times);
   }
   return s;
 }
