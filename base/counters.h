@@ -89,6 +89,7 @@
   X(row_parts_read, "parts of rows that had left memory, and came back together")       \
   X(quantiles_selected, "columns whose quantiles were found among values in memory")    \
   X(quantiles_spilled, "times that such values had to leave memory")                    \
+  X(quantiles_outside, "groups whose quantiles were found among values in a file")      \
   X(values_spilled, "values to be counted once that no memory was left for")            \
   X(scratch_pieces, "pieces written to a file without a name")                          \
   X(sorts_cut, "times that a sort let go of rows beyond its limit")                     \

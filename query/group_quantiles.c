@@ -9,8 +9,8 @@
  * as their rows come, so chunks, and the words of a group, keep the order of rows. A part hands its chunks over unit by
  * unit. Threads that find take a chunk each, or a range of groups.
  *
- * When a third of the memory is used all words leave it, and so does all that comes later: those of several groups are
- * divided by them (row_parts.h), until those of a part have room; those of one group are sorted (group_spill.c). */
+ * When a third of the memory is used all words leave it, and so does all that comes later, divided by their groups
+ * (row_parts.h), until those of a part have room. Those of one group that have none are read again for each count. */
 #include <stdatomic.h>
 
 #include "base/counters.h"
@@ -106,10 +106,8 @@ static Status keep_values(Groups *g, size_t column, const uint32_t *numbers, Col
 
 Status group_quantiles_add(Groups *g, size_t column, const uint32_t *numbers, const void *values, uint32_t count) {
   ColumnType type = g->columns[column].type;
-  bool is_leaving = g->quantiles.is_leaving;
-  if (type_is_string(type) || (is_leaving && !g->key_count))
-    return group_sort_values(g, column, numbers, values, count);
-  if (!is_leaving) return keep_values(g, column, numbers, type, values, count);
+  if (type_is_string(type)) return group_sort_values(g, column, numbers, values, count);
+  if (!g->quantiles.is_leaving) return keep_values(g, column, numbers, type, values, count);
   GroupWord words[BLOCK_ROWS];
   to_words(type, values, count, words);
   return group_divide_words(g, column, numbers, words, count);
@@ -152,29 +150,14 @@ void group_quantiles_release(Groups *g) { release_chunks(&g->quantiles); }
 
 /* ---- when there is no room for them ---- */
 
-static Status sort_chunk(Groups *g, const QuantileChunk *chunk) {
-  ColumnType type = g->columns[chunk->column].type;
-  uint64_t values[BLOCK_ROWS], flip = type == TYPE_U64 ? UINT64_C(1) << 63 : 0;
-  uint32_t none[BLOCK_ROWS] = { 0 };
-  for (uint32_t at = 0, count; at < chunk->count; at += count) {
-    count = chunk->count - at < BLOCK_ROWS ? chunk->count - at : BLOCK_ROWS;
-    for (uint32_t i = 0; i < count; i++) {
-      Value v = { .type = type, .u = chunk->words[at + i].u ^ flip };
-      value_to_array(&v, values, i);
-    }
-    TRY(group_sort_values(g, chunk->column, chunk->groups ? chunk->groups + at : none, values, count));
-  }
-  return KVSTORE_OK;
-}
-
-/* All chunks leave: `sorted`, or divided by their groups. */
-static Status leave(Groups *g, bool sorted) {
+/* All chunks leave. */
+static Status leave(Groups *g) {
+  static const uint32_t none[CHUNK_VALUES_MAX] = { 0 };
   GroupQuantiles *q = &g->quantiles;
   group_quantiles_mark(g);
   for (size_t i = 0; i < q->count; i++) {
     QuantileChunk *chunk = &q->chunks[i];
-    TRY(sorted ? sort_chunk(g, chunk)
-               : group_divide_words(g, chunk->column, chunk->groups, chunk->words, chunk->count));
+    TRY(group_divide_words(g, chunk->column, chunk->groups ? chunk->groups : none, chunk->words, chunk->count));
     release_chunk(q, chunk);
   }
   release_chunks(q);
@@ -183,12 +166,17 @@ static Status leave(Groups *g, bool sorted) {
 
 static bool has_room(const Groups *g) { return g->quantiles.bytes <= g->space->memory_limit / SHARE_OF_LIMIT; }
 
+/* So many values of one group have room, with what finding needs. */
+static uint64_t count_with_room(const Groups *g) {
+  return g->space->memory_limit / SHARE_OF_LIMIT / (sizeof(GroupWord) + sizeof(uint32_t));
+}
+
 Status group_quantiles_keep_within(Groups *g) {
   if (!g->quantiles.count || !g->space || g->part) return KVSTORE_OK;
   if (has_room(g) && !groups_exceed(g)) return KVSTORE_OK;
   g->quantiles.is_leaving = true;
   COUNT(quantiles_spilled);
-  return leave(g, g->key_count == 0);
+  return leave(g);
 }
 
 /* ---- the value at a place ---- */
@@ -667,31 +655,135 @@ Status group_quantiles_find(Groups *g, uint32_t threads) {
 
 /* ---- what had left ---- */
 
-/* Words of a batch for which there is no room, either. */
-static Status send_on(Groups *g, size_t column, const QueryBatch *batch, bool sorted) {
-  const uint32_t *numbers = batch->columns[0].values;
-  const GroupWord *words = batch->columns[1].values;
-  if (!sorted) return group_divide_words(g, column, numbers, words, batch->row_count);
-  QuantileChunk chunk = { .column = (uint32_t)column, .count = batch->row_count };
-  chunk.words = (GroupWord *)(uintptr_t)words;
-  chunk.groups = (uint32_t *)(uintptr_t)numbers;
-  return sort_chunk(g, &chunk);
+/* Values of one group, which are more than there is room for, read again and again: counted by intervals of what is
+ * left, until those of one interval have room. */
+typedef struct Outside {
+  Groups *groups;
+  ColumnType type;
+  uint32_t number;
+  RowParts *parts;
+  int64_t least, greatest; /* of what is left */
+  uint64_t counts[1 << INTERVAL_BITS];
+  int64_t *kept;
+  uint64_t kept_count;
+} Outside;
+
+typedef void OutsideWork(Outside *o, const int64_t *images, uint32_t count);
+
+static Status read_outside(Outside *o, OutsideWork *work) {
+  int64_t room[BLOCK_ROWS];
+  row_parts_rewind(o->parts);
+  for (;;) {
+    QueryBatch batch;
+    TRY(query_tick(o->groups->space, o->groups->space->rows_total));
+    TRY(row_parts_next(o->parts, &batch));
+    if (!batch.row_count) return KVSTORE_OK;
+    work(o, images_of(o->type, batch.columns[1].values, batch.row_count, room), batch.row_count);
+  }
 }
 
+static void measure_outside(Outside *o, const int64_t *images, uint32_t count) {
+  ends_of(images, count, &o->least, &o->greatest);
+}
+
+static void count_outside(Outside *o, const int64_t *images, uint32_t count) {
+  unsigned shift = interval_shift(o->least, o->greatest, INTERVAL_BITS);
+  for (uint32_t i = 0; i < count; i++) {
+    if (images[i] >= o->least && images[i] <= o->greatest) o->counts[interval_of(images[i], o->least, shift)]++;
+  }
+}
+
+static void keep_outside(Outside *o, const int64_t *images, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) {
+    if (images[i] >= o->least && images[i] <= o->greatest) o->kept[o->kept_count++] = images[i];
+  }
+}
+
+/* Leaves the interval that has the value at *at; how many values that has. */
+static Status narrow(Outside *o, uint64_t *at, uint64_t *left) {
+  unsigned shift = interval_shift(o->least, o->greatest, INTERVAL_BITS);
+  memset(o->counts, 0, sizeof o->counts);
+  TRY(read_outside(o, count_outside));
+  uint32_t wanted = interval_at(o->counts, at);
+  *left = o->counts[wanted];
+  uint64_t first = (uint64_t)o->least + ((uint64_t)wanted << shift), last = first + ((UINT64_C(1) << shift) - 1);
+  o->least = (int64_t)first;
+  if (last - first < (uint64_t)o->greatest - first) o->greatest = (int64_t)last;
+  return KVSTORE_OK;
+}
+
+/* The word that place->among others with its image stand before. */
+static Status find_outside(Outside *o, Place *place, GroupWord *bits) {
+  row_parts_rewind(o->parts);
+  for (;;) {
+    QueryBatch batch;
+    TRY(row_parts_next(o->parts, &batch));
+    if (!batch.row_count || find_word(batch.columns[1].values, batch.row_count, place, bits)) return KVSTORE_OK;
+  }
+}
+
+static Status find_request(Outside *o, size_t request, uint64_t count) {
+  Groups *g = o->groups;
+  uint64_t at = place_wanted(count, g->requests[request].thousandths), left = count;
+  Place place;
+  o->least = INT64_MAX;
+  o->greatest = INT64_MIN;
+  TRY(read_outside(o, measure_outside));
+  while (left > count_with_room(g) && o->least < o->greatest) TRY(narrow(o, &at, &left));
+  place = (Place){ o->least, at };
+  if (o->least < o->greatest) {
+    o->kept = memory_allocate(memory_array_size(left, sizeof *o->kept));
+    if (!o->kept) return status_nomem();
+    o->kept_count = 0;
+    Status status = read_outside(o, keep_outside);
+    if (status == KVSTORE_OK) place = find_place(o->kept, left, at);
+    memory_release(o->kept);
+    TRY(status);
+  }
+  GroupWord bits = { .u = 0 };
+  Place among = place;
+  bool has_bits = has_more_bits(o->type, place.image);
+  if (has_bits) TRY(find_outside(o, &among, &bits));
+  return keep(g, request, o->number, &place, has_bits ? &bits : NULL);
+}
+
+/* Of a part that is one group's. */
+static Status find_of_one(Groups *g, size_t column, uint32_t number, RowParts *parts) {
+  Outside *o = memory_allocate_zeroed(sizeof *o);
+  if (!o) return status_nomem();
+  *o = (Outside){ .groups = g, .type = g->columns[column].type, .number = number, .parts = parts };
+  uint64_t count = group_column_count(&g->columns[column], group_state(g, number));
+  Status status = KVSTORE_OK;
+  for (size_t i = 0; i < g->request_count && status == KVSTORE_OK; i++) {
+    if (wants_quantile(g, i, column)) status = find_request(o, i, count);
+  }
+  memory_release(o);
+  COUNT(quantiles_outside);
+  return status;
+}
+
+/* Words of a batch into chunks, or, once there is no room, all that there are on to further parts. */
+static Status keep_batch(Groups *g, size_t column, const QueryBatch *batch, bool may_leave, bool *fits) {
+  ColumnType type = type_is_float(g->columns[column].type) ? TYPE_F64 : TYPE_I64;
+  const uint32_t *numbers = batch->columns[0].values;
+  const GroupWord *words = batch->columns[1].values;
+  if (!*fits) return group_divide_words(g, column, numbers, words, batch->row_count);
+  TRY(keep_values(g, column, numbers, type, words, batch->row_count));
+  *fits = has_room(g) || !may_leave;
+  return *fits ? KVSTORE_OK : leave(g);
+}
+
+/* Those of one group cannot be divided: when they are not too many they stay, though the last chunk may be larger. */
 Status group_quantiles_find_part(Groups *g, size_t column, RowParts *parts, uint32_t threads) {
-  ColumnType words = type_is_float(g->columns[column].type) ? TYPE_F64 : TYPE_I64;
   bool is_one = row_parts_is_one(parts), fits = true;
   for (;;) {
     QueryBatch batch;
     TRY(row_parts_next(parts, &batch));
     if (batch.row_count == 0) break;
-    if (!fits) {
-      TRY(send_on(g, column, &batch, is_one));
-      continue;
-    }
-    TRY(keep_values(g, column, batch.columns[0].values, words, batch.columns[1].values, batch.row_count));
-    fits = has_room(g);
-    if (!fits) TRY(leave(g, is_one));
+    uint32_t number = *(const uint32_t *)batch.columns[0].values;
+    bool is_large = is_one && group_column_count(&g->columns[column], group_state(g, number)) > count_with_room(g);
+    if (is_large) return find_of_one(g, column, number, parts);
+    TRY(keep_batch(g, column, &batch, !is_one, &fits));
   }
   g->quantiles.is_part = true;
   return group_quantiles_find(g, threads);

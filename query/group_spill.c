@@ -24,8 +24,8 @@ struct GroupSpill {
   QueryBatch batch;    /* rows that came back */
   uint32_t at;         /* of them, those being added */
   Sorter **values;     /* of each column whose different values are counted */
-  Sorter **sorted;     /* of each column whose quantiles are asked for: of texts, or of one group */
-  RowParts **words;    /* others: numbers of groups, words */
+  Sorter **sorted;     /* of each column of texts whose quantiles are asked for */
+  RowParts **words;    /* of numbers: numbers of groups, words */
   ColumnType (*word_types)[2];
   OrderTerm value_terms[2];
   ColumnType (*value_types)[2];
@@ -289,7 +289,6 @@ static Status find_in_parts(Groups *g, size_t column, uint32_t threads) {
     TRY(row_parts_open(parts, &more));
     if (!more) break;
     TRY(group_quantiles_find_part(g, column, parts, threads));
-    if (s->sorted[column]) TRY(find_quantiles(g, column));
   }
   s->value_bytes += row_parts_bytes(parts);
   row_parts_destroy(parts);

@@ -264,10 +264,10 @@ Status group_spill_rows(Groups *groups, Scan *scan, uint32_t block, uint32_t cou
 /* A value of a column whose different values are counted, of `count` groups: an array of values. */
 Status group_spill_values(Groups *groups, size_t column, const uint32_t *numbers, const void *values,
                           uint32_t count) MUST_CHECK;
-/* The same of a column whose quantiles are asked for and whose values are not kept in memory: all, sorted. */
+/* The same of texts whose quantiles are asked for: all, sorted. */
 Status group_sort_values(Groups *groups, size_t column, const uint32_t *numbers, const void *values,
                          uint32_t count) MUST_CHECK;
-/* The same of numbers, as words of chunks, of several groups: not sorted, but divided by their groups. */
+/* The same of numbers, as words of chunks: not sorted, but divided by their groups. */
 Status group_divide_words(Groups *groups, size_t column, const uint32_t *numbers, const GroupWord *words,
                           uint32_t count) MUST_CHECK;
 /* Counts what left memory of such columns, and finds the quantiles. */
@@ -322,7 +322,7 @@ Status group_quantiles_keep_within(Groups *groups) MUST_CHECK;
 /* Finds the quantiles of all values that are kept, and lets go of them. As groups_finish. */
 Status group_quantiles_find(Groups *groups, uint32_t threads) MUST_CHECK;
 /* The same of words that left memory, of the part that is open: those for which there is no room yet are divided
- * further, or, of one group alone, sorted. */
+ * further, or, of one group alone, counted where they are. */
 Status group_quantiles_find_part(Groups *groups, size_t column, RowParts *parts, uint32_t threads) MUST_CHECK;
 void group_quantiles_release(Groups *groups);
 

@@ -35,8 +35,8 @@ struct RowParts {
   const ColumnType *types;
   uint32_t column_count;
   const QuerySpace *space;
-  size_t piece_bytes;
-  RowPart open[PARTS]; /* being written, all of one level */
+  size_t piece_bytes, held_bytes; /* of all that is not written */
+  RowPart open[PARTS];            /* being written, all of one level */
   uint32_t level;
   RowPart *waiting; /* the last one is read first, so that few wait */
   size_t waiting_count, waiting_capacity;
@@ -143,7 +143,9 @@ static Status end_piece(RowParts *p, RowPart *part) {
   TRY(p->space->write(p->space->context, part->out.data, part->out.length, &piece.at));
   part->pieces[part->piece_count++] = piece;
   p->bytes += piece.length;
+  p->held_bytes -= piece.length;
   COUNT_MANY(bytes_spilled, piece.length);
+  if (part->out.capacity > BUFFER_GROWTH * p->piece_bytes) buffer_release(&part->out); /* of a long row */
   buffer_clear(&part->out);
   part->row_count = 0;
   return KVSTORE_OK;
@@ -183,16 +185,19 @@ static uint8_t *pack_row(const RowParts *p, const ColumnArray *columns, uint32_t
 }
 
 static Status add_row(RowParts *p, RowPart *part, const ColumnArray *columns, uint32_t row, uint64_t hash) {
-  if (part->out.length == 0) buffer_u32(&part->out, 0);
+  size_t before = part->out.length;
+  if (before == 0) buffer_u32(&part->out, 0);
   uint8_t *at = buffer_extend(&part->out, row_room(p, columns, row));
   if (!at) return status_nomem();
   uint8_t *end = pack_row(p, columns, row, at);
   part->out.length = (size_t)(end - part->out.data);
+  p->held_bytes += part->out.length - before;
   part->row_count++;
   part->has_others |= part->has_rows && hash != part->hash;
   part->has_rows = true;
   part->hash = hash;
-  return part->out.length < p->piece_bytes ? KVSTORE_OK : end_piece(p, part);
+  bool is_full = part->out.length >= p->piece_bytes || p->held_bytes > PARTS * p->piece_bytes;
+  return is_full ? end_piece(p, part) : KVSTORE_OK;
 }
 
 Status row_parts_add(RowParts *p, const ColumnArray *columns, const uint16_t *rows, uint32_t count,
@@ -232,6 +237,11 @@ Status row_parts_open(RowParts *p, bool *more) {
   p->level = p->reading.level + 1;
   COUNT(row_parts_read);
   return KVSTORE_OK;
+}
+
+void row_parts_rewind(RowParts *p) {
+  p->next_piece = 0;
+  p->rows_left = 0;
 }
 
 bool row_parts_is_one(const RowParts *p) { return !p->reading.has_others; }

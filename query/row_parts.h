@@ -25,6 +25,8 @@ Status row_parts_add(RowParts *parts, const ColumnArray *columns, const uint16_t
                      const uint64_t *hashes) MUST_CHECK;
 /* On to the next part; *more is false when there is none. What is added from now on is of its rows. */
 Status row_parts_open(RowParts *parts, bool *more) MUST_CHECK;
+/* Reads the part from its first row on again. */
+void row_parts_rewind(RowParts *parts);
 /* All rows of the part have the same hash. */
 bool row_parts_is_one(const RowParts *parts);
 /* Its next rows; row_count is 0 at its end. Arrays and strings are the caller's to change until the next call. */

@@ -142,6 +142,33 @@ TEST(quantile_team, values_of_many_groups_come_back_part_by_part) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
+/* A group that has more values than there is room for: they are counted again and again where they lie. */
+TEST(quantile_team, values_of_one_group_are_found_in_the_file) {
+  const char *key[] = { "c1_bool" };
+  SampleUnits u;
+  Buffer outside = { 0 }, all = { 0 }, some = { 0 };
+  ScanCounters counters;
+  QuerySpace space = { .context = &outside, .write = write_outside, .read = read_outside };
+  sample(&u, 7, 1);
+  for (size_t keys = 0; keys <= 1; keys++) {
+    Query *q = make_query(&u, key, keys);
+    uint64_t found = counter_get(COUNTER_quantiles_outside), runs = counter_get(COUNTER_spilled_runs);
+    space.memory_limit = keys ? 60000 : 150000;
+    CHECK_OK(answer_bytes(q, sample_units_snapshot(&u), NULL, 1, &all, &counters));
+    CHECK_OK(answer_bytes(q, sample_units_snapshot(&u), &space, 1, &some, &counters));
+    check_same_answer(&all, &some);
+    CHECK(counter_get(COUNTER_quantiles_outside) > found);
+    CHECK_INT(counter_get(COUNTER_spilled_runs), runs);
+    query_destroy(q);
+    buffer_clear(&outside);
+  }
+  buffer_release(&outside);
+  buffer_release(&all);
+  buffer_release(&some);
+  sample_units_release(&u);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
 TEST(quantile_team, a_failure_of_any_thread_is_the_callers) {
   const char *key[] = { "c1_bool" };
   SampleUnits u;
