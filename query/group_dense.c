@@ -284,15 +284,31 @@ static void add_together(Dense *d, const uint16_t *codes, uint32_t count) {
   d->together = 0;
 }
 
-static void add_numbers(DenseColumn *c, const int64_t *numbers, const double *doubles, const uint16_t *codes,
-                        uint32_t count) {
+/* All rows are one group, whose code is 0: what is not selected has another. */
+static void add_spread(DenseColumn *c, const double *doubles, const uint16_t *codes, uint32_t count) {
+  double own[BLOCK_ROWS];
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    own[kept] = doubles[i];
+    kept += codes[i] == 0;
+  }
+  spread_add_block(&c->spreads[0], own, kept);
+}
+
+static void add_numbers(const Groups *g, DenseColumn *c, const int64_t *numbers, const double *doubles,
+                        const uint16_t *codes, uint32_t count) {
   for (uint32_t i = 0; c->least && i < count; i++) {
     if (numbers[i] < c->least[codes[i]]) c->least[codes[i]] = numbers[i];
   }
   for (uint32_t i = 0; c->greatest && i < count; i++) {
     if (numbers[i] > c->greatest[codes[i]]) c->greatest[codes[i]] = numbers[i];
   }
-  for (uint32_t i = 0; c->spreads && i < count; i++) spread_add(&c->spreads[codes[i]], doubles[i]);
+  if (!c->spreads) return;
+  if (g->key_count == 0) {
+    add_spread(c, doubles, codes, count);
+    return;
+  }
+  for (uint32_t i = 0; i < count; i++) spread_add(&c->spreads[codes[i]], doubles[i]);
 }
 
 /* Rows whose value is not null, in place. */
@@ -372,7 +388,7 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
     add_packed(d, c, TYPE_I64, codes, numbers, count);
   else if (c->wide)
     add_integers(d, c, codes, numbers, count, c->is_short || block_is_short(scan, column->column, block));
-  add_numbers(c, numbers, doubles, codes, count);
+  add_numbers(g, c, numbers, doubles, codes, count);
   add_ordered(d, c, !nulls, codes, count);
   return KVSTORE_OK;
 }

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/bitmap.h"
 #include "encodings/codec.h"
 #include "simd/simd.h"
 
@@ -84,19 +85,54 @@ Value group_image_value(ColumnType type, int64_t image) {
 
 /* ---- units ---- */
 
-void group_merge_spread(GroupWord *words, const Spread *unit) {
-  double before = words[0].f, count = before + unit->count;
-  if (unit->count == 0) return;
+void spread_merge(Spread *s, const Spread *more) {
+  double before = s->count, count = before + more->count;
+  if (more->count == 0) return;
   if (before == 0) {
-    words[0].f = unit->count;
-    words[1].f = unit->mean;
-    words[2].f = unit->squares;
+    *s = *more;
     return;
   }
-  double difference = unit->mean - words[1].f;
-  words[0].f = count;
-  words[1].f += difference * (unit->count / count);
-  words[2].f += unit->squares + difference * difference * (before * (unit->count / count));
+  double difference = more->mean - s->mean;
+  s->count = count;
+  s->mean += difference * (more->count / count);
+  s->squares += more->squares + difference * difference * (before * (more->count / count));
+}
+
+static double lanes_total(const double l[8]) {
+  return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+}
+
+void spread_add_block(Spread *s, const double *values, uint32_t count) {
+  const SimdKernels *k = simd_kernels();
+  uint64_t first[BLOCK_WORDS], *mask = count == BLOCK_ROWS ? NULL : first;
+  double lanes[8] = { 0 }, squares[8] = { 0 };
+  if (!count) return;
+  simd_count(k, 1);
+  bitmap_fill_first(first, BLOCK_WORDS, count);
+  k->sum_f64(values, mask, lanes);
+  Spread block = { count, lanes_total(lanes) / count, 0 };
+  if (isfinite(block.mean)) {
+    k->squares_f64(values, mask, block.mean, squares);
+    block.squares = lanes_total(squares);
+  } else {
+    block = (Spread){ 0 };
+    for (uint32_t i = 0; i < count; i++) spread_add(&block, values[i]);
+  }
+  spread_merge(s, &block);
+}
+
+void group_merge_spread(GroupWord *words, const Spread *unit) {
+  Spread all = { words[0].f, words[1].f, words[2].f };
+  spread_merge(&all, unit);
+  words[0].f = all.count;
+  words[1].f = all.mean;
+  words[2].f = all.squares;
+}
+
+void group_spread_block(GroupWord *words, const double *values, uint32_t count) {
+  Spread block = { 0 };
+  spread_add_block(&block, values, count);
+  group_merge_spread(words, &block);
 }
 
 void group_column_end_unit(const GroupColumn *c, GroupWord *state) {

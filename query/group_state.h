@@ -85,8 +85,15 @@ static inline void spread_add(Spread *s, double x) {
   s->mean += difference / s->count;
   s->squares += difference * (x - s->mean);
 }
+/* Other numbers to those that were. */
+void spread_merge(Spread *s, const Spread *more);
+/* The values of one block, side by side, with room for whole blocks behind them: their average, then the squares of the
+ * distances from it. What is not finite goes one by one. */
+void spread_add_block(Spread *s, const double *values, uint32_t count);
 /* What a unit has, to the units before. */
 void group_merge_spread(GroupWord *words, const Spread *unit);
+/* A block, where all rows are one group. */
+void group_spread_block(GroupWord *words, const double *values, uint32_t count);
 /* This unit's part of what depends on order goes to the units before. */
 void group_column_end_unit(const GroupColumn *column, GroupWord *state);
 

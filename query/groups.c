@@ -343,7 +343,8 @@ static void add_greatest(Groups *g, uint32_t at, const uint32_t *groups, uint32_
 }
 
 static void add_spreads(Groups *g, uint32_t at, const uint32_t *groups, uint32_t count) {
-  for (uint32_t i = 0; i < count; i++) {
+  if (g->key_count == 0) group_spread_block(group_state(g, 0) + at, g->scratch->doubles, count);
+  for (uint32_t i = 0; g->key_count && i < count; i++) {
     GroupWord *words = group_state(g, groups[i]) + at;
     Spread spread = { words[0].f, words[1].f, words[2].f };
     spread_add(&spread, g->scratch->doubles[i]);

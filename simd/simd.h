@@ -144,6 +144,8 @@ typedef struct SimdKernels {
   /* lanes[i % 8] += x for every selected row i, in order of i; mask NULL: all */
   void (*sum_f32)(const float *in, const uint64_t *mask, double lanes[8]);
   void (*sum_f64)(const double *in, const uint64_t *mask, double lanes[8]);
+  /* lanes[i % 8] += (x - center)^2, as sum_f64 */
+  void (*squares_f64)(const double *in, const uint64_t *mask, double center, double lanes[8]);
   /* (base + in[i]) x multiply x divide, in this order, in doubles; |base + in[i]| < 2^51. By the logarithm of the bytes
    * of in. f32: rounded once more. */
   void (*decimal_f64[4])(const void *in, int64_t base, double multiply, double divide, double *out);

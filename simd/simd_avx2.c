@@ -196,6 +196,27 @@ static void sum_f64(const double *in, const uint64_t *mask, double lanes[8]) {
   else
     sum_f64_body(in, false, NULL, lanes);
 }
+KERNEL __m256d squares_at(const double *in, __m256d center) {
+  const __m256d distance = _mm256_sub_pd(_mm256_loadu_pd(in), center);
+  return _mm256_mul_pd(distance, distance);
+}
+KERNEL void squares_body(const double *in, const bool masked, const uint64_t *mask, double center, double lanes[8]) {
+  const __m256d from = _mm256_set1_pd(center);
+  __m256d first = _mm256_loadu_pd(lanes), second = _mm256_loadu_pd(lanes + 4);
+  for (int i = 0; i < SIMD_ROWS; i += 8) {
+    const uint64_t bits = masked ? mask[i / 64] >> (i % 64) : 0;
+    first = sum_step(first, squares_at(in + i, from), masked, bits);
+    second = sum_step(second, squares_at(in + i + 4, from), masked, bits >> 4);
+  }
+  _mm256_storeu_pd(lanes, first);
+  _mm256_storeu_pd(lanes + 4, second);
+}
+static void squares_f64(const double *in, const uint64_t *mask, double center, double lanes[8]) {
+  if (mask)
+    squares_body(in, true, mask, center, lanes);
+  else
+    squares_body(in, false, NULL, center, lanes);
+}
 static void sum_f32(const float *in, const uint64_t *mask, double lanes[8]) {
   if (mask)
     sum_f32_body(in, true, mask, lanes);
@@ -350,6 +371,7 @@ const SimdKernels simd_avx2_kernels = {
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,
   .sum_f64 = sum_f64,
+  .squares_f64 = squares_f64,
   .member8 = member8,
   .member16 = member16,
   .member64 = member64,

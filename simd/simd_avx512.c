@@ -111,6 +111,16 @@ static void sum_f64(const double *in, const uint64_t *mask, double lanes[8]) {
   }
   _mm512_storeu_pd(lanes, total);
 }
+static void squares_f64(const double *in, const uint64_t *mask, double center, double lanes[8]) {
+  const __m512d from = _mm512_set1_pd(center);
+  __m512d total = _mm512_loadu_pd(lanes);
+  for (int i = 0; i < SIMD_ROWS; i += 8) {
+    const __mmask8 take = mask ? (__mmask8)(mask[i / 64] >> (i % 64)) : 0xff;
+    const __m512d distance = _mm512_sub_pd(_mm512_loadu_pd(in + i), from);
+    total = _mm512_mask_add_pd(total, take, total, _mm512_mul_pd(distance, distance));
+  }
+  _mm512_storeu_pd(lanes, total);
+}
 static void sum_f32(const float *in, const uint64_t *mask, double lanes[8]) {
   __m512d total = _mm512_loadu_pd(lanes);
   for (int i = 0; i < SIMD_ROWS; i += 8) {
@@ -331,6 +341,7 @@ const SimdKernels simd_avx512_kernels = {
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,
   .sum_f64 = sum_f64,
+  .squares_f64 = squares_f64,
   .member8 = member8,
   .member16 = member16,
   .member64 = member64,

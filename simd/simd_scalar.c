@@ -83,6 +83,13 @@ EXTREMES(64)
 FLOATS(float, f32)
 FLOATS(double, f64)
 
+static void squares_f64(const double *in, const uint64_t *mask, double center, double lanes[8]) {
+  for (unsigned i = 0; i < SIMD_ROWS; i++) {
+    double distance = in[i] - center;
+    if (selected(mask, i)) lanes[i % 8] += distance * distance;
+  }
+}
+
 static void running_sum(uint64_t *values, uint64_t before) {
   for (unsigned i = 0; i < SIMD_ROWS; i++) values[i] = before += values[i];
 }
@@ -151,6 +158,7 @@ const SimdKernels simd_scalar_kernels = {
   .range_f64 = range_f64,
   .sum_f32 = sum_f32,
   .sum_f64 = sum_f64,
+  .squares_f64 = squares_f64,
   .member8 = member8,
   .member16 = member16,
   .member64 = member64,

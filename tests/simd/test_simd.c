@@ -291,6 +291,12 @@ static void check_float_sums(const SimdKernels *k, uint64_t *rng) {
     }
     k->sum_f32(narrow, given, lanes);
     CHECK_BYTES(lanes, expected, sizeof lanes);
+    for (unsigned i = 0; i < SIMD_ROWS; i++) {
+      double distance = wide[i] - wide[7];
+      if (!given || bit_get(mask, i)) expected[i % 8] += distance * distance;
+    }
+    k->squares_f64(wide, given, wide[7], lanes);
+    CHECK_BYTES(lanes, expected, sizeof lanes);
   }
 }
 TEST(simd, float_sums_have_the_same_bits_everywhere) { on_every_table(check_float_sums); }
