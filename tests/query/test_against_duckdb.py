@@ -78,7 +78,10 @@ def pair(column, columns):
             return True
         return a == b or {a, b} == {"date", "timestamp"}
 
-    other = source.choice([c for c in columns if compares(c)])
+    others = [c for c in columns if compares(c)]
+    if column.kind in DECIMALS and chance(0.5):  # else hardly ever one of another scale
+        others = [c for c in others if c.kind in DECIMALS and c.kind != column.kind] or others
+    other = source.choice(others)
     operator = source.choice(tuple(MIRRORED))
     kinds = {column.kind, other.kind}
     kind = ("HUGEINT" if kinds <= set(INTEGERS) else BETWEEN_DECIMALS if kinds & set(DECIMALS) else
