@@ -39,6 +39,7 @@ typedef struct JoinBuild {
   size_t sieve_count;
   uint64_t part;    /* from 0: of the table, or of the partition */
   JoinSpill *spill; /* NULL: it does not go by partitions */
+  JoinBloom bloom;  /* of rows that are there, before rows that are joined to them leave */
   uint32_t partition_bits;
   bool is_back; /* the scan reads a partition: */
   ScanUnit piece;

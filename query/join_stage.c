@@ -267,8 +267,10 @@ static Status leave_block(JoinStage *s) {
   TRY(join_sift(s->flow->sieves, is_first(s) ? s->flow->sieve_count : 0, s->input, block, s->rows, &count));
   if (!count) return KVSTORE_OK;
   TRY(join_keys_read(&s->keys, s->input, block, s->rows, count));
-  count = join_partitions(&s->keys, s->build, s->build->partition_bits, s->rows, count, partitions);
-  return join_spill_add(s->spill, s->input, block, s->rows, partitions, count);
+  uint32_t left = join_partitions(&s->keys, s->build, s->build->partition_bits, s->rows, count, partitions);
+  COUNT_MANY(joins_left_out, count - left);
+  atomic_fetch_add_explicit(&s->build->step->left_out, count - left, memory_order_relaxed);
+  return join_spill_add(s->spill, s->input, block, s->rows, partitions, left);
 }
 
 static Status leave(JoinStage *s) {
@@ -280,6 +282,7 @@ static Status leave(JoinStage *s) {
     if (!s->has_unit) break;
   }
   TRY(join_spill_end(s->spill));
+  join_bloom_release(&s->build->bloom);
   s->build->step->spilled_bytes += join_spill_bytes(s->spill);
   TRY(scan_create(&run->plan->schema, NULL, run->tables[0].now_ms, &s->input));
   s->has_left = true;

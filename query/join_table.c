@@ -11,7 +11,6 @@ enum {
   SPAN_A_ROW = 128, /* words that have a bit each lie at most so far apart: a bit and a half for each of them */
   WORD_BYTES = sizeof(uint64_t) + sizeof(uint32_t), /* of bits, and what stands before them */
   BLOOM_SLOT_BITS = 14,                             /* more slots are more than the nearest caches hold */
-  BLOOM_ROWS_A_WORD = 4,                            /* at most */
   BLOOM_FAR_BITS = 17,                              /* words beyond 1 MiB are asked for before they are looked at */
   BLOOM_WATCHED = 1 << 13,
   BETWEEN_WORDS_MAX = 1024,
@@ -180,13 +179,12 @@ Status join_keys_create(JoinKeys *keys, Arena *arena) {
 
 static void index_release(JoinTable *t) {
   memory_release(t->slots);
-  memory_release(t->bloom);
+  join_bloom_release(&t->bloom);
   memory_release((uint64_t *)(uintptr_t)t->set.words);
   memory_release((uint32_t *)(uintptr_t)t->set.before);
   memory_release(t->first);
   memory_release(t->next);
   t->slots = NULL;
-  t->bloom = NULL;
   t->set = (SimdSet){ 0 };
   t->first = NULL;
   t->next = NULL;
@@ -374,24 +372,9 @@ static Status index_bits(JoinTable *t) {
   return ascends || t->is_set ? KVSTORE_OK : index_places(t);
 }
 
-/* A word of the filter, and a row's bits in it. */
-static uint64_t bloom_hash(uint64_t hash) {
-  hash *= UINT64_C(0xC2B2AE3D27D4EB4F);
-  return (hash ^ hash >> 29) * UINT64_C(0x9E3779B97F4A7C15);
-}
-static uint64_t bloom_pattern(uint64_t hash) {
-  return UINT64_C(1) << (hash & 63) | UINT64_C(1) << (hash >> 6 & 63) | UINT64_C(1) << (hash >> 12 & 63) |
-         UINT64_C(1) << (hash >> 18 & 63);
-}
-
 static Status index_bloom(JoinTable *t, const uint64_t *hashes) {
-  for (t->bloom_bits = 1; (UINT64_C(1) << t->bloom_bits) * BLOOM_ROWS_A_WORD < t->row_count;) t->bloom_bits++;
-  t->bloom = memory_allocate_zeroed(((size_t)1 << t->bloom_bits) * sizeof *t->bloom);
-  if (!t->bloom) return status_nomem();
-  for (uint32_t i = 0; i < t->row_count; i++) {
-    uint64_t hash = bloom_hash(hashes[i]);
-    t->bloom[hash >> (64 - t->bloom_bits)] |= bloom_pattern(hash);
-  }
+  TRY(join_bloom_create(&t->bloom, t->row_count));
+  for (uint32_t i = 0; i < t->row_count; i++) join_bloom_add(&t->bloom, hashes[i]);
   return KVSTORE_OK;
 }
 
@@ -452,16 +435,14 @@ static uint32_t find_slot(const JoinTable *t, uint64_t hash) {
 
 /* The valid keys that the filter lets through, as numbers. Where of late it held few back, all valid ones. */
 static uint32_t ask_bloom(const JoinTable *t, JoinKeys *keys, uint32_t count, uint16_t *left) {
-  unsigned shift = 64 - t->bloom_bits;
-  uint64_t hashes[BLOCK_ROWS];
+  uint64_t own[BLOCK_ROWS];
   uint32_t n = 0;
-  for (uint32_t i = 0; i < count; i++) hashes[i] = bloom_hash(keys->hashes[i]);
-  if (t->bloom_bits > BLOOM_FAR_BITS)
-    for (uint32_t i = 0; i < count; i++) __builtin_prefetch(&t->bloom[hashes[i] >> shift]);
+  for (uint32_t i = 0; i < count; i++) own[i] = join_bloom_hash(keys->hashes[i]);
+  if (t->bloom.bits > BLOOM_FAR_BITS)
+    for (uint32_t i = 0; i < count; i++) __builtin_prefetch(join_bloom_word(&t->bloom, own[i]));
   for (uint32_t i = 0; i < count; i++) {
-    uint64_t pattern = bloom_pattern(hashes[i]);
     left[n] = (uint16_t)i;
-    n += keys->valid[i] && ((t->bloom[hashes[i] >> shift] & pattern) == pattern);
+    n += keys->valid[i] && join_bloom_has(&t->bloom, own[i]);
   }
   keys->bloom_asked += count;
   keys->bloom_left += n;
@@ -479,7 +460,7 @@ static uint32_t take_valid(const JoinKeys *keys, uint32_t count, uint16_t *left)
 }
 
 static bool bloom_pays(const JoinTable *t, const JoinKeys *keys) {
-  if (!t->bloom) return false;
+  if (!t->bloom.words) return false;
   return keys->bloom_asked < BLOOM_WATCHED || keys->bloom_left < keys->bloom_asked - keys->bloom_asked / 8;
 }
 

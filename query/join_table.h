@@ -6,15 +6,15 @@
  *
  *   one word a key, not far apart    a bit each; ones before it ──► the first row that has it
  *                                    (where keys ascend from row to row, that number is the row's own)
- *   else                             open addressing by hash; of many rows a filter of the hashes before it: a word of
- *                                    64 bits for about four rows, four bits a row (Putze, Sanders and Singler 2007)
- */
+ *   else                             open addressing by hash; of many rows a filter of the hashes (join_bloom.h) before
+ * it */
 #ifndef COLONNADE_QUERY_JOIN_TABLE_H
 #define COLONNADE_QUERY_JOIN_TABLE_H
 
 #include "base/arena.h"
 #include "columnar/scan.h"
 #include "query/join.h"
+#include "query/join_bloom.h"
 #include "simd/simd.h"
 
 #define JOIN_NO_ROW UINT32_MAX
@@ -79,8 +79,7 @@ typedef struct JoinTable {
   Arena text;
   JoinSlot *slots;
   uint32_t slot_bits;
-  uint64_t *bloom;
-  uint32_t bloom_bits;
+  JoinBloom bloom;       /* before the slots */
   uint64_t spare;        /* bytes that bits may take, however few rows there are */
   bool is_set;           /* nobody asks which row it is: whether there is one is all that is kept of bits */
   uint64_t least, range; /* of words, when they are one: the greatest is `least` + `range` */

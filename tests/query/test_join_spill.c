@@ -294,6 +294,31 @@ TEST(join_spill, a_partition_of_one_key_is_hashed_in_parts) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
+/* Of rows that need a partner, those stay at home for which a filter of the table's hashes has none, where there is
+ * room for it: for those of 9,000 rows half of the share of 128 KiB, not that of 4 KiB. */
+TEST(join_spill, rows_without_a_partner_do_not_leave) {
+  uint64_t spilled[2];
+  hand_create(&own, OWN_ROWS, 1, 10 * KEYS);
+  hand_create(&other, OTHER_ROWS, 2, KEYS);
+  for (int has_room = 0; has_room < 2; has_room++) {
+    Buffer outside = { 0 };
+    QuerySpace space = space_of(&outside, has_room ? 1 << 18 : 1 << 13);
+    Course c = course_create(JOIN_INNER, false);
+    Sums wanted = expected(JOIN_INNER, false), got = { 0 };
+    ScanCounters counters;
+    uint64_t without = 0, left_out = counter_get(COUNTER_joins_left_out);
+    for (uint32_t l = 0; l < own.rows; l++) without += own.nulls[l] || own.keys[l] >= KEYS;
+    CHECK_OK(course_run(&c, false, &space, &got, &counters, &spilled[has_room]));
+    CHECK(memcmp(&got, &wanted, sizeof got) == 0);
+    left_out = counter_get(COUNTER_joins_left_out) - left_out;
+    CHECK(has_room ? left_out >= without * 97 / 100 : left_out < without / 4);
+    course_end(&c);
+    buffer_release(&outside);
+  }
+  CHECK(spilled[1] + (uint64_t)OWN_ROWS * 8 < spilled[0]);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
 /* ---- what goes wrong ---- */
 
 typedef struct Failing {
