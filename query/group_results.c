@@ -11,7 +11,8 @@ bool groups_await(const Groups *g) { return g->spill || g->quantiles.count; }
 uint64_t groups_spilled(const Groups *g) { return g->spill ? group_spill_bytes(g->spill) : 0; }
 
 uint32_t groups_next(const Groups *g, uint32_t *at, uint32_t most, uint32_t *numbers) {
-  uint32_t count = 0;
+  uint32_t count = 0, slots = group_slots_by_ids(g) ? 0 : g->slots.count;
+  for (; *at < slots && count < most; ++*at) numbers[count++] = *at;
   for (; *at < g->slots.count && count < most; ++*at) {
     if (!group_slots_is_empty(g, *at)) numbers[count++] = *at;
   }
@@ -75,7 +76,8 @@ bool groups_keys(const Groups *g, const uint32_t *numbers, uint32_t count, size_
   bool has_ids = g->slots.mode == SLOTS_DIGITS;
   if (group_slots_in_use(g) && !has_ids && !group_slots_by_ids(g)) {
     memset(nulls, 0, count);
-    for (uint32_t i = 0; i < count; i++) s->words[i] = (uint64_t)group_slots_image(g, numbers[i]) ^ bias;
+    group_slots_images(g, numbers, count, s->words);
+    for (uint32_t i = 0; bias && i < count; i++) s->words[i] ^= bias;
     return integer_array(column->type, s->words, count, values);
   }
   if (!has_ids) key_ids(g, numbers, count, key, s->ids);

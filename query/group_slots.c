@@ -189,22 +189,37 @@ static Int128 sum_of(const SlotColumn *c, uint64_t count, uint64_t word) {
   return (Int128){ (uint64_t)sum, (int64_t)(sum >> 64) };
 }
 
+/* Where the words of some groups begin. */
+static void words_of(const GroupSlots *s, const uint32_t *numbers, uint32_t count, const uint64_t **words) {
+  bool in_order = are_in_order(s);
+  for (uint32_t i = 0; in_order && i < count; i++) words[i] = s->words + (size_t)numbers[i] * s->stride;
+  for (uint32_t i = 0; !in_order && i < count; i++) words[i] = s->words + s->keys[numbers[i]];
+}
+
 void group_slots_sums(const Groups *g, const uint32_t *numbers, uint32_t count, size_t column, Int128 *sums,
                       uint8_t *nulls) {
   const SlotColumn *c = &g->slots.columns[column];
+  bool nullable = g->columns[column].nullable;
+  uint32_t counted_at = nullable ? c->at : 0;
+  unsigned shift = nullable ? c->sum_bits : g->slots.rows_shift;
+  uint64_t sum_mask = c->sum_bits < 64 ? (UINT64_C(1) << c->sum_bits) - 1 : UINT64_MAX;
+  const uint64_t *words[BLOCK_ROWS];
+  words_of(&g->slots, numbers, count, words);
   for (uint32_t i = 0; i < count; i++) {
-    const uint64_t *words = slot_words(&g->slots, numbers[i]);
-    uint64_t values = count_of(&g->columns[column], &g->slots, c, words);
+    uint64_t values = words[i][counted_at] >> shift;
+    __extension__ __int128 sum = (__int128)c->base * (int64_t)values + (words[i][c->at] & sum_mask);
     nulls[i] = values == 0;
-    sums[i] = sum_of(c, values, words[c->at]);
+    sums[i] = (Int128){ (uint64_t)sum, (int64_t)(sum >> 64) };
   }
 }
 
 void group_slots_counts(const Groups *g, const uint32_t *numbers, uint32_t count, size_t column, uint64_t *counts) {
-  static const GroupColumn rows = { .nullable = false };
-  const GroupColumn *of = column == GROUP_SLOTS_ROWS ? &rows : &g->columns[column];
-  const SlotColumn *c = column == GROUP_SLOTS_ROWS ? NULL : &g->slots.columns[column];
-  for (uint32_t i = 0; i < count; i++) counts[i] = count_of(of, &g->slots, c, slot_words(&g->slots, numbers[i]));
+  bool nullable = column != GROUP_SLOTS_ROWS && g->columns[column].nullable;
+  uint32_t at = nullable ? g->slots.columns[column].at : 0;
+  unsigned shift = nullable ? g->slots.columns[column].sum_bits : g->slots.rows_shift;
+  const uint64_t *words[BLOCK_ROWS];
+  words_of(&g->slots, numbers, count, words);
+  for (uint32_t i = 0; i < count; i++) counts[i] = words[i][at] >> shift;
 }
 
 void group_slots_state(const Groups *g, uint32_t number, GroupWord *state) {

@@ -130,9 +130,10 @@ uint32_t group_slots_id(const Groups *g, uint32_t number, size_t key) {
 /* ---- numbers ---- */
 
 static bool ascend(const int64_t *keys, uint32_t count) {
-  bool all = true;
-  for (uint32_t i = 1; i < count; i++) all &= keys[i] >= keys[i - 1];
-  return all;
+  uint32_t falls = 0;
+#pragma GCC unroll 8
+  for (uint32_t i = 1; i < count; i++) falls |= keys[i] < keys[i - 1];
+  return !falls;
 }
 
 /* The key of the last group of the current piece; it has none yet: the least there is. */
@@ -176,12 +177,14 @@ static Status find_ascending(Groups *g, const int64_t *keys, uint32_t count, uin
   TRY(group_slots_reserve(g, count));
   bool is_first = before == s->piece_first;
   uint32_t number = is_first ? before : before - 1;
-  int64_t *met = s->keys, last = is_first ? keys[0] : met[number];
-  met[number] = last;
-  for (uint32_t i = 0; i < count; i++) {
-    number += keys[i] != last;
-    last = keys[i];
-    met[number] = last;
+  int64_t *met = s->keys;
+  number += !is_first && keys[0] != met[number];
+  met[number] = keys[0];
+  offsets[0] = number * stride;
+#pragma GCC unroll 4
+  for (uint32_t i = 1; i < count; i++) {
+    number += keys[i] != keys[i - 1];
+    met[number] = keys[i];
     offsets[i] = number * stride;
   }
   s->count = number + 1;
@@ -279,6 +282,14 @@ int64_t group_slots_image(const Groups *g, uint32_t number) {
   const GroupSlots *s = &g->slots;
   if (s->mode == SLOTS_ASCENDING) return s->keys[number];
   return (int64_t)((uint64_t)s->first + (uint32_t)s->keys[number] / s->stride); /* offsets are so short */
+}
+
+void group_slots_images(const Groups *g, const uint32_t *numbers, uint32_t count, uint64_t *images) {
+  const GroupSlots *s = &g->slots;
+  bool ascend = s->mode == SLOTS_ASCENDING;
+  for (uint32_t i = 0; ascend && i < count; i++) images[i] = (uint64_t)s->keys[numbers[i]];
+  for (uint32_t i = 0; !ascend && i < count; i++)
+    images[i] = (uint64_t)s->first + (uint32_t)s->keys[numbers[i]] / s->stride;
 }
 
 static Status digits_of(Groups *g, Groups *part, uint32_t number, int64_t *key, bool *fits) {

@@ -363,6 +363,7 @@ SlotsMode group_slots_first_mode(Groups *groups);
 Status group_slots_begin_unit(Groups *groups, Scan *scan, bool *fits) MUST_CHECK;
 /* ASCENDING, WINDOW: the image of the key. */
 int64_t group_slots_image(const Groups *groups, uint32_t number);
+void group_slots_images(const Groups *groups, const uint32_t *numbers, uint32_t count, uint64_t *images);
 /* Where the words of the rows of a block begin, in scratch->groups. *done is false when not all have a slot. */
 Status group_slots_find(Groups *groups, Scan *scan, uint32_t block, uint32_t count, bool *done) MUST_CHECK;
 /* Whether these keys ascend, and the first *own of them stand behind those of the current piece, or of one that begins

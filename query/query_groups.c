@@ -387,8 +387,9 @@ Status group_source_next(GroupSource *s, QueryBatch *batch) {
     if (found == 0) return KVSTORE_OK;
     bool is_filtered = s->query->having_text.length > 0;
     if (is_filtered && s->evaluator) TRY(fill_columns(s, found));
-    for (uint32_t i = 0; i < found; i++) {
-      if (!is_filtered || passes(s, s->numbers[i], i)) s->numbers[count++] = s->numbers[i];
+    if (!is_filtered) count = found;
+    for (uint32_t i = 0; is_filtered && i < found; i++) {
+      if (passes(s, s->numbers[i], i)) s->numbers[count++] = s->numbers[i];
     }
   }
   TRY(fill_columns(s, count));
