@@ -476,7 +476,7 @@ static Status evaluate_call(Evaluator *e, const ProgramNode *node, const uint64_
   case FUNCTION_SUBSTR: return evaluate_text(e, node, (const Vector *const *)arguments, wanted, v);
   default: break;
   }
-  if (node->function >= FUNCTION_YEAR) return evaluate_date(e, node, arguments[0], v);
+  if (node->function >= FUNCTION_YEAR) return evaluate_date(e, node, arguments[0], wanted, v);
   return evaluate_number(e, node, arguments[0], node->count > 1 ? arguments[1] : NULL, wanted, v);
 }
 

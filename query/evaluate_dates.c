@@ -42,12 +42,29 @@ static int64_t first_day(TruncUnit unit, int64_t days) {
   return calendar_days(year, month, 1);
 }
 
-static int64_t truncated(TruncUnit unit, int64_t microseconds) {
+/* The beginning of a unit; false: that is before there is any date, or any time. */
+static bool truncated_date(TruncUnit unit, int64_t days, int64_t *out) {
+  *out = first_day(unit, days);
+  return *out >= INT32_MIN;
+}
+static bool truncated_time(TruncUnit unit, int64_t microseconds, int64_t *out) {
   static const int64_t lengths[] = { 1000000, 60000000, 3600000000 };
-  if (unit < UNIT_DAY) return microseconds - floor_rest(microseconds, lengths[unit]);
-  int64_t day, result;
-  day = first_day(unit, floor_divide(microseconds, DAY_US));
-  return __builtin_mul_overflow(day, DAY_US, &result) ? INT64_MIN : result; /* before there is any time */
+  if (unit < UNIT_DAY) return !__builtin_sub_overflow(microseconds, floor_rest(microseconds, lengths[unit]), out);
+  return !__builtin_mul_overflow(first_day(unit, floor_divide(microseconds, DAY_US)), DAY_US, out);
+}
+
+static Status truncate_all(Evaluator *e, const ProgramNode *node, const int64_t *from, const uint64_t *wanted,
+                           Vector *out) {
+  TruncUnit unit = (TruncUnit)node->digits;
+  ColumnType type = node->children[0]->type;
+  int64_t *to = out->own_values;
+  for (uint32_t i = 0; i < e->count; i++) {
+    bool fits = type == TYPE_DATE ? truncated_date(unit, from[i], &to[i]) : truncated_time(unit, from[i], &to[i]);
+    if (fits || !wants_row(wanted, out->nulls, i)) continue;
+    Value v = { .type = type, .i = from[i] };
+    return evaluate_fail(e, i, &v, "its beginning does not fit %s", type_name(type));
+  }
+  return KVSTORE_OK;
 }
 
 /* Neighbours are often of one day: the parts of the last one are kept. */
@@ -71,17 +88,13 @@ static void part_bounds(ExpressionFunction part, Vector *out) {
   out->high = part == FUNCTION_YEAR ? 6000000 : most[part - FUNCTION_YEAR];
 }
 
-Status evaluate_date(Evaluator *e, const ProgramNode *node, const Vector *a, Vector *out) {
+Status evaluate_date(Evaluator *e, const ProgramNode *node, const Vector *a, const uint64_t *wanted, Vector *out) {
   bool is_date = node->children[0]->type == TYPE_DATE;
   const int64_t *from = a->values;
   int64_t *to = out->own_values;
   out->values = to;
   evaluate_nulls(e, out, a, NULL);
-  if (node->function == FUNCTION_DATE_TRUNC) {
-    TruncUnit unit = (TruncUnit)node->digits;
-    for (uint32_t i = 0; i < e->count; i++) to[i] = is_date ? first_day(unit, from[i]) : truncated(unit, from[i]);
-    return KVSTORE_OK;
-  }
+  if (node->function == FUNCTION_DATE_TRUNC) return truncate_all(e, node, from, wanted, out);
   part_bounds(node->function, out);
   if (node->function <= FUNCTION_DOY) {
     parts_of_days(e, node, is_date, from, to);

@@ -128,7 +128,8 @@ Status evaluate_number(Evaluator *e, const ProgramNode *node, const Vector *a, c
                        Vector *out) MUST_CHECK;
 Status evaluate_text(Evaluator *e, const ProgramNode *node, const Vector *const *arguments, const uint64_t *wanted,
                      Vector *out) MUST_CHECK;
-Status evaluate_date(Evaluator *e, const ProgramNode *node, const Vector *a, Vector *out) MUST_CHECK;
+Status evaluate_date(Evaluator *e, const ProgramNode *node, const Vector *a, const uint64_t *wanted,
+                     Vector *out) MUST_CHECK;
 Status evaluate_convert(Evaluator *e, const ProgramNode *node, const Vector *a, const uint64_t *wanted,
                         Vector *out) MUST_CHECK;
 

@@ -303,6 +303,12 @@ TEST(program, parts_of_dates) {
               "timestamp '2001-04-01 00:00:00'");
   check_value("date_trunc('hour', timestamp '1969-12-31 23:59:58.5')", TYPE_TIMESTAMP,
               "timestamp '1969-12-31 23:00:00'");
+  check_value("date_trunc('day', timestamp '-290308-12-22 00:00:00')", TYPE_TIMESTAMP,
+              "timestamp '-290308-12-22 00:00:00'");
+  check_failure("date_trunc('second', timestamp '-290308-12-21 19:59:05.224192')", KVSTORE_TYPE,
+                "does not fit timestamp");
+  check_failure("date_trunc('year', timestamp '-290308-12-22 00:00:00')", KVSTORE_TYPE, "does not fit timestamp");
+  check_failure("date_trunc('year', date '-5877641-06-23')", KVSTORE_TYPE, "its beginning does not fit date");
   check_value("year(null)", TYPE_I64, "null");
   check_failure("year(5)", KVSTORE_TYPE, "year is not for i64");
   check_failure("date_trunc('eon', date '2001-01-01')", KVSTORE_TYPE, "'second'");
