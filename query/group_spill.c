@@ -1,5 +1,5 @@
 /* group_spill.c - rows of groups that no memory was left for, divided by a hash of the groups' keys (row_parts.h); and
- * pairs of a group and a value, each once.
+ * pairs of a group and a value, to be counted once, by a hash of both.
  *
  *   columns of a row that left:   unit | key columns | columns of aggregates | encoded key of the row (first, last)
  *
@@ -14,6 +14,8 @@
 #include "query/row_parts.h"
 #include "query/sorter.h"
 
+enum { DIFFERENT_OF_LIMIT = 8 /* of the memory: values of a part that are told apart */ };
+
 struct GroupSpill {
   QuerySpace rows_space, values_space, sorted_space; /* shares of the Groups' */
   RowParts *rows;
@@ -23,7 +25,7 @@ struct GroupSpill {
   ColumnArray *arrays; /* of a batch on its way out */
   QueryBatch batch;    /* rows that came back */
   uint32_t at;         /* of them, those being added */
-  Sorter **values;     /* of each column whose different values are counted */
+  RowParts **values;   /* of each column whose different values are counted: numbers of groups, values */
   Sorter **sorted;     /* of each column of texts whose quantiles are asked for */
   RowParts **words;    /* of numbers: numbers of groups, words */
   ColumnType (*word_types)[2];
@@ -102,7 +104,7 @@ void group_spill_destroy(GroupSpill *s) {
   if (!s) return;
   row_parts_destroy(s->rows);
   for (uint32_t i = 0; i < s->column_count; i++) {
-    sorter_destroy(s->values[i]);
+    row_parts_destroy(s->values[i]);
     sorter_destroy(s->sorted[i]);
     row_parts_destroy(s->words[i]);
   }
@@ -111,7 +113,7 @@ void group_spill_destroy(GroupSpill *s) {
 uint64_t group_spill_bytes(const GroupSpill *s) {
   uint64_t bytes = s->value_bytes + (s->rows ? row_parts_bytes(s->rows) : 0);
   for (uint32_t i = 0; i < s->column_count; i++) {
-    bytes += s->values[i] ? sorter_spilled(s->values[i]) : 0;
+    bytes += s->values[i] ? row_parts_bytes(s->values[i]) : 0;
     bytes += s->sorted[i] ? sorter_spilled(s->sorted[i]) : 0;
     bytes += s->words[i] ? row_parts_bytes(s->words[i]) : 0;
   }
@@ -163,7 +165,8 @@ static void hash_column(ColumnType type, const ColumnArray *array, uint32_t coun
   if (!is_string) group_images(type, array->values, count, images);
   for (uint32_t i = 0; i < count; i++) {
     uint64_t word = 0;
-    if (!array->nulls[i]) word = is_string ? hash_key(strings[i].data, strings[i].length) : (uint64_t)images[i];
+    if (!array->nulls || !array->nulls[i])
+      word = is_string ? hash_key(strings[i].data, strings[i].length) : (uint64_t)images[i];
     hashes[i] = id_hash(hashes[i] + word);
   }
 }
@@ -173,6 +176,13 @@ static void hash_rows(const Groups *g, const GroupSpill *s, const ColumnArray *c
                       uint64_t *hashes) {
   for (uint32_t i = 0; i < count; i++) hashes[i] = 1;
   for (uint32_t k = 1; k <= g->key_count; k++) hash_column(s->types[k], &columns[k], count, hashes);
+}
+
+/* By groups and values. */
+static void hash_pairs(ColumnType type, const ColumnArray *columns, uint32_t count, uint64_t *hashes) {
+  const ColumnArray values = { columns[1].values, NULL };
+  for (uint32_t i = 0; i < count; i++) hashes[i] = ((const uint32_t *)columns[0].values)[i] + UINT64_C(1);
+  hash_column(type, &values, count, hashes);
 }
 
 Status group_spill_rows(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
@@ -189,16 +199,34 @@ Status group_spill_rows(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   return row_parts_add(s->rows, s->arrays, NULL, count, hashes);
 }
 
+static bool same_value(ColumnType type, const void *values, uint32_t a, uint32_t b) {
+  size_t width = type_array_width(type);
+  const Bytes *strings = values;
+  const uint8_t *bytes = values;
+  if (!type_is_string(type)) return memcmp(bytes + a * width, bytes + b * width, width) == 0;
+  bool same_length = strings[a].length == strings[b].length;
+  return same_length && (!strings[a].length || memcmp(strings[a].data, strings[b].data, strings[a].length) == 0);
+}
+
+/* Of rows that follow each other with the same group and value one leaves. */
 Status group_spill_values(Groups *g, size_t column, const uint32_t *numbers, const void *values, uint32_t count) {
   GroupSpill *s;
+  uint64_t hashes[BLOCK_ROWS];
+  uint16_t rows[BLOCK_ROWS];
+  uint32_t kept = 0;
   TRY(spill_of(g, &s));
-  SorterOptions options = { .keep = QUERY_NO_LIMIT, .space = &s->values_space, .unique = true };
+  const ColumnType *types = s->value_types[column];
   if (!s->values[column])
-    TRY(sorter_create(s->value_types[column], 2, s->value_terms, 2, &options, &s->values[column]));
+    TRY(row_parts_create(types, 2, &s->values_space, s->values_space.memory_limit, &s->values[column]));
   const ColumnArray arrays[2] = { { numbers, NULL }, { values, NULL } };
-  QueryBatch batch = { count, 2, arrays };
-  COUNT_MANY(values_spilled, count);
-  return sorter_add(s->values[column], &batch);
+  hash_pairs(types[1], arrays, count, hashes);
+  for (uint32_t i = 0; i < count; i++) {
+    if (i && numbers[i] == numbers[i - 1] && same_value(types[1], values, i, i - 1)) continue;
+    hashes[kept] = hashes[i];
+    rows[kept++] = (uint16_t)i;
+  }
+  COUNT_MANY(values_spilled, kept);
+  return row_parts_add(s->values[column], arrays, rows, kept, hashes);
 }
 
 Status group_sort_values(Groups *g, size_t column, const uint32_t *numbers, const void *values, uint32_t count) {
@@ -229,17 +257,92 @@ Status group_divide_words(Groups *g, size_t column, const uint32_t *numbers, con
 
 /* ---- back: values ---- */
 
+/* Values of a part, and pairs of a group and one of them: each pair that is new counts. */
+typedef struct Different {
+  Groups *groups;
+  size_t column;
+  RowParts *parts;
+  IdMap numbers, pairs;
+  BytesMap strings;
+  bool is_full; /* no further one is taken in */
+} Different;
+
+static void forget(Different *d) {
+  id_map_release(&d->numbers);
+  id_map_release(&d->pairs);
+  bytes_map_release(&d->strings);
+  d->is_full = false;
+}
+
+static Status ids_of_values(Different *d, ColumnType type, const QueryBatch *batch, uint32_t *ids) {
+  const void *values = batch->columns[1].values;
+  if (type_is_string(type)) return bytes_map_add_many(&d->strings, values, batch->row_count, d->is_full, ids);
+  int64_t images[BLOCK_ROWS];
+  group_images(type, values, batch->row_count, images);
+  return id_map_add(&d->numbers, (const uint64_t *)images, batch->row_count, d->is_full, ids);
+}
+
+/* Pairs for which there is no room leave once more. */
+static Status send_pairs_on(Different *d, ColumnType type, const QueryBatch *batch, const uint16_t *rows,
+                            uint32_t count) {
+  uint64_t hashes[BLOCK_ROWS];
+  if (!count) return KVSTORE_OK;
+  hash_pairs(type, batch->columns, batch->row_count, hashes);
+  for (uint32_t i = 0; i < count; i++) hashes[i] = hashes[rows[i]];
+  return row_parts_add(d->parts, batch->columns, rows, count, hashes);
+}
+
+static Status count_pairs(Different *d, const QueryBatch *batch) {
+  Groups *g = d->groups;
+  GroupScratch *scratch = g->scratch;
+  ColumnType type = g->columns[d->column].type;
+  const uint32_t *numbers = batch->columns[0].values;
+  uint32_t kept = 0, away_count = 0, before = d->pairs.count;
+  uint16_t rows[BLOCK_ROWS], away[BLOCK_ROWS];
+  TRY(ids_of_values(d, type, batch, scratch->ids));
+  for (uint32_t i = 0; i < batch->row_count; i++) {
+    if (scratch->ids[i] == ID_NONE) {
+      away[away_count++] = (uint16_t)i;
+      continue;
+    }
+    rows[kept] = (uint16_t)i;
+    scratch->words[kept++] = (uint64_t)numbers[i] << 32 | scratch->ids[i];
+  }
+  TRY(id_map_add(&d->pairs, scratch->words, kept, d->is_full, scratch->some));
+  for (uint32_t i = 0; i < kept; i++) {
+    if (scratch->some[i] == ID_NONE) away[away_count++] = rows[i];
+  }
+  for (; before < d->pairs.count; before++)
+    group_state(g, (uint32_t)(d->pairs.words[before] >> 32))[g->columns[d->column].distinct].u++;
+  TRY(send_pairs_on(d, type, batch, away, away_count));
+  uint64_t bytes = id_map_bytes(&d->numbers) + id_map_bytes(&d->pairs) + bytes_map_bytes(&d->strings);
+  d->is_full = d->is_full || bytes > g->space->memory_limit / DIFFERENT_OF_LIMIT;
+  return KVSTORE_OK;
+}
+
+static Status count_parts(Different *d) {
+  for (;;) {
+    QueryBatch batch = { .row_count = 1 };
+    bool more;
+    TRY(row_parts_open(d->parts, &more));
+    if (!more) return KVSTORE_OK;
+    forget(d);
+    while (batch.row_count) {
+      TRY(query_tick(d->groups->space, d->groups->space->rows_total));
+      TRY(row_parts_next(d->parts, &batch));
+      if (batch.row_count) TRY(count_pairs(d, &batch));
+    }
+  }
+}
+
 static Status count_values(Groups *g, size_t column) {
   GroupSpill *s = g->spill;
-  for (;;) {
-    QueryBatch batch;
-    TRY(sorter_next(s->values[column], &batch));
-    if (batch.row_count == 0) break;
-    const uint32_t *numbers = batch.columns[0].values;
-    for (uint32_t i = 0; i < batch.row_count; i++) group_state(g, numbers[i])[g->columns[column].distinct].u++;
-  }
-  s->value_bytes += sorter_spilled(s->values[column]);
-  sorter_destroy(s->values[column]);
+  Different d = { .groups = g, .column = column, .parts = s->values[column] };
+  Status status = count_parts(&d);
+  forget(&d);
+  TRY(status);
+  s->value_bytes += row_parts_bytes(s->values[column]);
+  row_parts_destroy(s->values[column]);
   s->values[column] = NULL;
   return KVSTORE_OK;
 }

@@ -22,7 +22,6 @@ struct Sorter {
   size_t term_count;
   uint64_t keep;
   const QuerySpace *space;
-  bool unique;
   Spill *spill; /* NULL: all is in memory */
   uint64_t row_number;
   Record *records;
@@ -93,7 +92,7 @@ static void rank_rows(Sorter *s, const QueryBatch *batch) {
 static Status make_key(Sorter *s, const QueryBatch *batch, uint32_t row) {
   buffer_clear(&s->key);
   for (size_t i = 0; i < s->term_count; i++) append_term(s, &s->terms[i], batch, row, &s->key);
-  if (!s->unique) buffer_u64(&s->key, __builtin_bswap64(s->row_number));
+  buffer_u64(&s->key, __builtin_bswap64(s->row_number));
   s->row_number++;
   return buffer_status(&s->key);
 }
@@ -185,7 +184,7 @@ uint64_t sorter_bytes(const Sorter *s) { return s->arena.bytes_held + s->record_
 
 /* What is in memory becomes a run. */
 static Status spill_records(Sorter *s) {
-  if (!s->spill) TRY(spill_create(s->space, s->unique, &s->spill));
+  if (!s->spill) TRY(spill_create(s->space, &s->spill));
   sort_records(s);
   if (s->keep < s->record_count) s->record_count = (size_t)s->keep;
   TRY(spill_run(s->spill, s->records, s->record_count));
@@ -299,15 +298,11 @@ Status sorter_end(Sorter *s) {
 }
 
 Status sorter_take_over(Sorter *s, Sorter *other) {
-  if (!s->spill) TRY(spill_create(s->space, s->unique, &s->spill));
+  if (!s->spill) TRY(spill_create(s->space, &s->spill));
   TRY(hold_records(s, other));
   if (other->spill) TRY(spill_take_over(s->spill, other->spill));
   COUNT(sorters_merged);
   return KVSTORE_OK;
-}
-
-static bool is_repeated(const Sorter *s) {
-  return s->unique && s->at && record_compare(&s->records[s->at - 1], &s->records[s->at]) == 0;
 }
 
 /* Records lie as they came, and are asked for in another order: each is fetched some time before. */
@@ -320,7 +315,6 @@ static Status next_values(Sorter *s, Bytes *values) {
   const Record *r;
   *values = (Bytes){ NULL, 0 };
   if (!s->spill) {
-    while (s->at < s->record_count && is_repeated(s)) s->at++;
     fetch_ahead(s);
     if (s->at < s->record_count) *values = record_values(&s->records[s->at++]);
     return KVSTORE_OK;
@@ -376,7 +370,6 @@ Status sorter_create(const ColumnType *types, uint32_t column_count, const Order
   s->term_count = term_count;
   s->keep = options->keep;
   s->space = options->space;
-  s->unique = options->unique;
   s->worst = options->worst;
   Status status = allocate(s);
   if (status == KVSTORE_OK)

@@ -17,7 +17,6 @@ typedef struct Sorter Sorter;
 typedef struct SorterOptions {
   uint64_t keep;           /* how many rows are wanted, at most */
   const QuerySpace *space; /* NULL: it stays in memory */
-  bool unique;             /* of rows that are equal in the order one */
   _Atomic int64_t *worst;  /* NULL, or what sorters share that keep the same rows: INT64_MAX at first */
 } SorterOptions;
 

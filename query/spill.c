@@ -37,7 +37,6 @@ typedef struct Run {
 
 struct Spill {
   const QuerySpace *space;
-  bool unique;
   Run **runs;
   size_t run_count, run_capacity, runs_most, piece_bytes;
   Buffer out;    /* the piece being written */
@@ -45,14 +44,12 @@ struct Spill {
   Run **heap;    /* least record first, while reading */
   size_t heap_count;
   bool is_reading, is_given; /* is_given: the first run's record was given; step it on */
-  Buffer last;               /* its key, when unique */
-  bool has_last;
   uint64_t bytes;
 };
 
 /* ---- life ---- */
 
-Status spill_create(const QuerySpace *space, bool unique, Spill **out) {
+Status spill_create(const QuerySpace *space, Spill **out) {
   Spill *s = memory_allocate_zeroed(sizeof *s);
   if (!s) return status_nomem();
   uint64_t limit = space ? space->memory_limit : 0;
@@ -61,7 +58,6 @@ Status spill_create(const QuerySpace *space, bool unique, Spill **out) {
   uint64_t runs = limit / (MERGE_SHARE * piece);
   s->space = space;
   s->piece_bytes = (size_t)piece;
-  s->unique = unique;
   s->runs_most = runs < RUNS_LEAST ? RUNS_LEAST : runs > RUNS_MOST ? RUNS_MOST : (size_t)runs;
   *out = s;
   return KVSTORE_OK;
@@ -84,7 +80,6 @@ void spill_destroy(Spill *s) {
   memory_release(s->heap);
   buffer_release(&s->out);
   buffer_release(&s->before);
-  buffer_release(&s->last);
   memory_release(s);
 }
 
@@ -216,7 +211,7 @@ static void sift_down(Spill *s, size_t at) {
 static Status begin_reading(Spill *s) {
   memory_release(s->heap);
   s->heap_count = 0;
-  s->is_given = s->has_last = false;
+  s->is_given = false;
   s->heap = memory_allocate(memory_array_size(s->run_count, sizeof *s->heap));
   if (!s->heap) return status_nomem();
   for (size_t i = 0; i < s->run_count; i++) {
@@ -237,29 +232,15 @@ static Status step_first(Spill *s) {
   return KVSTORE_OK;
 }
 
-static bool is_repeated(const Spill *s, const Record *r) {
-  Bytes key = record_key(r);
-  return s->has_last && bytes_compare(key.data, key.length, s->last.data, s->last.length) == 0;
-}
-
-static Status remember(Spill *s, const Record *r) {
-  Bytes key = record_key(r);
-  buffer_clear(&s->last);
-  buffer_append(&s->last, key.data, key.length);
-  s->has_last = true;
-  return buffer_status(&s->last);
-}
-
 Status spill_next(Spill *s, const Record **record) {
   if (!s->is_reading) TRY(begin_reading(s));
   *record = NULL;
   if (s->is_given) TRY(step_first(s));
   s->is_given = false;
-  while (s->unique && s->heap_count && is_repeated(s, &s->heap[0]->record)) TRY(step_first(s));
   if (s->heap_count == 0) return KVSTORE_OK;
   *record = &s->heap[0]->record;
   s->is_given = true;
-  return s->unique ? remember(s, *record) : KVSTORE_OK;
+  return KVSTORE_OK;
 }
 
 /* ---- many runs to one ---- */
@@ -306,9 +287,6 @@ Status spill_run(Spill *s, const Record *records, size_t count) {
   if (s->run_count == s->runs_most) TRY(merge_runs(s));
   TRY(new_run(s, &run));
   COUNT(spilled_runs);
-  for (size_t i = 0; i < count; i++) {
-    if (s->unique && i && record_compare(&records[i - 1], &records[i]) == 0) continue;
-    TRY(write_record(s, run, &records[i]));
-  }
+  for (size_t i = 0; i < count; i++) TRY(write_record(s, run, &records[i]));
   return end_piece(s, run);
 }

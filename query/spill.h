@@ -38,8 +38,8 @@ static inline void record_fetch(const Record *r) {
 }
 
 typedef struct Spill Spill;
-/* `space` is borrowed; NULL: nothing goes out of memory. `unique`: of records with equal keys one comes back. */
-Status spill_create(const QuerySpace *space, bool unique, Spill **spill) MUST_CHECK;
+/* `space` is borrowed; NULL: nothing goes out of memory. */
+Status spill_create(const QuerySpace *space, Spill **spill) MUST_CHECK;
 void spill_destroy(Spill *spill); /* NULL is allowed */
 /* A run of records in order. */
 Status spill_run(Spill *spill, const Record *records, size_t count) MUST_CHECK;

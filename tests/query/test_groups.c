@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "query/query.h"
 #include "tests/columnar/sample_units.h"
+#include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
@@ -457,6 +458,33 @@ TEST(groups, of_no_units) {
   SampleUnitsOptions o = { .seed = 1 };
   campaign(&o, 0, 40);
   campaign(&o, 1, 40);
+}
+
+/* Parts that have more values than there is room for are divided further: there are more than the 32 of one column. */
+TEST(groups, different_values_of_a_part_without_room_leave_once_more) {
+  SampleUnitsOptions o = { .runs = 2, .run_rows = 30000, .segment_rows = 6000, .seed = 9 };
+  SampleUnits u;
+  Buffer file = { 0 }, all = { 0 }, some = { 0 };
+  QuerySpace little = { .memory_limit = 1 << 16, .context = &file, .write = write_outside, .read = read_outside };
+  sample_units_create(&u, &o);
+  for (int texts = 0; texts < 2; texts++) {
+    Query *q;
+    CHECK_OK(query_create(&u.schema, &q));
+    CHECK_OK(query_aggregate(q, AGGREGATE_DISTINCT, texts ? "c13_string" : "c4_i32"));
+    CHECK_OK(query_group_by(q, (const char *[]){ "c1_bool" }, 1));
+    uint64_t parts = counter_get(COUNTER_row_parts_read);
+    CHECK_OK(answer_bytes(q, sample_units_snapshot(&u), NULL, 1, &all, NULL));
+    CHECK_OK(answer_bytes(q, sample_units_snapshot(&u), &little, 1, &some, NULL));
+    check_same_answer(&all, &some);
+    CHECK(counter_get(COUNTER_row_parts_read) > parts + 32);
+    query_destroy(q);
+    buffer_clear(&file);
+  }
+  buffer_release(&file);
+  buffer_release(&all);
+  buffer_release(&some);
+  sample_units_release(&u);
+  CHECK_INT(memory_blocks_held(), 0);
 }
 
 /* Whatever does not fit comes back: the same groups, with the same bits. */
