@@ -616,6 +616,7 @@ static Status bind_list(Binder *b, const Expression *e, ProgramNode *x, ProgramN
   for (uint32_t i = 0; i < e->count; i++) {
     values[count] = e->operands[i].value;
     if (e->operands[i].is_parameter) TRY(parameter(b, e->operands[i].parameter, &values[count]));
+    TRY(copy_value(&b->program->arena, &values[count]));
     count += !values[count].is_null;
   }
   if (count == e->count) return bind_compare(b, e->test, x, values, count, out);

@@ -510,6 +510,35 @@ TEST(kvquery, lists_may_be_of_any_length) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* What a text and its parameters said is kept by the query: it is asked again when they are gone. */
+TEST(kvquery, texts_of_lists_outlive_the_question) {
+  static const char asked[] = "case when carrier in ('UA', 'no such carrier, with a long name', null) then 1 end";
+  static const char where[] = "case when carrier in (?, ?) then true else false end";
+  KVStore *kv = open_store();
+  KVTable *table = create_flights(kv);
+  KVQuery *query = NULL;
+  int64_t united = 0;
+  char *names[] = { strdup("UA"), strdup("nobody, with a long name") };
+  const KVValue parameters[] = { kvvalue_string(names[0]), kvvalue_string(names[1]) };
+  for (int i = 0; i < ROWS; i++) united += strcmp(flights[i].carrier, "UA") == 0;
+  CHECK_OK(kvquery_create(table, &query));
+  for (int filtered = 0; filtered < 2; filtered++) {
+    if (filtered) CHECK_OK(kvquery_where(query, where, parameters, 2));
+    for (int i = 0; filtered && i < 2; i++) {
+      memset(names[i], '?', strlen(names[i]));
+      free(names[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+      KVValue sum;
+      CHECK_OK(kvquery_sum(query, asked, &sum));
+      CHECK_INT(sum.as.i64, united);
+    }
+  }
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvquery, values_are_printed_the_same_everywhere) {
   struct {
     KVValue value;

@@ -455,6 +455,8 @@ class Question:
         note("question that did not fit into memory", spilled)
         theirs = self.duck.execute(self.sql).fetchall()
         self.compare(ours, theirs)
+        if kind == self.aggregates:  # asked again, of what the query has kept
+            assert repr(self.answer()) == repr(ours), self.told(f"{ours[:3]} at first")
         if helped and not (spilled and not self.ordered):  # to the bit, and in the same order
             self.query.threads(1)
             alone = self.answer()
