@@ -150,10 +150,21 @@ static int fail_at_repeated(const JsonlReader *reader, const char *line, size_t 
   return fail_here(reader, NULL, "two members of the object have one name");
 }
 
+/* json-c takes names and texts in single quotes, too; JSON has none, and what follows knows double ones alone. */
+static int has_single_quotes(const char *line, size_t length) {
+  for (size_t at = 0; at < length; at++) {
+    if (line[at] == '\'') return 1;
+    if (line[at] != '"') continue;
+    for (at++; at < length && line[at] != '"'; at++) at += line[at] == '\\';
+  }
+  return 0;
+}
+
 static int check_texts(const JsonlReader *reader, struct json_object *object, const char *line, size_t length) {
   int names = 0;
   const char *name = "";
   size_t name_length = 0;
+  if (has_single_quotes(line, length)) return fail_here(reader, NULL, "JSON has names and texts in double quotes only");
   for (Texts t = { .line = line, .length = length }; next_text(&t);) {
     if (t.is_name) {
       names++;

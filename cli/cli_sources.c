@@ -105,8 +105,20 @@ size_t source_length(const char *text) {
   return 0;
 }
 
-/* What it is compared or computed with, from what follows it. */
-static Kin kin_of(const char *behind) {
+/* What it is compared or computed with, from what stands before it. */
+static Kin kin_before(const char *text, size_t at) {
+  while (at && strchr(" \t\r\n", text[at - 1])) at--;
+  size_t operator_end = at;
+  if (at && strchr("+-*/%&", text[at - 1])) return KIN_NUMBER;
+  while (at && strchr("=<>!", text[at - 1])) at--;
+  if (at == operator_end) return KIN_UNKNOWN;
+  while (at && strchr(" \t\r\n", text[at - 1])) at--;
+  if (at && text[at - 1] == '\'') return KIN_TEXT;
+  return at && strchr("0123456789.", text[at - 1]) ? KIN_NUMBER : KIN_UNKNOWN;
+}
+
+/* The same from what follows it. */
+static Kin kin_behind(const char *behind) {
   static const char *const words[] = { "not ", "in", "like", "between" };
   behind += blanks_at(behind);
   if (*behind && strchr("+-*/%&", *behind)) return KIN_NUMBER;
@@ -140,7 +152,9 @@ static int name_source(Sources *sources, const char *text, int usual, Kin kin, c
   } else if (there) {
     return CLI_DONE;
   }
-  return sources_add(sources, *name, strlen(*name), *name, kin == KIN_TEXT ? KVTABLE_TYPE_STRING : usual);
+  if (kin == KIN_TEXT) usual = KVTABLE_TYPE_STRING;
+  if (kin == KIN_NUMBER && usual == KVTABLE_TYPE_STRING) usual = KVTABLE_TYPE_F64;
+  return sources_add(sources, *name, strlen(*name), *name, usual);
 }
 
 /* Whether a source from `at` on is all that stands between two commas. */
@@ -189,13 +203,15 @@ static void add_quoted(Text *out, const char *name) {
 static int copy_piece(Sources *sources, const char *text, size_t *at, int usual, int is_list, Text *out) {
   Piece piece = piece_at(sources, text, *at);
   const char *from = text + *at, *name;
+  Kin kin = kin_before(text, *at);
   int stays = !piece.source || (is_list && *from != '"' && is_alone(text, *at, piece.length));
   *at += piece.length;
   if (stays) {
     text_add(out, from, piece.length);
     return CLI_DONE;
   }
-  int result = name_source(sources, piece.source, usual, kin_of(text + *at), &name);
+  if (kin_behind(text + *at) != KIN_UNKNOWN) kin = kin_behind(text + *at);
+  int result = name_source(sources, piece.source, usual, kin, &name);
   if (!result) add_quoted(out, name);
   return result;
 }

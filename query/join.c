@@ -75,7 +75,10 @@ static Status leave(JoinRun *run) {
     uint64_t parts = join_build_parts(b);
     if (count <= 1 && parts <= PARTS_MOST) continue;
     Status status = join_build_leave(b, parts);
-    if (status == KVSTORE_READONLY) return join_build_stay(b); /* who may make no file goes on in parts */
+    if (status == KVSTORE_READONLY) { /* who may make no file goes on in parts */
+      status_clear();
+      return join_build_stay(b);
+    }
     TRY(status);
   }
   return KVSTORE_OK;

@@ -284,7 +284,7 @@ static Status merge_runs(Spill *s) {
 Status spill_run(Spill *s, const Record *records, size_t count) {
   Run *run;
   if (count == 0) return KVSTORE_OK;
-  if (s->run_count == s->runs_most) TRY(merge_runs(s));
+  if (s->run_count >= s->runs_most) TRY(merge_runs(s)); /* more: those of threads were taken over */
   TRY(new_run(s, &run));
   COUNT(spilled_runs);
   for (size_t i = 0; i < count; i++) TRY(write_record(s, run, &records[i]));

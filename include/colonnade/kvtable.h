@@ -403,8 +403,8 @@ KVSTORE_API int kvtable_append(KVTable *table, const KVColumnData *columns, size
                                const int64_t *expire_ms, int mode, uint64_t *first_row_id);
 
 /* How many threads may encode the columns of what this handle appends in batches of 65,536 rows and more, the calling
- * one among them: 1, as it is at first; 0: one a processor; at most 64. Helpers are the process's, as kvquery_threads
- * says; what is written is the same. A clone begins with 1. */
+ * one among them: 1, as it is at first; 0: one a processor; more than 64 are 64. Helpers are the process's, as
+ * kvquery_threads says; what is written is the same. A clone begins with 1. */
 KVSTORE_API int kvtable_load_threads(KVStore *kv, uint32_t threads);
 
 /* ---- many rows by their keys ---- */

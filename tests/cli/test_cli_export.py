@@ -124,6 +124,8 @@ class Files(CliTest):
                '{"a": 18446744073709551616}': "beyond 64 bits",
                '{"b": "1\\\\", "a": -9223372036854775809}': "beyond 64 bits",
                '{"": 1}': "1 to 255", "7": "object", "x": "no JSON",
+               '{\'a"\': [0, 0, 0]}': "double quotes", '{"x": {\'a"\': 1}}': "double quotes",
+               "{'a': 1, 'a': 2}": "double quotes",
                '{"a": 1, "b": {"b": 2}, "a": 3}': "column a: two members", '{"a": 1, "\\u0061": 3}': "two members",
                '{"a": "\\ud83d\\ude00", "b": ["\\ud83d"]}': "column b: a text has half",
                '{"b": "\\ude00\\ud83d"}': "column b: a text has half", '{"a\\u0000b": 1}': "column a\\u0000b: the name"}

@@ -100,6 +100,7 @@ class Reports(CliTest):
                             ("json(at.city) in ('Oslo', 'x')", "city in ('Oslo', 'x')"),
                             ("not json(at.city) like 'O%'", "not city like 'O%'"),
                             ("json(temp) * 2 + 1 > 41", "temp * 2 + 1 > 41"),
+                            ("'Oslo' = json(at.city) and 20 < json(temp)", "'Oslo' = city and 20 < temp"),
                             ("part(1):i64 in (2, 3)", "number in ('2', '3')"),
                             ("key <> 'json(temp)' and json(temp) is null", "key <> 'json(temp)' and temp is null")):
             self.assertEqual(self.text("report", "f", "--where", where, "--count"),
@@ -108,6 +109,9 @@ class Reports(CliTest):
                          "--order-by", "json(temp):f64 desc,key", "--limit", "5")
         self.assertEqual(rows, [(key, repr(temp), kind.upper()) for key, temp, kind in self.sql(
             "select key, temp, kind from f where temp > 20 order by temp desc, key limit 5")])
+        self.assertEqual(self.rows("--select", "json(temp) + 1 as more", "--where", "json(temp) > 20", "--order-by",
+                                   "more", "--limit", "1"),
+                         self.sql("select min(temp) + 1 from f where temp > 20"))
         twice = self.rows("--by", "upper(part(0))", "--avg", "json(temp) * 2", "--order-by", "upper(part(0))",
                           "--where", "json(temp) is not null")
         expected = self.sql("select upper(kind), avg(temp * 2) from f where temp is not null group by 1 order by 1")
