@@ -78,6 +78,7 @@
   X(groups_window_units, "units whose groups lay in slots by their key")                \
   X(groups_ids_units, "units whose groups lay in slots by their numbers")               \
   X(groups_digits_units, "units whose groups lay in slots by the ids of their keys")    \
+  X(groups_ends_told, "segments of which two rows alone were read")                     \
   X(groups_codes_told, "units whose different values a dictionary told alone")          \
   X(groups_not_needed, "aggregates of all rows as those of a group, without one")       \
   X(group_slots_left, "times that groups in slots were given states")                   \

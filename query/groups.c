@@ -584,6 +584,26 @@ static Status end_rows(Groups *g, uint32_t number, Scan *scan) {
   return KVSTORE_OK;
 }
 
+/* Of all rows nothing is asked but those of the least and greatest key, and the unit's rows ascend. */
+static bool asks_ends_alone(const Groups *g, const Scan *scan) {
+  if (g->key_count || !g->has_ends || scan_selection(scan)->unit->kind != SCAN_UNIT_SEGMENT) return false;
+  for (size_t i = 0; i < g->column_count; i++)
+    if (g->columns[i].wants & ~(uint32_t)(GROUP_FIRST | GROUP_LAST)) return false;
+  return true;
+}
+
+static Status add_segment_ends(Groups *g, Scan *scan) {
+  const ScanSelection *selection = scan_selection(scan);
+  uint16_t rows[BLOCK_ROWS];
+  uint32_t first = (uint32_t)__builtin_ctzll(selection->blocks),
+           last = 63 - (uint32_t)__builtin_clzll(selection->blocks);
+  group_state(g, 0)[GROUP_ROWS].u += selection->row_count;
+  COUNT(groups_ends_told);
+  if (scan_block_positions(scan, first, rows)) TRY(offer_row(g, 0, scan, rows[0], GROUP_FIRST));
+  uint32_t count = scan_block_positions(scan, last, rows);
+  return count ? offer_row(g, 0, scan, rows[count - 1], GROUP_LAST) : KVSTORE_OK;
+}
+
 /* ---- units ---- */
 
 static bool counts_seen(const Groups *g, size_t column) { return g->key_count == 0 && g->values[column].code_count; }
@@ -694,6 +714,7 @@ Status groups_add(Groups *g, Scan *scan) {
   g->unit_number++;
   if (selection->row_count == 0) return KVSTORE_OK;
   uint64_t left = selection->blocks;
+  if (asks_ends_alone(g, scan)) return add_segment_ends(g, scan);
   for (size_t k = 0; k < g->key_count; k++) TRY(key_column_begin_unit(&g->keys[k], scan));
   bool has_slots;
   TRY(group_slots_fit(g, scan, &has_slots));

@@ -69,9 +69,9 @@ static void release(Made *m) {
 static const char tenth[] = "c0_i64 % 10 = 3";
 static bool is_selected(uint32_t row) { return row % 10 == 3; }
 
-static Status ask(const Made *m, const char *const *texts, const AggregateKind *kinds, size_t count,
-                  AggregateResult *results) {
-  TableSnapshot snapshot = { .schema = &m->table.schema, .units = m->units, .unit_count = 2 };
+static Status ask_units(const Made *m, uint32_t units, const char *const *texts, const AggregateKind *kinds,
+                        size_t count, AggregateResult *results) {
+  TableSnapshot snapshot = { .schema = &m->table.schema, .units = m->units, .unit_count = units };
   Arena strings = { 0 };
   Query *q;
   CHECK_OK(query_create(&m->table.schema, &q));
@@ -81,6 +81,11 @@ static Status ask(const Made *m, const char *const *texts, const AggregateKind *
   query_destroy(q);
   arena_release(&strings);
   return status;
+}
+
+static Status ask(const Made *m, const char *const *texts, const AggregateKind *kinds, size_t count,
+                  AggregateResult *results) {
+  return ask_units(m, 2, texts, kinds, count, results);
 }
 
 static const char product[] = "c1_i64 * 3 - c3_i16", with_nulls[] = "c1_i64 * 3 - c3_i16 + c2_i64",
@@ -128,5 +133,24 @@ TEST(sparse_rows, that_fail_are_told_in_their_order) {
   AggregateResult result;
   CHECK_STATUS(ask(m, &text, &kind, 1, &result), KVSTORE_TYPE);
   CHECK(strstr(status_last()->text, "9223372036854775805 * 2 does not fit i64, in the row with key 2003"));
+  release(m);
+}
+
+/* The first and last of all selected rows: of a segment two rows are read, of a slab each. */
+TEST(sparse_rows, the_first_and_the_last_are_read_alone) {
+  Made *m = make();
+  const char *texts[] = { "c1_i64", "c1_i64", product };
+  const AggregateKind kinds[] = { AGGREGATE_FIRST, AGGREGATE_LAST, AGGREGATE_LAST };
+  static const uint32_t lasts[] = { ROWS - 7, ALL - 7 };
+  for (uint32_t units = 1; units <= 2; units++) {
+    AggregateResult results[3];
+    uint64_t told = counter_get(COUNTER_groups_ends_told);
+    uint32_t last = lasts[units - 1];
+    CHECK_OK(ask_units(m, units, texts, kinds, 3, results));
+    CHECK_INT(results[0].value.i, m->small[3]);
+    CHECK_INT(results[1].value.i, m->small[last]);
+    CHECK_INT(results[2].value.i, m->small[last] * 3 - m->narrow[last]);
+    CHECK_INT(counter_get(COUNTER_groups_ends_told) - told, 1);
+  }
   release(m);
 }
