@@ -6,19 +6,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "base/assert.h"
 #include "base/counters.h"
 #include "base/memory.h"
 #include "columnar/column_run_internal.h"
 #include "os/team.h"
-
-/* Of one member: the chunks that it made for this segment, one behind the other. */
-typedef struct EncodeRoom {
-  uint8_t *bytes; /* aligned as chunks are */
-  size_t capacity, length;
-  void *scratch;
-  size_t scratch_capacity;
-} EncodeRoom;
 
 typedef struct MadeChunk {
   uint32_t member;
@@ -32,8 +23,37 @@ struct ColumnEncoders {
   MadeChunk *made;         /* by column */
   _Atomic uint32_t next;   /* place in the order */
   uint32_t member_count;
-  EncodeRoom rooms[TEAM_MEMBERS_MAX];
+  EncodeRoom rooms[TEAM_MEMBERS_MAX]; /* by member: the chunks that it made for this segment */
 };
+
+Status encode_room_reserve(EncodeRoom *room, ChunkRoom wanted, uint8_t **at) {
+  size_t start = (size_t)round_up(room->length, CHUNK_ALIGNMENT), needed = start + (size_t)wanted.out;
+  if (needed > room->capacity) {
+    size_t capacity = needed > room->capacity * 2 ? needed : room->capacity * 2;
+    uint8_t *grown = memory_allocate_aligned(CHUNK_ALIGNMENT, capacity);
+    if (!grown) return status_nomem();
+    if (room->length) memcpy(grown, room->bytes, room->length);
+    memory_release_aligned(room->bytes);
+    room->bytes = grown;
+    room->capacity = capacity;
+  }
+  if (wanted.scratch > room->scratch_capacity) {
+    void *scratch = memory_allocate((size_t)wanted.scratch);
+    if (!scratch) return status_nomem();
+    memory_release(room->scratch);
+    room->scratch = scratch;
+    room->scratch_capacity = (size_t)wanted.scratch;
+  }
+  memset(room->bytes + room->length, 0, start - room->length);
+  room->length = start;
+  *at = room->bytes + start;
+  return KVSTORE_OK;
+}
+
+void encode_room_release(EncodeRoom *room) {
+  memory_release_aligned(room->bytes);
+  memory_release(room->scratch);
+}
 
 static void order_columns(ColumnEncoders *e) {
   uint32_t at = 0;
@@ -58,33 +78,10 @@ Status column_encoders_create(const Schema *schema, uint32_t threads, ColumnEnco
 
 void column_encoders_destroy(ColumnEncoders *e) {
   if (!e) return;
-  for (uint32_t i = 0; i < e->member_count; i++) {
-    memory_release_aligned(e->rooms[i].bytes);
-    memory_release(e->rooms[i].scratch);
-  }
+  for (uint32_t i = 0; i < e->member_count; i++) encode_room_release(&e->rooms[i]);
   memory_release(e->order);
   memory_release(e->made);
   memory_release(e);
-}
-
-static Status room_reserve(EncodeRoom *room, ChunkRoom wanted) {
-  size_t needed = room->length + (size_t)wanted.out;
-  if (needed > room->capacity) {
-    size_t capacity = needed > room->capacity * 2 ? needed : room->capacity * 2;
-    uint8_t *grown = memory_allocate_aligned(CHUNK_ALIGNMENT, capacity);
-    if (!grown) return status_nomem();
-    if (room->length) memcpy(grown, room->bytes, room->length);
-    memory_release_aligned(room->bytes);
-    room->bytes = grown;
-    room->capacity = capacity;
-  }
-  if (wanted.scratch <= room->scratch_capacity) return KVSTORE_OK;
-  void *scratch = memory_allocate((size_t)wanted.scratch);
-  if (!scratch) return status_nomem();
-  memory_release(room->scratch);
-  room->scratch = scratch;
-  room->scratch_capacity = (size_t)wanted.scratch;
-  return KVSTORE_OK;
 }
 
 static Status encode(ColumnEncoders *e, uint32_t member, uint32_t c) {
@@ -92,11 +89,11 @@ static Status encode(ColumnEncoders *e, uint32_t member, uint32_t c) {
   ChunkInput input = column_input(e->schema, e->rows, c);
   ChooseOptions options = column_options(e->schema, c);
   ChunkResult result;
-  TRY(room_reserve(room, chunk_encode_room(&input)));
-  TRY(chunk_encode(&input, &options, room->bytes + room->length, room->scratch, &result));
+  uint8_t *at;
+  TRY(encode_room_reserve(room, chunk_encode_room(&input), &at));
+  TRY(chunk_encode(&input, &options, at, room->scratch, &result));
   e->made[c] = (MadeChunk){ member, room->length, result.length };
   room->length += (size_t)result.length;
-  ASSERT(room->length % CHUNK_ALIGNMENT == 0, "ENC-2");
   return KVSTORE_OK;
 }
 

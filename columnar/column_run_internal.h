@@ -137,6 +137,16 @@ static inline Bytes segment_open_fence(const SegmentOpen *o, const Segment *s, u
 Status segment_stored_chunk(Segment *s, uint32_t stored, ChunkHold *hold) MUST_CHECK;
 
 /* ---- column_encode.c ---- */
+/* Where one thread encodes: chunks one behind the other, and what the encoders need meanwhile. Both are reused. */
+typedef struct EncodeRoom {
+  uint8_t *bytes; /* aligned as chunks are */
+  size_t capacity, length;
+  void *scratch;
+  size_t scratch_capacity;
+} EncodeRoom;
+/* Zeros up to a multiple of CHUNK_ALIGNMENT, and then room for so much: *at is the end of the bytes now. */
+Status encode_room_reserve(EncodeRoom *room, ChunkRoom wanted, uint8_t **at) MUST_CHECK;
+void encode_room_release(EncodeRoom *room);
 /* Threads that encode the columns of a segment side by side. */
 typedef struct ColumnEncoders ColumnEncoders;
 /* At most `threads` with the calling one. `schema` is borrowed. What *out is after a failure is to be destroyed, too.

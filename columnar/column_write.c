@@ -29,10 +29,7 @@ struct ColumnRunWriter {
   size_t pending_bytes;
   Arena strings; /* of the pending rows */
 
-  uint8_t *extent; /* the extent being built, aligned to 64; reused */
-  size_t extent_capacity, extent_length;
-  void *scratch; /* of the encoders; reused */
-  size_t scratch_capacity;
+  EncodeRoom extent;        /* the one being built */
   ColumnEncoders *encoders; /* NULL: the writer's thread alone encodes */
   Buffer keys;              /* scratch: fences of the segment, or one key */
   Buffer last_key;          /* of the run so far */
@@ -85,8 +82,7 @@ void column_run_writer_destroy(ColumnRunWriter *w) {
   memory_release(w->pending);
   memory_release(w->expiry);
   arena_release(&w->strings);
-  memory_release_aligned(w->extent);
-  memory_release(w->scratch);
+  encode_room_release(&w->extent);
   column_encoders_destroy(w->encoders);
   buffer_release(&w->keys);
   buffer_release(&w->last_key);
@@ -105,44 +101,21 @@ uint64_t column_run_writer_rows(const ColumnRunWriter *w) { return w->summary.ro
 
 /* ---- the extent ---- */
 
-/* Makes room for `length` bytes at the end of the extent, at a multiple of 64; zeros lie before it. */
+/* Room for `length` bytes at the end of the extent, at a multiple of 64. */
 static Status extent_reserve(ColumnRunWriter *w, uint64_t length, uint8_t **at) {
-  size_t start = (size_t)round_up(w->extent_length, CHUNK_ALIGNMENT), needed = start + (size_t)length;
-  if (needed > w->extent_capacity) {
-    size_t capacity = needed > w->extent_capacity * 2 ? needed : w->extent_capacity * 2;
-    uint8_t *grown = memory_allocate_aligned(CHUNK_ALIGNMENT, capacity);
-    if (!grown) return status_nomem();
-    if (w->extent_length) memcpy(grown, w->extent, w->extent_length);
-    memory_release_aligned(w->extent);
-    w->extent = grown;
-    w->extent_capacity = capacity;
-  }
-  memset(w->extent + w->extent_length, 0, start - w->extent_length);
-  w->extent_length = start;
-  *at = w->extent + start;
-  return KVSTORE_OK;
-}
-
-static Status scratch_reserve(ColumnRunWriter *w, uint64_t length) {
-  if (length <= w->scratch_capacity) return KVSTORE_OK;
-  void *grown = memory_allocate((size_t)length);
-  if (!grown) return status_nomem();
-  memory_release(w->scratch);
-  w->scratch = grown;
-  w->scratch_capacity = (size_t)length;
-  return KVSTORE_OK;
+  return encode_room_reserve(&w->extent, (ChunkRoom){ .out = length }, at);
 }
 
 /* A chunk of `length` bytes lies at the end of the extent: its place to header and directory. */
 static Status take_chunk(ColumnRunWriter *w, uint32_t number, uint32_t id, const ChunkInput *input, uint64_t length,
                          uint64_t *bytes) {
   Chunk chunk;
-  uint64_t offset = w->extent_length;
-  TRY(chunk_open(w->extent + offset, length, input->row_count, input->type, &chunk));
-  w->extent_length += (size_t)length;
+  uint64_t offset = w->extent.length;
+  TRY(chunk_open(w->extent.bytes + offset, length, input->row_count, input->type, &chunk));
+  w->extent.length += (size_t)length;
   *bytes += length;
 
-  uint8_t *entry = w->extent + SEGMENT_HEADER_BYTES + (size_t)number * SEGMENT_CHUNK_BYTES;
+  uint8_t *entry = w->extent.bytes + SEGMENT_HEADER_BYTES + (size_t)number * SEGMENT_CHUNK_BYTES;
   store_u32(entry, id);
   store_u32(entry + 4, 0);
   store_u64(entry + 8, offset);
@@ -162,10 +135,8 @@ static Status write_chunk(ColumnRunWriter *w, uint32_t number, uint32_t id, cons
                           const ChooseOptions *options, uint64_t *bytes) {
   uint8_t *at;
   ChunkResult result;
-  ChunkRoom room = chunk_encode_room(input);
-  TRY(extent_reserve(w, room.out, &at));
-  TRY(scratch_reserve(w, room.scratch));
-  TRY(chunk_encode(input, options, at, w->scratch, &result));
+  TRY(encode_room_reserve(&w->extent, chunk_encode_room(input), &at));
+  TRY(chunk_encode(input, options, at, w->extent.scratch, &result));
   return take_chunk(w, number, id, input, result.length, bytes);
 }
 
@@ -217,10 +188,10 @@ static Status write_fences(ColumnRunWriter *w, const ColumnBatch *rows, uint32_t
   store_u32(w->keys.data + 4 * (size_t)blocks, (uint32_t)(w->keys.length - table_bytes));
   uint8_t *at;
   *fence_length = w->keys.length;
-  size_t header = w->extent_length; /* fences need no alignment: they follow the header at once */
+  size_t header = w->extent.length; /* fences need no alignment: they follow the header at once */
   TRY(extent_reserve(w, w->keys.length, &at));
-  memcpy(w->extent + header, w->keys.data, w->keys.length);
-  w->extent_length = header + w->keys.length;
+  memcpy(w->extent.bytes + header, w->keys.data, w->keys.length);
+  w->extent.length = header + w->keys.length;
   return KVSTORE_OK;
 }
 
@@ -231,7 +202,7 @@ static Status write_filter(ColumnRunWriter *w, const ColumnBatch *rows, uint64_t
   uint8_t *filter;
   TRY(extent_reserve(w, bytes, &filter));
   memset(filter, 0, bytes);
-  w->extent_length += bytes;
+  w->extent.length += bytes;
   *filter_length = bytes;
   for (uint32_t row = 0; row < rows->row_count; row++) {
     buffer_clear(&w->keys);
@@ -373,27 +344,27 @@ static Status emit_segment(ColumnRunWriter *w, const ColumnBatch *rows) {
   buffer_u64(&w->segments, (uint64_t)expiry.maximum);
   TRY(write_key_range(w, rows));
 
-  w->extent_length = 0;
+  w->extent.length = 0;
   TRY(extent_reserve(w, segment_header_bytes(chunks), &at));
-  w->extent_length = segment_header_bytes(chunks);
+  w->extent.length = segment_header_bytes(chunks);
   TRY(write_fences(w, rows, blocks, &fence_length));
   TRY(write_filter(w, rows, &filter_length));
   TRY(write_columns(w, rows));
   if (has_expiry) TRY(write_expiry(w, rows));
-  store_u32(w->extent, SEGMENT_MAGIC);
-  store_u32(w->extent + 4, rows->row_count);
-  store_u32(w->extent + 8, blocks);
-  store_u32(w->extent + 12, chunks);
-  store_u64(w->extent + 16, fence_length);
-  store_u64(w->extent + 24, filter_length);
+  store_u32(w->extent.bytes, SEGMENT_MAGIC);
+  store_u32(w->extent.bytes + 4, rows->row_count);
+  store_u32(w->extent.bytes + 8, blocks);
+  store_u32(w->extent.bytes + 12, chunks);
+  store_u64(w->extent.bytes + 16, fence_length);
+  store_u64(w->extent.bytes + 24, filter_length);
 
   uint32_t ordinal;
   TRY(buffer_status(&w->segments));
-  TRY(w->sink.emit(w->sink.context, w->extent, w->extent_length, &ordinal));
+  TRY(w->sink.emit(w->sink.context, w->extent.bytes, w->extent.length, &ordinal));
   store_u32(w->segments.data + entry, ordinal);
   w->summary.segment_count++;
   w->summary.row_count += rows->row_count;
-  w->summary.byte_count += w->extent_length;
+  w->summary.byte_count += w->extent.length;
   if (expiry.minimum < w->summary.expiry_min) w->summary.expiry_min = expiry.minimum;
   if (expiry.maximum > w->summary.expiry_max) w->summary.expiry_max = expiry.maximum;
   return KVSTORE_OK;

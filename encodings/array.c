@@ -166,3 +166,17 @@ void array_aggregate(ColumnType type, const void *values, const uint8_t *nulls, 
   }
   state->count += count;
 }
+
+void array_gather(size_t width, const void *from, const uint16_t *rows, uint32_t count, void *to) {
+#define GATHER(T)                                                                 \
+  for (uint32_t i = 0; i < count; i++) ((T *)to)[i] = ((const T *)from)[rows[i]]; \
+  break
+  switch (width) {
+  case 1: GATHER(uint8_t);
+  case 2: GATHER(uint16_t);
+  case 4: GATHER(uint32_t);
+  case 8: GATHER(uint64_t);
+  default: GATHER(Bytes);
+  }
+#undef GATHER
+}

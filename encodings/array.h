@@ -13,5 +13,7 @@ void array_filter(const Compare *compare, const void *values, const uint8_t *nul
 /* Adds the entries whose bit is set in `mask` (NULL: all). */
 void array_aggregate(ColumnType type, const void *values, const uint8_t *nulls, uint32_t row_count,
                      const uint64_t *mask, AggregateState *state);
+/* to[i] = from[rows[i]]: entries of `width` bytes (1, 2, 4, 8, or those of a Bytes) side by side. */
+void array_gather(size_t width, const void *from, const uint16_t *rows, uint32_t count, void *to);
 
 #endif

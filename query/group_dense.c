@@ -9,6 +9,7 @@
 #include "base/bitmap.h"
 #include "base/counters.h"
 #include "base/memory.h"
+#include "encodings/array.h"
 #include "query/groups_internal.h"
 #include "simd/simd.h"
 
@@ -128,7 +129,7 @@ static Status read_codes(Groups *g, Scan *scan, uint32_t block, uint32_t count, 
   for (size_t k = 0; k < g->key_count; k++) {
     uint16_t *to = k ? s->more_codes : codes, *from = is_whole ? to : s->some_codes;
     TRY(scan_read_codes(scan, g->keys[k].column, block, from));
-    if (!is_whole) groups_gather(g, sizeof *to, from, count, to);
+    if (!is_whole) array_gather(sizeof *to, from, g->scratch->rows, count, to);
     if (k) simd_kernels()->add_digits(to, (uint16_t)step, count, codes);
     step *= key_codes(&g->keys[k]);
   }

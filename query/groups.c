@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/keycode.h"
 #include "base/memory.h"
+#include "encodings/array.h"
 #include "query/groups_internal.h"
 #include "query/query_internal.h"
 
@@ -247,21 +248,6 @@ uint32_t groups_block_rows(Groups *g, Scan *scan, uint32_t block) {
   return count;
 }
 
-void groups_gather(const Groups *g, size_t width, const void *values, uint32_t count, void *out) {
-  const uint16_t *rows = g->scratch->rows;
-#define GATHER(T)                                                                    \
-  for (uint32_t i = 0; i < count; i++) ((T *)out)[i] = ((const T *)values)[rows[i]]; \
-  break
-  switch (width) {
-  case 1: GATHER(uint8_t);
-  case 2: GATHER(uint16_t);
-  case 4: GATHER(uint32_t);
-  case 8: GATHER(uint64_t);
-  default: GATHER(Bytes);
-  }
-#undef GATHER
-}
-
 Status groups_read(Groups *g, Scan *scan, uint32_t column, uint32_t block, uint32_t count, const void **values,
                    const uint8_t **nulls) {
   GroupScratch *s = g->scratch;
@@ -280,10 +266,10 @@ Status groups_read(Groups *g, Scan *scan, uint32_t column, uint32_t block, uint3
   *values = view.values;
   *nulls = view.nulls;
   if (!s->is_whole) {
-    groups_gather(g, type_array_width(g->snapshot->schema->columns[column].type), view.values, count, s->compact);
+    array_gather(type_array_width(g->snapshot->schema->columns[column].type), view.values, s->rows, count, s->compact);
     *values = s->compact;
     if (view.nulls) {
-      groups_gather(g, 1, view.nulls, count, s->compact_nulls);
+      array_gather(1, view.nulls, s->rows, count, s->compact_nulls);
       *nulls = s->compact_nulls;
     }
   }

@@ -220,8 +220,7 @@ static inline void group_fetch(const Groups *g, uint32_t number) {
 
 /* The selected rows of a block into scratch->rows, unless all are; how many. */
 uint32_t groups_block_rows(Groups *groups, Scan *scan, uint32_t block);
-/* The entries at scratch->rows of an array into `out`. */
-void groups_gather(const Groups *groups, size_t width, const void *values, uint32_t count, void *out);
+
 static inline uint32_t group_row(const GroupScratch *s, uint32_t i) { return s->is_whole ? i : s->rows[i]; }
 /* A column of the selected rows of a block: *values and *nulls (NULL: no row is null) lie in scratch. */
 Status groups_read(Groups *groups, Scan *scan, uint32_t column, uint32_t block, uint32_t count, const void **values,

@@ -5,6 +5,7 @@
 #include "base/decimal.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "encodings/array.h"
 #include "encodings/pair.h"
 
 enum {
@@ -242,27 +243,12 @@ static Status keep_text(JoinTable *t, Bytes *text) {
   return text->data ? KVSTORE_OK : status_nomem();
 }
 
-/* Some entries of an array side by side. */
-static void gather(size_t width, const void *from, const uint16_t *rows, uint32_t count, void *to) {
-#define GATHER(T)                                                                 \
-  for (uint32_t i = 0; i < count; i++) ((T *)to)[i] = ((const T *)from)[rows[i]]; \
-  break
-  switch (width) {
-  case 1: GATHER(uint8_t);
-  case 2: GATHER(uint16_t);
-  case 4: GATHER(uint32_t);
-  case 8: GATHER(uint64_t);
-  default: GATHER(Bytes);
-  }
-#undef GATHER
-}
-
 static Status add_payload(JoinTable *t, JoinPayload *p, Scan *scan, uint32_t block, const uint16_t *rows,
                           uint32_t count, void *values, uint8_t *nulls) {
   uint8_t *to = p->values + t->row_count * p->width, *to_nulls = p->nulls + t->row_count;
   TRY(scan_read_block(scan, p->column, block, values, nulls));
-  gather(p->width, values, rows, count, to);
-  gather(1, nulls, rows, count, to_nulls);
+  array_gather(p->width, values, rows, count, to);
+  array_gather(1, nulls, rows, count, to_nulls);
   p->has_nulls |= count && memchr(to_nulls, 1, count);
   for (uint32_t i = 0; i < count && type_is_string(p->type); i++)
     if (!to_nulls[i]) TRY(keep_text(t, &((Bytes *)(void *)to)[i]));

@@ -1,6 +1,7 @@
 /* query_batch.c - selected rows as arrays: whole blocks decoded in place, others taken out of a decoded block, few by
  * value. */
 #include "base/memory.h"
+#include "encodings/array.h"
 #include "query/query_internal.h"
 
 enum { BATCH_FEW_ROWS = 32 }; /* of a block: up to here reading each value costs less than decoding the block */
@@ -40,21 +41,6 @@ static void put_value(BatchColumn *c, uint32_t at, const Value *value) {
   }
 }
 
-/* to[i] = from[rows[i]], a loop a width. */
-static void gather(size_t width, const void *from, const uint16_t *rows, uint32_t count, void *to) {
-#define GATHER(T)                                                                 \
-  for (uint32_t i = 0; i < count; i++) ((T *)to)[i] = ((const T *)from)[rows[i]]; \
-  break
-  switch (width) {
-  case 1: GATHER(uint8_t);
-  case 2: GATHER(uint16_t);
-  case 4: GATHER(uint32_t);
-  case 8: GATHER(uint64_t);
-  default: GATHER(Bytes);
-  }
-#undef GATHER
-}
-
 static Status append_few(BatchColumn *c, uint32_t at, Scan *scan, uint32_t block, const uint16_t *rows,
                          uint32_t count) {
   for (uint32_t i = 0; i < count; i++) {
@@ -73,8 +59,8 @@ static Status append_column(Batch *batch, BatchColumn *c, Scan *scan, uint32_t b
     TRY(scan_read_block(scan, c->column, block, c->values, c->nulls));
   } else {
     TRY(scan_read_block(scan, c->column, block, batch->block_values, batch->block_nulls));
-    gather(c->width, batch->block_values, rows, count, c->values + at * c->width);
-    gather(1, batch->block_nulls, rows, count, c->nulls + at);
+    array_gather(c->width, batch->block_values, rows, count, c->values + at * c->width);
+    array_gather(1, batch->block_nulls, rows, count, c->nulls + at);
   }
   if (memchr(c->nulls + at, 1, count)) c->has_null = true;
   return KVSTORE_OK;
