@@ -141,7 +141,9 @@
   X(dead_states_begun, "deleted sets of tables begun with those of a manifest")         \
   X(deleted_segments_made, "deleted rows of a segment that were made anew")             \
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")          \
+  X(maintenance_waits, "times that maintenance waited for who is done in a moment")     \
   X(large_pages_asked, "blocks of memory for which large pages were asked")             \
+  X(large_blocks_reused, "large blocks of memory that were used again")                 \
   X(evictions, "expired rows deleted by a reader")                                      \
   X(counts_walked, "counts of a kv family that walked its rows")                        \
   X(reader_attaches, "readers without rights that found the page of who writes")        \
@@ -176,12 +178,18 @@ static inline uint64_t counter_get(Counter which) {
 static inline void counter_add(Counter which, uint64_t n) {
   atomic_fetch_add_explicit(&counter_values[which], n, memory_order_relaxed);
 }
+/* For what is counted once a block: without a locked instruction, which waits until all that was written before it has
+ * reached the cache. Of what threads count at the same moment some may be missed. */
+static inline void counter_add_often(Counter which, uint64_t n) {
+  atomic_store_explicit(&counter_values[which], counter_get(which) + n, memory_order_relaxed);
+}
 static inline void counter_reset(Counter which) {
   atomic_store_explicit(&counter_values[which], 0, memory_order_relaxed);
 }
 
 #define COUNT(name)         counter_add(COUNTER_##name, 1)
 #define COUNT_MANY(name, n) counter_add(COUNTER_##name, (n))
+#define COUNT_OFTEN(name)   counter_add_often(COUNTER_##name, 1)
 /* A named point where a crash is worth a test. `name` goes without its crash_ prefix. */
 #define CRASH_POINT(name) counter_crash_point(COUNTER_crash_##name)
 static inline void counter_crash_point(Counter which) {

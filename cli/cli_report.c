@@ -131,10 +131,9 @@ const Command command_report = {
     "JSON; "
     "at(OFFSET):TYPE, a number in the bytes of the value. A source stands where a column may, also within expressions; "
     ":TYPE behind it says how it is read (else a part as string; JSON as what a filter compares it with, as string "
-    "where it is grouped by or selected, elsewhere as f64). What does not fit is missing. Columns that the family "
-    "keeps (columns) are there, too, "
-    "and "
-    "are read in place of the pairs where nothing else is asked for.",
+    "where it is grouped by or selected, or asked whether it is null, elsewhere as f64). What does not fit is missing. "
+    "Columns that the family keeps (columns) are there, too, and are read in place of the pairs where nothing else is "
+    "asked for.",
   .example = "colonnade --db my.db report sensors --prefix sensor/ --by 'part(1)' --avg 'json(temp)'",
   .options = report_options,
   .words_min = 0,

@@ -72,7 +72,8 @@ int sources_add_named(Sources *sources, const char *what, const char *text) {
 
 /* ---- sources within expressions ---- */
 
-typedef enum Kin { KIN_UNKNOWN, KIN_TEXT, KIN_NUMBER } Kin; /* of what stands beside a source */
+/* Of what stands beside a source; any: it is only asked whether there is something. */
+typedef enum Kin { KIN_UNKNOWN, KIN_TEXT, KIN_NUMBER, KIN_ANY } Kin;
 
 static int is_word_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80);
@@ -121,6 +122,7 @@ static Kin kin_before(const char *text, size_t at) {
 static Kin kin_behind(const char *behind) {
   static const char *const words[] = { "not ", "in", "like", "between" };
   behind += blanks_at(behind);
+  if (starts(behind, "is ")) return KIN_ANY;
   if (*behind && strchr("+-*/%&", *behind)) return KIN_NUMBER;
   behind += strspn(behind, "=<>!");
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -138,15 +140,22 @@ static const KVPairColumn *find_column(const Sources *sources, const char *name)
   return NULL;
 }
 
-/* The name of the source's column. JSON that is there as another type has one more, of this type. */
+/* Whether JSON needs one more column, a string's or a number's, beside what is there under its own name. A string holds
+ * every value that there may be. */
+static int needs_own_type(const KVPairColumn *there, Kin kin) {
+  int is_text = there && there->type == KVTABLE_TYPE_STRING;
+  return (kin == KIN_ANY && !is_text) || (there && kin == KIN_TEXT && !is_text) || (kin == KIN_NUMBER && is_text);
+}
+
+/* The name of the source's column. */
 static int name_source(Sources *sources, const char *text, int usual, Kin kin, const char **name) {
   const KVPairColumn *there = find_column(sources, text);
-  int is_text = there && there->type == KVTABLE_TYPE_STRING, says_type = !starts(text, "json(") || strstr(text, "):");
+  int says_type = !starts(text, "json(") || strstr(text, "):");
   *name = text;
-  if (there && !says_type && ((kin == KIN_TEXT && !is_text) || (kin == KIN_NUMBER && is_text))) {
+  if (!says_type && needs_own_type(there, kin)) {
     Text typed = TEXT_EMPTY;
     text_add_string(&typed, text);
-    text_add_string(&typed, kin == KIN_TEXT ? ":string" : ":f64");
+    text_add_string(&typed, kin == KIN_NUMBER ? ":f64" : ":string");
     *name = sources_text(sources, typed.data, typed.length);
     text_free(&typed);
   } else if (there) {

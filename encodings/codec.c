@@ -87,7 +87,7 @@ static void gather_f32(const Chunk *c, uint32_t block, const uint16_t *rows, uin
 
 void codec_gather(const Chunk *c, uint32_t block, const uint16_t *rows, uint32_t count, void *values, uint8_t *nulls) {
   ASSERT(!type_is_string(c->type), "ENC-11");
-  COUNT(blocks_gathered);
+  COUNT_OFTEN(blocks_gathered);
   memset(nulls, 0, count);
   if (c->codec->gather && !chunk_block_null_count(c, block)) {
     c->codec->gather(c, block, rows, count, values);

@@ -168,14 +168,27 @@ static Status end_large_delta(Session *session) {
   return large ? checkpoint_end_delta(session) : KVSTORE_OK;
 }
 
-enum { IDLE_ROUNDS_MAX = 2 }; /* behind the first one there is room in the log; then somebody else writes */
+/* Rounds that built nothing: behind the first one there is room in the log, then somebody's transaction is open, which
+ * is not waited for. Who holds the store without one, as its own thread, is done in a moment. */
+enum { IDLE_ROUNDS_MAX = 2, BRIEF_ROUNDS_MAX = 1000, BRIEF_NS = 1000 * 1000 };
+
+static bool is_given_up(Store *store, int idle) {
+  if (idle < IDLE_ROUNDS_MAX) return false;
+  if (shared_load(&store->page->write_word) || shared_load(&store->page->failed) || idle >= BRIEF_ROUNDS_MAX)
+    return true;
+  COUNT(maintenance_waits);
+  mutex_lock(&store->work_lock);
+  (void)condition_wait_for(&store->work_done, &store->work_lock, BRIEF_NS);
+  mutex_unlock(&store->work_lock);
+  return false;
+}
 
 Status session_maintain(Session *session) {
   if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
   TRY(sync_timer_fire(session->store));
   TRY(capture_trim(session));
   bool more = true, moved;
-  for (int idle = 0; more && idle < IDLE_ROUNDS_MAX; idle = moved ? 0 : idle + 1) {
+  for (int idle = 0; more && !is_given_up(session->store, idle); idle = moved ? 0 : idle + 1) {
     TRY(columns_build(session, &more, &moved));
     TRY(end_large_delta(session));
     TRY(maintenance_run_by_call(session->store));

@@ -9,6 +9,7 @@
 #include "base/keycode.h"
 #include "base/memory.h"
 #include "engine/table_state.h"
+#include "os/large_memory.h"
 
 enum { WRITE_CHUNK = 4096 }; /* rows between two looks at the size of the record */
 

@@ -15,7 +15,7 @@
 #include "colonnade/kvarrow.h"
 #include "kvapi/tables.h"
 #include "kvapi/values.h"
-#include "os/thread.h"
+#include "os/large_memory.h"
 
 enum { NO_CHILD = UINT32_MAX };
 #define DECIMAL_LIMIT INT64_C(1000000000000000000)

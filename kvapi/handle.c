@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "kvapi/message.h"
+#include "os/large_memory.h"
 #include "os/team.h"
 
 enum { STRUCT_BYTES_MAX = 4096 }; /* a struct_size beyond this was never set */
@@ -30,6 +31,7 @@ KVStore *handle_create(Session *session, uint32_t checkpoint_commits) {
   mutex_init(&kv->lock);
   condition_init(&kv->left);
   team_keep();
+  large_blocks_keep();
   return kv;
 }
 
@@ -67,7 +69,9 @@ Status handle_close(KVStore *kv) {
   Session *session = kv->session;
   kv->session = NULL;
   team_leave();
-  return session_close(session);
+  Status status = session_close(session);
+  large_blocks_leave();
+  return status;
 }
 
 static void step_out(KVStore *kv) {

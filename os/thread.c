@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -113,20 +112,6 @@ uint32_t thread_number(void) {
 }
 
 uint32_t process_id(void) { return (uint32_t)getpid(); }
-
-/* ---- memory ---- */
-
-enum { LARGE_PAGE_BYTES = 2 << 20, SMALL_PAGE_BYTES = 4096 };
-
-void os_prefer_large_pages(void *address, size_t length) {
-  uintptr_t begin = ((uintptr_t)address + SMALL_PAGE_BYTES - 1) & ~(uintptr_t)(SMALL_PAGE_BYTES - 1);
-  uintptr_t end = ((uintptr_t)address + length) & ~(uintptr_t)(SMALL_PAGE_BYTES - 1);
-  if (length < LARGE_PAGE_BYTES || end <= begin) return;
-#ifdef MADV_HUGEPAGE
-  if (madvise((char *)address + (begin - (uintptr_t)address), end - begin, MADV_HUGEPAGE) == 0)
-    COUNT(large_pages_asked);
-#endif
-}
 
 /* ---- shared between processes ---- */
 

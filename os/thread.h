@@ -46,11 +46,6 @@ void thread_yield(void);
 uint32_t thread_number(void);
 uint32_t process_id(void);
 
-/* ---- memory ---- */
-/* A hint before the first use of a large block: let it lie in large pages where the system has them (a page fault for
- * 2 MiB instead of 4 KiB, and few misses of the TLB). Blocks below 2 MiB are left alone. */
-void os_prefer_large_pages(void *address, size_t length);
-
 /* ---- shared between processes: lives in the shared page ---- */
 typedef struct SharedMutex {
   pthread_mutex_t handle;

@@ -2,12 +2,21 @@
  * streams, their live rows copied. */
 #include "query/column_view.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/bitmap.h"
 #include "base/memory.h"
 #include "encodings/codec.h"
-#include "os/thread.h"
+#include "os/large_memory.h"
+#include "simd/simd.h"
+
+struct ColumnViewBlock {
+  ColumnViewBlock *next;
+  LargeBlock block;
+};
+
+enum { LINE_BYTES = 64 };
 
 typedef struct Builder {
   const TableSnapshot *snapshot;
@@ -28,6 +37,7 @@ typedef struct Target {
   uint64_t *valid;
   uint64_t at;
   bool has_nulls;
+  bool is_large; /* larger than the caches: nobody waits for what is written there */
 } Target;
 
 /* ---- pieces ---- */
@@ -66,15 +76,24 @@ static void put_bits(uint64_t *to, uint64_t at, const uint64_t *from, uint32_t c
 
 /* ---- one column ---- */
 
+static void *new_large_array(ColumnView *view, size_t bytes) {
+  ColumnViewBlock *added = arena_allocate(&view->arena, sizeof *added);
+  if (!added) return NULL;
+  *added = (ColumnViewBlock){ view->blocks, large_block_take(bytes) };
+  view->blocks = added;
+  return added->block.bytes;
+}
+
 /* Room for the rows of a piece, and for a whole block where the last one is written. */
 static Status target_create(Builder *b, uint32_t column, uint64_t rows, bool in_file, Target *t) {
   *t = (Target){ .column = &b->snapshot->schema->columns[column] };
   t->width = chunk_array_width(t->column->type, t->column->width);
   if (!in_file) {
     size_t bytes = memory_array_size((size_t)rows + BLOCK_ROWS, t->width);
-    t->values = arena_allocate_aligned(&b->view->arena, 64, bytes);
+    t->is_large = bytes >= LARGE_BLOCK_BYTES;
+    t->values =
+      t->is_large ? new_large_array(b->view, bytes) : arena_allocate_aligned(&b->view->arena, LINE_BYTES, bytes);
     if (!t->values) return status_nomem();
-    os_prefer_large_pages(t->values, bytes);
   }
   if (t->column->flags & COLUMN_NULLABLE) {
     t->valid = new_bits(b, rows);
@@ -108,7 +127,17 @@ static void put_block(Builder *b, Target *t, const void *values, const uint16_t 
   t->at += count;
 }
 
-/* Every row of a block of a segment; numbers are decoded where they shall stand. */
+/* Numbers are decoded where they shall stand, or beside it and copied there past the caches. */
+static Status read_numbers(Builder *b, Target *t, uint32_t column, uint32_t block, uint32_t rows, uint64_t *valid) {
+  uint8_t *to = t->values + t->at * t->width;
+  bool has_nulls, is_past = t->is_large && rows == BLOCK_ROWS && (uintptr_t)to % LINE_BYTES == 0;
+  TRY(scan_read_valid(b->scan, column, block, is_past ? b->values : to, valid, &has_nulls));
+  if (is_past) simd_kernels()->copy_past(to, b->values, rows * t->width);
+  t->has_nulls = t->has_nulls || has_nulls;
+  return KVSTORE_OK;
+}
+
+/* Every row of a block of a segment. */
 static Status read_block(Builder *b, Target *t, uint32_t column, uint32_t block, uint32_t rows) {
   if (type_is_fixed(t->column->type)) {
     TRY(scan_read_block(b->scan, column, block, b->values, b->nulls));
@@ -116,9 +145,7 @@ static Status read_block(Builder *b, Target *t, uint32_t column, uint32_t block,
     return KVSTORE_OK;
   }
   uint64_t valid[BLOCK_WORDS];
-  bool has_nulls;
-  TRY(scan_read_valid(b->scan, column, block, t->values + t->at * t->width, valid, &has_nulls));
-  t->has_nulls = t->has_nulls || has_nulls;
+  TRY(read_numbers(b, t, column, block, rows, valid));
   if (t->valid) put_bits(t->valid, t->at, valid, rows);
   t->at += rows;
   return KVSTORE_OK;
@@ -310,6 +337,7 @@ Status column_view_create(const TableSnapshot *snapshot, const uint32_t *columns
   b.values = memory_allocate(BLOCK_ROWS * sizeof(Bytes));
   b.nulls = memory_allocate(BLOCK_ROWS);
   Status status = targets && b.values && b.nulls ? add_all(&b, targets) : status_nomem();
+  atomic_thread_fence(memory_order_seq_cst); /* any thread may read it */
   scan_destroy(b.scan);
   memory_release(targets);
   memory_release(b.values);
@@ -319,6 +347,7 @@ Status column_view_create(const TableSnapshot *snapshot, const uint32_t *columns
 }
 
 void column_view_release(ColumnView *view) {
+  for (ColumnViewBlock *at = view->blocks; at; at = at->next) large_block_give(at->block);
   arena_release(&view->arena);
   memory_release(view->pieces);
   *view = (ColumnView){ 0 };

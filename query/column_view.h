@@ -22,10 +22,13 @@ typedef struct ColumnViewPiece {
   ColumnViewArray *arrays; /* one a column, as they were asked for */
 } ColumnViewPiece;
 
+typedef struct ColumnViewBlock ColumnViewBlock;
+
 typedef struct ColumnView {
-  Arena arena;        /* of all that was copied */
-  uint32_t *widths;   /* bytes of an entry of each column */
-  uint64_t row_count; /* live ones */
+  Arena arena;             /* of all that was copied, */
+  ColumnViewBlock *blocks; /* but for large arrays */
+  uint32_t *widths;        /* bytes of an entry of each column */
+  uint64_t row_count;      /* live ones */
   size_t piece_count;
   ColumnViewPiece *pieces;
 } ColumnView;

@@ -226,7 +226,7 @@ static Status shared_block(Evaluator *e, const ProgramNode *node, const uint64_t
     s->block = UINT32_MAX;
   }
   if (s->block == e->block && s->unit == unit) {
-    COUNT(blocks_at_hand);
+    COUNT_OFTEN(blocks_at_hand);
   } else {
     s->block = UINT32_MAX; /* until it is read */
     TRY(read_block(e, node, wanted, &s->vector));
@@ -263,7 +263,7 @@ static Status evaluate_column(Evaluator *e, const ProgramNode *node, const uint6
   } else {
     TRY(read_block(e, node, wanted, v));
   }
-  if (node->column >= e->program->base_count) COUNT(computed_reused);
+  if (node->column >= e->program->base_count) COUNT_OFTEN(computed_reused);
   int64_t low, high;
   if (lane_of(node->type) == LANE_I64 && rows_zone(e, node->column, &low, &high)) {
     v->is_bounded = true;

@@ -249,7 +249,7 @@ static void add_few_integers(const DenseFew *few, const uint16_t *codes, const i
 static void add_integers(const Dense *d, DenseColumn *c, const uint16_t *codes, const int64_t *numbers, uint32_t count,
                          bool known_short) {
   if (known_short || are_short(numbers, count)) {
-    COUNT(groups_short_blocks);
+    COUNT_OFTEN(groups_short_blocks);
     if (d->is_few)
       add_few_integers(&d->few, codes, numbers, count, c->packed);
     else
@@ -352,7 +352,7 @@ static Status add_offsets(Dense *d, DenseColumn *c, Scan *scan, const GroupColum
   TRY(scan_read_offsets(scan, column->column, block, offsets, &as, done));
   if (!*done) return KVSTORE_OK;
   add_few(&d->few, d->few.of_rows, offsets, &as, c->packed);
-  COUNT(groups_offset_blocks);
+  COUNT_OFTEN(groups_offset_blocks);
   return KVSTORE_OK;
 }
 

@@ -13,7 +13,7 @@
  * slots, once and for all: SLOTS_NONE. Which slot a row has: group_slots_find.c. */
 #include "base/counters.h"
 #include "base/memory.h"
-#include "os/thread.h"
+#include "os/large_memory.h"
 #include "query/groups_internal.h"
 #include "query/query_internal.h"
 #include "simd/simd.h"

@@ -5,7 +5,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
-#include "os/thread.h"
+#include "os/large_memory.h"
 
 #define LARGE_BYTES ((size_t)1 << 20)
 enum {

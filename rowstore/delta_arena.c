@@ -2,7 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
-#include "os/thread.h"
+#include "os/large_memory.h"
 
 static void add_relaxed(_Atomic uint64_t *counter, uint64_t n) { /* one writer: no read-modify-write is needed */
   atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
@@ -22,10 +22,14 @@ static Status open_chunk(DeltaArena *arena, size_t size) {
                        arena->chunk_count);
   }
   size_t capacity = next_chunk_size(arena, size);
-  uint8_t *chunk = memory_allocate_aligned(64, capacity);
-  if (!chunk) return status_nomem();
-  os_prefer_large_pages(chunk, capacity);
-  arena->chunks[arena->chunk_count++] = chunk;
+  LargeBlock chunk = { NULL, capacity };
+  if (capacity >= LARGE_BLOCK_BYTES)
+    chunk = large_block_take(capacity);
+  else
+    chunk.bytes = memory_allocate_aligned(64, capacity);
+  if (!chunk.bytes) return status_nomem();
+  arena->chunks[arena->chunk_count] = chunk.bytes;
+  arena->sizes[arena->chunk_count++] = chunk.size;
   arena->capacity = capacity;
   arena->used = arena->chunk_count == 1 ? DELTA_ARENA_ALIGNMENT : 0; /* reference 0 names nothing */
   add_relaxed(&arena->bytes_held, capacity);
@@ -50,6 +54,11 @@ void delta_arena_undo(DeltaArena *arena, uint32_t reference, size_t size) {
 }
 
 void delta_arena_release(DeltaArena *arena) {
-  for (uint32_t i = 0; i < arena->chunk_count; i++) memory_release_aligned(arena->chunks[i]);
+  for (uint32_t i = 0; i < arena->chunk_count; i++) {
+    if (arena->sizes[i] >= LARGE_BLOCK_BYTES)
+      large_block_give((LargeBlock){ arena->chunks[i], arena->sizes[i] });
+    else
+      memory_release_aligned(arena->chunks[i]);
+  }
   *arena = (DeltaArena){ .chunk_count = 0 };
 }

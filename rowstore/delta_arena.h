@@ -25,6 +25,7 @@ enum {
 
 typedef struct DeltaArena {
   uint8_t *chunks[DELTA_ARENA_CHUNKS];
+  size_t sizes[DELTA_ARENA_CHUNKS]; /* of chunks: large ones are large blocks (os/large_memory.h) */
   uint32_t chunk_count;
   size_t used, capacity; /* of the newest chunk */
   _Atomic uint64_t bytes_used, bytes_held;

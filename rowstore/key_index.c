@@ -6,7 +6,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/memory.h"
-#include "os/thread.h"
+#include "os/large_memory.h"
 
 /* A slot: the upper 32 bits of the hash, then the reference; 0 is empty. A key's place is the leading `bits` of its
  * hash, so a table is copied into one of twice the size from slots alone, both in order, without touching an entry. */

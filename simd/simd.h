@@ -178,6 +178,11 @@ typedef struct SimdKernels {
   uint64_t (*encode_symbols)(const SimdSymbols *symbols, const uint8_t *text, const uint32_t *ends, uint32_t count,
                              uint8_t *out, uint32_t *lengths);
 
+  /* ---- arrays that are larger than the caches ---- */
+  /* Copies `size` bytes, a multiple of 64, to an address that is one, past the caches: what was there is not read for
+   * it. Other threads see it after a fence (atomic_thread_fence) of this one. */
+  void (*copy_past)(void *restrict to, const void *restrict from, size_t size);
+
   /* ---- rows ---- */
   /* sequence[i] <= snapshot < dead_at[i], unsigned */
   void (*visible)(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask);
@@ -204,10 +209,10 @@ void simd_force(const SimdKernels *table);
 
 /* Counts `blocks` kernel calls through a table (counters kernel_scalar, kernel_avx2, kernel_avx512): once per batch. */
 static inline void simd_count(const SimdKernels *k, uint64_t blocks) {
-  counter_add(k->level == SIMD_AVX512 ? COUNTER_kernel_avx512
-              : k->level == SIMD_AVX2 ? COUNTER_kernel_avx2
-                                      : COUNTER_kernel_scalar,
-              blocks);
+  counter_add_often(k->level == SIMD_AVX512 ? COUNTER_kernel_avx512
+                    : k->level == SIMD_AVX2 ? COUNTER_kernel_avx2
+                                            : COUNTER_kernel_scalar,
+                    blocks);
 }
 
 /* ---- the layout of packed blocks ---- */

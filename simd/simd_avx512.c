@@ -217,6 +217,12 @@ static void map_codes(uint8_t *codes, const uint8_t to[16]) {
   for (int i = 0; i < SIMD_ROWS; i += VECTOR) STORE(codes + i, _mm512_shuffle_epi8(table, LOAD(codes + i)));
 }
 
+static void copy_past(void *restrict to, const void *restrict from, size_t size) {
+  uint8_t *out = to;
+  const uint8_t *in = from;
+  for (size_t i = 0; i < size; i += VECTOR) _mm512_stream_si512((void *)(out + i), LOAD(in + i));
+}
+
 /* ---- rows ---- */
 static void visible(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask) {
   const V at = SET64(snapshot);
@@ -347,6 +353,7 @@ const SimdKernels simd_avx512_kernels = {
   .member64 = member64,
   .visible = visible,
   .unexpired = unexpired,
+  .copy_past = copy_past,
   LOOP_KERNELS,
   PAIR_KERNELS,
   ARITHMETIC_KERNELS,

@@ -118,6 +118,12 @@ static void member64(const uint64_t *values, const SimdSet *set, uint64_t flip, 
 static void visible(const uint64_t *sequence, const uint64_t *dead_at, uint64_t snapshot, uint64_t *mask) {
   for (unsigned i = 0; i < SIMD_ROWS; i++) keep(mask, i, sequence[i] <= snapshot && snapshot < dead_at[i], 0);
 }
+static void copy_past(void *restrict to, const void *restrict from, size_t size) {
+  uint64_t *out = to;
+  const uint64_t *in = from;
+  for (size_t i = 0; i < size / sizeof *out; i++) out[i] = in[i];
+}
+
 static void unexpired(const int64_t *expiry, int64_t now, uint64_t *mask) {
   for (unsigned i = 0; i < SIMD_ROWS; i++) keep(mask, i, expiry[i] > now, 0);
 }
@@ -164,6 +170,7 @@ const SimdKernels simd_scalar_kernels = {
   .member64 = member64,
   .visible = visible,
   .unexpired = unexpired,
+  .copy_past = copy_past,
   LOOP_KERNELS,
   PAIR_KERNELS,
   ARITHMETIC_KERNELS,

@@ -4,7 +4,7 @@
 
 #include "tests/api/api_support.h"
 
-enum { ROWS = 150000, CODE = 5, VALUES = 4 };
+enum { ROWS = 150000, CODE = 5, VALUES = 4, LARGE_ROWS = 300000 };
 static const char *const names[VALUES] = { "id", "x", "code", "n" };
 
 /* What row `id` holds; x and n are null where these say so. */
@@ -217,6 +217,47 @@ TEST(table_views, a_view_stays_as_it_was_and_outlives_the_store) {
   kvtable_view_close(now);
   kvtable_view_close(before);
   kvtable_view_close(at);
+}
+
+/* Of one column that is packed in the file: a view of it is a large copy. */
+static void check_large(KVTable *table, int64_t first, const void **values) {
+  const char *const name[] = { "n" };
+  KVTableView *view = NULL;
+  int64_t wrong = 0;
+  CHECK_OK(kvtable_view(table, name, 1, NULL, &view));
+  CHECK_INT(view->piece_count, 1);
+  CHECK_INT(view->row_count, LARGE_ROWS);
+  *values = view->pieces[0].arrays[0].values;
+  CHECK_INT(view->pieces[0].arrays[0].in_file, 0);
+  for (int64_t i = 0; i < LARGE_ROWS; i++) wrong += ((const int64_t *)*values)[i] != first + i;
+  CHECK_INT(wrong, 0);
+  kvtable_view_close(view);
+}
+
+static KVTable *create_large(KVStore *kv, const char *name, int64_t first) {
+  const KVColumnDefinition column = { "n", KVTABLE_TYPE_I64, 0, 0 };
+  int64_t *n = malloc(LARGE_ROWS * sizeof *n);
+  KVTable *table = NULL;
+  for (int64_t i = 0; i < LARGE_ROWS; i++) n[i] = first + i;
+  const KVColumnData data = { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, n, NULL, NULL, NULL };
+  CHECK_OK(kvtable_create(kv, name, &column, 1, NULL, 0, &table));
+  CHECK_OK(kvtable_append(table, &data, 1, LARGE_ROWS, NULL, KVTABLE_UPSERT, NULL));
+  free(n);
+  return table;
+}
+
+TEST(table_views, the_memory_of_a_closed_view_is_used_again) {
+  KVStore *kv = open_store();
+  const void *first = NULL, *second = NULL, *third = NULL;
+  KVTable *one = create_large(kv, "one", 5), *other = create_large(kv, "other", -7000000);
+  settle(kv);
+  check_large(one, 5, &first);
+  check_large(other, -7000000, &second);
+  check_large(one, 5, &third);
+  CHECK(second == first && third == first);
+  kvtable_close(one);
+  kvtable_close(other);
+  CHECK_OK(kvstore_close(kv));
 }
 
 TEST(table_views, pairs_are_arrays_too) {

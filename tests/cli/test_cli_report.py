@@ -58,7 +58,7 @@ class Reports(CliTest):
                             "where key >= 'sensor/3' and key < 'sensor/5'")[0]
         self.assertEqual(tuple(answer["results"].values()), expected)
         for where, same in (("\"json(temp)\" > 20", "temp > 20"), ("\"part(1):i64\" in (2, 3)", "number in ('2', '3')"),
-                            ("value_length = 0", "value = ''"), ("\"json(temp)\" is null", "temp is null"),
+                            ("value_length = 0", "value = ''"), ("\"json(temp):f64\" is null", "temp is null"),
                             ("\"part(0)\" like 'se%'", "kind = 'sensor'")):
             self.assertEqual(self.text("report", "f", "--where", where, "--count"),
                              f"{self.sql('select count(*) from f where ' + same)[0][0]}\n", where)
@@ -102,7 +102,12 @@ class Reports(CliTest):
                             ("json(temp) * 2 + 1 > 41", "temp * 2 + 1 > 41"),
                             ("'Oslo' = json(at.city) and 20 < json(temp)", "'Oslo' = city and 20 < temp"),
                             ("part(1):i64 in (2, 3)", "number in ('2', '3')"),
-                            ("key <> 'json(temp)' and json(temp) is null", "key <> 'json(temp)' and temp is null")):
+                            ("key <> 'json(temp)' and json(temp) is null", "temp is null and value not like '%warm%'"),
+                            ("json(temp):f64 is null", "temp is null"),
+                            ("json(temp) > 0 or json(temp) is not null", "temp is not null or value like '%warm%'"),
+                            ("json(temp) is not null and json(temp) > 0", "temp > 0"),
+                            ("json(at.city) is not null", "city is not null"),
+                            ("not json(at.city) is null", "city is not null")):
             self.assertEqual(self.text("report", "f", "--where", where, "--count"),
                              f"{self.sql('select count(*) from f where ' + same)[0][0]}\n", where)
         rows = self.rows("--where", "json(temp) > 20", "--select", "key,json(temp), upper(part(0)) as kind",

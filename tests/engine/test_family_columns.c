@@ -154,6 +154,38 @@ TEST(family_columns, who_builds_them_may_be_killed_between_any_two_slices) {
   }
 }
 
+/* ---- beside others ---- */
+
+static _Atomic bool holds, gave_up;
+
+/* Holds the session until maintenance has come back to it some times. */
+static void hold(void *context) {
+  Session *session = context;
+  uint64_t before = counter_get(COUNTER_maintenance_waits);
+  mutex_lock(&session->lock);
+  atomic_store(&holds, true);
+  while (counter_get(COUNTER_maintenance_waits) < before + 3 && !atomic_load(&gave_up)) thread_yield();
+  mutex_unlock(&session->lock);
+}
+
+TEST(family_columns, maintenance_waits_for_who_is_done_in_a_moment) {
+  Thread holder;
+  Session *session = open_store();
+  fill(session, FAMILY_DEFAULT_ID, PAIRS);
+  declare(session, FAMILY_DEFAULT_ID);
+  CHECK_OK(session_checkpoint(session, CHECKPOINT_FULL, NULL, NULL)); /* no more of it in the log than may stay there */
+  CHECK(!columns_of(session, FAMILY_DEFAULT_ID).is_built);
+  CHECK_OK(thread_start(&holder, hold, session));
+  while (!atomic_load(&holds)) thread_yield();
+  CHECK_OK(session_maintain(session));
+  atomic_store(&gave_up, true);
+  thread_join(&holder);
+  CHECK(columns_of(session, FAMILY_DEFAULT_ID).is_built);
+  CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), PAIRS);
+  check_store(session);
+  CHECK_OK(session_close(session));
+}
+
 /* ---- what the check finds ---- */
 
 static _Atomic bool enough;

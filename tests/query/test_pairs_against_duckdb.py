@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Random queries over random families of keys and values, answered by this library and by DuckDB.
 
-    test_pairs_against_duckdb.py LIBRARY [SEED]
+    test_pairs_against_duckdb.py LIBRARY [SEED [SHARE]]
 
 The questions are those of test_against_duckdb.py; the rows are pairs, whose columns (parts of keys, numbers at offsets,
 values in JSON) are kept beside them, or made as the pairs are walked, or some of each. What a column holds is said here

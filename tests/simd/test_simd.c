@@ -594,6 +594,17 @@ static void check_widening(const SimdKernels *k, uint64_t *rng) {
 }
 TEST(simd, widens_every_type) { on_every_table(check_widening); }
 
+static void check_copies(const SimdKernels *k, uint64_t *rng) {
+  _Alignas(64) uint64_t out[168], in[168];
+  for (size_t words = 0; words <= 160; words += 8) {
+    for (size_t i = 0; i < 168; i++) in[i] = test_random(rng), out[i] = i;
+    k->copy_past(out, in + 1, words * sizeof *out); /* from an address that is no multiple of 64 */
+    CHECK_BYTES(out, in + 1, words * sizeof *out);
+    for (size_t i = words; i < 168; i++) CHECK_INT(out[i], i);
+  }
+}
+TEST(simd, copies_past_the_caches) { on_every_table(check_copies); }
+
 static void check_masks(const SimdKernels *k, uint64_t *rng) {
   uint64_t words[1030] = { 0 }, other[1030] = { 0 };
   for (unsigned n = 0; n <= 1030; n += n < 40 ? 1 : 110) {
