@@ -578,6 +578,7 @@ static bool finds(Procedure procedure, Plant plant, char why[WHY_BYTES]) {
 }
 
 TEST(procedures, a_sync_left_out_of_any_of_them_is_found) {
+  if (test_scale() < 1) SKIP("what the harness finds is the same under a sanitizer");
   char why[WHY_BYTES] = "";
   for (size_t i = 0; i < sizeof plants / sizeof *plants; i++) {
     bool found = finds(plants[i].procedure, plants[i].plant, why);

@@ -134,7 +134,7 @@ static void check_get(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
     free(made);
   }
 }
-TEST(codec, get_reads_one_row) { on_every_column(4, check_get); }
+TEST(codec, get_reads_one_row) { on_every_column(2, check_get); }
 
 /* Every third row or so of each block, with the last one. */
 static void check_gather(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
@@ -156,7 +156,7 @@ static void check_gather(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
     }
   }
 }
-TEST(codec, gathers_some_rows_of_a_block) { on_every_column(4, check_gather); }
+TEST(codec, gathers_some_rows_of_a_block) { on_every_column(2, check_gather); }
 
 static void check_codes(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
   (void)rng;
@@ -180,7 +180,7 @@ static void check_codes(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
     }
   }
 }
-TEST(codec, codes_ascend_with_their_values) { on_every_column(4, check_codes); }
+TEST(codec, codes_ascend_with_their_values) { on_every_column(2, check_codes); }
 
 /* ---- filters ---- */
 
@@ -261,7 +261,7 @@ static void check_filter(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
     check_zones(c, &filter, &compare);
   }
 }
-TEST(codec, filter_agrees_with_compare_value_row_by_row) { on_every_column(6, check_filter); }
+TEST(codec, filter_agrees_with_compare_value_row_by_row) { on_every_column(3, check_filter); }
 
 /* Texts of 0 to 90 bytes that differ in one byte at most, wherever it lies, and in their length: those that a filter by
  * first or last bytes might take for each other. */
@@ -455,7 +455,7 @@ static void check_aggregate(const MadeColumn *c, MadeChunk *m, uint64_t *rng) {
     }
   }
 }
-TEST(codec, aggregates_agree_with_plain_loops) { on_every_column(4, check_aggregate); }
+TEST(codec, aggregates_agree_with_plain_loops) { on_every_column(2, check_aggregate); }
 
 TEST(codec, aggregates_merge) {
   AggregateState a, b;
