@@ -97,6 +97,9 @@
   X(row_rounds, "times that several threads have found the next rows of a cursor")      \
   X(sorters_merged, "sorters of one thread whose rows another has taken over")          \
   X(units_verified, "units whose checksum was compared")                                \
+  X(hashes_plain, "inputs above 240 bytes hashed without vectors of AVX")               \
+  X(hashes_avx2, "such inputs hashed by the code for AVX2")                             \
+  X(hashes_avx512, "such inputs hashed by the code for AVX-512")                        \
   X(cache_hits, "blocks found in the block cache")                                      \
   X(cache_misses, "blocks read or decoded")                                             \
   X(cache_evictions, "blocks that had to leave the block cache")                        \

@@ -4,14 +4,8 @@
 
 #include "simd/simd.h"
 
-#if defined(__x86_64__) && !defined(COLONNADE_PORTABLE)
-#define SIMD_HAS_AVX512 1
-#else
-#define SIMD_HAS_AVX512 0
-#endif
-
 extern const SimdKernels simd_scalar_kernels, simd_avx2_kernels;
-#if SIMD_HAS_AVX512
+#if PROCESSOR_HAS_AVX512
 extern const SimdKernels simd_avx512_kernels;
 #endif
 

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "base/counters.h"
+#include "base/processor.h"
 
 enum { SIMD_ROWS = 1024, SIMD_WORDS = 16, SIMD_WIDTHS = 65, SIMD_FEW_CODES = 8 };
 
@@ -42,7 +43,12 @@ typedef enum SimdType {
   SIMD_TYPES
 } SimdType;
 
-typedef enum SimdLevel { SIMD_SCALAR, SIMD_AVX2, SIMD_AVX512, SIMD_LEVELS } SimdLevel;
+typedef enum SimdLevel {
+  SIMD_SCALAR = PROCESSOR_PLAIN,
+  SIMD_AVX2 = PROCESSOR_AVX2,
+  SIMD_AVX512 = PROCESSOR_AVX512,
+  SIMD_LEVELS = PROCESSOR_LEVELS
+} SimdLevel;
 
 #define SIMD_NO_DECIMAL (INT64_C(1) << 51)
 
