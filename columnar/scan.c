@@ -137,11 +137,13 @@ static void fill_blocks(Scan *scan, uint64_t blocks) {
 
 /* Counts what is left of each of `blocks` and files it. */
 static void sort_blocks(const Scan *scan, uint64_t blocks, Course *course) {
+  uint16_t rows[SEGMENT_BLOCKS];
+  if (blocks) scan->kernels->mask_counts((*scan->masks)[0], scan->selection.block_count, rows);
   while (blocks) {
     uint32_t block = take_block(&blocks);
-    uint64_t rows = scan->kernels->mask_count((*scan->masks)[block], BLOCK_WORDS), bit = UINT64_C(1) << block;
-    if (rows == 0) course->blocks &= ~bit;
-    if (rows != block_rows(scan, block)) course->full &= ~bit;
+    uint64_t bit = UINT64_C(1) << block;
+    if (rows[block] == 0) course->blocks &= ~bit;
+    if (rows[block] != block_rows(scan, block)) course->full &= ~bit;
   }
 }
 

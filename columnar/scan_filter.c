@@ -324,14 +324,12 @@ static Status leaf_blocks(Scan *scan, const PredicateNode *node, uint64_t blocks
   const NodeState *state = &scan->nodes[node->number];
   if (node->computes) return computed_blocks(scan, node, blocks, masks);
   uint64_t dense = blocks & full, few = 0, most = positions_max(state);
+  uint16_t rows[SEGMENT_BLOCKS];
+  if (blocks & ~full) scan->kernels->mask_counts((*masks)[0], scan->selection.block_count, rows);
   for (uint64_t left = blocks & ~full; left;) {
     uint32_t block = take_block(&left);
-    uint64_t rows = scan->kernels->mask_count((*masks)[block], BLOCK_WORDS);
-    if (rows > most) {
-      dense |= UINT64_C(1) << block;
-    } else if (rows) {
-      few |= UINT64_C(1) << block;
-    }
+    dense |= (uint64_t)(rows[block] > most) << block;
+    few |= (uint64_t)(rows[block] && rows[block] <= most) << block;
   }
   ScanColumn *column;
   TRY(scan_column(scan, node->column, &column));
@@ -530,9 +528,11 @@ Status scan_keep_within(Scan *scan, uint32_t column, int64_t low, int64_t high, 
     TRY(keep_in_chunk(scan, c, &compare, blocks));
   else
     TRY(keep_in_arrays(scan, c, &compare, *blocks));
+  uint16_t rows[SEGMENT_BLOCKS];
+  scan->kernels->mask_counts((*scan->masks)[0], scan->selection.block_count, rows);
   for (uint64_t left = *blocks; left;) {
     uint32_t block = take_block(&left);
-    if (scan->kernels->mask_count((*scan->masks)[block], BLOCK_WORDS) == 0) *blocks &= ~(UINT64_C(1) << block);
+    if (!rows[block]) *blocks &= ~(UINT64_C(1) << block);
   }
   return KVSTORE_OK;
 }

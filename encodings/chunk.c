@@ -14,42 +14,6 @@ uint32_t chunk_head_length(uint32_t row_count) {
   return (uint32_t)round_up(CHUNK_HEADER_BYTES + table_length(blocks), CHUNK_ALIGNMENT);
 }
 
-/* ---- the table: offset[n + 1], base[n], minimum[n], maximum[n] of 8 bytes, null_count[n] of 4, width[n] of 1 ---- */
-static uint64_t table_offset(const Chunk *c, uint32_t i) { return load_u64(c->table + 8 * (size_t)i); }
-static int64_t table_base(const Chunk *c, uint32_t i) {
-  return (int64_t)load_u64(c->table + 8 * ((size_t)c->block_count + 1 + i));
-}
-static uint8_t table_width(const Chunk *c, uint32_t i) {
-  size_t n = c->block_count;
-  return c->table[8 * (4 * n + 1) + 4 * n + i];
-}
-
-void chunk_block(const Chunk *c, uint32_t block, ChunkBlock *out) {
-  ASSERT(block < c->block_count, "ENC-3");
-  out->row_count = chunk_block_rows(c, block);
-  out->minimum = chunk_block_minimum(c, block);
-  out->maximum = chunk_block_maximum(c, block);
-  out->null_count = chunk_block_null_count(c, block);
-  if (c->table) {
-    out->offset = table_offset(c, block);
-    out->end = table_offset(c, block + 1);
-    out->base = table_base(c, block);
-    out->width = table_width(c, block);
-  } else {
-    out->offset = c->data_offset;
-    out->end = c->length - CHUNK_PADDING;
-    out->base = c->base;
-    out->width = c->bytes[CHUNK_HEADER_BYTES];
-  }
-}
-
-void chunk_block_range(const Chunk *c, uint32_t block, uint64_t *offset, uint64_t *length) {
-  ChunkBlock b;
-  chunk_block(c, block, &b);
-  *offset = b.offset;
-  *length = b.end - b.offset;
-}
-
 uint32_t chunk_array_width(ColumnType type, uint32_t width) {
   return type_is_fixed(type) ? width : 1u << type_width_index(type);
 }
@@ -62,10 +26,6 @@ void chunk_array_range(const Chunk *c, uint32_t block, uint64_t *offset, uint64_
   uint64_t width = chunk_array_width(c->type, c->width);
   *offset = block * BLOCK_ROWS * width;
   *length = chunk_block_rows(c, block) * width;
-}
-
-const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlock *b) {
-  return chunk->bytes + b->offset + (chunk_block_has_validity(b) ? BLOCK_WORDS * 8 : 0);
 }
 
 void chunk_validity(const Chunk *chunk, uint32_t block, uint64_t words[BLOCK_WORDS]) {
@@ -126,7 +86,8 @@ static Status check_table(const Chunk *c) {
   }
   if (nulls != c->null_count) return corrupt("null counts that do not add up");
   if (!c->table) return KVSTORE_OK;
-  if (table_offset(c, 0) != c->data_offset || table_offset(c, c->block_count) != c->length - CHUNK_PADDING) {
+  if (chunk_table_offset(c, 0) != c->data_offset ||
+      chunk_table_offset(c, c->block_count) != c->length - CHUNK_PADDING) {
     return corrupt("blocks that do not fill it");
   }
   return KVSTORE_OK;

@@ -41,6 +41,7 @@
 #ifndef COLONNADE_ENCODINGS_CHUNK_H
 #define COLONNADE_ENCODINGS_CHUNK_H
 
+#include "base/assert.h"
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/schema.h"
@@ -99,9 +100,6 @@ Status chunk_check_block(const Chunk *chunk, uint32_t block) MUST_CHECK;
  * and null counts with the values. */
 Status chunk_check(const Chunk *chunk) MUST_CHECK;
 
-/* The bytes that hold block `block`: [*offset, *offset + *length) from the chunk's start, *length may be 0. */
-void chunk_block_range(const Chunk *chunk, uint32_t block, uint64_t *offset, uint64_t *length);
-void chunk_block(const Chunk *chunk, uint32_t block, ChunkBlock *out);
 /* ENCODING_ARRAY: where the values of a block lie, from Chunk.array on. */
 void chunk_array_range(const Chunk *chunk, uint32_t block, uint64_t *offset, uint64_t *length);
 /* Bytes of one value in an array of a type of fixed width, and of the array of so many rows: kernels read whole blocks,
@@ -113,6 +111,8 @@ static inline uint32_t chunk_block_rows(const Chunk *chunk, uint32_t block) {
   uint32_t left = chunk->row_count - block * BLOCK_ROWS;
   return left < BLOCK_ROWS ? left : BLOCK_ROWS;
 }
+/* The table: offset[n + 1], base[n], minimum[n], maximum[n] of 8 bytes, null_count[n] of 4, width[n] of 1. */
+static inline uint64_t chunk_table_offset(const Chunk *c, uint32_t i) { return load_u64(c->table + 8 * (size_t)i); }
 /* Zone of one block. */
 static inline int64_t chunk_block_minimum(const Chunk *c, uint32_t block) {
   return c->table ? (int64_t)load_u64(c->table + 8 * (2 * (size_t)c->block_count + 1 + block)) : c->minimum;
@@ -122,6 +122,35 @@ static inline int64_t chunk_block_maximum(const Chunk *c, uint32_t block) {
 }
 static inline uint32_t chunk_block_null_count(const Chunk *c, uint32_t block) {
   return c->table ? load_u32(c->table + 8 * (4 * (size_t)c->block_count + 1) + 4 * (size_t)block) : c->null_count;
+}
+
+/* Inline, for scans ask it of every block: what the caller does not look at is not read. */
+static inline void chunk_block(const Chunk *c, uint32_t block, ChunkBlock *out) {
+  ASSERT(block < c->block_count, "ENC-3");
+  size_t n = c->block_count;
+  out->row_count = chunk_block_rows(c, block);
+  out->minimum = chunk_block_minimum(c, block);
+  out->maximum = chunk_block_maximum(c, block);
+  out->null_count = chunk_block_null_count(c, block);
+  if (c->table) {
+    out->offset = chunk_table_offset(c, block);
+    out->end = chunk_table_offset(c, block + 1);
+    out->base = (int64_t)load_u64(c->table + 8 * (n + 1 + block));
+    out->width = c->table[8 * (4 * n + 1) + 4 * n + block];
+  } else {
+    out->offset = c->data_offset;
+    out->end = c->length - CHUNK_PADDING;
+    out->base = c->base;
+    out->width = c->bytes[CHUNK_HEADER_BYTES];
+  }
+}
+
+/* The bytes that hold block `block`: [*offset, *offset + *length) from the chunk's start, *length may be 0. */
+static inline void chunk_block_range(const Chunk *c, uint32_t block, uint64_t *offset, uint64_t *length) {
+  ChunkBlock b;
+  chunk_block(c, block, &b);
+  *offset = b.offset;
+  *length = b.end - b.offset;
 }
 
 /* Which rows of a block are not null: 16 words, zeros past its rows. */

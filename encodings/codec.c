@@ -119,32 +119,45 @@ void codec_filter_prepare(CodecFilter *f, const Chunk *c, const Compare *compare
 }
 
 /* Ranges of images, the usual case, without a branch. */
-static void range_zones(const Chunk *c, const Compare *compare, uint64_t *maybe, uint64_t *certain) {
+static void range_zones(const Chunk *c, const ZoneBounds *bounds, bool negated, uint64_t *maybe, uint64_t *certain) {
+  uint64_t meets = 0, inside = 0, some = 0, whole = 0;
   for (uint32_t b = 0; b < c->block_count; b++) {
     int64_t low = chunk_block_minimum(c, b), high = chunk_block_maximum(c, b);
-    uint64_t meets = (uint64_t)(low <= compare->high) & (uint64_t)(high >= compare->low);
-    uint64_t inside = (uint64_t)(low >= compare->low) & (uint64_t)(high <= compare->high);
-    uint64_t whole = chunk_block_null_count(c, b) == 0, some = low <= high;
-    uint64_t may = compare->negated ? inside ^ 1 : meets, all = compare->negated ? meets ^ 1 : inside;
-    *maybe |= (may & some) << b;
-    *certain |= (all & whole) << b;
+    meets |= ((uint64_t)(low <= bounds->may_high) & (uint64_t)(high >= bounds->may_low)) << b;
+    inside |= ((uint64_t)(low >= bounds->sure_low) & (uint64_t)(high <= bounds->sure_high)) << b;
+    some |= (uint64_t)(low <= high) << b;
+  }
+  for (uint32_t b = 0; b < c->block_count; b++) whole |= (uint64_t)(chunk_block_null_count(c, b) == 0) << b;
+  *maybe = (negated ? ~inside : meets) & some;
+  *certain = (negated ? ~meets : inside) & whole & some;
+}
+
+/* Asked of each block, but for those that reach over all members of a list. */
+static void other_zones(const CodecFilter *f, uint64_t *maybe, uint64_t *certain) {
+  const Chunk *c = f->chunk;
+  const Compare *compare = f->compare;
+  int64_t first = INT64_MAX, last = INT64_MIN;
+  bool is_wide = compare->kind == COMPARE_KIND_SET && compare_set_covers_none(compare, &first, &last);
+  for (uint32_t b = 0; b < c->block_count; b++) {
+    int64_t low = chunk_block_minimum(c, b), high = chunk_block_maximum(c, b);
+    if (is_wide && low <= first && high >= last && low < high) {
+      *maybe |= UINT64_C(1) << b;
+      continue;
+    }
+    ZoneVerdict verdict = compare_zone(compare, low, high, chunk_block_null_count(c, b), chunk_block_rows(c, b));
+    *maybe |= (uint64_t)(verdict != ZONE_NONE) << b;
+    *certain |= (uint64_t)(verdict == ZONE_ALL) << b;
   }
 }
 
 void codec_filter_zones(const CodecFilter *f, uint64_t *maybe, uint64_t *certain) {
-  const Chunk *c = f->chunk;
+  ZoneBounds bounds;
   *maybe = *certain = 0;
   if (f->kind == COMPARE_KIND_NONE) return;
-  if (f->compare->kind == COMPARE_KIND_RANGE && !type_is_string(c->type)) {
-    range_zones(c, f->compare, maybe, certain);
-    return;
-  }
-  for (uint32_t b = 0; b < c->block_count; b++) {
-    ZoneVerdict verdict = compare_zone(f->compare, chunk_block_minimum(c, b), chunk_block_maximum(c, b),
-                                       chunk_block_null_count(c, b), chunk_block_rows(c, b));
-    *maybe |= (uint64_t)(verdict != ZONE_NONE) << b;
-    *certain |= (uint64_t)(verdict == ZONE_ALL) << b;
-  }
+  if (compare_zone_bounds(f->compare, &bounds))
+    range_zones(f->chunk, &bounds, f->compare->negated, maybe, certain);
+  else
+    other_zones(f, maybe, certain);
 }
 
 static void filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {

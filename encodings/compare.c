@@ -311,47 +311,68 @@ bool compare_value(const Compare *c, const Value *v) {
 
 /* ---- zones ---- */
 
-static ZoneVerdict zone_of_string_range(const Compare *c, int64_t minimum, int64_t maximum) {
-  bool certain = true;
-  if (!c->low_missing) {
-    int64_t low = bytes_image(c->low_bytes);
-    if (maximum < low) return ZONE_NONE;
-    certain &= minimum > low;
-  }
-  if (!c->high_missing) {
-    int64_t high = bytes_image(c->high_bytes);
-    if (minimum > high) return ZONE_NONE;
-    certain &= maximum < high;
-  }
-  return certain ? ZONE_ALL : ZONE_SOME;
+static const ZoneBounds every_image = { INT64_MIN, INT64_MAX, INT64_MIN, INT64_MAX };
+
+/* Surely none. */
+static void no_image(ZoneBounds *b) {
+  b->sure_low = INT64_MAX;
+  b->sure_high = INT64_MIN;
+}
+
+/* The image of a bound may be that of strings on its other side: only what lies strictly within it is certain. */
+static ZoneBounds bounds_of_string_range(const Compare *c) {
+  ZoneBounds b = every_image;
+  if (!c->low_missing) b.may_low = b.sure_low = bytes_image(c->low_bytes);
+  if (!c->high_missing) b.may_high = b.sure_high = bytes_image(c->high_bytes);
+  bool none = (!c->low_missing && b.sure_low == INT64_MAX) || (!c->high_missing && b.sure_high == INT64_MIN);
+  if (none)
+    no_image(&b);
+  else
+    b.sure_low += !c->low_missing, b.sure_high -= !c->high_missing;
+  return b;
 }
 
 /* A value with the prefix has an image from prefix 00.. to prefix ff... The converse fails only at prefix 00.. itself,
  * which a shorter value may have too, and when the prefix is longer than an image. */
-static ZoneVerdict zone_of_prefix(Bytes prefix, int64_t minimum, int64_t maximum) {
-  if (prefix.length == 0) return ZONE_ALL;
+static ZoneBounds bounds_of_prefix(Bytes prefix) {
+  if (prefix.length == 0) return every_image;
   int64_t low = bytes_image(prefix), high = low;
   if (prefix.length < 8) high |= (int64_t)(UINT64_MAX >> (8 * prefix.length));
-  if (maximum < low || minimum > high) return ZONE_NONE;
-  return prefix.length <= 8 && minimum > low && maximum <= high ? ZONE_ALL : ZONE_SOME;
+  ZoneBounds b = { low, high, low, high };
+  if (prefix.length > 8 || low == INT64_MAX)
+    no_image(&b);
+  else
+    b.sure_low++;
+  return b;
+}
+
+bool compare_zone_bounds(const Compare *c, ZoneBounds *out) {
+  switch (c->kind) {
+  case COMPARE_KIND_NOT_NULL: *out = every_image; return true;
+  case COMPARE_KIND_PREFIX: *out = bounds_of_prefix(c->low_bytes); return true;
+  case COMPARE_KIND_RANGE:
+    if (type_is_string(c->type))
+      *out = bounds_of_string_range(c);
+    else
+      *out = (ZoneBounds){ c->low, c->high, c->low, c->high };
+    return true;
+  default: return false;
+  }
 }
 
 static ZoneVerdict zone_of_values(const Compare *c, int64_t minimum, int64_t maximum) {
-  bool strings = type_is_string(c->type);
-  switch (c->kind) {
-  case COMPARE_KIND_NOT_NULL: return ZONE_ALL;
-  case COMPARE_KIND_SET:
-    return strings ? compare_set_zone_of_strings(c, minimum, maximum) : compare_set_zone_of_images(c, minimum, maximum);
-  case COMPARE_KIND_PREFIX: return zone_of_prefix(c->low_bytes, minimum, maximum);
-  case COMPARE_KIND_RANGE:
-    if (strings) return zone_of_string_range(c, minimum, maximum);
-    if (maximum < c->low || minimum > c->high) return ZONE_NONE;
-    return minimum >= c->low && maximum <= c->high ? ZONE_ALL : ZONE_SOME;
-  case COMPARE_KIND_BITS:
-    if (minimum != maximum) return ZONE_SOME;
-    return compare_image(c, minimum) != c->negated ? ZONE_ALL : ZONE_NONE;
-  default: return ZONE_NONE;
+  ZoneBounds b;
+  if (compare_zone_bounds(c, &b)) {
+    if (maximum < b.may_low || minimum > b.may_high) return ZONE_NONE;
+    return minimum >= b.sure_low && maximum <= b.sure_high ? ZONE_ALL : ZONE_SOME;
   }
+  if (c->kind == COMPARE_KIND_SET) {
+    if (type_is_string(c->type)) return compare_set_zone_of_strings(c, minimum, maximum);
+    return compare_set_zone_of_images(c, minimum, maximum);
+  }
+  if (c->kind != COMPARE_KIND_BITS) return ZONE_NONE;
+  if (minimum != maximum) return ZONE_SOME;
+  return compare_image(c, minimum) != c->negated ? ZONE_ALL : ZONE_NONE;
 }
 
 ZoneVerdict compare_zone(const Compare *c, int64_t minimum, int64_t maximum, uint32_t null_count, uint32_t row_count) {

@@ -164,3 +164,14 @@ ZoneVerdict compare_set_zone_of_strings(const Compare *c, int64_t minimum, int64
   }
   return low < c->set_count && bytes_image(c->strings[low]) <= maximum ? ZONE_SOME : ZONE_NONE;
 }
+
+bool compare_set_covers_none(const Compare *c, int64_t *first, int64_t *last) {
+  if (type_is_string(c->type)) { /* of strings no zone says that all match */
+    *first = bytes_image(c->strings[0]);
+    *last = bytes_image(c->strings[c->set_count - 1]);
+    return true;
+  }
+  *first = c->images[0];
+  *last = c->images[c->set_count - 1];
+  return (uint64_t)*last - (uint64_t)*first >= c->set_count; /* a number between them is no member */
+}

@@ -172,10 +172,12 @@ uint64_t chunk_writer_end(ChunkWriter *w);
 
 /* ---- reading ---- */
 
-/* The data of a block behind its validity words, and where it ends. */
-const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlock *block);
 static inline bool chunk_block_has_validity(const ChunkBlock *b) {
   return b->null_count && b->null_count < b->row_count;
+}
+/* The data of a block behind its validity words, and how long it is. */
+static inline const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlock *b) {
+  return chunk->bytes + b->offset + (chunk_block_has_validity(b) ? BLOCK_WORDS * 8 : 0);
 }
 static inline uint64_t chunk_block_data_length(const ChunkBlock *b) {
   return b->end - b->offset - (chunk_block_has_validity(b) ? BLOCK_WORDS * 8 : 0);
@@ -274,9 +276,22 @@ void compare_set_strings(Compare *compare, Bytes *strings, uint32_t found, size_
 uint32_t compare_set_slice(const Compare *compare, int64_t minimum, int64_t maximum, uint32_t *first);
 bool compare_set_has_image(const Compare *compare, int64_t image);
 bool compare_set_has_bytes(const Compare *compare, Bytes value);
+/* Whether no zone that reaches from the first member's image to the last one's and is more than one image wide is told
+ * anything but SOME. */
+bool compare_set_covers_none(const Compare *compare, int64_t *first, int64_t *last);
 /* Before negation and nulls. */
 ZoneVerdict compare_set_zone_of_images(const Compare *compare, int64_t minimum, int64_t maximum);
 ZoneVerdict compare_set_zone_of_strings(const Compare *compare, int64_t minimum, int64_t maximum);
+
+/* ---- zones ---- */
+
+/* Between which images a value may match, and surely does: of values in [minimum, maximum] none matches where they lie
+ * outside the first two, and all do where they lie within the others. Before negation and nulls. */
+typedef struct ZoneBounds {
+  int64_t may_low, may_high, sure_low, sure_high;
+} ZoneBounds;
+/* False: the comparison has none. */
+bool compare_zone_bounds(const Compare *compare, ZoneBounds *out);
 
 /* ---- sums ---- */
 static inline void int128_add(Int128 *sum, __int128 value) {

@@ -101,6 +101,13 @@ static uint64_t mask_count(const uint64_t *words, size_t word_count) {
   for (size_t i = 0; i < word_count; i++) total += (uint64_t)__builtin_popcountll(words[i]);
   return total;
 }
+static void mask_counts(const uint64_t *words, size_t block_count, uint16_t *counts) {
+  for (size_t b = 0; b < block_count; b++, words += SIMD_WORDS) {
+    uint64_t count = 0;
+    for (int i = 0; i < SIMD_WORDS; i++) count += (uint64_t)__builtin_popcountll(words[i]);
+    counts[b] = (uint16_t)count;
+  }
+}
 static void mask_and(uint64_t *words, const uint64_t *other, size_t word_count) {
   for (size_t i = 0; i < word_count; i++) words[i] &= other[i];
 }
@@ -124,6 +131,6 @@ static void place64(const uint64_t *values, const SimdSet *set, uint32_t count, 
   .decimal_f64 = { decimal8_f64, decimal16_f64, decimal32_f64, decimal64_f64 },                                 \
   .decimal_f32 = { decimal8_f32, decimal16_f32, decimal32_f32, decimal64_f32 }, .image_f32 = image_f32,         \
   .image_f64 = image_f64, .integers_f64 = integers_f64, .integers_f32 = integers_f32, .mask_count = mask_count, \
-  .mask_and = mask_and, .place64 = place64
+  .mask_counts = mask_counts, .mask_and = mask_and, .place64 = place64
 
 #endif

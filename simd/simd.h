@@ -197,6 +197,8 @@ typedef struct SimdKernels {
 
   /* ---- masks of any number of words ---- */
   uint64_t (*mask_count)(const uint64_t *words, size_t word_count);
+  /* counts[b] = how many bits of words[16 b] .. words[16 b + 15] are one */
+  void (*mask_counts)(const uint64_t *words, size_t block_count, uint16_t *counts);
   void (*mask_and)(uint64_t *words, const uint64_t *other, size_t word_count);
 } SimdKernels;
 

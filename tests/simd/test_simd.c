@@ -620,6 +620,13 @@ static void check_masks(const SimdKernels *k, uint64_t *rng) {
     CHECK_INT(k->mask_count(words, n), count);
     k->mask_and(words, other, n);
     CHECK_INT(k->mask_count(words, n), both);
+    uint16_t of_blocks[1030 / SIMD_WORDS];
+    k->mask_counts(words, n / SIMD_WORDS, of_blocks);
+    for (unsigned b = 0; b < n / SIMD_WORDS; b++) {
+      uint64_t of_block = 0;
+      for (unsigned i = 0; i < SIMD_ROWS; i++) of_block += bit_get(words + b * SIMD_WORDS, i);
+      CHECK_INT(of_blocks[b], of_block);
+    }
   }
 }
 TEST(simd, counts_and_ands_masks_of_any_length) { on_every_table(check_masks); }
