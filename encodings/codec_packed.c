@@ -220,6 +220,28 @@ static Status check_shared(const Chunk *c) {
   return c->step ? KVSTORE_OK : status_fail(KVSTORE_CORRUPT, "damaged column chunk: a divisor of zero");
 }
 
+/* Whether a value of the block is above `most`. */
+static bool any_above(const void *data, unsigned width, uint64_t most) {
+  uint64_t mask[BLOCK_WORDS], any = 0;
+  if (most >= simd_width_mask(width)) return false;
+  memset(mask, 0xff, sizeof mask);
+  simd_kernels()->above[width](data, most, 0, mask);
+  for (unsigned i = 0; i < BLOCK_WORDS; i++) any |= mask[i];
+  return any != 0;
+}
+
+/* Entries past the last row are offset 0. */
+static bool padding_is_zero(const void *data, const ChunkBlock *b) {
+  uint64_t rows[BLOCK_WORDS], low, high;
+  Lanes lanes;
+  if (b->row_count == BLOCK_ROWS) return true;
+  bitmap_fill_first(rows, BLOCK_WORDS, b->row_count);
+  for (unsigned i = 0; i < BLOCK_WORDS; i++) rows[i] = ~rows[i];
+  simd_kernels()->unpack[b->width](data, &lanes);
+  simd_kernels()->extremes[simd_lane_index(b->width)](&lanes, 0, rows, &low, &high);
+  return high == 0;
+}
+
 /* The largest offset must stay within the zone, and the padding must be zero. */
 static Status check_block(const Chunk *c, uint32_t block) {
   ChunkBlock b;
@@ -231,19 +253,12 @@ static Status check_block(const Chunk *c, uint32_t block) {
   if (b.null_count == b.row_count) {
     return b.width == 0 ? KVSTORE_OK : status_fail(KVSTORE_CORRUPT, "damaged column chunk: values where all are null");
   }
-  Lanes lanes;
-  uint64_t low, high, rows[BLOCK_WORDS];
-  const SimdKernels *k = simd_kernels();
-  k->unpack[b.width](chunk_block_data(c, &b), &lanes);
-  k->extremes[simd_lane_index(b.width)](&lanes, 0, NULL, &low, &high);
-  unsigned __int128 span = (unsigned __int128)high * c->step, allowed = (uint64_t)b.maximum - (uint64_t)b.base;
-  if (b.base < b.minimum || b.base > b.maximum || span > allowed) {
+  const uint8_t *data = chunk_block_data(c, &b);
+  bool base_is_inside = b.base >= b.minimum && b.base <= b.maximum;
+  if (!base_is_inside || any_above(data, b.width, ((uint64_t)b.maximum - (uint64_t)b.base) / c->step)) {
     return status_fail(KVSTORE_CORRUPT, "damaged column chunk: a value of block %u leaves its zone", block);
   }
-  bitmap_fill_first(rows, BLOCK_WORDS, b.row_count);
-  for (unsigned i = 0; i < BLOCK_WORDS; i++) rows[i] = ~rows[i];
-  if (b.row_count < BLOCK_ROWS) k->extremes[simd_lane_index(b.width)](&lanes, 0, rows, &low, &high);
-  if (b.row_count < BLOCK_ROWS && high != 0) {
+  if (!padding_is_zero(data, &b)) {
     return status_fail(KVSTORE_CORRUPT, "damaged column chunk: padding that does not repeat the base");
   }
   return KVSTORE_OK;

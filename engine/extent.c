@@ -41,7 +41,7 @@ Status store_file_open(StoreFile *f, OsFile *file, const uint8_t store_id[16], S
 
 void store_file_close(StoreFile *f) {
   if (!f->windows) return;
-  for (uint32_t i = 0; i < STORE_WINDOWS_MAX; i++) {
+  for (uint64_t i = 0; i < f->windows_end; i++) {
     uint8_t *window = atomic_load_explicit(&f->windows[i], memory_order_relaxed);
     if (window) os_unmap(f->file, window, WINDOW_BYTES);
   }
@@ -74,7 +74,10 @@ static Status map_window(StoreFile *f, uint64_t index, uint8_t **out) {
     void *address = NULL;
     status = os_map(f->file, index * WINDOW_BYTES, WINDOW_BYTES, false, &address);
     *out = address;
-    if (status == KVSTORE_OK) atomic_store_explicit(&f->windows[index], *out, memory_order_release);
+    if (status == KVSTORE_OK) {
+      atomic_store_explicit(&f->windows[index], *out, memory_order_release);
+      if (index >= f->windows_end) f->windows_end = index + 1;
+    }
   }
   mutex_unlock(&f->lock);
   return status;

@@ -33,6 +33,7 @@ typedef struct StoreFile {
   BlockCache *cache; /* units of what is not mapped, frames of what is packed */
   Mutex lock;        /* guards the mapping of windows */
   _Atomic(uint8_t *) *windows;
+  uint64_t windows_end; /* those from here on are not mapped: nobody looks at so many zeros */
 } StoreFile;
 
 /* `key` is NULL for a plain store; it must outlive the file. `cache_bytes`: the bound of its block cache. */
