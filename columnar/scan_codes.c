@@ -95,12 +95,13 @@ Status scan_read_codes(Scan *scan, uint32_t column, uint32_t block, uint16_t *co
   return KVSTORE_OK;
 }
 
-Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, void *offsets, CodecOffsets *out,
+Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, bool any_step, void *offsets, CodecOffsets *out,
                          bool *is_packed) {
   ScanColumn *c;
   TRY(scan_column(scan, column, &c));
   const Chunk *chunk = c->kind == SCAN_COLUMN_CHUNK ? c->hold.chunk : NULL;
-  *is_packed = chunk && chunk->encoding == ENCODING_PACKED && chunk_block_null_count(chunk, block) == 0;
+  *is_packed = chunk && chunk->encoding == ENCODING_PACKED && (any_step || chunk->step == 1) &&
+               chunk_block_null_count(chunk, block) == 0;
   if (!*is_packed) return KVSTORE_OK;
   TRY(chunk_hold_block(&c->hold, block));
   codec_offsets(chunk, block, offsets, out);

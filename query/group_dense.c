@@ -344,14 +344,39 @@ static bool block_is_short(Scan *scan, uint32_t column, uint32_t block) {
   return scan_block_zone(scan, column, block, &low, &high) && is_short(low, high);
 }
 
-/* Sums of few codes as the block is packed. *done is false where it is not, or sums may be long. */
-static Status add_offsets(Dense *d, DenseColumn *c, Scan *scan, const GroupColumn *column, uint32_t block, bool *done) {
+/* Offsets of a packed block, in lanes of their width, to packed sums. */
+static void add_packed_offsets(const Dense *d, DenseColumn *c, const uint16_t *codes, const void *offsets,
+                               const CodecOffsets *as, uint32_t count) {
+  uint32_t stride = d->replicas > 1 ? d->code_count : 0;
+  uint64_t step = PACKED_ONE + (uint64_t)as->base - (uint64_t)c->base;
+  switch (simd_lane_index(as->width)) {
+  case 0: add_packed_u8(c->packed, stride, codes, offsets, step, count); break;
+  case 1: add_packed_u16(c->packed, stride, codes, offsets, step, count); break;
+  case 2: add_packed_u32(c->packed, stride, codes, offsets, step, count); break;
+  default: add_packed_i64(c->packed, stride, codes, offsets, step, count); break;
+  }
+}
+
+/* Whether the block's zone lies within what distances are taken of: they are below PACKED_RANGE then. */
+static bool takes_offsets(const Dense *d, const DenseColumn *c, Scan *scan, uint32_t column, uint32_t block) {
+  if (!c->wide) return false;
+  if (d->is_few) return !c->is_packed && (c->is_short || block_is_short(scan, column, block));
+  return c->is_packed;
+}
+
+/* Sums as the block is packed: nothing is widened, and no base added row by row. *done is false where it is not packed,
+ * or sums may be long. */
+static Status add_offsets(Dense *d, DenseColumn *c, Scan *scan, const GroupColumn *column, uint32_t block,
+                          const uint16_t *codes, uint32_t count, bool *done) {
   uint64_t offsets[BLOCK_ROWS];
   CodecOffsets as;
-  if (!c->wide || c->is_packed || !(c->is_short || block_is_short(scan, column->column, block))) return KVSTORE_OK;
-  TRY(scan_read_offsets(scan, column->column, block, offsets, &as, done));
+  if (!takes_offsets(d, c, scan, column->column, block)) return KVSTORE_OK;
+  TRY(scan_read_offsets(scan, column->column, block, d->is_few, offsets, &as, done));
   if (!*done) return KVSTORE_OK;
-  add_few(&d->few, d->few.of_rows, offsets, &as, c->packed);
+  if (d->is_few)
+    add_few(&d->few, d->few.of_rows, offsets, &as, c->packed);
+  else
+    add_packed_offsets(d, c, codes, offsets, &as, count);
   COUNT_OFTEN(groups_offset_blocks);
   return KVSTORE_OK;
 }
@@ -365,8 +390,8 @@ static Status add_column(Groups *g, size_t index, Scan *scan, uint32_t block, co
   const void *values;
   const uint8_t *nulls;
   bool done = false;
-  if (d->is_few && s->is_whole && (column->wants | GROUP_COUNT) == (GROUP_SUM | GROUP_COUNT))
-    TRY(add_offsets(d, c, scan, column, block, &done));
+  if (s->is_whole && (column->wants | GROUP_COUNT) == (GROUP_SUM | GROUP_COUNT))
+    TRY(add_offsets(d, c, scan, column, block, codes, count, &done));
   if (done) return KVSTORE_OK;
   TRY(groups_read(g, scan, column->column, block, count, &values, &nulls));
   bool is_packed = c->is_packed && column->type != TYPE_U64;
@@ -433,14 +458,21 @@ static Status add_block(Groups *g, Scan *scan, uint32_t block) {
 
 /* ---- to the groups ---- */
 
+/* Replicas become one: a unit's worth of rows and numbers fits a word, and so do all of them together. */
+static void fold(const Dense *d, uint64_t *words) {
+  uint32_t codes = d->code_count;
+  for (uint32_t r = 1; words && r < d->replicas; r++)
+    for (uint32_t code = 0; code < codes; code++) words[code] += words[(size_t)r * codes + code];
+}
+
+static void fold_all(const Groups *g, Dense *d) {
+  if (!d->counting) fold(d, d->row_counts);
+  for (size_t i = 0; i < g->column_count; i++) fold(d, d->columns[i].packed);
+  d->replicas = 1;
+}
+
 static uint64_t code_rows(const Dense *d, uint32_t code) {
-  const uint64_t *counts = d->counting ? d->counting->packed : d->row_counts;
-  uint64_t rows = 0;
-  for (uint32_t r = 0; r < d->replicas; r++) {
-    uint64_t word = counts[r * d->code_count + code];
-    rows += d->counting ? word / PACKED_ONE : word;
-  }
-  return rows;
+  return d->counting ? d->counting->packed[code] / PACKED_ONE : d->row_counts[code];
 }
 
 static Status group_of_code(Groups *g, Scan *scan, uint32_t code, uint32_t *number) {
@@ -464,30 +496,25 @@ static Status group_of_code(Groups *g, Scan *scan, uint32_t code, uint32_t *numb
   return KVSTORE_OK;
 }
 
-/* What the packed sums of a code come to: their count times the base, and the distances. */
-static void merge_packed(const Dense *d, const DenseColumn *c, uint32_t code, GroupWord *sum) {
-  for (uint32_t r = 0; r < d->replicas; r++) {
-    uint64_t word = c->packed[r * d->code_count + code];
-    __extension__ __int128 base = (__int128)c->base * (int64_t)(word / PACKED_ONE);
-    group_add_wide(sum, word % PACKED_ONE, 0);
-    group_add_wide(sum, (uint64_t)base, (uint64_t)(base >> 64));
-  }
+/* What the packed sum of a code comes to: its count times the base, and the distances. */
+static void merge_packed(const DenseColumn *c, uint32_t code, GroupWord *sum) {
+  uint64_t word = c->packed[code];
+  __extension__ __int128 all = (__int128)c->base * (int64_t)(word / PACKED_ONE) + (int64_t)(word % PACKED_ONE);
+  group_add_wide(sum, (uint64_t)all, (uint64_t)(all >> 64));
 }
 
-static void merge_short(const Dense *d, const DenseColumn *c, uint32_t code, GroupWord *sum) {
-  for (uint32_t r = 0; r < d->replicas; r++) {
-    uint64_t word = c->packed[r * d->code_count + code];
-    group_add_wide(sum, word, (uint64_t)((int64_t)word >> 63));
-  }
+static void merge_short(const DenseColumn *c, uint32_t code, GroupWord *sum) {
+  uint64_t word = c->packed[code];
+  group_add_wide(sum, word, (uint64_t)((int64_t)word >> 63));
 }
 
-static void merge_column(const Dense *d, const DenseColumn *c, const GroupColumn *column, uint32_t code, uint64_t rows,
+static void merge_column(const DenseColumn *c, const GroupColumn *column, uint32_t code, uint64_t rows,
                          GroupWord *state) {
   if (c->nulls) state[column->count].u += rows - c->nulls[code];
   if (c->is_packed) {
-    merge_packed(d, c, code, state + column->sum);
+    merge_packed(c, code, state + column->sum);
   } else if (c->wide) {
-    merge_short(d, c, code, state + column->sum);
+    merge_short(c, code, state + column->sum);
     group_add_wide(state + column->sum, c->wide[2 * code].u, c->wide[2 * code + 1].u);
   }
   if (c->sums) state[column->sum].f += c->sums[code];
@@ -496,18 +523,17 @@ static void merge_column(const Dense *d, const DenseColumn *c, const GroupColumn
   if (c->spreads) group_merge_spread(state + column->spread, &c->spreads[code]);
 }
 
-/* The first code from `code` on that has a row in the first replica, if there is but one: of many codes most have none.
- */
+/* The first code from `code` on that has a row, or one of the three before it: of many codes most have none. */
 static uint32_t next_code(const Dense *d, uint32_t code) {
   const uint64_t *counts = d->counting ? d->counting->packed : d->row_counts;
-  if (d->replicas > 1) return code;
   while (code + 4 < d->code_count && !(counts[code] | counts[code + 1] | counts[code + 2] | counts[code + 3]))
     code += 4;
   return code;
 }
 
 static Status end_unit(Groups *g, Scan *scan) {
-  const Dense *d = &g->dense;
+  Dense *d = &g->dense;
+  fold_all(g, d);
   for (uint32_t code = next_code(d, 0); code + 1 < d->code_count; code = next_code(d, code + 1)) {
     uint64_t rows = code_rows(d, code);
     uint32_t number;
@@ -518,7 +544,7 @@ static Status end_unit(Groups *g, Scan *scan) {
     if (g->has_open) groups_end_order(g, state);
     state[GROUP_ROWS].u += rows;
     for (size_t i = 0; i < g->column_count; i++) {
-      if (g->columns[i].wants) merge_column(d, &d->columns[i], &g->columns[i], code, rows, state);
+      if (g->columns[i].wants) merge_column(&d->columns[i], &g->columns[i], code, rows, state);
     }
     if (g->part && g->has_order) TRY(groups_set_apart(g, number));
   }
