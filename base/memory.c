@@ -7,6 +7,8 @@
 
 #include "base/assert.h"
 
+enum { NEW_PAGES_BYTES = 128 * 1024 };
+
 static void *system_allocate(void *context, size_t size) {
   (void)context;
   return malloc(size);
@@ -41,7 +43,13 @@ void *memory_allocate(size_t size) {
   return pointer;
 }
 
+/* Much of the system's own memory comes in pages that are new and zero: they are not touched before they are used. */
 void *memory_allocate_zeroed(size_t size) {
+  if (size >= NEW_PAGES_BYTES && !too_large(size) && table.allocate == system_allocate) {
+    void *zeros = calloc(1, size);
+    if (zeros) count_one();
+    return zeros;
+  }
   void *pointer = memory_allocate(size);
   if (pointer) memset(pointer, 0, size);
   return pointer;

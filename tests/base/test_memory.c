@@ -125,3 +125,16 @@ TEST(memory, the_table_fails_exactly_call_n) {
     for (int i = 0; i < 5; i++) memory_release(blocks[i]);
   }
 }
+
+/* New memory, and such as was given back before. */
+TEST(memory, large_zeroed_blocks_are_zero) {
+  enum { BYTES = 300 * 1000 };
+  static const uint8_t zeros[BYTES];
+  for (int round = 0; round < 3; round++) {
+    uint8_t *block = memory_allocate_zeroed(BYTES);
+    CHECK(block != NULL);
+    CHECK_BYTES(block, zeros, BYTES);
+    memset(block, 0xff, BYTES);
+    memory_release(block);
+  }
+}
