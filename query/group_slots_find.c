@@ -9,9 +9,11 @@ enum {
   DIGIT_GAP =
     8, /* words between digits: at powers of two all groups of one key would share a few lines of the caches */
   WINDOW_MORE = 8,
-  WINDOW_SPARSE = 8, /* slots for each row, at most */
-  LIMIT_SHARE = 8,   /* slots that may stay empty take at most such a part of the memory */
-  DIGIT_CODES = 1024 /* combinations: fewer go by arrays of each unit */
+  WINDOW_SPARSE = 8,      /* slots for each row, at most, */
+  WINDOW_SPARSER = 16,    /* or so many where that is not much: a map of the keys takes longer than clearing them */
+  WINDOW_SMALL = 1 << 22, /* words */
+  LIMIT_SHARE = 8,        /* slots that may stay empty take at most such a part of the memory */
+  DIGIT_CODES = 1024      /* combinations: fewer go by arrays of each unit */
 };
 #define OFFSETS_END (UINT64_C(1) << 31) /* offsets of words are uint32_t */
 
@@ -29,7 +31,8 @@ static void measure_window(Groups *g) {
   int64_t more = (int64_t)(((uint64_t)high - (uint64_t)low) / WINDOW_MORE); /* rows in memory may have larger ones */
   if (__builtin_add_overflow(high, more, &high)) high = INT64_MAX;
   uint64_t range = (uint64_t)high - (uint64_t)low, rows = query_snapshot_rows(g->snapshot);
-  if (range >= SLOT_WORDS_MAX / s->stride || range >= WINDOW_SPARSE * rows) return;
+  uint64_t sparse = range < WINDOW_SMALL / s->stride ? WINDOW_SPARSER : WINDOW_SPARSE;
+  if (range >= SLOT_WORDS_MAX / s->stride || range >= sparse * rows) return;
   if (!has_room(g, (range + 1) * s->stride)) return;
   s->first = low;
   s->window = range + 1;
@@ -204,6 +207,13 @@ static bool find_in_window(const GroupSlots *s, const int64_t *keys, uint32_t co
   return most < s->window;
 }
 
+/* Whether a window is worth being cleared: one for many more numbers than rows only where most of them are selected. */
+static bool is_worth_it(const Groups *g, Scan *scan) {
+  const ScanSelection *selection = scan_selection(scan);
+  if (g->slots.window <= WINDOW_SPARSE * query_snapshot_rows(g->snapshot)) return true;
+  return 2 * selection->row_count >= selection->unit->row_count;
+}
+
 /* Slots by number become slots by key. *done is false where there cannot be a window. */
 static Status to_window(GroupSlots *s, bool *done) {
   *done = false;
@@ -241,7 +251,8 @@ static Status find_by_number(Groups *g, Scan *scan, uint32_t block, uint32_t cou
     *done = fits && group_slots_ascend(s, keys, count, &own);
     for (uint32_t i = own; *done && i < count; i++) offsets[i] = s->next->number * s->stride;
     if (*done) return find_ascending(g, keys, own, offsets);
-    TRY(to_window(s, done));
+    *done = is_worth_it(g, scan);
+    if (*done) TRY(to_window(s, done));
     if (!*done) return KVSTORE_OK;
   }
   *done = find_in_window(s, keys, count, g->scratch->groups);

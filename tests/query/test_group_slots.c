@@ -44,7 +44,7 @@ typedef enum Names {
 typedef enum Keys {
   KEYS_ASCEND,  /* four rows each, over the ends of blocks and segments */
   KEYS_LONG,    /* one key has more than a segment */
-  KEYS_SCATTER, /* over ten times as many values as a unit has codes */
+  KEYS_SCATTER, /* twelve numbers for each row, many more than a unit has codes */
   KEYS_TURN,    /* ascending up to the middle of a segment, then scattered */
   KEYS_APART,   /* ascending, then so far apart that there is no window */
   KEYS_NULL,    /* ascending, then one is null */
@@ -74,11 +74,11 @@ typedef struct Made {
 
 static int64_t key_of(Keys kind, uint32_t i, uint64_t *random) {
   int64_t ascending = 70000 + i / 4 * 20, /* a segment's lie too far apart to be codes */
-    scattered = 70000 + (int64_t)test_random_below(random, 45000);
+    scattered = 70000 + (int64_t)test_random_below(random, 108000);
   bool turned = i >= SEGMENT + 1100;
   switch (kind) {
   case KEYS_LONG: return i >= 700 && i < 4000 ? 80000 : 70000 + i * 10;
-  case KEYS_SCATTER: return i < 2 ? 70000 + i * 44999 : scattered;
+  case KEYS_SCATTER: return i < 2 ? 70000 + i * 107999 : scattered;
   case KEYS_TURN: return turned ? scattered : ascending;
   case KEYS_APART: /* too many values for a dictionary, whose units would give groups in its order */
     return turned && i % 7 == 0 ? (int64_t)(test_random(random) >> 1) : ascending + (turned ? i % 4 : 0);
