@@ -47,6 +47,7 @@
   X(columns_built, "times that columns over pairs had become whole")                    \
   X(pairs_read_by_columns, "questions to pairs that their columns answer")              \
   X(pairs_walked, "questions to pairs that walk over them")                             \
+  X(order_keys_whole, "keys of a delta that a flush compared whole to order them")      \
   X(blocks_skipped, "blocks answered by their zone map without being read")             \
   X(blocks_certain, "blocks whose zone map says that every row matches")                \
   X(segments_skipped, "segments answered by the directory of their run")                \

@@ -12,6 +12,8 @@
 
 /* ---- rows ---- */
 
+enum { FETCH_AHEAD = 12 }; /* rows of a batch whose places in frozen deltas are fetched before their turn */
+
 static void rows_wait(Store *store, uint64_t rows) {
   atomic_fetch_add_explicit(&store->rows_waiting, rows, memory_order_relaxed);
 }
@@ -19,6 +21,11 @@ static void rows_wait(Store *store, uint64_t rows) {
 Status apply_kv(Era *era, Bytes key, uint64_t hash, Bytes value, int64_t expiry, bool tombstone, uint64_t sequence) {
   return kv_delta_append(era->deltas[0].delta->kv, hash, key.data, key.length, value.data, value.length, expiry,
                          sequence, tombstone, NULL);
+}
+
+/* Before the row is appended: what end_frozen_row looks at. */
+static void fetch_frozen(const Era *era, uint64_t hash) {
+  for (uint32_t i = 1; i < era->delta_count; i++) table_delta_prefetch(era->deltas[i].delta->table, hash);
 }
 
 /* The row that the key had in a frozen delta dies with `sequence`. */
@@ -38,6 +45,7 @@ static Status end_frozen_row(Store *store, Era *era, Bytes key, uint64_t hash, u
 Status apply_row(Store *store, Era *era, Bytes key, uint64_t hash, const ColumnArray *columns, size_t source_row,
                  int64_t expiry, uint64_t sequence) {
   uint32_t replaced;
+  fetch_frozen(era, hash);
   TRY(
     table_delta_append(era->deltas[0].delta->table, key, hash, columns, source_row, expiry, sequence, NULL, &replaced));
   rows_wait(store, 1);
@@ -49,6 +57,7 @@ Status apply_rows(Store *store, Era *era, const TableAppend *rows) {
   TRY(table_delta_append_batch(era->deltas[0].delta->table, rows, &first, &appended));
   rows_wait(store, appended);
   for (uint32_t i = 0; i < rows->batch->row_count && era->delta_count > 1; i++) {
+    if (i + FETCH_AHEAD < rows->batch->row_count) fetch_frozen(era, rows->hashes[i + FETCH_AHEAD]);
     if (rows->replaced[i] == TABLE_ROW_NONE)
       TRY(end_frozen_row(store, era, rows->keys[i], rows->hashes[i], rows->sequence + i * rows->sequence_step));
   }
@@ -57,6 +66,7 @@ Status apply_rows(Store *store, Era *era, const TableAppend *rows) {
 
 Status apply_row_delete(Store *store, Era *era, Bytes key, uint64_t hash, uint64_t sequence) {
   uint32_t replaced;
+  fetch_frozen(era, hash);
   TRY(table_delta_delete(era->deltas[0].delta->table, key, hash, sequence, NULL, &replaced));
   rows_wait(store, 1);
   return replaced == TABLE_ROW_NONE ? end_frozen_row(store, era, key, hash, sequence) : KVSTORE_OK;

@@ -13,6 +13,7 @@
 #include "engine/run_build.h"
 #include "engine/table_state.h"
 #include "engine/table_write.h"
+#include "rowstore/table_order.h"
 
 /* What a run replaces, while it is gathered: rows of runs by layer, rows of deltas by key. */
 typedef struct Replaced {
@@ -453,21 +454,22 @@ static Status spill_table(Store *store, const Family *family, Era *era, uint64_t
   TableRunBuilder *builder = NULL;
   TableRunShape shape = { .key_filter = era->run_count > 0 };
   TRY(table_run_builder_create(store, &t->space, &family->schema, shape, runs->arena, &builder));
-  TableCursor cursor;
-  Status status = KVSTORE_OK;
+  TableOrder order;
   uint32_t first = UINT32_MAX;
   for (size_t i = 0; i < t->touched_count; i++)
     if (t->touched[i].delta == era->deltas[0].delta && t->touched[i].mark.row_count < first)
       first = t->touched[i].mark.row_count;
-  table_cursor_open(&cursor, delta, sequence);
-  for (bool more = table_cursor_first(&cursor); more && status == KVSTORE_OK; more = table_cursor_next(&cursor)) {
-    if (cursor.state != DELTA_FOUND || cursor.row < first) continue;
-    status = table_run_builder_add(builder, delta, cursor.row);
+  Status status = table_order_make(delta, sequence, first, &order);
+  for (uint32_t i = 0; i < order.count && status == KVSTORE_OK; i++) {
+    uint32_t row = order.rows[i];
+    Bytes key = table_delta_key(delta, row);
+    status = table_run_builder_add(builder, delta, row);
     if (status == KVSTORE_OK) status = memory_grow(killed, &capacity, *killed_count + 1, sizeof **killed);
-    if (status == KVSTORE_OK) (*killed)[(*killed_count)++] = cursor.row;
-    if (status == KVSTORE_OK && was_in_deltas(era, cursor.key, t->first_sequence - 1))
-      status = replace_delta_row(replaced, cursor.key);
+    if (status == KVSTORE_OK) (*killed)[(*killed_count)++] = row;
+    if (status == KVSTORE_OK && was_in_deltas(era, key, t->first_sequence - 1))
+      status = replace_delta_row(replaced, key);
   }
+  table_order_release(&order);
   if (status == KVSTORE_OK) status = table_run_builder_finish(builder, runs);
   table_run_builder_destroy(builder);
   return status == KVSTORE_OK ? replaced_by_locators(era, first, table_delta_row_count(delta), replaced) : status;

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "engine/compact_internal.h"
 #include "engine/table_state.h"
+#include "rowstore/table_order.h"
 
 typedef struct Flush {
   Store *store;
@@ -198,29 +199,53 @@ static Status flush_kv(Flush *f, const Family *family, const Era *era, RunList *
 
 /* ---- tables ---- */
 
-/* The rows that the boundary sees, in key order over all frozen deltas. A key is visible in at most one of them. */
-static Status flush_rows(Flush *f, const Era *era, TableRunBuilder *builder) {
-  TableCursor *cursors = memory_allocate((era->delta_count + 1) * sizeof *cursors);
-  if (!cursors) return status_nomem();
-  uint32_t count = 0;
+/* The rows of frozen deltas that the boundary sees. */
+typedef struct FrozenTable {
+  const TableDelta *delta;
+  TableOrder order;
+  uint32_t at;
+} FrozenTable;
+
+typedef struct FrozenTables {
+  FrozenTable *tables;
+  uint32_t count;
+} FrozenTables;
+
+static Bytes key_at(const FrozenTable *t, uint32_t at) { return table_delta_key(t->delta, t->order.rows[at]); }
+
+static void frozen_tables_release(FrozenTables *frozen) {
+  for (uint32_t i = 0; i < frozen->count; i++) table_order_release(&frozen->tables[i].order);
+  memory_release(frozen->tables);
+}
+
+/* Whatever it returns, there is something to release. */
+static Status order_frozen(const Flush *f, const Era *era, FrozenTables *out) {
+  *out = (FrozenTables){ memory_allocate_zeroed(memory_array_size(era->delta_count, sizeof *out->tables)), 0 };
+  if (!out->tables) return status_nomem();
   for (uint32_t i = 0; i < era->delta_count; i++) {
     if (!is_frozen(&era->deltas[i], f->boundary)) continue;
-    table_cursor_open(&cursors[count], era->deltas[i].delta->table, f->boundary);
-    if (table_cursor_first(&cursors[count])) count++;
+    FrozenTable *t = &out->tables[out->count++];
+    t->delta = era->deltas[i].delta->table;
+    TRY(table_order_make(t->delta, f->boundary, 0, &t->order));
   }
-  Status status = KVSTORE_OK;
-  while (count && status == KVSTORE_OK) {
-    uint32_t least = 0;
-    for (uint32_t i = 1; i < count; i++)
-      if (bytes_compare(cursors[i].key.data, cursors[i].key.length, cursors[least].key.data,
-                        cursors[least].key.length) < 0)
-        least = i;
-    TableCursor *c = &cursors[least];
-    if (c->state == DELTA_FOUND) status = table_run_builder_add(builder, c->delta, c->row);
-    if (!table_cursor_next(c)) cursors[least] = cursors[--count];
+  return KVSTORE_OK;
+}
+
+/* Which of them stands at the least key; NULL at the end. A key is visible in at most one. */
+static FrozenTable *least_key(const FrozenTables *frozen) {
+  FrozenTable *least = NULL;
+  for (uint32_t i = 0; i < frozen->count; i++) {
+    FrozenTable *t = &frozen->tables[i];
+    if (t->at == t->order.count) continue;
+    if (!least || order_of(key_at(t, t->at), key_at(least, least->at)) < 0) least = t;
   }
-  memory_release(cursors);
-  return status;
+  return least;
+}
+
+static Status flush_rows(const FrozenTables *frozen, TableRunBuilder *builder) {
+  for (FrozenTable *t = least_key(frozen); t; t = least_key(frozen))
+    TRY(table_run_builder_add(builder, t->delta, t->order.rows[t->at++]));
+  return KVSTORE_OK;
 }
 
 /* The run with the rows that have died since its manifest: one more list, or all of them as a bitmap. */
@@ -274,25 +299,30 @@ static Status keep_table_runs(Flush *f, Era *era, RunList *list) {
   return status;
 }
 
-static bool frozen_lie_between_runs(const Flush *f, const Era *era) {
-  for (uint32_t i = 0; i < era->delta_count; i++) {
-    TableCursor c;
-    if (!is_frozen(&era->deltas[i], f->boundary)) continue;
-    table_cursor_open(&c, era->deltas[i].delta->table, f->boundary);
-    if (!table_cursor_first(&c)) continue;
-    Bytes first = c.key;
-    if (table_cursor_last(&c) && era_has_runs_between(era, first, c.key)) return true;
+static bool frozen_lie_between_runs(const FrozenTables *frozen, const Era *era) {
+  for (uint32_t i = 0; i < frozen->count; i++) {
+    const FrozenTable *t = &frozen->tables[i];
+    if (t->order.count && era_has_runs_between(era, key_at(t, 0), key_at(t, t->order.count - 1))) return true;
   }
   return false;
 }
 
-static Status flush_table(Flush *f, const Family *family, Era *era, RunList *list) {
+static Status flush_frozen_tables(Flush *f, const Family *family, const Era *era, const FrozenTables *frozen,
+                                  RunList *list) {
   TableRunBuilder *builder = NULL;
-  TableRunShape shape = { .key_filter = frozen_lie_between_runs(f, era) };
+  TableRunShape shape = { .key_filter = frozen_lie_between_runs(frozen, era) };
   TRY(table_run_builder_create(f->store, f->job, &family->schema, shape, list->arena, &builder));
-  Status status = flush_rows(f, era, builder);
+  Status status = flush_rows(frozen, builder);
   if (status == KVSTORE_OK) status = table_run_builder_finish(builder, list);
   table_run_builder_destroy(builder);
+  return status;
+}
+
+static Status flush_table(Flush *f, const Family *family, Era *era, RunList *list) {
+  FrozenTables frozen;
+  Status status = order_frozen(f, era, &frozen);
+  if (status == KVSTORE_OK) status = flush_frozen_tables(f, family, era, &frozen, list);
+  frozen_tables_release(&frozen);
   return status == KVSTORE_OK ? keep_table_runs(f, era, list) : status;
 }
 

@@ -6,8 +6,8 @@
  *
  * Hash side: one table of atomic words (32 hash bits, reference), open addressing. A full table is replaced by one
  * of twice the size; readers keep probing the one they have, which is complete for every snapshot that they may
- * hold, and the old ones are freed with the index. Ordered side: a B+-tree (key_tree.h), whose leaves are copied
- * under one small lock.
+ * hold, and the old ones are freed with the index. Ordered side, where there is one: a B+-tree (key_tree.h), whose
+ * leaves are copied under one small lock.
  *
  * Threads: one writer at a time (key_index_add); any number of readers beside it. key_index_find takes no lock. */
 #ifndef COLONNADE_ROWSTORE_KEY_INDEX_H
@@ -29,10 +29,12 @@ typedef struct KeyIndex {
   KeyTree tree;
   _Atomic(KeyHash *) hash;
   _Atomic uint64_t key_count; /* written by the writer alone */
+  bool is_ordered;
 } KeyIndex;
 
-/* Initialises a zeroed KeyIndex in place (it lies inside its delta). */
-void key_index_init(KeyIndex *index);
+/* Initialises a zeroed KeyIndex in place (it lies inside its delta). Without order its keys are found by hash alone:
+ * is_beyond and cursors are not for it. */
+void key_index_init(KeyIndex *index, bool is_ordered);
 void key_index_release(KeyIndex *index);
 
 /* The reference of a key's entry, or 0. `hash` is hash_key(key, length) everywhere in this file. */
@@ -42,7 +44,7 @@ uint32_t key_index_find(const KeyIndex *index, uint64_t hash, const void *key, s
 bool key_index_is_beyond(const KeyIndex *index, const void *key, size_t length);
 
 /* Makes the entry of a key that has none, with head 0 and `extra` bytes reserved behind the key (see
- * key_entry_size), found by hash and in order as soon as this returns. *reference names the entry. KVSTORE_NOMEM
+ * key_entry_size), found by hash (and in order) as soon as this returns. *reference names the entry. KVSTORE_NOMEM
  * leaves the index as it was. */
 Status key_index_add(KeyIndex *index, uint64_t hash, const void *key, size_t length, size_t extra,
                      uint32_t *reference) MUST_CHECK;

@@ -78,7 +78,7 @@ static void describe(const KvHeader *r, uint32_t row, KvRow *out) {
 Status kv_delta_create(KvDelta **out) {
   KvDelta *delta = memory_allocate_zeroed(sizeof *delta);
   if (!delta) return status_nomem();
-  key_index_init(&delta->index);
+  key_index_init(&delta->index, true);
   *out = delta;
   return KVSTORE_OK;
 }

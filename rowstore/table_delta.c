@@ -66,7 +66,7 @@ Status table_delta_create(const Schema *schema, TableDelta **out) {
     memory_release(delta);
     return status;
   }
-  key_index_init(&delta->index);
+  key_index_init(&delta->index, false);
   *out = delta;
   return KVSTORE_OK;
 }
@@ -205,6 +205,7 @@ static void publish_rows(TableDelta *delta, uint32_t row_count) {
 Status table_delta_append(TableDelta *delta, Bytes key, uint64_t hash, const ColumnArray *columns, size_t source_row,
                           int64_t expiry, uint64_t sequence, uint32_t *row_out, uint32_t *replaced) {
   uint32_t row = next_row(delta);
+  key_index_prefetch(&delta->index, hash);
   TRY(reserve_rows(delta, row, expiry != EXPIRY_NEVER));
   TRY(slab_store_write(&delta->store, row, columns, source_row, 1));
   slab_store_write_expiry(&delta->store, row, &expiry, 1);
@@ -217,6 +218,7 @@ Status table_delta_append(TableDelta *delta, Bytes key, uint64_t hash, const Col
 Status table_delta_delete(TableDelta *delta, Bytes key, uint64_t hash, uint64_t sequence, uint32_t *row_out,
                           uint32_t *replaced) {
   uint32_t row = next_row(delta);
+  key_index_prefetch(&delta->index, hash);
   TRY(reserve_rows(delta, row, false));
   slab_store_write_empty(&delta->store, row);
   slab_store_write_expiry(&delta->store, row, NULL, 1);
@@ -334,36 +336,4 @@ bool table_delta_check(TableDelta *delta, const char **why) {
   }
   if (live != atomic_load_explicit(&delta->live_rows, memory_order_relaxed)) return wrong(why, "live rows miscounted");
   return true;
-}
-
-/* ---- in key order ---- */
-void table_cursor_open(TableCursor *cursor, TableDelta *delta, uint64_t snapshot) {
-  cursor->delta = delta;
-  cursor->snapshot = snapshot;
-  cursor->state = DELTA_ABSENT;
-  key_cursor_open(&cursor->keys, &delta->index);
-}
-
-static bool stand_on(TableCursor *c, const KeyEntry *entry, bool forward) {
-  for (; entry; entry = forward ? key_cursor_next(&c->keys) : key_cursor_prev(&c->keys)) {
-    c->state = state_at(c->delta, entry, c->snapshot, &c->row);
-    if (c->state == DELTA_ABSENT) continue;
-    c->key = key_entry_key(entry);
-    return true;
-  }
-  c->state = DELTA_ABSENT;
-  return false;
-}
-
-bool table_cursor_first(TableCursor *c) { return stand_on(c, key_cursor_first(&c->keys), true); }
-bool table_cursor_last(TableCursor *c) { return stand_on(c, key_cursor_last(&c->keys), false); }
-bool table_cursor_next(TableCursor *c) { return stand_on(c, key_cursor_next(&c->keys), true); }
-bool table_cursor_prev(TableCursor *c) { return stand_on(c, key_cursor_prev(&c->keys), false); }
-
-bool table_cursor_seek(TableCursor *c, const void *key, size_t length) {
-  return stand_on(c, key_cursor_seek(&c->keys, key, length), true);
-}
-
-bool table_cursor_seek_last(TableCursor *c, const void *key, size_t length) {
-  return stand_on(c, key_cursor_seek_last(&c->keys, key, length), false);
 }

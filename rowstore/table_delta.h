@@ -3,8 +3,8 @@
  * A row is a number, from 0 in append order. Its typed values lie in one array a column, as base/schema.h says, so
  * that scans run the same kernels as over runs; beside them lie the hidden arrays sequence, dead_at, link, key
  * reference, and expiry once a row has one. See delta.h for life and threads: functions marked [writer] need the
- * apply lock; all others may run beside them and take no lock, except that cursors take the small lock of the tree
- * once a leaf.
+ * apply lock; all others may run beside them and take no lock. In the order of their keys rows are put by
+ * table_order.h.
  *
  * A delete is a row with a key and no values whose dead_at is its own sequence (VIS-2): never visible, found by
  * key. */
@@ -118,26 +118,5 @@ static inline uint32_t table_slab_offset(uint32_t row) { return row % DELTA_SLAB
 DeltaCounts table_delta_counts(const TableDelta *delta);
 /* Structure, chains and counts. For tests; no writer beside it. */
 bool table_delta_check(TableDelta *delta, const char **why);
-
-/* ---- in key order at a snapshot ----
- * The keys whose state at the snapshot is FOUND or DELETED, with the row; a flush walks it at its boundary. As
- * KvCursor: plain memory, undisturbed by appends, `key` valid as long as the delta. */
-typedef struct TableCursor {
-  TableDelta *delta;
-  uint64_t snapshot;
-  KeyCursor keys;
-  /* where it stands; meaningful when the last call returned true */
-  DeltaState state;
-  Bytes key;
-  uint32_t row;
-} TableCursor;
-
-void table_cursor_open(TableCursor *cursor, TableDelta *delta, uint64_t snapshot);
-bool table_cursor_first(TableCursor *cursor);
-bool table_cursor_last(TableCursor *cursor);
-bool table_cursor_seek(TableCursor *cursor, const void *key, size_t length);      /* first >= key */
-bool table_cursor_seek_last(TableCursor *cursor, const void *key, size_t length); /* last <= key */
-bool table_cursor_next(TableCursor *cursor);
-bool table_cursor_prev(TableCursor *cursor);
 
 #endif

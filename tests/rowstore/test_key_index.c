@@ -148,12 +148,30 @@ static void check_index(KeyIndex *index, const Keys *keys, uint64_t *seed) {
   check_seeks(index, keys, seed);
 }
 
+/* An index without an order finds the same keys, and holds no tree. */
+static void check_unordered(const Keys *keys, const size_t *order) {
+  KeyIndex *index = memory_allocate_zeroed(sizeof *index);
+  CHECK(index != NULL);
+  key_index_init(index, false);
+  for (size_t i = 0; i < keys->count; i++) {
+    CHECK(!has(index, keys->sorted[order[i]]));
+    CHECK_OK(add(index, keys->sorted[order[i]]));
+  }
+  for (size_t i = 0; i < keys->count; i++) CHECK(has(index, keys->sorted[i]));
+  CHECK_INT(key_index_count(index), keys->count);
+  CHECK_INT(index->tree.bytes_held, 0);
+  const char *why = "";
+  if (!key_index_check(index, &why)) CHECK_STR(why, "");
+  key_index_release(index);
+  memory_release(index);
+}
+
 /* Adds the keys in the given order and compares everything. */
 static void check_order(const Keys *keys, const size_t *order, uint64_t *seed) {
   uint64_t held = memory_blocks_held();
   KeyIndex *index = memory_allocate_zeroed(sizeof *index);
   CHECK(index != NULL);
-  key_index_init(index);
+  key_index_init(index, true);
   for (size_t i = 0; i < keys->count; i++) {
     CHECK(!has(index, keys->sorted[order[i]]));
     CHECK_OK(add(index, keys->sorted[order[i]]));
@@ -168,6 +186,7 @@ static void check_all_orders(Keys *keys, uint64_t seed) {
   sort_keys(keys);
   size_t *order = shuffled(keys->count, &seed);
   check_order(keys, order, &seed);
+  check_unordered(keys, order);
   for (size_t i = 0; i < keys->count; i++) order[i] = i;
   check_order(keys, order, &seed);
   for (size_t i = 0; i < keys->count; i++) order[i] = keys->count - 1 - i;
@@ -251,7 +270,7 @@ TEST(key_index, keys_of_1_to_65536_bytes) {
 /* Hashes that agree in the bits that place and tell slots still lead to the right keys. */
 TEST(key_index, equal_hashes_are_told_apart_by_key) {
   KeyIndex index = { .key_count = 0 };
-  key_index_init(&index);
+  key_index_init(&index, true);
   for (uint32_t i = 0; i < 3000; i++) {
     uint32_t reference;
     CHECK_INT(key_index_find(&index, i % 3, &i, sizeof i), 0);
@@ -271,7 +290,7 @@ TEST(key_index, equal_hashes_are_told_apart_by_key) {
 TEST(key_index, cursor_sees_every_key_that_was_there_while_others_are_added) {
   uint64_t seed = 11;
   KeyIndex index = { .key_count = 0 };
-  key_index_init(&index);
+  key_index_init(&index, true);
   enum { OLD = 3000 };
   for (uint32_t i = 0; i < OLD; i++) {
     uint8_t key[5] = { (uint8_t)(i >> 8), (uint8_t)i, 0, 0, 0 };
@@ -323,7 +342,7 @@ TEST(key_index, a_failed_allocation_leaves_the_key_absent_and_the_index_whole) {
   size_t *order = shuffled(keys.count, &seed);
   for (bool failed = true; failed; n++) {
     KeyIndex index = { .key_count = 0 };
-    key_index_init(&index);
+    key_index_init(&index, true);
     failing_memory_install(n, false);
     for (size_t i = 0; i < keys.count; i++) {
       Bytes key = keys.sorted[order[i]];
@@ -386,7 +405,7 @@ static void read_beside(void *context) {
 
 TEST(key_index, readers_beside_a_writer_find_what_was_published) {
   static Shared shared;
-  key_index_init(&shared.index);
+  key_index_init(&shared.index, true);
   Thread readers[3] = { { .running = false } };
   for (int i = 0; i < 3; i++) CHECK_OK(thread_start(&readers[i], read_beside, &shared));
   for (uint32_t i = 0; i < THREAD_KEYS; i++) {
