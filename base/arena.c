@@ -34,8 +34,8 @@ static char *allocate_alone(Arena *arena, size_t size) {
     arena->newest->older = block;
   } else {
     block->older = NULL;
-    arena->newest = block;
-    arena->at = arena->end = block_data(block) + size;
+    arena->newest = block; /* what is left of a caller's room goes on filling, too */
+    if (!arena->at) arena->at = arena->end = block_data(block) + size;
   }
   return block_data(block);
 }
@@ -59,7 +59,7 @@ void *arena_allocate_aligned(Arena *arena, size_t alignment, size_t size) {
   ASSERT(alignment && alignment <= 4096 && (alignment & (alignment - 1)) == 0, "BASE-2");
   if (size == 0) size = 1;
   size_t left = (size_t)(arena->end - arena->at), skip = -(uintptr_t)arena->at & (alignment - 1);
-  if (!arena->newest || left < skip || left - skip < size) {
+  if (left < skip || left - skip < size) {
     if (size > PTRDIFF_MAX - 2 * alignment) return NULL;
     if (size + alignment > BLOCK_MIN / 4) {
       char *alone = allocate_alone(arena, size + alignment);

@@ -16,6 +16,11 @@ typedef struct Arena {
   size_t bytes_held;
 } Arena;
 
+/* To start in memory of the caller's own, a local array of a multiple of 16 bytes, say: work that fits there asks for
+ * none. */
+#define ARENA_OVER(room) \
+  { NULL, (char *)(room), (char *)(room) + sizeof(room), 0 }
+
 /* `size` bytes, aligned to 16, not cleared; NULL when out of memory. */
 void *arena_allocate(Arena *arena, size_t size);
 void *arena_allocate_zeroed(Arena *arena, size_t size);
@@ -24,7 +29,7 @@ void *arena_allocate_aligned(Arena *arena, size_t alignment, size_t size);
 void *arena_copy(Arena *arena, const void *bytes, size_t length);
 /* A NUL-terminated copy of `length` bytes. */
 char *arena_copy_string(Arena *arena, const char *text, size_t length);
-/* Forgets everything, keeps the newest block for reuse. */
+/* Forgets everything, keeps the newest block for reuse (not the caller's room). */
 void arena_reset(Arena *arena);
 /* Gives everything back; the arena may be used again. */
 void arena_release(Arena *arena);

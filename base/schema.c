@@ -50,19 +50,20 @@
 
 static const struct {
   const char *name;
-  size_t width;
   int64_t low, high;
 } types[] = {
-#define TYPE_ENTRY(type, name, c_type, low, high) [type] = { name, sizeof(c_type), low, high },
+#define TYPE_ENTRY(type, name, c_type, low, high) [type] = { name, low, high },
   TYPE_LIST(TYPE_ENTRY)
 #undef TYPE_ENTRY
 };
 enum { TYPE_NUMBER_END = sizeof types / sizeof types[0] };
 _Static_assert(TYPE_NUMBER_END == TYPE_DECIMAL_LAST + 1, "every scale");
 
-bool type_is_valid(uint32_t type) { return type < TYPE_NUMBER_END && types[type].name; }
-
-size_t type_array_width(ColumnType type) { return type_is_valid(type) ? types[type].width : 0; }
+const uint8_t type_widths[] = {
+#define TYPE_WIDTH(type, name, c_type, low, high) [type] = sizeof(c_type),
+  TYPE_LIST(TYPE_WIDTH)
+#undef TYPE_WIDTH
+};
 
 const char *type_name(ColumnType type) { return type_is_valid(type) ? types[type].name : "?"; }
 

@@ -132,14 +132,15 @@ void type_image_bounds(ColumnType type, int64_t *low, int64_t *high);
 /* Whether some number that fits the array is no value of the type: bool, time, decimals. */
 static inline bool type_has_gaps(ColumnType t) { return t == TYPE_BOOL || t == TYPE_TIME || type_is_decimal(t); }
 /* Bytes of one value in a column array: 1, 2, 4, 8 or sizeof(Bytes). 0 for a number that is no type. */
-size_t type_array_width(ColumnType type);
+extern const uint8_t type_widths[TYPE_DECIMAL_LAST + 1];
+static inline bool type_is_valid(uint32_t type) { return type <= TYPE_DECIMAL_LAST && type_widths[type]; }
+static inline size_t type_array_width(ColumnType type) { return type_is_valid((uint32_t)type) ? type_widths[type] : 0; }
 /* "i32", "timestamp", "fixed_bytes", "decimal(18,2)" ...; "?" for a number that is no type. */
 const char *type_name(ColumnType type);
 /* Whether a column of the type may have this width: the bytes of fixed bytes, UUID_BYTES of a uuid, else 0. */
 bool type_takes_width(ColumnType type, uint32_t width);
 /* The type of a name, TYPE_NONE when there is none. decimal(p,s) and decimal(p) of up to 18 digits p, too. */
 ColumnType type_by_name(const char *name, size_t length);
-bool type_is_valid(uint32_t type);
 
 /* The order-preserving image of a double: every NaN one value above infinity, -0.0 as 0.0. */
 static inline int64_t float_image(double value) {

@@ -5,23 +5,14 @@
 #include "kvapi/pair_tables.h"
 #include "kvapi/values.h"
 
+enum { ROW_WORDS = 512 }; /* what a call needs for a row of some fifty columns */
+
 struct KVRow {
   uint32_t magic;
   Arena strings;
 };
 
 /* ---- values and keys of a call ---- */
-
-static Status fit_values(const KVTable *table, const KVValue *given, size_t count, Arena *arena, Value **out) {
-  if (!given && count) return bad_argument("the values are NULL");
-  if (count != table->visible)
-    return status_fail(KVSTORE_SCHEMA, "%zu values given: table %s has %u columns", count, table->name, table->visible);
-  Value *values = arena_allocate(arena, memory_array_size(count, sizeof *values));
-  if (!values) return status_nomem();
-  for (size_t c = 0; c < count; c++) TRY(value_for_column(&given[c], &table->schema.columns[c], &values[c]));
-  *out = values;
-  return KVSTORE_OK;
-}
 
 static Status fit_key(const KVTable *table, const KVValue *given, size_t count, Value key[KEY_COLUMNS_MAX]) {
   const Schema *schema = &table->schema;
@@ -37,15 +28,21 @@ static Status fit_key(const KVTable *table, const KVValue *given, size_t count, 
 /* ---- one row in ---- */
 
 /* A row of values as a batch of one: arrays of one entry each. */
-static Status batch_of_one(const KVTable *table, const Value *values, int64_t *expiry, Arena *arena, ColumnBatch *out) {
-  size_t count = table->visible;
-  ColumnArray *columns = arena_allocate(arena, memory_array_size(count, sizeof *columns));
-  Bytes *cells = arena_allocate_zeroed(arena, memory_array_size(count, sizeof *cells)); /* the widest entry there is */
+static Status batch_of_one(const KVTable *table, const KVValue *given, size_t count, int64_t *expiry, Arena *arena,
+                           ColumnBatch *out) {
   static const uint8_t is_null = 1;
+  if (!given && count) return bad_argument("the values are NULL");
+  if (count != table->visible)
+    return status_fail(KVSTORE_SCHEMA, "%zu values given: table %s has %u columns", count, table->name, table->visible);
+  ColumnArray *columns = arena_allocate(arena, memory_array_size(count, sizeof *columns));
+  Bytes *cells = arena_allocate(arena, memory_array_size(count, sizeof *cells)); /* the widest entry there is */
   if (!columns || !cells) return status_nomem();
   for (size_t c = 0; c < count; c++) {
-    columns[c] = (ColumnArray){ &cells[c], values[c].is_null ? &is_null : NULL };
-    if (!values[c].is_null) value_to_array(&values[c], &cells[c], 0);
+    Value value;
+    TRY(value_for_column(&given[c], &table->schema.columns[c], &value));
+    cells[c] = (Bytes){ 0 };
+    columns[c] = (ColumnArray){ &cells[c], value.is_null ? &is_null : NULL };
+    if (!value.is_null) value_to_array(&value, &cells[c], 0);
   }
   *out = (ColumnBatch){ 1, (uint32_t)count, columns, expiry };
   return KVSTORE_OK;
@@ -54,12 +51,11 @@ static Status batch_of_one(const KVTable *table, const Value *values, int64_t *e
 static Status write_one(KVTable *table, const KVValue *given, size_t count, int64_t expire_ms, int mode,
                         uint64_t *row_id) {
   int64_t expiry;
-  Value *values = NULL;
   ColumnBatch batch;
-  Arena arena = { 0 };
+  uint64_t room[ROW_WORDS];
+  Arena arena = ARENA_OVER(room);
   Status status = expiry_argument(expire_ms, &expiry);
-  if (status == KVSTORE_OK) status = fit_values(table, given, count, &arena, &values);
-  if (status == KVSTORE_OK) status = batch_of_one(table, values, &expiry, &arena, &batch);
+  if (status == KVSTORE_OK) status = batch_of_one(table, given, count, &expiry, &arena, &batch);
   if (status == KVSTORE_OK) status = table_write(table->kv->session, table->family, &batch, mode, row_id);
   if (status == KVSTORE_OK) handle_wrote(table->kv);
   arena_release(&arena);
@@ -117,7 +113,8 @@ static Status update(KVTable *table, const KVValue *key_given, size_t key_count,
 
 int kvtable_update(KVTable *table, const KVValue *key, size_t key_count, const char *const *columns,
                    const KVValue *values, size_t count, const int64_t *expire_ms) {
-  Arena arena = { 0 };
+  uint64_t room[ROW_WORDS];
+  Arena arena = ARENA_OVER(room);
   Status status = table_enter_writing(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   status = update(table, key, key_count, columns, values, count, expire_ms, &arena);

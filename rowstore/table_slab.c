@@ -43,9 +43,12 @@ void slab_store_release(SlabStore *store) {
   memory_release(store->columns);
 }
 
-static void hold(SlabStore *store, uint64_t bytes) {
-  atomic_fetch_add_explicit(&store->bytes_held, bytes, memory_order_relaxed);
+/* Only the writer adds to what anybody reads. */
+static void count_bytes(_Atomic uint64_t *sum, uint64_t bytes) {
+  atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + bytes, memory_order_relaxed);
 }
+
+static void hold(SlabStore *store, uint64_t bytes) { count_bytes(&store->bytes_held, bytes); }
 
 /* ---- slabs ---- */
 static uint8_t *take(uint8_t **at, size_t width) {
@@ -135,6 +138,29 @@ static uint8_t *copy_strings(Bytes *to, const Bytes *from, size_t count, uint8_t
   return at;
 }
 
+/* A copy of a width that is known where it stands is one instruction, not a call: rows often come one by one. */
+static void copy_numbers(uint8_t *to, const uint8_t *from, size_t width, size_t count) {
+  if (count > 1) {
+    memcpy(to, from, count * width);
+    return;
+  }
+  switch (width) {
+  case 1: *to = *from; break;
+  case 2: memcpy(to, from, 2); break;
+  case 4: memcpy(to, from, 4); break;
+  default: memcpy(to, from, 8);
+  }
+}
+
+static void copy_nulls(uint8_t *to, const uint8_t *from, size_t count) {
+  if (count == 1)
+    *to = from ? *from : 0;
+  else if (from)
+    memcpy(to, from, count);
+  else
+    memset(to, 0, count);
+}
+
 Status slab_store_write(SlabStore *store, uint32_t first_row, const ColumnArray *columns, size_t source_row,
                         size_t count) {
   size_t length = strings_length(store, columns, source_row, count);
@@ -143,7 +169,7 @@ Status slab_store_write(SlabStore *store, uint32_t first_row, const ColumnArray 
     at = arena_allocate(&store->strings, length);
     if (!at) return status_nomem();
     hold(store, length);
-    atomic_fetch_add_explicit(&store->string_bytes, length, memory_order_relaxed);
+    count_bytes(&store->string_bytes, length);
   }
   const SlabArrays *slab = slab_at(store, first_row);
   size_t offset = first_row % DELTA_SLAB_ROWS;
@@ -154,13 +180,9 @@ Status slab_store_write(SlabStore *store, uint32_t first_row, const ColumnArray 
     if (type_is_string(store->columns[c].type))
       at = copy_strings((Bytes *)to, (const Bytes *)from, count, at);
     else
-      memcpy(to, from, count * width);
+      copy_numbers(to, from, width, count);
     uint8_t *nulls = (uint8_t *)(uintptr_t)slab->columns[c].nulls;
-    if (!nulls) continue;
-    if (columns[c].nulls)
-      memcpy(nulls + offset, columns[c].nulls + source_row, count);
-    else
-      memset(nulls + offset, 0, count);
+    if (nulls) copy_nulls(nulls + offset, columns[c].nulls ? columns[c].nulls + source_row : NULL, count);
   }
   return KVSTORE_OK;
 }

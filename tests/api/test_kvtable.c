@@ -159,6 +159,86 @@ TEST(kvtable, rows_are_inserted_replaced_changed_and_deleted_by_key) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* Each row is there, and counted, as soon as its call returns; one that is refused leaves all others. */
+TEST(kvtable, single_rows_of_a_transaction_are_there_at_once_and_a_refused_one_changes_nothing) {
+  KVStore *kv = open_store(), *other = NULL;
+  KVTable *table = create_people(kv), *again = NULL, *beside = NULL;
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  CHECK_OK(kvtable_open(kv, "people", &again)); /* of the same handle, so inside the transaction */
+  CHECK_OK(kvstore_clone(kv, &other));
+  CHECK_OK(kvtable_open(other, "people", &beside));
+  CHECK_OK(upsert_person(table, 1, "before", 0));
+  for (int commits = 0; commits < 2; commits++) {
+    CHECK_OK(kvstore_begin(kv, 1));
+    CHECK_OK(upsert_person(table, 1, "first", 1));
+    check_person(again, 1, "first", 1);
+    CHECK_OK(upsert_person(again, 2, "second", 2));
+    CHECK_INT(rows_of(table), 2);
+    CHECK_STATUS(upsert_person(table, 2, "\xff is no text", 3), KVSTORE_TYPE);
+    CHECK_OK(kvstore_error(kv, &error));
+    CHECK_STR(error.column, "name");
+    CHECK_INT(error.row, 0);
+    check_person(table, 2, "second", 2);
+    KVValue row[4] = { kvvalue_i64(1), kvvalue_string("twice"), kvvalue_null(), kvvalue_null() }, key = row[0];
+    CHECK_STATUS(kvtable_insert(again, row, 4, 0, NULL), KVSTORE_CONSTRAINT);
+    row[1] = kvvalue_null();
+    CHECK_STATUS(kvtable_upsert(table, row, 4, 0), KVSTORE_CONSTRAINT);
+    CHECK_OK(upsert_person(table, 1, "the last one", 4));
+    check_person(again, 1, "the last one", 4);
+    CHECK_OK(kvtable_delete(table, &key, 1));
+    check_person(again, 1, NULL, 0);
+    CHECK_INT(rows_of(again), 1);
+    CHECK_OK(upsert_person(again, 1, "back", 5));
+    CHECK_INT(matches(table, "height = 5 and name = 'back'"), 1);
+    CHECK_INT(rows_of(table), 2);
+    check_person(beside, 1, "before", 0);
+    CHECK_INT(rows_of(beside), 1);
+    CHECK_OK(commits ? kvstore_commit(kv) : kvstore_rollback(kv));
+    check_person(table, 1, commits ? "back" : "before", commits ? 5 : 0);
+    check_person(beside, 2, commits ? "second" : NULL, 2);
+  }
+  kvtable_close(beside);
+  kvtable_close(again);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(other));
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* More columns, and longer keys, than a call has room for without asking for memory. */
+TEST(kvtable, a_wide_row_comes_alone_as_others_do) {
+  enum { WIDE = 700, KEY = 9000 };
+  static KVColumnDefinition columns[WIDE];
+  static KVValue row[WIDE], back[WIDE];
+  static char names[WIDE][8], text[KEY];
+  KVStore *kv = open_store();
+  KVTable *table = NULL;
+  KVRow *held = NULL;
+  memset(text, 'k', KEY);
+  for (int c = 0; c < WIDE; c++) {
+    snprintf(names[c], sizeof names[c], "c%d", c);
+    columns[c] =
+      (KVColumnDefinition){ names[c], c ? KVTABLE_TYPE_I32 : KVTABLE_TYPE_STRING, c ? KVTABLE_NULLABLE : 0, 0 };
+    row[c] = c % 3 ? kvvalue_i64(c) : kvvalue_null();
+  }
+  row[0] = kvvalue_text(text, KEY);
+  const char *key[] = { "c0" };
+  CHECK_OK(kvtable_create(kv, "wide", columns, WIDE, key, 1, &table));
+  for (int turn = 0; turn < 2; turn++) {
+    CHECK_OK(kvtable_upsert(table, row, WIDE, 0));
+    CHECK_OK(kvtable_update(table, row, 1, NULL, NULL, 0, NULL));
+    CHECK_OK(kvtable_get(table, row, 1, back, WIDE, NULL, &held));
+    for (int c = 1; c < WIDE; c++) {
+      CHECK_INT(back[c].is_null, row[c].is_null);
+      if (!row[c].is_null) CHECK_INT(back[c].as.i64, row[c].as.i64);
+    }
+    kvtable_row_free(held);
+    row[1] = kvvalue_i64(-1);
+  }
+  CHECK_INT(rows_of(table), 1);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvtable, a_table_without_a_key_gives_row_ids) {
   KVStore *kv = open_store();
   const KVColumnDefinition column = { "n", KVTABLE_TYPE_I32, 0, 0 };

@@ -72,6 +72,28 @@ TEST(arena, a_large_request_does_not_end_the_open_block) {
   arena_release(&arena);
 }
 
+TEST(arena, a_room_of_the_callers_is_filled_before_memory_is_asked_for) {
+  uint64_t before = memory_blocks_held();
+  uint64_t room[32];
+  char *begin = (char *)room;
+  Arena arena = ARENA_OVER(room);
+  char *first = arena_allocate_aligned(&arena, 16, 100);
+  CHECK(first >= begin && first < begin + 16);
+  CHECK_INT(memory_blocks_held(), before);
+  CHECK(arena_allocate(&arena, 5000)); /* has a block of its own, */
+  CHECK(arena_allocate(&arena, 16) == first + 112);
+  CHECK_INT(memory_blocks_held() - before, 1);
+  char *more = arena_allocate(&arena, 200); /* and this opens one */
+  CHECK(more < begin || more >= begin + sizeof room);
+  CHECK_INT(memory_blocks_held() - before, 2);
+  arena_reset(&arena);
+  CHECK_INT(memory_blocks_held() - before, 1);
+  char *again = arena_allocate(&arena, 100);
+  CHECK(again < begin || again >= begin + sizeof room);
+  arena_release(&arena);
+  CHECK_INT(memory_blocks_held(), before);
+}
+
 TEST(arena, out_of_memory_is_null_and_survived) {
   for (int first = 0; first < 2; first++) {
     Arena arena = { 0 };
