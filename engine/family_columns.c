@@ -127,7 +127,9 @@ static Status put_row(Session *session, FamilyState *state, Era *era, const Sour
   Status status = row_stage_create(&stage, &table->schema, 1, &arena);
   if (status == KVSTORE_OK) status = fill_row(table, pair, &stage, 0, &arena);
   if (status == KVSTORE_OK) {
-    PreparedRows row = { &table->schema, { 1, table->schema.column_count, stage.columns, &pair->expiry }, &key, &hash };
+    PreparedRows row = {
+      &table->schema, { 1, table->schema.column_count, stage.columns, &pair->expiry }, &key, &hash, NULL
+    };
     status = write_rows(session, state, era, &row, 0, 1);
   }
   arena_release(&arena);

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "engine/engine_internal.h"
 #include "engine/row_stage.h"
+#include "engine/table_state.h"
 #include "engine/table_write.h"
 
 /* ---- looking a row up ---- */
@@ -131,6 +132,8 @@ Status table_get(Session *session, uint32_t family, const Value *key, size_t key
 
 /* ---- delete and update: statements on one key ---- */
 
+enum { ROW_WORDS = 512 }; /* what an update needs for a row of some twenty columns */
+
 typedef struct KeyStatement {
   Session *session;
   ReadPin pin;
@@ -172,13 +175,24 @@ Status table_delete_statement(Session *session, FamilyState *state, Era *era, By
   return buffer_status(&t->record);
 }
 
+/* What the row that replaces it has in its locator: the statement has found it, so nobody looks again. */
+static uint64_t word_of(const Era *era, const FoundRow *found) {
+  if (found->delta) return found->delta == era->deltas[0].delta ? LOCATOR_NONE : LOCATOR_IN_DELTA;
+  return locator_pack((Locator){ era->runs[found->layer].run->entry.number, (uint16_t)position_segment(found->position),
+                                 (uint16_t)position_row(found->position) });
+}
+
 Status table_delete(Session *session, uint32_t family, const Value *key, size_t key_count) {
   TRY(write_begin(session));
   KeyStatement s;
   Status status = key_statement(&s, session, family, key, key_count);
   bool live = status == KVSTORE_OK && s.found.found && !has_expired(&s);
-  if (status == KVSTORE_OK && s.found.found)
+  if (status == KVSTORE_OK && s.found.found) {
+    uint64_t word = word_of(s.era, &s.found);
+    uint32_t row = table_delta_row_count(s.era->deltas[0].delta->table);
     status = table_delete_statement(session, s.state, s.era, (Bytes){ s.key.data, s.key.length });
+    if (status == KVSTORE_OK) status = locators_note(s.era, row, &word, 1);
+  }
   key_statement_end(&s);
   TRY(write_end(session, status));
   return live ? KVSTORE_OK : no_row();
@@ -206,8 +220,8 @@ static Status update_row(KeyStatement *s, const uint32_t *columns, const Value *
   }
   int64_t until = expiry ? *expiry : s->found.expiry;
   Bytes key = { s->key.data, s->key.length };
-  uint64_t hash = hash_key(key.data, key.length);
-  PreparedRows prepared = { schema, { 1, schema->column_count, stage.columns, &until }, &key, &hash };
+  uint64_t hash = hash_key(key.data, key.length), word = word_of(s->era, &s->found);
+  PreparedRows prepared = { schema, { 1, schema->column_count, stage.columns, &until }, &key, &hash, &word };
   return write_rows(s->session, s->state, s->era, &prepared, 0, 1);
 }
 
@@ -215,7 +229,8 @@ Status table_update(Session *session, uint32_t family, const Value *key, size_t 
                     const Value *values, size_t count, const int64_t *expiry) {
   TRY(write_begin(session));
   KeyStatement s;
-  Arena arena = { 0 };
+  uint64_t room[ROW_WORDS];
+  Arena arena = ARENA_OVER(room);
   Status status = key_statement(&s, session, family, key, key_count);
   if (status == KVSTORE_OK && (!s.found.found || has_expired(&s))) status = no_row();
   if (status == KVSTORE_OK) status = update_row(&s, columns, values, count, expiry, &arena);

@@ -11,7 +11,10 @@
 #include "engine/table_state.h"
 #include "os/large_memory.h"
 
-enum { WRITE_CHUNK = 4096 }; /* rows between two looks at the size of the record */
+enum {
+  WRITE_CHUNK = 4096, /* rows between two looks at the size of the record */
+  ROW_WORDS = 256,    /* what a statement needs for one row, unless it is very wide */
+};
 
 /* ---- checks ---- */
 
@@ -318,6 +321,18 @@ static ColumnBatch batch_part(const PreparedRows *rows, size_t from, size_t coun
   return (ColumnBatch){ (uint32_t)count, all->column_count, columns, all->expiry ? all->expiry + from : NULL };
 }
 
+static Status append_row(Store *store, FamilyState *state, Era *era, const PreparedRows *rows, size_t row) {
+  const ColumnBatch *batch = &rows->batch;
+  int64_t expiry = batch->expiry ? batch->expiry[row] : EXPIRY_NEVER;
+  mutex_lock(&store->apply_lock);
+  Status status = transaction_touch(store, era->deltas[0].delta, state->family);
+  if (status == KVSTORE_OK)
+    status = apply_row(store, era, rows->keys[row], rows->hashes[row], batch->columns, row, expiry,
+                       store->transaction.next_sequence);
+  mutex_unlock(&store->apply_lock);
+  return status;
+}
+
 static Status append_rows(Store *store, FamilyState *state, Era *era, const PreparedRows *rows, size_t from,
                           size_t count) {
   Transaction *t = &store->transaction;
@@ -356,8 +371,11 @@ void table_resolve_written(Session *session, uint32_t family, const Era *era) {
 Status write_rows(Session *session, FamilyState *state, Era *era, const PreparedRows *rows, size_t from, size_t count) {
   Transaction *t = &session->store->transaction;
   const ColumnBatch *batch = &rows->batch;
-  TRY(append_rows(session->store, state, era, rows, from, count));
+  uint32_t first = table_delta_row_count(era->deltas[0].delta->table);
+  TRY(count == 1 ? append_row(session->store, state, era, rows, from)
+                 : append_rows(session->store, state, era, rows, from, count));
   t->next_sequence += count;
+  if (rows->locators) TRY(locators_note(era, first, rows->locators + from, (uint32_t)count));
   table_resolve_written(session, state->family->id, era);
   for (size_t i = from; i < from + count; i++) {
     int64_t expiry = batch->expiry ? batch->expiry[i] : EXPIRY_NEVER;
@@ -397,7 +415,8 @@ Status table_write_statement(Session *session, uint32_t family, const ColumnBatc
 Status table_write(Session *session, uint32_t family, const ColumnBatch *rows, int mode, uint64_t *first_row_id) {
   if (!rows->row_count) return KVSTORE_OK;
   TRY(write_begin(session));
-  Arena arena = { 0 };
+  uint64_t room[ROW_WORDS];
+  Arena arena = ARENA_OVER(room);
   uint64_t row_id = 0;
   Status status = table_write_statement(session, family, rows, mode, &row_id, &arena);
   arena_release(&arena);

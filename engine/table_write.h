@@ -11,6 +11,7 @@ typedef struct PreparedRows {
   ColumnBatch batch;
   const Bytes *keys;
   const uint64_t *hashes;
+  const uint64_t *locators; /* of each row, where what it replaces has been looked up (locators_note); else NULL */
 } PreparedRows;
 
 /* The row of a key that a snapshot sees, expired or not. */

@@ -123,6 +123,39 @@ TEST(table_state, single_rows_that_nobody_counts_do_not_pile_up) {
   CHECK_OK(session_close(s));
 }
 
+/* Each of `count` rows, 100 apart, gets the amount, and then the one behind it goes. */
+static void change_and_delete(Session *s, uint32_t table, int count, int32_t amount) {
+  static const uint32_t column = 1;
+  for (int i = 0; i < count; i++) {
+    Value key = { .type = TYPE_I64, .i = 100 * i }, value = { .type = TYPE_I32, .i = amount };
+    CHECK_OK(table_update(s, table, &key, 1, &column, &value, 1, NULL));
+    key.i++;
+    int deleted = table_delete(s, table, &key, 1);
+    CHECK(deleted == KVSTORE_OK || deleted == KVSTORE_NOTFOUND);
+  }
+}
+
+TEST(table_state, a_row_that_is_changed_or_deleted_by_its_key_is_not_looked_up_again) {
+  enum { CHANGED = 700 };
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  uint64_t before = counter_get(COUNTER_resolved_keys);
+  CHECK_OK(session_begin(s, true));
+  change_and_delete(s, table, CHANGED, 1);
+  CHECK_INT(count_rows(s, table), ROWS - CHANGED);
+  CHECK_OK(session_rollback(s));
+  CHECK_INT(count_rows(s, table), ROWS);
+  CHECK_OK(session_begin(s, true));
+  change_and_delete(s, table, CHANGED, 2); /* of a run's rows, and of their own */
+  change_and_delete(s, table, CHANGED, 3);
+  CHECK_OK(session_commit(s));
+  CHECK_INT(count_rows(s, table), ROWS - CHANGED);
+  CHECK_INT(counter_get(COUNTER_resolved_keys), before);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(count_rows(s, table), ROWS - CHANGED);
+  CHECK_OK(session_close(s));
+}
+
 TEST(table_state, many_rows_of_one_transaction_wait_no_more_than_those_of_many) {
   Session *s = open_path(store_path(), false);
   uint32_t table = settled_table(s);
