@@ -95,16 +95,16 @@ Status scan_read_codes(Scan *scan, uint32_t column, uint32_t block, uint16_t *co
   return KVSTORE_OK;
 }
 
-Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, bool any_step, void *offsets, CodecOffsets *out,
-                         bool *is_packed) {
+Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, void *room, CodecOffsets *out,
+                         const void **offsets) {
   ScanColumn *c;
+  *offsets = NULL;
   TRY(scan_column(scan, column, &c));
   const Chunk *chunk = c->kind == SCAN_COLUMN_CHUNK ? c->hold.chunk : NULL;
-  *is_packed = chunk && chunk->encoding == ENCODING_PACKED && (any_step || chunk->step == 1) &&
-               chunk_block_null_count(chunk, block) == 0;
-  if (!*is_packed) return KVSTORE_OK;
+  if (!chunk || chunk->encoding != ENCODING_PACKED || chunk_block_null_count(chunk, block)) return KVSTORE_OK;
+  if (out->step && chunk->step != out->step) return KVSTORE_OK;
   TRY(chunk_hold_block(&c->hold, block));
-  codec_offsets(chunk, block, offsets, out);
+  *offsets = codec_offsets(chunk, block, room, out);
   return KVSTORE_OK;
 }
 

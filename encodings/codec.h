@@ -70,13 +70,13 @@ void codec_codes(const Chunk *chunk, uint32_t block, uint16_t *codes);
 void codec_code_value(const Chunk *chunk, uint32_t code, Value *out);
 
 /* A block of ENCODING_PACKED without nulls as it is packed: the image of a row is base + step x offset, and offsets are
- * unsigned numbers below 2^width in lanes of that width (`offsets` has room for BLOCK_ROWS of 64 bits). */
+ * unsigned numbers below 2^width in lanes of that width: in the chunk, or in `room` (BLOCK_ROWS of 64 bits). */
 typedef struct CodecOffsets {
   unsigned width;
   int64_t base;
   uint64_t step;
 } CodecOffsets;
-void codec_offsets(const Chunk *chunk, uint32_t block, void *offsets, CodecOffsets *out);
+const void *codec_offsets(const Chunk *chunk, uint32_t block, void *room, CodecOffsets *out);
 
 /* ---- filters ---- */
 

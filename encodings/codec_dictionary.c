@@ -97,8 +97,8 @@ static void unpack_codes(const Chunk *c, uint32_t block, uint16_t *codes) {
   Lanes lanes;
   const SimdKernels *k = simd_kernels();
   chunk_block(c, block, &b);
-  k->unpack[b.width](chunk_block_data(c, &b), &lanes);
-  k->scale[simd_lane_index(b.width)][1](&lanes, (uint64_t)b.base, 1, codes);
+  k->scale[simd_lane_index(b.width)][1](packed_lanes(chunk_block_data(c, &b), b.width, &lanes), (uint64_t)b.base, 1,
+                                        codes);
 }
 
 void codec_codes(const Chunk *c, uint32_t block, uint16_t *codes) {
@@ -279,8 +279,7 @@ static void filter(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WOR
   uint64_t flip = f->negated ? UINT64_MAX : 0;
   if (b.width <= 8 && c->dictionary_count <= 256) {
     uint8_t codes[BLOCK_ROWS];
-    k->unpack[b.width](chunk_block_data(c, &b), codes);
-    k->scale[0][0](codes, (uint64_t)b.base, 1, codes);
+    k->scale[0][0](packed_lanes(chunk_block_data(c, &b), b.width, codes), (uint64_t)b.base, 1, codes);
     k->member8(codes, f->members, flip, mask);
   } else {
     uint16_t codes[BLOCK_ROWS];
@@ -370,9 +369,8 @@ static Status check_block(const Chunk *c, uint32_t block) {
   uint64_t low, high;
   chunk_block(c, block, &b);
   if (b.width > 16 || chunk_block_data_length(&b) != 128u * b.width) return wrong("a block of a wrong length");
-  const SimdKernels *k = simd_kernels();
-  k->unpack[b.width](chunk_block_data(c, &b), &lanes);
-  k->extremes[simd_lane_index(b.width)](&lanes, 0, NULL, &low, &high);
+  const void *codes = packed_lanes(chunk_block_data(c, &b), b.width, &lanes);
+  simd_kernels()->extremes[simd_lane_index(b.width)](codes, 0, NULL, &low, &high);
   if (b.base < 0 || b.base >= c->dictionary_count || high >= c->dictionary_count - (uint64_t)b.base) {
     return wrong("a code beyond the last value");
   }

@@ -67,8 +67,8 @@ void packed_gather(const void *data, unsigned width, const uint16_t *rows, uint3
 static void packed_decode_images(const Chunk *c, const ChunkBlock *b, uint64_t bias, unsigned out_index, void *out) {
   const SimdKernels *k = simd_kernels();
   Lanes lanes;
-  k->unpack[b->width](chunk_block_data(c, b), &lanes);
-  k->scale[simd_lane_index(b->width)][out_index](&lanes, (uint64_t)b->base + bias, c->step, out);
+  const void *offsets = packed_lanes(chunk_block_data(c, b), b->width, &lanes);
+  k->scale[simd_lane_index(b->width)][out_index](offsets, (uint64_t)b->base + bias, c->step, out);
 }
 
 /* ---- the codec ---- */
@@ -100,12 +100,12 @@ static void decode(const Chunk *c, uint32_t block, void *values) {
   packed_decode_images(c, &b, type_image_bias(c->type), type_width_index(c->type), values);
 }
 
-void codec_offsets(const Chunk *c, uint32_t block, void *offsets, CodecOffsets *out) {
+const void *codec_offsets(const Chunk *c, uint32_t block, void *room, CodecOffsets *out) {
   ChunkBlock b;
   chunk_block(c, block, &b);
-  simd_kernels()->unpack[b.width](chunk_block_data(c, &b), offsets);
   *out = (CodecOffsets){ .width = b.width, .base = b.base, .step = c->step };
   simd_count(simd_kernels(), 1);
+  return packed_lanes(chunk_block_data(c, &b), b.width, room);
 }
 
 static int64_t image_of_row(const Chunk *c, const ChunkBlock *b, uint32_t i) {
@@ -210,8 +210,7 @@ static void aggregate(const Chunk *c, uint32_t block, const uint64_t *mask, bool
   if (state->wanted & (AGGREGATE_MIN | AGGREGATE_MAX)) {
     Lanes lanes;
     uint64_t low, high;
-    k->unpack[b.width](data, &lanes);
-    k->extremes[simd_lane_index(b.width)](&lanes, 0, mask, &low, &high);
+    k->extremes[simd_lane_index(b.width)](packed_lanes(data, b.width, &lanes), 0, mask, &low, &high);
     aggregate_image(state, (int64_t)((uint64_t)b.base + low * c->step), (int64_t)((uint64_t)b.base + high * c->step));
   }
 }

@@ -224,6 +224,13 @@ typedef union Lanes {
   uint64_t of64[BLOCK_ROWS];
 } Lanes;
 
+/* A packed block as an array of its lanes: in place where numbers fill them, else unpacked into `room`. */
+static inline const void *packed_lanes(const void *data, unsigned width, void *room) {
+  if (width && width == simd_lane(width)) return data;
+  simd_kernels()->unpack[width](data, room);
+  return room;
+}
+
 /* The offsets of `width` bits whose images lie in [low, high]: [*first, *last], false when there are none. */
 static inline bool packed_offsets(unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,
                                   uint64_t *first, uint64_t *last) {

@@ -368,10 +368,12 @@ static bool takes_offsets(const Dense *d, const DenseColumn *c, Scan *scan, uint
  * or sums may be long. */
 static Status add_offsets(Dense *d, DenseColumn *c, Scan *scan, const GroupColumn *column, uint32_t block,
                           const uint16_t *codes, uint32_t count, bool *done) {
-  uint64_t offsets[BLOCK_ROWS];
-  CodecOffsets as;
+  uint64_t room[BLOCK_ROWS];
+  const void *offsets;
+  CodecOffsets as = { .step = !d->is_few };
   if (!takes_offsets(d, c, scan, column->column, block)) return KVSTORE_OK;
-  TRY(scan_read_offsets(scan, column->column, block, d->is_few, offsets, &as, done));
+  TRY(scan_read_offsets(scan, column->column, block, room, &as, &offsets));
+  *done = offsets != NULL;
   if (!*done) return KVSTORE_OK;
   if (d->is_few)
     add_few(&d->few, d->few.of_rows, offsets, &as, c->packed);
