@@ -238,23 +238,31 @@ uint32_t codec_filter_positions(const CodecFilter *f, uint32_t block, uint16_t *
 
 /* ---- aggregates ---- */
 
-/* The rows of `mask` that exist and are not null, and how many. */
-static uint64_t rows_to_add(const Chunk *c, uint32_t block, const uint64_t *mask, uint64_t rows[BLOCK_WORDS]) {
-  uint32_t row_count = chunk_block_rows(c, block);
-  if (chunk_block_null_count(c, block))
-    chunk_validity(c, block, rows);
-  else
-    bitmap_fill_first(rows, BLOCK_WORDS, row_count);
-  if (mask)
-    mask_and_words(rows, mask);
-  else
-    return row_count - chunk_block_null_count(c, block);
-  return simd_kernels()->mask_count(rows, BLOCK_WORDS);
+#define ALL_OF_FOUR UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX
+static const uint64_t all_rows[BLOCK_WORDS] = { ALL_OF_FOUR, ALL_OF_FOUR, ALL_OF_FOUR, ALL_OF_FOUR };
+
+/* The rows of `mask` that exist and are not null, in place or in `room`; how many. */
+static uint64_t rows_to_add(const Chunk *c, uint32_t block, const uint64_t *mask, uint64_t room[BLOCK_WORDS],
+                            const uint64_t **rows) {
+  uint32_t row_count = chunk_block_rows(c, block), nulls = chunk_block_null_count(c, block);
+  *rows = room;
+  if (nulls) {
+    chunk_validity(c, block, room);
+  } else if (row_count == BLOCK_ROWS) {
+    *rows = mask ? mask : all_rows;
+    return mask ? simd_kernels()->mask_count(mask, BLOCK_WORDS) : BLOCK_ROWS;
+  } else {
+    bitmap_fill_first(room, BLOCK_WORDS, row_count);
+  }
+  if (!mask) return row_count - nulls;
+  mask_and_words(room, mask);
+  return simd_kernels()->mask_count(room, BLOCK_WORDS);
 }
 
 static void aggregate_block(const Chunk *c, uint32_t block, const uint64_t *mask, AggregateState *state) {
-  uint64_t rows[BLOCK_WORDS];
-  uint64_t count = rows_to_add(c, block, mask, rows);
+  uint64_t room[BLOCK_WORDS];
+  const uint64_t *rows;
+  uint64_t count = rows_to_add(c, block, mask, room, &rows);
   if (count == 0) return;
   bool all_values = count == chunk_block_rows(c, block) - chunk_block_null_count(c, block);
   uint32_t wanted = state->wanted;
