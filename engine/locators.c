@@ -71,14 +71,27 @@ Status locators_note(Era *era, uint32_t first, const uint64_t *words, uint32_t c
 
 /* ---- resolving ---- */
 
-enum { RESOLVE_BATCH = 1024 };
+enum { RESOLVE_BATCH = 4096 }; /* the more keys, the fewer of a segment are looked for at another time */
 
+/* Arrays of `capacity` entries, in one block. */
 typedef struct ResolveBatch {
-  uint32_t rows[RESOLVE_BATCH];
-  Bytes keys[RESOLVE_BATCH];
-  uint64_t hashes[RESOLVE_BATCH], sequences[RESOLVE_BATCH], found[RESOLVE_BATCH];
-  size_t count;
+  Bytes *keys;
+  uint64_t *hashes, *sequences, *found;
+  uint32_t *rows;
+  size_t count, capacity;
 } ResolveBatch;
+
+static Status batch_allocate(ResolveBatch *b, uint32_t waiting) {
+  size_t n = waiting < RESOLVE_BATCH ? waiting + 1 : RESOLVE_BATCH;
+  b->keys = memory_allocate(n * (sizeof *b->keys + 3 * sizeof *b->hashes + sizeof *b->rows));
+  if (!b->keys) return status_nomem();
+  b->hashes = (uint64_t *)(b->keys + n);
+  b->sequences = b->hashes + n;
+  b->found = b->sequences + n;
+  b->rows = (uint32_t *)(b->found + n);
+  b->capacity = n;
+  return KVSTORE_OK;
+}
 
 /* A delete hides a key's rows; a run adopted after it, and before `sequence`, may hold the key again. */
 static bool adopted_between(const Era *era, uint64_t after, uint64_t sequence) {
@@ -186,7 +199,7 @@ static Status resolve_rows(Era *era, uint32_t layer, uint64_t sequence, ResolveB
     b->keys[b->count] = key;
     b->sequences[b->count] = at;
     b->hashes[b->count++] = hash_key(key.data, key.length);
-    if (b->count < RESOLVE_BATCH) continue;
+    if (b->count < b->capacity) continue;
     TRY(resolve_batch(era, layer, b));
     atomic_store_explicit(&l->resolved, row + 1, memory_order_release);
   }
@@ -204,16 +217,16 @@ static bool any_waits(const DeltaLayer *layer, uint64_t sequence) {
 }
 
 Status era_resolve(Era *era, uint64_t sequence) {
-  ResolveBatch *batch = NULL;
+  ResolveBatch batch = { 0 };
   Status status = KVSTORE_OK;
   for (uint32_t i = era->delta_count; i-- > 0 && status == KVSTORE_OK;) {
     if (!any_waits(&era->deltas[i], sequence)) continue;
-    if (!batch && !(batch = memory_allocate(sizeof *batch))) return status_nomem();
+    if (!batch.keys) TRY(batch_allocate(&batch, era_rows_unresolved(era)));
     mutex_lock(&era->deltas[i].locators->lock);
-    status = resolve_rows(era, i, sequence, batch);
+    status = resolve_rows(era, i, sequence, &batch);
     mutex_unlock(&era->deltas[i].locators->lock);
   }
-  memory_release(batch);
+  memory_release(batch.keys);
   return status;
 }
 

@@ -197,6 +197,8 @@ static bool signed_fits(ColumnType type, int64_t i) {
   return bits == 64 || (i >= -(INT64_C(1) << (bits - 1)) && i < (INT64_C(1) << (bits - 1)));
 }
 
+static bool is_signed_integer(ColumnType type) { return type >= TYPE_I8 && type <= TYPE_I64; }
+
 static bool unsigned_fits(ColumnType type, uint64_t u) {
   size_t bits = 8 * type_array_width(type);
   return bits == 64 || u < (UINT64_C(1) << bits);
@@ -291,6 +293,10 @@ Status value_for_column(const KVValue *given, const Column *column, Value *out) 
   if (given->is_null) {
     out->is_null = true;
     return KVSTORE_OK;
+  }
+  if (given->type == KVTABLE_TYPE_I64 && is_signed_integer(type)) { /* what most numbers are */
+    out->i = given->as.i64;
+    return LIKELY(signed_fits(type, out->i)) ? KVSTORE_OK : does_not_fit(given, column);
   }
   if (type_is_string(type)) return string_for_column(given, column, out);
   bool fits = type_of(given) == type;

@@ -18,9 +18,10 @@ Status slab_store_init(SlabStore *store, const Schema *schema) {
   if (!columns) return status_nomem();
   store->row_bytes = hidden_row_bytes();
   for (uint32_t i = 0; i < schema->column_count; i++) {
-    columns[i].type = schema->columns[i].type;
+    ColumnType type = schema->columns[i].type;
+    columns[i] = (SlabColumn){ .width = (uint8_t)type_array_width(type), .is_string = type_is_string(type) };
     columns[i].is_nullable = (schema->columns[i].flags & COLUMN_NULLABLE) != 0;
-    store->row_bytes += type_array_width(columns[i].type) + columns[i].is_nullable;
+    store->row_bytes += columns[i].width + columns[i].is_nullable;
   }
   store->columns = columns;
   store->column_count = schema->column_count;
@@ -64,7 +65,7 @@ static void lay_out(const SlabStore *store, SlabArrays *slab) {
   slab->link = (uint32_t *)take(&at, sizeof(uint32_t));
   slab->entry = (uint32_t *)take(&at, sizeof(uint32_t));
   for (uint32_t i = 0; i < store->column_count; i++) {
-    slab->columns[i].values = take(&at, type_array_width(store->columns[i].type));
+    slab->columns[i].values = take(&at, store->columns[i].width);
     slab->columns[i].nulls = store->columns[i].is_nullable ? take(&at, 1) : NULL;
   }
 }
@@ -121,7 +122,7 @@ Status slab_store_reserve(SlabStore *store, uint32_t row, bool with_expiry) {
 static size_t strings_length(const SlabStore *store, const ColumnArray *columns, size_t source_row, size_t count) {
   size_t total = 0;
   for (uint32_t c = 0; c < store->column_count; c++) {
-    if (!type_is_string(store->columns[c].type)) continue;
+    if (!store->columns[c].is_string) continue;
     const Bytes *from = (const Bytes *)columns[c].values + source_row;
     for (size_t i = 0; i < count; i++) total += from[i].length;
   }
@@ -174,10 +175,10 @@ Status slab_store_write(SlabStore *store, uint32_t first_row, const ColumnArray 
   const SlabArrays *slab = slab_at(store, first_row);
   size_t offset = first_row % DELTA_SLAB_ROWS;
   for (uint32_t c = 0; c < store->column_count; c++) {
-    size_t width = type_array_width(store->columns[c].type);
+    size_t width = store->columns[c].width;
     uint8_t *to = (uint8_t *)(uintptr_t)slab->columns[c].values + offset * width;
     const uint8_t *from = (const uint8_t *)columns[c].values + source_row * width;
-    if (type_is_string(store->columns[c].type))
+    if (store->columns[c].is_string)
       at = copy_strings((Bytes *)to, (const Bytes *)from, count, at);
     else
       copy_numbers(to, from, width, count);
@@ -191,9 +192,9 @@ void slab_store_write_empty(SlabStore *store, uint32_t row) {
   const SlabArrays *slab = slab_at(store, row);
   size_t offset = row % DELTA_SLAB_ROWS;
   for (uint32_t c = 0; c < store->column_count; c++) {
-    size_t width = type_array_width(store->columns[c].type);
+    size_t width = store->columns[c].width;
     uint8_t *to = (uint8_t *)(uintptr_t)slab->columns[c].values + offset * width;
-    if (type_is_string(store->columns[c].type))
+    if (store->columns[c].is_string)
       *(Bytes *)to = (Bytes){ no_bytes, 0 };
     else
       memset(to, 0, width);

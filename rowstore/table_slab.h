@@ -17,8 +17,8 @@
 
 /* What the delta keeps of a column. */
 typedef struct SlabColumn {
-  ColumnType type;
-  bool is_nullable;
+  uint8_t width; /* of an entry of its array */
+  bool is_string, is_nullable;
 } SlabColumn;
 
 typedef struct SlabArrays {

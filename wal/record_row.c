@@ -30,11 +30,14 @@ static bool array_is_null(const ColumnArray *array, size_t row) { return array->
 /* ---- writing ---- */
 
 size_t record_row_size(const Schema *schema, const ColumnArray *columns, size_t row) {
-  size_t size = null_bytes(schema) + fixed_total(schema);
+  size_t size = null_bytes(schema);
   for (uint32_t c = 0; c < schema->column_count; c++) {
-    if (!is_variable(&schema->columns[c]) || array_is_null(&columns[c], row)) continue;
-    size_t length = ((const Bytes *)columns[c].values)[row].length;
-    size += varint_size(length) + length;
+    if (LIKELY(!is_variable(&schema->columns[c]))) {
+      size += fixed_width(&schema->columns[c]);
+    } else if (!array_is_null(&columns[c], row)) {
+      size_t length = ((const Bytes *)columns[c].values)[row].length;
+      size += varint_size(length) + length;
+    }
   }
   return size;
 }
@@ -50,6 +53,11 @@ static void put_number(uint8_t *at, const uint8_t *from, size_t width) {
 }
 
 static uint8_t *put_fixed(uint8_t *at, const Column *column, const ColumnArray *array, size_t row) {
+  if (LIKELY(!type_is_fixed(column->type) && !array->nulls)) { /* most columns of most rows */
+    size_t width = type_array_width(column->type);
+    put_number(at, (const uint8_t *)array->values + row * width, width);
+    return at + width;
+  }
   size_t width = fixed_width(column);
   if (array_is_null(array, row)) {
     memset(at, 0, width);
@@ -65,13 +73,17 @@ static uint8_t *put_fixed(uint8_t *at, const Column *column, const ColumnArray *
 
 void row_put(uint8_t *at, const Schema *schema, const ColumnArray *columns, size_t row) {
   uint8_t *nulls = at;
+  uint32_t end = 0; /* behind the last column of any length */
   memset(nulls, 0, null_bytes(schema));
   at += null_bytes(schema);
   for (uint32_t c = 0; c < schema->column_count; c++) {
     if (array_is_null(&columns[c], row)) nulls[c / 8] |= (uint8_t)(1u << (c % 8));
-    if (!is_variable(&schema->columns[c])) at = put_fixed(at, &schema->columns[c], &columns[c], row);
+    if (is_variable(&schema->columns[c]))
+      end = c + 1;
+    else
+      at = put_fixed(at, &schema->columns[c], &columns[c], row);
   }
-  for (uint32_t c = 0; c < schema->column_count; c++) {
+  for (uint32_t c = 0; c < end; c++) {
     if (!is_variable(&schema->columns[c]) || array_is_null(&columns[c], row)) continue;
     Bytes value = ((const Bytes *)columns[c].values)[row];
     at = varint_put(at, value.length);
