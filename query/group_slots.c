@@ -23,6 +23,7 @@ enum {
   LIMIT_SHARE = 8,         /* of the memory, for groups that are expected */
   AHEAD = 24,              /* rows whose words are asked for before */
   FAR_BYTES = 1024 * 1024, /* of slots: more are mostly not in the caches */
+  SLOTS_A_KEY = 8,         /* are added in the time in which one is, that lies anywhere */
 };
 
 /* ---- layout ---- */
@@ -117,11 +118,12 @@ void group_slots_release(Groups *g) {
   GroupSlots *s = &g->slots;
   memory_release(s->words);
   memory_release(s->keys);
+  memory_release(s->seen);
   for (size_t k = 0; s->digits && k < g->key_count; k++) {
     memory_release(s->digits[k].offsets);
     s->digits[k] = (SlotDigit){ 0 };
   }
-  s->words = NULL;
+  s->words = s->seen = NULL;
   s->keys = NULL;
   s->word_capacity = s->key_capacity = 0;
   s->count = 0;
@@ -536,6 +538,56 @@ static Status take_windows(Groups *g, const Groups *part, uint32_t from, uint32_
   return KVSTORE_OK;
 }
 
+/* ---- windows as a whole ---- */
+
+static uint64_t window_words(const GroupSlots *s) { return s->window * s->stride; }
+
+static bool has_extremes(const Groups *g) {
+  for (size_t i = 0; i < g->column_count; i++)
+    if (g->slots.columns[i].least || g->slots.columns[i].greatest) return true;
+  return false;
+}
+
+/* Slots of a window lie anywhere, in the order in which their keys were met. Where enough of them are in use their
+ * words are added one after the other instead, and of keys it is asked by a bit whether they are new. */
+Status groups_begin_merge(Groups *g, Groups *const *parts, uint32_t count) {
+  GroupSlots *s = &g->slots;
+  uint64_t used = s->count;
+  if (s->mode != SLOTS_WINDOW || has_extremes(g)) return KVSTORE_OK;
+  for (uint32_t i = 0; i < count; i++) {
+    if (!parts[i]->unit_number) continue;
+    if (parts[i]->slots.mode != SLOTS_WINDOW) return KVSTORE_OK;
+    used += parts[i]->slots.count;
+  }
+  if (s->window / SLOTS_A_KEY > used) return KVSTORE_OK;
+  s->seen = memory_allocate_zeroed(memory_array_size((size_t)(window_words(s) / 64 + 1), sizeof *s->seen));
+  if (!s->seen) return status_nomem();
+  for (uint32_t n = 0; n < s->count; n++) s->seen[s->keys[n] / 64] |= UINT64_C(1) << (s->keys[n] % 64);
+  return KVSTORE_OK;
+}
+
+static Status number_window(Groups *g, const Groups *part, uint32_t from, uint32_t to) {
+  GroupSlots *s = &g->slots;
+  TRY(group_slots_reserve(g, to - from));
+  uint32_t count = s->count;
+  for (uint32_t n = from; n < to; n++) {
+    int64_t at = part->slots.keys[n];
+    uint64_t bit = UINT64_C(1) << (at % 64), *word = &s->seen[at / 64];
+    s->keys[count] = at;
+    count += !(*word & bit);
+    *word |= bit;
+  }
+  s->count = count;
+  return KVSTORE_OK;
+}
+
+void group_slots_add_window(Groups *g, const Groups *part) {
+  uint64_t *restrict to = g->slots.words;
+  const uint64_t *from = part->slots.words;
+  for (uint64_t i = 0; i < window_words(&g->slots); i++) to[i] += from[i];
+  COUNT(group_windows_added);
+}
+
 /* The same of ids, whatever they are in either. Where there is no room for slots *from is the group that finds none. */
 static Status take_ids(Groups *g, const Groups *part, uint32_t *from, uint32_t to, bool *done) {
   GroupSlots *s = &g->slots;
@@ -582,6 +634,11 @@ static bool are_both(const Groups *g, const Groups *part, SlotsMode mode) {
 
 Status group_slots_take(Groups *g, Groups *part, uint32_t *from, uint32_t to) {
   uint32_t before = g->key_count == 1; /* of null: it is not in a slot */
+  if (g->slots.seen) {
+    if (*from < to) TRY(number_window(g, part, *from < before ? 0 : *from - before, to - before));
+    *from = to;
+    return KVSTORE_OK;
+  }
   bool done = group_slots_in_use(g), have_ids = done && group_slots_by_ids(g) && group_slots_by_ids(part);
   if (have_ids) TRY(take_ids(g, part, from, to, &done));
   if (*from >= before && *from < to && are_both(g, part, SLOTS_ASCENDING)) {

@@ -53,10 +53,14 @@ typedef struct GroupMark {
   size_t apart_count, chunk_count;
 } GroupMark;
 GroupMark groups_mark(Groups *part);
+/* Before any unit is taken over of these parts, whose units are all done. */
+Status groups_begin_merge(Groups *groups, Groups *const *parts, uint32_t count) MUST_CHECK;
 /* Takes a unit over that a part has added between two marks. */
 Status groups_take_over(Groups *groups, Groups *part, GroupMark from, GroupMark to) MUST_CHECK;
-/* Merges a part, all of whose units have been taken over. */
+/* Merges a part, when all units of all parts have been taken over. */
 Status groups_merge(Groups *groups, const Groups *part) MUST_CHECK;
+/* All parts have been merged. */
+Status groups_end_merge(Groups *groups) MUST_CHECK;
 /* Groups that are in memory, or, when that is more, values of them to be counted once: what a merge has to add. */
 uint32_t groups_count(const Groups *groups);
 /* In how much time as many groups are merged, of parts that several threads make: in rows that they add meanwhile. */

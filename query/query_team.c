@@ -109,6 +109,9 @@ static Status prepare_workers(Team *team, const Query *q, const TableRun *run) {
 
 /* A part is given back as soon as it is merged. */
 static Status merge_groups(Team *team, const TableRun *run, uint32_t unit_end) {
+  Groups *parts[TEAM_MEMBERS_MAX];
+  for (uint32_t i = 0; i < team->worker_count; i++) parts[i] = team->workers[i].part;
+  TRY(groups_begin_merge(run->groups, parts, team->worker_count));
   for (uint32_t unit = team->first_unit; unit < unit_end; unit++) {
     const TeamUnit *u = &team->units[unit - team->first_unit];
     TRY(groups_take_over(run->groups, team->workers[u->worker].part, u->from, u->to));
@@ -119,7 +122,7 @@ static Status merge_groups(Team *team, const TableRun *run, uint32_t unit_end) {
     groups_destroy(w->part);
     w->part = NULL;
   }
-  return KVSTORE_OK;
+  return groups_end_merge(run->groups);
 }
 
 static Status merge_workers(Team *team, TableRun *run, uint32_t unit_end) {
