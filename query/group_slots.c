@@ -104,9 +104,9 @@ void group_slots_share(const Groups *g, Groups *part) {
 
 Status group_slots_fit(Groups *g, Scan *scan, bool *fits) {
   int64_t low, high;
-  bool is_segment = scan_selection(scan)->unit->kind == SCAN_UNIT_SEGMENT;
-  if (g->slots.mode == SLOTS_UNKNOWN && is_segment) begin(g);
-  *fits = g->slots.mode != SLOTS_NONE && (is_segment || group_slots_in_use(g));
+  bool is_segment = scan_selection(scan)->unit->kind == SCAN_UNIT_SEGMENT, may_begin = is_segment || g->slots.by_ids;
+  if (g->slots.mode == SLOTS_UNKNOWN && may_begin) begin(g);
+  *fits = g->slots.mode != SLOTS_NONE && (may_begin || group_slots_in_use(g));
   for (size_t i = 0; is_segment && *fits && i < g->column_count; i++)
     *fits = !(g->columns[i].wants & GROUP_SUM) || scan_zone(scan, g->columns[i].column, &low, &high);
   return *fits ? group_slots_begin_unit(g, scan, fits) : KVSTORE_OK;
