@@ -370,8 +370,6 @@ static Reached reached(void) {
                     counter_get(COUNTER_group_slots_left), counter_get(COUNTER_groups_hashed_units) };
 }
 
-/* ---- */
-
 /* Units that go by slots in one way or the other; how often slots are left; units that go row by row. */
 TEST(group_slots, are_kept_as_long_as_the_keys_allow) {
   static const Reached expected[KEYS_KINDS] = {
