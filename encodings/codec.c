@@ -160,6 +160,12 @@ void codec_filter_zones(const CodecFilter *f, uint64_t *maybe, uint64_t *certain
     other_zones(f, maybe, certain);
 }
 
+static void keep_valid(const Chunk *c, uint32_t block, uint64_t flip, uint64_t mask[BLOCK_WORDS]) {
+  uint64_t valid[BLOCK_WORDS];
+  chunk_validity(c, block, valid);
+  for (unsigned i = 0; i < BLOCK_WORDS; i++) mask[i] &= valid[i] ^ flip;
+}
+
 static void filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
   const Chunk *c = f->chunk;
   if (f->kind == COMPARE_KIND_NONE) {
@@ -172,9 +178,7 @@ static void filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLO
     if (f->kind == COMPARE_KIND_NULL) mask_clear(mask);
     return;
   }
-  uint64_t valid[BLOCK_WORDS], flip = f->kind == COMPARE_KIND_NULL ? UINT64_MAX : 0;
-  chunk_validity(c, block, valid);
-  for (unsigned i = 0; i < BLOCK_WORDS; i++) mask[i] &= valid[i] ^ flip;
+  keep_valid(c, block, f->kind == COMPARE_KIND_NULL ? UINT64_MAX : 0, mask);
 }
 
 void codec_filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
@@ -196,13 +200,36 @@ static void prefetch_block(const Chunk *c, uint32_t block) {
   simd_prefetch(c->bytes + offset, length, PREFETCH_AHEAD);
 }
 
+/* Ranges of what is packed, the usual case: the same as their codecs' filters, without a call for each step. */
+static bool goes_by_ranges(const CodecFilter *f) {
+  uint32_t encoding = f->chunk->encoding;
+  return f->kind == COMPARE_KIND_RANGE && (encoding == ENCODING_PACKED || encoding == ENCODING_DICTIONARY);
+}
+
+static void filter_ranges(const CodecFilter *f, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS]) {
+  const Chunk *c = f->chunk;
+  uint64_t step = c->encoding == ENCODING_PACKED ? c->step : 1;
+  for (uint64_t left = blocks; left; left &= left - 1) {
+    uint32_t block = (uint32_t)__builtin_ctzll(left);
+    ChunkBlock b;
+    chunk_block(c, block, &b);
+    simd_prefetch(c->bytes + b.offset, b.end - b.offset, PREFETCH_AHEAD);
+    packed_filter_range(chunk_block_data(c, &b), b.width, b.base, step, f->low, f->high, f->negated, masks[block]);
+    if (b.null_count) keep_valid(c, block, 0, masks[block]);
+  }
+}
+
 void codec_filter_blocks(const CodecFilter *f, uint64_t blocks, uint64_t (*masks)[BLOCK_WORDS]) {
+  simd_count(simd_kernels(), (uint64_t)__builtin_popcountll(blocks));
+  if (goes_by_ranges(f)) {
+    filter_ranges(f, blocks, masks);
+    return;
+  }
   for (uint64_t left = blocks; left; left &= left - 1) {
     uint32_t block = (uint32_t)__builtin_ctzll(left);
     prefetch_block(f->chunk, block);
     filter_block(f, block, masks[block]);
   }
-  simd_count(simd_kernels(), (uint64_t)__builtin_popcountll(blocks));
 }
 
 /* Strings that would have to be made first: the filter on the encoded ones, under a mask of these rows. */

@@ -31,22 +31,6 @@ void packed_write(const int64_t *images, unsigned width, int64_t base, uint64_t 
   k->pack[lane](&lanes, width, out);
 }
 
-void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,
-                         bool negated, uint64_t mask[BLOCK_WORDS]) {
-  const SimdKernels *k = simd_kernels();
-  uint64_t first, last, most = simd_width_mask(width), flip = negated ? UINT64_MAX : 0;
-  bool some = packed_offsets(width, base, divisor, low, high, &first, &last);
-  if (!some || (first == 0 && last == most)) {
-    if (some == negated) mask_clear(mask);
-  } else if (first == 0) {
-    k->above[width](data, last, ~flip, mask);
-  } else if (last == most) {
-    k->above[width](data, first - 1, flip, mask);
-  } else {
-    k->range[width](data, first, last - first, flip, mask);
-  }
-}
-
 void packed_gather(const void *data, unsigned width, const uint16_t *rows, uint32_t count, uint64_t *offsets) {
   if (width == 0) {
     memset(offsets, 0, count * sizeof *offsets);

@@ -245,9 +245,6 @@ static inline bool packed_offsets(unsigned width, int64_t base, uint64_t divisor
   *last = to < most ? to : most;
   return *first <= *last;
 }
-/* ANDs "packed offset is within [low, high] of images" into mask: x = base + divisor * offset. */
-void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_t divisor, int64_t low, int64_t high,
-                         bool negated, uint64_t mask[BLOCK_WORDS]);
 /* The packed values of some rows of a block. */
 void packed_gather(const void *data, unsigned width, const uint16_t *rows, uint32_t count, uint64_t *offsets);
 /* Packs (images - base) / divisor of 1,024 rows, multiples of the divisor all of them. */
@@ -259,6 +256,22 @@ void packed_ends(const uint8_t *packed_lengths, unsigned width, uint64_t base, u
 static inline void mask_clear(uint64_t mask[BLOCK_WORDS]) { memset(mask, 0, BLOCK_WORDS * sizeof *mask); }
 static inline void mask_and_words(uint64_t *mask, const uint64_t *other) {
   for (unsigned i = 0; i < BLOCK_WORDS; i++) mask[i] &= other[i];
+}
+/* ANDs "packed offset is within [low, high] of images" into mask: x = base + divisor * offset. */
+static inline void packed_filter_range(const void *data, unsigned width, int64_t base, uint64_t divisor, int64_t low,
+                                       int64_t high, bool negated, uint64_t mask[BLOCK_WORDS]) {
+  const SimdKernels *k = simd_kernels();
+  uint64_t first, last, most = simd_width_mask(width), flip = negated ? UINT64_MAX : 0;
+  bool some = packed_offsets(width, base, divisor, low, high, &first, &last);
+  if (!some || (first == 0 && last == most)) {
+    if (some == negated) mask_clear(mask);
+  } else if (first == 0) {
+    k->above[width](data, last, ~flip, mask);
+  } else if (last == most) {
+    k->above[width](data, first - 1, flip, mask);
+  } else {
+    k->range[width](data, first, last - first, flip, mask);
+  }
 }
 /* The same for 1,024 entries in natural width: [low, high] of images, of every type but strings. */
 void array_filter_range(ColumnType type, const void *values, int64_t low, int64_t high, bool negated,
