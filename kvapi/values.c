@@ -193,8 +193,8 @@ static Number whole(Number n) {
 }
 
 static bool signed_fits(ColumnType type, int64_t i) {
-  size_t bits = 8 * type_array_width(type);
-  return bits == 64 || (i >= -(INT64_C(1) << (bits - 1)) && i < (INT64_C(1) << (bits - 1)));
+  unsigned unused = (64 - 8 * (unsigned)type_array_width(type)) & 63; /* bits */
+  return (int64_t)((uint64_t)i << unused) >> unused == i;
 }
 
 static bool is_signed_integer(ColumnType type) { return type >= TYPE_I8 && type <= TYPE_I64; }
