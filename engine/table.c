@@ -214,10 +214,8 @@ static Status update_row(KeyStatement *s, const uint32_t *columns, const Value *
   }
   RowStage stage;
   TRY(row_stage_create(&stage, schema, 1, arena));
-  for (uint32_t c = 0; c < schema->column_count; c++) {
-    TRY(check_value(&schema->columns[c], &row[c], UINT64_MAX));
-    row_stage_set(&stage, c, 0, &row[c]);
-  }
+  for (size_t i = 0; i < count; i++) TRY(check_value(&schema->columns[columns[i]], &row[columns[i]], UINT64_MAX));
+  for (uint32_t c = 0; c < schema->column_count; c++) row_stage_set(&stage, c, 0, &row[c]);
   int64_t until = expiry ? *expiry : s->found.expiry;
   Bytes key = { s->key.data, s->key.length };
   uint64_t hash = hash_key(key.data, key.length), word = word_of(s->era, &s->found);
