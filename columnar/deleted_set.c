@@ -243,23 +243,33 @@ static uint32_t merge_rows(const DeletedRows *old, const uint16_t *added, size_t
   return count;
 }
 
+/* A bitmap stays one, and only what is added is counted. */
+static DeletedRows *bitmap_add(DeletedRows *old, const uint16_t *added, size_t added_count) {
+  uint32_t fresh = 0;
+  for (size_t i = 0; i < added_count; i++) fresh += !bit_get(old->words, added[i]);
+  if (!fresh) return rows_retain(old);
+  DeletedRows *made = rows_allocate(old->count + fresh, true);
+  if (!made) return NULL;
+  memcpy(made->words, old->words, DELETED_WORDS * sizeof(uint64_t));
+  words_set_rows(made->words, added, added_count);
+  return made;
+}
+
 /* *out: the rows of `old` (may be NULL) and those of `added` (ascending, no repetitions), with a reference for the
  * caller. */
 static Status rows_add(DeletedRows *old, const uint16_t *added, size_t added_count, DeletedRows **out) {
   uint32_t old_count = old ? old->count : 0, count;
   if (!old) {
     *out = deleted_rows_from_array(added, (uint32_t)added_count);
+  } else if (old->is_bitmap) {
+    *out = bitmap_add(old, added, added_count);
   } else if (old_count + added_count <= DELETED_ARRAY_MAX) {
     uint16_t merged[DELETED_ARRAY_MAX];
     count = merge_rows(old, added, added_count, merged);
     *out = count == old_count ? rows_retain(old) : deleted_rows_from_array(merged, count);
   } else {
     uint64_t words[DELETED_WORDS] = { 0 };
-    if (old->is_bitmap) {
-      memcpy(words, old->words, sizeof words);
-    } else {
-      words_set_rows(words, old->rows, old_count);
-    }
+    words_set_rows(words, old->rows, old_count);
     words_set_rows(words, added, added_count);
     count = (uint32_t)bitmap_count(words, DELETED_WORDS);
     *out = count == old_count ? rows_retain(old) : deleted_rows_from_words(words, count);

@@ -89,12 +89,19 @@ static Status grow_table(KeyIndex *index) {
   return KVSTORE_OK;
 }
 
+/* Of a kv delta, which is read key by key, half of the slots stay empty. Those of a table's slab of rows, and of the
+ * transaction that fills it, shall lie in a MiB. */
+static bool is_full(const KeyIndex *index, const KeyHash *table, uint64_t count) {
+  uint64_t slots = (uint64_t)table->slot_count_mask + 1;
+  return count + 1 > (index->is_ordered ? slots / 2 : slots / 8 * 5);
+}
+
 Status key_index_add(KeyIndex *index, uint64_t hash, const void *key, size_t length, size_t extra,
                      uint32_t *reference) {
   ASSERT(length >= 1 && length <= KEY_BYTES_MAX, "INDEX-1");
   const KeyHash *table = table_of(index);
   uint64_t count = key_index_count(index);
-  if (!table || (count + 1) * 2 > (uint64_t)table->slot_count_mask + 1) TRY(grow_table(index));
+  if (!table || is_full(index, table, count)) TRY(grow_table(index));
   size_t size = key_entry_size(length) + extra;
   TRY(delta_arena_allocate(&index->arena, size, reference));
   KeyEntry *entry = key_index_entry(index, *reference);
