@@ -71,7 +71,10 @@ Status locators_note(Era *era, uint32_t first, const uint64_t *words, uint32_t c
 
 /* ---- resolving ---- */
 
-enum { RESOLVE_BATCH = 4096 }; /* the more keys, the fewer of a segment are looked for at another time */
+enum {
+  RESOLVE_BATCH = 4096, /* the more keys, the fewer of a segment are looked for at another time */
+  FETCH_AHEAD = 12,     /* keys whose slots of older deltas are asked for before their turn */
+};
 
 /* Arrays of `capacity` entries, in one block. */
 typedef struct ResolveBatch {
@@ -133,9 +136,9 @@ static void store_word(Locators *l, uint32_t row, uint64_t word) {
 /* Settles what the deltas alone tell, and keeps the others. */
 static void ask_deltas(const Era *era, uint32_t layer, ResolveBatch *b) {
   size_t kept = 0;
-  for (uint32_t i = layer + 1; i < era->delta_count; i++)
-    for (size_t n = 0; n < b->count; n++) table_delta_prefetch(era->deltas[i].delta->table, b->hashes[n]);
   for (size_t n = 0; n < b->count; n++) {
+    for (uint32_t i = layer + 1; i < era->delta_count && n + FETCH_AHEAD < b->count; i++)
+      table_delta_prefetch(era->deltas[i].delta->table, b->hashes[n + FETCH_AHEAD]);
     uint64_t word = word_by_deltas(era, layer, b, n);
     if (word != LOCATOR_UNKNOWN) {
       store_word(era->deltas[layer].locators, b->rows[n], word);

@@ -331,6 +331,7 @@ static ColumnBatch batch_part(const PreparedRows *rows, size_t from, size_t coun
 static Status append_row(Store *store, FamilyState *state, Era *era, const PreparedRows *rows, size_t row) {
   const ColumnBatch *batch = &rows->batch;
   int64_t expiry = batch->expiry ? batch->expiry[row] : EXPIRY_NEVER;
+  for (uint32_t i = 0; i < era->delta_count; i++) table_delta_prefetch(era->deltas[i].delta->table, rows->hashes[row]);
   mutex_lock(&store->apply_lock);
   Status status = transaction_touch(store, era->deltas[0].delta, state->family);
   if (status == KVSTORE_OK)
