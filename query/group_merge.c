@@ -12,6 +12,7 @@ enum {
   SHARES_OF_LIMIT = 2,    /* parts have one half, what they are merged into the other */
   GROUP_MERGED_ROWS = 16, /* rows that are added in the time in which a group is merged, all threads together */
   SLOT_MERGED_ROWS = 2,
+  DIFFERENT_MERGED_ROWS = 2, /* the same of a value that one group counts once: it is looked for as that of a row */
   TEXTS_ADDED = 2, /* entries are added in the time of one row whose key is a text; of numbers as many as rows */
 };
 
@@ -115,6 +116,7 @@ Status groups_set_apart(Groups *part, uint32_t number) {
 /* An insertion for each group of each part takes much longer than adding a row; adding a slot to a slot does not. Where
  * keys ascend, parts have few groups in common. */
 uint64_t groups_merge_rows(const Groups *g, uint64_t count, uint32_t threads) {
+  if (!g->key_count) return count * threads * DIFFERENT_MERGED_ROWS;
   if (!group_slots_in_use(g) || group_slots_by_ids(g)) return count * threads * GROUP_MERGED_ROWS;
   return g->slots.mode == SLOTS_ASCENDING ? count : count * threads * SLOT_MERGED_ROWS;
 }
@@ -283,6 +285,18 @@ static Status merge_states(Groups *g, const Groups *part) {
   return KVSTORE_OK;
 }
 
+/* Of one group values are. */
+static Status merge_different(Groups *g, const Groups *part, size_t column) {
+  uint32_t ids[BLOCK_ROWS], end = key_column_count(&part->values[column]);
+  for (uint32_t at = 1, count; at < end; at += count) {
+    count = end - at < BLOCK_ROWS ? end - at : BLOCK_ROWS;
+    for (uint32_t i = 0; i < count; i++) ids[i] = at + i;
+    TRY(translate_many(g, &g->values[column], &part->values[column], &part->part->values[column], ids, count));
+  }
+  group_state(g, 0)[g->columns[column].distinct].u = groups_count_different(g, column);
+  return KVSTORE_OK;
+}
+
 /* Pairs of a group and a value count where they are new. */
 static Status merge_distinct(Groups *g, const Groups *part, size_t column) {
   const IdMap *from = &part->value_pairs[column];
@@ -307,7 +321,8 @@ Status groups_merge(Groups *g, const Groups *part) {
   if (g->slots.seen) group_slots_add_window(g, part);
   TRY(merge_states(g, part));
   for (size_t i = 0; i < g->column_count; i++) {
-    if (g->columns[i].wants & GROUP_DISTINCT) TRY(merge_distinct(g, part, i));
+    if (!(g->columns[i].wants & GROUP_DISTINCT)) continue;
+    TRY(g->key_count ? merge_distinct(g, part, i) : merge_different(g, part, i));
   }
   COUNT(group_parts_merged);
   return KVSTORE_OK;

@@ -212,10 +212,15 @@ Status groups_clear(Groups *g) {
   return g->key_count ? KVSTORE_OK : groups_extend(g, 1);
 }
 
+uint32_t groups_count_different(const Groups *g, size_t column) {
+  return g->key_count ? g->value_pairs[column].count : key_column_count(&g->values[column]) - 1;
+}
+
 uint32_t groups_count(const Groups *g) {
   uint32_t count = group_slots_in_use(g) ? g->slots.count : g->state_count;
   for (size_t i = 0; i < g->column_count; i++) {
-    if (g->value_pairs[i].count > count) count = g->value_pairs[i].count;
+    uint32_t pairs = groups_count_different(g, i);
+    if (pairs > count) count = pairs;
   }
   return count;
 }
@@ -422,6 +427,15 @@ static Status add_values(Groups *g, const GroupColumn *c, Scan *scan, uint32_t b
     add_all_numbers(g, c, values, nulls, count);
   return c->wants & GROUP_VALUES ? add_kept(g, c, values, nulls, count) : KVSTORE_OK;
 }
+/* Whether the value with this id has been counted for the group. */
+static Status is_counted(Groups *g, size_t column, uint32_t group, uint32_t id, bool *counted) {
+  uint64_t word = (uint64_t)group << 32 | id;
+  uint32_t pair = id;
+  if (g->key_count && id != ID_NONE) TRY(id_map_add(&g->value_pairs[column], &word, 1, true, &pair));
+  *counted = pair != ID_NONE;
+  return KVSTORE_OK;
+}
+
 /* Pairs that are there count for nothing; others leave memory. */
 static Status add_distinct_full(Groups *g, size_t column, Scan *scan, uint32_t block, uint32_t count) {
   GroupScratch *s = g->scratch;
@@ -432,23 +446,26 @@ static Status add_distinct_full(Groups *g, size_t column, Scan *scan, uint32_t b
   TRY(groups_read(g, scan, g->columns[column].column, block, count, &values, &nulls));
   uint8_t *out = (uint8_t *)s->compact; /* entries move down only */
   for (uint32_t i = 0; i < count; i++) {
-    uint64_t word = (uint64_t)s->groups[i] << 32 | s->ids[i];
-    uint32_t pair = ID_NONE;
+    bool counted;
     if (s->ids[i] == 0) continue;
-    if (s->ids[i] != ID_NONE) TRY(id_map_add(&g->value_pairs[column], &word, 1, true, &pair));
-    if (pair != ID_NONE) continue;
+    TRY(is_counted(g, column, s->groups[i], s->ids[i], &counted));
+    if (counted) continue;
     memmove(out + kept * width, (const uint8_t *)values + i * width, width);
     s->some[kept++] = s->groups[i];
   }
   return kept ? group_spill_values(g, column, s->some, out, kept) : KVSTORE_OK;
 }
 
-/* Every new pair of a group and a value (that is not null) counts for the group. */
+/* Every new pair of a group and a value (that is not null) counts for the group; of one group every new value. */
 static Status add_distinct(Groups *g, size_t column, Scan *scan, uint32_t block, uint32_t count) {
   GroupScratch *s = g->scratch;
   uint32_t kept = 0;
   TRY(key_column_ids(g, &g->values[column], scan, block, count, s->ids));
   if (g->is_full) return add_distinct_full(g, column, scan, block, count);
+  if (!g->key_count) {
+    group_state(g, 0)[g->columns[column].distinct].u = groups_count_different(g, column);
+    return KVSTORE_OK;
+  }
   for (uint32_t i = 0; i < count; i++) {
     s->words[kept] = (uint64_t)s->groups[i] << 32 | s->ids[i];
     kept += s->ids[i] != 0;
@@ -464,12 +481,9 @@ static Status add_distinct(Groups *g, size_t column, Scan *scan, uint32_t block,
 /* A value that some row has, by its code. */
 static Status count_code(Groups *g, size_t column, Scan *scan, uint32_t code) {
   KeyColumn *values = &g->values[column];
-  uint32_t id, pair = ID_NONE;
+  uint32_t id;
   TRY(key_column_code(values, scan, code, &id));
-  uint64_t word = id;
-  if (id == 0) return KVSTORE_OK;
-  if (id != ID_NONE) TRY(id_map_add(&g->value_pairs[column], &word, 1, g->is_full, &pair));
-  if (pair != ID_NONE) return KVSTORE_OK;
+  if (id != ID_NONE) return KVSTORE_OK;
   Value v;
   uint32_t number = 0;
   TRY(scan_code_value(scan, values->column, code, &v));
@@ -495,7 +509,7 @@ static Status count_seen(Groups *g, size_t column, Scan *scan) {
   for (uint32_t code = 0; code + 1 < codes; code++) { /* the last one is null */
     if (g->seen[code]) TRY(count_code(g, column, scan, code));
   }
-  group_state(g, 0)[g->columns[column].distinct].u = g->value_pairs[column].count;
+  group_state(g, 0)[g->columns[column].distinct].u = groups_count_different(g, column);
   return KVSTORE_OK;
 }
 

@@ -184,7 +184,7 @@ struct Groups {
   size_t request_count;
   GroupColumn *columns;
   KeyColumn *values;  /* of columns whose different values are counted */
-  IdMap *value_pairs; /* group and id of a value */
+  IdMap *value_pairs; /* group and id of a value; none without keys, where a value that has an id is counted */
   size_t column_count;
   GroupWord *states;
   uint32_t stride; /* words of a state */
@@ -235,6 +235,8 @@ Status groups_extend(Groups *groups, uint32_t count) MUST_CHECK;
 Status groups_find(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
 /* The same without states for them; *most: one more than the largest number of a group. */
 Status groups_number(Groups *groups, Scan *scan, uint32_t block, uint32_t count, uint32_t *most) MUST_CHECK;
+/* Pairs of a group and a value that have been counted, of a column whose different values are. */
+uint32_t groups_count_different(const Groups *groups, size_t column);
 /* Adds these rows, whose groups are known. */
 Status groups_add_found(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
 /* Ends all units for all groups that are left open. */

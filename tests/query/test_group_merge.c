@@ -159,6 +159,21 @@ TEST(group_merge, float_sums_are_those_of_units_in_their_order_whichever_way_the
   CHECK_INT(memory_blocks_held(), 0);
 }
 
+enum { RESTS = 2000 };
+static uint64_t different_rests(const SampleUnits *u) {
+  bool seen[2 * RESTS] = { false };
+  uint64_t count = 0;
+  for (uint32_t unit = 0; unit < u->unit_count; unit++) {
+    for (uint32_t row = 0; row < u->units[unit].row_count; row++) {
+      if (!sample_filter_selects(NULL, u, unit, row)) continue;
+      bool *rest = &seen[RESTS + sample_units_value(u, unit, 4, row).i % RESTS]; /* of either sign */
+      count += !*rest;
+      *rest = true;
+    }
+  }
+  return count;
+}
+
 /* Aggregates of all rows that are made as those of one group. */
 TEST(group_merge, variances_and_distinct_values_of_all_rows_are_those_of_one_thread) {
   SampleUnits u;
@@ -166,12 +181,13 @@ TEST(group_merge, variances_and_distinct_values_of_all_rows_are_those_of_one_thr
   TableSnapshot snapshot = sample_units_snapshot(&u);
   Query *q;
   Arena strings = { 0 };
-  AggregateResult one[4], many[4];
+  AggregateResult one[5], many[5];
   CHECK_OK(query_create(&u.schema, &q));
   CHECK_OK(query_aggregate(q, AGGREGATE_TOTAL, "c10_f64"));
   CHECK_OK(query_aggregate(q, AGGREGATE_VARIANCE, "c10_f64"));
   CHECK_OK(query_aggregate(q, AGGREGATE_DISTINCT, "c16_i64"));
   CHECK_OK(query_aggregate(q, AGGREGATE_LAST, "c4_i32"));
+  CHECK_OK(query_aggregate(q, AGGREGATE_DISTINCT, "c4_i32 % 2000")); /* many, but fewer than rows */
   CHECK_OK(query_run(q, &snapshot, &strings, one, NULL));
   team_meet(true);
   uint64_t merged = counter_get(COUNTER_group_parts_merged);
@@ -179,11 +195,12 @@ TEST(group_merge, variances_and_distinct_values_of_all_rows_are_those_of_one_thr
   CHECK_OK(query_run(q, &snapshot, &strings, many, NULL));
   team_meet(false);
   CHECK(counter_get(COUNTER_group_parts_merged) > merged);
-  for (size_t i = 0; i < 4; i++) {
+  for (size_t i = 0; i < 5; i++) {
     CHECK_INT(many[i].is_null, one[i].is_null);
     CHECK_INT(many[i].value.u, one[i].value.u); /* a float's bits */
   }
   CHECK(one[2].value.u >= 50);
+  CHECK_INT(one[4].value.u, different_rests(&u));
   query_destroy(q);
   arena_release(&strings);
   sample_units_release(&u);
