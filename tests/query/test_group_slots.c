@@ -431,7 +431,8 @@ TEST(group_slots, of_several_threads_are_those_of_one) {
       for (int asked = 0; asked < ASKED_WIDE; asked++)
         check(m, &(Question){ .asked = (Asked)asked, .is_ordered = true, .threads = threads });
       CHECK((kind != KEYS_ASCEND && kind != KEYS_ROTATED) || counter_get(COUNTER_group_parts_merged) > merged);
-      CHECK_INT(counter_get(COUNTER_group_windows_added) > windows, kind == KEYS_NEAR);
+      bool added = counter_get(COUNTER_group_windows_added) > windows, may_be = kind == KEYS_NEAR;
+      CHECK(added == may_be || (may_be && threads == 3)); /* one of these may have the slab alone, and no window */
       release(m);
     }
   }
