@@ -73,7 +73,7 @@
   X(joins_unique, "hashed tables of which no two rows have the same hash")              \
   X(join_flows, "ways through a join's tables: one a thread")                           \
   X(groups_dense_units, "units whose groups were added up in arrays")                   \
-  X(groups_offset_blocks, "blocks whose sums by few codes were made of packed bits")    \
+  X(groups_offset_blocks, "blocks whose sums by codes were made of packed numbers")    \
   X(groups_short_blocks, "blocks of long columns whose sums took one word")             \
   X(groups_ascending_units, "units whose groups lay in slots as their keys ascended")   \
   X(groups_window_units, "units whose groups lay in slots by their key")                \

@@ -37,6 +37,6 @@
 #define DELTA_SLAB_BYTES  (64u << 20) /* a kv delta slab */
 #define LOG_BYTES_DEFAULT (64u << 20) /* the ring beside the file */
 #define LOG_BYTES_INSIDE  (1u << 20)  /* the ring inside the file (journal mode DELETE) */
-#define UNRESOLVED_MAX    1024u       /* delta keys that may wait for their locator */
+#define UNRESOLVED_MAX    1024u       /* delta keys that may wait for their locator behind a commit */
 
 #endif

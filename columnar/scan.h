@@ -252,10 +252,10 @@ bool scan_codes_are_all(Scan *scan, uint32_t column);
 /* What a code of a row that was read stands for; strings as those of scan_read_block. */
 Status scan_code_value(Scan *scan, uint32_t column, uint32_t code, Value *out) MUST_CHECK;
 
-/* A block of integers as they are packed (codec_offsets; out->step on entry: 1 when none but that is wanted, else 0);
- * *offsets is NULL, and nothing is read, where they are not or one is null. */
-Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, void *room, CodecOffsets *out,
-                         const void **offsets) MUST_CHECK;
+/* A block of integers as they are packed (codec_offsets), multiples of a step only where they are taken; *offsets is
+ * NULL, and nothing is read, where they are not or one is null. */
+Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, bool takes_multiples, void *room,
+                         CodecOffsets *out, const void **offsets) MUST_CHECK;
 
 /* Least and greatest image of a column over the current unit, from metadata alone; false when there is none that says
  * so, or no row has a value. */

@@ -95,14 +95,14 @@ Status scan_read_codes(Scan *scan, uint32_t column, uint32_t block, uint16_t *co
   return KVSTORE_OK;
 }
 
-Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, void *room, CodecOffsets *out,
-                         const void **offsets) {
+Status scan_read_offsets(Scan *scan, uint32_t column, uint32_t block, bool takes_multiples, void *room,
+                         CodecOffsets *out, const void **offsets) {
   ScanColumn *c;
   *offsets = NULL;
   TRY(scan_column(scan, column, &c));
   const Chunk *chunk = c->kind == SCAN_COLUMN_CHUNK ? c->hold.chunk : NULL;
   if (!chunk || chunk->encoding != ENCODING_PACKED || chunk_block_null_count(chunk, block)) return KVSTORE_OK;
-  if (out->step && chunk->step != out->step) return KVSTORE_OK;
+  if (!takes_multiples && chunk->step != 1) return KVSTORE_OK;
   TRY(chunk_hold_block(&c->hold, block));
   *offsets = codec_offsets(chunk, block, room, out);
   return KVSTORE_OK;

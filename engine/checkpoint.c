@@ -170,12 +170,12 @@ static Status end_large_delta(Session *session) {
 
 /* Rounds that built nothing: behind the first one there is room in the log, then somebody's transaction is open, which
  * is not waited for. Who holds the store without one, as its own thread, is done in a moment. */
-enum { IDLE_ROUNDS_MAX = 2, BRIEF_ROUNDS_MAX = 1000, BRIEF_NS = 1000 * 1000 };
+enum { IDLE_ROUNDS_MAX = 2, BRIEF_NS = 1000 * 1000, BRIEF_NS_MAX = 1000 * 1000 * 1000 };
 
-static bool is_given_up(Store *store, int idle) {
+static bool is_given_up(Store *store, int idle, uint64_t idle_since) {
   if (idle < IDLE_ROUNDS_MAX) return false;
-  if (shared_load(&store->page->write_word) || shared_load(&store->page->failed) || idle >= BRIEF_ROUNDS_MAX)
-    return true;
+  if (shared_load(&store->page->write_word) || shared_load(&store->page->failed)) return true;
+  if (os_monotonic_ns(store->os) - idle_since > BRIEF_NS_MAX) return true;
   COUNT(maintenance_waits);
   mutex_lock(&store->work_lock);
   (void)condition_wait_for(&store->work_done, &store->work_lock, BRIEF_NS);
@@ -187,11 +187,14 @@ Status session_maintain(Session *session) {
   if (session_is_read_only(session)) return status_fail(KVSTORE_READONLY, "the store is open for reading only");
   TRY(sync_timer_fire(session->store));
   TRY(capture_trim(session));
+  Store *store = session->store;
   bool more = true, moved;
-  for (int idle = 0; more && !is_given_up(session->store, idle); idle = moved ? 0 : idle + 1) {
+  uint64_t idle_since = os_monotonic_ns(store->os);
+  for (int idle = 0; more && !is_given_up(store, idle, idle_since); idle = moved ? 0 : idle + 1) {
     TRY(columns_build(session, &more, &moved));
+    if (moved) idle_since = os_monotonic_ns(store->os);
     TRY(end_large_delta(session));
-    TRY(maintenance_run_by_call(session->store));
+    TRY(maintenance_run_by_call(store));
   }
   return KVSTORE_OK;
 }

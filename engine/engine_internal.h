@@ -352,7 +352,7 @@ struct Session {
   bool frozen;                  /* reads alone, for ever at its snapshot; `fate`: of the transaction it was made in */
   VersionHold snapshot;         /* while reading */
   uint64_t snapshot_sequence;
-  struct KvLoader *loaders; /* bulk loads that have not ended */
+  struct KvLoader *loaders;      /* bulk loads that have not ended */
   _Atomic uint32_t load_threads; /* session_load_threads */
 };
 

@@ -20,6 +20,11 @@ static Status locator_slab(Locators *l, uint32_t slab, uint64_t **out) {
   return KVSTORE_OK;
 }
 
+uint64_t locator_of_run(const Era *era, uint32_t layer, uint32_t position) {
+  return locator_pack((Locator){ era->runs[layer].run->entry.number, (uint16_t)position_segment(position),
+                                 (uint16_t)position_row(position) });
+}
+
 static bool has_run(const Era *era, uint32_t number) {
   for (uint32_t i = 0; i < era->run_count; i++)
     if (era->runs[i].run->entry.number == number) return true;

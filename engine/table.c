@@ -177,9 +177,8 @@ Status table_delete_statement(Session *session, FamilyState *state, Era *era, By
 
 /* What the row that replaces it has in its locator: the statement has found it, so nobody looks again. */
 static uint64_t word_of(const Era *era, const FoundRow *found) {
-  if (found->delta) return found->delta == era->deltas[0].delta ? LOCATOR_NONE : LOCATOR_IN_DELTA;
-  return locator_pack((Locator){ era->runs[found->layer].run->entry.number, (uint16_t)position_segment(found->position),
-                                 (uint16_t)position_row(found->position) });
+  return found->delta ? locator_of_delta(found->delta != era->deltas[0].delta)
+                      : locator_of_run(era, found->layer, found->position);
 }
 
 Status table_delete(Session *session, uint32_t family, const Value *key, size_t key_count) {

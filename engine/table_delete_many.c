@@ -78,12 +78,9 @@ static Status append_deletes(Deleting *d, uint32_t *first) {
   return status;
 }
 
-/* A locator, as locators.c would find it. */
 static uint64_t word_of(const Era *era, uint64_t found) {
-  if (found_in_delta(found)) return found_layer(found) ? LOCATOR_IN_DELTA : LOCATOR_NONE;
-  uint32_t position = found_row(found);
-  return locator_pack((Locator){ era->runs[found_layer(found)].run->entry.number, (uint16_t)position_segment(position),
-                                 (uint16_t)position_row(position) });
+  return found_in_delta(found) ? locator_of_delta(found_layer(found))
+                               : locator_of_run(era, found_layer(found), found_row(found));
 }
 
 /* The keys' locators have told what they had to by now; the rows' take their place. */

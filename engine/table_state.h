@@ -3,7 +3,8 @@
  *   row of a delta ──locator──► row of a run         the truth; a word a row, written once (locators.c)
  *   all locators up to a sequence ──► DeadState      a cache of it: a deleted set a run (table_state.c)
  *
- * Who writes resolves: at most UNRESOLVED_MAX keys wait for a reader (ENG-15, ENG-16). */
+ * Who writes resolves: behind a commit at most UNRESOLVED_MAX keys wait for a reader (ENG-15, ENG-16), inside an open
+ * transaction four times as many. */
 #ifndef COLONNADE_ENGINE_TABLE_STATE_H
 #define COLONNADE_ENGINE_TABLE_STATE_H
 
@@ -23,6 +24,11 @@ enum { LOCATOR_SLABS_MAX = 32768 };
 #define LOCATOR_UNKNOWN  (LOCATOR_NONE - 1) /* to be looked up */
 #define LOCATOR_IN_DELTA (LOCATOR_NONE - 2) /* none: the older row is in an older delta, as long as that is there */
 static inline bool locator_is_row(uint64_t word) { return word < LOCATOR_RUN_END; }
+
+/* Those of a key's older row that a look-up has found: in the active delta or an older one, or at a position of a run.
+ */
+static inline uint64_t locator_of_delta(bool is_older) { return is_older ? LOCATOR_IN_DELTA : LOCATOR_NONE; }
+uint64_t locator_of_run(const Era *era, uint32_t layer, uint32_t position);
 
 Locators *locators_create(void);
 void locators_release(Locators *l);

@@ -132,9 +132,12 @@ void large_blocks_keep(void) {
 }
 
 void large_blocks_leave(void) {
+  LargeBlock dropped[LARGE_BLOCKS_KEPT];
+  size_t drops = 0;
   mutex_lock(&kept.lock);
   if (--kept.keepers == 0) {
-    while (kept.count) release(remove_kept(kept.count - 1));
+    while (kept.count) dropped[drops++] = remove_kept(kept.count - 1);
   }
   mutex_unlock(&kept.lock);
+  for (size_t i = 0; i < drops; i++) release(dropped[i]);
 }

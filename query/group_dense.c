@@ -357,7 +357,8 @@ static void add_packed_offsets(const Dense *d, DenseColumn *c, const uint16_t *c
   }
 }
 
-/* Whether the block's zone lies within what distances are taken of: they are below PACKED_RANGE then. */
+/* Whether a block's offsets may be added as they lie: of few codes where sums are short, of many where the zone lies
+ * within what distances are taken of, which are below PACKED_RANGE then. */
 static bool takes_offsets(const Dense *d, const DenseColumn *c, Scan *scan, uint32_t column, uint32_t block) {
   if (!c->wide) return false;
   if (d->is_few) return !c->is_packed && (c->is_short || block_is_short(scan, column, block));
@@ -370,9 +371,9 @@ static Status add_offsets(Dense *d, DenseColumn *c, Scan *scan, const GroupColum
                           const uint16_t *codes, uint32_t count, bool *done) {
   uint64_t room[BLOCK_ROWS];
   const void *offsets;
-  CodecOffsets as = { .step = !d->is_few };
+  CodecOffsets as;
   if (!takes_offsets(d, c, scan, column->column, block)) return KVSTORE_OK;
-  TRY(scan_read_offsets(scan, column->column, block, room, &as, &offsets));
+  TRY(scan_read_offsets(scan, column->column, block, d->is_few, room, &as, &offsets));
   *done = offsets != NULL;
   if (!*done) return KVSTORE_OK;
   if (d->is_few)

@@ -30,9 +30,9 @@ static Status open_chunk(DeltaArena *arena, size_t size) {
   if (!chunk.bytes) return status_nomem();
   arena->chunks[arena->chunk_count] = chunk.bytes;
   arena->sizes[arena->chunk_count++] = chunk.size;
-  arena->capacity = capacity;
+  arena->capacity = capacity; /* all that references can name, of a block that may be larger */
   arena->used = arena->chunk_count == 1 ? DELTA_ARENA_ALIGNMENT : 0; /* reference 0 names nothing */
-  add_relaxed(&arena->bytes_held, capacity);
+  add_relaxed(&arena->bytes_held, chunk.size);
   return KVSTORE_OK;
 }
 

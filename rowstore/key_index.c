@@ -46,6 +46,7 @@ void key_index_release(KeyIndex *index) {
 }
 
 bool key_index_is_beyond(const KeyIndex *index, const void *key, size_t length) {
+  ASSERT(index->is_ordered, "INDEX-2");
   return key_tree_is_beyond(&index->tree, (Bytes){ key, length });
 }
 

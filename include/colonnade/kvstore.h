@@ -652,9 +652,9 @@ typedef int (*KVStoreProgress)(void *context, uint64_t done, uint64_t total);
 KVSTORE_API int kvstore_backup_with(KVStore *kv, const char *path, KVStoreProgress progress, void *context);
 /* Does the background work there is: flushes (also of rows in memory, when they are many), merges of runs (which leave
  * behind what has expired longer than the grace ago; some before they are due, so that reads and walks meet one layer),
- * resolving, making columns over pairs (kvtable_declare; unless somebody else writes), shortening a file that is longer
- * than what it holds; for stores opened with background_off, and before a time of reading. KVSTORE_READONLY on a handle
- * that only reads. */
+ * resolving, making columns over pairs (kvtable_declare; unless a transaction is open), shortening a file that is
+ * longer than what it holds; for stores opened with background_off, and before a time of reading. KVSTORE_READONLY on a
+ * handle that only reads. */
 KVSTORE_API int kvstore_maintain(KVStore *kv);
 
 /* Counted per handle from its open or the last reset, but for nDbPages. */

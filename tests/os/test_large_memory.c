@@ -9,7 +9,7 @@
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
-enum { MIB = 1 << 20, THREADS = 4, ROUNDS = 200 };
+enum { MIB = 1 << 20, THREADS = 4, ROUNDS = 200, YIELDS = 3 };
 
 static uint64_t reused(void) { return counter_get(COUNTER_large_blocks_reused); }
 
@@ -96,19 +96,24 @@ TEST(large_memory, without_memory_there_is_none) {
   CHECK_INT(block.size, 0);
 }
 
+/* Writes its own number at both ends, lets others run, and looks whether it is still there. */
 static void take_and_give(void *context) {
+  const int own = *(const int *)context;
   for (int i = 0; i < ROUNDS; i++) {
     LargeBlock block = large_block_take(2 * MIB);
     CHECK(block.bytes);
-    memcpy(block.bytes, context, sizeof(int));
-    CHECK_INT(memcmp(block.bytes, context, sizeof(int)), 0);
+    volatile int *first = block.bytes, *last = first + 2 * MIB / sizeof *first - 1;
+    *first = *last = own;
+    for (int k = 0; k < YIELDS; k++) thread_yield();
+    CHECK_INT(*first, own);
+    CHECK_INT(*last, own);
     large_block_give(block);
   }
 }
 
 TEST(large_memory, threads_never_share_a_block) {
   large_blocks_keep();
-  uint64_t held = memory_blocks_held();
+  uint64_t held = memory_blocks_held(), before = reused();
   Thread threads[THREADS];
   int numbers[THREADS];
   for (int i = 0; i < THREADS; i++) {
@@ -116,6 +121,7 @@ TEST(large_memory, threads_never_share_a_block) {
     CHECK_OK(thread_start(&threads[i], take_and_give, &numbers[i]));
   }
   for (int i = 0; i < THREADS; i++) thread_join(&threads[i]);
+  CHECK(reused() > before);
   large_blocks_leave();
   CHECK_INT(memory_blocks_held(), held);
 }
