@@ -73,7 +73,7 @@
   X(joins_unique, "hashed tables of which no two rows have the same hash")              \
   X(join_flows, "ways through a join's tables: one a thread")                           \
   X(groups_dense_units, "units whose groups were added up in arrays")                   \
-  X(groups_offset_blocks, "blocks whose sums by codes were made of packed numbers")    \
+  X(groups_offset_blocks, "blocks whose sums by codes were made of packed numbers")     \
   X(groups_short_blocks, "blocks of long columns whose sums took one word")             \
   X(groups_ascending_units, "units whose groups lay in slots as their keys ascended")   \
   X(groups_window_units, "units whose groups lay in slots by their key")                \
@@ -147,6 +147,7 @@
   X(deleted_segments_made, "deleted rows of a segment that were made anew")             \
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")          \
   X(maintenance_waits, "times that maintenance waited for who is done in a moment")     \
+  X(orphans_kept, "transactions that were rolled back while somebody read their runs")  \
   X(large_pages_asked, "blocks of memory for which large pages were asked")             \
   X(large_blocks_reused, "large blocks of memory that were used again")                 \
   X(evictions, "expired rows deleted by a reader")                                      \

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli/cli_text.h"
 #include "cli/cli_value.h"
@@ -118,20 +119,43 @@ static Kin kin_before(const char *text, size_t at) {
   return at && strchr("0123456789.", text[at - 1]) ? KIN_NUMBER : KIN_UNKNOWN;
 }
 
+/* Behind the word, in any case of letters, and the blanks after it; NULL: another stands there. */
+static const char *behind_word(const char *text, const char *word) {
+  size_t length = strlen(word);
+  if (strncasecmp(text, word, length) != 0 || is_word_character(text[length])) return NULL;
+  return text + length + blanks_at(text + length);
+}
+
 /* The same from what follows it. */
 static Kin kin_behind(const char *behind) {
-  static const char *const words[] = { "not ", "in", "like", "between" };
+  static const char *const words[] = { "not", "in", "like", "between" };
   behind += blanks_at(behind);
-  if (starts(behind, "is ")) return KIN_ANY;
+  if (behind_word(behind, "is")) return KIN_ANY;
   if (*behind && strchr("+-*/%&", *behind)) return KIN_NUMBER;
   behind += strspn(behind, "=<>!");
+  behind += blanks_at(behind);
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-    behind += blanks_at(behind);
-    if (starts(behind, words[i])) behind += strlen(words[i]);
+    const char *next = behind_word(behind, words[i]);
+    if (next) behind = next;
   }
   behind += strspn(behind, " (");
   if (*behind == '\'') return KIN_TEXT;
   return *behind && strchr("0123456789.+-", *behind) ? KIN_NUMBER : KIN_UNKNOWN;
+}
+
+/* Of a source between `begin` and `end`, or of the parentheses around it, unless they are a function's. */
+static Kin kin_of(const char *text, size_t begin, size_t end) {
+  for (;;) {
+    Kin before = kin_before(text, begin), behind = kin_behind(text + end);
+    if (behind == KIN_ANY && before != KIN_UNKNOWN) return before;
+    if (before != KIN_UNKNOWN || behind != KIN_UNKNOWN) return behind != KIN_UNKNOWN ? behind : before;
+    while (begin && strchr(" \t\r\n", text[begin - 1])) begin--;
+    end += blanks_at(text + end);
+    if (!begin || text[begin - 1] != '(' || text[end] != ')') return KIN_UNKNOWN;
+    if (begin > 1 && is_word_character(text[begin - 2])) return KIN_UNKNOWN;
+    begin--;
+    end++;
+  }
 }
 
 static const KVPairColumn *find_column(const Sources *sources, const char *name) {
@@ -212,14 +236,13 @@ static void add_quoted(Text *out, const char *name) {
 static int copy_piece(Sources *sources, const char *text, size_t *at, int usual, int is_list, Text *out) {
   Piece piece = piece_at(sources, text, *at);
   const char *from = text + *at, *name;
-  Kin kin = kin_before(text, *at);
+  Kin kin = kin_of(text, *at, *at + piece.length);
   int stays = !piece.source || (is_list && *from != '"' && is_alone(text, *at, piece.length));
   *at += piece.length;
   if (stays) {
     text_add(out, from, piece.length);
     return CLI_DONE;
   }
-  if (kin_behind(text + *at) != KIN_UNKNOWN) kin = kin_behind(text + *at);
   int result = name_source(sources, piece.source, usual, kin, &name);
   if (!result) add_quoted(out, name);
   return result;

@@ -9,7 +9,8 @@
  * active deltas of the current version in place. A reader pins a version and takes a sequence: that pair is its
  * snapshot.
  *
- * Lock order (LOCK-2): registry, session, write word, maintenance, mutex, allocating, apply, versions, cache. */
+ * Lock order (LOCK-2): registry, session, write word, maintenance, mutex, allocating, apply, versions, cache; that of
+ * orphans inside all of them. */
 #ifndef COLONNADE_ENGINE_ENGINE_INTERNAL_H
 #define COLONNADE_ENGINE_ENGINE_INTERNAL_H
 
@@ -23,6 +24,7 @@
 #include "engine/extent.h"
 #include "engine/manifest.h"
 #include "engine/shared_page.h"
+#include "engine/space.h"
 #include "engine/superblock.h"
 #include "os/thread.h"
 #include "rowstore/kv_delta.h"
@@ -167,21 +169,6 @@ typedef struct Version {
   FamilyState **families; /* ascending ids */
 } Version;
 
-/* ---- space ---- */
-
-/* The extents that one flush, compaction or bulk load has taken and no manifest names yet. */
-typedef struct SpaceJob {
-  Store *store;
-  Extent *extents;
-  size_t extent_count, extent_capacity;
-  uint32_t *reservations; /* indexes into the page */
-  size_t reservation_count, reservation_capacity;
-  uint64_t taken, ahead, ahead_end; /* bytes of extents; what is reserved beyond them */
-  uint64_t writing;                 /* bytes of extents that the disk has begun with and may not have written */
-  size_t written;                   /* extents before this one are written */
-  bool owed;                        /* may use what is kept for the flush of acknowledged commits */
-} SpaceJob;
-
 /* ---- the writing transaction ---- */
 
 typedef struct TouchedDelta {
@@ -305,6 +292,8 @@ struct Store {
   _Atomic bool rows_asked;       /* the thread was asked to do it */
 
   Mutex versions_lock; /* guards the list of versions and pins */
+  Mutex orphans_lock;
+  Orphan *orphans; /* under orphans_lock */
   _Atomic(Version *) current;
   Version *retired;
   GenerationPin *pins;
@@ -420,6 +409,7 @@ void version_unhold(Store *store, VersionHold *hold); /* nothing for an empty on
 Status version_hold_by_lock(Store *store, Version *v, GenerationPin **pin) MUST_CHECK;
 /* Before the process leaves its page: holds by slot become holds by lock. On a failure the process must stay. */
 Status version_holds_leave_slots(Store *store) MUST_CHECK;
+bool generation_pinned(Store *store, uint64_t birth, uint64_t death);
 
 /* ---- generation.c ---- */
 /* Names the log in the superblocks, in both pages, each synced. Maintenance held. */
@@ -453,44 +443,6 @@ Status generation_publish(Store *store, Manifest *manifest, SpaceJob *job) MUST_
 void generation_show(Store *store, const Manifest *manifest);
 /* A copy of the current manifest for the next generation: families and runs, without limbo. */
 Status generation_draft(Store *store, const Manifest *from, Manifest **out) MUST_CHECK;
-
-/* ---- space.c ---- */
-/* A sync that fails may have lost any page of the file that was written since the last one, by whomever, the log's own
- * in it too; the next sync would not tell. So nothing more is written until every process has closed the store. */
-Status store_sync_file(Store *store) MUST_CHECK;
-void space_job_init(SpaceJob *job, Store *store, bool owed);
-/* Writes one extent somewhere free; its entry is the job's last. */
-Status space_write(SpaceJob *job, const uint8_t *bytes, size_t length, Extent *out) MUST_CHECK;
-/* Reserves a free place that ends at `below` at the latest: *offset, or 0 when there is none. */
-Status space_take_below(SpaceJob *job, uint64_t bytes, uint64_t below, uint64_t *offset) MUST_CHECK;
-/* Reserves the first free place at or behind `from`. */
-Status space_take_from(SpaceJob *job, uint64_t bytes, uint64_t from, uint64_t *offset) MUST_CHECK;
-/* Gives up the reservations; the extents are named by a manifest now, or forgotten. */
-void space_job_end(SpaceJob *job);
-/* Makes sure that the file has room for the flush of `bytes` more of log (FILE-8). */
-Status space_owe(Store *store, uint64_t bytes) MUST_CHECK;
-/* A RunSink over a job: `context` is a SpaceSink. */
-typedef struct SpaceSink {
-  SpaceJob *job;
-  uint32_t count;
-  size_t first; /* index of the run's first extent in the job */
-} SpaceSink;
-RunSink space_sink(SpaceSink *sink, SpaceJob *job);
-/* Cuts the file behind its last used extent. Nobody else has the store. */
-Status space_trim(Store *store) MUST_CHECK;
-typedef struct SpaceGap {
-  uint64_t begin, end; /* 0 and 0: there is none */
-  uint64_t free_bytes; /* in all gaps before the last used range */
-} SpaceGap;
-/* The first free place between used ranges that begins at `from` at the earliest. */
-Status space_gap(Store *store, uint64_t from, SpaceGap *gap) MUST_CHECK;
-/* Where the file could be cut now: behind what is used, and what is owed to the log. */
-Status space_end(Store *store, uint64_t *end) MUST_CHECK;
-/* Cuts the file there, but not below `target`. Maintenance held. */
-Status space_give_back(Store *store, uint64_t target) MUST_CHECK;
-/* Fills in the page's words about space, at its birth. */
-Status space_measure(Store *store) MUST_CHECK;
-bool generation_pinned(Store *store, uint64_t birth, uint64_t death);
 
 /* ---- reader.c: a process that may not write (PROC-4) ---- */
 /* Its own page, and what the store holds. */
@@ -627,7 +579,8 @@ Status write_end(Session *session, Status status) MUST_CHECK;
 Status transaction_touch(Store *store, DeltaHandle *delta, Family *family) MUST_CHECK;
 /* The transaction object for `session` begins at the applied end of the log, and ends without a word. */
 void transaction_start(Store *store, Session *session, bool autocommit);
-void transaction_finish(Store *store);
+/* `taken_back`: nothing of it was committed. */
+void transaction_finish(Store *store, bool taken_back);
 /* For who holds neither write word nor mutex and is about to use the object, or the cursors of the log, under the apply
  * lock: the process's last transaction has ended, since others have written after it. */
 static inline void transaction_after_last(Store *store) {
@@ -698,6 +651,8 @@ bool compaction_is_far_behind(Store *store);
 /* Shortens a file that is longer than what it holds by more than a share-th part of that, by some extents that move
  * down, and says whether any did. Maintenance held. */
 Status vacuum_slack(Store *store, uint32_t share, bool *moved) MUST_CHECK;
+/* Publishes a generation that has the orphans in its limbo, when there are some: behind it only pins keep them. */
+Status vacuum_name_orphans(Store *store) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
 void maintenance_give(Store *store);
 /* For who has just taken the number of a process that died with it. */

@@ -539,6 +539,7 @@ static Status fill_limbo(Store *store, const Version *version, Manifest *draft) 
   if (l.status == KVSTORE_OK && l.kept_count) qsort(l.kept, l.kept_count, sizeof *l.kept, by_value);
   manifest_each_extent(from, free_unless_kept, &l);
   free_adopted(&l, version);
+  space_name_orphans(store, draft->generation, free_unless_kept, &l);
   for (uint32_t i = 0; i < from->limbo_count; i++)
     if (generation_pinned(store, from->limbo[i].birth, from->limbo[i].death)) add_limbo(&l, from->limbo[i]);
   if (l.status == KVSTORE_OK) {
@@ -663,7 +664,9 @@ Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
   CRASH_POINT(manifest_before_sync);
   TRY(store_sync_file(store));
   Status status = make_newest(store, draft);
-  if (status != KVSTORE_OK) {
+  if (status == KVSTORE_OK) {
+    space_end_orphans(store, draft->generation);
+  } else {
     shared_store(&page->failed, 1);
     job->reservation_count = 0;
   }

@@ -491,13 +491,15 @@ static Status replaced_in_deltas(const Era *era, uint64_t sequence, const RowLev
   return KVSTORE_OK;
 }
 
-/* The transaction takes over what the loader has reserved. */
+/* The transaction takes over what the loader has reserved and written. */
 static Status give_space(KvLoader *l, SpaceJob *to) {
   TRY(memory_grow(&to->reservations, &to->reservation_capacity, to->reservation_count + l->job.reservation_count,
                   sizeof *to->reservations));
+  TRY(memory_grow(&to->extents, &to->extent_capacity, to->extent_count + l->job.extent_count, sizeof *to->extents));
   for (size_t i = 0; i < l->job.reservation_count; i++)
     to->reservations[to->reservation_count++] = l->job.reservations[i];
-  l->job.reservation_count = 0;
+  for (size_t i = 0; i < l->job.extent_count; i++) to->extents[to->extent_count++] = l->job.extents[i];
+  l->job.reservation_count = l->job.extent_count = l->job.written = 0;
   l->job.ahead = l->job.ahead_end = 0;
   return KVSTORE_OK;
 }

@@ -134,7 +134,7 @@ Status store_apply_record(Store *store, const WalRecord *given) {
       Status undone = transaction_take_back(store);
       status = undone == KVSTORE_OK ? status_fail(status, "%s", why.text) : undone;
     }
-    transaction_finish(store);
+    transaction_finish(store, status != KVSTORE_OK);
     return status;
   }
   return apply_boundary(store);

@@ -1,6 +1,8 @@
 /* space.c - where new extents go. Free is what no manifest, limbo list, reservation or adopted record names, and no log
  * lies in (FILE-7):
  * the list of used ranges is made from these each time, so that no stored free list can be wrong. */
+#include "engine/space.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -254,6 +256,79 @@ void space_job_end(SpaceJob *job) {
   memory_release(job->reservations);
   memory_release(job->extents);
   memset(job, 0, sizeof *job);
+}
+
+/* ---- what was rolled back ---- */
+
+/* Who may read an extent has pinned a generation from its birth on. */
+static bool job_is_read(const SpaceJob *job) {
+  uint64_t birth = UINT64_MAX;
+  for (size_t i = 0; i < job->extent_count; i++)
+    if (job->extents[i].birth < birth) birth = job->extents[i].birth;
+  return job->extent_count && generation_pinned(job->store, birth, shared_load(&job->store->page->generation) + 1);
+}
+
+void space_job_take_back(SpaceJob *job) {
+  Store *store = job->store;
+  Orphan *orphan = store && job_is_read(job) ? memory_allocate(sizeof *orphan) : NULL;
+  if (!orphan) {
+    if (store && job_is_read(job)) job->reservation_count = 0; /* without memory: reserved until the process leaves */
+    space_job_end(job);
+    return;
+  }
+  COUNT(orphans_kept);
+  *orphan = (Orphan){ .job = *job };
+  memset(job, 0, sizeof *job);
+  mutex_lock(&store->orphans_lock);
+  orphan->next = store->orphans;
+  store->orphans = orphan;
+  mutex_unlock(&store->orphans_lock);
+}
+
+static void end_orphans(Store *store, bool (*ends)(const Orphan *orphan, uint64_t generation), uint64_t generation) {
+  for (Orphan **link = &store->orphans; *link;) {
+    Orphan *orphan = *link;
+    if (!ends(orphan, generation)) {
+      link = &orphan->next;
+      continue;
+    }
+    *link = orphan->next;
+    space_job_end(&orphan->job);
+    memory_release(orphan);
+  }
+}
+
+static bool is_unread(const Orphan *orphan, uint64_t generation) {
+  (void)generation;
+  return !orphan->generation && !job_is_read(&orphan->job);
+}
+
+static bool is_named(const Orphan *orphan, uint64_t generation) {
+  return generation == UINT64_MAX || orphan->generation == generation;
+}
+
+bool space_sweep_orphans(Store *store) {
+  mutex_lock(&store->orphans_lock);
+  end_orphans(store, is_unread, 0);
+  bool left = store->orphans != NULL;
+  mutex_unlock(&store->orphans_lock);
+  return left;
+}
+
+void space_name_orphans(Store *store, uint64_t generation, void (*each)(void *context, const Extent *extent),
+                        void *context) {
+  mutex_lock(&store->orphans_lock);
+  for (Orphan *orphan = store->orphans; orphan; orphan = orphan->next) {
+    for (size_t i = 0; i < orphan->job.extent_count; i++) each(context, &orphan->job.extents[i]);
+    orphan->generation = generation;
+  }
+  mutex_unlock(&store->orphans_lock);
+}
+
+void space_end_orphans(Store *store, uint64_t generation) {
+  mutex_lock(&store->orphans_lock);
+  end_orphans(store, is_named, generation);
+  mutex_unlock(&store->orphans_lock);
 }
 
 static Status sink_emit(void *context, const uint8_t *bytes, size_t length, uint32_t *ordinal) {

@@ -112,6 +112,7 @@ static void store_free(Store *store) {
   memory_release(store->journal_path);
   mutex_destroy(&store->apply_lock);
   mutex_destroy(&store->versions_lock);
+  mutex_destroy(&store->orphans_lock);
   mutex_destroy(&store->advance_lock);
   mutex_destroy(&store->build_lock);
   mutex_destroy(&store->work_lock);
@@ -135,6 +136,7 @@ Status store_create(const char *path, const StoreOptions *options, Store **out) 
   mutex_init(&store->follow_lock);
   mutex_init(&store->apply_lock);
   mutex_init(&store->versions_lock);
+  mutex_init(&store->orphans_lock);
   mutex_init(&store->advance_lock);
   mutex_init(&store->build_lock);
   mutex_init(&store->work_lock);
@@ -720,6 +722,8 @@ Status store_shut_down(Store *store) {
   Status synced = sync_timer_stop(store);
   if (store->reader_only) return KVSTORE_OK;
   TRY(version_holds_leave_slots(store)); /* else the process stays present until the last of them is given back */
+  TRY(vacuum_name_orphans(store));       /* nobody keeps their reservations any more */
+  space_end_orphans(store, UINT64_MAX);
   Status status = !others_live(store) && shared_load(&store->page->write_word) == 0 ? store_settle(store) : KVSTORE_OK;
   if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK && status == KVSTORE_OK)
     status = store_close_last(store);

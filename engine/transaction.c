@@ -135,7 +135,7 @@ static void statement_start(Store *store) {
 
 enum { RECORD_KEEP_BYTES = 1 << 20 };
 
-void transaction_finish(Store *store) {
+void transaction_finish(Store *store, bool taken_back) {
   Transaction *t = &store->transaction;
   if (t->marked) journal_unmark(store);
   for (size_t i = 0; i < t->touched_count; i++) delta_release(t->touched[i].delta);
@@ -143,7 +143,11 @@ void transaction_finish(Store *store) {
   t->touched_count = t->undo_count = t->row_id_count = 0;
   if (t->record.capacity > RECORD_KEEP_BYTES) buffer_release(&t->record);
   note_record(store);
-  space_job_end(&t->space);
+  if (taken_back)
+    space_job_take_back(&t->space);
+  else
+    space_job_end(&t->space);
+  (void)space_sweep_orphans(store);
   t->owner = NULL;
   uint64_t ended = atomic_load_explicit(&t->ended, memory_order_relaxed);
   atomic_store_explicit(&t->ended, ended + 1, memory_order_release);
@@ -477,7 +481,7 @@ static Status commit_and_unlock(Session *session) {
     adopted = boundary && t->shape_changed;
   }
   bool asks = t->asks_work && status == KVSTORE_OK;
-  transaction_finish(store);
+  transaction_finish(store, status != KVSTORE_OK);
   if (shared_load(&page->write_word)) give_write_word(store);
   shared_mutex_unlock(&page->mutex);
   if (full) {
@@ -508,6 +512,9 @@ Status write_begin(Session *session) {
   int open = atomic_load_explicit(&session->transaction, memory_order_relaxed);
   Status status = KVSTORE_OK;
   if (open == 1) status = status_fail(KVSTORE_ERROR, "a reading transaction is open: end it before you write");
+  if (open == 2 && store->transaction.failure)
+    status = status_fail(store->transaction.failure,
+                         "a statement of the transaction failed and could not be taken back alone: roll it back");
   if (!open) {
     status = lock_for_writing(session);
     if (status == KVSTORE_OK) transaction_start(store, session, true);
@@ -568,7 +575,7 @@ Status write_end(Session *session, Status status) {
     if (status == KVSTORE_OK) {
       status = commit_and_unlock(session);
     } else {
-      transaction_finish(store);
+      transaction_finish(store, true);
       shared_mutex_unlock(&store->page->mutex);
     }
   }
@@ -659,7 +666,7 @@ static Status end_writing(Session *session, bool commit) {
     Status undone = roll_back_all(store);
     if (status == KVSTORE_OK) status = undone;
     fate_rolled_back(session);
-    transaction_finish(store);
+    transaction_finish(store, true);
     give_write_word(store);
     shared_mutex_unlock(&store->page->mutex);
   }

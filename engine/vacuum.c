@@ -140,6 +140,7 @@ static Status move_in_draft(Store *store, Manifest *draft, SpaceJob *job, const 
   return status;
 }
 
+/* Without an aim nothing moves, and what has been given up since goes to limbo. */
 static Status move_batch(Store *store, const Aim *aim, bool *moved) {
   SpaceJob job;
   Manifest *draft = NULL;
@@ -147,13 +148,22 @@ static Status move_batch(Store *store, const Aim *aim, bool *moved) {
   space_job_init(&job, store, true);
   Status status = draft_of(store, from->manifest, &draft);
   version_let_go(store, from);
-  if (status == KVSTORE_OK) status = move_in_draft(store, draft, &job, aim, moved);
-  if (status == KVSTORE_OK && (*moved || aim->always)) {
+  if (status == KVSTORE_OK && aim) status = move_in_draft(store, draft, &job, aim, moved);
+  if (status == KVSTORE_OK && (*moved || !aim || aim->always)) {
     CRASH_POINT(vacuum_before_publish);
     status = generation_publish(store, draft, &job);
   }
   manifest_release(draft);
   space_job_end(&job);
+  return status;
+}
+
+Status vacuum_name_orphans(Store *store) {
+  bool moved = false;
+  if (!space_sweep_orphans(store) || shared_load(&store->page->failed)) return KVSTORE_OK;
+  TRY(maintenance_take(store, true));
+  Status status = move_batch(store, NULL, &moved);
+  maintenance_give(store);
   return status;
 }
 

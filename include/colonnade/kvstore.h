@@ -273,7 +273,11 @@ KVSTORE_API int kvstore_put_if_absent(KVStore *pKV, const void *pKey, int nKey, 
  * handle. It covers keys, families and tables: all of it or nothing. */
 /* wrflag 1: takes the write lock at once (KVSTORE_BUSY when another handle has it until the busy timeout ends). 0:
  * freezes what the handle sees until commit or rollback, and blocks nobody; writes in it are KVSTORE_ERROR.
- * KVSTORE_ERROR when one is open; that one stays. */
+ * KVSTORE_ERROR when one is open; that one stays.
+ * A transaction larger than the log goes on in the file itself. Should a call that writes fail there when part of its
+ * work is done (KVSTORE_LIMIT, KVSTORE_FULL, KVSTORE_NOMEM, KVSTORE_IO), that part can be taken back with the whole
+ * transaction alone: until then the transaction sees it, further writes are refused with the same code, and so is the
+ * commit, which rolls back. */
 KVSTORE_API int kvstore_begin(KVStore *pKV, int wrflag);
 /* After KVSTORE_OK the transaction survives the death of the process (SYNC_FULL: of the machine). A failed commit has
  * rolled back. Without a transaction: KVSTORE_OK, and nothing happens. */

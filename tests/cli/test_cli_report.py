@@ -107,7 +107,13 @@ class Reports(CliTest):
                             ("json(temp) > 0 or json(temp) is not null", "temp is not null or value like '%warm%'"),
                             ("json(temp) is not null and json(temp) > 0", "temp > 0"),
                             ("json(at.city) is not null", "city is not null"),
-                            ("not json(at.city) is null", "city is not null")):
+                            ("not json(at.city) is null", "city is not null"),
+                            ("json(at.city) IS NOT NULL", "city is not null"),
+                            ("json(at.city) is\tnull", "city is null"),
+                            ("((json(at.city)) ) is null", "city is null"),
+                            ("json(at.city) NOT IN ('Oslo')", "city not in ('Oslo')"),
+                            ("1 + json(temp) is null", "temp is null"), ("-json(temp) is null", "temp is null"),
+                            ("length(json(at.city):string) > 4", "length(city) > 4")):
             self.assertEqual(self.text("report", "f", "--where", where, "--count"),
                              f"{self.sql('select count(*) from f where ' + same)[0][0]}\n", where)
         rows = self.rows("--where", "json(temp) > 20", "--select", "key,json(temp), upper(part(0)) as kind",
