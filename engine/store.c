@@ -721,14 +721,15 @@ Status store_shut_down(Store *store) {
   maintenance_stop(store);
   Status synced = sync_timer_stop(store);
   if (store->reader_only) return KVSTORE_OK;
-  TRY(version_holds_leave_slots(store)); /* else the process stays present until the last of them is given back */
-  TRY(vacuum_name_orphans(store));       /* nobody keeps their reservations any more */
+  TRY(version_holds_leave_slots(store));     /* else the process stays present until the last of them is given back */
+  Status named = vacuum_name_orphans(store); /* nobody keeps their reservations any more */
   space_end_orphans(store, UINT64_MAX);
   Status status = !others_live(store) && shared_load(&store->page->write_word) == 0 ? store_settle(store) : KVSTORE_OK;
   if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK && status == KVSTORE_OK)
     status = store_close_last(store);
   Status unlocked = os_lock(store->file.file, presence_byte, SHARED_PROCESSES + 1, OS_UNLOCK);
   if (status == KVSTORE_OK) status = synced;
+  if (status == KVSTORE_OK) status = named;
   return status == KVSTORE_OK ? unlocked : status;
 }
 
