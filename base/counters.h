@@ -147,7 +147,6 @@
   X(deleted_segments_made, "deleted rows of a segment that were made anew")             \
   X(holds_by_slot, "iterators and snapshots that kept the slot of their call")          \
   X(maintenance_waits, "times that maintenance waited for who is done in a moment")     \
-  X(orphans_kept, "transactions that were rolled back while somebody read their runs")  \
   X(large_pages_asked, "blocks of memory for which large pages were asked")             \
   X(large_blocks_reused, "large blocks of memory that were used again")                 \
   X(evictions, "expired rows deleted by a reader")                                      \

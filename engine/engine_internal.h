@@ -9,8 +9,8 @@
  * active deltas of the current version in place. A reader pins a version and takes a sequence: that pair is its
  * snapshot.
  *
- * Lock order (LOCK-2): registry, session, write word, maintenance, mutex, allocating, apply, versions, cache; that of
- * orphans inside all of them. */
+ * Lock order (LOCK-2): registry, session, write word, maintenance, mutex, allocating, apply, orphans, versions, cache.
+ */
 #ifndef COLONNADE_ENGINE_ENGINE_INTERNAL_H
 #define COLONNADE_ENGINE_ENGINE_INTERNAL_H
 
@@ -410,6 +410,8 @@ Status version_hold_by_lock(Store *store, Version *v, GenerationPin **pin) MUST_
 /* Before the process leaves its page: holds by slot become holds by lock. On a failure the process must stay. */
 Status version_holds_leave_slots(Store *store) MUST_CHECK;
 bool generation_pinned(Store *store, uint64_t birth, uint64_t death);
+/* Whether a version that is current or still held has an adopted run with an extent of these ids. */
+bool versions_name_extents(Store *store, uint64_t first_id, uint64_t last_id);
 
 /* ---- generation.c ---- */
 /* Names the log in the superblocks, in both pages, each synced. Maintenance held. */
@@ -651,7 +653,8 @@ bool compaction_is_far_behind(Store *store);
 /* Shortens a file that is longer than what it holds by more than a share-th part of that, by some extents that move
  * down, and says whether any did. Maintenance held. */
 Status vacuum_slack(Store *store, uint32_t share, bool *moved) MUST_CHECK;
-/* Publishes a generation that has the orphans in its limbo, when there are some: behind it only pins keep them. */
+/* Publishes a generation that has the orphans in its limbo, when there are some: behind it only pins keep them.
+ * Maintenance held. */
 Status vacuum_name_orphans(Store *store) MUST_CHECK;
 Status maintenance_take(Store *store, bool wait) MUST_CHECK;
 void maintenance_give(Store *store);

@@ -155,7 +155,8 @@ static Status do_next(Store *store, bool by_call, bool *did) {
     Status flushed = flush_and_advance(store, did);
     return status == KVSTORE_OK ? flushed : status;
   }
-  return status == KVSTORE_OK ? vacuum_slack(store, by_call ? SLACK_SHARE_BY_CALL : SLACK_SHARE, did) : status;
+  if (status == KVSTORE_OK) status = vacuum_slack(store, by_call ? SLACK_SHARE_BY_CALL : SLACK_SHARE, did);
+  return status == KVSTORE_OK && !*did ? vacuum_name_orphans(store) : status;
 }
 
 /* The last session of this process is closing: it flushes what is left, and merges nothing. */

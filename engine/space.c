@@ -260,29 +260,36 @@ void space_job_end(SpaceJob *job) {
 
 /* ---- what was rolled back ---- */
 
-/* Who may read an extent has pinned a generation from its birth on. */
+/* Who reads what was never committed holds a version of this process. Ids ascend as extents are written, so those of a
+ * job lie between its first and its last but for what others wrote meanwhile. */
 static bool job_is_read(const SpaceJob *job) {
-  uint64_t birth = UINT64_MAX;
-  for (size_t i = 0; i < job->extent_count; i++)
-    if (job->extents[i].birth < birth) birth = job->extents[i].birth;
-  return job->extent_count && generation_pinned(job->store, birth, shared_load(&job->store->page->generation) + 1);
+  uint64_t first = UINT64_MAX, last = 0;
+  for (size_t i = 0; i < job->extent_count; i++) {
+    if (job->extents[i].id < first) first = job->extents[i].id;
+    if (job->extents[i].id > last) last = job->extents[i].id;
+  }
+  return job->extent_count && versions_name_extents(job->store, first, last);
 }
 
 void space_job_take_back(SpaceJob *job) {
   Store *store = job->store;
-  Orphan *orphan = store && job_is_read(job) ? memory_allocate(sizeof *orphan) : NULL;
-  if (!orphan) {
-    if (store && job_is_read(job)) job->reservation_count = 0; /* without memory: reserved until the process leaves */
+  if (!store || !job_is_read(job)) {
     space_job_end(job);
     return;
   }
-  COUNT(orphans_kept);
+  Orphan *orphan = memory_allocate(sizeof *orphan);
+  if (!orphan) {
+    job->reservation_count = 0; /* they stay until the process leaves */
+    space_job_end(job);
+    return;
+  }
   *orphan = (Orphan){ .job = *job };
   memset(job, 0, sizeof *job);
   mutex_lock(&store->orphans_lock);
   orphan->next = store->orphans;
   store->orphans = orphan;
   mutex_unlock(&store->orphans_lock);
+  maintenance_ask(store); /* reservations are few */
 }
 
 static void end_orphans(Store *store, bool (*ends)(const Orphan *orphan, uint64_t generation), uint64_t generation) {

@@ -717,13 +717,26 @@ Status store_close_last(Store *store) {
   return os_sync_directory(store->os, store->path);
 }
 
+/* Nobody keeps the reservations of a process that leaves. */
+static Status name_orphans(Store *store) {
+  Status status = KVSTORE_OK;
+  if (space_sweep_orphans(store) && !shared_load(&store->page->failed)) {
+    status = maintenance_take(store, true);
+    if (status == KVSTORE_OK) {
+      status = vacuum_name_orphans(store);
+      maintenance_give(store);
+    }
+  }
+  space_end_orphans(store, UINT64_MAX);
+  return status;
+}
+
 Status store_shut_down(Store *store) {
   maintenance_stop(store);
   Status synced = sync_timer_stop(store);
   if (store->reader_only) return KVSTORE_OK;
-  TRY(version_holds_leave_slots(store));     /* else the process stays present until the last of them is given back */
-  Status named = vacuum_name_orphans(store); /* nobody keeps their reservations any more */
-  space_end_orphans(store, UINT64_MAX);
+  TRY(version_holds_leave_slots(store)); /* else the process stays present until the last of them is given back */
+  Status named = name_orphans(store);
   Status status = !others_live(store) && shared_load(&store->page->write_word) == 0 ? store_settle(store) : KVSTORE_OK;
   if (os_lock(store->file.file, presence_byte, 1, OS_LOCK_EXCLUSIVE) == KVSTORE_OK && status == KVSTORE_OK)
     status = store_close_last(store);

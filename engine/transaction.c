@@ -147,7 +147,6 @@ void transaction_finish(Store *store, bool taken_back) {
     space_job_take_back(&t->space);
   else
     space_job_end(&t->space);
-  (void)space_sweep_orphans(store);
   t->owner = NULL;
   uint64_t ended = atomic_load_explicit(&t->ended, memory_order_relaxed);
   atomic_store_explicit(&t->ended, ended + 1, memory_order_release);

@@ -160,11 +160,7 @@ static Status move_batch(Store *store, const Aim *aim, bool *moved) {
 
 Status vacuum_name_orphans(Store *store) {
   bool moved = false;
-  if (!space_sweep_orphans(store) || shared_load(&store->page->failed)) return KVSTORE_OK;
-  TRY(maintenance_take(store, true));
-  Status status = move_batch(store, NULL, &moved);
-  maintenance_give(store);
-  return status;
+  return space_sweep_orphans(store) ? move_batch(store, NULL, &moved) : KVSTORE_OK;
 }
 
 /* ---- the file's end ---- */

@@ -448,3 +448,29 @@ bool generation_pinned(Store *store, uint64_t birth, uint64_t death) {
   if (os_lock_query(store->file.file, pin_byte + birth, death - birth, &held, &first) != KVSTORE_OK) return true;
   return held;
 }
+
+static bool run_has_extent(const RunEntry *run, uint64_t first_id, uint64_t last_id) {
+  for (uint32_t i = 0; i < run->extent_count; i++)
+    if (run->extents[i].id >= first_id && run->extents[i].id <= last_id) return true;
+  return false;
+}
+
+static bool adopts_extent(const Version *v, uint64_t first_id, uint64_t last_id) {
+  for (uint32_t f = 0; f < v->family_count; f++) {
+    for (uint32_t e = 0; e < v->families[f]->era_count; e++) {
+      const Era *era = &v->families[f]->eras[e];
+      for (uint32_t r = 0; r < era->run_count && era->runs[r].since; r++)
+        if (run_has_extent(&era->runs[r].run->entry, first_id, last_id)) return true;
+    }
+  }
+  return false;
+}
+
+bool versions_name_extents(Store *store, uint64_t first_id, uint64_t last_id) {
+  versions_reclaim(store);
+  mutex_lock(&store->versions_lock);
+  bool named = adopts_extent(atomic_load_explicit(&store->current, memory_order_relaxed), first_id, last_id);
+  for (const Version *v = store->retired; v && !named; v = v->older) named = adopts_extent(v, first_id, last_id);
+  mutex_unlock(&store->versions_lock);
+  return named;
+}

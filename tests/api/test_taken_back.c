@@ -212,6 +212,23 @@ TEST(taken_back, the_space_comes_back_when_nobody_reads_it) {
   close_tables(&o);
 }
 
+/* Who looks at what is committed keeps nothing of what never was. */
+TEST(taken_back, a_snapshot_keeps_no_space_of_others_rollbacks) {
+  enum { TIMES = 20, ROOM = 8 << 20 };
+  Opened o = open_tables();
+  KVSnapshot *snapshot = NULL;
+  put_text(o.kv, "k", "v");
+  CHECK_OK(kvstore_snapshot_create(o.kv, &snapshot));
+  for (int i = 0; i < TIMES; i++) {
+    CHECK_OK(kvstore_begin(o.kv, 1));
+    append(o.table, i * 1000000);
+    CHECK_OK(kvstore_rollback(o.kv));
+  }
+  CHECK(file_size(path_of("store")) < ROOM); /* one of them takes 2 MB */
+  kvstore_snapshot_release(snapshot);
+  close_tables(&o);
+}
+
 enum { KEYS = 700, FEW = 1000, MANY = 8000, BATCHES_MAX = 1000 };
 
 /* `count` rows of KEYS keys, the value of all of them `b`. */

@@ -148,15 +148,21 @@ static void check_index(KeyIndex *index, const Keys *keys, uint64_t *seed) {
   check_seeks(index, keys, seed);
 }
 
-/* An index without an order finds the same keys, and holds no tree. */
-static void check_unordered(const Keys *keys, const size_t *order) {
+/* With the keys in the given order; each is new. */
+static KeyIndex *filled(const Keys *keys, const size_t *order, bool is_ordered) {
   KeyIndex *index = memory_allocate_zeroed(sizeof *index);
   CHECK(index != NULL);
-  key_index_init(index, false);
+  key_index_init(index, is_ordered);
   for (size_t i = 0; i < keys->count; i++) {
     CHECK(!has(index, keys->sorted[order[i]]));
     CHECK_OK(add(index, keys->sorted[order[i]]));
   }
+  return index;
+}
+
+/* An index without an order finds the same keys, and holds no tree. */
+static void check_unordered(const Keys *keys, const size_t *order) {
+  KeyIndex *index = filled(keys, order, false);
   for (size_t i = 0; i < keys->count; i++) CHECK(has(index, keys->sorted[i]));
   CHECK_INT(key_index_count(index), keys->count);
   CHECK_INT(index->tree.bytes_held, 0);
@@ -169,13 +175,7 @@ static void check_unordered(const Keys *keys, const size_t *order) {
 /* Adds the keys in the given order and compares everything. */
 static void check_order(const Keys *keys, const size_t *order, uint64_t *seed) {
   uint64_t held = memory_blocks_held();
-  KeyIndex *index = memory_allocate_zeroed(sizeof *index);
-  CHECK(index != NULL);
-  key_index_init(index, true);
-  for (size_t i = 0; i < keys->count; i++) {
-    CHECK(!has(index, keys->sorted[order[i]]));
-    CHECK_OK(add(index, keys->sorted[order[i]]));
-  }
+  KeyIndex *index = filled(keys, order, true);
   check_index(index, keys, seed);
   key_index_release(index);
   memory_release(index);
