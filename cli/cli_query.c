@@ -82,21 +82,23 @@ const AggregateName *query_aggregate_of(const char *option) {
   return NULL;
 }
 
-/* "0.95": thousandths, from 0 to 1,000; -1: it is no such number. */
-static int read_thousandths(const char *text) {
+enum { QUANTILE_DIGITS = 6, QUANTILE_WHOLE = 1000000 };
+
+/* "0.95": millionths; -1: it is no such number. */
+static int read_millionths(const char *text) {
   size_t digits = strspn(text, "0123456789"), behind = 0;
   int number = 0;
   if (digits > 1 || (digits && text[0] > '1')) return -1;
-  if (digits) number = (text[0] - '0') * 1000;
+  if (digits) number = (text[0] - '0') * QUANTILE_WHOLE;
   if (text[digits] == '.') {
     const char *fraction = text + digits + 1;
     behind = strspn(fraction, "0123456789");
-    if (behind > 3 || fraction[behind]) return -1;
-    for (size_t i = 0, unit = 100; i < behind; i++, unit /= 10) number += (fraction[i] - '0') * (int)unit;
+    if (behind > QUANTILE_DIGITS || fraction[behind]) return -1;
+    for (size_t i = 0, unit = QUANTILE_WHOLE / 10; i < behind; i++, unit /= 10) number += (fraction[i] - '0') * (int)unit;
   } else if (text[digits]) {
     return -1;
   }
-  return digits + behind && number <= 1000 ? number : -1;
+  return digits + behind && number <= QUANTILE_WHOLE ? number : -1;
 }
 
 /* The comma before the number of `COL,P`: the last one. */
@@ -115,8 +117,8 @@ static int kind_of(const AggregateName *name, const char *value) {
   if (name->kind != KVQUERY_QUANTILE(0)) return name->kind;
   const char *comma = last_comma(value);
   if (comma) comma += 1 + strspn(comma + 1, " ");
-  int thousandths = comma ? read_thousandths(comma) : -1;
-  return thousandths < 0 ? -1 : KVQUERY_QUANTILE(thousandths);
+  int millionths = comma ? read_millionths(comma) : -1;
+  return millionths < 0 ? -1 : KVQUERY_QUANTILE(0) + millionths;
 }
 
 /* In the order of the command line, each once. */
@@ -145,9 +147,11 @@ static void add_ask(Asks *asks, const AggregateName *name, const OptionUse *use)
   text_add_string(&asks->labels, name->label);
   text_add_string(&asks->labels, ask.column);
   if (name->kind == KVQUERY_QUANTILE(0)) {
-    char number[16];
-    snprintf(number, sizeof number, ", %g", (double)(ask.kind - KVQUERY_QUANTILE(0)) / 1000);
-    text_add_string(&asks->labels, number);
+    char number[24];
+    int millionths = ask.kind - KVQUERY_QUANTILE(0);
+    int length = snprintf(number, sizeof number, ", %d.%06d", millionths / QUANTILE_WHOLE, millionths % QUANTILE_WHOLE);
+    while (number[length - 1] == '0') length--;
+    text_add(&asks->labels, number, (size_t)length - (number[length - 1] == '.'));
   }
   text_add(&asks->labels, ")", 2);
   asks->aggregates[asks->count++] = ask;
@@ -168,7 +172,7 @@ static int check_quantiles(const Arguments *arguments) {
     const OptionUse *use = &arguments->uses[i];
     const AggregateName *name = query_aggregate_of(use->option->name);
     if (name && kind_of(name, use->value) < 0)
-      return cli_fail("--quantile %s: a column, a comma and a number from 0 to 1 with at most three digits behind the "
+      return cli_fail("--quantile %s: a column, a comma and a number from 0 to 1 with at most six digits behind the "
                       "point are needed, as in: --quantile 'dep_delay,0.95'",
                       use->value);
   }

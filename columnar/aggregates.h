@@ -30,14 +30,16 @@ typedef enum AggregateKind {
   AGGREGATE_FIRST,    /* the column's value in the row of the least key */
   AGGREGATE_LAST,
   AGGREGATE_SKETCH,   /* count(distinct column), about */
-  AGGREGATE_QUANTILE, /* `thousandths` of the values are not above it */
+  AGGREGATE_QUANTILE, /* `millionths` of the values are not above it */
   AGGREGATE_KINDS
 } AggregateKind;
 
+enum { QUANTILE_WHOLE = 1000 * 1000 };
+
 typedef struct AggregateRequest {
   AggregateKind kind;
-  uint32_t column;      /* position in the schema; not for AGGREGATE_ROWS */
-  uint32_t thousandths; /* AGGREGATE_QUANTILE: 0 to 1,000 */
+  uint32_t column;     /* position in the schema; not for AGGREGATE_ROWS */
+  uint32_t millionths; /* AGGREGATE_QUANTILE: 0 to QUANTILE_WHOLE */
 } AggregateRequest;
 
 /* Counts are u64; the sum of integers and bool is `integer` (is_integer set, of `value` the type summed); the sum of

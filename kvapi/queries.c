@@ -370,7 +370,7 @@ Status question_check_asks(const KVAggregate *asks, size_t count) {
   if (count > QUERY_AGGREGATES_MAX)
     return status_fail(KVSTORE_LIMIT, "%zu aggregates at once: at most %d", count, QUERY_AGGREGATES_MAX);
   for (size_t i = 0; i < count; i++) {
-    bool is_quantile = asks[i].kind >= KVQUERY_QUANTILE(0) && asks[i].kind <= KVQUERY_QUANTILE(1000);
+    bool is_quantile = asks[i].kind >= KVQUERY_QUANTILE(0) && asks[i].kind <= KVQUERY_QUANTILE(1);
     if (!is_quantile && (asks[i].kind < KVQUERY_ROWS || asks[i].kind > KVQUERY_APPROX_COUNT_DISTINCT))
       return status_fail(KVSTORE_ERROR, "no such aggregate: %d", asks[i].kind);
     if (asks[i].kind != KVQUERY_ROWS && !asks[i].column) return bad_argument("the column of an aggregate is NULL");

@@ -249,9 +249,8 @@ static Place find_place(int64_t *images, uint64_t count, uint64_t at) {
 /* ---- results ---- */
 
 /* The place, from 0, of a quantile among so many values. */
-static uint64_t place_wanted(uint64_t count, uint32_t thousandths) {
-  uint64_t place = count / 1000 * thousandths + (count % 1000 * thousandths + 999) / 1000;
-  return place ? place - 1 : 0;
+static uint64_t place_wanted(const Groups *g, size_t request, uint64_t count) {
+  return group_quantile_place(count, g->requests[request].millionths) - 1;
 }
 
 static bool wants_quantile(const Groups *g, size_t request, size_t column) {
@@ -432,7 +431,7 @@ static Status find_of_all(Groups *g, size_t column, uint64_t count, uint32_t thr
   for (size_t i = 0; i < g->request_count && status == KVSTORE_OK; i++) {
     Place place;
     if (!wants_quantile(g, i, column)) continue;
-    status = find_in_chunks(&s, place_wanted(count, g->requests[i].thousandths), &place);
+    status = find_in_chunks(&s, place_wanted(g, i, count), &place);
     if (status == KVSTORE_OK) status = keep_found(&s, i, &place);
   }
   memory_release(s.members);
@@ -513,7 +512,7 @@ static void find_of_group(const Sides *s, const Range *range, uint32_t number) {
     if (!wants_quantile(g, i, s->column)) continue;
     GroupWord bits = { .u = 0 };
     copy_images(type, words, count, range->room);
-    Place place = find_place(range->room, count, place_wanted(count, g->requests[i].thousandths)), left = place;
+    Place place = find_place(range->room, count, place_wanted(g, i, count)), left = place;
     bool has_bits = has_more_bits(type, place.image) && find_word(words, count, &left, &bits);
     Status status = keep(g, i, number, &place, has_bits ? &bits : NULL);
     (void)status; /* a number is kept without memory */
@@ -724,7 +723,7 @@ static Status find_outside(Outside *o, Place *place, GroupWord *bits) {
 
 static Status find_request(Outside *o, size_t request, uint64_t count) {
   Groups *g = o->groups;
-  uint64_t at = place_wanted(count, g->requests[request].thousandths), left = count;
+  uint64_t at = place_wanted(g, request, count), left = count;
   Place place;
   o->least = INT64_MAX;
   o->greatest = INT64_MIN;

@@ -354,8 +354,7 @@ static Status keep_quantiles(Groups *g, size_t column, uint32_t number, uint64_t
   for (size_t i = 0; i < g->request_count; i++) {
     const AggregateRequest *request = &g->requests[i];
     if (request->kind != AGGREGATE_QUANTILE || g->request_columns[i] != column) continue;
-    uint64_t wanted = count / 1000 * request->thousandths + (count % 1000 * request->thousandths + 999) / 1000;
-    if (place != (wanted ? wanted : 1)) continue;
+    if (place != group_quantile_place(count, request->millionths)) continue;
     TRY(group_keep_quantile(state + g->request_words[i], v, &g->kept));
   }
   return KVSTORE_OK;

@@ -266,6 +266,12 @@ Status group_column_merge(const GroupColumn *c, GroupWord *to, const GroupWord *
 
 /* ---- quantiles ---- */
 
+uint64_t group_quantile_place(uint64_t count, uint32_t millionths) {
+  uint64_t rest = count % QUANTILE_WHOLE * millionths + QUANTILE_WHOLE - 1;
+  uint64_t place = count / QUANTILE_WHOLE * millionths + rest / QUANTILE_WHOLE;
+  return place ? place : 1;
+}
+
 Status group_keep_quantile(GroupWord *words, const Value *value, Arena *arena) {
   words[0].u = 1;
   if (type_is_string(value->type)) return group_keep_bytes(words + 1, value->s, arena);

@@ -118,6 +118,8 @@ uint64_t group_sketch_count(const GroupWord *keep);
 
 /* Where a quantile of a group lies: END_FLAGS and the two words of END_VALUE. */
 enum { QUANTILE_WORDS = 3 };
+/* The place, from 1, of a quantile among so many values. */
+uint64_t group_quantile_place(uint64_t count, uint32_t millionths);
 Status group_keep_quantile(GroupWord *words, const Value *value, Arena *arena) MUST_CHECK;
 AggregateResult group_quantile(ColumnType type, const GroupWord *words);
 

@@ -155,9 +155,9 @@ Status query_aggregate(Query *q, AggregateKind kind, const char *column) {
   return add_aggregate(q, (AggregateRequest){ .kind = kind }, column);
 }
 
-Status query_quantile(Query *q, uint32_t thousandths, const char *column) {
-  if (thousandths > 1000) return status_fail(KVSTORE_ERROR, "a quantile of %u thousandths", thousandths);
-  return add_aggregate(q, (AggregateRequest){ .kind = AGGREGATE_QUANTILE, .thousandths = thousandths }, column);
+Status query_quantile(Query *q, uint32_t millionths, const char *column) {
+  if (millionths > QUANTILE_WHOLE) return status_fail(KVSTORE_ERROR, "a quantile of %u millionths", millionths);
+  return add_aggregate(q, (AggregateRequest){ .kind = AGGREGATE_QUANTILE, .millionths = millionths }, column);
 }
 
 void query_limit(Query *q, uint64_t offset, uint64_t limit) {

@@ -59,8 +59,8 @@ Status query_where_expression(Query *query, const Expression *expression, const 
 Status query_select(Query *query, const char *const *names, size_t count) MUST_CHECK;
 /* Adds an aggregate; `column` is not read for AGGREGATE_ROWS. KVSTORE_SCHEMA, KVSTORE_TYPE; KVSTORE_LIMIT. */
 Status query_aggregate(Query *query, AggregateKind kind, const char *column) MUST_CHECK;
-/* The same for AGGREGATE_QUANTILE. KVSTORE_ERROR: more than 1,000 thousandths. */
-Status query_quantile(Query *query, uint32_t thousandths, const char *column) MUST_CHECK;
+/* The same for AGGREGATE_QUANTILE. KVSTORE_ERROR: more than a million millionths. */
+Status query_quantile(Query *query, uint32_t millionths, const char *column) MUST_CHECK;
 /* Only rows whose key lies in a range: from the first values, of leading columns of the key, up to the second ones.
  * NULL, 0: no end there. A range of fewer columns takes in, or leaves out, every key that begins with them. Values have
  * their columns' types (KVSTORE_TYPE for a null) and are copied. Runs are searched for the ends, so that nothing

@@ -5,10 +5,10 @@
 #include "query/join_internal.h"
 #include "query/query_internal.h"
 
-/* 0.95 of 950, 0.5 of 500, 1 of 1,000. */
-static void append_thousandths(uint32_t thousandths, Buffer *out) {
-  char text[16];
-  int length = snprintf(text, sizeof text, "%u.%03u", thousandths / 1000, thousandths % 1000);
+/* 0.95 of 950,000, 1 of a million. */
+static void append_millionths(uint32_t millionths, Buffer *out) {
+  char text[24];
+  int length = snprintf(text, sizeof text, "%u.%06u", millionths / QUANTILE_WHOLE, millionths % QUANTILE_WHOLE);
   while (text[length - 1] == '0') length--;
   if (text[length - 1] == '.') length--;
   buffer_append(out, text, (size_t)length);
@@ -32,13 +32,13 @@ void query_aggregate_name(const AggregateRequest *request, const char *column, B
     [AGGREGATE_SKETCH] = "approx_count_distinct(",
     [AGGREGATE_QUANTILE] = "quantile(",
   };
-  bool is_median = request->kind == AGGREGATE_QUANTILE && request->thousandths == 500;
+  bool is_median = request->kind == AGGREGATE_QUANTILE && request->millionths == QUANTILE_WHOLE / 2;
   buffer_text(out, is_median ? "median(" : words[request->kind]);
   if (request->kind == AGGREGATE_ROWS) return;
   buffer_text(out, column);
   if (request->kind == AGGREGATE_QUANTILE && !is_median) {
     buffer_text(out, ", ");
-    append_thousandths(request->thousandths, out);
+    append_millionths(request->millionths, out);
   }
   buffer_u8(out, ')');
 }

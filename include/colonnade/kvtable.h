@@ -541,11 +541,11 @@ KVSTORE_API int kvquery_avg(KVQuery *query, const char *column, KVValue *result)
 #define KVQUERY_FIRST                 11 /* the value, maybe null, in the row of the least key; the column's type */
 #define KVQUERY_LAST                  12 /* in the row of the greatest key */
 #define KVQUERY_APPROX_COUNT_DISTINCT 13 /* about as many: 1.6 % off on the average, in 4 KiB a group */
-/* The least value so that as many thousandths of the values (0 to 1,000) are not above it; the column's type. Of 0 it
- * is the least, of 1,000 the greatest one. Numbers are kept for it, 8 to 12 bytes each; texts, and numbers that take
+/* The least value so that this part of the values (0 to 1: 0.95, 0.9999; to six digits) is not above it; the column's
+ * type. Of 0 it is the least, of 1 the greatest one. Numbers are kept for it, 8 to 12 bytes each; texts, and numbers that take
  * more than a third of the memory (kvquery_memory_limit), are sorted. */
-#define KVQUERY_QUANTILE(thousandths) (65536 + (thousandths))
-#define KVQUERY_MEDIAN                KVQUERY_QUANTILE(500)
+#define KVQUERY_QUANTILE(part) (65536 + (int)((part) * 1000000 + 0.5))
+#define KVQUERY_MEDIAN         (65536 + 500000)
 typedef struct KVAggregate {
   int kind; /* KVQUERY_* */
   const char *column;

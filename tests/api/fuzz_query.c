@@ -277,7 +277,7 @@ static const Offer offers[] = {
   { KVQUERY_FIRST, X, "first(x)", FLOAT },
   { KVQUERY_LAST, S, "last(s)", TEXT },
   { KVQUERY_MEDIAN, A, "median(a)", INTEGER },
-  { KVQUERY_QUANTILE(900), X, "quantile(x, 0.9)", FLOAT },
+  { KVQUERY_QUANTILE(0.9), X, "quantile(x, 0.9)", FLOAT },
 };
 enum { OFFERS = sizeof offers / sizeof *offers };
 
@@ -321,9 +321,9 @@ static size_t values_in_order(const Fuzz *f, const size_t *rows, size_t count, i
   return found;
 }
 
-static Cell quantile(const Cell *values, size_t count, Kind kind, size_t thousandths) {
+static Cell quantile(const Cell *values, size_t count, Kind kind, size_t millionths) {
   Cell none = { kind, 1, 0, 0, { NULL, 0 } };
-  size_t place = (count * thousandths + 999) / 1000;
+  size_t place = (count * millionths + 999999) / 1000000;
   return count ? values[place ? place - 1 : 0] : none;
 }
 

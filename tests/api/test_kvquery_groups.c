@@ -545,11 +545,11 @@ TEST(kvquery_groups, quantiles_are_values_of_their_place) {
   KVQuery *query = NULL;
   KVCursor *cursor = NULL;
   const KVAggregate all[] = { { KVQUERY_MEDIAN, "delay" },
-                              { KVQUERY_QUANTILE(950), "delay" },
+                              { KVQUERY_QUANTILE(0.95), "delay" },
                               { KVQUERY_QUANTILE(0), "delay" },
-                              { KVQUERY_QUANTILE(1000), "carrier" },
+                              { KVQUERY_QUANTILE(1), "carrier" },
                               { KVQUERY_APPROX_COUNT_DISTINCT, "id" } };
-  const KVAggregate beyond[] = { { KVQUERY_QUANTILE(1001), "delay" } };
+  const KVAggregate beyond[] = { { KVQUERY_QUANTILE(1.000001), "delay" } };
   static int16_t delays[ROWS];
   KVValue results[5];
   size_t count = 0;
@@ -624,7 +624,7 @@ static uint64_t sample_bits(int column, int row) {
   return row % 5 == 4 ? bits : floats[hash >> 33 & 3];
 }
 
-static uint64_t quantile_of(int column, int part, int thousandths) {
+static uint64_t quantile_of(int column, int part, int millionths) {
   static Sample samples[VALUES];
   int (*const order[])(const void *, const void *) = { NULL, by_float, by_number, by_unsigned };
   size_t count = 0;
@@ -632,7 +632,7 @@ static uint64_t quantile_of(int column, int part, int thousandths) {
     if (part < 0 || row % PARTS == part) samples[count++] = (Sample){ sample_bits(column, row), row };
   }
   qsort(samples, count, sizeof *samples, order[column]);
-  size_t place = (count * (size_t)thousandths + 999) / 1000;
+  size_t place = (count * (size_t)millionths + 999999) / 1000000;
   return samples[place ? place - 1 : 0].bits;
 }
 
@@ -662,12 +662,12 @@ static KVTable *create_samples(KVStore *kv) {
 }
 
 static void check_quantiles(KVQuery *query, int is_grouped) {
-  static const int thousandths[] = { 0, 1, 300, 500, 750, 999, 1000 };
+  static const int millionths[] = { 0, 1, 300000, 500000, 750000, 999500, 1000000 };
   static const char *const names[] = { NULL, "f", "i", "u" }, *const part[] = { "part" };
   enum { ASKED = 7 };
   KVAggregate all[3 * ASKED];
   for (int i = 0; i < 3 * ASKED; i++)
-    all[i] = (KVAggregate){ KVQUERY_QUANTILE(thousandths[i % ASKED]), names[1 + i / ASKED] };
+    all[i] = (KVAggregate){ KVQUERY_QUANTILE(millionths[i % ASKED] / 1e6), names[1 + i / ASKED] };
   CHECK_OK(kvquery_group_by(query, part, is_grouped ? 1 : 0));
   CHECK_OK(kvquery_compute(query, all, 3 * ASKED));
   KVCursor *cursor = NULL;
@@ -677,7 +677,7 @@ static void check_quantiles(KVQuery *query, int is_grouped) {
     int of = is_grouped ? (int)value_at(cursor, 0).as.i64 : -1;
     for (int i = 0; i < 3 * ASKED; i++)
       CHECK_INT(value_at(cursor, (size_t)(i + is_grouped)).as.u64,
-                quantile_of(1 + i / ASKED, of, thousandths[i % ASKED]));
+                quantile_of(1 + i / ASKED, of, millionths[i % ASKED]));
   }
   CHECK_INT(rows, is_grouped ? PARTS : 1);
   kvcursor_close(cursor);

@@ -127,7 +127,7 @@ static void check_joins(KVTable *table) {
 /* Some seconds of sorting. */
 static void check_others(KVTable *table) {
   const KVAggregate middle[] = { { KVQUERY_MEDIAN, "noise" },
-                                 { KVQUERY_QUANTILE(900), "id" },
+                                 { KVQUERY_QUANTILE(0.9), "id" },
                                  { KVQUERY_MEDIAN, "noise * 2" },
                                  { KVQUERY_MEDIAN, "id * 3" } };
   const KVAggregate different[] = { { KVQUERY_COUNT_DISTINCT, "noise" }, { KVQUERY_COUNT_DISTINCT, "name" } };

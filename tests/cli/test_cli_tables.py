@@ -135,18 +135,19 @@ class Tables(CliTest):
         self.assertEqual(names, ["city", "stddev(amount)", "last(id)"])
 
     def test_quantiles_are_the_least_values_that_so_many_are_not_above(self):
-        asked = {"0": 0, "0.25": 250, ".9": 900, "0.999": 999, "1": 1000, "1.000": 1000}
+        asked = {"0": 0, "0.25": 250000, ".9": 900000, "0.999": 999000, "0.0005": 500, "0.999999": 999999, "1": 1000000,
+                 "1.000000": 1000000}
         for column in ["id", "coalesce(amount, 0)"]:
             values = sorted(row[0] for row in self.sql(f"select {column} from t"))
             options = [word for p in asked for word in ("--quantile", f"{column},{p}")]
             self.assertEqual(self.json("query", "t", *options)["results"],
-                             {f"quantile({column}, {thousandths / 1000:g})":
-                              values[max(0, -(-thousandths * len(values) // 1000) - 1)]
-                              for thousandths in asked.values()})
+                             {f"quantile({column}, {millionths / 1000000:g})":
+                              values[max(0, -(-millionths * len(values) // 1000000) - 1)]
+                              for millionths in asked.values()})
         rows = self.json("query", "t", "--group-by", "city", "--quantile", "id, 0.5", "--median", "id")["rows"]
         for row in rows:
             self.assertEqual(list(row)[1:], ["median(id)"])
-        for value in ["id", "id,", "id,2", "id,1.001", "id,0.1234", "id,-0.5", "id,x", "id,."]:
+        for value in ["id", "id,", "id,2", "id,1.000001", "id,0.1234567", "id,-0.5", "id,x", "id,."]:
             self.refuses("query", "t", "--quantile", value, saying="a number from 0 to 1")
         self.refuses("query", "t", "--quantile", "city2,0.5", saying="city2")
 

@@ -19,11 +19,15 @@ ARRAY_CODES = {"bool": "B", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "u8":
                "u64": "Q", "f32": "f", "f64": "d", "date": "i", "timestamp": "q", "time": "q", "duration": "q"}
 AGGREGATES = {"count(*)": 0, "count": 1, "sum": 2, "min": 3, "max": 4, "avg": 5, "variance": 6, "variance_pop": 7,
               "stddev": 8, "stddev_pop": 9, "count(distinct": 10, "first": 11, "last": 12}
-AGGREGATES |= {f"quantile {thousandths}": 65536 + thousandths for thousandths in range(1001)}
 NULLABLE, UPSERT, DESCENDING, NULLS_LAST, ARRAY = 1, 1, 1, 2, 16
 FROM_EXCLUDED, TO_INCLUDED = 1, 2
 JOINS = ("inner", "left", "semi", "anti")
 FORM_ARRAY, FORM_OFFSETS = 0, 1
+
+
+def aggregate_kind(kind):
+    """ "quantile 0.95" is one, too: KVQUERY_QUANTILE."""
+    return 65536 + round(1e6 * float(kind.split()[1])) if kind.startswith("quantile ") else AGGREGATES[kind]
 
 
 class ColumnDefinition(ctypes.Structure):
@@ -199,7 +203,7 @@ def names(strings):
 def aggregate_array(aggregates):
     """Pairs of an aggregate's name and its column, None for count(*)."""
     return (Aggregate * len(aggregates))(
-        *[Aggregate(AGGREGATES[kind], column.encode() if column else None) for kind, column in aggregates])
+        *[Aggregate(aggregate_kind(kind), column.encode() if column else None) for kind, column in aggregates])
 
 
 def bytes_value(data):

@@ -405,8 +405,8 @@ def aggregate(columns):
     elif kind in ("min", "max"):
         sql = shown(column, f"{kind}({name})")
     elif kind == "quantile":
-        part = source.choice((0, 1, 250, 333, 500, 500, 900, 999, 1000))
-        kind, sql = f"quantile {part}", shown(column, f"quantile_disc({name}, {part / 1000})")
+        part = source.choice((0, 0.000001, 0.001, 0.25, 0.333333, 0.5, 0.5, 0.9, 0.999, 0.9995, 1))
+        kind, sql = f"quantile {part}", shown(column, f"quantile_disc({name}, {part:f})")
     elif kind in SQL_AGGREGATES:
         sql = f"{SQL_AGGREGATES[kind]}(CAST({name} AS DOUBLE))"
     elif kind == "sum":

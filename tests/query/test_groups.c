@@ -278,7 +278,7 @@ static void check_aggregate(const AggregateRequest *request, ColumnType type, co
   case AGGREGATE_GREATEST: expected = p->greatest; break;
   case AGGREGATE_SKETCH: check_sketch(p, actual); return;
   case AGGREGATE_QUANTILE: {
-    uint64_t place = (uint64_t)ceil((double)p->count * request->thousandths / 1000);
+    uint64_t place = (uint64_t)ceil((double)p->count * request->millionths / 1000000);
     expected = p->count ? p->sorted[place ? place - 1 : 0] : (Value){ .is_null = true };
     break;
   }
@@ -331,7 +331,7 @@ static Question random_question(const SampleUnits *u, uint64_t *random) {
     do {
       r->kind = (AggregateKind)test_random_below(random, AGGREGATE_KINDS);
       r->column = (uint32_t)test_random_below(random, u->schema.column_count);
-      r->thousandths = (uint32_t)(test_random_below(random, 5) * 250);
+      r->millionths = (uint32_t)(test_random_below(random, 5) * 250000);
     } while (needs_sum(r->kind) && !has_sum(u->columns[r->column].type));
   }
   return question;
@@ -339,7 +339,7 @@ static Question random_question(const SampleUnits *u, uint64_t *random) {
 
 static Status ask(Query *q, const SampleUnits *u, const AggregateRequest *r) {
   const char *name = u->columns[r->column].name;
-  return r->kind == AGGREGATE_QUANTILE ? query_quantile(q, r->thousandths, name) : query_aggregate(q, r->kind, name);
+  return r->kind == AGGREGATE_QUANTILE ? query_quantile(q, r->millionths, name) : query_aggregate(q, r->kind, name);
 }
 
 static Query *make_query(const SampleUnits *u, const Question *question) {
@@ -783,7 +783,7 @@ TEST(groups, without_memory_a_query_fails_and_gives_back_what_it_had) {
   question.asks[1] = (AggregateRequest){ AGGREGATE_DISTINCT, 14, 0 };
   question.asks[2] = (AggregateRequest){ AGGREGATE_LAST, 13, 0 };
   question.asks[3] = (AggregateRequest){ AGGREGATE_GREATEST, 14, 0 };
-  question.asks[5] = (AggregateRequest){ AGGREGATE_QUANTILE, 14, 300 };
+  question.asks[5] = (AggregateRequest){ AGGREGATE_QUANTILE, 14, 300000 };
   question.asks[4] = (AggregateRequest){ AGGREGATE_VARIANCE, 10, 0 };
   CHECK_OK(try_once(&u, &question)); /* runs keep what they open */
   uint64_t held = memory_blocks_held();

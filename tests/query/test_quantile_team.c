@@ -25,14 +25,14 @@ static void sample(SampleUnits *u, uint64_t seed, uint32_t times) {
 
 /* Of every column of numbers three quantiles, beside a sum that depends on the order of units. */
 static Query *make_query(const SampleUnits *u, const char *const *keys, size_t key_count) {
-  static const uint32_t thousandths[] = { 0, 500, 990 };
+  static const uint32_t millionths[] = { 0, 500000, 999900 };
   Query *q;
   CHECK_OK(query_create(&u->schema, &q));
   CHECK_OK(query_where(q, "c4_i32 % 3 <> 1", 15, NULL, 0));
   CHECK_OK(query_aggregate(q, AGGREGATE_TOTAL, "c10_f64"));
   for (uint32_t c = 0; c < u->schema.column_count; c++) {
     if (type_is_string(u->schema.columns[c].type)) continue;
-    for (size_t t = 0; t < 3; t++) CHECK_OK(query_quantile(q, thousandths[t], u->schema.columns[c].name));
+    for (size_t t = 0; t < 3; t++) CHECK_OK(query_quantile(q, millionths[t], u->schema.columns[c].name));
   }
   CHECK_OK(query_group_by(q, keys, key_count));
   return q;
