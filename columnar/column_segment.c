@@ -206,7 +206,7 @@ static Status chunk_open_checked(Segment *s, uint32_t stored, const uint8_t *byt
 static Status chunk_bytes(Segment *s, uint32_t stored, const uint8_t **bytes, SourcePin *pin) {
   const ChunkPlace *place = &s->places[stored];
   Source *source = segment_source(s);
-  uint32_t head = chunk_head_length(s->row_count);
+  uint32_t head = chunk_head_bound(s->row_count);
   if (place->length < CHUNK_HEADER_BYTES) return segment_damaged(s, "a chunk is too short");
   size_t length = source->base && head < place->length ? head : (size_t)place->length;
   TRY(source_block(source, place->offset, length, bytes, pin));

@@ -4,15 +4,23 @@
 #include "base/bitmap.h"
 #include "encodings/encodings_internal.h"
 
-/* Bytes of the block table (or of the one width) behind the header. */
-static uint32_t table_length(uint32_t block_count) {
-  return block_count == 1 ? 1 : 8 * (block_count + 1) + block_count * (3 * 8 + 4 + 1);
+static uint32_t blocks_of(uint32_t row_count) { return (row_count + BLOCK_ROWS - 1) / BLOCK_ROWS; }
+
+bool chunk_has_table(uint32_t row_count, uint8_t encoding, bool has_nulls) {
+  return row_count > BLOCK_ROWS && encoding != ENCODING_STRIDE && (encoding != ENCODING_CONSTANT || has_nulls);
 }
 
-uint32_t chunk_head_length(uint32_t row_count) {
-  uint32_t blocks = (row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
-  return (uint32_t)round_up(CHUNK_HEADER_BYTES + table_length(blocks), CHUNK_ALIGNMENT);
+static uint32_t table_length(uint32_t blocks, bool has_nulls) {
+  return blocks * CHUNK_ENTRY_BYTES + 4 * (blocks + 1) + (has_nulls ? 4 * blocks : 0) + blocks;
 }
+
+uint32_t chunk_head_length(uint32_t row_count, uint8_t encoding, bool has_nulls) {
+  uint32_t length = 1; /* the one width */
+  if (chunk_has_table(row_count, encoding, has_nulls)) length = table_length(blocks_of(row_count), has_nulls);
+  return (uint32_t)round_up(CHUNK_HEADER_BYTES + length, CHUNK_ALIGNMENT);
+}
+
+uint32_t chunk_head_bound(uint32_t row_count) { return chunk_head_length(row_count, ENCODING_PLAIN, true); }
 
 uint32_t chunk_array_width(ColumnType type, uint32_t width) {
   return type_is_fixed(type) ? width : 1u << type_width_index(type);
@@ -95,10 +103,9 @@ static Status check_table(const Chunk *c) {
 
 Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, ColumnType type, Chunk *chunk) {
   if (row_count == 0 || row_count > SEGMENT_ROWS) return corrupt("a wrong row count");
-  uint32_t head = chunk_head_length(row_count), blocks = (row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
-  if (length < head + CHUNK_PADDING || length % CHUNK_ALIGNMENT) return corrupt("a wrong length");
+  if (length < CHUNK_HEADER_BYTES + CHUNK_PADDING || length % CHUNK_ALIGNMENT) return corrupt("a wrong length");
   Reader r = reader_over(bytes, CHUNK_HEADER_BYTES);
-  Chunk c = { .bytes = bytes, .length = length, .row_count = row_count, .block_count = blocks, .head_length = head };
+  Chunk c = { .bytes = bytes, .length = length, .row_count = row_count, .block_count = blocks_of(row_count) };
   c.encoding = reader_u8(&r);
   uint8_t stored_type = reader_u8(&r);
   c.type = type;
@@ -107,7 +114,7 @@ Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, Col
   c.has_nulls = flags & CHUNK_HAS_NULLS;
   if (reader_u32(&r) != row_count) return corrupt("a row count that is not its segment's");
   c.null_count = reader_u32(&r);
-  if (reader_u16(&r) != blocks) return corrupt("a wrong block count");
+  if (reader_u16(&r) != c.block_count) return corrupt("a wrong block count");
   c.width = reader_u16(&r);
   c.minimum = (int64_t)reader_u64(&r);
   c.maximum = (int64_t)reader_u64(&r);
@@ -119,7 +126,10 @@ Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, Col
   if (stored_type != type) return corrupt("a type that is not its column's");
   c.codec = codec_by_id(c.encoding);
   if (!c.codec) return status_fail(KVSTORE_UNSUPPORTED, "a column chunk has encoding %u, unknown here", c.encoding);
-  c.table = blocks == 1 ? NULL : bytes + CHUNK_HEADER_BYTES;
+  c.head_length = chunk_head_length(row_count, c.encoding, c.has_nulls);
+  if (length < c.head_length + CHUNK_PADDING) return corrupt("no room for its blocks' table");
+  c.is_stride = c.encoding == ENCODING_STRIDE;
+  if (chunk_has_table(row_count, c.encoding, c.has_nulls)) c.table = bytes + CHUNK_HEADER_BYTES;
   TRY(check_header(&c, flags));
   TRY(check_table(&c));
   *chunk = c;

@@ -16,15 +16,16 @@
  *       48     4  dictionary count          entries of the dictionary, else 0
  *       52     4  data offset               of block 0: a multiple of 64
  *       56     8  length                    of the chunk, padding included
- *       64        block table, only when there is more than one block, n = block count:
- *                   (n + 1) x u64  offset of each block from the chunk's start, then where the last one ends;
- *                                  ascending multiples of 64
- *                   n x i64        base
+ *       64        block table, n = block count:
  *                   n x i64        minimum (image; minimum > maximum when the block has no value)
  *                   n x i64        maximum
- *                   n x u32        null count
+ *                   n x i64        base
+ *                   (n + 1) x u32  offset of each block from the chunk's start, then where the last one ends; in
+ *                                  units of 64 bytes
+ *                   n x u32        null count, only when some row is null
  *                   n x u8         width of the packed values in bits, 0 to 64
- *                 with one block: u8 width at 64, so that header and width end before byte 128
+ *                 none with one block, of a stride, and of a constant without nulls, whose blocks the header tells:
+ *                 then u8 width at 64, so that header and width end before byte 128
  *        .        zeros to a multiple of 64; the dictionary, or the bytes of a constant string
  *        .        zeros to a multiple of 64; the blocks, each:
  *                   validity       16 words of 64 bits, 1 = not null; only when some, not all, of its rows are null
@@ -48,7 +49,7 @@
 
 enum {
   CHUNK_HEADER_BYTES = 64,
-  CHUNK_HEAD_MAX = 2560, /* header and the largest block table, rounded up to 64: chunk_open reads no more */
+  CHUNK_HEAD_MAX = 2240, /* header and the largest block table, rounded up to 64: chunk_open reads no more */
   CHUNK_HAS_NULLS = 1,
 };
 
@@ -61,7 +62,7 @@ typedef struct Chunk {
   const Codec *codec;
   ColumnType type;
   uint8_t encoding, lane;
-  bool has_nulls;
+  bool has_nulls, is_stride;
   uint32_t row_count, null_count, block_count;
   uint32_t width;           /* bytes of a fixed-bytes value, else 0 */
   int64_t minimum, maximum; /* images; minimum > maximum when every row is null */
@@ -69,7 +70,7 @@ typedef struct Chunk {
   uint64_t step;
   uint32_t dictionary_count;
   uint32_t head_length, data_offset;
-  const uint8_t *table; /* the block table, or NULL when there is one block */
+  const uint8_t *table; /* the block table, or NULL: the header tells all */
   const uint8_t *array; /* ENCODING_ARRAY: the value of row 0, outside the chunk. NULL until who opened it says where */
 } Chunk;
 
@@ -82,8 +83,10 @@ typedef struct ChunkBlock {
   uint8_t width;
 } ChunkBlock;
 
-/* How many bytes from its start chunk_open reads, given the rows of the segment: at most CHUNK_HEAD_MAX. */
-uint32_t chunk_head_length(uint32_t row_count);
+/* How many bytes from its start chunk_open reads: at most CHUNK_HEAD_MAX. */
+uint32_t chunk_head_length(uint32_t row_count, uint8_t encoding, bool has_nulls);
+/* The same of whatever encoding. */
+uint32_t chunk_head_bound(uint32_t row_count);
 
 /* Checks header and block table and fills in the view. `length` is what the directory of the run says, and must be what
  * the header says; `row_count` and `type` likewise. `bytes` must be aligned to 64.
@@ -111,23 +114,44 @@ static inline uint32_t chunk_block_rows(const Chunk *chunk, uint32_t block) {
   uint32_t left = chunk->row_count - block * BLOCK_ROWS;
   return left < BLOCK_ROWS ? left : BLOCK_ROWS;
 }
-/* The table: offset[n + 1], base[n], minimum[n], maximum[n] of 8 bytes, null_count[n] of 4, width[n] of 1. */
-static inline uint64_t chunk_table_offset(const Chunk *c, uint32_t i) { return load_u64(c->table + 8 * (size_t)i); }
+/* The table: minimum[n], maximum[n], base[n] of 8 bytes, offset[n + 1] and null_count[n] of 4, width[n] of 1. */
+enum { CHUNK_ENTRY_BYTES = 3 * 8, CHUNK_OFFSET_UNIT = 64 };
+
+static inline int64_t chunk_table_word(const Chunk *c, uint32_t word, uint32_t block) {
+  return (int64_t)load_u64(c->table + 8 * ((size_t)word * c->block_count + block));
+}
+static inline uint64_t chunk_table_offset(const Chunk *c, uint32_t i) {
+  return (uint64_t)CHUNK_OFFSET_UNIT * load_u32(c->table + CHUNK_ENTRY_BYTES * (size_t)c->block_count + 4 * (size_t)i);
+}
+static inline const uint8_t *chunk_table_nulls(const Chunk *c) {
+  return c->table + CHUNK_ENTRY_BYTES * (size_t)c->block_count + 4 * ((size_t)c->block_count + 1);
+}
+
+/* The image of a row of a stride; modulo 2^64 until chunk_check_shared has looked at it. */
+static inline int64_t chunk_stride_image(const Chunk *c, uint32_t row) {
+  return (int64_t)((uint64_t)c->base + row * c->step);
+}
+/* Of the first row of a block, or of its last one. */
+static inline int64_t chunk_stride_end(const Chunk *c, uint32_t block, bool last) {
+  return chunk_stride_image(c, block * BLOCK_ROWS + (last ? chunk_block_rows(c, block) - 1 : 0));
+}
+
 /* Zone of one block. */
 static inline int64_t chunk_block_minimum(const Chunk *c, uint32_t block) {
-  return c->table ? (int64_t)load_u64(c->table + 8 * (2 * (size_t)c->block_count + 1 + block)) : c->minimum;
+  if (c->table) return chunk_table_word(c, 0, block);
+  return c->is_stride ? chunk_stride_end(c, block, (int64_t)c->step < 0) : c->minimum;
 }
 static inline int64_t chunk_block_maximum(const Chunk *c, uint32_t block) {
-  return c->table ? (int64_t)load_u64(c->table + 8 * (3 * (size_t)c->block_count + 1 + block)) : c->maximum;
+  if (c->table) return chunk_table_word(c, 1, block);
+  return c->is_stride ? chunk_stride_end(c, block, (int64_t)c->step >= 0) : c->maximum;
 }
 static inline uint32_t chunk_block_null_count(const Chunk *c, uint32_t block) {
-  return c->table ? load_u32(c->table + 8 * (4 * (size_t)c->block_count + 1) + 4 * (size_t)block) : c->null_count;
+  return c->table && c->has_nulls ? load_u32(chunk_table_nulls(c) + 4 * (size_t)block) : c->null_count;
 }
 
 /* Inline, for scans ask it of every block: what the caller does not look at is not read. */
 static inline void chunk_block(const Chunk *c, uint32_t block, ChunkBlock *out) {
   ASSERT(block < c->block_count, "ENC-3");
-  size_t n = c->block_count;
   out->row_count = chunk_block_rows(c, block);
   out->minimum = chunk_block_minimum(c, block);
   out->maximum = chunk_block_maximum(c, block);
@@ -135,8 +159,8 @@ static inline void chunk_block(const Chunk *c, uint32_t block, ChunkBlock *out) 
   if (c->table) {
     out->offset = chunk_table_offset(c, block);
     out->end = chunk_table_offset(c, block + 1);
-    out->base = (int64_t)load_u64(c->table + 8 * (n + 1 + block));
-    out->width = c->table[8 * (4 * n + 1) + 4 * n + block];
+    out->base = chunk_table_word(c, 2, block);
+    out->width = chunk_table_nulls(c)[(c->has_nulls ? 4 * (size_t)c->block_count : 0) + block];
   } else {
     out->offset = c->data_offset;
     out->end = c->length - CHUNK_PADDING;

@@ -4,19 +4,23 @@
 #include "base/assert.h"
 #include "base/bitmap.h"
 
-uint64_t plan_chunk_bytes(const CodecPlan *p, uint64_t shared_bytes, uint64_t rounded_data_bytes) {
-  uint64_t total =
-    chunk_head_length(p->input->row_count) + round_up(shared_bytes, CHUNK_ALIGNMENT) + rounded_data_bytes;
+static uint32_t plan_head_length(const CodecPlan *p, EncodingId encoding) {
+  return chunk_head_length(p->input->row_count, (uint8_t)encoding, p->stats.null_count > 0);
+}
+
+uint64_t plan_chunk_bytes(const CodecPlan *p, EncodingId encoding, uint64_t shared_bytes, uint64_t rounded_data_bytes) {
+  uint64_t total = plan_head_length(p, encoding) + round_up(shared_bytes, CHUNK_ALIGNMENT) + rounded_data_bytes;
   for (uint32_t i = 0; i < p->block_count; i++) total += plan_block_has_validity(p, i) ? BLOCK_WORDS * 8 : 0;
   return total + CHUNK_PADDING;
 }
 
 uint8_t *chunk_writer_begin(ChunkWriter *w, const CodecPlan *p, EncodingId encoding, int64_t base, uint64_t step,
                             uint32_t dictionary_count, uint64_t shared_bytes, uint8_t *out) {
-  uint32_t head = chunk_head_length(p->input->row_count);
+  uint32_t head = plan_head_length(p, encoding);
   uint64_t data_offset = round_up(head + shared_bytes, CHUNK_ALIGNMENT);
   ASSERT(data_offset <= UINT32_MAX, "ENC-2");
   *w = (ChunkWriter){ .out = out, .plan = p, .at = data_offset };
+  w->has_table = chunk_has_table(p->input->row_count, (uint8_t)encoding, p->stats.null_count > 0);
   memset(out, 0, data_offset);
   out[0] = (uint8_t)encoding;
   out[1] = (uint8_t)p->input->type;
@@ -34,21 +38,33 @@ uint8_t *chunk_writer_begin(ChunkWriter *w, const CodecPlan *p, EncodingId encod
   return out + head;
 }
 
-/* Offset, base, zone, nulls and width of the block that begins at w->at. */
+/* Where the block that begins at w->at does, or the last one ends. */
+static void write_offset(ChunkWriter *w) {
+  uint64_t units = w->at / CHUNK_OFFSET_UNIT;
+  ASSERT(units <= UINT32_MAX, "ENC-2");
+  store_u32(w->out + CHUNK_HEADER_BYTES + CHUNK_ENTRY_BYTES * (size_t)w->plan->block_count + 4 * (size_t)w->block,
+            (uint32_t)units);
+}
+
+/* Zone, base, offset, nulls and width of the block that begins at w->at. */
 static void write_table_entry(ChunkWriter *w, int64_t base, unsigned width) {
   uint8_t *table = w->out + CHUNK_HEADER_BYTES;
   size_t n = w->plan->block_count, i = w->block;
-  if (n == 1) {
+  if (!w->has_table) {
     table[0] = (uint8_t)width;
     if (base) store_u64(w->out + 32, (uint64_t)base);
     return;
   }
-  store_u64(table + 8 * i, w->at);
-  store_u64(table + 8 * (n + 1 + i), (uint64_t)base);
-  store_u64(table + 8 * (2 * n + 1 + i), (uint64_t)w->plan->blocks[i].minimum);
-  store_u64(table + 8 * (3 * n + 1 + i), (uint64_t)w->plan->blocks[i].maximum);
-  store_u32(table + 8 * (4 * n + 1) + 4 * i, w->plan->blocks[i].null_count);
-  table[8 * (4 * n + 1) + 4 * n + i] = (uint8_t)width;
+  store_u64(table + 8 * i, (uint64_t)w->plan->blocks[i].minimum);
+  store_u64(table + 8 * (n + i), (uint64_t)w->plan->blocks[i].maximum);
+  store_u64(table + 8 * (2 * n + i), (uint64_t)base);
+  write_offset(w);
+  table += CHUNK_ENTRY_BYTES * n + 4 * (n + 1);
+  if (w->plan->stats.null_count) {
+    store_u32(table + 4 * i, w->plan->blocks[i].null_count);
+    table += 4 * n;
+  }
+  table[i] = (uint8_t)width;
 }
 
 static void write_validity(ChunkWriter *w) {
@@ -76,7 +92,7 @@ uint8_t *chunk_writer_block(ChunkWriter *w, int64_t base, unsigned width, uint64
 
 uint64_t chunk_writer_end(ChunkWriter *w) {
   ASSERT(w->block == w->plan->block_count, "ENC-3");
-  if (w->block > 1) store_u64(w->out + CHUNK_HEADER_BYTES + 8 * (size_t)w->block, w->at);
+  if (w->has_table) write_offset(w);
   memset(w->out + w->at, 0, CHUNK_PADDING);
   w->at += CHUNK_PADDING;
   w->out[2] = (uint8_t)w->lane;

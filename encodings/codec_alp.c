@@ -194,7 +194,7 @@ static uint64_t analyze(const CodecPlan *p) {
   uint64_t data = 0;
   if (!p->has_decimals) return 0;
   for (uint32_t b = 0; b < p->block_count; b++) data += round_up(data_bytes(p, b), CHUNK_ALIGNMENT);
-  return plan_chunk_bytes(p, 0, data);
+  return plan_chunk_bytes(p, ENCODING_ALP, 0, data);
 }
 
 static void write_exceptions(const CodecPlan *p, uint32_t block, const int64_t *integers, uint8_t *out) {

@@ -135,7 +135,7 @@ static uint64_t analyze(const CodecPlan *p) {
   uint64_t data = 0;
   if (!p->alp_rd.right_bits) return 0;
   for (uint32_t b = 0; b < p->block_count; b++) data += round_up(data_bytes(p, b), CHUNK_ALIGNMENT);
-  return plan_chunk_bytes(p, 2 * (uint64_t)p->alp_rd.count, data);
+  return plan_chunk_bytes(p, ENCODING_ALP_RD, 2 * (uint64_t)p->alp_rd.count, data);
 }
 
 static void write_block(const CodecPlan *p, uint32_t block, uint8_t *data) {

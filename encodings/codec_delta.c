@@ -26,7 +26,7 @@ static uint64_t analyze(const CodecPlan *p) {
   uint64_t data = 0;
   if (!p->has_deltas) return 0;
   for (uint32_t b = 0; b < p->block_count; b++) data += round_up(data_bytes(p, b), CHUNK_ALIGNMENT);
-  return plan_chunk_bytes(p, 0, data);
+  return plan_chunk_bytes(p, ENCODING_DELTA, 0, data);
 }
 
 static uint64_t encode(const CodecPlan *p, uint8_t *out) {

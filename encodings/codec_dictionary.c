@@ -49,7 +49,7 @@ static uint64_t analyze(const CodecPlan *p) {
   if (!p->dictionary_count || shared_bytes(p) > UINT32_MAX / 2) return 0;
   uint64_t data = 0;
   for (uint32_t b = 0; b < p->block_count; b++) data += 128u * codes_width(p, b);
-  return plan_chunk_bytes(p, shared_bytes(p), data);
+  return plan_chunk_bytes(p, ENCODING_DICTIONARY, shared_bytes(p), data);
 }
 
 static void write_values(const CodecPlan *p, uint8_t *shared) {

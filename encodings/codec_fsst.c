@@ -355,7 +355,7 @@ static uint64_t analyze(const CodecPlan *p) {
   uint64_t data = 0;
   if (!p->has_symbols) return 0;
   for (uint32_t b = 0; b < p->block_count; b++) data += round_up(data_bytes(p, b), CHUNK_ALIGNMENT);
-  return plan_chunk_bytes(p, shared_bytes(p->fsst.table.count), data);
+  return plan_chunk_bytes(p, ENCODING_FSST, shared_bytes(p->fsst.table.count), data);
 }
 
 static void write_table(const FsstTable *t, uint8_t *shared) {

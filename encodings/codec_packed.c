@@ -63,7 +63,7 @@ static uint64_t analyze(const CodecPlan *p) {
   for (uint32_t b = 0; b < p->block_count; b++) {
     data += 128u * plan_width(p->blocks[b].minimum, p->blocks[b].maximum, p->divisor);
   }
-  return plan_chunk_bytes(p, 0, data);
+  return plan_chunk_bytes(p, ENCODING_PACKED, 0, data);
 }
 
 static uint64_t encode(const CodecPlan *p, uint8_t *out) {

@@ -77,7 +77,7 @@ static uint64_t block_data_bytes(const CodecPlan *p, uint32_t block) {
 static uint64_t analyze(const CodecPlan *p) {
   uint64_t data = 0;
   for (uint32_t b = 0; b < p->block_count; b++) data += round_up(block_data_bytes(p, b), CHUNK_ALIGNMENT);
-  return plan_chunk_bytes(p, 0, data);
+  return plan_chunk_bytes(p, ENCODING_PLAIN, 0, data);
 }
 
 static uint64_t encode(const CodecPlan *p, uint8_t *out) {
@@ -97,7 +97,7 @@ static uint64_t encode(const CodecPlan *p, uint8_t *out) {
 
 /* The values of an array are written by who keeps it: the chunk has the zones and the nulls. */
 static uint64_t analyze_array(const CodecPlan *p) {
-  return p->input->type == TYPE_STRING || p->input->type == TYPE_BYTES ? 0 : plan_chunk_bytes(p, 0, 0);
+  return p->input->type == TYPE_STRING || p->input->type == TYPE_BYTES ? 0 : plan_chunk_bytes(p, ENCODING_ARRAY, 0, 0);
 }
 
 static uint64_t encode_array(const CodecPlan *p, uint8_t *out) {

@@ -25,7 +25,7 @@ static uint64_t analyze(const CodecPlan *p) {
   for (uint32_t b = 0; b < p->block_count; b++) {
     data += round_up(data_bytes(p->blocks[b].run_count, value_width(p, b)), CHUNK_ALIGNMENT);
   }
-  return plan_chunk_bytes(p, 0, data);
+  return plan_chunk_bytes(p, ENCODING_RUN_LENGTH, 0, data);
 }
 
 static void store_word(uint8_t *to, uint64_t value, unsigned bytes) {

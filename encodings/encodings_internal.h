@@ -130,8 +130,11 @@ static inline uint32_t plan_block_rows(const CodecPlan *p, uint32_t block) {
 static inline bool plan_block_has_validity(const CodecPlan *p, uint32_t block) {
   return p->blocks[block].null_count && p->blocks[block].null_count < plan_block_rows(p, block);
 }
+/* Whether blocks have a table: the header tells those of one block, of a stride, of a constant without nulls. */
+bool chunk_has_table(uint32_t row_count, uint8_t encoding, bool has_nulls);
 /* Bytes of a chunk with this shared part and these data bytes: sum over blocks of data rounded up to 64. */
-uint64_t plan_chunk_bytes(const CodecPlan *plan, uint64_t shared_bytes, uint64_t rounded_data_bytes);
+uint64_t plan_chunk_bytes(const CodecPlan *plan, EncodingId encoding, uint64_t shared_bytes,
+                          uint64_t rounded_data_bytes);
 /* What run-length and delta see of the rows of a block: images, of floats the bits; a null has the value of the row
  * before it (the first rows: of the first that has one; all: 0). Past the rows: the last value. */
 void plan_carried_words(const CodecPlan *plan, uint32_t block, uint64_t words[BLOCK_ROWS]);
@@ -161,6 +164,7 @@ typedef struct ChunkWriter {
   uint64_t at;
   uint32_t block;
   unsigned lane;
+  bool has_table;
 } ChunkWriter;
 
 /* Begins the chunk; returns the place of the shared part (`shared_bytes`, zeroed). */
