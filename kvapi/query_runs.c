@@ -325,14 +325,7 @@ static Status explain(KVQuery *q, Explain *way, char **text) {
   Buffer lines = { 0 };
   way(q->last ? q->last->query : q->rows->query, q->last ? &q->counters : NULL, q->spilled, &lines);
   explain_joins(q->last ? q->last : q->rows, way, &lines);
-  buffer_u8(&lines, 0);
-  Status status = buffer_status(&lines);
-  if (status == KVSTORE_OK) {
-    *text = memory_copy(lines.data, lines.length);
-    if (!*text) status = status_nomem();
-  }
-  buffer_release(&lines);
-  return status;
+  return text_to_caller(&lines, text);
 }
 
 static int explain_so(KVQuery *query, Explain *way, char **text) {

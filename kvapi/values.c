@@ -338,6 +338,16 @@ Status value_for_filter(const KVValue *given, size_t index, Value *out) {
   return KVSTORE_OK;
 }
 
+Status text_to_caller(Buffer *text, char **out) {
+  buffer_u8(text, 0);
+  Status status = buffer_status(text);
+  char *copy = status == KVSTORE_OK ? memory_copy(text->data, text->length) : NULL;
+  if (status == KVSTORE_OK && !copy) status = status_nomem();
+  if (copy) *out = copy;
+  buffer_release(text);
+  return status;
+}
+
 KVValue value_to_caller(const Value *value) {
   uint32_t width = 0;
   KVValue out = kvvalue_of(type_to_caller(value->type, &width));

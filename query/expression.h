@@ -155,6 +155,8 @@ const char *expression_function_name(ExpressionFunction function);
 
 /* Appends the canonical text. Parameters are printed as ? when `parameters` is NULL, else as their values. */
 void expression_print(const Expression *expression, const Value *parameters, size_t parameter_count, Buffer *out);
+/* A column's name as it stands in one. */
+void expression_print_name(Bytes name, Buffer *out);
 
 /* Binds to a schema. Exactly the parameters of the expression must be given; the predicate goes into `arena` and keeps
  * nothing of the expression. Hidden columns have no name here.

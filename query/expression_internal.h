@@ -77,9 +77,6 @@ CompareOperator expression_operator(ExpressionTest test);
 Status expression_bind_compare(ExpressionTest test, ColumnType type, const Value *values, size_t count, Arena *arena,
                                Compare *out) MUST_CHECK;
 
-/* ---- expression_print.c ---- */
-void expression_print_name(Bytes name, Buffer *out);
-
 static inline bool operand_is_constant(const ExpressionOperand *o) {
   return !o->of || (o->of->kind == EXPRESSION_VALUE && !o->of->operands[0].of);
 }

@@ -466,6 +466,17 @@ KVSTORE_API int kvquery_at(KVQuery *query, KVSnapshot *snapshot);
  *   KVSTORE_TYPE         a constant that does not compare with its column
  *   KVSTORE_UNSUPPORTED  a pattern that is not a prefix */
 KVSTORE_API int kvquery_where(KVQuery *query, const char *text, const KVValue *parameters, size_t parameter_count);
+/* The canonical text of a filter, or of a value to be computed, which explain prints and which has itself for its
+ * canonical text: spaces, parentheses and quotes only where they belong, values in the place of every ? (parameters
+ * NULL, 0: they stay). No table is asked: whether there are such columns is not known. KVSTORE_ERROR: not the grammar
+ * (kvstore_errmsg(NULL) says where), or not as many values as there are places. */
+KVSTORE_API int kvexpr_canonical(const char *text, const KVValue *parameters, size_t parameter_count,
+                                 char **canonical_text);
+/* A column's name, and a value, as they stand in such texts, quoted where they must be: "delay", "\"two words\"",
+ * "'O''Hare'", "date '2026-11-30'". For who makes texts of them; values are given as parameters more easily. Give all
+ * three texts back with kvstore_free. */
+KVSTORE_API int kvexpr_name(const char *name, char **text);
+KVSTORE_API int kvexpr_literal(const KVValue *value, char **text);
 
 /* Only rows whose key begins with these values, of the first columns of the table's key, in its order (of a table
  * without a primary key: one number, the row id). NULL, 0: every key. Goes before, and in the place of,
