@@ -89,10 +89,12 @@ class Colonnade:
         self.check(self.library.kvtable_append_stream(made, ctypes.byref(stream), 0, ctypes.byref(rows)))
         self.tables[name] = made
 
-    def reopen(self):
+    def shut(self):
         for table in self.tables.values():
             self.library.kvtable_close(table)
         self.check(self.library.kvstore_close(self.store))
+
+    def open(self):
         self.check(self.library.kvstore_open(self.path.encode(), ctypes.byref(self.store), ctypes.c_int(1)))
         self.check(self.library.kvtable_load_threads(self.store, ctypes.c_uint32(THREADS)))
         for name, table in self.tables.items():

@@ -29,9 +29,11 @@ class DuckDB:
     def bytes(self):
         return os.path.getsize(self.path)
 
-    def reopen(self):
-        import duckdb
+    def shut(self):
         self.connection.close()
+
+    def open(self):
+        import duckdb
         self.connection = duckdb.connect(self.path, config={"threads": THREADS})
 
     # ---- by key: of the flights; what is written goes to a copy that has a primary key ----
