@@ -149,6 +149,8 @@
   X(maintenance_waits, "times that maintenance waited for who is done in a moment")     \
   X(large_pages_asked, "blocks of memory for which large pages were asked")             \
   X(large_blocks_reused, "large blocks of memory that were used again")                 \
+  X(arrow_rooms, "Arrow batches whose numbers share a large block of memory")           \
+  X(groups_filled, "times that several threads wrote results of groups")                \
   X(evictions, "expired rows deleted by a reader")                                      \
   X(counts_walked, "counts of a kv family that walked its rows")                        \
   X(reader_attaches, "readers without rights that found the page of who writes")        \

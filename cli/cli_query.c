@@ -94,7 +94,8 @@ static int read_millionths(const char *text) {
     const char *fraction = text + digits + 1;
     behind = strspn(fraction, "0123456789");
     if (behind > QUANTILE_DIGITS || fraction[behind]) return -1;
-    for (size_t i = 0, unit = QUANTILE_WHOLE / 10; i < behind; i++, unit /= 10) number += (fraction[i] - '0') * (int)unit;
+    for (size_t i = 0, unit = QUANTILE_WHOLE / 10; i < behind; i++, unit /= 10)
+      number += (fraction[i] - '0') * (int)unit;
   } else if (text[digits]) {
     return -1;
   }

@@ -4,7 +4,8 @@
 #include "base/bitmap.h"
 
 static uint64_t analyze(const CodecPlan *p) {
-  return p->input->type == TYPE_BOOL ? plan_chunk_bytes(p, ENCODING_BITS, 0, (uint64_t)p->block_count * BLOCK_WORDS * 8) : 0;
+  return p->input->type == TYPE_BOOL ? plan_chunk_bytes(p, ENCODING_BITS, 0, (uint64_t)p->block_count * BLOCK_WORDS * 8)
+                                     : 0;
 }
 
 static uint64_t encode(const CodecPlan *p, uint8_t *out) {

@@ -14,7 +14,8 @@ static uint64_t shared_bytes(const CodecPlan *p) {
 }
 
 static uint64_t analyze(const CodecPlan *p) {
-  return p->is_constant && shared_bytes(p) < UINT32_MAX ? plan_chunk_bytes(p, ENCODING_CONSTANT, shared_bytes(p), 0) : 0;
+  return p->is_constant && shared_bytes(p) < UINT32_MAX ? plan_chunk_bytes(p, ENCODING_CONSTANT, shared_bytes(p), 0)
+                                                        : 0;
 }
 
 static uint64_t encode(const CodecPlan *p, uint8_t *out) {

@@ -17,7 +17,9 @@ static uint64_t encode(const CodecPlan *p, uint8_t *out) {
   return chunk_writer_end(&w);
 }
 
-static void get_one(const Chunk *c, uint32_t row, Value *out) { value_from_image(c->type, chunk_stride_image(c, row), out); }
+static void get_one(const Chunk *c, uint32_t row, Value *out) {
+  value_from_image(c->type, chunk_stride_image(c, row), out);
+}
 
 static void decode(const Chunk *c, uint32_t block, void *values) {
   uint64_t value = (uint64_t)chunk_stride_image(c, block * BLOCK_ROWS) + type_image_bias(c->type);

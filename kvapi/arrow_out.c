@@ -7,13 +7,26 @@
 #include "base/bytes.h"
 #include "base/memory.h"
 #include "colonnade/kvarrow.h"
+#include "kvapi/arrow_room.h"
 #include "kvapi/handle.h"
+#include "kvapi/queries.h"
 
-enum { BATCH_ROWS_MAX = 65536, FORMAT_BYTES = 24 };
+enum {
+  BATCH_ROWS_MAX = 65536,
+  ROOM_ROWS = BATCH_ROWS_MAX + 1024, /* a batch is full when a step of the cursor, of at most 1,024, has filled it */
+  ROOM_ALIGNMENT = 64,
+  FILL_COLUMNS_MAX = 64, /* of a batch that is filled at once: it has 64 KiB of null bytes for each */
+  DECIMAL_BYTES = 16,
+  FORMAT_BYTES = 24
+};
+#define ROOM_BYTES_MAX         ((size_t)64 << 20)
 #define BATCH_STRING_BYTES_MAX ((size_t)1 << 30) /* offsets have 32 bits */
 
 typedef struct Stream {
   KVCursor *cursor;
+  bool has_begun;
+  bool is_full;   /* the next batch will be, as far as is known */
+  uint8_t *nulls; /* of a batch that is filled at once, column by column; NULL: none was */
   char error[512];
 } Stream;
 
@@ -110,6 +123,8 @@ static Status fill_schema(KVCursor *cursor, struct ArrowSchema *schema) {
 
 typedef struct ColumnParts { /* what one column of a batch owns */
   Buffer validity, values, bytes;
+  ArrowRoom *room; /* where values lie instead, from `place` on; NULL: they do not */
+  uint8_t *place;
   const void *buffers[3];
   int64_t rows, nulls;
   KVColumnDefinition definition;
@@ -128,6 +143,7 @@ static void column_release(struct ArrowArray *array) {
   buffer_release(&c->validity);
   buffer_release(&c->values);
   buffer_release(&c->bytes);
+  arrow_room_leave(c->room);
   memory_release(c);
   array->release = NULL;
 }
@@ -154,7 +170,7 @@ static size_t value_width(int type) {
   case KVTABLE_TYPE_F32:
   case KVTABLE_TYPE_DATE: return 4;
   case KVTABLE_TYPE_DECIMAL:
-  case KVTABLE_TYPE_DECIMAL128: return 16;
+  case KVTABLE_TYPE_DECIMAL128: return DECIMAL_BYTES;
   default: return 8;
   }
 }
@@ -202,30 +218,46 @@ static void make_room(Buffer *values, size_t more) {
 }
 
 /* Their 64 bits, and as many of their sign. */
-static void append_decimals(Buffer *out, const int64_t *values, uint64_t count) {
-  uint8_t *to = buffer_extend(out, (size_t)count * 16);
-  for (uint64_t i = 0; to && i < count; i++) {
-    store_u64(to + i * 16, (uint64_t)values[i]);
-    store_u64(to + i * 16 + 8, (uint64_t)(values[i] >> 63));
+static void write_decimals(uint8_t *to, const int64_t *values, uint64_t count) {
+  for (uint64_t i = 0; i < count; i++) {
+    store_u64(to + i * DECIMAL_BYTES, (uint64_t)values[i]);
+    store_u64(to + i * DECIMAL_BYTES + 8, (uint64_t)(values[i] >> 63));
   }
+}
+
+/* Of fixed width, but neither strings nor bits. */
+static void append_numbers(ColumnParts *c, const void *values, uint64_t count) {
+  size_t width = value_width(c->definition.type), bytes = (size_t)count * width;
+  uint8_t *to = c->place ? c->place + (size_t)c->rows * width : NULL;
+  if (!to) {
+    make_room(&c->values, bytes);
+    to = buffer_extend(&c->values, bytes);
+  }
+  if (!to) return;
+  if (c->definition.type == KVTABLE_TYPE_DECIMAL)
+    write_decimals(to, values, count);
+  else if (count)
+    memcpy(to, values, bytes);
+}
+
+static bool is_string(int type) { return type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES || is_fixed(type); }
+
+static void append_validity(ColumnParts *c, const uint8_t *nulls, uint64_t count) {
+  int64_t found = 0;
+  for (uint64_t i = 0; nulls && i < count; i++) found += nulls[i] != 0;
+  append_bits(&c->validity, c->rows, found ? nulls : NULL, 0, count);
+  c->nulls += found;
 }
 
 static void append_column(ColumnParts *c, const KVColumnData *data, uint64_t count) {
   int type = c->definition.type;
-  int64_t nulls = 0;
-  for (uint64_t i = 0; data->nulls && i < count; i++) nulls += data->nulls[i] != 0;
-  append_bits(&c->validity, c->rows, nulls ? data->nulls : NULL, 0, count);
-  c->nulls += nulls;
-  bool is_string = type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES || is_fixed(type);
-  if (!is_string && type != KVTABLE_TYPE_BOOL) make_room(&c->values, (size_t)count * value_width(type));
-  if (is_string)
+  append_validity(c, data->nulls, count);
+  if (is_string(type))
     append_strings(c, data, count);
-  else if (type == KVTABLE_TYPE_DECIMAL)
-    append_decimals(&c->values, data->values, count);
   else if (type == KVTABLE_TYPE_BOOL)
     append_bits(&c->values, c->rows, data->values, 1, count);
   else
-    buffer_append(&c->values, data->values, (size_t)count * value_width(type));
+    append_numbers(c, data->values, count);
   c->rows += (int64_t)count;
 }
 
@@ -249,6 +281,28 @@ static Status check_room(const BatchParts *b) {
   return KVSTORE_OK;
 }
 
+/* Numbers that are written where they stay. *count 0: they are not. */
+static int fill_at_once(Stream *s, BatchParts *b, uint32_t *count) {
+  void *values[FILL_COLUMNS_MAX];
+  uint8_t *nulls[FILL_COLUMNS_MAX];
+  *count = 0;
+  if (b->column_count > FILL_COLUMNS_MAX) return KVSTORE_OK;
+  for (size_t i = 0; i < b->column_count; i++) {
+    const ColumnParts *c = b->columns[i];
+    if (!c->place || c->definition.type == KVTABLE_TYPE_DECIMAL) return KVSTORE_OK;
+    if (!s->nulls) s->nulls = memory_allocate(memory_array_size(b->column_count, BATCH_ROWS_MAX));
+    if (!s->nulls) return status_nomem();
+    values[i] = c->place;
+    nulls[i] = s->nulls + i * BATCH_ROWS_MAX;
+  }
+  int code = cursor_fill(s->cursor, BATCH_ROWS_MAX, values, nulls, count);
+  for (size_t i = 0; i < b->column_count && *count; i++) {
+    append_validity(b->columns[i], nulls[i], *count);
+    b->columns[i]->rows += *count;
+  }
+  return code == KVSTORE_OK ? check_room(b) : code;
+}
+
 /* *end: there was no row. */
 static int fill_batch(KVCursor *cursor, BatchParts *b, bool *end) {
   uint64_t count, all = 0;
@@ -267,7 +321,7 @@ static void show_column(ColumnParts *c, struct ArrowArray *array) {
   int type = c->definition.type;
   bool offsets = type == KVTABLE_TYPE_STRING || type == KVTABLE_TYPE_BYTES;
   c->buffers[0] = c->nulls ? c->validity.data : NULL;
-  c->buffers[1] = is_fixed(type) ? c->bytes.data : c->values.data;
+  c->buffers[1] = c->place ? c->place : is_fixed(type) ? c->bytes.data : c->values.data;
   c->buffers[2] = c->bytes.data ? c->bytes.data : (const uint8_t *)"";
   *array = (struct ArrowArray){ .length = c->rows,
                                 .null_count = c->nulls,
@@ -275,6 +329,30 @@ static void show_column(ColumnParts *c, struct ArrowArray *array) {
                                 .buffers = c->buffers,
                                 .release = column_release,
                                 .private_data = c };
+}
+
+static size_t room_of(const ColumnParts *c) {
+  int type = c->definition.type;
+  if (is_string(type) || type == KVTABLE_TYPE_BOOL) return 0;
+  return (ROOM_ROWS * value_width(type) + ROOM_ALIGNMENT - 1) / ROOM_ALIGNMENT * ROOM_ALIGNMENT;
+}
+
+/* The numbers of a batch that will be full lie side by side. */
+static void share_room(BatchParts *b) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < b->column_count; i++) bytes += room_of(b->columns[i]);
+  ArrowRoom *room = bytes <= ROOM_BYTES_MAX ? arrow_room_create(bytes) : NULL;
+  if (!room) return;
+  uint8_t *place = arrow_room_bytes(room);
+  for (size_t i = 0; i < b->column_count; i++) {
+    ColumnParts *c = b->columns[i];
+    if (!room_of(c)) continue;
+    arrow_room_hold(room);
+    c->room = room;
+    c->place = place;
+    place += room_of(c);
+  }
+  arrow_room_leave(room);
 }
 
 static Status begin_batch(KVCursor *cursor, BatchParts *b) {
@@ -297,15 +375,34 @@ static Status begin_batch(KVCursor *cursor, BatchParts *b) {
   return KVSTORE_OK;
 }
 
-static int next_batch(KVCursor *cursor, struct ArrowArray *out) {
+/* Whether the first batch will be full. */
+static int look_ahead(Stream *s) {
+  uint64_t rows;
+  int code = cursor_ahead(s->cursor, &rows);
+  s->has_begun = true;
+  s->is_full = rows >= BATCH_ROWS_MAX;
+  return code;
+}
+
+static int fill_large(Stream *s, BatchParts *b, bool *end) {
+  uint32_t count;
+  share_room(b);
+  int code = fill_at_once(s, b, &count);
+  *end = !count;
+  return code;
+}
+
+static int next_batch(Stream *s, struct ArrowArray *out) {
   BatchParts *b = memory_allocate_zeroed(sizeof *b);
   memset(out, 0, sizeof *out);
   if (!b) return status_nomem();
   out->private_data = b;
   out->release = batch_release;
   bool end = true;
-  int code = begin_batch(cursor, b);
-  if (code == KVSTORE_OK) code = fill_batch(cursor, b, &end);
+  int code = begin_batch(s->cursor, b);
+  if (code == KVSTORE_OK && !s->has_begun) code = look_ahead(s);
+  if (code == KVSTORE_OK && s->is_full) code = fill_large(s, b, &end);
+  if (code == KVSTORE_OK && end) code = fill_batch(s->cursor, b, &end);
   if (code != KVSTORE_OK || end) {
     batch_release(out);
     memset(out, 0, sizeof *out);
@@ -313,6 +410,7 @@ static int next_batch(KVCursor *cursor, struct ArrowArray *out) {
   }
   for (size_t i = 0; i < b->column_count; i++) show_column(b->columns[i], &b->children[i]);
   out->length = b->column_count ? b->columns[0]->rows : 0;
+  s->is_full = out->length >= BATCH_ROWS_MAX;
   out->n_buffers = 1;
   out->buffers = b->no_validity;
   out->n_children = (int64_t)b->column_count;
@@ -337,7 +435,7 @@ static int stream_schema(struct ArrowArrayStream *stream, struct ArrowSchema *ou
 
 static int stream_next(struct ArrowArrayStream *stream, struct ArrowArray *out) {
   Stream *s = stream->private_data;
-  return as_errno(s, next_batch(s->cursor, out));
+  return as_errno(s, next_batch(s, out));
 }
 
 static const char *stream_error(struct ArrowArrayStream *stream) {
@@ -348,6 +446,7 @@ static const char *stream_error(struct ArrowArrayStream *stream) {
 static void stream_release(struct ArrowArrayStream *stream) {
   Stream *s = stream->private_data;
   kvcursor_close(s->cursor);
+  memory_release(s->nulls);
   memory_release(s);
   memset(stream, 0, sizeof *stream);
 }

@@ -108,6 +108,11 @@ struct KVCursor {
   KVColumnData *columns; /* of the caller's batch */
 };
 
+/* For Arrow: query_ahead and query_fill, as calls on a cursor. Rows of a batch that is there already come first:
+ * *count 0, as where there are none for filling. */
+int cursor_ahead(KVCursor *cursor, uint64_t *rows);
+int cursor_fill(KVCursor *cursor, uint32_t most, void *const *values, uint8_t *const *nulls, uint32_t *count);
+
 void plan_release(Plan *plan); /* NULL is allowed */
 /* Puts a plan (NULL: none) in the place of another. */
 void plan_replace(Plan **place, Plan *plan);

@@ -282,6 +282,35 @@ int kvcursor_next_batch(KVCursor *cursor, uint64_t *row_count, const KVColumnDat
   return KVSTORE_OK;
 }
 
+static int filled(KVCursor *cursor, Status status, uint64_t rows) {
+  cursor->failed = status != KVSTORE_OK;
+  if (status != KVSTORE_OK) return fail(cursor, status);
+  if (!rows) return KVSTORE_OK;
+  cursor->query->stepped = cursor;
+  plan_replace(&cursor->query->last, cursor->plan);
+  return KVSTORE_OK;
+}
+
+static bool holds_rows(const KVCursor *cursor) { return cursor->at + cursor->on_row < cursor->batch.row_count; }
+
+int cursor_ahead(KVCursor *cursor, uint64_t *rows) {
+  *rows = 0;
+  Status status = step_argument(cursor);
+  if (status != KVSTORE_OK) return fail(cursor, status);
+  if (holds_rows(cursor)) return KVSTORE_OK;
+  status = query_ahead(cursor->rows, rows);
+  return filled(cursor, status, *rows);
+}
+
+int cursor_fill(KVCursor *cursor, uint32_t most, void *const *values, uint8_t *const *nulls, uint32_t *count) {
+  *count = 0;
+  Status status = step_argument(cursor);
+  if (status != KVSTORE_OK) return fail(cursor, status);
+  if (holds_rows(cursor)) return KVSTORE_OK;
+  status = query_fill(cursor->rows, most, values, nulls, count);
+  return filled(cursor, status, *count);
+}
+
 /* ---- what was done ---- */
 
 int kvquery_counters(KVQuery *query, KVQueryCounters *counters) {

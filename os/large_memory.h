@@ -10,7 +10,7 @@
 
 enum {
   LARGE_BLOCK_BYTES = 2 << 20,     /* a smaller one is the allocator's own affair */
-  LARGE_BLOCKS_KEPT = 16,          /* at most so many, */
+  LARGE_BLOCKS_KEPT = 64,          /* at most so many, */
   LARGE_BYTES_KEPT_MAX = 128 << 20 /* and so much of them, in a process; the oldest go first */
 };
 

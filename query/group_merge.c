@@ -318,7 +318,6 @@ static Status merge_distinct(Groups *g, const Groups *part, size_t column) {
 
 Status groups_merge(Groups *g, const Groups *part) {
   if (part->unit_number == 0) return KVSTORE_OK; /* its thread came too late */
-  if (g->slots.seen) group_slots_add_window(g, part);
   TRY(merge_states(g, part));
   for (size_t i = 0; i < g->column_count; i++) {
     if (!(g->columns[i].wants & GROUP_DISTINCT)) continue;

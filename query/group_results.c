@@ -70,26 +70,27 @@ static bool integer_array(ColumnType type, const uint64_t *words, uint32_t count
 
 bool groups_keys(const Groups *g, const uint32_t *numbers, uint32_t count, size_t key, void *values, uint8_t *nulls) {
   const KeyColumn *column = &g->keys[key];
-  GroupScratch *s = g->scratch;
+  uint64_t words[BLOCK_ROWS]; /* not the groups': several threads ask at once */
+  uint32_t ids[BLOCK_ROWS];
   if (type_is_float(column->type)) return false;
   uint64_t bias = column->type == TYPE_U64 ? UINT64_C(1) << 63 : 0;
   bool has_ids = g->slots.mode == SLOTS_DIGITS;
   if (group_slots_in_use(g) && !has_ids && !group_slots_by_ids(g)) {
     memset(nulls, 0, count);
-    group_slots_images(g, numbers, count, s->words);
-    for (uint32_t i = 0; bias && i < count; i++) s->words[i] ^= bias;
-    return integer_array(column->type, s->words, count, values);
+    group_slots_images(g, numbers, count, words);
+    for (uint32_t i = 0; bias && i < count; i++) words[i] ^= bias;
+    return integer_array(column->type, words, count, values);
   }
-  if (!has_ids) key_ids(g, numbers, count, key, s->ids);
-  for (uint32_t i = 0; has_ids && i < count; i++) s->ids[i] = group_slots_id(g, numbers[i], key);
-  for (uint32_t i = 0; i < count; i++) nulls[i] = s->ids[i] == 0;
+  if (!has_ids) key_ids(g, numbers, count, key, ids);
+  for (uint32_t i = 0; has_ids && i < count; i++) ids[i] = group_slots_id(g, numbers[i], key);
+  for (uint32_t i = 0; i < count; i++) nulls[i] = ids[i] == 0;
   if (type_is_string(column->type)) {
     for (uint32_t i = 0; i < count; i++)
-      ((Bytes *)values)[i] = s->ids[i] ? column->strings.strings[s->ids[i] - 1] : (Bytes){ NULL, 0 };
+      ((Bytes *)values)[i] = ids[i] ? column->strings.strings[ids[i] - 1] : (Bytes){ NULL, 0 };
     return true;
   }
-  for (uint32_t i = 0; i < count; i++) s->words[i] = s->ids[i] ? column->numbers.words[s->ids[i] - 1] ^ bias : 0;
-  return integer_array(column->type, s->words, count, values);
+  for (uint32_t i = 0; i < count; i++) words[i] = ids[i] ? column->numbers.words[ids[i] - 1] ^ bias : 0;
+  return integer_array(column->type, words, count, values);
 }
 
 static void sums_of(const Groups *g, const GroupColumn *c, const uint32_t *numbers, uint32_t count, Int128 *values,

@@ -14,15 +14,18 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/large_memory.h"
+#include "os/team.h"
 #include "query/groups_internal.h"
 #include "query/query_internal.h"
 #include "simd/simd.h"
 
 #define LARGE_BYTES ((size_t)1 << 20)
 enum {
-  LIMIT_SHARE = 8,         /* of the memory, for groups that are expected */
+  LIMIT_SHARE = 8, /* of the memory, for groups that are expected */
+  SLACK_PART = 4,
   AHEAD = 24,              /* rows whose words are asked for before */
   FAR_BYTES = 1024 * 1024, /* of slots: more are mostly not in the caches */
+  PIECE_WORDS = 4096,      /* of windows: what a thread adds up at a time */
   SLOTS_A_KEY = 8,         /* are added in the time in which one is, that lies anywhere */
 };
 
@@ -146,11 +149,12 @@ bool group_slots_is_empty(const Groups *g, uint32_t number) {
   return g->slots.mode == SLOTS_IDS && slot_words(&g->slots, number)[0] == 0;
 }
 
-/* Once groups are many, as many as there will be if units go on like this, in large pages: most of the time of adding a
- * group that was not there is spent on pages that were not there. */
+/* Once groups are many, a quarter more than there will be if units go on like this, in large pages: most of the time of
+ * adding a group that was not there is spent on pages that were not there, and what stays unused has none. */
 static Status grow_much(const Groups *g, void *array, size_t *capacity, size_t needed, size_t size) {
   if (needed <= *capacity) return KVSTORE_OK;
   size_t units = g->unit_number ? g->unit_number : 1, wanted = needed / units * g->snapshot->unit_count;
+  wanted += wanted / SLACK_PART;
   bool is_large = needed * size >= LARGE_BYTES;
   bool is_asked = is_large && !g->part && wanted > needed;
   if (g->space && wanted * size > g->space->memory_limit / LIMIT_SHARE) is_asked = false;
@@ -581,11 +585,38 @@ static Status number_window(Groups *g, const Groups *part, uint32_t from, uint32
   return KVSTORE_OK;
 }
 
-void group_slots_add_window(Groups *g, const Groups *part) {
-  uint64_t *restrict to = g->slots.words;
-  const uint64_t *from = part->slots.words;
-  for (uint64_t i = 0; i < window_words(&g->slots); i++) to[i] += from[i];
+typedef struct WindowSum {
+  Groups *groups;
+  Groups *const *parts;
+  uint32_t count;
+  _Atomic uint64_t next; /* word that nobody has taken yet */
+} WindowSum;
+
+static void add_words(uint64_t *restrict to, const uint64_t *from, uint64_t count) {
+  for (uint64_t i = 0; i < count; i++) to[i] += from[i];
+}
+
+/* Piece by piece, all parts of one after the other. */
+static void add_pieces(void *context, uint32_t member) {
+  WindowSum *sum = context;
+  (void)member;
+  uint64_t at, words = window_words(&sum->groups->slots);
+  while ((at = atomic_fetch_add_explicit(&sum->next, PIECE_WORDS, memory_order_relaxed)) < words) {
+    uint64_t count = words - at < PIECE_WORDS ? words - at : PIECE_WORDS;
+    for (uint32_t i = 0; i < sum->count; i++) {
+      const Groups *part = sum->parts[i];
+      if (part->unit_number) add_words(sum->groups->slots.words + at, part->slots.words + at, count);
+    }
+  }
+}
+
+Status groups_add_windows(Groups *g, Groups *const *parts, uint32_t count) {
+  WindowSum sum = { .groups = g, .parts = parts, .count = count };
+  if (!g->slots.seen) return KVSTORE_OK;
+  if (!team_run(count, add_pieces, &sum))
+    return status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
   COUNT(group_windows_added);
+  return KVSTORE_OK;
 }
 
 /* The same of ids, whatever they are in either. Where there is no room for slots *from is the group that finds none. */

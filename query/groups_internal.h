@@ -346,8 +346,6 @@ Status group_slots_add(Groups *groups, Scan *scan, uint64_t *left) MUST_CHECK;
 Status group_slots_leave(Groups *groups) MUST_CHECK;
 /* Takes over the slots of a part from the mark *from up to `to`, or to where both have left theirs. */
 Status group_slots_take(Groups *groups, Groups *part, uint32_t *from, uint32_t to) MUST_CHECK;
-/* Adds the words of a part whose keys have all been taken over by s->seen. */
-void group_slots_add_window(Groups *groups, const Groups *part);
 void group_slots_release(Groups *groups);
 uint64_t group_slots_bytes(const Groups *groups);
 /* Of groups in slots: their rows, or the values of a column; sums; and what would be the state of one. */

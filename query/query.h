@@ -151,6 +151,14 @@ Status query_open_within(const Query *query, TableSnapshot *snapshot, const Quer
 /* The next batch; arrays and strings are valid until the next call or the close. After a failure only the close
  * follows. */
 Status query_next(QueryCursor *cursor, QueryBatch *batch) MUST_CHECK;
+/* About how many rows query_fill has to give from the beginning; 0: none. Reads the table. */
+Status query_ahead(QueryCursor *cursor, uint64_t *rows) MUST_CHECK;
+/* The next `most` rows, or fewer, at once, and by several threads where the query may have them: groups as they come,
+ * neither ordered nor filtered, and nothing computed from them. values[i] has room for `most` of column i, nulls[i] for
+ * as many bytes. *count 0: none of these, or no more of them; query_next goes on where this ends. */
+enum { QUERY_FILL_ROWS = 65536 };
+Status query_fill(QueryCursor *cursor, uint32_t most, void *const *values, uint8_t *const *nulls,
+                  uint32_t *count) MUST_CHECK;
 ScanCounters query_counters(const QueryCursor *cursor);
 const TableSnapshot *query_snapshot(const QueryCursor *cursor); /* that it took over */
 /* Bytes that went out of memory. */

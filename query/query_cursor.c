@@ -216,3 +216,29 @@ Status query_next(QueryCursor *c, QueryBatch *batch) {
   if (weight) query_clock_stop(&clock, weight, &c->own);
   return KVSTORE_OK;
 }
+
+/* ---- many rows at once ---- */
+
+static bool may_fill(const QueryCursor *c) { return c->groups && !c->sorter && !c->skip && c->left; }
+
+Status query_ahead(QueryCursor *c, uint64_t *rows) {
+  QueryClock clock = query_clock_start();
+  *rows = 0;
+  if (!may_fill(c)) return KVSTORE_OK;
+  TRY(group_source_ahead(c->groups, rows));
+  if (*rows > c->left) *rows = c->left;
+  query_clock_stop(&clock, 1, &c->own);
+  return KVSTORE_OK;
+}
+
+Status query_fill(QueryCursor *c, uint32_t most, void *const *values, uint8_t *const *nulls, uint32_t *count) {
+  QueryClock clock = query_clock_start();
+  *count = 0;
+  if (!may_fill(c)) return KVSTORE_OK;
+  TRY(group_source_fill(c->groups, most < c->left ? most : (uint32_t)c->left, values, nulls, count));
+  TRY(table_snapshot_check(&c->snapshot));
+  c->left -= *count;
+  c->own.rows_given += *count;
+  query_clock_stop(&clock, 1, &c->own);
+  return KVSTORE_OK;
+}

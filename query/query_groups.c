@@ -1,6 +1,7 @@
 /* query_groups.c - groups as rows: which columns they have, which pass `having`, and their arrays. */
 #include "base/counters.h"
 #include "base/memory.h"
+#include "os/team.h"
 #include "query/query_internal.h"
 
 /* ---- asking ---- */
@@ -181,7 +182,8 @@ struct GroupSource {
   Evaluator *evaluator;
   AggregateResult *totals; /* of all rows, which need no group; NULL: there are groups */
   uint32_t *numbers;
-  Value *row; /* for having */
+  uint32_t *many; /* the same of a filling; NULL: there was none */
+  Value *row;     /* for having */
 };
 
 static Status allocate(GroupSource *s) {
@@ -318,18 +320,17 @@ static bool passes(GroupSource *s, uint32_t number, uint32_t at) {
   return predicate_row(&q->having[is_wide], s->row);
 }
 
-static void fill_column(GroupSource *s, uint32_t column, uint32_t count) {
+static void fill_column(const GroupSource *s, uint32_t column, const uint32_t *numbers, uint32_t count, uint8_t *values,
+                        uint8_t *nulls) {
   ColumnType type = s->query->output.columns[column].type;
-  uint8_t *values = (uint8_t *)(uintptr_t)s->arrays[column].values;
-  uint8_t *nulls = (uint8_t *)(uintptr_t)s->arrays[column].nulls;
   size_t width = query_type_width(type);
   const GroupOutput *output = &s->query->outputs[column];
   bool done = !s->totals;
   if (done)
-    done = output->is_key ? groups_keys(s->run.groups, s->numbers, count, output->index, values, nulls)
-                          : groups_results(s->run.groups, s->numbers, count, output->index, values, nulls);
+    done = output->is_key ? groups_keys(s->run.groups, numbers, count, output->index, values, nulls)
+                          : groups_results(s->run.groups, numbers, count, output->index, values, nulls);
   for (uint32_t i = 0; !done && i < count; i++) {
-    AggregateResult result = output_of(s, column, s->numbers[i]);
+    AggregateResult result = output_of(s, column, numbers[i]);
     nulls[i] = result.is_null;
     if (result.is_null)
       memset(values + i * width, 0, width);
@@ -343,7 +344,9 @@ static void fill_column(GroupSource *s, uint32_t column, uint32_t count) {
 /* The columns of the first `count` of the groups, and what is computed from them. */
 static Status fill_columns(GroupSource *s, uint32_t count) {
   const Query *q = s->query;
-  for (uint32_t i = 0; i < q->output.column_count; i++) fill_column(s, i, count);
+  for (uint32_t i = 0; i < q->output.column_count; i++)
+    fill_column(s, i, s->numbers, count, (uint8_t *)(uintptr_t)s->arrays[i].values,
+                (uint8_t *)(uintptr_t)s->arrays[i].nulls);
   if (!s->evaluator) return KVSTORE_OK;
   for (uint32_t i = 0; i < q->output.column_count; i++) {
     if (!query_type_is_wide(q->output.columns[i].type)) continue;
@@ -394,5 +397,75 @@ Status group_source_next(GroupSource *s, QueryBatch *batch) {
   }
   TRY(fill_columns(s, count));
   batch->row_count = count;
+  return KVSTORE_OK;
+}
+
+/* ---- many at once, into arrays of the caller's ---- */
+
+enum { FILL_WORTH = 16 * QUERY_BATCH_ROWS }; /* rows: fewer are written by one thread while another one wakes */
+
+typedef struct Filling {
+  const GroupSource *source;
+  void *const *values;
+  uint8_t *const *nulls;
+  uint32_t count;
+  _Atomic uint32_t next; /* row that nobody has taken yet */
+} Filling;
+
+static void fill_pieces(void *context, uint32_t member) {
+  Filling *f = context;
+  const GroupSource *s = f->source;
+  const Schema *output = &s->query->output;
+  uint32_t at;
+  (void)member;
+  while ((at = atomic_fetch_add_explicit(&f->next, QUERY_BATCH_ROWS, memory_order_relaxed)) < f->count) {
+    uint32_t count = f->count - at < QUERY_BATCH_ROWS ? f->count - at : QUERY_BATCH_ROWS;
+    for (uint32_t i = 0; i < output->column_count; i++) {
+      uint8_t *values = (uint8_t *)f->values[i] + at * query_type_width(output->columns[i].type);
+      fill_column(s, i, s->many + at, count, values, f->nulls[i] + at);
+    }
+  }
+}
+
+static bool may_fill(const GroupSource *s) { return !s->query->having_text.length && !s->evaluator && !s->totals; }
+
+Status group_source_ahead(GroupSource *s, uint64_t *rows) {
+  *rows = 0;
+  if (!may_fill(s)) return KVSTORE_OK;
+  if (!s->is_read) TRY(read_units(s));
+  *rows = groups_count(s->run.groups);
+  return KVSTORE_OK;
+}
+
+/* The numbers of groups that are in memory together. */
+static Status number_many(GroupSource *s, uint32_t most, uint32_t *count) {
+  if (!s->many) s->many = arena_allocate(&s->arena, QUERY_FILL_ROWS * sizeof *s->many);
+  if (!s->many) return status_nomem();
+  TRY(next_groups(s, count));
+  memcpy(s->many, s->numbers, *count * sizeof *s->many);
+  uint32_t more = *count;
+  while (more && *count < most) {
+    more = groups_next(s->run.groups, &s->at, most - *count, s->many + *count);
+    *count += more;
+  }
+  return KVSTORE_OK;
+}
+
+Status group_source_fill(GroupSource *s, uint32_t most, void *const *values, uint8_t *const *nulls, uint32_t *count) {
+  *count = 0;
+  if (!may_fill(s) || most < QUERY_BATCH_ROWS) return KVSTORE_OK;
+  if (!s->is_read) TRY(read_units(s));
+  TRY(number_many(s, most < QUERY_FILL_ROWS ? most : QUERY_FILL_ROWS, count));
+  Filling filling = { .source = s, .values = values, .nulls = nulls, .count = *count };
+  uint32_t threads = s->query->threads ? s->query->threads : os_processors();
+  if (*count < FILL_WORTH) threads = 1;
+  if (threads == 1) {
+    fill_pieces(&filling, 0);
+    return KVSTORE_OK;
+  }
+  if (!team_run(threads < TEAM_MEMBERS_MAX ? threads : TEAM_MEMBERS_MAX, fill_pieces, &filling))
+    return status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
+  s->run.helped.helped = true;
+  COUNT(groups_filled);
   return KVSTORE_OK;
 }

@@ -130,6 +130,10 @@ Status group_source_create(const Query *query, const TableSnapshot *snapshot, co
 void group_source_destroy(GroupSource *source); /* NULL is allowed */
 /* The next groups that pass `having`; the first call reads the table. */
 Status group_source_next(GroupSource *source, QueryBatch *batch) MUST_CHECK;
+/* As query_ahead and query_fill. */
+Status group_source_ahead(GroupSource *source, uint64_t *rows) MUST_CHECK;
+Status group_source_fill(GroupSource *source, uint32_t most, void *const *values, uint8_t *const *nulls,
+                         uint32_t *count) MUST_CHECK;
 ScanCounters group_source_counters(const GroupSource *source);
 uint64_t group_source_spilled(const GroupSource *source);
 
