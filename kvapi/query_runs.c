@@ -20,14 +20,17 @@ static Status read_scratch(void *context, uint64_t at, void *bytes, size_t lengt
   return scratch_read(((Course *)context)->scratch, at, bytes, length);
 }
 
+static Status check_cancels(const Course *course) {
+  bool is_new = atomic_load_explicit(&course->query->cancels, memory_order_relaxed) != course->cancels;
+  return is_new ? status_set(KVSTORE_CANCELLED, "the query was cancelled") : KVSTORE_OK;
+}
+
 static Status tick(void *context, uint64_t rows, uint64_t rows_total) {
   const Course *course = context;
   KVQuery *q = course->query;
   if (q->progress && q->progress(q->progress_context, rows, rows_total))
     return status_set(KVSTORE_CANCELLED, "the query was cancelled by who follows its progress");
-  if (atomic_load_explicit(&q->cancels, memory_order_relaxed) != course->cancels)
-    return status_set(KVSTORE_CANCELLED, "the query was cancelled");
-  return KVSTORE_OK;
+  return check_cancels(course);
 }
 
 static Status course_begin(KVQuery *q, Course *course, QuerySpace *space) {
@@ -215,10 +218,11 @@ static Status load_batch(KVCursor *cursor) {
   return cursor->batch.row_count ? KVSTORE_OK : KVSTORE_NOTFOUND;
 }
 
-/* Before a step: rows of a batch end, too, with the transaction that they were of. */
+/* Before a step: rows of a batch end, too, with the transaction that they were of, and when the query is cancelled. */
 static Status step_argument(KVCursor *cursor) {
   TRY(cursor_argument(cursor));
-  Status status = table_snapshot_check(query_snapshot(cursor->rows));
+  Status status = check_cancels(&cursor->course);
+  if (status == KVSTORE_OK) status = table_snapshot_check(query_snapshot(cursor->rows));
   cursor->failed = status != KVSTORE_OK;
   return status;
 }

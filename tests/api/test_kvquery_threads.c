@@ -152,6 +152,26 @@ TEST(kvquery_threads, a_team_can_be_cancelled_by_another_thread) {
   close_tables(&s);
 }
 
+/* Whatever it has in memory by then. */
+TEST(kvquery_threads, an_open_cursor_of_a_cancelled_query_goes_no_further) {
+  Store s = open_tables();
+  for (int what = ASK_GROUPS; what < ASKS; what++) {
+    KVQuery *query = make_query(&s, what);
+    KVCursor *cursor = NULL, *fresh = NULL;
+    CHECK_OK(kvquery_open(query, &cursor));
+    if (what != ASK_MEDIAN) CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvquery_cancel(query));
+    CHECK_STATUS(kvcursor_next(cursor), KVSTORE_CANCELLED);
+    CHECK(strstr(kvstore_errmsg(s.kv), "cancelled") != NULL);
+    CHECK_OK(kvquery_open(query, &fresh));
+    CHECK_OK(kvcursor_next(fresh));
+    kvcursor_close(fresh);
+    kvcursor_close(cursor);
+    kvquery_close(query);
+  }
+  close_tables(&s);
+}
+
 typedef struct Stopper {
   int calls, at;
   pthread_t thread;
