@@ -60,7 +60,10 @@ uint64_t scan_keys_blocks(const Scan *scan) {
 
 /* Clears bits [from, to) of a block's mask. */
 static void clear_rows(uint64_t mask[BLOCK_WORDS], uint32_t from, uint32_t to) {
-  for (uint32_t i = from; i < to; i++) bit_clear(mask, i);
+  for (uint32_t first = from / 64 * 64; first < to; first += 64) {
+    uint64_t before = from > first ? first_blocks(from - first) : 0, within = first_blocks(to - first);
+    mask[first / 64] &= before | ~within;
+  }
 }
 
 uint64_t scan_keys_cut(Scan *scan, uint64_t blocks) {
