@@ -118,6 +118,7 @@
   X(group_parts_full, "groups of one thread that have used up their memory")            \
   X(group_parts_merged, "groups of one thread merged with those of others")             \
   X(group_windows_added, "parts whose slots were added one after the other")            \
+  X(group_slots_copied, "times that slots of parts were copied by several threads")     \
   X(team_threads, "threads started for that")                                           \
   X(log_syncs, "fdatasync calls on the log")                                            \
   X(file_syncs, "syncs of the store's file for what it holds")                          \

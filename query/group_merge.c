@@ -64,6 +64,7 @@ Status groups_create_part(const Groups *g, uint32_t parts, Groups **out) {
     return status_nomem();
   }
   part->part = p;
+  p->parts = parts;
   p->share = share;
   p->keys = ids;
   p->values = ids + g->key_count;

@@ -122,13 +122,15 @@ void group_slots_release(Groups *g) {
   memory_release(s->words);
   memory_release(s->keys);
   memory_release(s->seen);
+  memory_release(s->copies);
   for (size_t k = 0; s->digits && k < g->key_count; k++) {
     memory_release(s->digits[k].offsets);
     s->digits[k] = (SlotDigit){ 0 };
   }
   s->words = s->seen = NULL;
   s->keys = NULL;
-  s->word_capacity = s->key_capacity = 0;
+  s->copies = NULL;
+  s->word_capacity = s->key_capacity = s->copy_capacity = s->copy_count = 0;
   s->count = 0;
   s->mode = SLOTS_NONE;
 }
@@ -153,10 +155,11 @@ bool group_slots_is_empty(const Groups *g, uint32_t number) {
  * adding a group that was not there is spent on pages that were not there, and what stays unused has none. */
 static Status grow_much(const Groups *g, void *array, size_t *capacity, size_t needed, size_t size) {
   if (needed <= *capacity) return KVSTORE_OK;
-  size_t units = g->unit_number ? g->unit_number : 1, wanted = needed / units * g->snapshot->unit_count;
+  size_t units = g->unit_number ? g->unit_number : 1, parts = g->part ? g->part->parts : 1;
+  size_t wanted = needed / units * g->snapshot->unit_count / parts;
   wanted += wanted / SLACK_PART;
   bool is_large = needed * size >= LARGE_BYTES;
-  bool is_asked = is_large && !g->part && wanted > needed;
+  bool is_asked = is_large && wanted > needed;
   if (g->space && wanted * size > g->space->memory_limit / LIMIT_SHARE) is_asked = false;
   TRY(memory_grow(array, capacity, is_asked ? wanted : needed, size));
   void *at;
@@ -268,8 +271,19 @@ static Status groups_of(Groups *g, uint32_t at, uint32_t count) {
   return groups_extend(g, g->pairs[g->key_count - 1].count);
 }
 
+static void copy_slots(GroupSlots *s, const SlotCopy *c) {
+  memcpy(s->keys + c->to, c->keys, c->count * sizeof *s->keys);
+  memcpy(s->words + (size_t)c->to * s->stride, c->words, (size_t)c->count * s->stride * sizeof *s->words);
+}
+
+void group_slots_copy(GroupSlots *s) {
+  for (size_t i = 0; i < s->copy_count; i++) copy_slots(s, &s->copies[i]);
+  s->copy_count = 0;
+}
+
 Status group_slots_leave(Groups *g) {
   GroupSlots *s = &g->slots;
+  group_slots_copy(s);
   for (uint32_t at = 0; at < s->count;) {
     uint32_t count = s->count - at < BLOCK_ROWS ? s->count - at : BLOCK_ROWS;
     TRY(groups_of(g, at, count));
@@ -585,37 +599,49 @@ static Status number_window(Groups *g, const Groups *part, uint32_t from, uint32
   return KVSTORE_OK;
 }
 
-typedef struct WindowSum {
+typedef struct Join {
   Groups *groups;
   Groups *const *parts;
   uint32_t count;
-  _Atomic uint64_t next; /* word that nobody has taken yet */
-} WindowSum;
+  _Atomic uint64_t word; /* of the windows, that nobody has taken yet */
+  _Atomic size_t copy;
+} Join;
 
 static void add_words(uint64_t *restrict to, const uint64_t *from, uint64_t count) {
   for (uint64_t i = 0; i < count; i++) to[i] += from[i];
 }
 
 /* Piece by piece, all parts of one after the other. */
-static void add_pieces(void *context, uint32_t member) {
-  WindowSum *sum = context;
-  (void)member;
-  uint64_t at, words = window_words(&sum->groups->slots);
-  while ((at = atomic_fetch_add_explicit(&sum->next, PIECE_WORDS, memory_order_relaxed)) < words) {
+static void add_pieces(Join *join) {
+  uint64_t at, words = window_words(&join->groups->slots);
+  while ((at = atomic_fetch_add_explicit(&join->word, PIECE_WORDS, memory_order_relaxed)) < words) {
     uint64_t count = words - at < PIECE_WORDS ? words - at : PIECE_WORDS;
-    for (uint32_t i = 0; i < sum->count; i++) {
-      const Groups *part = sum->parts[i];
-      if (part->unit_number) add_words(sum->groups->slots.words + at, part->slots.words + at, count);
+    for (uint32_t i = 0; i < join->count; i++) {
+      const Groups *part = join->parts[i];
+      if (part->unit_number) add_words(join->groups->slots.words + at, part->slots.words + at, count);
     }
   }
 }
 
-Status groups_add_windows(Groups *g, Groups *const *parts, uint32_t count) {
-  WindowSum sum = { .groups = g, .parts = parts, .count = count };
-  if (!g->slots.seen) return KVSTORE_OK;
-  if (!team_run(count, add_pieces, &sum))
+static void join_pieces(void *context, uint32_t member) {
+  Join *join = context;
+  GroupSlots *s = &join->groups->slots;
+  size_t at;
+  (void)member;
+  if (s->seen) add_pieces(join);
+  while ((at = atomic_fetch_add_explicit(&join->copy, 1, memory_order_relaxed)) < s->copy_count)
+    copy_slots(s, &s->copies[at]);
+}
+
+Status groups_join_parts(Groups *g, Groups *const *parts, uint32_t count) {
+  Join join = { .groups = g, .parts = parts, .count = count };
+  GroupSlots *s = &g->slots;
+  if (!s->seen && !s->copy_count) return KVSTORE_OK;
+  if (!team_run(count, join_pieces, &join))
     return status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
-  COUNT(group_windows_added);
+  if (s->seen) COUNT(group_windows_added);
+  if (s->copy_count) COUNT(group_slots_copied);
+  s->copy_count = 0;
   return KVSTORE_OK;
 }
 
@@ -638,6 +664,21 @@ static Status take_ids(Groups *g, const Groups *part, uint32_t *from, uint32_t t
   return KVSTORE_OK;
 }
 
+/* The first and the last slot are copied at once, for the slots of the next units stand beside them. */
+static Status put_off(GroupSlots *s, SlotCopy c) {
+  if (!c.count) return KVSTORE_OK;
+  SlotCopy first = c,
+           last = { c.keys + c.count - 1, c.words + (size_t)(c.count - 1) * s->stride, c.to + c.count - 1, 1 };
+  first.count = 1;
+  copy_slots(s, &first);
+  copy_slots(s, &last);
+  s->count += c.count;
+  if (c.count <= 2) return KVSTORE_OK;
+  TRY(memory_grow(&s->copies, &s->copy_capacity, s->copy_count + 1, sizeof *s->copies));
+  s->copies[s->copy_count++] = (SlotCopy){ c.keys + 1, c.words + s->stride, c.to + 1, c.count - 2 };
+  return KVSTORE_OK;
+}
+
 /* The same of keys that ascend, as many as stand behind all that are there; *from is the first of the others. */
 static Status take_ascending(Groups *g, const Groups *part, uint32_t *from, uint32_t to) {
   GroupSlots *s = &g->slots;
@@ -653,10 +694,7 @@ static Status take_ascending(Groups *g, const Groups *part, uint32_t *from, uint
     words += s->stride;
     own--;
   }
-  memcpy(s->keys + s->count, keys, own * sizeof *keys);
-  memcpy(s->words + (size_t)s->count * s->stride, words, (size_t)own * s->stride * sizeof *words);
-  s->count += own;
-  return KVSTORE_OK;
+  return put_off(s, (SlotCopy){ keys, words, s->count, own });
 }
 
 static bool are_both(const Groups *g, const Groups *part, SlotsMode mode) {
@@ -672,6 +710,7 @@ Status group_slots_take(Groups *g, Groups *part, uint32_t *from, uint32_t to) {
   }
   bool done = group_slots_in_use(g), have_ids = done && group_slots_by_ids(g) && group_slots_by_ids(part);
   if (have_ids) TRY(take_ids(g, part, from, to, &done));
+  if (!have_ids && done && *from < before && *from < to) ++*from;
   if (*from >= before && *from < to && are_both(g, part, SLOTS_ASCENDING)) {
     *from -= before;
     TRY(take_ascending(g, part, from, to - before));

@@ -218,6 +218,7 @@ static bool is_worth_it(const Groups *g, Scan *scan) {
 static Status to_window(GroupSlots *s, bool *done) {
   *done = false;
   if (!s->window) return KVSTORE_OK;
+  group_slots_copy(s);
   for (uint32_t n = 0; n < s->count; n++) {
     if ((uint64_t)s->keys[n] - (uint64_t)s->first >= s->window) return KVSTORE_OK;
   }

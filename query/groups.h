@@ -57,9 +57,9 @@ GroupMark groups_mark(Groups *part);
 Status groups_begin_merge(Groups *groups, Groups *const *parts, uint32_t count) MUST_CHECK;
 /* Takes a unit over that a part has added between two marks. */
 Status groups_take_over(Groups *groups, Groups *part, GroupMark from, GroupMark to) MUST_CHECK;
-/* When all units of all parts have been taken over: the windows that groups lie in are added up by as many threads as
- * there are parts. Then each part is merged. */
-Status groups_add_windows(Groups *groups, Groups *const *parts, uint32_t count) MUST_CHECK;
+/* When all units of all parts have been taken over: what was put off meanwhile is done by as many threads as there are
+ * parts; slots are copied, and windows added up. Then each part is merged. */
+Status groups_join_parts(Groups *groups, Groups *const *parts, uint32_t count) MUST_CHECK;
 /* Merges a part, when all units of all parts have been taken over. */
 Status groups_merge(Groups *groups, const Groups *part) MUST_CHECK;
 /* All parts have been merged. */

@@ -100,6 +100,13 @@ typedef struct SlotsPiece { /* of ascending keys */
   uint32_t number; /* of the first one's group */
 } SlotsPiece;
 
+/* Slots of a part that will be copied: as many from these on, to those from number `to` on. */
+typedef struct SlotCopy {
+  const int64_t *keys;
+  const uint64_t *words;
+  uint32_t to, count;
+} SlotCopy;
+
 typedef struct GroupSlots {
   SlotsMode mode;
   bool by_rows;        /* groups lie in slots, or did: every unit's new ones are numbered by their first rows (QRY-6) */
@@ -116,8 +123,10 @@ typedef struct GroupSlots {
   uint32_t piece_count, piece_first;
   const SlotsPiece *next; /* the piece above the current one; NULL: none is */
   int64_t first;
-  uint64_t window; /* slots; 0: there cannot be one */
-  uint64_t *seen;  /* while parts are merged window by window: a bit for each word that a slot begins at; or NULL */
+  uint64_t window;  /* slots; 0: there cannot be one */
+  uint64_t *seen;   /* while parts are merged window by window: a bit for each word that a slot begins at; or NULL */
+  SlotCopy *copies; /* while parts are merged: what has been put off */
+  size_t copy_count, copy_capacity;
   SlotDigit *digits;
 } GroupSlots;
 
@@ -142,6 +151,7 @@ typedef struct GroupIds { /* ids of a part to those of what it is merged into; I
   uint32_t count;
 } GroupIds;
 typedef struct GroupPart {
+  uint32_t parts;   /* that there are */
   QuerySpace share; /* of memory: never enforced within a unit */
   GroupWord *apart; /* entries: number of a group, and of one unit what depends on the order of units */
   size_t apart_count, apart_capacity;
@@ -344,6 +354,8 @@ Status group_slots_fit(Groups *groups, Scan *scan, bool *fits) MUST_CHECK;
 Status group_slots_add(Groups *groups, Scan *scan, uint64_t *left) MUST_CHECK;
 /* Makes states of slots: groups keep their order; of one key number n becomes n + 1, behind that of null. */
 Status group_slots_leave(Groups *groups) MUST_CHECK;
+/* Does what taking over has put off, so that all slots may be looked at. */
+void group_slots_copy(GroupSlots *slots);
 /* Takes over the slots of a part from the mark *from up to `to`, or to where both have left theirs. */
 Status group_slots_take(Groups *groups, Groups *part, uint32_t *from, uint32_t to) MUST_CHECK;
 void group_slots_release(Groups *groups);

@@ -116,7 +116,7 @@ static Status merge_groups(Team *team, const TableRun *run, uint32_t unit_end) {
     const TeamUnit *u = &team->units[unit - team->first_unit];
     TRY(groups_take_over(run->groups, team->workers[u->worker].part, u->from, u->to));
   }
-  TRY(groups_add_windows(run->groups, parts, team->worker_count));
+  TRY(groups_join_parts(run->groups, parts, team->worker_count));
   for (uint32_t i = 0; i < team->worker_count; i++) {
     Worker *w = &team->workers[i];
     TRY(groups_merge(run->groups, w->part));

@@ -110,6 +110,30 @@ TEST(group_fill, arrays_have_what_batches_have_whoever_writes_them) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
+/* Of keys that ascend, parts have slots that only have to stand one behind the other. */
+TEST(group_fill, slots_of_parts_are_copied_by_all_of_them) {
+  SampleUnits u;
+  Buffer one = { 0 }, many = { 0 };
+  const char *key[] = { "c0_i64 / 8000000000000000" };
+  SampleUnitsOptions o = { .runs = 1, .run_rows = 9000, .segment_rows = 1000, .seed = 8 };
+  sample_units_create(&u, &o);
+  team_meet(true);
+  Query *q = make_query(&u, key, 1);
+  CHECK_OK(answer_bytes(q, sample_units_snapshot(&u), NULL, 1, &one, NULL));
+  for (uint32_t threads = 2; threads <= 3; threads++) {
+    uint64_t copied = counter_get(COUNTER_group_slots_copied);
+    CHECK_OK(answer_bytes(q, sample_units_snapshot(&u), NULL, threads, &many, NULL));
+    CHECK(counter_get(COUNTER_group_slots_copied) > copied);
+    check_same_answer(&one, &many);
+  }
+  team_meet(false);
+  query_destroy(q);
+  buffer_release(&one);
+  buffer_release(&many);
+  sample_units_release(&u);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
 TEST(group_fill, offset_and_limit_hold_and_what_is_ordered_or_filtered_comes_in_batches) {
   SampleUnits u;
   Buffer one = { 0 }, filled = { 0 };
