@@ -33,7 +33,8 @@ Status column_from_caller(const KVColumnData *given, const Column *column, uint3
                           ColumnArray *out) MUST_CHECK;
 /* Entry `from` and what follows of an engine's array as a caller's column. */
 KVColumnData column_to_caller(const ColumnArray *array, ColumnType type, uint32_t from);
-/* Ends a text, lets go of the buffer and gives the caller memory of its own: kvstore_free. *out is set on success alone. */
+/* Ends a text, lets go of the buffer and gives the caller memory of its own: kvstore_free. *out is set on success
+ * alone. */
 Status text_to_caller(Buffer *text, char **out) MUST_CHECK;
 /* A column's definition; the name stays borrowed. */
 KVColumnDefinition definition_of(const Column *column);

@@ -546,9 +546,10 @@ static Status compute(Evaluator *e, uint32_t column, const uint64_t *wanted, voi
   ColumnType type = e->program->columns[column].type;
   if (v->values != values) narrow(type, v->values, e->count, values);
   bool has_nulls = v->nulls && memchr(v->nulls, 1, e->count);
-  *known = (ScanComputed){
-    .has_nulls = has_nulls, .is_bounded = lane_of(type) == LANE_I64 && v->is_bounded, .low = v->low, .high = v->high
-  };
+  *known = (ScanComputed){ .has_nulls = has_nulls,
+                           .is_bounded = lane_of(type) == LANE_I64 && v->is_bounded,
+                           .low = v->low,
+                           .high = v->high };
   if (!has_nulls) return KVSTORE_OK;
   memcpy(nulls, v->nulls, e->count);
   clear_nulls(type, values, nulls, e->count);
