@@ -66,6 +66,17 @@ static Status read_range(Scan *scan, ScanColumn *c, uint32_t column, uint32_t bl
   return KVSTORE_OK;
 }
 
+/* Distances from the least value, as a block without nulls is packed: nothing is widened. False: it is not. */
+static bool read_packed(const Scan *scan, const Chunk *chunk, uint32_t block, uint16_t *codes) {
+  uint64_t room[BLOCK_ROWS];
+  CodecOffsets as;
+  if (chunk->encoding != ENCODING_PACKED || chunk_block_null_count(chunk, block)) return false;
+  const void *offsets = codec_offsets(chunk, block, room, &as);
+  scan->kernels->scale[simd_lane_index(as.width)][1](offsets, (uint64_t)as.base - (uint64_t)chunk->minimum, as.step,
+                                                     codes);
+  return true;
+}
+
 static void read_validity(const Chunk *chunk, uint32_t block, uint16_t null_code, uint16_t *codes) {
   uint64_t valid[BLOCK_WORDS];
   if (!chunk_block_null_count(chunk, block)) return;
@@ -89,7 +100,7 @@ Status scan_read_codes(Scan *scan, uint32_t column, uint32_t block, uint16_t *co
   } else if (chunk->encoding == ENCODING_CONSTANT) {
     memset(codes, 0, BLOCK_ROWS * sizeof *codes);
     read_validity(chunk, block, 1, codes);
-  } else {
+  } else if (!read_packed(scan, chunk, block, codes)) {
     return read_range(scan, c, column, block, codes);
   }
   return KVSTORE_OK;
