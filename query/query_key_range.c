@@ -81,6 +81,12 @@ static double float_of_image(int64_t image) {
   return value;
 }
 
+/* The last value of a range that ends below NaN is infinity: images between the two are of no float. */
+static int64_t last_image(ColumnType type, int64_t image) {
+  int64_t infinity = float_image(__builtin_inf());
+  return type_is_float(type) && image > infinity && image < INT64_MAX ? infinity : image;
+}
+
 static Value value_of_image(ColumnType type, int64_t image) {
   if (type_is_float(type)) return (Value){ .type = type, .f = float_of_image(image) };
   return (Value){ .type = type, .u = (uint64_t)image ^ (type == TYPE_U64 ? UINT64_C(1) << 63 : 0) };
@@ -140,7 +146,7 @@ static bool add_term(KeyBounds *b, const Buffer *prefix, const Column *column, c
   }
   if (!type_is_string(column->type)) {
     add_low(b, prefix, value_of_image(column->type, c->low), false);
-    add_high(b, prefix, value_of_image(column->type, c->high), false);
+    add_high(b, prefix, value_of_image(column->type, last_image(column->type, c->high)), false);
     return c->low == c->high;
   }
   if (!c->low_missing) add_low(b, prefix, low, c->low_excluded);

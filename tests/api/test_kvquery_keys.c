@@ -389,6 +389,44 @@ TEST(kvquery_keys, a_range_touches_the_blocks_that_it_has_rows_in) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* NaN is above every number, and a range that ends below it ends with infinity. */
+TEST(kvquery_keys, a_range_of_floats_below_nan_has_none) {
+  static const struct {
+    const char *where;
+    uint64_t rows;
+  } wanted[] = { { "k < nan", 4 },      { "k is not nan", 4 },        { "not k >= nan", 4 },
+                 { "k > infinity", 1 }, { "k < nan and k > 0.0", 2 }, { "k > infinity and k < nan", 0 },
+                 { "k >= nan", 1 },     { "k <= infinity", 4 },       { "k <= nan", 5 } };
+  static const double keys[] = { -1.0 / 0.0, 0.0, 1.5, 1.0 / 0.0, 0.0 / 0.0 };
+  static const int types[] = { KVTABLE_TYPE_F64, KVTABLE_TYPE_F32 };
+  static const char *const key[] = { "k" };
+  KVStore *kv = open_store();
+  for (int t = 0; t < 2; t++) {
+    const KVColumnDefinition column = { "k", types[t], 0, 0 };
+    KVTable *table = NULL;
+    KVQuery *query = NULL;
+    CHECK_OK(kvtable_create(kv, t ? "narrow" : "wide", &column, 1, key, 1, &table));
+    for (int i = 0; i < 5; i++) {
+      KVValue value = kvvalue_f64(keys[i]);
+      CHECK_OK(kvtable_insert(table, &value, 1, 0, NULL));
+    }
+    CHECK_OK(kvquery_create(table, &query));
+    for (int in_run = 0; in_run < 2; in_run++) {
+      for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        uint64_t rows = 0;
+        CHECK_OK(kvquery_where(query, wanted[i].where, NULL, 0));
+        CHECK_OK(kvquery_count(query, &rows));
+        if (rows != wanted[i].rows) fprintf(stderr, "of %s\n", wanted[i].where);
+        CHECK_INT(rows, wanted[i].rows);
+      }
+      CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+    }
+    kvquery_close(query);
+    kvtable_close(table);
+  }
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvquery_keys, rows_without_a_key_have_ranges_of_row_ids) {
   KVStore *kv = open_store();
   KVTable *table = create_many(kv, NULL);
