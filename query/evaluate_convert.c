@@ -48,12 +48,25 @@ static bool is_within(ColumnType type, Wide value, Value *out) {
   return value >= low && value <= high;
 }
 
+/* The float nearest to an integer or decimal, of which `near` is the nearest double. Where that lies in the middle of
+ * two floats, and the number does not, rounding it once more would give the wrong one. */
+static float nearest_float(const Value *v, double near) {
+  unsigned scale;
+  Wide units = decimal_of(v, &scale);
+  float nearest = (float)near;
+  int order = decimal_order_beside_double(units, scale, near);
+  if (order == 0 || (double)nearest == near) return nearest;
+  float other = nextafterf(nearest, near > (double)nearest ? INFINITY : -INFINITY);
+  if (((double)nearest + (double)other) / 2 != near) return nearest;
+  return (order > 0) == (other > nearest) ? other : nearest;
+}
+
 /* To, or from, a decimal: to the nearest, halves away from zero. */
 static bool convert_decimal(ColumnType to, const Value *v, Value *out) {
   unsigned scale;
   if (type_is_float(to)) {
     out->f = decimal_to_double(v->i, type_scale(v->type));
-    if (to == TYPE_F32) out->f = (double)(float)out->f;
+    if (to == TYPE_F32) out->f = (double)nearest_float(v, out->f);
     return true;
   }
   if (to == TYPE_BOOL) {
@@ -74,7 +87,7 @@ static bool convert_number(ColumnType from, ColumnType to, Value v, Value *out) 
   if (type_is_float(to)) {
     out->f = type_is_float(from) ? v.f : from == TYPE_U64 ? (double)v.u : (double)v.i;
     if (to == TYPE_F32) {
-      float narrow = (float)out->f;
+      float narrow = type_is_float(from) ? (float)out->f : nearest_float(&v, out->f);
       if (!isfinite(narrow) && isfinite(out->f)) return false;
       out->f = (double)narrow;
     }

@@ -344,6 +344,20 @@ TEST(program, casts) {
   check_failure("cast(date '2001-01-01' as i32)", KVSTORE_TYPE, "no cast of date to i32");
 }
 
+/* 2^60 + 2^36 lies in the middle of two floats, and so does the double next to a number that lies a little beside it:
+ * of two equally near ones the even one is taken, of others the nearer one. So are 1 + 2^-24 and decimals beside it. */
+TEST(program, casts_to_f32_round_once) {
+  check_value("cast(1152921573326323712 as f32) = 1152921504606846976", TYPE_BOOL, "true");
+  check_value("cast(1152921573326323713 as f32) = 1152921642045800448", TYPE_BOOL, "true");
+  check_value("cast(1152921573326323711 as f32) = 1152921504606846976", TYPE_BOOL, "true");
+  check_value("cast(-1152921573326323713 as f32) = -1152921642045800448", TYPE_BOOL, "true");
+  check_value("cast(1152921710765277185 as f32) = 1152921779484753920", TYPE_BOOL, "true");
+  check_value("cast(1152921710765277183 as f32) = 1152921642045800448", TYPE_BOOL, "true");
+  check_value("cast(18446742424442109953 as f32) = 18446742974197923840", TYPE_BOOL, "true");
+  check_value("cast(decimal '1.00000005960464478' as f32) = 1.00000011920928955078125", TYPE_BOOL, "true");
+  check_value("cast(decimal '1.00000005960464477' as f32) = 1", TYPE_BOOL, "true");
+}
+
 /* ---- rows ---- */
 
 /* Numbers that stay small, so that nothing fails, of columns of every type; NULL ends them. */
