@@ -1,10 +1,13 @@
 /* expression_print.c - the canonical text: lower-case words, single spaces, parentheses where the reader needs them. */
+#include <math.h>
+
 #include "base/literal.h"
 #include "query/expression_internal.h"
 
 typedef struct Printer {
   const Value *parameters;
   size_t parameter_count;
+  bool has_types; /* of parameters, where their values do not tell them */
   Buffer *out;
 } Printer;
 
@@ -35,11 +38,28 @@ void expression_print_name(Bytes name, Buffer *out) {
 
 /* ---- values ---- */
 
+/* Whether the value would be read as one of another type: 5 is an i64, and 0.5 beside decimals a decimal. */
+static bool hides_type(const Value *v) {
+  if (v->is_null) return false;
+  if (type_is_float(v->type)) return isfinite(v->f) && !v->exactly;
+  return type_is_integer(v->type) && v->type != TYPE_I64 && !(v->type == TYPE_U64 && v->u > INT64_MAX);
+}
+
+static void print_parameter(const Printer *p, const Value *v) {
+  bool shows_type = p->has_types && hides_type(v);
+  if (shows_type) buffer_text(p->out, "cast(");
+  literal_print(v, p->out);
+  if (!shows_type) return;
+  buffer_text(p->out, " as ");
+  buffer_text(p->out, type_name(v->type));
+  buffer_u8(p->out, ')');
+}
+
 static void print_constant(const Printer *p, const ExpressionOperand *operand) {
   if (!operand->is_parameter) {
     literal_print(&operand->value, p->out);
   } else if (p->parameters && operand->parameter < p->parameter_count) {
-    literal_print(&p->parameters[operand->parameter], p->out);
+    print_parameter(p, &p->parameters[operand->parameter]);
   } else {
     buffer_u8(p->out, '?');
   }
@@ -186,6 +206,12 @@ static void print(const Printer *p, const Expression *e) {
 }
 
 void expression_print(const Expression *expression, const Value *parameters, size_t parameter_count, Buffer *out) {
-  Printer p = { parameters, parameter_count, out };
+  Printer p = { parameters, parameter_count, false, out };
+  print(&p, expression);
+}
+
+void expression_print_typed(const Expression *expression, const Value *parameters, size_t parameter_count,
+                            Buffer *out) {
+  Printer p = { parameters, parameter_count, true, out };
   print(&p, expression);
 }

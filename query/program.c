@@ -430,11 +430,10 @@ static Status bind_cast(Binder *b, const Expression *e, ProgramNode **out) {
   if (!converts(x->type, e->type))
     return status_fail(KVSTORE_TYPE, "there is no cast of %s to %s", type_word(x), type_name(e->type));
   if (x->type == TYPE_F64) TRY(read_beside(b, &x, e->type));
-  if (x->type == e->type) {
-    *out = x;
-    return KVSTORE_OK;
-  }
-  return convert(b, x, e->type, e->function == FUNCTION_TRY_CAST, out);
+  *out = x;
+  if (x->type != e->type) return convert(b, x, e->type, e->function == FUNCTION_TRY_CAST, out);
+  bool is_written = x->kind == NODE_CONSTANT && x->constant.exactly; /* what is cast is a float, beside decimals too */
+  return is_written ? constant(b, (Value){ .type = TYPE_F64, .f = x->constant.f }, out) : KVSTORE_OK;
 }
 
 /* ---- several values of one type ---- */
@@ -700,7 +699,7 @@ static Status find_computed(Binder *b, const Expression *e, uint32_t *position) 
   const Program *p = b->program;
   Buffer text = { 0 };
   *position = UINT32_MAX;
-  expression_print(e, b->parameters, b->parameter_count, &text);
+  expression_print_typed(e, b->parameters, b->parameter_count, &text);
   Status status = buffer_status(&text);
   for (uint32_t i = 0; status == KVSTORE_OK && i < p->schema->column_count; i++) {
     const Column *c = &p->schema->columns[i];

@@ -1,6 +1,7 @@
 /* program_columns.c - the columns that a program computes, behind those of its schema. */
 #include "base/bytes.h"
 #include "base/memory.h"
+#include "query/expression_internal.h"
 #include "query/program.h"
 #include "query/program_internal.h"
 
@@ -64,7 +65,7 @@ Status program_add(Program *p, const Expression *e, const Value *parameters, siz
   if (name.length) {
     buffer_append(&text, name.data, name.length);
   } else {
-    expression_print(e, parameters, parameter_count, &text);
+    expression_print_typed(e, parameters, parameter_count, &text);
   }
   buffer_u8(&text, '\0');
   Status status = buffer_status(&text);

@@ -672,6 +672,41 @@ TEST(kvquery, groups_of_computed_values_are_filtered_and_ordered_by_computed_one
   CHECK_OK(kvstore_close(kv));
 }
 
+/* What a filter computes with a parameter is not what the same text says with the number written there. */
+TEST(kvquery, a_column_is_of_its_own_text_whatever_a_filter_computes) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_U8, 0, 0 }, { "price", KVTABLE_TYPE_DECIMAL, 0, 2 } };
+  static const char *const key[] = { "id" }, *const selected[] = { "price * 0.5", "id + 5",
+                                                                   "price * cast(0.5 as f64)" };
+  const int types[] = { KVTABLE_TYPE_DECIMAL, KVTABLE_TYPE_I64, KVTABLE_TYPE_F64 };
+  const KVValue row[] = { kvvalue_u64(7), kvvalue_decimal(150, 2) }, given[] = { kvvalue_f64(0.5), kvvalue_u64(5) };
+  KVStore *kv = open_store();
+  KVTable *table = NULL;
+  KVQuery *query = NULL;
+  KVColumnDefinition definition;
+  KVValue value;
+  CHECK_OK(kvtable_create(kv, "priced", columns, 2, key, 1, &table));
+  CHECK_OK(kvtable_insert(table, row, 2, 0, NULL));
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "price * ? > 0 and id + ? > 0", given, 2));
+  CHECK_OK(kvquery_select(query, selected, 3));
+  KVCursor *cursor = open_cursor(query);
+  CHECK_OK(kvcursor_next(cursor));
+  for (size_t i = 0; i < 3; i++) {
+    CHECK_OK(kvcursor_column(cursor, i, &definition));
+    CHECK_INT(definition.type, types[i]);
+    CHECK_STR(definition.name, selected[i]);
+  }
+  CHECK_OK(kvcursor_value(cursor, 0, &value));
+  CHECK_INT(value.as.i64, 750);
+  CHECK_INT(value.scale, 3);
+  CHECK_OK(kvcursor_value(cursor, 2, &value));
+  CHECK(value.as.f64 == 0.75);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvquery, what_cannot_be_computed_names_expression_value_and_row) {
   KVStore *kv = open_store();
   KVTable *table = create_flights(kv);

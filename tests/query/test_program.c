@@ -358,6 +358,14 @@ TEST(program, casts_to_f32_round_once) {
   check_value("cast(decimal '1.00000005960464477' as f32) = 1", TYPE_BOOL, "true");
 }
 
+/* What was cast is no decimal any more, however it was written. */
+TEST(program, a_cast_to_f64_is_a_float_beside_decimals) {
+  check_value("decimal '1.50' * cast(0.5 as f64)", TYPE_F64, "0.75");
+  check_value("decimal '1.50' * 0.5", TYPE_DECIMAL + 3, "decimal '0.750'");
+  check_value("decimal '0.1' < cast(0.1 as f64)", TYPE_BOOL, "true"); /* which is a little more */
+  check_value("decimal '0.1' = 0.1", TYPE_BOOL, "true");
+}
+
 /* ---- rows ---- */
 
 /* Numbers that stay small, so that nothing fails, of columns of every type; NULL ends them. */
