@@ -166,9 +166,9 @@ static void return_to(Evaluator *e, const Evaluator *outer) {
 static Status compute(Evaluator *e, uint32_t column, const uint64_t *wanted, void *values, uint8_t *nulls,
                       ScanComputed *known);
 
-/* Among few rows a computed column is computed anew: most are not those that were computed last. Narrow ones lie in
- * block_values only when they are done. */
-static Status few_computed(Evaluator *e, const ProgramNode *node, const uint64_t *wanted, Vector *v) {
+/* Among few rows a computed column is computed anew: most are not those that were computed last. So it is over arrays,
+ * where it may be asked of other rows. Narrow ones lie in block_values only when they are done. */
+static Status computed_anew(Evaluator *e, const ProgramNode *node, const uint64_t *wanted, Vector *v) {
   Evaluator outer = *e;
   ScanComputed known;
   void *place = is_narrow(node->type) ? e->block_values : v->own_values;
@@ -251,19 +251,20 @@ static Status evaluate_column(Evaluator *e, const ProgramNode *node, const uint6
     integer_bounds(node->type, &v->low, &v->high);
     v->is_bounded = type_array_width(node->type) < 8 || type_has_gaps(node->type);
   }
+  bool is_computed = node->column >= e->program->base_count;
+  if (is_computed && (e->rows || !e->scan)) return computed_anew(e, node, wanted, v);
   if (!e->scan) {
     widen(e, node->type, e->columns[node->column], v);
     return KVSTORE_OK;
   }
-  if (e->rows && node->column >= e->program->base_count) return few_computed(e, node, wanted, v);
   if (e->rows) {
     TRY(few_values(e, node, v));
-  } else if (node->column < e->program->base_count && lane_of(node->type) != LANE_BYTES) {
+  } else if (!is_computed && lane_of(node->type) != LANE_BYTES) {
     TRY(shared_block(e, node, wanted, v));
   } else {
     TRY(read_block(e, node, wanted, v));
   }
-  if (node->column >= e->program->base_count) COUNT_OFTEN(computed_reused);
+  if (is_computed) COUNT_OFTEN(computed_reused);
   int64_t low, high;
   if (lane_of(node->type) == LANE_I64 && rows_zone(e, node->column, &low, &high)) {
     v->is_bounded = true;
@@ -558,28 +559,42 @@ static Status compute(Evaluator *e, uint32_t column, const uint64_t *wanted, voi
 
 /* ---- over arrays ---- */
 
-Status evaluator_arrays(Evaluator *e, ColumnArray *columns, uint32_t row_count) {
-  uint64_t wanted[BLOCK_WORDS];
-  bitmap_fill_first(wanted, BLOCK_WORDS, row_count);
+void evaluator_begin(Evaluator *e, ColumnArray *columns, uint32_t row_count) {
   arena_reset(&e->own_strings);
   e->count = row_count;
   e->columns = columns;
   e->scan = NULL;
-  for (uint32_t c = 0; c < e->program->column_count; c++) {
-    ColumnArray *out = &e->outputs[c];
-    size_t width = type_array_width(e->program->columns[c].type);
-    if (!out->values) {
-      out->values = arena_allocate_aligned(&e->arena, 64, BLOCK_ROWS * width);
-      out->nulls = arena_allocate(&e->arena, BLOCK_ROWS);
-      if (!out->values || !out->nulls) {
-        out->values = NULL;
-        return status_nomem();
-      }
-    }
-    ScanComputed known;
-    TRY(compute(e, c, wanted, (void *)(uintptr_t)out->values, (uint8_t *)(uintptr_t)out->nulls, &known));
-    columns[e->program->base_count + c] = (ColumnArray){ out->values, known.has_nulls ? out->nulls : NULL };
-  }
+  e->rows = NULL;
+}
+
+static Status make_output(Evaluator *e, uint32_t column) {
+  ColumnArray *out = &e->outputs[column];
+  size_t width = type_array_width(e->program->columns[column].type);
+  if (out->values) return KVSTORE_OK;
+  void *values = arena_allocate_aligned(&e->arena, 64, BLOCK_ROWS * width);
+  out->nulls = arena_allocate(&e->arena, BLOCK_ROWS);
+  if (!values || !out->nulls) return status_nomem();
+  memset(values, 0, BLOCK_ROWS * width);
+  out->values = values;
+  return KVSTORE_OK;
+}
+
+Status evaluator_column(Evaluator *e, uint32_t position, const uint64_t *wanted) {
+  uint32_t column = position - e->program->base_count;
+  const ColumnArray *out = &e->outputs[column];
+  ScanComputed known;
+  TRY(make_output(e, column));
+  TRY(compute(e, column, wanted, (void *)(uintptr_t)out->values, (uint8_t *)(uintptr_t)out->nulls, &known));
+  e->columns[position] = (ColumnArray){ out->values, known.has_nulls ? out->nulls : NULL };
+  return KVSTORE_OK;
+}
+
+Status evaluator_arrays(Evaluator *e, ColumnArray *columns, uint32_t row_count) {
+  uint64_t wanted[BLOCK_WORDS];
+  bitmap_fill_first(wanted, BLOCK_WORDS, row_count);
+  evaluator_begin(e, columns, row_count);
+  for (uint32_t c = 0; c < e->program->column_count; c++)
+    TRY(evaluator_column(e, e->program->base_count + c, wanted));
   return KVSTORE_OK;
 }
 

@@ -65,8 +65,12 @@ ScanComputer program_computer(const Program *program);
 typedef struct Evaluator Evaluator;
 Status evaluator_create(const Program *program, Evaluator **evaluator) MUST_CHECK;
 void evaluator_destroy(Evaluator *evaluator); /* NULL is allowed */
-/* Computes all columns for `row_count` rows of `columns`, which has an entry for every column of the schema: those from
- * base_count on are set. Arrays and strings are the evaluator's until the next call. */
+/* Begins a batch of `row_count` rows, at most BLOCK_ROWS, of `columns`, which has an entry for every column of the
+ * schema: those from base_count on are set. Arrays and strings are the evaluator's until the next batch. */
+void evaluator_begin(Evaluator *evaluator, ColumnArray *columns, uint32_t row_count);
+/* Computes one of those columns: rows in `wanted` will be right, and only they can fail. */
+Status evaluator_column(Evaluator *evaluator, uint32_t position, const uint64_t *wanted) MUST_CHECK;
+/* A batch, and all columns for all of its rows. */
 Status evaluator_arrays(Evaluator *evaluator, ColumnArray *columns, uint32_t row_count) MUST_CHECK;
 
 #endif

@@ -105,7 +105,7 @@ struct Evaluator {
   const uint16_t *rows; /* or few rows of the unit; NULL: none */
   void *block_values;   /* a column as it is stored */
   /* over arrays */
-  const ColumnArray *columns;
+  ColumnArray *columns;
 };
 
 /* Of the batch's rows those in `wanted` must be right; others may be anything. */

@@ -1,4 +1,5 @@
 /* query_groups.c - groups as rows: which columns they have, which pass `having`, and their arrays. */
+#include "base/bitmap.h"
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/team.h"
@@ -183,7 +184,7 @@ struct GroupSource {
   AggregateResult *totals; /* of all rows, which need no group; NULL: there are groups */
   uint32_t *numbers;
   uint32_t *many; /* the same of a filling; NULL: there was none */
-  Value *row;     /* for having */
+  Value *row;     /* for having: the columns of a test */
 };
 
 static Status allocate(GroupSource *s) {
@@ -204,6 +205,12 @@ static Status allocate(GroupSource *s) {
 
 static Status allocate_inputs(GroupSource *s) {
   const Query *q = s->query;
+  void *nothing = arena_allocate_zeroed(&s->arena, QUERY_BATCH_ROWS * sizeof(Bytes));
+  uint8_t *nulls = arena_allocate(&s->arena, QUERY_BATCH_ROWS);
+  if (!nothing || !nulls) return status_nomem();
+  memset(nulls, 1, QUERY_BATCH_ROWS);
+  for (uint32_t i = q->output.column_count; i < q->over_groups.column_count; i++)
+    s->arrays[i] = (ColumnArray){ nothing, nulls }; /* unless groups are ordered by it */
   s->inputs = arena_allocate_zeroed(&s->arena, (q->over_groups.column_count + 1u) * sizeof *s->inputs);
   if (!s->inputs) return status_nomem();
   for (uint32_t i = 0; i < q->output.column_count; i++) {
@@ -290,36 +297,6 @@ static AggregateResult output_of(const GroupSource *s, uint32_t column, uint32_t
   return (AggregateResult){ .is_null = v.is_null, .value = v };
 }
 
-/* `at`: where it lies in the batch. */
-static bool passes(GroupSource *s, uint32_t number, uint32_t at) {
-  const Query *q = s->query;
-  for (uint32_t i = q->output.column_count; i < q->over_groups.column_count; i++) {
-    const ColumnArray *array = &s->inputs[i];
-    s->row[i] = (Value){ .type = q->over_groups.columns[i].type, .is_null = true };
-    if (!array->nulls || !array->nulls[at]) s->row[i] = value_from_array(s->row[i].type, array->values, at);
-  }
-  bool is_wide = false;
-  for (uint32_t i = 0; i < q->output.column_count; i++) {
-    AggregateResult result = output_of(s, i, number);
-    Value *v = &s->row[i];
-    *v = result.value;
-    v->type = q->output.columns[i].type;
-    v->is_null = result.is_null;
-    if (!result.is_integer || result.is_null) continue;
-    int64_t low, high;
-    v->type = narrow_sum_type(v->type);
-    v->i = (int64_t)result.integer.low;
-    type_image_bounds(v->type, &low, &high);
-    is_wide |= result.integer.high != v->i >> 63 || v->i < low || v->i > high;
-  }
-  for (uint32_t i = 0; is_wide && i < q->output.column_count; i++) {
-    if (!query_type_is_wide(q->output.columns[i].type) || s->row[i].is_null) continue;
-    s->row[i] =
-      (Value){ .type = TYPE_F64, .f = sum_to_double(output_of(s, i, number).integer, q->output.columns[i].type) };
-  }
-  return predicate_row(&q->having[is_wide], s->row);
-}
-
 static void fill_column(const GroupSource *s, uint32_t column, const uint32_t *numbers, uint32_t count, uint8_t *values,
                         uint8_t *nulls) {
   ColumnType type = s->query->output.columns[column].type;
@@ -341,23 +318,147 @@ static void fill_column(const GroupSource *s, uint32_t column, const uint32_t *n
   }
 }
 
-/* The columns of the first `count` of the groups, and what is computed from them. */
-static Status fill_columns(GroupSource *s, uint32_t count) {
-  const Query *q = s->query;
-  for (uint32_t i = 0; i < q->output.column_count; i++)
+/* The columns of the first `count` of the groups, and those as what is computed takes them. */
+static void fill_outputs(GroupSource *s, uint32_t count) {
+  const Schema *output = &s->query->output;
+  for (uint32_t i = 0; i < output->column_count; i++)
     fill_column(s, i, s->numbers, count, (uint8_t *)(uintptr_t)s->arrays[i].values,
                 (uint8_t *)(uintptr_t)s->arrays[i].nulls);
-  if (!s->evaluator) return KVSTORE_OK;
-  for (uint32_t i = 0; i < q->output.column_count; i++) {
-    if (!query_type_is_wide(q->output.columns[i].type)) continue;
+  if (!s->evaluator) return;
+  for (uint32_t i = 0; i < output->column_count; i++) {
+    if (!query_type_is_wide(output->columns[i].type)) continue;
     const Int128 *from = s->arrays[i].values;
     double *to = (double *)(uintptr_t)s->inputs[i].values;
-    for (uint32_t row = 0; row < count; row++) to[row] = sum_to_double(from[row], q->output.columns[i].type);
+    for (uint32_t row = 0; row < count; row++) to[row] = sum_to_double(from[row], output->columns[i].type);
   }
-  TRY(evaluator_arrays(s->evaluator, s->inputs, count));
-  for (uint32_t i = q->output.column_count; i < q->over_groups.column_count; i++) s->arrays[i] = s->inputs[i];
+  evaluator_begin(s->evaluator, s->inputs, count);
+}
+
+static bool is_ordered_by(const Query *q, uint32_t column) {
+  for (size_t i = 0; i < q->order_count; i++) {
+    if (q->order[i].column == column) return true;
+  }
+  return false;
+}
+
+/* The columns of the first `count` of the groups, and what they are ordered by. What is computed for `having` alone is
+ * seen by nobody any more. */
+static Status fill_columns(GroupSource *s, uint32_t count) {
+  const Query *q = s->query;
+  uint64_t rows[BLOCK_WORDS];
+  fill_outputs(s, count);
+  bitmap_fill_first(rows, BLOCK_WORDS, count);
+  for (uint32_t i = q->output.column_count; s->evaluator && i < q->over_groups.column_count; i++) {
+    if (!is_ordered_by(q, i)) continue;
+    TRY(evaluator_column(s->evaluator, i, rows));
+    s->arrays[i] = s->inputs[i];
+  }
   return KVSTORE_OK;
 }
+
+/* ---- which pass `having`: as rows pass a filter, tests of columns before those that compute ---- */
+
+/* A sum as an i64, or as a decimal; false: 64 bits do not hold it. */
+static bool narrow_sum(const AggregateResult *result, ColumnType type, Value *out) {
+  int64_t low, high;
+  *out = (Value){ .type = narrow_sum_type(type), .i = (int64_t)result->integer.low };
+  type_image_bounds(out->type, &low, &high);
+  return result->integer.high == out->i >> 63 && out->i >= low && out->i <= high;
+}
+
+/* Then all sums of the group are compared as f64. */
+static bool has_wide_sum(const GroupSource *s, uint32_t number) {
+  const Schema *output = &s->query->output;
+  for (uint32_t i = 0; i < output->column_count; i++) {
+    Value v;
+    if (!query_type_is_wide(output->columns[i].type)) continue;
+    AggregateResult result = output_of(s, i, number);
+    if (!result.is_null && !narrow_sum(&result, output->columns[i].type, &v)) return true;
+  }
+  return false;
+}
+
+/* Of the group at a place of the batch. */
+static Value value_at(const GroupSource *s, uint32_t column, uint32_t at, bool is_wide) {
+  const Query *q = s->query;
+  ColumnType type = q->over_groups.columns[column].type;
+  if (column >= q->output.column_count) {
+    const ColumnArray *array = &s->inputs[column];
+    bool is_null = array->nulls && array->nulls[at];
+    return is_null ? (Value){ .type = type, .is_null = true } : value_from_array(type, array->values, at);
+  }
+  type = q->output.columns[column].type;
+  AggregateResult result = output_of(s, column, s->numbers[at]);
+  Value v = result.value;
+  v.type = type;
+  v.is_null = result.is_null;
+  if (v.is_null || !query_type_is_wide(type)) return v;
+  if (is_wide) return (Value){ .type = TYPE_F64, .f = sum_to_double(result.integer, type) };
+  (void)narrow_sum(&result, type, &v); /* it fits */
+  return v;
+}
+
+static Status keep_by_test(GroupSource *s, const PredicateNode *node, bool is_wide, uint64_t *rows) {
+  const Predicate test = { .root = node };
+  const uint32_t columns[2] = { node->column, node->other };
+  size_t count = node->kind == PREDICATE_PAIR ? 2 : node->kind == PREDICATE_LEAF ? 1 : 0;
+  for (size_t i = 0; i < count; i++)
+    if (columns[i] >= s->query->output.column_count) TRY(evaluator_column(s->evaluator, columns[i], rows));
+  for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+    for (uint64_t left = rows[w]; left; left &= left - 1) {
+      uint32_t at = w * 64 + (uint32_t)__builtin_ctzll(left);
+      for (size_t i = 0; i < count; i++) s->row[columns[i]] = value_at(s, columns[i], at, is_wide);
+      if (!predicate_row(&test, s->row)) bit_clear(rows, at);
+    }
+  }
+  return KVSTORE_OK;
+}
+
+static Status keep(GroupSource *s, const PredicateNode *node, bool is_wide, uint64_t *rows);
+
+/* Each child is asked of the groups that those before it have left (of an OR: that none before it has taken). */
+static Status keep_by_children(GroupSource *s, const PredicateNode *node, bool is_wide, bool computes, uint64_t *left,
+                               uint64_t *taken) {
+  for (uint32_t i = 0; i < node->child_count; i++) {
+    uint64_t rows[BLOCK_WORDS];
+    if (node->children[i]->computes != computes) continue;
+    memcpy(rows, left, sizeof rows);
+    TRY(keep(s, node->children[i], is_wide, rows));
+    for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+      taken[w] |= rows[w];
+      left[w] = node->kind == PREDICATE_OR ? left[w] & ~rows[w] : rows[w];
+    }
+  }
+  return KVSTORE_OK;
+}
+
+static Status keep(GroupSource *s, const PredicateNode *node, bool is_wide, uint64_t *rows) {
+  uint64_t taken[BLOCK_WORDS] = { 0 };
+  if (node->kind != PREDICATE_AND && node->kind != PREDICATE_OR) return keep_by_test(s, node, is_wide, rows);
+  TRY(keep_by_children(s, node, is_wide, false, rows, taken));
+  TRY(keep_by_children(s, node, is_wide, true, rows, taken));
+  if (node->kind == PREDICATE_OR) memcpy(rows, taken, sizeof taken);
+  return KVSTORE_OK;
+}
+
+/* Of the first `found` groups those that pass move together; *count: how many. */
+static Status keep_groups(GroupSource *s, uint32_t found, uint32_t *count) {
+  uint64_t narrow[BLOCK_WORDS], wide[BLOCK_WORDS] = { 0 };
+  bitmap_fill_first(narrow, BLOCK_WORDS, found);
+  for (uint32_t i = 0; i < found; i++) {
+    if (!has_wide_sum(s, s->numbers[i])) continue;
+    bit_clear(narrow, i);
+    bit_set(wide, i);
+  }
+  if (s->evaluator) fill_outputs(s, found);
+  TRY(keep(s, s->query->having[0].root, false, narrow));
+  TRY(keep(s, s->query->having[1].root, true, wide));
+  for (uint32_t i = 0; i < found; i++)
+    if (bit_get(narrow, i) || bit_get(wide, i)) s->numbers[(*count)++] = s->numbers[i];
+  return KVSTORE_OK;
+}
+
+/* ---- one after the other ---- */
 
 /* The next groups, in s->numbers; of those that had left memory when there are no others. 0: there is none. */
 static Status next_groups(GroupSource *s, uint32_t *found) {
@@ -388,12 +489,10 @@ Status group_source_next(GroupSource *s, QueryBatch *batch) {
     uint32_t found;
     TRY(next_groups(s, &found));
     if (found == 0) return KVSTORE_OK;
-    bool is_filtered = s->query->having_text.length > 0;
-    if (is_filtered && s->evaluator) TRY(fill_columns(s, found));
-    if (!is_filtered) count = found;
-    for (uint32_t i = 0; is_filtered && i < found; i++) {
-      if (passes(s, s->numbers[i], i)) s->numbers[count++] = s->numbers[i];
-    }
+    if (s->query->having_text.length)
+      TRY(keep_groups(s, found, &count));
+    else
+      count = found;
   }
   TRY(fill_columns(s, count));
   batch->row_count = count;

@@ -262,6 +262,53 @@ TEST(kvquery_groups, are_filtered_ordered_and_cut) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* How many groups pass; they come in the order of what is computed of them. */
+static int count_passing(KVQuery *query, const char *having) {
+  KVCursor *cursor = NULL;
+  int found = 0, code;
+  uint64_t before = 0;
+  CHECK_OK(kvquery_having(query, having, NULL, 0));
+  CHECK_OK(kvquery_open(query, &cursor));
+  while ((code = kvcursor_next(cursor)) == KVSTORE_OK) {
+    uint64_t day = value_at(cursor, 0).as.u64;
+    CHECK(found++ == 0 || day <= before);
+    before = day;
+  }
+  if (code != KVSTORE_NOTFOUND) found = -code;
+  kvcursor_close(cursor);
+  return found;
+}
+
+TEST(kvquery_groups, what_excludes_one_keeps_it_from_being_computed) {
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  KVQuery *query = NULL;
+  const char *by[] = { "day" };
+  const KVAggregate rows = { KVQUERY_ROWS, NULL };
+  const KVOrder by_day[] = { { "day", KVQUERY_DESCENDING } }, by_part[] = { { "60 / day", 0 } };
+  uint64_t seed = 21;
+  put_flights(kv, table, 0, 700, &seed);
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_group_by(query, by, 1));
+  CHECK_OK(kvquery_compute(query, &rows, 1));
+  CHECK_OK(kvquery_order_by(query, by_day, 1));
+  CHECK_INT(count_passing(query, "12 / day > 3"), -KVSTORE_TYPE); /* of day 0 */
+  CHECK(strstr(kvstore_errmsg(kv), "12 / 0 divides by zero"));
+  CHECK_INT(count_passing(query, "day <> 0 and 12 / day > 3"), 3); /* days 1, 2 and 3 */
+  CHECK_INT(count_passing(query, "12 / day > 3 and day <> 0"), 3);
+  CHECK_INT(count_passing(query, "day = 0 or 12 / day > 3"), 4);
+  CHECK_INT(count_passing(query, "not (day = 0 or 12 / day <= 3)"), 3);
+  CHECK_INT(count_passing(query, "day in (0, 1) or 12 / day > 3 and 12 / (day - 1) > 6"), 3); /* 0, 1 and 2 */
+  CHECK_INT(count_passing(query, "day = 6 and 12 / day = 2 or case when day = 0 then 0 else 12 / day end > 3"), 4);
+  CHECK_INT(count_passing(query, "day <> 0 and 12 / day > count(*) - count(*) + 3"), 3);
+  CHECK_OK(kvquery_order_by(query, by_part, 1));
+  CHECK_INT(count_passing(query, "day <> 0"), DAYS - 1);
+  CHECK_INT(count_passing(query, "day >= 0"), -KVSTORE_TYPE);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvquery_groups, distinct_rows_come_once_and_rows_in_any_order) {
   KVStore *kv = open_store();
   KVTable *table = create_table(kv);
