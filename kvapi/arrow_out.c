@@ -41,7 +41,7 @@ static bool is_fixed(int type) { return type == KVTABLE_TYPE_FIXED_BYTES || type
 
 typedef struct SchemaParts { /* what one ArrowSchema owns */
   char format[FORMAT_BYTES];
-  char name[288];               /* "count(distinct x)" */
+  char *name;                   /* of any length: the text of what was computed; NULL: it has none */
   struct ArrowSchema *children; /* of a struct: in one piece, and the pointers to them */
   struct ArrowSchema **pointers;
 } SchemaParts;
@@ -50,6 +50,7 @@ static void schema_release_arrow(struct ArrowSchema *schema) {
   SchemaParts *parts = schema->private_data;
   for (int64_t i = 0; i < schema->n_children; i++)
     if (parts->children[i].release) parts->children[i].release(&parts->children[i]);
+  memory_release(parts->name);
   memory_release(parts->children);
   memory_release((void *)parts->pointers);
   memory_release(parts);
@@ -82,7 +83,7 @@ static Status schema_make(struct ArrowSchema *schema) {
   memset(schema, 0, sizeof *schema);
   if (!parts) return status_nomem();
   schema->format = parts->format;
-  schema->name = parts->name;
+  schema->name = "";
   schema->flags = ARROW_FLAG_NULLABLE;
   schema->private_data = parts;
   schema->release = schema_release_arrow;
@@ -97,8 +98,8 @@ static Status schema_of_column(KVCursor *cursor, size_t column, struct ArrowSche
   if (code != KVSTORE_OK) return code;
   write_format(&definition, parts->format);
   if (definition.type == KVTABLE_TYPE_UUID) schema->metadata = uuid_extension;
-  snprintf(parts->name, sizeof parts->name, "%s", definition.name);
-  return KVSTORE_OK;
+  schema->name = parts->name = memory_copy_string(definition.name);
+  return parts->name ? KVSTORE_OK : status_nomem();
 }
 
 static Status fill_schema(KVCursor *cursor, struct ArrowSchema *schema) {

@@ -333,6 +333,38 @@ TEST(arrow, groups_and_their_sums_leave_as_decimals) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* The text of what is computed is its name, however long: cut off, two of them would be one, and perhaps no UTF-8. */
+TEST(arrow, a_column_has_its_whole_name) {
+  enum { SUMMANDS = 90, LETTERS = 300 };
+  KVStore *kv = open_store();
+  KVTable *table = make_table(kv, "t");
+  KVQuery *query = NULL;
+  struct ArrowArrayStream stream;
+  struct ArrowSchema schema;
+  char sums[2][4 * SUMMANDS], named[2 * LETTERS + 16] = "id as \"";
+  for (int i = 0; i < SUMMANDS; i++) {
+    memcpy(sums[0] + 4 * (size_t)i, "c + ", 4);
+    memcpy(sums[1] + 4 * (size_t)i, i + 1 < SUMMANDS ? "c + " : "d + ", 4);
+  }
+  for (int t = 0; t < 2; t++) sums[t][4 * SUMMANDS - 3] = '\0'; /* behind the last summand */
+  for (int i = 0; i < LETTERS; i++) memcpy(named + 7 + 2 * (size_t)i, "\xC3\xBC", 2);
+  memcpy(named + 7 + 2 * LETTERS, "\"", 2);
+  const char *selected[] = { sums[0], sums[1], named };
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_select(query, selected, 3));
+  CHECK_OK(kvquery_open_stream(query, &stream));
+  CHECK_INT(stream.get_schema(&stream, &schema), 0);
+  CHECK_STR(schema.children[0]->name, sums[0]);
+  CHECK_STR(schema.children[1]->name, sums[1]);
+  CHECK_INT(strlen(schema.children[2]->name), 2 * LETTERS);
+  CHECK(!strncmp(schema.children[2]->name, named + 7, 2 * LETTERS));
+  schema.release(&schema);
+  stream.release(&stream);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 /* ---- what others write: one column "x" of one or two batches, made by hand ---- */
 
 typedef struct Handmade {
