@@ -441,15 +441,24 @@ static Status take_no_column(Intake *in, const Column *column, uint32_t rows, KV
 
 /* ---- batches ---- */
 
+/* Who does not say how many are null has bits that tell. */
+static bool has_null_row(const struct ArrowArray *batch) {
+  const uint8_t *bits = batch->n_buffers > 0 && batch->buffers ? batch->buffers[0] : NULL;
+  if (!batch->null_count || !bits) return false;
+  for (uint64_t at = (uint64_t)batch->offset, end = at + (uint64_t)batch->length; at < end; at++)
+    if (!(bits[at / 8] >> at % 8 & 1)) return true;
+  return false;
+}
+
 static Status check_batch(const Intake *in, const struct ArrowArray *batch) {
   if (batch->n_children != in->schema.n_children || (batch->n_children && !batch->children))
     return status_fail(KVSTORE_ERROR, "an Arrow batch has %lld columns, its schema %lld", (long long)batch->n_children,
                        (long long)in->schema.n_children);
   if (batch->length < 0 || batch->length > UINT32_MAX)
     return status_fail(KVSTORE_LIMIT, "an Arrow batch of %lld rows", (long long)batch->length);
-  if (batch->null_count && batch->n_buffers && batch->buffers && batch->buffers[0])
-    return status_fail(KVSTORE_UNSUPPORTED, "an Arrow batch has rows that are null as a whole");
-  return batch->offset < 0 ? status_fail(KVSTORE_ERROR, "an Arrow batch begins before its rows") : KVSTORE_OK;
+  if (batch->offset < 0) return status_fail(KVSTORE_ERROR, "an Arrow batch begins before its rows");
+  if (has_null_row(batch)) return status_fail(KVSTORE_UNSUPPORTED, "an Arrow batch has rows that are null as a whole");
+  return KVSTORE_OK;
 }
 
 static Status take_batch(Intake *in, const struct ArrowArray *batch, KVColumnData **out) {
