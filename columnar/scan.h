@@ -43,6 +43,8 @@ typedef struct ScanSource {
   /* Makes what the streams share, on the calling thread: *divisible when several threads may then have one open each.
    * NULL: they may not. */
   Status (*begin)(void *context, bool *divisible);
+  /* The time that its rows are looked at, while no stream is open. NULL: its rows have no expiry. */
+  void (*set_clock)(void *context, int64_t now_ms);
 } ScanSource;
 
 /* At most SEGMENT_ROWS rows; a STREAM any number. Row numbers below are within the unit. Everything is borrowed. */
@@ -88,6 +90,15 @@ typedef struct TableSnapshot {
 static inline Status table_snapshot_check(const TableSnapshot *snapshot) {
   if (!snapshot->undone || !atomic_load_explicit(snapshot->undone, memory_order_acquire)) return KVSTORE_OK;
   return status_fail(KVSTORE_ERROR, "the transaction that the query was made in has been rolled back");
+}
+
+/* A statement reads the clock once: of several tables all take the first one's, before anything is read of them. */
+static inline void table_snapshot_set_clock(TableSnapshot *snapshot, int64_t now_ms) {
+  snapshot->now_ms = now_ms;
+  for (uint32_t i = 0; i < snapshot->unit_count; i++) {
+    const ScanSource *source = snapshot->units[i].kind == SCAN_UNIT_STREAM ? snapshot->units[i].source : NULL;
+    if (source && source->set_clock) source->set_clock(source->context, now_ms);
+  }
 }
 
 static inline void table_snapshot_release(TableSnapshot *snapshot) {

@@ -234,13 +234,15 @@ static Status read_columns(Session *session, ReadPin *pin, PairView *view, const
   return KVSTORE_OK;
 }
 
+static void set_clock(void *context, int64_t now_ms) { ((PairView *)context)->now_ms = now_ms; }
+
 /* A walk over the pairs. */
 static Status walk_pairs(PairView *view, ReadPin *pin, Era *era, TableSnapshot *out) {
   TRY(version_hold(view->store, pin, &view->hold));
   view->era = era;
   view->sequence = pin->sequence;
   view->now_ms = store_clock(view->store);
-  view->source = (ScanSource){ view, stream_open, stream_next, stream_close, NULL };
+  view->source = (ScanSource){ view, stream_open, stream_next, stream_close, NULL, set_clock };
   view->unit = (ScanUnit){ .kind = SCAN_UNIT_STREAM, .row_count = about_rows(era), .source = &view->source };
   *out = (TableSnapshot){ .schema = view->columns.schema,
                           .units = &view->unit,

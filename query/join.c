@@ -251,7 +251,7 @@ static void run_release(void *owner) {
 }
 
 static Status make_units(JoinRun *run, const TableSnapshot *own) {
-  run->source = (ScanSource){ run, open_stream, next_piece, close_stream, begin_sharing };
+  run->source = (ScanSource){ run, open_stream, next_piece, close_stream, begin_sharing, NULL };
   run->units = memory_allocate_zeroed(memory_array_size(own->unit_count + 1u, sizeof *run->units));
   if (!run->units) return status_nomem();
   for (uint32_t i = 0; i < own->unit_count; i++) {
@@ -280,6 +280,7 @@ Status join_open(JoinPlan *plan, const Query *query, bool rows, const QuerySpace
   for (size_t i = 0; i < run->table_count; i++) {
     run->total += query_snapshot_rows(&tables[i]);
     run->tables[i] = tables[i];
+    table_snapshot_set_clock(&run->tables[i], run->tables[0].now_ms);
     tables[i] = (TableSnapshot){ 0 };
   }
   *out = (TableSnapshot){ &plan->schema, run->units,  run->tables[0].unit_count, run->tables[0].now_ms,

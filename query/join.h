@@ -47,8 +47,8 @@ Status join_plan_share(JoinPlan *plan, Query *query) MUST_CHECK;
 /* Which columns of its tables are read: table 0 is the query's own. `wanted` has an entry for each column. */
 void join_plan_wanted(const JoinPlan *plan, const Query *query, bool rows, size_t table, bool *wanted);
 
-/* The joined rows of snapshots, one a table, which are taken over when it succeeds, as one stream. `space`: what the
- * run may hold (NULL: no limit); *rest becomes what is left of it for the query. */
+/* The joined rows of snapshots, one a table, which are taken over when it succeeds, as one stream: all at the clock of
+ * the first. `space`: what the run may hold (NULL: no limit); *rest becomes what is left of it for the query. */
 Status join_open(JoinPlan *plan, const Query *query, bool rows, const QuerySpace *space, TableSnapshot *tables,
                  TableSnapshot *out, QuerySpace *rest) MUST_CHECK;
 /* What the scans of the tables did, so far. */

@@ -79,17 +79,22 @@ static FamilyColumns columns_of(Session *session, uint32_t family) {
   return columns;
 }
 
-static uint64_t rows_of(Session *session, uint32_t table) {
-  TableSnapshot snapshot;
+static uint64_t rows_in(const TableSnapshot *snapshot) {
   Scan *scan = NULL;
   uint64_t rows = 0;
-  CHECK_OK(table_snapshot(session, table, &snapshot));
-  CHECK_OK(scan_create(snapshot.schema, NULL, snapshot.now_ms, &scan));
-  for (uint32_t i = 0; i < snapshot.unit_count; i++) {
-    CHECK_OK(scan_unit(scan, &snapshot.units[i]));
+  CHECK_OK(scan_create(snapshot->schema, NULL, snapshot->now_ms, &scan));
+  for (uint32_t i = 0; i < snapshot->unit_count; i++) {
+    CHECK_OK(scan_unit(scan, &snapshot->units[i]));
     rows += scan_selection(scan)->row_count;
   }
   scan_destroy(scan);
+  return rows;
+}
+
+static uint64_t rows_of(Session *session, uint32_t table) {
+  TableSnapshot snapshot;
+  CHECK_OK(table_snapshot(session, table, &snapshot));
+  uint64_t rows = rows_in(&snapshot);
   table_snapshot_release(&snapshot);
   return rows;
 }
@@ -100,6 +105,41 @@ static void check_store(Session *session) {
   if (why) fprintf(stderr, "%s\n", why);
   memory_release(why);
   CHECK_OK(status);
+}
+
+/* Of several families in one statement all take the clock of one: walked pairs as those of a table. */
+TEST(family_columns, a_snapshot_takes_the_clock_that_it_is_given) {
+  enum { HOUR_MS = 60 * 60 * 1000 };
+  static const bool wanted[COLUMNS] = { true, false, true }; /* no values: those are the pairs' alone */
+  Session *session = open_store();
+  uint32_t family;
+  CHECK_OK(family_create(session, "pairs", FAMILY_KV, NULL, &family));
+  int64_t now = session_now_ms(session);
+  const Bytes four = { (const uint8_t *)"0123", 4 };
+  put(session, family, 1, 1);
+  CHECK_OK(kv_put(session, family, four, four, now + HOUR_MS, KV_PUT_ALWAYS, NULL));
+  for (int is_kept = 0; is_kept <= 1; is_kept++) {
+    Declaration d;
+    PairColumns columns = *declaration(&d);
+    FamilyColumns kept = { 0 };
+    TableSnapshot snapshot;
+    if (is_kept) {
+      CHECK_OK(family_set_columns(session, family, &columns));
+      CHECK_OK(family_get_columns(session, family, &kept));
+      CHECK(kept.is_built);
+      columns = (PairColumns){ &kept.schema, d.projections, kept.table, COLUMNS };
+    }
+    CHECK_OK(pairs_snapshot(session, family, &columns, wanted, &(KvRange){ 0 }, &snapshot));
+    CHECK_INT(snapshot.units[0].kind == SCAN_UNIT_STREAM, !is_kept);
+    CHECK_INT(rows_in(&snapshot), 2);
+    table_snapshot_set_clock(&snapshot, now + HOUR_MS);
+    CHECK_INT(rows_in(&snapshot), 1);
+    table_snapshot_set_clock(&snapshot, now + HOUR_MS - 1);
+    CHECK_INT(rows_in(&snapshot), 2);
+    table_snapshot_release(&snapshot);
+    schema_release(&kept.schema);
+  }
+  session_close(session);
 }
 
 /* ---- killed ---- */

@@ -204,6 +204,46 @@ TEST(join_team, sums_of_joined_rows_have_the_bits_of_one_thread) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
+/* A row that expires between two looks at the clock would miss itself. */
+TEST(join_team, all_tables_have_the_clock_of_the_first) {
+  enum { LATER_MS = 1 << 20 };
+  static const char *const key = "c0_i64";
+  static const JoinKind kinds[] = { JOIN_SEMI, JOIN_ANTI };
+  const SampleUnitsOptions options = {
+    .runs = 1, .run_rows = 200, .slabs = 1, .slab_rows = 200, .expiring_percent = 60
+  };
+  SampleUnits own;
+  uint64_t live = 0, later = 0;
+  sample_units_create(&own, &options);
+  for (uint32_t u = 0; u < own.unit_count; u++)
+    for (uint32_t row = 0; row < own.units[u].row_count; row++) live += own.live[u][row];
+  for (int k = 0; k < 3; k++) {
+    JoinPlan *plan;
+    JoinAsk ask = { .kind = kinds[k == 1], .schema = &own.schema, .table = "other", .prefix = "o_", .count = 1 };
+    TableSnapshot tables[] = { sample_units_snapshot(&own), sample_units_snapshot(&own) }, joined = { 0 };
+    AggregateResult rows;
+    Arena strings = { 0 };
+    ask.left = ask.right = &key;
+    CHECK_OK(join_plan_create(&own.schema, &plan));
+    CHECK_OK(join_plan_add(plan, &ask));
+    Query *q = make_query(plan, "");
+    CHECK_OK(query_aggregate(q, AGGREGATE_ROWS, NULL));
+    tables[k == 2 ? 0 : 1].now_ms += LATER_MS;
+    CHECK_OK(join_open(plan, q, false, NULL, tables, &joined, NULL));
+    CHECK_OK(query_run(q, &joined, &strings, &rows, NULL));
+    if (k == 0) CHECK_INT(rows.value.u, live);
+    if (k == 1) CHECK_INT(rows.value.u, 0);
+    if (k == 2) later = rows.value.u;
+    table_snapshot_release(&joined);
+    query_destroy(q);
+    join_plan_destroy(plan);
+    arena_release(&strings);
+  }
+  CHECK(later > 0 && later < live); /* some do expire */
+  sample_units_release(&own);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
 TEST(join_team, a_failure_of_any_thread_is_the_callers) {
   Tables t;
   tables_create(&t, 4);
