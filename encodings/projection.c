@@ -232,9 +232,18 @@ static bool small_decimal(const Decimal *d, double *out) {
   return true;
 }
 
-/* The nearest double; strtod is given no point, which it would read by the locale. */
-static Status nearest_double(const Decimal *d, double *out) {
-  if (small_decimal(d, out)) return KVSTORE_OK;
+/* Where the double is the middle of two floats, or lies among those of fewer bits, the text says which is nearest. */
+static bool may_round_twice(double number) {
+  enum { LOST_BITS = DBL_MANT_DIG - FLT_MANT_DIG };
+  const uint64_t lost = (UINT64_C(1) << LOST_BITS) - 1, middle = UINT64_C(1) << (LOST_BITS - 1);
+  uint64_t bits;
+  memcpy(&bits, &number, sizeof bits);
+  return (bits & lost) == middle || (number != 0 && fabs(number) < (double)FLT_MIN);
+}
+
+/* The nearest of the type; strtod is given no point, which it would read by the locale. */
+static Status nearest_float(const Decimal *d, ColumnType type, double *out) {
+  if (small_decimal(d, out) && (type != TYPE_F32 || !may_round_twice(*out))) return KVSTORE_OK;
   size_t count = d->whole.length + d->fraction.length;
   char local[128], *digits = count + 32 <= sizeof local ? local : memory_allocate(count + 32);
   if (!digits) return status_nomem();
@@ -242,7 +251,7 @@ static Status nearest_double(const Decimal *d, double *out) {
   memcpy(digits + 1, d->whole.data, d->whole.length);
   if (d->fraction.length) memcpy(digits + 1 + d->whole.length, d->fraction.data, d->fraction.length);
   (void)snprintf(digits + 1 + count, 31, "e%lld", (long long)d->exponent);
-  *out = strtod(digits, NULL);
+  *out = type == TYPE_F32 ? (double)strtof(digits, NULL) : strtod(digits, NULL);
   if (digits != local) memory_release(digits);
   return KVSTORE_OK;
 }
@@ -266,7 +275,7 @@ static bool fit_integer(bool negative, uint64_t magnitude, ColumnType type, Valu
 
 static Status fit_double(const Decimal *d, ColumnType type, Value *out) {
   double number;
-  TRY(nearest_double(d, &number));
+  TRY(nearest_float(d, type, &number));
   if (type_is_float(type)) {
     if (type == TYPE_F32) number = (double)(float)number;
     out->is_null = !isfinite(number);

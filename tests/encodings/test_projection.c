@@ -222,6 +222,15 @@ TEST(projection, numbers_in_text_are_exact_or_the_nearest) {
   CHECK(json("$", TYPE_F64, "1e400").is_null);
   CHECK(json("$", TYPE_F32, "1e39").is_null);
   check_f64(json("$", TYPE_F32, "0.1"), (double)0.1f);
+  /* 2^-149 is the least float; 2^-150 lies between it and 0, which has the even bits */
+  check_f64(json("$", TYPE_F32, "7.0064923216240853546186479164495807e-46"), (double)0x1p-149f);
+  check_f64(json("$", TYPE_F32, "7.0064923216240853546186479164495806e-46"), 0);
+  /* 1 + 2^-24 = 1.000000059604644775390625 lies between 1 and 1 + 2^-23, and is the double nearest to all of these */
+  check_f64(json("$", TYPE_F32, "1.000000059604644775390625"), 1);
+  check_f64(json("$", TYPE_F32, "1.0000000596046447753906251"), (double)0x1.000002p0f);
+  check_f64(json("$", TYPE_F32, "1.0000000596046447753906249"), 1);
+  check_f64(json("$", TYPE_F32, "16777217"), 16777216);
+  check_f64(json("$", TYPE_F32, "-16777217.0000000000001"), -16777218);
   CHECK(signbit(json("$", TYPE_F64, "-0").f));
   check_i64(json("$", TYPE_I64, "-9223372036854775808"), INT64_MIN);
   CHECK(json("$", TYPE_I64, "9223372036854775808").is_null);
