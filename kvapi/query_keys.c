@@ -177,12 +177,26 @@ KvRange question_key_range(const KVQuery *q) {
                     .prefix = bound(q->keys.has_prefix, &q->keys.prefix) };
 }
 
+/* Which pairs are walked: those that were asked for, or fewer, where the filter speaks of the key. */
+static Status pairs_walked(const KVQuery *q, const Plan *plan, Buffer *lower, Buffer *upper, KvRange *range) {
+  *range = question_key_range(q);
+  if (!q->table->projections) return KVSTORE_OK;
+  TRY(query_pair_range(plan->query, lower, upper));
+  bool has_lower = lower->length > 0, has_upper = upper->length > 0;
+  if (q->keys.has_upper && !has_upper) return KVSTORE_OK; /* before the least key: no pair at all */
+  if (has_lower || has_upper) *range = (KvRange){ .lower = bound(has_lower, lower), .upper = bound(has_upper, upper) };
+  return KVSTORE_OK;
+}
+
 Status question_snapshot(const KVQuery *q, const Plan *plan, bool rows, TableSnapshot *out) {
-  KvRange range = question_key_range(q);
+  Buffer lower = { 0 }, upper = { 0 };
+  KvRange range;
   bool *wanted = memory_allocate_zeroed(q->table->schema.column_count * sizeof *wanted);
-  if (!wanted) return status_nomem();
-  query_columns_read(plan->query, rows, wanted);
-  Status status = table_take_snapshot(q->table, question_session(q), wanted, &range, out);
+  Status status = wanted ? pairs_walked(q, plan, &lower, &upper, &range) : status_nomem();
+  if (status == KVSTORE_OK) query_columns_read(plan->query, rows, wanted);
+  if (status == KVSTORE_OK) status = table_take_snapshot(q->table, question_session(q), wanted, &range, out);
   memory_release(wanted);
+  buffer_release(&lower);
+  buffer_release(&upper);
   return status;
 }

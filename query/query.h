@@ -71,6 +71,9 @@ typedef struct QueryKeyRange {
   bool from_excluded, to_included;
 } QueryKeyRange;
 Status query_key_range(Query *query, const QueryKeyRange *range) MUST_CHECK;
+/* Of a query of pairs, whose key is one column of bytes: between which keys, as they are stored, all its rows lie, from
+ * the one on and before the other; what was asked for and what the filter says together. Empty: no end there. */
+Status query_pair_range(const Query *query, Buffer *lower, Buffer *upper) MUST_CHECK;
 /* From now on the query's rows are groups: of the selected rows with the same values in these columns, or, with none,
  * of all. Their columns are these, then the aggregates that were added before. KVSTORE_SCHEMA: no such column, or one
  * twice. Once for a query, before the three below. */

@@ -375,3 +375,35 @@ Status query_key_range(Query *q, const QueryKeyRange *range) {
   q->range.scan = (ScanKeys){ end_of(&q->range.low), end_of(&q->range.high), &q->range.inside };
   return KVSTORE_OK;
 }
+
+/* ---- keys of pairs ---- */
+
+/* Appends what the bytes of an encoded string say; how many of them are left, from its end on. */
+static size_t unescape(const Buffer *encoded, Buffer *raw) {
+  size_t at = 0;
+  while (at < encoded->length) {
+    bool is_zero = !encoded->data[at];
+    if (is_zero && (at + 1 == encoded->length || encoded->data[at + 1] != 0xff)) break;
+    buffer_u8(raw, encoded->data[at]);
+    at += 1 + is_zero;
+  }
+  return encoded->length - at;
+}
+
+/* Whether what is left of encoded bytes are these two: 0 0 ends a string, 0 1 comes right behind it. */
+static bool is_rest(const Buffer *encoded, size_t left, uint8_t last) {
+  return left == 2 && !encoded->data[encoded->length - 2] && encoded->data[encoded->length - 1] == last;
+}
+
+Status query_pair_range(const Query *q, Buffer *lower, Buffer *upper) {
+  const QueryKeys *keys = &q->range;
+  size_t left = unescape(&keys->low, lower);
+  if (is_rest(&keys->low, left, 1)) buffer_u8(lower, 0); /* behind the key itself */
+  left = unescape(&keys->high, upper);
+  if (is_rest(&keys->high, left, 1))
+    buffer_u8(upper, 0); /* with the key itself */
+  else if (left && !is_rest(&keys->high, left, 0))
+    make_successor(upper); /* with all that begin so */
+  TRY(buffer_status(lower));
+  return buffer_status(upper);
+}

@@ -70,6 +70,96 @@ static void count_ranges(int counted) {
 TEST(pair_ranges, ranges_of_keys_are_all_that_is_read) { count_ranges(0); }
 TEST(pair_ranges, ranges_of_keys_are_counted_by_columns) { count_ranges(1); }
 
+/* ---- a filter over the key ---- */
+
+enum { LETTERS = 5, KEYS = LETTERS + LETTERS * LETTERS + LETTERS * LETTERS * LETTERS };
+typedef struct RawKey {
+  uint8_t bytes[3];
+  int length;
+} RawKey;
+static RawKey raw_keys[KEYS];
+
+/* All of one to three of these bytes. */
+static void make_keys(void) {
+  static const uint8_t bytes[LETTERS] = { 0, 1, 'a', 0xfe, 0xff };
+  int n = 0;
+  for (int length = 1, count = LETTERS; length <= 3; length++, count *= LETTERS)
+    for (int i = 0; i < count; i++, n++) {
+      raw_keys[n].length = length;
+      for (int b = 0, rest = i; b < length; b++, rest /= LETTERS) raw_keys[n].bytes[b] = bytes[rest % LETTERS];
+    }
+}
+
+static int order_of(const RawKey *a, const RawKey *b) {
+  int common = a->length < b->length ? a->length : b->length, order = memcmp(a->bytes, b->bytes, (size_t)common);
+  return order ? order : a->length - b->length;
+}
+
+static int in_range(const char *form, const RawKey *key, const RawKey *from, const RawKey *to) {
+  int order = order_of(key, from);
+  switch (form[4]) {
+  case '=': return order == 0;
+  case '<': return form[5] == '=' ? order <= 0 : order < 0;
+  case '>': return form[5] == '=' ? order >= 0 : order > 0;
+  case 'l': return key->length >= from->length && memcmp(key->bytes, from->bytes, (size_t)from->length) == 0;
+  default: return order >= 0 && order_of(key, to) <= 0;
+  }
+}
+
+/* Counts as a walk over all would, and walks no pair besides. */
+static void check_filter(KVQuery *query, const char *form, const RawKey *from, const RawKey *to) {
+  uint8_t pattern[4];
+  memcpy(pattern, from->bytes, 3);
+  pattern[from->length] = '%';
+  const KVValue values[] = { kvvalue_bytes(form[4] == 'l' ? pattern : from->bytes,
+                                           (size_t)from->length + (form[4] == 'l')),
+                             kvvalue_bytes(to->bytes, (size_t)to->length) };
+  KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
+  uint64_t expected = 0, count = 0;
+  for (int i = 0; i < KEYS; i++) expected += (uint64_t)in_range(form, &raw_keys[i], from, to);
+  CHECK_OK(kvquery_where(query, form, values, form[4] == 'b' ? 2 : 1));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, expected);
+  CHECK_OK(kvquery_counters(query, &counters));
+  bool is_never = form[4] == 'b' && order_of(from, to) > 0; /* no range, and true of no row at all */
+  if (!is_never) CHECK_INT(counters.rows, expected);
+}
+
+TEST(pair_ranges, a_filter_over_the_key_walks_only_the_pairs_that_it_leaves) {
+  static const char *const forms[] = { "key = ?",  "key < ?",    "key <= ?",           "key > ?",
+                                       "key >= ?", "key like ?", "key between ? and ?" };
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *table = NULL;
+  KVQuery *query = NULL;
+  KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
+  uint64_t count = 0;
+  make_keys();
+  for (int i = 0; i < KEYS; i++) {
+    if (i == KEYS / 2) CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+    CHECK_OK(kvstore_cf_put(cf, raw_keys[i].bytes, raw_keys[i].length, "v", 1));
+  }
+  CHECK_OK(kvtable_open_family(cf, NULL, 0, &table));
+  CHECK_OK(kvquery_create(table, &query));
+  for (int i = 0; i < KEYS; i++)
+    for (size_t f = 0; f < sizeof forms / sizeof *forms; f++)
+      check_filter(query, forms[f], &raw_keys[i], &raw_keys[(i * 37 + 11) % KEYS]);
+  const KVValue from = kvvalue_bytes("\1", 1), to = kvvalue_bytes("a", 1), prefix = kvvalue_bytes("\1\xfe", 2);
+  CHECK_OK(kvquery_where(query, "key >= x'01fe' and value_length = 1 and key < x'01ff00'", NULL, 0));
+  CHECK_OK(kvquery_key_range(query, &from, 1, &to, 1, 0)); /* 01fe with 5 behind it, and 01ff */
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 7);
+  CHECK_OK(kvquery_key_prefix(query, &prefix, 1));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 6);
+  CHECK_OK(kvquery_counters(query, &counters));
+  CHECK_INT(counters.rows, 6);
+  kvquery_close(query);
+  kvtable_close(table);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(pair_ranges, rows_come_by_key_or_by_an_order_with_their_strings) {
   enum { ROWS = 50000 }; /* several pieces of a walk */
   KVStore *kv = open_store();
