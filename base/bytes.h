@@ -137,5 +137,12 @@ void buffer_align(Buffer *b, size_t alignment);
 
 /* True when the bytes are well-formed UTF-8 (no surrogates, no overlong forms, at most U+10FFFF; RFC 3629). */
 bool bytes_are_utf8(const uint8_t *data, size_t length);
+/* How many bytes of a UTF-8 text are its beginning of at most `most`, without half a character. */
+static inline size_t bytes_beginning(const void *text, size_t length, size_t most) {
+  const uint8_t *data = (const uint8_t *)text;
+  if (length <= most) return length;
+  while (most && (data[most] & 0xC0) == 0x80) most--;
+  return most;
+}
 
 #endif

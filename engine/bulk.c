@@ -156,12 +156,12 @@ static bool keys_ascend(const Bytes *keys, uint32_t count) {
 }
 
 /* Of equal keys the last one stays, or none may be (inserts). */
-static Status keep_last_of_each(const Bytes *keys, const NumberedWord *sorted, uint32_t n, int mode, KeyOrder *order) {
+static Status keep_last_of_each(const PreparedRows *rows, const NumberedWord *sorted, int mode, KeyOrder *order) {
+  const Bytes *keys = rows->keys;
+  uint32_t n = rows->batch.row_count;
   for (uint32_t i = 0; i < n; i++) {
     if (i + 1 < n && same_key(&keys[sorted[i].number], &keys[sorted[i + 1].number])) {
-      if (mode == TABLE_INSERT)
-        return status_fail_at(KVSTORE_CONSTRAINT, sorted[i + 1].number, NULL, NULL, "row %u: its key is that of row %u",
-                              sorted[i + 1].number, sorted[i].number);
+      if (mode == TABLE_INSERT) return table_key_taken(rows, sorted[i + 1].number, " (earlier in this batch)");
       continue;
     }
     order->rows[order->count++] = sorted[i].number;
@@ -179,7 +179,7 @@ static Status sort_rows(const PreparedRows *rows, int mode, KeyOrder *order) {
   }
   for (uint32_t i = 0; i < n; i++)
     both[i] = (NumberedWord){ bytes_prefix64(rows->keys[i].data, rows->keys[i].length), i };
-  Status status = keep_last_of_each(rows->keys, sort_by_key(rows->keys, both, both + n, n), n, mode, order);
+  Status status = keep_last_of_each(rows, sort_by_key(rows->keys, both, both + n, n), mode, order);
   memory_release(both);
   return status;
 }
@@ -215,6 +215,7 @@ typedef struct KeyBatch {
 } KeyBatch;
 
 typedef struct BatchLookup {
+  const PreparedRows *batch;
   Era *era;
   int mode;
   uint64_t sequence;
@@ -228,7 +229,7 @@ typedef struct BatchLookup {
 
 static Status refuse_if_there(const BatchLookup *l, uint32_t row, int64_t expiry) {
   if (l->mode != TABLE_INSERT || expiry_passed(expiry, l->now_ms)) return KVSTORE_OK;
-  return status_fail_at(KVSTORE_CONSTRAINT, row, NULL, NULL, "row %u: a row with this key is there already", row);
+  return table_key_taken(l->batch, row, "");
 }
 
 /* Keys whose row a delta has leave the batch; of deleted ones only runs that were adopted later may have a row. */
@@ -321,6 +322,7 @@ static Status replaced_by_batch(Store *store, Era *era, PreparedRows *rows, cons
                                 Arena *arena, Replaced *replaced) {
   BatchLookup *l = memory_allocate_zeroed(sizeof *l);
   if (!l) return status_nomem();
+  l->batch = rows;
   l->era = era;
   l->mode = mode;
   l->sequence = store->transaction.next_sequence - 1;

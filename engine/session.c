@@ -182,7 +182,9 @@ Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kin
   (void)session;
   *state = version_family(pin->version, id);
   *era = *state ? family_state_era(*state, pin->sequence) : NULL;
-  if (UNLIKELY(!*era)) return status_fail(KVSTORE_NOTFOUND, "the family has been dropped, or is not there yet");
+  if (UNLIKELY(!*era))
+    return status_fail(KVSTORE_NOTFOUND, "the %s has been dropped, or is not there yet",
+                       kind == FAMILY_TABLE ? "table" : "family");
   if (UNLIKELY((int)(*state)->family->kind != kind))
     return status_fail(KVSTORE_SCHEMA, "%s is a %s", family_state_traits(*state, pin->sequence)->name,
                        kind == FAMILY_KV ? "table" : "key-value family");

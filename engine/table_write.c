@@ -7,6 +7,7 @@
 #include "base/counters.h"
 #include "base/hash.h"
 #include "base/keycode.h"
+#include "base/literal.h"
 #include "base/memory.h"
 #include "engine/table_state.h"
 #include "os/large_memory.h"
@@ -21,13 +22,49 @@ enum {
 
 /* ---- checks ---- */
 
-static Status fail_value(int code, const Column *column, uint64_t row, const char *what) {
-  if (row == UINT64_MAX) return status_fail_at(code, row, column->name, NULL, "column %s: %s", column->name, what);
-  return status_fail_at(code, row, column->name, NULL, "row %llu, column %s: %s", (unsigned long long)row, column->name,
-                        what);
+/* `shown`: the value; NULL: none is named. */
+static Status fail_value(int code, const Column *column, uint64_t row, const char *shown, const char *what) {
+  if (row == UINT64_MAX) return status_fail_at(code, row, column->name, shown, "column %s: %s", column->name, what);
+  return status_fail_at(code, row, column->name, shown, "row %llu, column %s: %s", (unsigned long long)row,
+                        column->name, what);
 }
 
-enum { WHAT_TEXT = 128 }; /* a sentence with two numbers */
+static Status fail_null(const Column *column, uint64_t row) {
+  return fail_value(KVSTORE_CONSTRAINT, column, row, "null", "the column is not nullable");
+}
+
+enum {
+  WHAT_TEXT = 128 + STATUS_NAME_MAX, /* a sentence with two numbers, or a value */
+  SHOWN_BYTES = 100,                 /* of a string, in a message */
+};
+
+/* Appends a value as a message shows it: of a long string the beginning. */
+static void show_value(Value value, Buffer *out) {
+  bool is_cut = type_is_string(value.type) && value.s.length > SHOWN_BYTES;
+  if (is_cut)
+    value.s.length =
+      value.type == TYPE_STRING ? bytes_beginning(value.s.data, value.s.length, SHOWN_BYTES) : SHOWN_BYTES;
+  literal_print(&value, out);
+  if (is_cut) buffer_text(out, "...");
+}
+
+/* The text of a buffer, which ends with it; "" for one that has failed. */
+static const char *shown_text(Buffer *shown) {
+  buffer_u8(shown, '\0');
+  return shown->failed ? "" : (const char *)shown->data;
+}
+
+/* Of bytes that are no value of the column. */
+static Status fail_bytes(const Column *column, uint64_t row, Bytes bytes, const char *what) {
+  Buffer shown = { 0 };
+  show_value((Value){ .type = TYPE_BYTES, .s = bytes }, &shown);
+  const char *text = shown_text(&shown);
+  char sentence[WHAT_TEXT];
+  (void)snprintf(sentence, sizeof sentence, "%s: %s", what, text);
+  Status status = fail_value(KVSTORE_TYPE, column, row, text, sentence);
+  buffer_release(&shown);
+  return status;
+}
 
 /* Of a type that has gaps, what is none of its values. */
 static const char *no_value(ColumnType type) {
@@ -38,31 +75,31 @@ static const char *no_value(ColumnType type) {
 static Status fail_number(const Column *column, uint64_t row, int64_t number) {
   char what[WHAT_TEXT];
   (void)snprintf(what, sizeof what, "%s, not %lld", no_value(column->type), (long long)number);
-  return fail_value(KVSTORE_TYPE, column, row, what);
+  return fail_value(KVSTORE_TYPE, column, row, strrchr(what, ' ') + 1, what);
 }
 
-static Status fail_width(const Column *column, uint64_t row, size_t length) {
+static Status fail_width(const Column *column, uint64_t row, Bytes value) {
   char what[WHAT_TEXT];
-  (void)snprintf(what, sizeof what, "the value has %zu bytes, not the column's width of %u", length,
+  (void)snprintf(what, sizeof what, "the value has %zu bytes, not the column's width of %u", value.length,
                  (unsigned)column->width);
-  return fail_value(KVSTORE_TYPE, column, row, what);
+  return fail_bytes(column, row, value, what);
 }
 
 static Status check_bytes(const Column *column, Bytes value, uint64_t row) {
   if (value.length > VALUE_BYTES_CEILING)
-    return fail_value(KVSTORE_LIMIT, column, row, "the value is longer than 1 GiB");
+    return fail_value(KVSTORE_LIMIT, column, row, NULL, "the value is longer than 1 GiB");
   if (column->type == TYPE_STRING && !bytes_are_utf8(value.data, value.length))
-    return fail_value(KVSTORE_TYPE, column, row, "the text is not UTF-8");
-  if (type_is_fixed(column->type) && value.length != column->width) return fail_width(column, row, value.length);
+    return fail_bytes(column, row, value, "the text is not UTF-8");
+  if (type_is_fixed(column->type) && value.length != column->width) return fail_width(column, row, value);
   return KVSTORE_OK;
 }
 
 Status check_value(const Column *column, const Value *value, uint64_t row) {
   if (value->is_null) {
     if (column->flags & COLUMN_NULLABLE) return KVSTORE_OK;
-    return fail_value(KVSTORE_CONSTRAINT, column, row, "the column is not nullable");
+    return fail_null(column, row);
   }
-  if (value->type != column->type) return fail_value(KVSTORE_TYPE, column, row, "the value has another type");
+  if (value->type != column->type) return fail_value(KVSTORE_TYPE, column, row, NULL, "the value has another type");
   if (type_is_string(column->type)) return check_bytes(column, value->s, row);
   int64_t low, high;
   type_image_bounds(column->type, &low, &high);
@@ -115,7 +152,7 @@ static bool strings_are_valid(const Column *column, const ColumnArray *array, ui
 
 Status check_column(const Column *column, const ColumnArray *array, uint32_t rows) {
   for (uint32_t i = 0; array->nulls && !(column->flags & COLUMN_NULLABLE) && i < rows; i++)
-    if (array->nulls[i]) return fail_value(KVSTORE_CONSTRAINT, column, i, "the column is not nullable");
+    if (array->nulls[i]) return fail_null(column, i);
   if (column->type == TYPE_BOOL) {
     const uint8_t *values = array->values;
     for (uint32_t i = 0; i < rows; i++)
@@ -276,9 +313,22 @@ Status table_prepare_keys(Arena *arena, PreparedRows *out) {
 
 /* ---- inserts: no key may be there, or twice in the batch ---- */
 
-static Status duplicate_key(uint32_t row, const char *where) {
-  return status_fail_at(KVSTORE_CONSTRAINT, row, NULL, NULL, "row %u: a row with this key is there already%s", row,
-                        where);
+Status table_key_taken(const PreparedRows *rows, uint32_t row, const char *where) {
+  const Schema *schema = rows->schema;
+  Buffer names = { 0 }, values = { 0 };
+  for (uint32_t k = 0; k < schema->key_count; k++) {
+    uint32_t column = schema->key_columns[k];
+    buffer_text(&names, k ? ", " : "");
+    buffer_text(&values, k ? ", " : "");
+    buffer_text(&names, schema->columns[column].name);
+    show_value(value_from_array(schema->columns[column].type, rows->batch.columns[column].values, row), &values);
+  }
+  const char *columns = shown_text(&names), *key = shown_text(&values);
+  Status status = status_fail_at(KVSTORE_CONSTRAINT, row, columns, key,
+                                 "row %u: a row with this key is there already%s: %s = %s", row, where, columns, key);
+  buffer_release(&names);
+  buffer_release(&values);
+  return status;
 }
 
 /* Open addressing over row numbers: finds a second row of one key. */
@@ -297,7 +347,7 @@ static Status check_unique_within(const PreparedRows *rows) {
           memcmp(rows->keys[other].data, rows->keys[i].data, rows->keys[i].length) == 0)
         break;
     }
-    if (slots[at]) status = duplicate_key(i, " (earlier in this batch)");
+    if (slots[at]) status = table_key_taken(rows, i, " (earlier in this batch)");
     slots[at] = i + 1;
   }
   memory_release(slots);
@@ -310,7 +360,7 @@ static Status check_unique(Store *store, Era *era, uint64_t sequence, const Prep
   for (uint32_t i = 0; i < rows->batch.row_count; i++) {
     FoundRow found;
     TRY(find_table_row(era, sequence, rows->keys[i], &found));
-    if (found.found && !expiry_passed(found.expiry, now_ms)) return duplicate_key(i, "");
+    if (found.found && !expiry_passed(found.expiry, now_ms)) return table_key_taken(rows, i, "");
   }
   return KVSTORE_OK;
 }

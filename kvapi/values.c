@@ -157,6 +157,9 @@ static const char *name_of(int type) {
 
 static Status does_not_fit(const KVValue *given, const Column *column) {
   char text[STATUS_NAME_MAX];
+  if (*name_of(given->type) == '?')
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "column %s: there is no type %d of values",
+                          column->name, given->type);
   kvvalue_print(given, text, sizeof text);
   return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, text,
                         "column %s is of type %s: it cannot hold the %s %s", column->name, type_name(column->type),

@@ -18,9 +18,11 @@
  *   kvtable_close(table);
  *
  * Codes, messages, outputs, ownership and threads are as kvstore.h says. Besides, in any function:
- *   KVSTORE_SCHEMA      no such column or table; the table is not what the handle was opened for; a schema that cannot
- * be KVSTORE_TYPE        a value that does not fit its column (kvstore_error names row, column and value)
- *   KVSTORE_CONSTRAINT  a key that is there already, a null where none may be
+ *   KVSTORE_SCHEMA      no such column or table; the table is not what the handle was opened for; a schema that
+ *                       cannot be
+ *   KVSTORE_TYPE        a value that does not fit its column (kvstore_error names row, column and value)
+ *   KVSTORE_CONSTRAINT  a key that is there already (kvstore_error names row, column and value; of a key of several
+ *                       columns all of them, a comma between), a null where none may be
  *   KVSTORE_NOTFOUND    no row with this key; a table that was dropped
  *   KVSTORE_LIMIT       a limit of the format
  * A refused row or batch has changed nothing. What a value means: docs/semantics.md. */

@@ -368,6 +368,7 @@ TEST(kvtable, a_value_goes_into_a_column_that_holds_it_exactly) {
       KVStoreError error = KVSTORE_ERROR_INIT;
       CHECK_OK(kvstore_error(kv, &error));
       CHECK_STR(error.column, "x");
+      if (fits[i].value.type == -1) CHECK_STR(error.text, "column x: there is no type -1 of values");
     }
     kvtable_close(table);
   }
@@ -450,15 +451,21 @@ TEST(kvtable, a_bad_row_refuses_the_batch_and_is_named) {
   CHECK_OK(kvstore_error(kv, &error));
   CHECK_INT(error.row, 2);
   CHECK_STR(error.column, "s");
+  CHECK_STR(error.value, "x'ff'");
+  CHECK_STR(error.text, "row 2, column s: the text is not UTF-8: x'ff'");
   data[1].nulls = nulls;
   CHECK_STATUS(kvtable_append(table, data, 2, 2, NULL, KVTABLE_UPSERT, NULL), KVSTORE_CONSTRAINT); /* a null */
   CHECK_OK(kvstore_error(kv, &error));
   CHECK_INT(error.row, 1);
+  CHECK_STR(error.value, "null");
   data[1].nulls = NULL;
   texts[2] = "c";
   CHECK_STATUS(kvtable_append(table, data, 2, 4, NULL, KVTABLE_INSERT, NULL), KVSTORE_CONSTRAINT); /* 2 twice */
   CHECK_OK(kvstore_error(kv, &error));
   CHECK_INT(error.row, 3);
+  CHECK_STR(error.column, "id");
+  CHECK_STR(error.value, "2");
+  CHECK_STR(error.text, "row 3: a row with this key is there already (earlier in this batch): id = 2");
   const int64_t expiries[] = { 0, -1, 0, 0 };
   CHECK_STATUS(kvtable_append(table, data, 2, 3, expiries, KVTABLE_INSERT, NULL), KVSTORE_ERROR);
   CHECK_INT(rows_of(table), 0);
@@ -466,6 +473,46 @@ TEST(kvtable, a_bad_row_refuses_the_batch_and_is_named) {
   CHECK_INT(rows_of(table), 3);
   CHECK_INT(matches(table, "id = 2 and s = 'd'"), 1);
   kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* Of few rows, and of many, which become a run at once. */
+TEST(kvtable, a_key_that_is_there_is_named_with_its_value) {
+  enum { ROWS = 1 << 17 };
+  KVStore *kv = open_store();
+  const KVColumnDefinition columns[] = { { "n", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "day", KVTABLE_TYPE_DATE, 0, 0 },
+                                         { "s", KVTABLE_TYPE_STRING, 0, 0 } };
+  const char *number[] = { "n" }, *both[] = { "day", "s" };
+  KVTable *numbers = NULL, *texts = NULL;
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  char text[302];
+  for (int i = 0; i < 150; i++) memcpy(text + 2 * i, "\xc3\xa4", 2);
+  text[300] = '\0';
+  CHECK_OK(kvtable_create(kv, "numbers", columns, 1, number, 1, &numbers));
+  CHECK_OK(kvtable_create(kv, "texts", columns, 3, both, 2, &texts));
+  const KVValue row[] = { kvvalue_i64(1), kvvalue_date(1), kvvalue_string("it's") };
+  CHECK_OK(kvtable_insert(texts, row, 3, 0, NULL));
+  CHECK_STATUS(kvtable_insert(texts, row, 3, 0, NULL), KVSTORE_CONSTRAINT);
+  CHECK_STR(kvstore_errmsg(kv), "row 0: a row with this key is there already: day, s = date '1970-01-02', 'it''s'");
+  const KVValue long_row[] = { kvvalue_i64(1), kvvalue_date(1), kvvalue_string(text) };
+  CHECK_OK(kvtable_insert(texts, long_row, 3, 0, NULL));
+  CHECK_STATUS(kvtable_insert(texts, long_row, 3, 0, NULL), KVSTORE_CONSTRAINT);
+  CHECK_OK(kvstore_error(kv, &error));
+  CHECK_INT(strlen(error.value), strlen("date '1970-01-02', ") + 1 + 100 + 1 + 3); /* 100 bytes of it */
+  int64_t *n = malloc(ROWS * sizeof *n);
+  for (int i = 0; i < ROWS; i++) n[i] = ROWS - i;
+  const KVColumnData data = { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, n, NULL, NULL, NULL };
+  n[7] = n[9];
+  CHECK_STATUS(kvtable_append(numbers, &data, 1, ROWS, NULL, KVTABLE_INSERT, NULL), KVSTORE_CONSTRAINT);
+  CHECK_STR(kvstore_errmsg(kv), "row 9: a row with this key is there already (earlier in this batch): n = 131063");
+  n[7] = ROWS - 7;
+  CHECK_OK(kvtable_append(numbers, &data, 1, ROWS, NULL, KVTABLE_INSERT, NULL));
+  CHECK_STATUS(kvtable_append(numbers, &data, 1, ROWS, NULL, KVTABLE_INSERT, NULL), KVSTORE_CONSTRAINT);
+  CHECK(strstr(kvstore_errmsg(kv), "a row with this key is there already: n = "));
+  free(n);
+  kvtable_close(numbers);
+  kvtable_close(texts);
   CHECK_OK(kvstore_close(kv));
 }
 
