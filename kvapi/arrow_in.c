@@ -235,10 +235,12 @@ static Status decimal_at(Form form, const uint8_t *p, KVValue *out) {
   if (form.width == 16) high = (int64_t)load_u64(p + 8);
   *out = kvvalue_decimal(low, form.scale);
   if (high == low >> 63 && low < DECIMAL_LIMIT && low > -DECIMAL_LIMIT) return KVSTORE_OK;
-  char text[NUMBER_TEXT];
   out->type = KVTABLE_TYPE_DECIMAL128;
   out->as.decimal.low = (uint64_t)low;
   out->as.decimal.high = high;
+  KVValue shorter = value_shortened(out);
+  if (shorter.type != KVTABLE_TYPE_DECIMAL128) return *out = shorter, KVSTORE_OK;
+  char text[NUMBER_TEXT];
   (void)kvvalue_print(out, text, sizeof text);
   return fail_number(text, "is a decimal of more than 18 digits, which no column holds");
 }

@@ -275,6 +275,17 @@ static bool number_fits(const KVValue *given, ColumnType type, Value *out) {
   return type_is_float(type) ? float_fits(n, type, out) : integer_fits(n, type, out);
 }
 
+KVValue value_shortened(const KVValue *decimal128) {
+  enum { TEN = 10, HALF_BITS = 64 };
+  Wide number = decimal128->as.decimal.high * ((Wide)1 << HALF_BITS) + decimal128->as.decimal.low;
+  const Wide limit = decimal_unit(DECIMAL_SCALE_MAX);
+  unsigned scale = decimal128->scale;
+  while ((number >= limit || number <= -limit) && scale && number % TEN == 0) number /= TEN, scale--;
+  if (number < limit && number > -limit) return kvvalue_decimal((int64_t)number, scale);
+  if (scale || number < INT64_MIN || number > (Wide)UINT64_MAX) return *decimal128;
+  return number > INT64_MAX ? kvvalue_u64((uint64_t)number) : kvvalue_i64((int64_t)number);
+}
+
 /* Text is no uuid, and a uuid is no text. */
 static bool string_goes_into(ColumnType given, ColumnType type) {
   if (!type_is_string(given)) return false;

@@ -23,6 +23,9 @@ uint32_t width_from_caller(int type, uint32_t width);
 Status value_for_column(const KVValue *given, const Column *column, Value *out) MUST_CHECK;
 /* A value as a parameter of a filter, which compares numbers of any type. `index` is for the message. */
 Status value_for_filter(const KVValue *given, size_t index, Value *out) MUST_CHECK;
+/* A decimal128 as what a column may hold: a decimal of fewer digits, without the zeros behind it, or a whole number of
+ * 64 bits. Itself: it is neither. */
+KVValue value_shortened(const KVValue *decimal128);
 /* The way back; strings stay borrowed. */
 KVValue value_to_caller(const Value *value);
 KVValue sum_to_caller(Int128 number, unsigned scale);

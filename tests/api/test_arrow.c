@@ -522,6 +522,7 @@ TEST(arrow, decimals_times_and_durations_of_other_units_come_where_they_are_exac
   Handmade h;
   const uint8_t valid[] = { 0x0b }; /* row 2 is null */
   const int64_t wide[] = { 1230, 0, -5, -1, 9, 9, 0, 0 }, more[] = { 0, 1, 0, 0, 0, 0, 0, 0 };
+  const int64_t zeros_behind[] = { (int64_t)UINT64_C(12500000000000000000), 0, -7000000000000000000, -1, 9, 9, 0, 0 };
   const int64_t whole[] = { 1200, 0, -300, -1, 9, 9, 0, 0 }, narrow[] = { 1230, -5, 9, 0 };
   const int32_t seconds[] = { 0, 3661, 9, 86399 }, late[] = { 0, 0, 0, 86400 };
   const int64_t nanoseconds[] = { 1000, 2000, 9, -3000 }, odd[] = { 1000, 1, 9, 0 };
@@ -542,6 +543,18 @@ TEST(arrow, decimals_times_and_durations_of_other_units_come_where_they_are_exac
   stream = handmade(&h, "d:38,2", 1, buffers, 2);
   CHECK(strstr(taken(KVTABLE_TYPE_DECIMAL, 2, &stream),
                "row 0: column x: 184467440737095516.16 is a decimal of more than 18 digits"));
+  buffers[1] = zeros_behind;
+  stream = handmade(&h, "d:38,18", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_DECIMAL, 1, &stream), "12.5 -7.0 null 0.0");
+  stream = handmade(&h, "d:38,18", 4, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_F32, 0, &stream), "12.5 -7.0 null 0.0");
+  stream = handmade(&h, "d:38,0", 1, buffers, 2);
+  CHECK_STR(taken(KVTABLE_TYPE_U64, 0, &stream), "12500000000000000000");
+  stream = handmade(&h, "d:38,0", 2, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_U64, 0, &stream), "row 1: column x is of type u64: it cannot hold the i64 -7000"));
+  stream = handmade(&h, "d:38,0", 1, buffers, 2);
+  CHECK(strstr(taken(KVTABLE_TYPE_DECIMAL, 0, &stream), "cannot hold the u64 12500000000000000000"));
+  buffers[1] = more;
   stream = handmade(&h, "d:38,19", 1, buffers, 2);
   CHECK(strstr(taken(KVTABLE_TYPE_DECIMAL, 2, &stream), "no column takes the Arrow type d:38,19"));
   buffers[1] = seconds;
