@@ -573,7 +573,7 @@ static int append_all(Intake *in, bool own) {
 int kvtable_append_stream(KVTable *table, struct ArrowArrayStream *stream, int mode, uint64_t *row_count) {
   Intake in = { .table = table, .stream = stream, .mode = mode };
   if (row_count) *row_count = 0;
-  if (!stream || !stream->release) return handle_refuse(NULL, bad_argument("the stream is NULL, or released"));
+  if (!stream || !stream->release) return table_refuse(table, bad_argument("the stream is NULL, or released"));
   Status status = table_enter(table);
   int code;
   if (status != KVSTORE_OK) {

@@ -454,14 +454,14 @@ static void stream_release(struct ArrowArrayStream *stream) {
 
 int kvquery_open_stream(KVQuery *query, struct ArrowArrayStream *stream) {
   KVCursor *cursor = NULL;
-  if (!stream) return handle_refuse(NULL, bad_argument("the place for the stream is NULL"));
+  if (!stream) return question_refuse(query, bad_argument("the place for the stream is NULL"));
   memset(stream, 0, sizeof *stream);
   int code = kvquery_open(query, &cursor);
   if (code != KVSTORE_OK) return code;
   Stream *s = memory_allocate_zeroed(sizeof *s);
   if (!s) {
     kvcursor_close(cursor);
-    return handle_refuse(NULL, status_nomem());
+    return question_refuse(query, status_nomem());
   }
   s->cursor = cursor;
   *stream = (struct ArrowArrayStream){ stream_schema, stream_next, stream_error, stream_release, s };

@@ -326,6 +326,8 @@ TEST(arrow, groups_and_their_sums_leave_as_decimals) {
   CHECK_INT(stream.get_next(&stream, &batch), 0);
   CHECK(!batch.release);
   stream.release(&stream);
+  CHECK_STATUS(kvquery_open_stream(query, NULL), KVSTORE_ERROR);
+  CHECK_STR(kvstore_errmsg(kv), "the place for the stream is NULL");
   kvquery_close(query);
   CHECK_STATUS(kvquery_open_stream(NULL, &stream), KVSTORE_ERROR);
   CHECK(!stream.release);
@@ -797,6 +799,7 @@ TEST(arrow, inside_a_transaction_the_rows_belong_to_it) {
   CHECK_OK(kvtable_count(table, &count));
   CHECK_INT(count, 15);
   CHECK_STATUS(kvtable_append_stream(table, NULL, KVTABLE_INSERT, &rows), KVSTORE_ERROR);
+  CHECK_STR(kvstore_errmsg(kv), "the stream is NULL, or released");
   CHECK_STATUS(kvtable_append_stream(table, &s, KVTABLE_INSERT, &rows), KVSTORE_ERROR); /* released */
   s = handmade(&h, "i", 3, buffers, 2);
   kvtable_close(table);
