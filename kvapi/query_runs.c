@@ -354,10 +354,12 @@ static void explain_joins(const Plan *plan, Explain *way, Buffer *lines) {
 static Status explain(KVQuery *q, Explain *way, char **text) {
   if (!text) return bad_argument("the place for the text is NULL");
   take_counters(q);
-  if (!q->last) TRY(plan_rows(q));
+  bool has_run = q->last && (q->last == q->rows || q->last == q->aggregates); /* else it asks something else now */
+  if (!has_run) TRY(plan_rows(q));
+  const Plan *plan = has_run ? q->last : q->rows;
   Buffer lines = { 0 };
-  way(q->last ? q->last->query : q->rows->query, q->last ? &q->counters : NULL, q->spilled, &lines);
-  explain_joins(q->last ? q->last : q->rows, way, &lines);
+  way(plan->query, has_run ? &q->counters : NULL, q->spilled, &lines);
+  explain_joins(plan, way, &lines);
   return text_to_caller(&lines, text);
 }
 

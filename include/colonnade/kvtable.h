@@ -667,7 +667,8 @@ typedef struct KVQueryCounters {
   { sizeof(KVQueryCounters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* Of the last aggregate, or the cursor that stepped last (so far). Zeros before any. */
 KVSTORE_API int kvquery_counters(KVQuery *query, KVQueryCounters *counters);
-/* The question as text, and what its last run did; a few lines for a person. Give *text back with kvstore_free. */
+/* The question as text, and what its last run did, unless something else is asked since then; a few lines for a person.
+ * Give *text back with kvstore_free. */
 KVSTORE_API int kvquery_explain(KVQuery *query, char **text);
 /* The same as one object of JSON: "filter", and "aggregates", or "columns", "group_by", "having", "order", "offset",
  * "limit"; "keys" and "searched_by", which columns of the key the filter limits; and "run" with the counters, once it
@@ -683,8 +684,8 @@ KVSTORE_API int kvquery_explain(KVQuery *query, char **text);
 KVSTORE_API int kvquery_explain_json(KVQuery *query, char **text);
 
 /* From any thread, while the query is not closed: what it is doing (an aggregate, a step of a cursor) ends with
- * KVSTORE_CANCELLED, within 65,536 rows or so, or within the sort of what its memory holds. The cursors it has open go
- * no further either. What begins later is not concerned. */
+ * KVSTORE_CANCELLED, within 65,536 rows or so, or within the sort of what its memory holds. The cursors and streams it
+ * has open go no further either: their next step is KVSTORE_CANCELLED. What begins later is not concerned. */
 KVSTORE_API int kvquery_cancel(KVQuery *query);
 /* Called by the thread that runs the query, at least once in 65,536 rows that it takes itself: how many of all rows
  * (dead ones included) have been scanned, by its helpers too. Not 0: the run ends with KVSTORE_CANCELLED. It may call

@@ -302,6 +302,12 @@ TEST(kvquery, counters_say_which_blocks_were_read_and_explain_puts_it_in_words) 
   CHECK_OK(kvquery_explain(query, &text));
   CHECK(strstr(text, "3 skipped") != NULL);
   kvstore_free(text);
+  CHECK_OK(kvquery_where(query, "id < 7", NULL, 0)); /* another question, which has not run */
+  CHECK_OK(kvquery_explain(query, &text));
+  CHECK(strstr(text, "id < 7") != NULL && strstr(text, "skipped") == NULL);
+  kvstore_free(text);
+  CHECK_OK(kvquery_counters(query, &counters));
+  CHECK_INT(counters.rows_selected, 1500);
   kvquery_close(query);
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));

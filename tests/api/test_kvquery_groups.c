@@ -461,7 +461,8 @@ TEST(kvquery_groups, can_be_watched_and_cancelled) {
   KVStore *kv = open_store();
   KVTable *table = create_table(kv);
   KVQuery *query = NULL;
-  KVCursor *cursor = NULL, *waiting = NULL;
+  KVCursor *cursor = NULL, *waiting = NULL, *sorted = NULL;
+  const KVOrder by_day = { "day", 0 };
   const char *day[] = { "day" };
   const KVAggregate count[] = { { KVQUERY_ROWS, NULL } };
   Watch w = { 0 };
@@ -486,16 +487,20 @@ TEST(kvquery_groups, can_be_watched_and_cancelled) {
   CHECK_INT(rows, ROWS);
   CHECK_OK(kvquery_open(query, &waiting));
   CHECK_OK(kvcursor_next(waiting));
+  CHECK_OK(kvquery_order_by(query, &by_day, 1));
+  CHECK_OK(kvquery_open(query, &sorted));
+  CHECK_OK(kvcursor_next(sorted)); /* all is read; it only gives out */
+  CHECK_OK(kvquery_order_by(query, NULL, 0));
   CHECK_OK(kvquery_group_by(query, day, 1));
   CHECK_OK(kvquery_compute(query, count, 1));
   CHECK_OK(kvquery_open(query, &cursor));
-  CHECK_OK(kvquery_cancel(query)); /* both */
+  CHECK_OK(kvquery_cancel(query)); /* all three */
   CHECK_STATUS(kvcursor_next(cursor), KVSTORE_CANCELLED);
-  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_ERROR); /* only the close may follow */
-  int code = KVSTORE_OK;
-  for (int i = 0; i < ROWS && code == KVSTORE_OK; i++) code = kvcursor_next(waiting);
-  CHECK_STATUS(code, KVSTORE_CANCELLED);
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_ERROR);      /* only the close may follow */
+  CHECK_STATUS(kvcursor_next(waiting), KVSTORE_CANCELLED); /* in the middle of a batch */
+  CHECK_STATUS(kvcursor_next(sorted), KVSTORE_CANCELLED);
   kvcursor_close(cursor);
+  kvcursor_close(sorted);
   kvcursor_close(waiting);
   CHECK_OK(kvquery_open(query, &cursor)); /* a later one is not concerned */
   CHECK_OK(kvcursor_next(cursor));
