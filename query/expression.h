@@ -146,7 +146,8 @@ Status expression_parse(Arena *arena, const char *text, size_t length, const Exp
 /* The same for a value to be computed: "price * (1 - discount)"; a filter is one, too (a bool). */
 Status expression_parse_value(Arena *arena, const char *text, size_t length, const Expression **out,
                               uint32_t *parameter_count) MUST_CHECK;
-/* The same of `value as name`: *name is empty when there is none. */
+/* The same of `value as name`: *name is empty when there is none. A failure has the text, behind which is a NUL, as its
+ * column. */
 Status expression_parse_named(Arena *arena, const char *text, size_t length, const Expression **out,
                               Bytes *name) MUST_CHECK;
 

@@ -69,8 +69,9 @@ Status expression_column(const Schema *schema, const char *name, size_t length, 
   memcpy(text, name, shown);
   text[shown] = '\0';
   const char *nearest = nearest_name(schema, (Bytes){ (const uint8_t *)name, length });
-  if (!nearest) return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, text, NULL, "there is no column %s", text);
-  return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, text, NULL, "there is no column %s; the nearest is %s", text,
+  const char *what = shown && text[shown - 1] == ')' ? "column, function or computed aggregate" : "column";
+  if (!nearest) return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, text, NULL, "there is no %s %s", what, text);
+  return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, text, NULL, "there is no %s %s; the nearest is %s", what, text,
                         nearest);
 }
 
@@ -234,20 +235,18 @@ static Status bind_constants(Arena *arena, ExpressionTest test, const Column *co
   return is_pattern ? bind_pattern(column, op, &values[0]) : KVSTORE_OK;
 }
 
-Status expression_bind_compare(ExpressionTest test, ColumnType type, const Value *values, size_t count, Arena *arena,
-                               Compare *out) {
-  char name[] = "of a computed value";
-  Column column = { .type = type, .name = name };
+Status expression_bind_compare(ExpressionTest test, const Column *column, const Value *values, size_t count,
+                               Arena *arena, Compare *out) {
   uint32_t own_count = (uint32_t)count;
   CompareOperator op;
   Value *own = arena_allocate(arena, memory_array_size(count + 1, sizeof *own));
   if (!own) return status_nomem();
   if (count) memcpy(own, values, count * sizeof *own);
-  TRY(bind_constants(arena, test, &column, own, &own_count, &op));
-  size_t bytes = compare_bind_bound(type, op, own_count);
+  TRY(bind_constants(arena, test, column, own, &own_count, &op));
+  size_t bytes = compare_bind_bound(column->type, op, own_count);
   void *memory = arena_allocate(arena, bytes ? bytes : 1);
   if (!memory) return status_nomem();
-  return compare_bind(type, op, own, own_count, memory, out);
+  return compare_bind(column->type, op, own, own_count, memory, out);
 }
 
 static Status new_term(Binder *b, PredicateTermKind kind, size_t count, PredicateTerm **out) {

@@ -37,6 +37,7 @@ typedef enum Token {
 
 /* A text and the token under the cursor. */
 typedef struct Lexer {
+  const char *where; /* before a position in a message: "the filter at", "at" */
   const char *text;
   size_t length;
   size_t at;    /* behind the token */
@@ -73,9 +74,10 @@ bool text_is_word(const char *text, size_t length, const char *word);
 
 /* ---- expression_bind.c ---- */
 CompareOperator expression_operator(ExpressionTest test);
-/* A test of a value of a type with constants, as of a column. Constants that are strings stay the caller's. */
-Status expression_bind_compare(ExpressionTest test, ColumnType type, const Value *values, size_t count, Arena *arena,
-                               Compare *out) MUST_CHECK;
+/* A test of a value with constants, as of a column of this type and name. Constants that are strings stay the
+ * caller's. */
+Status expression_bind_compare(ExpressionTest test, const Column *column, const Value *values, size_t count,
+                               Arena *arena, Compare *out) MUST_CHECK;
 
 /* ---- expression_print.c ---- */
 /* As expression_print, but a parameter stands with its type where its value would be read as one of another. So the

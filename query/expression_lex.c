@@ -55,12 +55,13 @@ static const char *token_noun(Token token) {
   }
 }
 
+enum { FOUND_SHOWN = 40 }; /* bytes */
+
 Status lexer_fail(const Lexer *l, const char *expected) {
   size_t length = l->token == TOKEN_END ? 0 : l->at - l->start;
-  const char *cut = length > 40 ? "..." : "";
-  if (length > 40) length = 40;
-  while (length && l->start + length < l->length && ((uint8_t)l->text[l->start + length] & 0xC0) == 0x80) length--;
-  return status_fail(KVSTORE_ERROR, "the filter at position %zu: expected %s, found %s%.*s%s", l->start + 1, expected,
+  const char *cut = length > FOUND_SHOWN ? "..." : "";
+  length = bytes_beginning(l->text + l->start, length, FOUND_SHOWN);
+  return status_fail(KVSTORE_ERROR, "%s position %zu: expected %s, found %s%.*s%s", l->where, l->start + 1, expected,
                      token_noun(l->token), (int)length, l->text + l->start, cut);
 }
 
@@ -85,7 +86,7 @@ static Status take_quoted(Lexer *l, Token token, size_t prefix) {
     at++;
   }
   if (at >= l->length) {
-    return status_fail(KVSTORE_ERROR, "the filter at position %zu: the quote %c has no end", l->start + 1, quote);
+    return status_fail(KVSTORE_ERROR, "%s position %zu: the quote %c has no end", l->where, l->start + 1, quote);
   }
   l->body = l->text + from;
   l->body_length = at - from;
@@ -122,7 +123,7 @@ static Status take_number(Lexer *l) {
     }
   }
   if (at < l->length && (is_letter(l->text[at]) || l->text[at] == '.')) {
-    return status_fail(KVSTORE_ERROR, "the filter at position %zu: a number runs into other characters", l->start + 1);
+    return status_fail(KVSTORE_ERROR, "%s position %zu: a number runs into other characters", l->where, l->start + 1);
   }
   l->body = l->text + l->at;
   l->body_length = at - l->at;
@@ -162,9 +163,9 @@ static Status take_symbol(Lexer *l) {
   default: break;
   }
   if (c > ' ' && c < 127) {
-    return status_fail(KVSTORE_ERROR, "the filter at position %zu: %c means nothing here", l->start + 1, c);
+    return status_fail(KVSTORE_ERROR, "%s position %zu: %c means nothing here", l->where, l->start + 1, c);
   }
-  return status_fail(KVSTORE_ERROR, "the filter at position %zu: a control character", l->start + 1);
+  return status_fail(KVSTORE_ERROR, "%s position %zu: a control character", l->where, l->start + 1);
 }
 
 /* Behind a value a sign is an operator, elsewhere it may begin a number. */

@@ -131,8 +131,8 @@ static Status parse_literal(Parser *p, bool *found, ExpressionOperand *out) {
 }
 
 static Status too_deep(const Parser *p) {
-  return status_fail(KVSTORE_LIMIT, "the filter at position %zu nests more than %d levels", p->lexer.start + 1,
-                     NESTING_MAX);
+  return status_fail(KVSTORE_LIMIT, "%s position %zu: more than %d levels are nested", p->lexer.where,
+                     p->lexer.start + 1, NESTING_MAX);
 }
 
 static Status enter(Parser *p) { return ++p->nesting > NESTING_MAX ? too_deep(p) : KVSTORE_OK; }
@@ -176,16 +176,30 @@ static Status copy_name(Parser *p, Bytes *name) {
   return KVSTORE_OK;
 }
 
+/* What comes behind a comma: the number of a quantile. No other aggregate has two arguments. */
+static Status read_second(Parser *p, Bytes word, Buffer *name) {
+  Lexer *l = &p->lexer;
+  TRY(lexer_next(l));
+  if (l->token != TOKEN_NUMBER && !text_is_word((const char *)word.data, word.length, "quantile"))
+    return status_fail(KVSTORE_ERROR, "%s position %zu: there is no function %.*s", l->where,
+                       (size_t)((const char *)word.data - l->text) + 1,
+                       (int)bytes_beginning(word.data, word.length, 40), (const char *)word.data);
+  if (l->token != TOKEN_NUMBER) return lexer_fail(l, "a number");
+  buffer_text(name, ", ");
+  buffer_append(name, l->body, l->body_length);
+  return lexer_next(l);
+}
+
 /* What an aggregate is applied to: a column by its name, all else as canonical text. */
-static Status read_argument(Parser *p, Buffer *name) {
+static Status read_argument(Parser *p, Bytes word, Buffer *name) {
   Lexer *l = &p->lexer;
   if (is_word(l, "distinct")) {
-    Lexer word = *l;
+    Lexer distinct = *l;
     TRY(lexer_next(l));
     if (l->token == TOKEN_NAME || l->token == TOKEN_OPEN)
       buffer_text(name, "distinct ");
     else
-      *l = word; /* a column of this name */
+      *l = distinct; /* a column of this name */
   }
   if (l->token == TOKEN_STAR) {
     buffer_u8(name, '*');
@@ -200,12 +214,7 @@ static Status read_argument(Parser *p, Buffer *name) {
     buffer_append(name, e->column.data, e->column.length);
   else
     expression_print(e, NULL, 0, name);
-  if (l->token != TOKEN_COMMA) return KVSTORE_OK;
-  TRY(lexer_next(l));
-  if (l->token != TOKEN_NUMBER) return lexer_fail(l, "a number"); /* of a quantile */
-  buffer_text(name, ", ");
-  buffer_append(name, l->body, l->body_length);
-  return lexer_next(l);
+  return l->token == TOKEN_COMMA ? read_second(p, word, name) : KVSTORE_OK;
 }
 
 /* `SUM( x )` is the column "sum(x)": of groups, one of theirs. The cursor is behind the parenthesis. */
@@ -217,7 +226,7 @@ static Status parse_aggregate(Parser *p, Bytes word, ExpressionOperand *out) {
     buffer_u8(&name, c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c);
   }
   buffer_u8(&name, '(');
-  Status status = read_argument(p, &name);
+  Status status = read_argument(p, word, &name);
   buffer_u8(&name, ')');
   if (status == KVSTORE_OK) status = buffer_status(&name);
   if (status == KVSTORE_OK) status = expression_name(p->arena, (Bytes){ name.data, name.length }, &e);
@@ -659,9 +668,9 @@ static Status begin(Parser *p) {
 
 Status expression_parse(Arena *arena, const char *text, size_t length, const Expression **out,
                         uint32_t *parameter_count) {
-  Parser p = { .lexer = { .text = text, .length = length }, .arena = arena };
+  Parser p = { .lexer = { .where = "the filter at", .text = text, .length = length }, .arena = arena };
   ExpressionOperand operand;
-  const Expression *filter;
+  const Expression *filter = NULL;
   TRY(begin(&p));
   TRY(parse_expression(&p, &operand));
   TRY(as_condition(&p, &operand, &filter));
@@ -670,6 +679,8 @@ Status expression_parse(Arena *arena, const char *text, size_t length, const Exp
   if (parameter_count) *parameter_count = p.parameter_count;
   return KVSTORE_OK;
 }
+
+enum { VALUE_SHOWN = 100 }; /* bytes of its text, in a message */
 
 static Status parse_value(Parser *p, const Expression **out, Bytes *name) {
   ExpressionOperand operand;
@@ -687,14 +698,19 @@ static Status parse_value(Parser *p, const Expression **out, Bytes *name) {
 
 Status expression_parse_value(Arena *arena, const char *text, size_t length, const Expression **out,
                               uint32_t *parameter_count) {
-  Parser p = { .lexer = { .text = text, .length = length }, .arena = arena };
+  Parser p = { .lexer = { .where = "at", .text = text, .length = length }, .arena = arena };
   TRY(parse_value(&p, out, NULL));
   if (parameter_count) *parameter_count = p.parameter_count;
   return KVSTORE_OK;
 }
 
 Status expression_parse_named(Arena *arena, const char *text, size_t length, const Expression **out, Bytes *name) {
-  Parser p = { .lexer = { .text = text, .length = length }, .arena = arena };
+  Parser p = { .lexer = { .where = "at", .text = text, .length = length }, .arena = arena };
   *name = (Bytes){ 0 };
-  return parse_value(&p, out, name);
+  Status status = parse_value(&p, out, name);
+  if (status == KVSTORE_OK || status == KVSTORE_NOMEM || !length || !bytes_are_utf8((const uint8_t *)text, length))
+    return status;
+  int shown = (int)bytes_beginning(text, length, VALUE_SHOWN);
+  return status_fail_at(status, UINT64_MAX, text, NULL, "%.*s%s: %s", shown, text, (size_t)shown < length ? "..." : "",
+                        status_last()->text);
 }

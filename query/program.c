@@ -539,7 +539,10 @@ static Status bind_pair(Binder *b, ProgramNode *x, CompareOperator op, ProgramNo
 static Status bind_compare(Binder *b, ExpressionTest test, const ProgramNode *x, const Value *values, size_t count,
                            ProgramNode **out) {
   Compare compare;
-  TRY(expression_bind_compare(test, x->type, values, count, &b->program->arena, &compare));
+  char computed[] = "of a computed value";
+  const Column *there = x->kind == NODE_COLUMN ? &b->program->schema->columns[x->column] : NULL;
+  const Column column = { .type = x->type, .name = there ? there->name : computed };
+  TRY(expression_bind_compare(test, &column, values, count, &b->program->arena, &compare));
   if (compare.kind == COMPARE_KIND_NONE) { /* never true: false, or unknown where x is null; and its opposite */
     compare.kind = COMPARE_KIND_NOT_NULL;
     compare.negated = true;

@@ -58,6 +58,17 @@ static Status add_column(Program *p, const ProgramColumn *column, const char *na
   return KVSTORE_OK;
 }
 
+enum { TITLE_SHOWN = 200 }; /* bytes */
+
+/* A failure that names no column is of the value itself. */
+static Status name_failure(Status status, const char *title) {
+  if (status != KVSTORE_TYPE || status_last()->column[0]) return status;
+  size_t length = strlen(title);
+  int shown = (int)bytes_beginning(title, length, TITLE_SHOWN);
+  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, title, NULL, "%.*s%s: %s", shown, title,
+                        (size_t)shown < length ? "..." : "", status_last()->text);
+}
+
 Status program_add(Program *p, const Expression *e, const Value *parameters, size_t parameter_count, Bytes name,
                    uint32_t *position) {
   ProgramColumn column = { .is_named = name.length > 0 };
@@ -74,7 +85,7 @@ Status program_add(Program *p, const Expression *e, const Value *parameters, siz
   if (status == KVSTORE_OK && name.length && schema_find(p->schema, title, name.length) >= 0)
     status = status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, title, NULL, "there is a column %s already", title);
   if (status == KVSTORE_OK && !is_there)
-    status = program_bind(p, e, parameters, parameter_count, &column.root, &column.node_count);
+    status = name_failure(program_bind(p, e, parameters, parameter_count, &column.root, &column.node_count), title);
   if (status == KVSTORE_OK && !is_there) {
     column.type = column.root->type ? column.root->type : TYPE_I64;
     status = add_column(p, &column, title, position);

@@ -154,6 +154,8 @@ TEST(expression, syntax_errors_say_where_and_what) {
   check_error("cast(a i32) = 1", KVSTORE_ERROR, "expected as and a type");
   check_error("cast(a as thing) = 1", KVSTORE_ERROR, "expected a type");
   check_error("abs() = 1", KVSTORE_ERROR, "abs does not take 0 values");
+  check_error("b > 1 and concat(a, b) = 1", KVSTORE_ERROR, "the filter at position 11: there is no function concat");
+  check_error("quantile(a, b) = 1", KVSTORE_ERROR, "position 13: expected a number, found the name b");
   check_error("substr(a) = 1", KVSTORE_ERROR, "substr does not take 1 values");
   check_error("a = 1 = 2", KVSTORE_ERROR, "expected and, or, or the end, found =");
   check_error("a # 1", KVSTORE_ERROR, "position 3: # means nothing here");
