@@ -149,10 +149,19 @@ static bool kind_has_type(ProjectionKind kind, ColumnType type) {
   }
 }
 
+static Status fail_type(const Projection *p, ColumnType type, const char *name) {
+  Buffer source = { 0 };
+  projection_print(p, &source);
+  buffer_u8(&source, '\0');
+  const char *text = source.failed ? "its source" : (const char *)source.data;
+  Status status = status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, text, "column %s: %s cannot be made of %s", name,
+                                 type_name(type), text);
+  buffer_release(&source);
+  return status;
+}
+
 Status projection_set_type(Projection *p, ColumnType type, uint32_t width, const char *name) {
-  if (!type_is_valid(type) || !kind_has_type(p->kind, type))
-    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, NULL, "column %s: %s cannot be made of its source", name,
-                          type_name(type));
+  if (!type_is_valid(type) || !kind_has_type(p->kind, type)) return fail_type(p, type, name);
   p->type = type;
   p->width = width;
   return KVSTORE_OK;

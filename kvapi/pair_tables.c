@@ -21,18 +21,37 @@ static ColumnType usual_type(const Projection *p) {
   return p->kind == PROJECTION_JSON ? TYPE_F64 : TYPE_NONE;
 }
 
+/* What a source's text fails with names no column yet. */
+static Status fail_source(const KVPairColumn *given, Status status) {
+  if (status == KVSTORE_NOMEM) return status;
+  const char *name = given->name ? given->name : given->source;
+  return status_fail_at(status, UINT64_MAX, name, given->source, "column %s: %s: %s", name, given->source,
+                        status_last()->text);
+}
+
+static Status fail_type(const KVPairColumn *given, const char *name) {
+  if (given->type == KVTABLE_TYPE_NONE)
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, NULL, "column %s: what type does it have?", name);
+  if (given->type == KVTABLE_TYPE_DECIMAL)
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, NULL,
+                          "column %s: a decimal has a scale of at most %d, not %u", name, DECIMAL_SCALE_MAX,
+                          given->width);
+  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, NULL, "column %s: there is no type %d for columns", name,
+                        given->type);
+}
+
 static Status read_column(const KVPairColumn *given, size_t index, Arena *arena, Column *column, Projection *p) {
   Buffer text = { 0 };
   if (!given->source) return status_fail(KVSTORE_SCHEMA, "column %zu has no source", index);
-  TRY(projection_parse(given->source, strlen(given->source), arena, p));
+  Status status = projection_parse(given->source, strlen(given->source), arena, p);
+  if (status != KVSTORE_OK) return fail_source(given, status);
   projection_print(p, &text);
   buffer_u8(&text, 0);
-  Status status = buffer_status(&text);
+  status = buffer_status(&text);
   const char *name = given->name ? given->name : (const char *)text.data;
   ColumnType type = given->type == KVTABLE_TYPE_NONE ? usual_type(p) : type_from_caller(given->type, given->width);
   uint32_t width = width_from_caller(given->type, given->width);
-  if (status == KVSTORE_OK && type == TYPE_NONE)
-    status = status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, NULL, "column %s: what type does it have?", name);
+  if (status == KVSTORE_OK && type == TYPE_NONE) status = fail_type(given, name);
   if (status == KVSTORE_OK) status = projection_set_type(p, type, width, name);
   if (status == KVSTORE_OK) {
     *column = (Column){ .type = type, .flags = COLUMN_NULLABLE, .width = width };

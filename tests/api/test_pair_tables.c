@@ -217,22 +217,26 @@ TEST(pair_tables, columns_that_cannot_be_are_refused) {
   static const struct {
     KVPairColumn column;
     int status;
-  } bad[] = { { { "c", NULL, 0, 0 }, KVSTORE_SCHEMA },
-              { { "c", "sum(x)", 0, 0 }, KVSTORE_ERROR },
-              { { "c", "at(0)", 0, 0 }, KVSTORE_TYPE },
-              { { "c", "at(0)", 99, 0 }, KVSTORE_TYPE },
-              { { "c", "json(a)", KVTABLE_TYPE_BYTES, 0 }, KVSTORE_TYPE },
-              { { "key", "part(0)", 0, 0 }, KVSTORE_SCHEMA },
-              { { "value_length", "part(0)", 0, 0 }, KVSTORE_SCHEMA },
-              { { "", "part(0)", 0, 0 }, KVSTORE_SCHEMA },
-              { { "c", "at(0)", KVTABLE_TYPE_FIXED_BYTES, 0 }, KVSTORE_SCHEMA },
-              { { "c", "at(0)", KVTABLE_TYPE_I64, 8 }, KVSTORE_SCHEMA } };
+    const char *says;
+  } bad[] = { { { "c", NULL, 0, 0 }, KVSTORE_SCHEMA, "no source" },
+              { { "c", "sum(x)", 0, 0 }, KVSTORE_ERROR, "column c: sum(x): a column's source at character 1" },
+              { { NULL, "json(a..b)", 0, 0 }, KVSTORE_ERROR, "column json(a..b): json(a..b): a JSON path" },
+              { { "c", "at(0)", 0, 0 }, KVSTORE_TYPE, "column c: what type does it have?" },
+              { { "c", "at(0)", 99, 0 }, KVSTORE_TYPE, "column c: there is no type 99" },
+              { { "c", "at(0)", KVTABLE_TYPE_DECIMAL, 19 }, KVSTORE_TYPE, "a scale of at most 18, not 19" },
+              { { "c", "json(a)", KVTABLE_TYPE_BYTES, 0 }, KVSTORE_TYPE, "bytes cannot be made of json(a)" },
+              { { "key", "part(0)", 0, 0 }, KVSTORE_SCHEMA, "key" },
+              { { "value_length", "part(0)", 0, 0 }, KVSTORE_SCHEMA, "value_length" },
+              { { "", "part(0)", 0, 0 }, KVSTORE_SCHEMA, "" },
+              { { "c", "at(0)", KVTABLE_TYPE_FIXED_BYTES, 0 }, KVSTORE_SCHEMA, "width 0" },
+              { { "c", "at(0)", KVTABLE_TYPE_I64, 8 }, KVSTORE_SCHEMA, "width 8" } };
   KVStore *kv = open_store();
   KVColumnFamily *cf = create_family(kv, "f");
   KVTable *table = (KVTable *)1;
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     CHECK_STATUS(kvtable_open_family(cf, &bad[i].column, 1, &table), bad[i].status);
     CHECK(table == NULL);
+    CHECK(strstr(kvstore_errmsg(kv), bad[i].says) != NULL);
   }
   const KVPairColumn twice[] = { { "c", "part(0)", 0, 0 }, { "c", "part(1)", 0, 0 } };
   CHECK_STATUS(kvtable_open_family(cf, twice, 2, &table), KVSTORE_SCHEMA);
