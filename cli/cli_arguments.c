@@ -1,5 +1,6 @@
 #include "cli/cli_arguments.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -107,19 +108,36 @@ int arguments_number(const Arguments *arguments, const char *name, uint64_t mini
   return 0;
 }
 
-/* Is this character a comma that stands outside of parentheses and quotes? They close again, or divide nothing. */
-static int divides_list(char c, int *depth, char *quote) {
-  if (*quote) {
-    if (c == *quote) *quote = 0;
-    return 0;
-  }
-  if (*depth && (c == '\'' || c == '"')) *quote = c;
-  if (c == '(') ++*depth;
-  if (c == ')' && *depth) --*depth;
-  return c == ',' && !*depth;
+/* Where a list has been read to. */
+typedef struct ListScan {
+  int of_values; /* quotes count outside of parentheses, too */
+  int depth;
+  char quote, before;
+} ListScan;
+
+/* Not behind a letter or digit: "it's" is a name, x'00ff' has no comma. */
+static int begins_quote(const ListScan *scan, char c) {
+  if (c != '\'' && c != '"') return 0;
+  int before = (unsigned char)scan->before;
+  return scan->depth || (scan->of_values && !isalnum(before) && before != '_' && before < 0x80);
 }
 
-char **arguments_list(const Arguments *arguments, const char *name, size_t *count) {
+/* Is this character a comma that stands outside of parentheses and quotes? They close again, or divide nothing. */
+static int divides_list(char c, ListScan *scan) {
+  if (scan->quote) {
+    if (c == scan->quote) scan->quote = 0;
+  } else if (begins_quote(scan, c)) {
+    scan->quote = c;
+  } else if (c == '(') {
+    scan->depth++;
+  } else if (c == ')' && scan->depth) {
+    scan->depth--;
+  }
+  scan->before = c;
+  return c == ',' && !scan->depth && !scan->quote;
+}
+
+static char **list_of(const Arguments *arguments, const char *name, int of_values, size_t *count) {
   size_t bytes = 0;
   size_t parts = 0;
   for (size_t i = 0; i < arguments->use_count; i++) {
@@ -135,15 +153,22 @@ char **arguments_list(const Arguments *arguments, const char *name, size_t *coun
   for (size_t i = 0; i < arguments->use_count; i++) {
     if (strcmp(arguments->uses[i].option->name, name) != 0) continue;
     const char *value = arguments->uses[i].value;
-    int depth = 0;
-    char quote = 0;
+    ListScan scan = { .of_values = of_values };
     list[(*count)++] = at;
     for (; *value; value++) {
-      int divides = divides_list(*value, &depth, &quote);
+      int divides = divides_list(*value, &scan);
       *at++ = divides ? '\0' : *value;
       if (divides) list[(*count)++] = at;
     }
     *at++ = '\0';
   }
   return list;
+}
+
+char **arguments_list(const Arguments *arguments, const char *name, size_t *count) {
+  return list_of(arguments, name, 0, count);
+}
+
+char **arguments_values(const Arguments *arguments, const char *name, size_t *count) {
+  return list_of(arguments, name, 1, count);
 }

@@ -43,5 +43,7 @@ int arguments_number(const Arguments *arguments, const char *name, uint64_t mini
 /* The parts between commas (those within parentheses do not count) of all uses, in order. The array and the characters
  * are one block, for free(). */
 char **arguments_list(const Arguments *arguments, const char *name, size_t *count);
+/* The same of columns and values to be computed, whose names and texts stand in quotes: those within do not count. */
+char **arguments_values(const Arguments *arguments, const char *name, size_t *count);
 
 #endif

@@ -163,7 +163,7 @@ static int prepare(Export *e, const Arguments *arguments) {
   if (code == KVSTORE_OK && where) code = kvquery_where(e->query, where, NULL, 0);
   if (code == KVSTORE_OK && arguments_has(arguments, "select")) {
     size_t count;
-    char **columns = arguments_list(arguments, "select", &count);
+    char **columns = arguments_values(arguments, "select", &count);
     code = kvquery_select(e->query, (const char *const *)columns, count);
     free(columns);
   }

@@ -351,7 +351,7 @@ static KVOrder read_order(char *text) {
 
 static int set_order(Run *run, const Arguments *arguments) {
   size_t count;
-  char **texts = arguments_list(arguments, "order-by", &count);
+  char **texts = arguments_values(arguments, "order-by", &count);
   KVOrder *order = cli_allocate(count + 1, sizeof *order);
   for (size_t i = 0; i < count; i++) order[i] = read_order(texts[i]);
   int code = kvquery_order_by(run->query, order, count);
@@ -367,7 +367,7 @@ const char *query_groups_option(const Arguments *arguments) {
 
 static int set_groups(Run *run, const Arguments *arguments) {
   size_t count;
-  char **columns = arguments_list(arguments, query_groups_option(arguments), &count);
+  char **columns = arguments_values(arguments, query_groups_option(arguments), &count);
   Asks asks = collect_aggregates(arguments);
   int code = kvquery_group_by(run->query, (const char *const *)columns, count);
   if (code == KVSTORE_OK) code = kvquery_compute(run->query, asks.aggregates, asks.count);
@@ -383,7 +383,7 @@ static int run_rows(Cli *cli, Run *run, const Arguments *arguments) {
   if (arguments_number(arguments, "limit", 0, UINT64_MAX, &limit)) return CLI_FAILED;
   if (arguments_number(arguments, "offset", 0, UINT64_MAX, &offset)) return CLI_FAILED;
   size_t count;
-  char **columns = arguments_list(arguments, "select", &count);
+  char **columns = arguments_values(arguments, "select", &count);
   int code = kvquery_select(run->query, (const char *const *)columns, count);
   free(columns);
   if (code == KVSTORE_OK) code = kvquery_distinct(run->query, arguments_has(arguments, "distinct"));

@@ -25,7 +25,7 @@ static int read_columns(Sources *sources, const Arguments *arguments) {
 
 static int note_list(Sources *sources, const Arguments *arguments, const char *option, int usual) {
   size_t count;
-  char **list = arguments_list(arguments, option, &count);
+  char **list = arguments_values(arguments, option, &count);
   int result = CLI_DONE;
   for (size_t i = 0; i < count && !result; i++) result = note_source(sources, list[i], usual);
   free(list);

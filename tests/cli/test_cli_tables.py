@@ -192,6 +192,19 @@ class Tables(CliTest):
                                                      "order by 1 desc nulls last, id limit 3")])
         self.refuses("query", "t", "--sum", "1 / (id - 1)", saying="divides by zero")
 
+    def test_commas_in_quotes_divide_no_list(self):
+        path = self.write("names.csv", '"x,y","it\'s","q""t, z"\n1,2,3\n1,5,3\n')
+        self.run_tool("import", path, "--table", "names")
+        for options, rows in (
+            (["--select", '"x,y",it\'s,"q""t, z"'], [(1, 2, 3), (1, 5, 3)]),
+            (["--select", '"it\'s" , "x,y" as a, case when 1 = 1 then \'p,q\' end'], [(2, 1, "p,q"), (5, 1, "p,q")]),
+            (["--group-by", '"x,y"', "--sum", "it's"], [(1, 7)]),
+            (["--select", 'it\'s,"x,y"', "--order-by", '"x,y" desc, it\'s desc'], [(5, 1), (2, 1)]),
+        ):
+            found = self.json("query", "names", *options)["rows"]
+            self.assertEqual([tuple(row.values()) for row in found], rows, options)
+        self.assertEqual(self.text("export", "names", "--select", '"x,y","it\'s"'), '"x,y",it\'s\r\n1,2\r\n1,5\r\n')
+
     def test_wrong_questions_are_told(self):
         for options, saying in [(["--where", "amount >"], "position 9"), (["--where", "town = 'Oslo'"], "town"),
                                 (["--where", "amount > 'abc'"], "amount"), (["--where", "city like '%o'"], "%o"),
