@@ -68,13 +68,31 @@ int sources_add_named(Sources *sources, const char *what, const char *text) {
   const char *equals = strchr(text, '=');
   if (!equals || equals == text || !source_is_one(equals + 1))
     return cli_fail("%s%s: give NAME=part(N), NAME=at(OFFSET):TYPE or NAME=json(PATH)", what, text);
+  for (size_t i = 0; i < sources->count; i++) {
+    const char *name = sources->columns[i].name;
+    if (strlen(name) == (size_t)(equals - text) && memcmp(name, text, strlen(name)) == 0)
+      return cli_fail("%s%s: there is a column %s already", what, text, name);
+  }
   return sources_add(sources, text, (size_t)(equals - text), equals + 1, KVTABLE_TYPE_NONE);
 }
 
 /* ---- sources within expressions ---- */
 
-/* Of what stands beside a source; any: it is only asked whether there is something. */
-typedef enum Kin { KIN_UNKNOWN, KIN_TEXT, KIN_NUMBER, KIN_ANY } Kin;
+/* The type of what stands beside a source (KVTABLE_TYPE_*), unless it is unknown, or it is only asked whether there is
+ * something. */
+typedef enum Kin { KIN_UNKNOWN = -1, KIN_ANY = -2, KIN_TEXT = KVTABLE_TYPE_STRING, KIN_NUMBER = KVTABLE_TYPE_F64 } Kin;
+
+/* Words that say a type; with a text in quotes behind it. A date is compared with the timestamps that JSON may have. */
+static const struct {
+  const char *word;
+  Kin kin;
+  int has_text;
+} kin_words[] = {
+  { "true", (Kin)KVTABLE_TYPE_BOOL, 0 },         { "false", (Kin)KVTABLE_TYPE_BOOL, 0 },
+  { "date", (Kin)KVTABLE_TYPE_TIMESTAMP, 1 },    { "timestamp", (Kin)KVTABLE_TYPE_TIMESTAMP, 1 },
+  { "time", (Kin)KVTABLE_TYPE_TIME, 1 },         { "uuid", (Kin)KVTABLE_TYPE_UUID, 1 },
+  { "duration", (Kin)KVTABLE_TYPE_DURATION, 1 }, { "interval", (Kin)KVTABLE_TYPE_DURATION, 1 },
+};
 
 static int is_word_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80);
@@ -93,6 +111,7 @@ static size_t type_length(const char *text) {
   size_t at = 0;
   while (is_word_character(text[at])) at++;
   if (text[at] == '(') at += strcspn(text + at, ")") + 1;
+  if (text[at] == ':') at += 1 + strspn(text + at + 1, "0123456789"); /* decimal:2 */
   return strlen(text) < at ? strlen(text) : at;
 }
 
@@ -107,6 +126,31 @@ size_t source_length(const char *text) {
   return 0;
 }
 
+/* The type of a word of `length` characters, before a text in quotes or not. */
+static Kin kin_of_word(const char *word, size_t length, int has_text) {
+  for (size_t i = 0; i < sizeof kin_words / sizeof *kin_words; i++)
+    if (kin_words[i].has_text == has_text && strlen(kin_words[i].word) == length &&
+        strncasecmp(kin_words[i].word, word, length) == 0)
+      return kin_words[i].kin;
+  return KIN_UNKNOWN;
+}
+
+/* Of the word that ends before `at`. */
+static Kin kin_of_word_before(const char *text, size_t at, int has_text) {
+  size_t begin = at;
+  while (begin && is_word_character(text[begin - 1])) begin--;
+  return kin_of_word(text + begin, at - begin, has_text);
+}
+
+/* Of a text whose closing quote is before `at`. */
+static Kin kin_of_text_before(const char *text, size_t at) {
+  for (at--; at && text[at - 1] != '\'';) at--;
+  if (at) at--; /* on the opening quote */
+  while (at && strchr(" \t\r\n", text[at - 1])) at--;
+  Kin kin = kin_of_word_before(text, at, 1);
+  return kin == KIN_UNKNOWN ? KIN_TEXT : kin;
+}
+
 /* What it is compared or computed with, from what stands before it. */
 static Kin kin_before(const char *text, size_t at) {
   while (at && strchr(" \t\r\n", text[at - 1])) at--;
@@ -115,7 +159,9 @@ static Kin kin_before(const char *text, size_t at) {
   while (at && strchr("=<>!", text[at - 1])) at--;
   if (at == operator_end) return KIN_UNKNOWN;
   while (at && strchr(" \t\r\n", text[at - 1])) at--;
-  if (at && text[at - 1] == '\'') return KIN_TEXT;
+  if (at && text[at - 1] == '\'') return kin_of_text_before(text, at);
+  Kin kin = kin_of_word_before(text, at, 0);
+  if (kin != KIN_UNKNOWN) return kin;
   return at && strchr("0123456789.", text[at - 1]) ? KIN_NUMBER : KIN_UNKNOWN;
 }
 
@@ -140,6 +186,10 @@ static Kin kin_behind(const char *behind) {
   }
   behind += strspn(behind, " (");
   if (*behind == '\'') return KIN_TEXT;
+  size_t word = 0;
+  while (is_word_character(behind[word])) word++;
+  Kin kin = kin_of_word(behind, word, behind[word + blanks_at(behind + word)] == '\'');
+  if (word && kin != KIN_UNKNOWN) return kin;
   return *behind && strchr("0123456789.+-", *behind) ? KIN_NUMBER : KIN_UNKNOWN;
 }
 
@@ -164,11 +214,12 @@ static const KVPairColumn *find_column(const Sources *sources, const char *name)
   return NULL;
 }
 
-/* Whether JSON needs one more column, a string's or a number's, beside what is there under its own name. A string holds
- * every value that there may be. */
+/* Whether JSON needs one more column, of another type, beside what is there under its own name. A string holds every
+ * value that there may be. */
 static int needs_own_type(const KVPairColumn *there, Kin kin) {
-  int is_text = there && there->type == KVTABLE_TYPE_STRING;
-  return (kin == KIN_ANY && !is_text) || (there && kin == KIN_TEXT && !is_text) || (kin == KIN_NUMBER && is_text);
+  if (kin == KIN_ANY) return !there || there->type != KVTABLE_TYPE_STRING;
+  if (kin == KIN_UNKNOWN || !there) return 0;
+  return there->type != (int)kin && (kin != KIN_NUMBER || there->type != KVTABLE_TYPE_NONE);
 }
 
 /* The name of the source's column. */
@@ -179,14 +230,17 @@ static int name_source(Sources *sources, const char *text, int usual, Kin kin, c
   if (!says_type && needs_own_type(there, kin)) {
     Text typed = TEXT_EMPTY;
     text_add_string(&typed, text);
-    text_add_string(&typed, kin == KIN_NUMBER ? ":f64" : ":string");
+    text_add_string(&typed, ":");
+    text_add_string(&typed, kvtable_type_name(kin == KIN_ANY ? KVTABLE_TYPE_STRING : (int)kin));
     *name = sources_text(sources, typed.data, typed.length);
     text_free(&typed);
   } else if (there) {
     return CLI_DONE;
   }
-  if (kin == KIN_TEXT) usual = KVTABLE_TYPE_STRING;
-  if (kin == KIN_NUMBER && usual == KVTABLE_TYPE_STRING) usual = KVTABLE_TYPE_F64;
+  if (kin == KIN_NUMBER)
+    usual = usual == KVTABLE_TYPE_STRING ? KVTABLE_TYPE_F64 : usual;
+  else if (kin != KIN_UNKNOWN && kin != KIN_ANY)
+    usual = (int)kin;
   return sources_add(sources, *name, strlen(*name), *name, usual);
 }
 

@@ -299,10 +299,12 @@ KVSTORE_API int kvtable_schema(KVTable *table, KVTableSchema *schema);
  *
  * and then columns of the caller's, made of each pair by a source:
  *
- *   part(N)            the N-th part of the key, from 0, between the separators in it: '/', or part(N, ':')
+ *   part(N)            the N-th part of the key, from 0, between the separators in it: '/', or part(N, ':'), of one or
+ *                      several bytes
  *   at(OFFSET)         the bytes of the value from OFFSET on: a number, little-endian, or with at(OFFSET, big)
  *                      big-endian; bytes and strings up to the value's end
- *   json(a.b[2]."x y") of a value that is JSON, what lies there. Of several members of one name the first counts
+ *   json(a.b[2]."x y") of a value that is JSON, what lies there; json($): all of it. A path may begin with $, too. Of
+ *                      several members of one name the first counts
  *
  * A part becomes a string, bytes, a number, or what is written like a literal of its type (decimal, date, time,
  * timestamp, duration, uuid); JSON a number, bool or string, a string of it such a literal; bytes any type (a uuid is

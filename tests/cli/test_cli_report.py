@@ -130,6 +130,22 @@ class Reports(CliTest):
         for (_, ours), (_, theirs) in zip(twice, expected):
             self.assertAlmostEqual(ours, theirs, places=9)
 
+    def test_json_is_read_as_what_it_is_compared_with(self):
+        values = [{"ok": True, "day": "2024-05-06", "took": "01:00:00", "price": 12.5},
+                  {"ok": False, "day": "2024-05-06T12:00:00", "took": "00:10:00", "price": 3},
+                  {"ok": True, "day": "2024-05-07", "took": "x"}, {"ok": 1}, {}]
+        for i, value in enumerate(values):
+            self.run_tool("put", f"k{i}", json.dumps(value), "--cf", "mixed")
+        for where, count in (("json(ok) = true", 2), ("false = json(ok)", 1), ("json(ok) in (TRUE, false)", 3),
+                             ("json(ok) <> true or json(ok) > 0", 2), ("json(ok) = true and json(ok) is not null", 2),
+                             ("json(day) > date '2024-05-06'", 2), ("date '2024-05-06' = json(day)", 1),
+                             ("json(day) between timestamp '2024-05-06 01:00' and timestamp '2024-05-06 13:00'", 1),
+                             ("json(took) >= interval '00:30:00'", 1), ("duration '1 hour' = json(took)", 1)):
+            self.assertEqual(self.text("report", "mixed", "--where", where, "--count"), f"{count}\n", where)
+        rows = self.json("report", "mixed", "--select", "json(price):decimal:1,at(0):fixed_bytes:2 as two",
+                         "--order-by-key", "--limit", "2")["rows"]
+        self.assertEqual([tuple(row.values()) for row in rows], [(12.5, '{"'), (3.0, '{"')])
+
     def test_the_default_family_is_one_too(self):
         self.run_tool("put", "a:1", "\x01\x02")
         self.assertEqual(self.text("report", "--sum", "at(0, big):u16", "--count"), "sum(at(0, big):u16)\t258\n"
@@ -160,6 +176,7 @@ class Reports(CliTest):
         self.refuses("columns", "f", "--none", "a=part(1)", saying="--none")
         self.refuses("columns", "f", "a", saying="NAME=")
         self.refuses("columns", "f", "value=part(1)", saying="value")
+        self.refuses("columns", "f", "a=part(1)", "a=part(2)", saying="there is a column a already")
         self.refuses("columns", "nowhere", code=2, saying="no family nowhere")
 
     def test_what_cannot_be_asked_is_refused(self):
@@ -167,7 +184,9 @@ class Reports(CliTest):
                                 (("--avg", "json(temp):money"), "no type money"),
                                 (("--avg", "json(a..b)"), "name is missing"),
                                 (("--sum", "temp"), "temp"), (("--column", "t"), "NAME="),
-                                (("--column", "t=temp"), "NAME="), (("--prefix", "a", "--from", "b"), "--prefix"),
+                                (("--column", "t=temp"), "NAME="),
+                                (("--column", "t=part(0)", "--column", "t=part(1)"), "a column t already"),
+                                (("--prefix", "a", "--from", "b"), "--prefix"),
                                 (("--having", "x > 1"), "--by"), (("--avg", "json(temp):date"), "date")):
             self.refuses("report", "f", *options, saying=saying)
         self.refuses("report", "nowhere", "--count", code=2, saying="no family nowhere")
