@@ -153,6 +153,20 @@ static int create_table(Import *import, const Arguments *arguments) {
   return result;
 }
 
+/* The file has columns that the table has not: names the first, where columns have names. */
+static int fail_unknown_column(const Import *import, const KVTableSchema *schema) {
+  const Survey *survey = &import->survey;
+  for (size_t i = 0; i < survey->column_count && (survey->has_header || survey->is_jsonl); i++) {
+    size_t column = 0;
+    while (column < schema->column_count && strcmp(schema->columns[column].name, survey->names[i]) != 0) column++;
+    if (column == schema->column_count)
+      return cli_fail("%s has a column %s, which %s has not; colonnade info shows its columns", survey->path,
+                      survey->names[i], import->table_name);
+  }
+  return cli_fail("%s has %zu columns, %s only %zu; colonnade info shows them", survey->path, survey->column_count,
+                  import->table_name, schema->column_count);
+}
+
 /* Columns are found by the names in the header, or by position when there is none. */
 static int plan_present_table(Import *import, const Arguments *arguments) {
   if (arguments_has(arguments, "key") || arguments_has(arguments, "types"))
@@ -177,13 +191,24 @@ static int plan_present_table(Import *import, const Arguments *arguments) {
     if (import->fields[i] == NO_FIELD && !(schema.columns[i].flags & KVTABLE_NULLABLE))
       return cli_fail("%s has no column %s, which %s needs", survey->path, schema.columns[i].name, import->table_name);
   }
-  if (matched < survey->column_count)
-    return cli_fail("%s has %zu columns, but only %zu of them are columns of %s; colonnade info shows those",
-                    survey->path, survey->column_count, matched, import->table_name);
-  return 0;
+  return matched < survey->column_count ? fail_unknown_column(import, &schema) : 0;
 }
 
 /* ---- the rows ---- */
+
+/* A row whose key is there, by the number of the row in the file. */
+static int fail_key(const Import *import, uint64_t row, const KVStoreError *error) {
+  Text message = TEXT_EMPTY;
+  text_add_string(&message, import->key_taken);
+  text_add_string(&message, " (");
+  text_add_string(&message, error->column);
+  text_add_string(&message, " = ");
+  text_add_string(&message, error->value);
+  text_add_string(&message, ")");
+  int result = csv_fail(import->survey.path, row, row, NULL, message.data);
+  text_free(&message);
+  return result;
+}
 
 static int append_batch(Import *import) {
   if (!import->batch.row_count) return 0;
@@ -194,8 +219,8 @@ static int append_batch(Import *import) {
     if (kvstore_error(import->cli->store, &error) != KVSTORE_OK || error.row < 0)
       return cli_fail_store(import->cli, code, import->table_name);
     uint64_t row = import->batch_row + (uint64_t)error.row;
-    return csv_fail(import->survey.path, row, row, error.column[0] ? error.column : NULL,
-                    code == KVSTORE_CONSTRAINT ? import->key_taken : error.text);
+    if (code == KVSTORE_CONSTRAINT) return fail_key(import, row, &error);
+    return csv_fail(import->survey.path, row, row, error.column[0] ? error.column : NULL, error.text);
   }
   import->batch_row += import->batch.row_count;
   batch_clear(&import->batch);
@@ -319,7 +344,7 @@ static void report(const Import *import) {
   }
   Text text = TEXT_EMPTY;
   text_add_count(&text, import->survey.row_count);
-  text_add_string(&text, " rows of ");
+  text_add_string(&text, import->survey.row_count == 1 ? " row of " : " rows of ");
   text_add_count(&text, import->survey.column_count);
   printf("%s: %s column%s in %.2f s", import->table_name, text.data, import->survey.column_count == 1 ? "" : "s",
          seconds);
@@ -345,6 +370,8 @@ static int run_import(Cli *cli, const Arguments *arguments) {
   int result = read_form(arguments, &import.survey);
   if (!result) result = read_character(arguments, "delimiter", &import.survey.form.delimiter);
   if (!result) result = read_character(arguments, "quote", &import.survey.form.quote);
+  if (!result && import.survey.form.delimiter == import.survey.form.quote)
+    result = cli_fail("--delimiter and --quote are the same character");
   if (!result && arguments_number(arguments, "threads", 1, 64, &import.threads)) result = CLI_FAILED;
   progress_begin(&import.progress, import.table_name);
   if (!result) result = survey_file(&import.survey, &import);

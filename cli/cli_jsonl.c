@@ -190,7 +190,7 @@ static int give_object(JsonlReader *reader, struct json_object *object, const ch
     member->name = name;
     member->value = field_of(value);
     if (is_at_an_end(value) && holds_beyond(line, length))
-      return fail_here(reader, NULL, "a whole number beyond 64 bits; written as 1.0e20 it is read as a float");
+      return fail_here(reader, name, "a whole number beyond 64 bits; written as 1.0e20 it is read as a float");
     if (!member->value.data) return cli_fail("there is not enough memory for a row of %s", reader->path);
   }
   JsonlRow row = { reader->members, count, reader->row, reader->line };

@@ -71,7 +71,9 @@ int cli_not_found(const char *format, ...) {
 
 int cli_fail_store(const Cli *cli, int code, const char *doing) {
   const char *text = kvstore_errmsg(cli->store);
+  size_t said = doing ? strlen(doing) : 0;
   if (code == KVSTORE_NOTFOUND) text = kvstore_status_text(code);
+  if (said && strncmp(text, doing, said) == 0 && strchr(": ", text[said])) doing = NULL; /* the text begins so */
   cli_fail("%s%s%s", doing ? doing : "", doing ? ": " : "", text);
   return code == KVSTORE_NOTFOUND ? CLI_NOT_FOUND : CLI_FAILED;
 }
@@ -158,6 +160,7 @@ int cli_open(Cli *cli, CliOpen how) {
 int cli_open_table(Cli *cli, const char *name, KVTable **table) {
   int code = kvtable_open(cli->store, name, table);
   if (code == KVSTORE_NOTFOUND) return cli_not_found("there is no table %s; colonnade tables lists them", name);
+  if (code == KVSTORE_SCHEMA) return cli_fail("%s is a family of keys; report, get, put and scan work on those", name);
   return code == KVSTORE_OK ? CLI_DONE : cli_fail_store(cli, code, name);
 }
 

@@ -149,6 +149,8 @@ int survey_file(Survey *survey, void *progress_context) {
   JsonlSink json_sink = { &pass, on_object, on_progress };
   int result =
     survey->is_jsonl ? jsonl_read_file(survey->path, &json_sink) : csv_read_file(survey->path, &survey->form, &sink);
+  if (!result && !survey->column_count && survey->row_count)
+    return cli_fail("no object of %s has a member; nothing was imported", survey->path);
   if (!result && !survey->column_count) result = cli_fail("%s is empty; nothing was imported", survey->path);
   return result;
 }

@@ -1,5 +1,6 @@
 #include "cli/cli_value.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,9 +134,12 @@ static const char *read_integer(int type, const char *text, size_t length, KVVal
 }
 
 static const char *read_float(int type, const char *text, size_t length, KVValue *value) {
-  if (scan_float(text, length) == SCANNED_NO_FLOAT) return "is no number";
+  ScannedFloat scanned = scan_float(text, length);
+  if (scanned == SCANNED_NO_FLOAT) return "is no number";
   *value = kvvalue_of(type);
   value->as.f64 = type == KVTABLE_TYPE_F32 ? (double)strtof(text, NULL) : strtod(text, NULL);
+  if (scanned == SCANNED_FLOAT && isinf(value->as.f64))
+    return type == KVTABLE_TYPE_F32 ? "is too large for an f32" : "is too large for an f64";
   return NULL;
 }
 

@@ -173,9 +173,10 @@ class Imports(CliTest):
                           {"k": 4, "v": "D", "w": None}])
         before = self.rows("t", "--order-by-key")
         for content, options, saying in [
-            ("k,v\n5,e\n3,again\n6,f\n", ["--append"], ["row 3", "a row with this key is there already"]),
+            ("k,v\n5,e\n3,again\n6,f\n", ["--append"],
+             ["row 3", "a row with this key is there already", "(k = 3)"]),
             ("v\nx\n", ["--append"], ["no column k"]),
-            ("k,other\n5,e\n", ["--append"], ["2 columns, but only 1 of them"]),
+            ("k,other\n5,e\n", ["--append"], ["a column other", "t has not"]),
             ("k,v\n5,e\nsix,f\n", ["--upsert"], ["row 3, column k", '"six" is no i64']),
             ("k,v\n5,e\n,f\n", ["--upsert"], ["row 3, column k", "missing"]),
             ("k,v\n5,e\n", ["--append", "--key", "k"], ["--key and --types belong to a new table"]),
@@ -232,11 +233,15 @@ class Imports(CliTest):
                             saying=["row 2, column t", '"2013-02-30" is no date'])
         self.assert_refused("n,t\n1,x\n", "--types", "t=bool", saying=["column t", "neither true nor false"])
         self.assert_refused("n,t\n1," + "x" * 100_000 + "\n", "--types", "t=f64", saying=["xxx...", "is no number"])
+        self.assert_refused("n,t\n1,2\n2,-1e400\n", saying=["row 3, column t", '"-1e400" is too large for an f64'])
+        self.assert_refused("n,t\n1,inf\n2,1e39\n", "--types", "t=f32", saying=['"1e39" is too large for an f32'])
         self.assert_refused("", saying="is empty")
         self.assert_refused("\n\n\n", saying="is empty")
         self.assert_refused("a,b,a\n1,2,3\n", saying=["row 1, column a", "columns 1 and 3 have the same name"])
         self.assert_refused("a,b\n1,2\n", "--key", "c", saying="no column c")
-        self.assert_refused("k,v\n1,a\n2,b\n1,c\n", "--key", "k", saying=["row 4", "an earlier row has the same key"])
+        self.assert_refused("k,v\n1,a\n2,b\n1,c\n", "--key", "k",
+                            saying=["row 4", "an earlier row has the same key", "(k = 1)"])
+        self.assert_refused("k,l,v\n1,a,2\n1,b,2\n1,a,3\n", "--key", "k,l", saying=["row 4", "(k, l = 1, 'a')"])
         self.assert_refused("k,v\n1,a\n,b\n", "--key", "k", saying=["row 3, column k", "missing"])
 
     def test_bytes_columns_take_what_is_no_text(self):
@@ -249,7 +254,9 @@ class Imports(CliTest):
         for options, saying in [(["--types", "a"], "column=type"), (["--types", "x=i64"], "no column x"),
                                 (["--types", "a=integer"], "no type integer"), (["--types", "a=decimal"], "no type"),
                                 (["--types", "a=fixed_bytes"], "no type"), (["--delimiter", "ab"], "one character"),
-                                (["--quote", ""], "one character"), (["--table", "__hidden"], "__"),
+                                (["--quote", ""], "one character"),
+                                (["--quote", ";", "--delimiter", ";"], "the same character"),
+                                (["--table", "__hidden"], "__"),
                                 (["--threads", "0"], "from 1 to 64"), (["--threads", "two"], "from 1 to 64"),
                                 (["--table", ""], "")]:
             self.refuses("import", path, "--table", "bad", *options, saying=saying)

@@ -117,12 +117,12 @@ class Files(CliTest):
         self.import_lines([{"s": "b", "id": 2}, {"id": 1, "s": "c"}], "--upsert")
         self.assertEqual(self.rows("t"), [{"id": 1, "s": "c"}, {"id": 2, "s": "b"}])
         self.refuses("import", self.write("x.jsonl", '{"id": 3, "other": 1}\n'), "--table", "t", "--append",
-                     saying=["only 1 of them"])
+                     saying=["a column other", "t has not"])
 
     def test_lines_that_are_no_objects_are_refused_by_their_number(self):
         bad = {"[1]": "no object", '{"a": 1} x': "follows", '{"a": 1': "not complete",
-               '{"a": 18446744073709551616}': "beyond 64 bits",
-               '{"b": "1\\\\", "a": -9223372036854775809}': "beyond 64 bits",
+               '{"a": 18446744073709551616}': "column a: a whole number beyond 64 bits",
+               '{"b": "1\\\\", "a": -9223372036854775809}': "column a: a whole number beyond 64 bits",
                '{"": 1}': "1 to 255", "7": "object", "x": "no JSON",
                '{\'a"\': [0, 0, 0]}': "double quotes", '{"x": {\'a"\': 1}}': "double quotes",
                "{'a': 1, 'a': 2}": "double quotes",
@@ -132,6 +132,7 @@ class Files(CliTest):
         for line, saying in bad.items():
             path = self.write("bad.jsonl", '{"a": 1}\n\n' + line + "\n")
             self.refuses("import", path, "--table", "bad", saying=["row 2 (line 3)", saying])
+        self.refuses("import", self.write("none.jsonl", "{}\n{}\n"), "--table", "bad", saying="no object of")
         path = os.path.join(self.directory, "bytes.jsonl")
         with open(path, "wb") as file:
             file.write(b'{"a": "\xff"}\n')
