@@ -86,7 +86,8 @@ KVSTORE_API int kvquery_open_stream(KVQuery *query, struct ArrowArrayStream *str
  * float64 of 0.1 not into f32, a timestamp in nanoseconds only at whole microseconds, 16 bytes into a uuid.
  *   KVSTORE_SCHEMA       a column that the table has not; the stream is no struct
  *   KVSTORE_TYPE         a value that its column does not hold (kvstore_error names row and column)
- *   KVSTORE_UNSUPPORTED  an Arrow type that no column takes: lists, maps, intervals, decimals of other scales or widths
+ *   KVSTORE_UNSUPPORTED  an Arrow type that no column takes: lists, maps, intervals, run-end encoded ones, decimals of
+ *                        other scales or widths
  *   KVSTORE_ERROR        what the stream says of its own failure; arrays that contradict their schema */
 KVSTORE_API int kvtable_append_stream(KVTable *table, struct ArrowArrayStream *stream, int mode, uint64_t *row_count);
 

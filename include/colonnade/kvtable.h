@@ -88,16 +88,16 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
  *   KVTABLE_NO_ENCODING(e)   never this one; may be given for several. Plain is used all the same where nothing else is
  *                            left
  *
- * KVSTORE_SCHEMA: an encoding that the column's type never has, or one wished and forbidden. Rows that lie in the file
- * already keep theirs. */
-#define KVTABLE_ENCODING_CONSTANT 1 /* one value */
+ * KVSTORE_SCHEMA: one is wished that the column's type never has (below), or wished and forbidden. Rows that lie in the
+ * file already keep theirs. */
 /* Decimals, times and durations are encoded as integers, as dates and timestamps are; uuids as fixed bytes. */
+#define KVTABLE_ENCODING_CONSTANT   1  /* every type: one value */
 #define KVTABLE_ENCODING_STRIDE     2  /* integers, dates, timestamps: equal steps, no nulls */
-#define KVTABLE_ENCODING_PLAIN      3  /* natural width; strings: offsets and bytes */
+#define KVTABLE_ENCODING_PLAIN      3  /* every type: natural width; strings: offsets and bytes */
 #define KVTABLE_ENCODING_BITS       4  /* bool */
 #define KVTABLE_ENCODING_PACKED     5  /* integers, bool, dates, timestamps: differences to a base in as few bits */
 #define KVTABLE_ENCODING_DICTIONARY 6  /* every type: distinct values, and a number for each row */
-#define KVTABLE_ENCODING_RUN_LENGTH 7  /* every type but strings */
+#define KVTABLE_ENCODING_RUN_LENGTH 7  /* every type but string, bytes and fixed bytes */
 #define KVTABLE_ENCODING_DELTA      8  /* integers, dates, timestamps: differences of neighbours */
 #define KVTABLE_ENCODING_ALP        9  /* f32, f64 that were decimals */
 #define KVTABLE_ENCODING_ALP_RD     10 /* f32, f64 */
@@ -116,7 +116,7 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 typedef struct KVColumnDefinition {
   const char *name; /* UTF-8, 1 to 255 bytes, unique in its table */
   int type;         /* KVTABLE_TYPE_* */
-  int flags;        /* KVTABLE_NULLABLE, KVTABLE_UTC, KVTABLE_READ_BY_KEY, encodings */
+  int flags;        /* KVTABLE_NULLABLE, KVTABLE_UTC, KVTABLE_READ_BY_KEY, KVTABLE_ARRAY, encodings */
   uint32_t width;   /* of fixed bytes: 1 to 4,096. Of decimals: the scale, 0 to 18. Of uuids 16, or 0. Else 0 */
 } KVColumnDefinition;
 
@@ -753,7 +753,8 @@ typedef struct KVTableUsage {
   size_t column_count;
   const KVColumnUsage *columns;
 } KVTableUsage;
-/* One block of memory with all that it points to: give it back with kvstore_free. */
+/* Of pairs: the columns that are kept beside them (kvtable_declare), in which every value is a null; none: no columns.
+ * One block of memory with all that it points to: give it back with kvstore_free. */
 KVSTORE_API int kvtable_usage(KVTable *table, KVTableUsage **usage);
 
 #ifdef __cplusplus
