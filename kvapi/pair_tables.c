@@ -128,7 +128,7 @@ static Status list_add(ColumnList *list, const KVPairColumn *given, size_t index
 static Status list_fill(ColumnList *list, const FamilyColumns *declared, const KVPairColumn *given, size_t count) {
   if (!given && count) return bad_argument("the columns are NULL");
   size_t most = count + PAIR_OWN_COLUMNS + declared->schema.column_count;
-  if (most > KVTABLE_COLUMNS_MAX)
+  if (count > KVTABLE_COLUMNS_MAX || most > KVTABLE_COLUMNS_MAX)
     return status_fail(KVSTORE_SCHEMA, "%zu columns over a family's pairs: at most %d in all", count,
                        KVTABLE_COLUMNS_MAX);
   TRY(list_begin(list, most));

@@ -77,6 +77,8 @@ static Status check_join(const KVQuery *q, const KVJoin *join) {
   if (join->count < 1 || join->count > JOIN_COLUMNS_MAX)
     return status_fail(KVSTORE_LIMIT, "a join by %zu columns: 1 to %d", join->count, JOIN_COLUMNS_MAX);
   if (!join->parameters && join->parameter_count) return bad_argument("the values of the join's filter are NULL");
+  if (join->parameter_count > EXPRESSION_TEXT_MAX)
+    return status_fail(KVSTORE_LIMIT, "%zu values for the join's filter", join->parameter_count);
   if (q->joins.count == JOIN_TABLES_MAX) return status_fail(KVSTORE_LIMIT, "at most %d joined tables", JOIN_TABLES_MAX);
   return KVSTORE_OK;
 }

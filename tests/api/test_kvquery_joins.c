@@ -420,6 +420,14 @@ TEST(kvquery_joins, what_is_no_join_is_refused_and_those_before_stay) {
   join.count = 0;
   CHECK_STATUS(kvquery_join(query, &join), KVSTORE_LIMIT);
   join.count = 1;
+  const KVValue number_one = kvvalue_i64(1);
+  join.where = "few < ?";
+  join.parameters = &number_one;
+  join.parameter_count = SIZE_MAX; /* nothing is read of so many */
+  CHECK_STATUS(kvquery_join(query, &join), KVSTORE_LIMIT);
+  join.where = NULL;
+  join.parameters = NULL;
+  join.parameter_count = 0;
   join.struct_size = 8;
   CHECK_STATUS(kvquery_join(query, &join), KVSTORE_ERROR);
   CHECK_OK(kvquery_count(query, &count));

@@ -241,6 +241,9 @@ TEST(pair_tables, columns_that_cannot_be_are_refused) {
   const KVPairColumn twice[] = { { "c", "part(0)", 0, 0 }, { "c", "part(1)", 0, 0 } };
   CHECK_STATUS(kvtable_open_family(cf, twice, 2, &table), KVSTORE_SCHEMA);
   CHECK_STATUS(kvtable_open_family(cf, NULL, 1, &table), KVSTORE_ERROR);
+  CHECK_STATUS(kvtable_open_family(cf, twice, SIZE_MAX, &table), KVSTORE_SCHEMA); /* nothing is read of so many */
+  CHECK_STATUS(kvtable_declare(cf, twice, SIZE_MAX, 0), KVSTORE_SCHEMA);
+  CHECK(strstr(kvstore_errmsg(kv), "at most 1023 in all") != NULL);
   CHECK_STATUS(kvtable_open_family(NULL, NULL, 0, &table), KVSTORE_ERROR);
   CHECK_STATUS(kvtable_open_family(cf, NULL, 0, NULL), KVSTORE_ERROR);
   kvstore_cf_close(cf);
