@@ -136,6 +136,7 @@
   X(merges_stopped_early, "slices of a merge that ended before their last key")         \
   X(backups, "backups that ended well")                                                 \
   X(adopted_runs, "runs that a record adopted")                                         \
+  X(adoptions_behind, "adopted runs that wait until a newer generation is known")       \
   X(key_groups_read, "segments and slabs of which rows of many keys were read at once") \
   X(deletes_adopted, "times that deletes of many keys became a run")                    \
   X(bulk_keys_encoded, "keys of large batches that had to be encoded")                  \

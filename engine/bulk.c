@@ -80,6 +80,16 @@ static uint32_t replaced_finish(Replaced *r) {
   return kept;
 }
 
+/* Apply lock held. The statement's own pin may be of an older generation. */
+static Status adopt_pinned(Store *store, uint32_t family, const Buffer *payload) {
+  ReadPin pin;
+  TRY(version_pin_newest(store, &pin));
+  Status status =
+    apply_adopt(store, family, (Bytes){ payload->data, payload->length }, store->transaction.next_sequence);
+  version_unpin(store, &pin);
+  return status;
+}
+
 /* Makes the runs part of the transaction: in memory and in its record. Its commit makes them durable first. */
 static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, Replaced *replaced, Buffer *record) {
   Transaction *t = &store->transaction;
@@ -98,8 +108,7 @@ static Status adopt_runs(Store *store, FamilyState *state, const RunList *runs, 
     status = adopt_payload_write(&payload, &t->space, &bytes);
     mutex_lock(&store->apply_lock);
     t->shape_changed = t->adopted = true;
-    if (status == KVSTORE_OK)
-      status = apply_adopt(store, state->family->id, (Bytes){ bytes.data, bytes.length }, t->next_sequence);
+    if (status == KVSTORE_OK) status = adopt_pinned(store, state->family->id, &bytes);
     mutex_unlock(&store->apply_lock);
     if (status == KVSTORE_OK) {
       t->next_sequence++;

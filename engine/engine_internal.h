@@ -506,6 +506,7 @@ Status apply_row_delete(Store *store, Era *era, Bytes key, uint64_t hash, uint64
 Status apply_boundary(Store *store) MUST_CHECK;
 Status apply_family_create(Store *store, uint32_t id, Bytes payload, uint64_t sequence) MUST_CHECK;
 Status apply_family_end(Store *store, uint32_t id, bool drop, uint64_t sequence) MUST_CHECK;
+/* Looks rows up in the runs of the current version: the caller has pinned its generation. */
 Status apply_adopt(Store *store, uint32_t family, Bytes payload, uint64_t sequence) MUST_CHECK;
 /* After the runs of an era changed: what its adopted runs replace is looked up again by their keys, where a list names
  * a run that is gone, or (`flushed`) may have named rows of a delta that is a run now (VIS-5). */
@@ -566,6 +567,8 @@ Status write_begin(Session *session) MUST_CHECK;
 Status write_pin(Session *session, ReadPin *pin) MUST_CHECK;
 /* The current version, for work that can wait: *pinned is false when its generation has been left behind. */
 Status version_try_pin(Store *store, ReadPin *pin, bool *pinned) MUST_CHECK;
+/* The same for who writes, and holds the apply lock: follows the newest generation, if need be. */
+Status version_pin_newest(Store *store, ReadPin *pin) MUST_CHECK;
 void version_unpin(Store *store, ReadPin *pin);
 /* Takes the write word for work on the log itself, and the session's lock: nobody writes until writers_go. The log is
  * applied to its end. KVSTORE_BUSY when the session has a transaction, or the busy timeout ends. */

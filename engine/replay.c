@@ -1,6 +1,7 @@
 /* replay.c - records of the log into memory: following other processes, and recovery. */
 #include <string.h>
 
+#include "base/counters.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "crypto/seal.h"
@@ -56,6 +57,21 @@ static Status replay_kv(Store *store, const Operation *op, uint64_t sequence) {
   return apply_kv(era, op->key, hash, op->payload, op->expiry, op->kind == OPERATION_KV_DELETE, sequence);
 }
 
+/* What a record says of runs is looked up in those of the newest generation, and nobody gives them away meanwhile
+ * (GEN-1). KVSTORE_BUSY: this process has another one, which holds nothing back. */
+static Status replay_adopt(Store *store, const Operation *op, uint64_t sequence) {
+  ReadPin pin;
+  bool pinned;
+  TRY(version_try_pin(store, &pin, &pinned));
+  if (!pinned) {
+    COUNT(adoptions_behind);
+    return status_fail(KVSTORE_BUSY, "a newer generation has come while the log was read");
+  }
+  Status status = apply_adopt(store, op->family_id, op->payload, sequence);
+  version_unpin(store, &pin);
+  return status;
+}
+
 static Status replay_operation(Store *store, const Operation *op, uint64_t sequence, Arena *arena) {
   switch (op->kind) {
   case OPERATION_KV_PUT:
@@ -74,7 +90,7 @@ static Status replay_operation(Store *store, const Operation *op, uint64_t seque
   case OPERATION_FAMILY_DROP: return apply_family_end(store, op->family_id, true, sequence);
   case OPERATION_FAMILY_CLEAR: return apply_family_end(store, op->family_id, false, sequence);
   case OPERATION_FAMILY_CHANGE: return apply_family_change(store, op->family_id, op->payload, sequence);
-  case OPERATION_ADOPT_RUN: return apply_adopt(store, op->family_id, op->payload, sequence);
+  case OPERATION_ADOPT_RUN: return replay_adopt(store, op, sequence);
   default: break;
   }
   return status_fail(KVSTORE_UNSUPPORTED, "the log holds an operation that this library does not know");
@@ -181,6 +197,7 @@ static Status apply_one(Store *store, uint64_t end) {
   Status status = apply_next(store, end);
   if (LIKELY(status == KVSTORE_OK)) advance_waiting(store);
   if (LIKELY(status == KVSTORE_OK) || !log_is_current(store)) return KVSTORE_OK; /* it was whole, or the log is gone */
+  if (status == KVSTORE_BUSY) return generation_follow_newest(store);            /* then the record once more */
   if (log_start_now(store) <= before.position) return status;
   TRY(generation_follow_newest(store));
   if (log_is_current(store) && store->applied.position <= before.position)

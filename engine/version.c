@@ -415,6 +415,15 @@ Status version_try_pin(Store *store, ReadPin *pin, bool *pinned) {
   return KVSTORE_OK;
 }
 
+Status version_pin_newest(Store *store, ReadPin *pin) {
+  for (;;) {
+    bool pinned;
+    TRY(version_try_pin(store, pin, &pinned));
+    if (LIKELY(pinned)) return KVSTORE_OK;
+    TRY(generation_follow_newest(store));
+  }
+}
+
 void version_unpin(Store *store, ReadPin *pin) { unpin(store, pin); }
 
 static TransactionFate *fate_keep(Session *session) {

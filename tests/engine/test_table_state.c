@@ -395,3 +395,55 @@ TEST(table_state, a_process_that_follows_looks_few_keys_up_when_it_counts) {
   child_finish(&child);
   CHECK_OK(session_close(s));
 }
+
+/* ---- a process that is left behind ---- */
+
+ROLE(left_behind) {
+  Session *s = open_path(path, false);
+  FamilyInfo info;
+  CHECK_OK(family_find(s, "t", &info));
+  while (next_turn()) {
+    write_rows(s, info.id, NULL, -1, 1, 9); /* applies the log without a look at what it says of runs */
+    CHECK_INT(count_rows(s, info.id), ROWS + 1);
+    turn_done();
+  }
+  CHECK(counter_get(COUNTER_adoptions_behind) > 0);
+  CHECK_OK(session_close(s));
+}
+
+static Child *hook_child;
+
+/* It is at the generation of the flush, and what was logged so far, when the merge behind it is published. */
+static void let_it_look(Counter which, uint64_t hits) {
+  (void)hits;
+  if (which != COUNTER_crash_compaction_before_publish || !hook_child) return;
+  turn(hook_child);
+  hook_child = NULL;
+}
+
+/* The runs that it knows are gone, and others lie in their places, when it reads a record that sends it to them. */
+TEST(table_state, a_process_that_is_left_behind_looks_nothing_up_in_runs_that_are_gone) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = make_table(s), other = 0;
+  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" }, { 0, TYPE_I32, 0, 0, (char *)"amount" } };
+  Schema schema = { .column_count = 2, .columns = columns, .key_count = 1, .key_columns = { 0 } };
+  int64_t *ids = memory_allocate(ROWS * sizeof *ids);
+  for (uint32_t i = 0; i < ROWS; i++) ids[i] = (int64_t)i * 1000003 % 1000000007; /* nothing that packs to nothing */
+  CHECK_OK(family_create(s, "other", FAMILY_TABLE, &schema, &other));
+  write_rows(s, table, ids, 0, ROWS, 0);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  Child child = child_start("left_behind", store_path());
+  hook_child = &child;
+  counter_hook_set(let_it_look);
+  write_rows(s, table, ids, 0, ROWS / 2, 1); /* of the run, half dies: it is rewritten */
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  counter_hook_set(NULL);
+  CHECK(!hook_child);
+  write_rows(s, other, ids, 0, ROWS, 7); /* as long as what is free now */
+  write_rows(s, table, ids, 0, ROWS, 2);
+  turn(&child);
+  CHECK_INT(count_rows(s, table), ROWS + 1);
+  child_finish(&child);
+  memory_release(ids);
+  CHECK_OK(session_close(s));
+}
