@@ -74,13 +74,16 @@ Status apply_row_delete(Store *store, Era *era, Bytes key, uint64_t hash, uint64
 
 /* ---- boundaries ---- */
 
-static bool delta_is_empty(const DeltaHandle *d) {
+/* Has the era an active delta that a boundary ends? */
+static bool era_freezes(const Era *era) {
+  if (era->dropped) return false;
+  const DeltaHandle *d = era->deltas[0].delta;
   DeltaCounts counts = d->kv ? kv_delta_counts(d->kv) : table_delta_counts(d->table);
-  return counts.rows == 0;
+  return counts.rows > 0;
 }
 
-/* The era with a new active delta before the others, the former one frozen at `boundary`. */
-static Status era_freeze(const Era *from, const Family *family, uint64_t boundary, Era *to) {
+/* The era with a new active delta before the others. */
+static Status era_with_delta(const Era *from, const Family *family, Era *to) {
   Era shared;
   TRY(era_copy(from, &shared));
   Status status = era_allocate(to, shared.delta_count + 1, 0);
@@ -110,12 +113,6 @@ static Status era_freeze(const Era *from, const Family *family, uint64_t boundar
       return status;
     }
   }
-  DeltaHandle *former = from->deltas[0].delta;
-  atomic_store_explicit(&former->boundary, boundary, memory_order_release);
-  if (former->kv)
-    kv_delta_freeze(former->kv);
-  else
-    table_delta_freeze(former->table);
   return KVSTORE_OK;
 }
 
@@ -132,28 +129,52 @@ static Status state_without_last(const FamilyState *from, uint32_t era_count, Fa
   return KVSTORE_OK;
 }
 
-Status apply_boundary(Store *store) {
-  Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
-  uint64_t boundary = store->applied.sequence - 1;
-  Version *next = version_copy(current, 0);
-  if (!next) return status_nomem();
+static const Era *last_era(const FamilyState *state) { return &state->eras[state->era_count - 1]; }
+
+/* The current version with a new active delta for each family whose last one holds rows. */
+static Status version_with_deltas(const Version *current, Version *next) {
   for (uint32_t i = 0; i < current->family_count; i++) {
     FamilyState *from = current->families[i], *to = NULL;
-    const Era *last = &from->eras[from->era_count - 1];
-    uint64_t row_id = atomic_load_explicit(&from->family->next_row_id, memory_order_relaxed);
-    atomic_store_explicit(&from->family->boundary_row_id, row_id, memory_order_relaxed);
-    if (last->dropped || delta_is_empty(last->deltas[0].delta)) continue;
-    Status status = state_without_last(from, from->era_count, &to);
-    if (status == KVSTORE_OK) {
-      status = era_freeze(last, from->family, boundary, &to->eras[from->era_count - 1]);
-      if (status != KVSTORE_OK) family_state_release(to);
-    }
+    if (!era_freezes(last_era(from))) continue;
+    TRY(state_without_last(from, from->era_count, &to));
+    Status status = era_with_delta(last_era(from), from->family, &to->eras[from->era_count - 1]);
     if (status != KVSTORE_OK) {
-      version_release(next);
+      family_state_release(to);
       return status;
     }
     version_set_family(next, to);
   }
+  return KVSTORE_OK;
+}
+
+/* The active deltas of the version end here. */
+static void freeze_deltas(const Version *v, uint64_t boundary) {
+  for (uint32_t i = 0; i < v->family_count; i++) {
+    Family *family = v->families[i]->family;
+    uint64_t row_id = atomic_load_explicit(&family->next_row_id, memory_order_relaxed);
+    atomic_store_explicit(&family->boundary_row_id, row_id, memory_order_relaxed);
+    if (!era_freezes(last_era(v->families[i]))) continue;
+    DeltaHandle *delta = last_era(v->families[i])->deltas[0].delta;
+    atomic_store_explicit(&delta->boundary, boundary, memory_order_release);
+    if (delta->kv)
+      kv_delta_freeze(delta->kv);
+    else
+      table_delta_freeze(delta->table);
+  }
+}
+
+/* Nothing is frozen before all that takes its place is there: rows go on into deltas whose boundary has failed. */
+Status apply_boundary(Store *store) {
+  TRY(apply_forget_rest(store));
+  Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  Version *next = version_copy(current, 0);
+  if (!next) return status_nomem();
+  Status status = version_with_deltas(current, next);
+  if (status != KVSTORE_OK) {
+    version_release(next);
+    return status;
+  }
+  freeze_deltas(current, store->applied.sequence - 1);
   store->frozen = store->applied;
   version_publish(store, next);
   return KVSTORE_OK;
@@ -318,7 +339,7 @@ static Status state_before(const FamilyState *from, uint64_t sequence, FamilySta
   return KVSTORE_OK;
 }
 
-Status apply_forget(Store *store, uint64_t sequence) {
+static Status forget(Store *store, uint64_t sequence) {
   const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
   Version *next = version_copy(NULL, current->family_count);
   if (!next) return status_nomem();
@@ -334,6 +355,18 @@ Status apply_forget(Store *store, uint64_t sequence) {
   }
   version_publish(store, next);
   return KVSTORE_OK;
+}
+
+Status apply_forget_rest(Store *store) {
+  if (LIKELY(!store->forget_from)) return KVSTORE_OK;
+  TRY(forget(store, store->forget_from));
+  store->forget_from = 0;
+  return KVSTORE_OK;
+}
+
+Status apply_forget(Store *store, uint64_t sequence) {
+  if (!store->forget_from || sequence < store->forget_from) store->forget_from = sequence;
+  return apply_forget_rest(store);
 }
 
 /* ---- adopted runs ---- */

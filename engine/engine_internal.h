@@ -274,7 +274,7 @@ struct Store {
   Superblock superblock; /* as it was at the open, for the open alone: later ones are read from the file. Of a reader
                             without rights: as it was at its last look, under follow_lock */
 
-  Mutex apply_lock; /* guards applied, wal, appending to deltas, next_family_id */
+  Mutex apply_lock; /* guards applied, wal, appending to deltas, next_family_id, forget_from */
   Wal *wal;
   _Atomic bool log_ready; /* wal is open: a look without the lock */
   WalCursor applied;      /* where the next record begins, as this process has applied the log */
@@ -282,6 +282,7 @@ struct Store {
   WalWindow window;       /* read-ahead of the follower */
   Buffer unsealed;        /* the operations of the record that is being applied, in a sealed store */
   uint32_t next_family_id;
+  uint64_t forget_from; /* what was taken back from here on is still in the version (apply_forget); 0: nothing is */
   _Atomic uint64_t applied_sequence;
   Transaction transaction;      /* of the holder of the write word or mutex */
   _Atomic uint64_t record_held; /* bytes of the transaction's record, for who asks what is held */
@@ -511,8 +512,11 @@ Status apply_adopt(Store *store, uint32_t family, Bytes payload, uint64_t sequen
 /* After the runs of an era changed: what its adopted runs replace is looked up again by their keys, where a list names
  * a run that is gone, or (`flushed`) may have named rows of a delta that is a run now (VIS-5). */
 Status era_renew_adopted(Era *era, bool flushed) MUST_CHECK;
-/* Takes back every change of shape from `sequence` on. */
+/* Takes back every change of shape from `sequence` on. What it finds no memory for stays in the version, where nobody
+ * reads it, until somebody takes sequences again (ENG-19). */
 Status apply_forget(Store *store, uint64_t sequence) MUST_CHECK;
+/* What an earlier one has left: before anything else changes the version, or a transaction begins. Apply lock held. */
+Status apply_forget_rest(Store *store) MUST_CHECK;
 /* From `sequence` on the family has the traits of the payload. */
 Status apply_family_change(Store *store, uint32_t id, Bytes payload, uint64_t sequence) MUST_CHECK;
 /* Puts a state in the place of the family's former one, in a version that becomes current. Takes the reference. */
@@ -591,8 +595,8 @@ void transaction_finish(Store *store, bool taken_back);
 static inline void transaction_after_last(Store *store) {
   (void)atomic_load_explicit(&store->transaction.ended, memory_order_acquire);
 }
-/* Takes back all of it. Apply lock held. */
-Status transaction_take_back(Store *store) MUST_CHECK;
+/* Takes back all of it; the calling thread's last failure stays. Apply lock held. */
+void transaction_take_back(Store *store);
 Status transaction_undo(Store *store, DeltaHandle *delta, uint32_t row, uint64_t sequence) MUST_CHECK;
 Status log_sync_to(Store *store, uint64_t position) MUST_CHECK;
 void sync_mutex_unlock(SharedPage *page); /* and wakes who waits for a sync */

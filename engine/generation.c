@@ -349,6 +349,7 @@ static Status adopt(Store *store, Manifest *manifest, const Version *current) {
 }
 
 Status generation_adopt(Store *store, Manifest *manifest) {
+  TRY(apply_forget_rest(store));
   Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
   if (current && current->manifest->generation >= manifest->generation) return KVSTORE_OK;
   return adopt(store, manifest, current);
@@ -358,6 +359,7 @@ Status generation_adopt(Store *store, Manifest *manifest) {
 
 /* This process has not applied what the manifest's runs hold: they take the place of all that it knows. */
 static Status start_over(Store *store, Manifest *manifest) {
+  TRY(apply_forget_rest(store));
   WalCursor applied = store->applied, frozen = store->frozen;
   store->applied = store->frozen = manifest->replay;
   Status status = adopt(store, manifest, NULL);
@@ -647,6 +649,14 @@ void generation_show(Store *store, const Manifest *manifest) {
   atomic_store_explicit(&page->generation.word, manifest->generation, memory_order_seq_cst);
 }
 
+/* Now, since adopting the generation must not fail. */
+static Status forget_rest(Store *store) {
+  mutex_lock(&store->apply_lock);
+  Status status = apply_forget_rest(store);
+  mutex_unlock(&store->apply_lock);
+  return status;
+}
+
 Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
   SharedPage *page = store->page;
   if (shared_load(&page->failed))
@@ -655,6 +665,7 @@ Status generation_publish(Store *store, Manifest *draft, SpaceJob *job) {
     return status_fail(KVSTORE_PROTOCOL, "generation %llu comes after a newer one",
                        (unsigned long long)draft->generation);
   TRY(maintenance_bury_dead(store));
+  TRY(forget_rest(store));
   Version *from = version_keep(store);
   Status limbo = fill_limbo(store, from, draft);
   version_let_go(store, from);

@@ -141,15 +141,12 @@ Status store_apply_record(Store *store, const WalRecord *given) {
   WalRecord opened = *given, *record = &opened;
   if (record->header.kind != RECORD_TRANSACTION && record->header.kind != RECORD_BOUNDARY) return KVSTORE_OK;
   TRY(unseal_operations(store, given, &opened.operations));
+  TRY(apply_forget_rest(store));
   if (record->header.kind == RECORD_TRANSACTION) {
     transaction_start(store, &replaying, true);
     store->transaction.first_sequence = store->transaction.statement.next_sequence = record->header.first_sequence;
     Status status = replay_transaction(store, record);
-    if (status != KVSTORE_OK) {
-      Failure why = *status_last();
-      Status undone = transaction_take_back(store);
-      status = undone == KVSTORE_OK ? status_fail(status, "%s", why.text) : undone;
-    }
+    if (status != KVSTORE_OK) transaction_take_back(store);
     transaction_finish(store, status != KVSTORE_OK);
     return status;
   }
@@ -208,6 +205,7 @@ static Status apply_one(Store *store, uint64_t end) {
 /* The end that is loaded before the log is found to be the page's is that of this log: who ends a log takes its id out
  * of the page first, who makes one puts its id in last. */
 static Status apply_all(Store *store) {
+  TRY(apply_forget_rest(store));
   for (;;) {
     uint64_t end = shared_load(&store->page->end);
     transaction_after_last(store);

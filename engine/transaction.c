@@ -189,7 +189,6 @@ Status transaction_keep_row_id(Store *store, Family *family) {
 /* Takes back everything since a savepoint. Apply lock held. */
 static Status roll_back_locked(Store *store, const struct Savepoint *to) {
   Transaction *t = &store->transaction;
-  Status status = KVSTORE_OK;
   while (t->touched_count > to->touched_count) {
     TouchedDelta *d = &t->touched[--t->touched_count];
     if (d->delta->kv)
@@ -210,7 +209,7 @@ static Status roll_back_locked(Store *store, const struct Savepoint *to) {
     struct RowIdBefore *r = &t->row_ids[--t->row_id_count];
     atomic_store_explicit(&r->family->next_row_id, r->next_row_id, memory_order_relaxed);
   }
-  if (t->shape_changed) status = apply_forget(store, to->next_sequence);
+  Status status = t->shape_changed ? apply_forget(store, to->next_sequence) : apply_forget_rest(store);
   store->next_family_id = to->next_family_id;
   t->shape_changed = to->shape_changed;
   t->next_sequence = to->next_sequence;
@@ -220,10 +219,13 @@ static Status roll_back_locked(Store *store, const struct Savepoint *to) {
   return status;
 }
 
+/* What happens here has no say in what the caller is told of the failure that brought it here. */
 static Status roll_back_to(Store *store, const struct Savepoint *to) {
+  Failure why = *status_last();
   mutex_lock(&store->apply_lock);
   Status status = roll_back_locked(store, to);
   mutex_unlock(&store->apply_lock);
+  if (status != KVSTORE_OK) status_restore(&why);
   return status;
 }
 
@@ -252,14 +254,17 @@ static void statement_keep(Store *store) {
   atomic_store_explicit(&t->seen, t->next_sequence - 1, memory_order_release);
 }
 
-static Status roll_back_all(Store *store) {
+/* All of it is gone, whatever there is memory for (ENG-19). */
+static void roll_back_all(Store *store) {
   struct Savepoint start = transaction_begin_point(&store->transaction);
-  return roll_back_to(store, &start);
+  Status rest = roll_back_to(store, &start);
+  (void)rest;
 }
 
-Status transaction_take_back(Store *store) {
+void transaction_take_back(Store *store) {
+  Failure why = *status_last();
   struct Savepoint start = transaction_begin_point(&store->transaction);
-  return roll_back_locked(store, &start);
+  if (roll_back_locked(store, &start) != KVSTORE_OK) status_restore(&why);
 }
 
 /* ---- commit ---- */
@@ -288,14 +293,18 @@ static bool adopted_much(Store *store) {
   return bytes >= wal_capacity(store->wal) / 2;
 }
 
+static bool has_filled_delta(const Transaction *t) {
+  for (size_t i = 0; i < t->touched_count; i++)
+    if (delta_is_full(t->touched[i].delta)) return true;
+  return false;
+}
+
 static bool wants_boundary(Store *store) {
   const Transaction *t = &store->transaction;
   if (t->boundary_wanted) return true;
   if (store->applied.position - store->frozen.position >= wal_capacity(store->wal) / 2) return true;
   if (t->shape_changed && adopted_much(store)) return true;
-  for (size_t i = 0; i < t->touched_count; i++)
-    if (delta_is_full(t->touched[i].delta)) return true;
-  return false;
+  return has_filled_delta(t);
 }
 
 _Static_assert(RECORD_SEALED_OFFSET == RECORD_HEADER_BYTES + RECORD_SEAL_BYTES, "where the operations begin");
@@ -464,8 +473,7 @@ static Status commit_and_unlock(Session *session) {
   bool adopted = false;
   Status status = empty ? KVSTORE_OK : commit_record(store);
   if (status != KVSTORE_OK) {
-    Status undone = roll_back_all(store);
-    if (undone != KVSTORE_OK) status = undone;
+    roll_back_all(store);
     fate_rolled_back(session);
     if (status == KVSTORE_FULL) boundary = boundary_for_room(store);
   }
@@ -567,8 +575,8 @@ Status write_end(Session *session, Status status) {
     struct Savepoint to = t->statement;
     if (t->spilled && !t->autocommit)
       t->failure = status; /* only the whole transaction can be taken back */
-    else if (roll_back_to(store, &to) != KVSTORE_OK)
-      t->failure = status;
+    else
+      t->failure = roll_back_to(store, &to);
   }
   if (t->autocommit) {
     if (status == KVSTORE_OK) {
@@ -650,6 +658,14 @@ static void end_reading(Session *session) {
   version_unhold(session->store, &session->snapshot);
 }
 
+/* Rows that were rolled back stay in their delta (VIS-3): one that they have filled ends here, so that it goes with a
+ * flush. */
+static bool roll_back_and_end_full_deltas(Store *store) {
+  bool full = has_filled_delta(&store->transaction) && !shared_load(&store->page->failed);
+  roll_back_all(store);
+  return full && boundary_append(store) == KVSTORE_OK; /* else the next commit asks for it */
+}
+
 static Status end_writing(Session *session, bool commit) {
   Store *store = session->store;
   bool died;
@@ -662,12 +678,12 @@ static Status end_writing(Session *session, bool commit) {
   if (commit && status == KVSTORE_OK) {
     status = commit_and_unlock(session);
   } else {
-    Status undone = roll_back_all(store);
-    if (status == KVSTORE_OK) status = undone;
+    bool boundary = roll_back_and_end_full_deltas(store);
     fate_rolled_back(session);
     transaction_finish(store, true);
     give_write_word(store);
     shared_mutex_unlock(&store->page->mutex);
+    if (boundary) maintenance_ask(store);
   }
   atomic_store_explicit(&session->transaction, 0, memory_order_release);
   TransactionFate *fate = session->fate;

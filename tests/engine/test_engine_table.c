@@ -4,7 +4,8 @@
 
 #include "base/counters.h"
 #include "base/memory.h"
-#include "engine/engine.h"
+#include "engine/engine_internal.h"
+#include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
 
 static const StoreOptions quiet = {
@@ -361,4 +362,78 @@ TEST(engine_table, deletes_of_many_keys_become_a_run_where_the_log_is_too_small)
   char *why = NULL;
   CHECK_OK(session_check(s, &why));
   CHECK_OK(session_close(s));
+}
+
+/* ---- without memory ---- */
+
+static Session *open_in_memory(uint32_t *table) {
+  Session *s = NULL;
+  CHECK_OK(session_open(NULL, &quiet, &s));
+  *table = make_table(s);
+  CHECK_OK(upsert(s, *table, 0, 10, 1, TABLE_UPSERT));
+  return s;
+}
+
+static void check_rows(Session *s, uint32_t table, uint64_t expected) {
+  uint64_t rows;
+  int64_t sum;
+  totals(s, table, &rows, &sum);
+  CHECK_INT(rows, expected);
+}
+
+static void put_one(Session *s) {
+  CHECK_OK(kv_put(s, FAMILY_DEFAULT_ID, (Bytes){ (const uint8_t *)"key", 3 }, (Bytes){ (const uint8_t *)"v", 1 },
+                  EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+}
+
+/* A boundary ends the deltas of all families or of none. */
+TEST(engine_table, rows_go_on_where_a_boundary_found_no_memory) {
+  bool reached = true;
+  for (uint64_t n = 1; reached; n++) {
+    uint32_t table;
+    Session *s = open_in_memory(&table);
+    put_one(s);
+    failing_memory_install(n, false);
+    Status status = checkpoint_end_delta(s);
+    reached = failing_memory_failures() > 0;
+    failing_memory_remove();
+    CHECK(status == KVSTORE_OK || (reached && status == KVSTORE_NOMEM));
+    put_one(s);
+    CHECK_OK(upsert(s, table, 5, 10, 2, TABLE_UPSERT));
+    check_rows(s, table, 15);
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+    check_rows(s, table, 15);
+    CHECK_OK(session_close(s));
+  }
+}
+
+static void change_much(Session *s, uint32_t table) {
+  uint32_t other;
+  CHECK_OK(upsert(s, table, 5, 66000, 2, TABLE_UPSERT)); /* a run */
+  CHECK_OK(upsert(s, table, 0, 10, 3, TABLE_UPSERT));
+  CHECK_OK(family_clear(s, table));
+  CHECK_OK(family_create(s, "other", FAMILY_KV, NULL, &other));
+}
+
+/* What the version still holds of it must not come back with the sequences that it had. */
+TEST(engine_table, a_rollback_is_whole_where_it_finds_no_memory) {
+  bool reached = true;
+  for (uint64_t n = 1; reached; n++) {
+    uint32_t table, other;
+    Session *s = open_in_memory(&table);
+    CHECK_OK(session_begin(s, true));
+    change_much(s, table);
+    failing_memory_install(n, n % 2);
+    CHECK_OK(session_rollback(s));
+    reached = failing_memory_failures() > 0;
+    failing_memory_remove();
+    check_rows(s, table, 10);
+    for (int i = 0; i < 10; i++) CHECK_OK(upsert(s, table, 20 + i, 1, 4, TABLE_UPSERT));
+    check_rows(s, table, 20);
+    CHECK_OK(family_create(s, "other", FAMILY_KV, NULL, &other));
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+    check_rows(s, table, 20);
+    CHECK_OK(session_check(s, NULL));
+    CHECK_OK(session_close(s));
+  }
 }
