@@ -527,42 +527,83 @@ static Status end_replaced_keys(Store *store, Era *era, Reader *in, uint64_t seq
   return KVSTORE_OK;
 }
 
-static int by_position(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
+/* Locators of the rows that the keys of a run have in the others of an era. */
+typedef struct RowsOfKeys {
+  uint64_t *locators;
+  size_t count, capacity;
+} RowsOfKeys;
+
+static Status find_row_of_key(Era *era, RunHandle *run, uint32_t position, uint64_t sequence, Buffer *key,
+                              RowsOfKeys *found) {
+  uint64_t locator;
+  uint32_t layer;
+  buffer_clear(key);
+  TRY(column_run_get_key(run->columns, position, key));
+  TRY(era_find_in_runs(era, (Bytes){ key->data, key->length }, hash_key(key->data, key->length), sequence - 1, 0,
+                       &locator, &layer));
+  if (locator == LOCATOR_NONE) return KVSTORE_OK;
+  TRY(memory_grow(&found->locators, &found->capacity, found->count + 1, sizeof *found->locators));
+  found->locators[found->count++] = locator;
+  return KVSTORE_OK;
 }
 
-/* What the run replaces in the runs of an era, by its keys. */
-static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena *arena, AdoptedDeletes *out) {
-  out->run_count = 0;
-  out->runs = arena_allocate_zeroed(arena, memory_array_size(era->run_count, sizeof *out->runs));
-  if (!out->runs) return status_nomem();
-  for (uint32_t i = 0; i < era->run_count; i++) {
-    out->runs[i].number = era->runs[i].run->entry.number;
-    out->runs[i].positions = arena_allocate(arena, (size_t)(run->columns->row_count + 1) * sizeof(uint32_t));
-    if (!out->runs[i].positions) return status_nomem();
-  }
-  out->run_count = era->run_count;
+static Status find_rows_of_keys(Era *era, RunHandle *run, uint64_t sequence, RowsOfKeys *found) {
   Buffer key = { 0 };
   Status status = KVSTORE_OK;
   for (uint32_t s = 0; s < run->columns->segment_count && status == KVSTORE_OK; s++) {
     uint32_t rows = column_run_segment(run->columns, s)->row_count;
-    for (uint32_t r = 0; r < rows && status == KVSTORE_OK; r++) {
-      uint64_t locator;
-      uint32_t layer;
-      buffer_clear(&key);
-      status = column_run_get_key(run->columns, position_pack(s, r), &key);
-      if (status == KVSTORE_OK)
-        status = era_find_in_runs(era, (Bytes){ key.data, key.length }, hash_key(key.data, key.length), sequence - 1, 0,
-                                  &locator, &layer);
-      if (status == KVSTORE_OK && locator != LOCATOR_NONE)
-        out->runs[layer].positions[out->runs[layer].count++] = locator_position(locator);
-    }
+    for (uint32_t r = 0; r < rows && status == KVSTORE_OK; r++)
+      status = find_row_of_key(era, run, position_pack(s, r), sequence, &key, found);
   }
   buffer_release(&key);
-  for (uint32_t i = 0; i < out->run_count; i++)
-    qsort(out->runs[i].positions, out->runs[i].count, sizeof(uint32_t), by_position);
   return status;
+}
+
+static int by_locator(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* Sorts them: by run, then by position. */
+static Status list_rows_of_keys(RowsOfKeys *found, Arena *arena, AdoptedDeletes *out) {
+  size_t runs = 0;
+  if (found->count) qsort(found->locators, found->count, sizeof *found->locators, by_locator);
+  for (size_t i = 0; i < found->count; i++)
+    runs += !i || locator_unpack(found->locators[i]).run != locator_unpack(found->locators[i - 1]).run;
+  out->runs = arena_allocate_zeroed(arena, memory_array_size(runs, sizeof *out->runs));
+  uint32_t *positions = arena_allocate(arena, memory_array_size(found->count, sizeof *positions));
+  if (!out->runs || !positions) return status_nomem();
+  for (size_t i = 0; i < found->count; i++) {
+    uint32_t number = locator_unpack(found->locators[i]).run;
+    if (!out->run_count || out->runs[out->run_count - 1].number != number)
+      out->runs[out->run_count++] = (struct AdoptedDeletesRun){ number, 0, positions + i };
+    positions[i] = locator_position(found->locators[i]);
+    out->runs[out->run_count - 1].count++;
+  }
+  return KVSTORE_OK;
+}
+
+/* What the run replaces in the runs of an era, by its keys. */
+static Status replaced_by_key(Era *era, RunHandle *run, uint64_t sequence, Arena *arena, AdoptedDeletes *out) {
+  RowsOfKeys found = { 0 };
+  out->by_key = true;
+  out->run_count = 0;
+  Status status = find_rows_of_keys(era, run, sequence, &found);
+  if (status == KVSTORE_OK) status = list_rows_of_keys(&found, arena, out);
+  memory_release(found.locators);
+  return status;
+}
+
+/* Of runs that are adopted together the first has the list of all in its record, and nobody knows whose row is whose:
+ * where one is looked up by its keys, those behind it are, too. (So may be another run with no list: it does no harm.)
+ * `since`: of the run whose list this is; `before`: the run that was adopted before it, if there is one. */
+static bool list_lies_before(const AdoptedDeletes *a, uint64_t since, const RunLayer *before) {
+  bool is_empty = !a->by_key && !a->run_count;
+  return is_empty && before && before->since + 1 == since && before->replaced && before->replaced->by_key;
+}
+
+static const RunLayer *newest_adopted(const Era *era) {
+  return era->run_count && era->runs[0].since ? &era->runs[0] : NULL;
 }
 
 /* What the run replaces, from the record or from the extent that it names. Where runs or delta rows that it names have
@@ -586,6 +627,7 @@ static Status apply_replaced(Store *store, Era *era, RunHandle *run, Reader *in,
   bool complete = true;
   Status status = read_replaced(era, &list, a, &complete);
   if (status == KVSTORE_OK) status = end_replaced_keys(store, era, &list, sequence, &complete);
+  complete &= !list_lies_before(a, sequence, newest_adopted(era));
   if (status == KVSTORE_OK && !complete && run->columns) status = replaced_by_key(era, run, sequence, &a->arena, a);
   memory_release(own);
   return status;
@@ -606,9 +648,13 @@ static bool names_gone_run(const Era *era, const AdoptedDeletes *a) {
 Status era_renew_adopted(Era *era, bool flushed) {
   uint32_t adopted = 0;
   while (adopted < era->run_count && era->runs[adopted].since) adopted++;
+  uint32_t all = adopted;
   while (adopted-- > 0) { /* the oldest first: what it replaces is dead to those after it */
     RunLayer *layer = &era->runs[adopted];
-    if (!layer->run->columns || !layer->replaced || !(flushed || names_gone_run(era, layer->replaced))) continue;
+    const RunLayer *before = adopted + 1 < all ? layer + 1 : NULL;
+    if (!layer->run->columns || !layer->replaced) continue;
+    if (!flushed && !names_gone_run(era, layer->replaced) && !list_lies_before(layer->replaced, layer->since, before))
+      continue;
     AdoptedDeletes *fresh = memory_allocate_zeroed(sizeof *fresh);
     if (!fresh) return status_nomem();
     atomic_init(&fresh->references, 1);

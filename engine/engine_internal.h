@@ -130,6 +130,7 @@ typedef struct RunLayer {
 typedef struct AdoptedDeletes {
   _Atomic uint32_t references;
   Extent extent; /* where the list lies, when it is too long for the record; length 0: it is in the record */
+  bool by_key;   /* found by the keys of the run itself, not taken from its record */
   uint32_t run_count;
   struct AdoptedDeletesRun {
     uint32_t number;

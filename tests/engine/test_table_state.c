@@ -12,14 +12,16 @@
 
 enum { ROWS = 140000, SEGMENTS = (ROWS + SEGMENT_ROWS - 1) / SEGMENT_ROWS };
 
-static Session *open_path(const char *path, bool background) {
+static Session *open_with(const char *path, bool background, uint64_t log_bytes) {
   StoreOptions options = {
-    .journal_mode = JOURNAL_WAL, .sync_level = SYNC_OFF, .no_background = !background, .log_bytes = 8 << 20
+    .journal_mode = JOURNAL_WAL, .sync_level = SYNC_OFF, .no_background = !background, .log_bytes = log_bytes
   };
   Session *s = NULL;
   CHECK_OK(session_open(path, &options, &s));
   return s;
 }
+
+static Session *open_path(const char *path, bool background) { return open_with(path, background, 8 << 20); }
 
 static const char *store_path(void) {
   static char path[512];
@@ -359,6 +361,98 @@ TEST(table_state, a_block_of_a_delta_is_taken_whole_only_where_all_of_it_is_seen
   CHECK_INT(counter_get(COUNTER_blocks_visible_whole) - whole, 1);
   CHECK_OK(session_commit(reader));
   CHECK_OK(session_close(reader));
+  CHECK_OK(session_close(s));
+}
+
+TEST(table_state, what_is_rolled_back_over_and_over_does_not_pile_up) {
+  Session *s = open_path(store_path(), false);
+  uint32_t table = settled_table(s);
+  for (int i = 0; i < 3; i++) {
+    CHECK_OK(session_begin(s, true));
+    for (int part = 0; part < 2; part++) write_rows(s, table, NULL, 1000, SEGMENT_ROWS - 1, i);
+    CHECK_OK(session_rollback(s));
+    CHECK_OK(session_maintain(s));
+    FamilyUsage usage;
+    CHECK_OK(family_usage(s, table, &usage));
+    CHECK_INT(usage.delta_rows, 0);
+    CHECK_INT(usage.dead_rows, 0);
+    memory_release(usage.columns);
+    CHECK_INT(count_rows(s, table), ROWS);
+  }
+  CHECK_OK(session_close(s));
+}
+
+/* ---- runs that are adopted together ---- */
+
+enum { WIDTH = 512, WIDE_ROWS = 2 * SEGMENT_ROWS + 200 }; /* two runs: an array of 64 MiB ends one */
+
+static uint32_t make_wide_table(Session *s) {
+  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" },
+                       { 0, TYPE_FIXED_BYTES, COLUMN_ARRAY, WIDTH, (char *)"bytes" } };
+  Schema schema = { .column_count = 2, .columns = columns, .key_count = 1, .key_columns = { 0 } };
+  uint32_t id = 0;
+  CHECK_OK(family_create(s, "wide", FAMILY_TABLE, &schema, &id));
+  return id;
+}
+
+static void write_wide(Session *s, uint32_t table, int64_t first, uint32_t count) {
+  static const uint8_t bytes[WIDTH] = { 1 };
+  int64_t *keys = memory_allocate(count * sizeof *keys);
+  Bytes *values = memory_allocate(count * sizeof *values);
+  for (uint32_t i = 0; i < count; i++) {
+    keys[i] = first + i;
+    values[i] = (Bytes){ bytes, WIDTH };
+  }
+  ColumnArray columns[] = { { keys, NULL }, { values, NULL } };
+  CHECK_OK(table_write(s, table, &(ColumnBatch){ count, 2, columns, NULL }, TABLE_UPSERT, NULL));
+  memory_release(keys);
+  memory_release(values);
+}
+
+static Session *hook_session;
+static uint32_t hook_table;
+
+/* A merge is about to publish when all rows are replaced. */
+static void replace_all(Counter which, uint64_t hits) {
+  (void)hits;
+  if (which != COUNTER_crash_compaction_before_publish || !hook_session) return;
+  Session *s = hook_session;
+  hook_session = NULL;
+  write_wide(s, hook_table, 0, WIDE_ROWS);
+}
+
+ROLE(wide_follower) {
+  Session *s = open_path(path, false);
+  FamilyInfo info;
+  CHECK_OK(family_find(s, "wide", &info));
+  while (next_turn()) {
+    CHECK_INT(count_rows(s, info.id), WIDE_ROWS);
+    turn_done();
+  }
+  CHECK_OK(session_close(s));
+}
+
+/* The runs that their list names are gone when it is read, here and by who comes later. */
+TEST(table_state, each_of_the_runs_that_are_adopted_together_replaces_rows_of_runs_that_were_merged) {
+  Session *s = hook_session = open_with(store_path(), false, 256 << 20);
+  uint32_t table = hook_table = make_wide_table(s);
+  uint64_t adopted = counter_get(COUNTER_adopted_runs);
+  counter_hook_set(replace_all);
+  for (int i = 0; i < 4; i++) { /* half of each lies where the first run will, half where the second */
+    write_wide(s, table, i, 1);
+    write_wide(s, table, WIDE_ROWS - 1 - i, 1);
+    CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  }
+  counter_hook_set(NULL);
+  CHECK(!hook_session);
+  CHECK_INT(counter_get(COUNTER_adopted_runs) - adopted, 2);
+  CHECK_INT(count_rows(s, table), WIDE_ROWS);
+  Child child = child_start("wide_follower", store_path());
+  turn(&child);
+  CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(count_rows(s, table), WIDE_ROWS);
+  turn(&child);
+  child_finish(&child);
   CHECK_OK(session_close(s));
 }
 
