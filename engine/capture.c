@@ -155,6 +155,15 @@ Status capture_note(Session *session, const FamilyOptions *options, CapturedChan
   return status;
 }
 
+Status kv_end_row(Session *session, FamilyState *state, Era *era, Bytes key) {
+  uint64_t sequence = session->store->transaction.next_sequence;
+  TRY(kv_write_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true));
+  const FamilyOptions *options = &family_state_traits(state, sequence)->options;
+  if (LIKELY(!options->changes_family)) return KVSTORE_OK;
+  CapturedChange change = { .kind = CHANGE_DELETE, .key = key, .expiry = EXPIRY_NEVER };
+  return capture_note(session, options, &change);
+}
+
 Status kv_change_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry,
                      bool tombstone) {
   uint64_t sequence = session->store->transaction.next_sequence;
@@ -162,7 +171,7 @@ Status kv_change_row(Session *session, FamilyState *state, Era *era, Bytes key, 
   TRY(kv_write_row(session, state, era, key, value, expiry, tombstone));
   const FamilyOptions *options = &family_state_traits(state, sequence)->options;
   if (UNLIKELY(options->columns_family))
-    TRY(columns_note(session, options, &(SourcePair){ key, value, expiry }, tombstone));
+    TRY(columns_note(session, state->family, options, &(SourcePair){ key, value, expiry }, tombstone));
   if (LIKELY(!options->changes_family)) return KVSTORE_OK;
   CapturedChange change = {
     .kind = tombstone ? CHANGE_DELETE : CHANGE_PUT, .key = key, .value = value, .expiry = expiry

@@ -613,6 +613,8 @@ Status family_count_at_boundary(Store *store, Family *family, uint64_t boundary,
 /* kv_write_row, of a caller's row: as a change, too, where the family's options want that. */
 Status kv_change_row(Session *session, FamilyState *state, Era *era, Bytes key, Bytes value, int64_t expiry,
                      bool tombstone) MUST_CHECK;
+/* kv_change_row of a row that ends, but for its row in columns: the caller ends that (columns_note_ends). */
+Status kv_end_row(Session *session, FamilyState *state, Era *era, Bytes key) MUST_CHECK;
 /* Notes a change that the open transaction has just made to a family with these options, which capture. Fills in its
  * sequence, transaction and time. */
 Status capture_note(Session *session, const FamilyOptions *options, CapturedChange *change) MUST_CHECK;

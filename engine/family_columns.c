@@ -143,11 +143,22 @@ static Status columns_table(Session *session, const ReadPin *pin, uint32_t id, F
   return status_fail(KVSTORE_CORRUPT, "family %u holds no columns over pairs", id);
 }
 
-Status columns_note(Session *session, const FamilyOptions *options, const SourcePair *pair, bool tombstone) {
+/* The table has no row of a key that is too long for it. It may be the one that the table was left unbuilt for. */
+static void note_end_of_long_key(Store *store, Family *family) {
+  atomic_store_explicit(&family->columns_refused, 0, memory_order_relaxed);
+  store->transaction.asks_work = true;
+}
+
+Status columns_note(Session *session, Family *family, const FamilyOptions *options, const SourcePair *pair,
+                    bool tombstone) {
   ReadPin pin;
   FamilyState *state;
   Era *era;
   Buffer key = { 0 };
+  if (UNLIKELY(tombstone && !key_fits(pair->key))) {
+    note_end_of_long_key(session->store, family);
+    return KVSTORE_OK;
+  }
   TRY(write_pin(session, &pin));
   Status status = columns_table(session, &pin, options->columns_family, &state, &era);
   if (status == KVSTORE_OK) status = encode_key(pair->key, &key);
@@ -157,6 +168,38 @@ Status columns_note(Session *session, const FamilyOptions *options, const Source
     status = put_row(session, state, era, pair, (Bytes){ key.data, key.length });
   buffer_release(&key);
   read_unpin(session, &pin);
+  return status;
+}
+
+typedef struct KeyList {
+  Bytes *keys; /* that the table can have */
+  size_t count, capacity;
+  bool has_long_ones; /* beside those */
+} KeyList;
+
+static Status list_keys(Bytes keys, KeyList *list) {
+  Reader in = reader_over(keys.data, keys.length);
+  while (reader_left(&in)) {
+    Bytes key = reader_bytes(&in);
+    if (!key_fits(key)) {
+      list->has_long_ones = true;
+      continue;
+    }
+    TRY(memory_grow(&list->keys, &list->capacity, list->count + 1, sizeof *list->keys));
+    list->keys[list->count++] = key;
+  }
+  return KVSTORE_OK;
+}
+
+Status columns_note_ends(Session *session, Family *family, const FamilyOptions *options, Bytes keys) {
+  KeyList list = { 0 };
+  if (!options->columns_family || !keys.length) return KVSTORE_OK;
+  Status status = list_keys(keys, &list);
+  if (list.has_long_ones) note_end_of_long_key(session->store, family);
+  if (status == KVSTORE_OK && list.count)
+    status =
+      table_end_statement(session, options->columns_family, &(ColumnArray){ list.keys, NULL }, (uint32_t)list.count);
+  memory_release(list.keys);
   return status;
 }
 

@@ -8,7 +8,10 @@
 Status family_sources_read(Family *family) MUST_CHECK;
 
 /* Inside a statement: a pair was written (or, with `tombstone`, deleted) in a family with these options. */
-Status columns_note(Session *session, const FamilyOptions *options, const SourcePair *pair, bool tombstone) MUST_CHECK;
+Status columns_note(Session *session, Family *family, const FamilyOptions *options, const SourcePair *pair,
+                    bool tombstone) MUST_CHECK;
+/* The same for the ends of many pairs: `keys`, one behind the other as buffer_bytes puts them. */
+Status columns_note_ends(Session *session, Family *family, const FamilyOptions *options, Bytes keys) MUST_CHECK;
 /* The same for all rows of runs that the open transaction has adopted. */
 Status columns_note_level(Session *session, const FamilyOptions *options, const RowLevel *level) MUST_CHECK;
 /* A family with these options is cleared or dropped. */

@@ -4,6 +4,7 @@
 #include "base/counters.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "engine/family_columns.h"
 #include "engine/kv_rows.h"
 
 uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint32_t capacity) {
@@ -67,7 +68,9 @@ static Status evict_row(Session *session, const ReadPin *pin, uint32_t family, B
   if (found != ROW_EXPIRED) return KVSTORE_OK;
   TRY(kv_write_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true));
   COUNT(evictions);
-  return KVSTORE_OK;
+  const FamilyOptions *options = &family_state_traits(state, pin->sequence)->options;
+  if (LIKELY(!options->columns_family)) return KVSTORE_OK;
+  return columns_note(session, state->family, options, &(SourcePair){ .key = key }, true);
 }
 
 /* `more`: further keys, or none. An eviction that fails is tried again by the next reader. */
@@ -467,6 +470,9 @@ Status kv_purge_expired(Session *session, uint32_t family, uint64_t *purged) {
     count++;
     if (status == KVSTORE_OK) status = transaction_spill(session);
   }
+  if (status == KVSTORE_OK)
+    status = columns_note_ends(session, state->family, &family_state_traits(state, pin.sequence)->options,
+                               (Bytes){ keys.data, keys.length });
   read_unpin(session, &pin);
   buffer_release(&keys);
   TRY(write_end(session, status));

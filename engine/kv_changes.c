@@ -1,5 +1,6 @@
 /* kv_changes.c - writes to kv families that look first or are many: compare and swap, ranges, batches. */
 #include "base/counters.h"
+#include "engine/family_columns.h"
 #include "engine/kv_rows.h"
 
 /* ---- one row, inside a statement ---- */
@@ -61,22 +62,47 @@ Status kv_compare_and_swap(Session *session, uint32_t family, Bytes key, const B
 
 /* ---- ranges ---- */
 
+enum { ENDED_BYTES_MAX = 16 << 20 }; /* keys whose rows in columns end together */
+
+typedef struct RangeDelete {
+  Session *session;
+  FamilyState *state;
+  Era *era;
+  const FamilyOptions *options;
+  Buffer ended;
+} RangeDelete;
+
+static Status end_columns(RangeDelete *d) {
+  TRY(buffer_status(&d->ended));
+  TRY(columns_note_ends(d->session, d->state->family, d->options, (Bytes){ d->ended.data, d->ended.length }));
+  buffer_clear(&d->ended);
+  return KVSTORE_OK;
+}
+
+static Status end_row(RangeDelete *d, Bytes key) {
+  TRY(kv_end_row(d->session, d->state, d->era, key));
+  if (d->options->columns_family) buffer_bytes(&d->ended, key.data, key.length);
+  if (d->ended.length >= ENDED_BYTES_MAX) TRY(end_columns(d));
+  return transaction_spill(d->session);
+}
+
 /* The walk sees the rows as they were when it began: neither its own tombstones nor a spill disturb it. */
 static Status delete_rows(Session *session, const ReadPin *pin, uint32_t family, const KvRange *range,
                           uint64_t *deleted) {
-  FamilyState *state;
-  Era *era;
+  RangeDelete d = { .session = session };
   MergeCursor cursor;
-  TRY(session_family(session, pin, family, FAMILY_KV, &state, &era));
-  TRY(kv_open_cursor(session->store, era, pin->sequence, range, &cursor));
+  TRY(session_family(session, pin, family, FAMILY_KV, &d.state, &d.era));
+  d.options = &family_state_traits(d.state, pin->sequence)->options;
+  TRY(kv_open_cursor(session->store, d.era, pin->sequence, range, &cursor));
   Status status = merge_cursor_first(&cursor);
   while (status == KVSTORE_OK && cursor.valid) {
     *deleted += !cursor.row.expired;
-    status = kv_change_row(session, state, era, cursor.row.view.key, (Bytes){ 0 }, EXPIRY_NEVER, true);
-    if (status == KVSTORE_OK) status = transaction_spill(session);
+    status = end_row(&d, cursor.row.view.key);
     if (status == KVSTORE_OK) status = merge_cursor_next(&cursor);
   }
   merge_cursor_close(&cursor);
+  if (status == KVSTORE_OK) status = end_columns(&d);
+  buffer_release(&d.ended);
   return status;
 }
 

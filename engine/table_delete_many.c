@@ -24,6 +24,7 @@ typedef struct Deleting {
   Era *era;
   uint64_t sequence;
   int64_t now_ms;
+  bool expired_too; /* also rows that nobody sees any more */
   TableKeys keys;
   Arena arena;
   uint64_t deleted;
@@ -42,12 +43,12 @@ static Status has_expired(const Deleting *d, uint64_t word, bool *expired) {
   return KVSTORE_OK;
 }
 
-/* Keeps of sorted rows each once, and none that has expired: nobody sees those anyway. */
+/* Keeps of sorted rows each once, and none that has expired: nobody sees those anyway, unless they are asked for. */
 static Status keep_live(const Deleting *d, FoundKey *found, uint32_t *count) {
   uint32_t kept = 0;
   for (uint32_t i = 0; i < *count; i++) {
     bool leave = kept && found[kept - 1].word == found[i].word;
-    if (!leave) TRY(has_expired(d, found[i].word, &leave));
+    if (!leave && !d->expired_too) TRY(has_expired(d, found[i].word, &leave));
     if (!leave) found[kept++] = found[i];
   }
   *count = kept;
@@ -254,6 +255,11 @@ static Status delete_statement(Deleting *d, uint32_t family, const ColumnArray *
   table_keys_end(&d->keys);
   arena_release(&d->arena);
   return status == KVSTORE_OK ? transaction_spill(d->session) : status;
+}
+
+Status table_end_statement(Session *session, uint32_t family, const ColumnArray *keys, uint32_t count) {
+  Deleting d = { .session = session, .expired_too = true };
+  return delete_statement(&d, family, keys, count);
 }
 
 Status table_delete_many(Session *session, uint32_t family, const ColumnArray *keys, uint32_t count,

@@ -37,6 +37,8 @@ Status write_rows(Session *session, FamilyState *state, Era *era, const Prepared
                   size_t count) MUST_CHECK;
 /* A row of the key ends, whether there is one or not, inside a statement. */
 Status table_delete_statement(Session *session, FamilyState *state, Era *era, Bytes key) MUST_CHECK;
+/* Rows with these keys end inside a statement, those that have expired too; see table_delete_many. */
+Status table_end_statement(Session *session, uint32_t family, const ColumnArray *keys, uint32_t count) MUST_CHECK;
 /* table_write inside a statement; what has to be made comes from `arena`. */
 Status table_write_statement(Session *session, uint32_t family, const ColumnBatch *rows, int mode,
                              uint64_t *first_row_id, Arena *arena) MUST_CHECK;

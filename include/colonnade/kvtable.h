@@ -325,7 +325,8 @@ typedef struct KVPairColumn {
  * source. Belongs to the open transaction, if there is one.
  *
  * Such a family takes keys of 65,534 bytes at most, in which a zero byte counts twice (KVSTORE_LIMIT, of later puts,
- * too). KVSTORE_ERROR, KVSTORE_TYPE, KVSTORE_SCHEMA as kvtable_open_family. */
+ * too; a longer one that is there keeps the columns from being made until it is deleted). KVSTORE_ERROR, KVSTORE_TYPE,
+ * KVSTORE_SCHEMA as kvtable_open_family. */
 #define KVTABLE_COUNTED 1 /* keeps key, value_length and expires_at, also without columns: for counts of ranges */
 KVSTORE_API int kvtable_declare(KVColumnFamily *family, const KVPairColumn *columns, size_t column_count, int flags);
 typedef struct KVDeclaredColumn {

@@ -2,6 +2,7 @@
  * that cannot be. */
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,9 +11,10 @@
 #include "engine/engine_internal.h"
 #include "engine/family_columns.h"
 #include "os/thread.h"
+#include "tests/support/simdisk.h"
 #include "tests/support/test.h"
 
-enum { PAIRS = 30000 }; /* some slices */
+enum { PAIRS = 30000, FEW_PAIRS = 9000 }; /* some slices; two, and more deletes than a small log's record holds */
 
 static const char *store_path(void) {
   static char path[600];
@@ -20,12 +22,14 @@ static const char *store_path(void) {
   return path;
 }
 
-static Session *open_store(void) {
-  StoreOptions options = { .no_background = true, .log_bytes = 1 << 20 };
+static Session *open_with_log(uint64_t log_bytes) {
+  StoreOptions options = { .no_background = true, .log_bytes = log_bytes };
   Session *session = NULL;
   CHECK_OK(session_open(store_path(), &options, &session));
   return session;
 }
+
+static Session *open_store(void) { return open_with_log(1 << 20); }
 
 static Bytes key_of(int i, char key[32]) {
   return (Bytes){ (const uint8_t *)key, (size_t)snprintf(key, 32, "s/%d/%05d", i % 5, i) };
@@ -224,6 +228,111 @@ TEST(family_columns, maintenance_waits_for_who_is_done_in_a_moment) {
   CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), PAIRS);
   check_store(session);
   CHECK_OK(session_close(session));
+}
+
+TEST(family_columns, a_key_that_is_too_long_for_them_can_be_deleted) {
+  static uint8_t bytes[KEY_BYTES_MAX];
+  memset(bytes, 't', sizeof bytes); /* behind all others */
+  Bytes key = { bytes, sizeof bytes };
+  for (int way = 0; way < 2; way++) {
+    Session *session = open_store();
+    uint64_t deleted;
+    fill(session, FAMILY_DEFAULT_ID, FEW_PAIRS);
+    CHECK_OK(kv_put(session, FAMILY_DEFAULT_ID, key, (Bytes){ bytes, 4 }, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+    declare(session, FAMILY_DEFAULT_ID);
+    CHECK_OK(session_maintain(session));
+    CHECK(!columns_of(session, FAMILY_DEFAULT_ID).is_built);
+    if (way)
+      CHECK_OK(kv_delete_range(session, FAMILY_DEFAULT_ID, &(KvRange){ .lower = { bytes, 1 } }, &deleted));
+    else
+      CHECK_OK(kv_delete(session, FAMILY_DEFAULT_ID, key));
+    CHECK_OK(session_maintain(session));
+    CHECK(columns_of(session, FAMILY_DEFAULT_ID).is_built);
+    CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), FEW_PAIRS);
+    check_store(session);
+    CHECK_OK(family_set_columns(session, FAMILY_DEFAULT_ID, NULL));
+    CHECK_OK(session_close(session));
+  }
+}
+
+/* Deletes of rows stay in the record, key by key: so many would not fit. */
+TEST(family_columns, a_range_of_more_pairs_than_a_record_holds_is_deleted) {
+  Session *session = open_with_log(256 << 10);
+  uint64_t deleted, adopted = counter_get(COUNTER_deletes_adopted);
+  declare(session, FAMILY_DEFAULT_ID);
+  fill(session, FAMILY_DEFAULT_ID, FEW_PAIRS);
+  CHECK_OK(session_begin(session, true));
+  put(session, FAMILY_DEFAULT_ID, 7, 7);
+  CHECK_OK(kv_delete_range(session, FAMILY_DEFAULT_ID, &(KvRange){ 0 }, &deleted));
+  CHECK_INT(deleted, FEW_PAIRS);
+  CHECK(counter_get(COUNTER_deletes_adopted) > adopted);
+  put(session, FAMILY_DEFAULT_ID, 8, 8);
+  CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), 1);
+  CHECK_OK(session_rollback(session));
+  CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), FEW_PAIRS);
+  check_store(session);
+  CHECK_OK(kv_delete_range(session, FAMILY_DEFAULT_ID, &(KvRange){ 0 }, &deleted));
+  CHECK_INT(deleted, FEW_PAIRS);
+  put(session, FAMILY_DEFAULT_ID, 8, 8);
+  CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), 1);
+  check_store(session);
+  CHECK_OK(session_checkpoint(session, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), 1);
+  check_store(session);
+  CHECK_OK(session_close(session));
+}
+
+/* ---- a clock that was wrong ---- */
+
+enum { HOUR_MS = 3600 * 1000 };
+
+static void end_by_look_up(Session *session) {
+  char key[32];
+  KvValue value;
+  for (int i = 0; i < 100; i++)
+    CHECK_STATUS(kv_get(session, FAMILY_DEFAULT_ID, key_of(i, key), &value), KVSTORE_NOTFOUND);
+}
+
+static void end_by_purge(Session *session) {
+  uint64_t purged;
+  CHECK_OK(kv_purge_expired(session, FAMILY_DEFAULT_ID, &purged));
+  CHECK_INT(purged, FEW_PAIRS);
+}
+
+/* What was ended as expired does not come back alone in the columns. */
+static void check_clock_put_right(int pairs, void (*end)(Session *session), uint64_t log_bytes) {
+  SimDisk *disk = NULL;
+  Session *session = NULL;
+  char key[32];
+  CHECK_OK(simdisk_create(1, &disk));
+  StoreOptions options = { .os = simdisk_os(disk), .no_background = true, .log_bytes = log_bytes };
+  CHECK_OK(session_open("/disk/store", &options, &session));
+  declare(session, FAMILY_DEFAULT_ID);
+  int64_t expiry = session_now_ms(session) + HOUR_MS;
+  CHECK_OK(session_begin(session, true));
+  for (int i = 0; i < pairs; i++)
+    CHECK_OK(kv_put(session, FAMILY_DEFAULT_ID, key_of(i, key), (Bytes){ (const uint8_t *)"1234", 4 }, expiry,
+                    KV_PUT_ALWAYS, NULL));
+  CHECK_OK(session_commit(session));
+  simdisk_advance(disk, 3 * HOUR_MS);
+  end(session);
+  simdisk_advance(disk, -3 * HOUR_MS);
+  CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), 0);
+  check_store(session);
+  CHECK_OK(session_checkpoint(session, CHECKPOINT_FULL, NULL, NULL));
+  CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), 0);
+  check_store(session);
+  CHECK_OK(session_close(session));
+  simdisk_destroy(disk);
+}
+
+TEST(family_columns, expired_pairs_end_with_their_rows) {
+  uint64_t adopted = counter_get(COUNTER_deletes_adopted);
+  check_clock_put_right(100, end_by_look_up, 1 << 20);
+  check_clock_put_right(FEW_PAIRS, end_by_purge, 64 << 20);
+  CHECK_INT(counter_get(COUNTER_deletes_adopted), adopted);
+  check_clock_put_right(FEW_PAIRS, end_by_purge, 256 << 10); /* more than a record holds */
+  CHECK(counter_get(COUNTER_deletes_adopted) > adopted);
 }
 
 /* ---- what the check finds ---- */
