@@ -97,6 +97,20 @@ static Status apply_row(Oracle *o, const OracleOp *op, int64_t now_ms) {
   return KVSTORE_OK;
 }
 
+uint32_t oracle_live_rows(const Oracle *o, const OracleOp *op, int64_t now_ms) {
+  uint32_t end = op->item + op->count, live = 0;
+  for (uint32_t i = op->item; i < end && i < ORACLE_IDS; i++) live += row_live(&o->table[i], now_ms);
+  return live + (end > ORACLE_IDS && o->bulk ? end - ORACLE_IDS : 0);
+}
+
+/* All rows of a bulk append end together. */
+static Status apply_row_range(Oracle *o, const OracleOp *op) {
+  uint32_t end = op->item + op->count;
+  for (uint32_t i = op->item; i < end && i < ORACLE_IDS; i++) o->table[i] = (OracleRow){ 0 };
+  if (end > ORACLE_IDS) o->bulk = 0;
+  return KVSTORE_OK;
+}
+
 static Status apply_key_range(Oracle *o, const OracleOp *op) {
   memset(&o->kv[op->target][op->item], 0, op->count * sizeof(OracleKey));
   return KVSTORE_OK;
@@ -129,6 +143,7 @@ Status oracle_apply(Oracle *o, const OracleOp *op, int64_t now_ms) {
   }
   if (op->target == ORACLE_HEAP) return append_heap(o, op);
   if (op->kind == ORACLE_DELETE_RANGE) return apply_key_range(o, op);
+  if (op->kind == ORACLE_DELETE_MANY) return apply_row_range(o, op);
   if (op->target < ORACLE_FAMILIES) return apply_key(o, op, now_ms);
   return op->kind == ORACLE_UPDATE || op->kind == ORACLE_DELETE ? apply_row(o, op, now_ms) : write_table(o, op, now_ms);
 }
@@ -266,6 +281,20 @@ static Status run_on_row(Session *session, uint32_t id, const OracleOp *op) {
   return table_update(session, id, &key, 1, &column, &amount, 1, NULL);
 }
 
+/* The last one first, and the first one twice. A number that is wrong is an answer that must not be. */
+static Status run_on_rows(Session *session, uint32_t id, const OracleOp *op) {
+  int64_t *ids = memory_allocate((op->count + 1) * sizeof *ids);
+  uint64_t deleted = 0;
+  if (!ids) return status_nomem();
+  for (uint32_t i = 0; i < op->count; i++) ids[i] = op->item + op->count - 1 - i;
+  ids[op->count] = op->item;
+  Status status = table_delete_many(session, id, &(ColumnArray){ ids, NULL }, op->count + 1, &deleted);
+  memory_release(ids);
+  if (status == KVSTORE_OK && deleted != op->stamp)
+    status = status_fail(KVSTORE_NOTFOUND, "%" PRIu64 " rows of %u are deleted", deleted, op->stamp);
+  return status;
+}
+
 Status oracle_run(Session *session, const OracleOp *op) {
   if (op->kind == ORACLE_CREATE) return create_target(session, op->target);
   FamilyInfo info;
@@ -275,6 +304,7 @@ Status oracle_run(Session *session, const OracleOp *op) {
   if (op->kind == ORACLE_DELETE_RANGE) return run_on_key_range(session, info.id, op);
   if (op->target < ORACLE_FAMILIES) return run_on_key(session, info.id, op);
   if (op->kind == ORACLE_UPDATE || op->kind == ORACLE_DELETE) return run_on_row(session, info.id, op);
+  if (op->kind == ORACLE_DELETE_MANY) return run_on_rows(session, info.id, op);
   uint32_t count = op->kind == ORACLE_BULK ? ORACLE_BULK_ROWS : op->count;
   return op->target == ORACLE_TABLE ? write_keyed_rows(session, info.id, op, count)
                                     : write_heap_rows(session, info.id, op, count);
@@ -526,8 +556,8 @@ bool oracle_equal(const Oracle *a, const Oracle *b, int64_t now_ms, char *why, s
 }
 
 void oracle_describe(const OracleOp *op, char *text, size_t size) {
-  static const char *const kinds[] = { "create", "drop",   "clear",  "put",    "put if absent", "delete",
-                                       "load",   "insert", "upsert", "update", "bulk",          "delete range" };
+  static const char *const kinds[] = { "create", "drop",   "clear",  "put",  "put if absent", "delete",     "load",
+                                       "insert", "upsert", "update", "bulk", "delete range",  "delete many" };
   snprintf(text, size, "%s %s %u+%u stamp %u", kinds[op->kind], target_names[op->target], op->item, op->count,
            op->stamp);
 }

@@ -58,19 +58,22 @@ typedef enum OracleOpKind {
   ORACLE_UPDATE,       /* the amount of one row */
   ORACLE_BULK,         /* ORACLE_BULK_ROWS rows from id 0 */
   ORACLE_DELETE_RANGE, /* of keys item to item + count - 1 */
+  ORACLE_DELETE_MANY,  /* of rows item to item + count - 1 of the table, in one statement */
 } OracleOpKind;
 
 typedef struct OracleOp {
   OracleOpKind kind;
   uint32_t target; /* a family, ORACLE_TABLE or ORACLE_HEAP */
   uint32_t item, count;
-  uint32_t stamp;
+  uint32_t stamp; /* of DELETE_MANY: how many of the rows are there, which is what the store must say */
   int64_t expiry;
 } OracleOp;
 
 void oracle_init(Oracle *o); /* a new store: the default family alone */
 /* Does the operation on the oracle: what the store must answer. After a failure the oracle is as it was. */
 Status oracle_apply(Oracle *o, const OracleOp *op, int64_t now_ms);
+/* Rows item to item + count - 1 of the table that are there. */
+uint32_t oracle_live_rows(const Oracle *o, const OracleOp *op, int64_t now_ms);
 /* Does it on a store. */
 Status oracle_run(Session *session, const OracleOp *op) MUST_CHECK;
 /* Reads a whole store: by iteration and by key, which must agree. KVSTORE_CORRUPT also for what no operation wrote. */

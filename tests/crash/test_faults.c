@@ -73,6 +73,7 @@ static const Step script[] = {
   { STEP_MAINTAIN, { 0 } },
   OP(ORACLE_BULK, ORACLE_TABLE, 0, 0, 26),
   OP(ORACLE_UPSERT, ORACLE_TABLE, 8, 4, 27),
+  OP(ORACLE_DELETE_MANY, ORACLE_TABLE, 6, 4, 4), /* all four are there */
   { STEP_READ, { 0 } },
   { STEP_SYNC, { 0 } },
   { STEP_CHECKPOINT, { 0 } },
@@ -188,6 +189,30 @@ static void end_transaction(Run *r, const Oracle *before_statement, Status statu
   if (session_commit(r->session) == KVSTORE_OK) r->committed = r->inside;
 }
 
+/* The same life goes on: nothing that the failure has left behind comes to light with further changes. These are rolled
+ * back, so that what is acknowledged stays what it was. A failure in the middle of a publication ends all writing. */
+static void check_going_on(Run *r) {
+  static const OracleOp more[] = {
+    { .kind = ORACLE_PUT, .target = 0, .item = 8, .count = 1, .stamp = 97, .expiry = EXPIRY_NEVER },
+    { .kind = ORACLE_UPSERT, .target = ORACLE_TABLE, .item = 44, .count = 12, .stamp = 98, .expiry = EXPIRY_NEVER },
+    { .kind = ORACLE_PUT, .target = 1, .item = 8, .count = 1, .stamp = 99, .expiry = EXPIRY_NEVER },
+  };
+  static Oracle before, inside, found;
+  char why[200] = "";
+  check_run(r, oracle_read(r->session, &before) == KVSTORE_OK, "reading before going on");
+  Status status = session_begin(r->session, true);
+  if (status == KVSTORE_IO) return;
+  check_run(r, status == KVSTORE_OK, "begin, going on");
+  inside = before;
+  for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+    check_run(r, oracle_run(r->session, &more[i]) == oracle_apply(&inside, &more[i], 0), "going on");
+  check_run(r, oracle_read(r->session, &found) == KVSTORE_OK, "reading inside");
+  check_run(r, oracle_equal(&found, &inside, 0, why, sizeof why), why);
+  check_run(r, session_rollback(r->session) == KVSTORE_OK, "rollback, going on");
+  check_run(r, oracle_read(r->session, &found) == KVSTORE_OK, "reading behind");
+  check_run(r, oracle_equal(&found, &before, 0, why, sizeof why), why);
+}
+
 static void check_after_failure(Run *r, const Step *step, Status status) {
   Oracle before = r->inside, outside = r->committed, after;
   bool transaction = r->open;
@@ -204,6 +229,7 @@ static void check_after_failure(Run *r, const Step *step, Status status) {
   } else if (r->session) {
     check_state(r, status == KVSTORE_OK ? &after : &before, &after, "after the failure");
   }
+  if (r->session && r->fault.memory) check_going_on(r);
   Status closed = close_store(r);
   check_run(r, closed == KVSTORE_OK || (closed == status_last()->code && status_last()->text[0]), "close");
   check_run(r, open_store(r) == KVSTORE_OK, "opening again");

@@ -218,7 +218,7 @@ typedef struct Campaign {
   uint64_t random;
   char path[600];
   Oracle candidates[CANDIDATES];
-  uint64_t kills, lives, verified;
+  uint64_t kills, lives, verified, deletes_of_many;
   uint64_t point_kills[COUNTER_COUNT];
 } Campaign;
 
@@ -298,6 +298,7 @@ static void follow(Campaign *c, uint64_t seed, const Ending *e) {
   for (uint32_t i = 0; i < e->done; i++) {
     workload_next(&work, acknowledged, &t, next);
     *acknowledged = *next;
+    for (uint32_t op = 0; op < t.count; op++) c->deletes_of_many += t.ops[op].kind == ORACLE_DELETE_MANY;
   }
   workload_next(&work, acknowledged, &t, next);
 }
@@ -356,6 +357,7 @@ TEST(kill, nothing_acknowledged_is_lost_by_a_process_killed_at_any_moment) {
   }
   fprintf(stderr, "%" PRIu64 " kills in %" PRIu64 " lives, %" PRIu64 " of them verified what they found\n", c->kills,
           c->lives, c->verified);
+  CHECK(c->deletes_of_many > 0);
   for (int i = 0; i < count; i++) {
     fprintf(stderr, "  %5" PRIu64 " at %s\n", c->point_kills[points[i]], counter_name(points[i]));
     CHECK(c->point_kills[points[i]] > 0 || !needs_all);

@@ -458,6 +458,7 @@ TEST(power, every_cut_leaves_a_prefix_of_the_commits_with_all_durable_ones) {
   CHECK_INT(wrong, 0);
   CHECK(one || (counter_get(COUNTER_stores_rewritten) > 0 && counter_get(COUNTER_records_sealed) > 0));
   CHECK(one || counter_get(COUNTER_crash_ring_before_names) > 0);
+  CHECK(one || counter_get(COUNTER_deletes_adopted) > 0);
 }
 
 /* ---- a kill, and a cut soon after ---- */

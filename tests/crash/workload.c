@@ -19,7 +19,19 @@ static OracleOpKind random_kind(Workload *w, const Oracle *o, uint32_t target) {
   if (target < ORACLE_FAMILIES && r >= 96) return ORACLE_DELETE_RANGE;
   if (target < ORACLE_FAMILIES)
     return r < 50 ? ORACLE_PUT : r < 60 ? ORACLE_PUT_IF_ABSENT : r < 66 && w->loads ? ORACLE_LOAD : ORACLE_DELETE;
+  if (r >= 94) return ORACLE_DELETE_MANY;
   return r < 50 ? ORACLE_UPSERT : r < 65 ? ORACLE_INSERT : r < 82 ? ORACLE_UPDATE : ORACLE_DELETE;
+}
+
+/* A few rows, or all that there are. */
+static void choose_rows(Workload *w, const Oracle *o, OracleOp *op) {
+  op->count = 1 + (uint32_t)test_random_below(&w->random, 12);
+  op->item = (uint32_t)test_random_below(&w->random, ORACLE_IDS - op->count + 1);
+  if (o->bulk && test_random_below(&w->random, 2)) {
+    op->item = 0;
+    op->count = ORACLE_BULK_ROWS;
+  }
+  op->stamp = oracle_live_rows(o, op, w->now_ms);
 }
 
 static void random_op(Workload *w, const Oracle *o, OracleOp *op) {
@@ -31,6 +43,10 @@ static void random_op(Workload *w, const Oracle *o, OracleOp *op) {
     if (op->kind == ORACLE_DELETE_RANGE) op->count = 1 + (uint32_t)test_random_below(&w->random, 12);
     op->item = (uint32_t)test_random_below(&w->random, ORACLE_KEYS - op->count + 1);
     if (op->kind == ORACLE_LOAD) op->count = 1 + (uint32_t)test_random_below(&w->random, ORACLE_KEYS - op->item);
+    return;
+  }
+  if (op->kind == ORACLE_DELETE_MANY) {
+    choose_rows(w, o, op);
     return;
   }
   bool many = op->kind == ORACLE_INSERT || op->kind == ORACLE_UPSERT;
