@@ -1,0 +1,66 @@
+/* Filters and values as text, without a table: their canonical form, names and literals. */
+#include "tests/api/api_support.h"
+
+static void check_canonical(const char *text, const KVValue *parameters, size_t count, const char *expected) {
+  char *once = NULL, *twice = NULL;
+  CHECK_OK(kvexpr_canonical(text, parameters, count, &once));
+  CHECK_STR(once, expected);
+  CHECK_OK(kvexpr_canonical(once, NULL, 0, &twice));
+  CHECK_STR(twice, expected);
+  kvstore_free(once);
+  kvstore_free(twice);
+}
+
+TEST(kvquery, expressions_have_a_canonical_text) {
+  const KVValue two[] = { kvvalue_string("O'Hare"), kvvalue_i64(-5) };
+  char *text = (char *)two;
+  check_canonical("delay>60 AND((carrier)='UA')", NULL, 0, "delay > 60 and carrier = 'UA'");
+  check_canonical("price*( 1-discount )", NULL, 0, "price * (1 - discount)");
+  check_canonical("carrier=? or delay>?", NULL, 0, "carrier = ? or delay > ?");
+  check_canonical("carrier=? or delay>?", two, 2, "carrier = 'O''Hare' or delay > -5");
+  CHECK_STATUS(kvexpr_canonical("carrier = ?", two, 2, &text), KVSTORE_ERROR);
+  CHECK(text == NULL);
+  CHECK(strstr(kvstore_errmsg(NULL), "2 values") != NULL);
+  CHECK_STATUS(kvexpr_canonical("delay >", NULL, 0, &text), KVSTORE_ERROR);
+  CHECK(text == NULL);
+  CHECK(strstr(kvstore_errmsg(NULL), "at position 8") != NULL);
+  CHECK_STATUS(kvexpr_canonical(NULL, NULL, 0, &text), KVSTORE_ERROR);
+  CHECK_STATUS(kvexpr_canonical("delay > ?", NULL, 1, &text), KVSTORE_ERROR);
+  CHECK_STATUS(kvexpr_canonical("delay > 1", NULL, 0, NULL), KVSTORE_ERROR);
+}
+
+static void check_name(const char *name, const char *expected) {
+  char *text = NULL;
+  CHECK_OK(kvexpr_name(name, &text));
+  CHECK_STR(text, expected);
+  kvstore_free(text);
+}
+
+static void check_literal(KVValue value, const char *expected) {
+  char *text = NULL;
+  CHECK_OK(kvexpr_literal(&value, &text));
+  CHECK_STR(text, expected);
+  kvstore_free(text);
+}
+
+TEST(kvquery, names_and_values_are_quoted_where_they_must_be) {
+  char *text = (char *)&text;
+  check_name("delay", "delay");
+  check_name("two words", "\"two words\"");
+  check_name("a \"b\"", "\"a \"\"b\"\"\"");
+  check_name("and", "\"and\"");
+  check_literal(kvvalue_string("O'Hare"), "'O''Hare'");
+  check_literal(kvvalue_i64(INT64_MIN), "-9223372036854775808");
+  check_literal(kvvalue_f64(0.1), "0.1");
+  check_literal(kvvalue_bool(1), "true");
+  check_literal(kvvalue_null(), "null");
+  check_literal(kvvalue_date(20787), "date '2026-11-30'");
+  KVValue odd = kvvalue_null();
+  odd.is_null = 0;
+  odd.type = 99;
+  CHECK_STATUS(kvexpr_literal(&odd, &text), KVSTORE_TYPE);
+  CHECK(text == NULL);
+  CHECK_STATUS(kvexpr_literal(NULL, &text), KVSTORE_ERROR);
+  CHECK_STATUS(kvexpr_name(NULL, &text), KVSTORE_ERROR);
+  CHECK_STATUS(kvexpr_name("x", NULL), KVSTORE_ERROR);
+}
