@@ -560,7 +560,7 @@ KVSTORE_API int kvquery_avg(KVQuery *query, const char *column, KVValue *result)
 /* The least value so that this part of the values (0 to 1: 0.95, 0.9999; to six digits) is not above it; the column's
  * type. Of 0 it is the least, of 1 the greatest one. Numbers are kept for it, 8 to 12 bytes each; texts, and numbers
  * that take more than a third of the memory (kvquery_memory_limit), are sorted. */
-#define KVQUERY_QUANTILE(part) (65536 + (int)((part) * 1000000 + 0.5))
+#define KVQUERY_QUANTILE(part) (65536 + (int)((part)*1000000 + 0.5))
 #define KVQUERY_MEDIAN         (65536 + 500000)
 typedef struct KVAggregate {
   int kind; /* KVQUERY_* */
