@@ -617,6 +617,13 @@ static void print_text(const Value *value, Buffer *out) {
   }
 }
 
+/* In quotes it stands in texts that end with a NUL. */
+static bool goes_into_quotes(const Value *value) {
+  Bytes s = value->s;
+  if (value->type != TYPE_STRING || (s.length && memchr(s.data, 0, s.length))) return false;
+  return bytes_are_utf8(s.data, s.length);
+}
+
 void literal_print(const Value *value, Buffer *out) {
   if (value->is_null) {
     buffer_text(out, "null");
@@ -631,7 +638,7 @@ void literal_print(const Value *value, Buffer *out) {
     buffer_text(out, " '");
     print_text(value, out);
     buffer_u8(out, '\'');
-  } else if (value->type == TYPE_STRING && bytes_are_utf8(value->s.data, value->s.length)) {
+  } else if (goes_into_quotes(value)) {
     literal_print_quoted(value->s.data, value->s.length, '\'', out);
   } else {
     print_hex(value->s, out);

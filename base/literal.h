@@ -57,7 +57,8 @@ void calendar_date(int64_t days, int64_t *year, int64_t *month, int64_t *day);
 /* An even number of hexadecimal digits into length / 2 bytes. */
 bool literal_hex(const char *text, size_t length, uint8_t *bytes);
 
-/* Appends the value as a literal of the filter language. Strings that are no UTF-8 are printed as bytes. */
+/* Appends the value as a literal of the filter language. Strings that are no UTF-8, or have a zero byte, are printed
+ * as bytes: the text is one that may end with a NUL. */
 void literal_print(const Value *value, Buffer *out);
 /* Appends a quoted string, quotes doubled. */
 void literal_print_quoted(const uint8_t *data, size_t length, char quote, Buffer *out);

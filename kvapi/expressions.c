@@ -48,7 +48,9 @@ int kvexpr_name(const char *name, char **text) {
   Buffer printed = { 0 };
   if (text) *text = NULL;
   if (!name || !text) return answer(bad_argument(name ? "the place for the text is NULL" : "the name is NULL"));
-  expression_print_name((Bytes){ (const uint8_t *)name, strlen(name) }, &printed);
+  Bytes bytes = { (const uint8_t *)name, strlen(name) };
+  if (!bytes_are_utf8(bytes.data, bytes.length)) return answer(status_fail(KVSTORE_ERROR, "the name is not UTF-8"));
+  expression_print_name(bytes, &printed);
   return answer(text_to_caller(&printed, text));
 }
 

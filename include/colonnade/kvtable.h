@@ -479,7 +479,7 @@ KVSTORE_API int kvexpr_canonical(const char *text, const KVValue *parameters, si
                                  char **canonical_text);
 /* A column's name, and a value, as they stand in such texts, quoted where they must be: "delay", "\"two words\"",
  * "'O''Hare'", "date '2026-11-30'". For who makes texts of them; values are given as parameters more easily. Give all
- * three texts back with kvstore_free. */
+ * three texts back with kvstore_free. KVSTORE_ERROR: a name that is not UTF-8. */
 KVSTORE_API int kvexpr_name(const char *name, char **text);
 KVSTORE_API int kvexpr_literal(const KVValue *value, char **text);
 

@@ -63,4 +63,34 @@ TEST(kvquery, names_and_values_are_quoted_where_they_must_be) {
   CHECK_STATUS(kvexpr_literal(NULL, &text), KVSTORE_ERROR);
   CHECK_STATUS(kvexpr_name(NULL, &text), KVSTORE_ERROR);
   CHECK_STATUS(kvexpr_name("x", NULL), KVSTORE_ERROR);
+  CHECK_STATUS(kvexpr_name("\xff", &text), KVSTORE_ERROR);
+  CHECK(text == NULL);
+}
+
+/* Behind a zero byte a text would end, and with it the quotes. */
+TEST(kvquery, texts_with_a_zero_byte_stand_whole_in_what_is_printed) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "s", KVTABLE_TYPE_STRING, KVTABLE_NULLABLE, 0 } };
+  const char *key[] = { "id" };
+  KVValue row[] = { kvvalue_i64(1), kvvalue_null() }, pair[4];
+  for (int i = 0; i < 4; i++) {
+    pair[i] = kvvalue_string("");
+    pair[i].as.bytes.data = i < 2 ? "a\0b" : "a\0c";
+    pair[i].as.bytes.length = 3;
+  }
+  check_literal(pair[0], "x'610062'");
+  check_canonical("s = ?", pair, 1, "s = x'610062'");
+  KVStore *kv = open_store();
+  KVTable *table = NULL;
+  KVQuery *query = NULL;
+  uint64_t count = 0;
+  CHECK_OK(kvtable_create(kv, "t", columns, 2, key, 1, &table));
+  CHECK_OK(kvtable_insert(table, row, 2, 0, NULL));
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "coalesce(s, ?) = ? and coalesce(s, ?) = ?", pair, 4));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 1); /* two values to be computed, whose texts differ behind the zero alone */
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
 }

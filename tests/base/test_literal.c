@@ -194,6 +194,8 @@ TEST(literal, strings_and_bytes) {
   CHECK(!literal_hex("0g", 2, bytes));
   check_print((Value){ .type = TYPE_STRING, .s = { (const uint8_t *)"it's", 4 } }, "'it''s'");
   check_print((Value){ .type = TYPE_STRING, .s = { (const uint8_t *)"\xff", 1 } }, "x'ff'");
+  check_print((Value){ .type = TYPE_STRING, .s = { (const uint8_t *)"a\0b", 3 } }, "x'610062'");
+  check_print((Value){ .type = TYPE_STRING, .s = { NULL, 0 } }, "''");
   check_print((Value){ .type = TYPE_BYTES, .s = { (const uint8_t *)"", 0 } }, "x''");
   check_print((Value){ .type = TYPE_BOOL, .i = 1 }, "true");
   check_print((Value){ .type = TYPE_U64, .u = UINT64_MAX }, "18446744073709551615");
