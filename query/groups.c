@@ -216,8 +216,10 @@ uint32_t groups_count_different(const Groups *g, size_t column) {
   return g->key_count ? g->value_pairs[column].count : key_column_count(&g->values[column]) - 1;
 }
 
+uint32_t groups_held(const Groups *g) { return group_slots_in_use(g) ? g->slots.count : g->state_count; }
+
 uint32_t groups_count(const Groups *g) {
-  uint32_t count = group_slots_in_use(g) ? g->slots.count : g->state_count;
+  uint32_t count = groups_held(g);
   for (size_t i = 0; i < g->column_count; i++) {
     uint32_t pairs = groups_count_different(g, i);
     if (pairs > count) count = pairs;

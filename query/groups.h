@@ -64,7 +64,9 @@ Status groups_join_parts(Groups *groups, Groups *const *parts, uint32_t count) M
 Status groups_merge(Groups *groups, const Groups *part) MUST_CHECK;
 /* All parts have been merged. */
 Status groups_end_merge(Groups *groups) MUST_CHECK;
-/* Groups that are in memory, or, when that is more, values of them to be counted once: what a merge has to add. */
+/* Groups that are in memory. */
+uint32_t groups_held(const Groups *groups);
+/* The same, or, when that is more, values of them to be counted once: what a merge has to add. */
 uint32_t groups_count(const Groups *groups);
 /* In how much time as many groups are merged, of parts that several threads make: in rows that they add meanwhile. */
 uint64_t groups_merge_rows(const Groups *groups, uint64_t count, uint32_t threads);

@@ -532,7 +532,7 @@ Status group_source_ahead(GroupSource *s, uint64_t *rows) {
   *rows = 0;
   if (!may_fill(s)) return KVSTORE_OK;
   if (!s->is_read) TRY(read_units(s));
-  *rows = groups_count(s->run.groups);
+  *rows = groups_held(s->run.groups);
   return KVSTORE_OK;
 }
 

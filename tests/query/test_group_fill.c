@@ -134,6 +134,27 @@ TEST(group_fill, slots_of_parts_are_copied_by_all_of_them) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
+/* Whoever makes room for the rows makes none for what was counted. */
+TEST(group_fill, rows_ahead_are_groups_however_many_values_they_have) {
+  SampleUnits u;
+  QueryCursor *cursor;
+  Query *q;
+  uint64_t ahead;
+  const char *key[] = { "c2_i8" };
+  sample(&u, 7);
+  TableSnapshot snapshot = sample_units_snapshot(&u);
+  CHECK_OK(query_create(&u.schema, &q));
+  CHECK_OK(query_aggregate(q, AGGREGATE_DISTINCT, "c10_f64"));
+  CHECK_OK(query_group_by(q, key, 1));
+  CHECK_OK(query_open(q, &snapshot, &cursor));
+  CHECK_OK(query_ahead(cursor, &ahead));
+  CHECK(ahead > 0 && ahead <= 257); /* an i8, or null */
+  query_close(cursor);
+  query_destroy(q);
+  sample_units_release(&u);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
 TEST(group_fill, offset_and_limit_hold_and_what_is_ordered_or_filtered_comes_in_batches) {
   SampleUnits u;
   Buffer one = { 0 }, filled = { 0 };
