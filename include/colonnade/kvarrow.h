@@ -66,8 +66,8 @@ struct ArrowArrayStream {
 
 #endif /* ARROW_C_STREAM_INTERFACE */
 
-/* The rows of the query, or its groups, as kvquery_open gives them, in batches of up to 65,536. Types: bool, int8 to
- * int64, uint8 to uint64, float32, float64, date32, decimal128(18, scale), time64 and duration in microseconds,
+/* The rows of the query, or its groups, as kvquery_open gives them, in batches of 65,536 or somewhat more. Types: bool,
+ * int8 to int64, uint8 to uint64, float32, float64, date32, decimal128(18, scale), time64 and duration in microseconds,
  * timestamp in microseconds (with the zone UTC when the column says so), utf8, binary, fixed-size binary, of uuids with
  * the extension arrow.uuid, and decimal128(38, scale) for sums of integers and decimals. What the stream gives is a
  * copy: it may be used and released on any thread, after the store is closed, and in a forked child. The stream itself
