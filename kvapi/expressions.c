@@ -30,7 +30,7 @@ static Status canonical(const char *text, const KVValue *parameters, size_t coun
   Status status = expression_parse_value(&arena, text, strlen(text), &expression, &wanted);
   if (status == KVSTORE_OK) status = read_parameters(parameters, count, wanted, &arena, &values);
   if (status == KVSTORE_OK) {
-    expression_print(expression, values, count, &printed);
+    expression_print_typed(expression, values, count, &printed);
     status = text_to_caller(&printed, out);
   }
   arena_release(&arena);

@@ -156,6 +156,9 @@ const char *expression_function_name(ExpressionFunction function);
 
 /* Appends the canonical text. Parameters are printed as ? when `parameters` is NULL, else as their values. */
 void expression_print(const Expression *expression, const Value *parameters, size_t parameter_count, Buffer *out);
+/* As expression_print, but a parameter stands with its type where its value would be read as one of another. So the
+ * text says what is computed: it is the name of a computed column, under which others find it. */
+void expression_print_typed(const Expression *expression, const Value *parameters, size_t parameter_count, Buffer *out);
 /* A column's name as it stands in one. */
 void expression_print_name(Bytes name, Buffer *out);
 

@@ -79,11 +79,6 @@ CompareOperator expression_operator(ExpressionTest test);
 Status expression_bind_compare(ExpressionTest test, const Column *column, const Value *values, size_t count,
                                Arena *arena, Compare *out) MUST_CHECK;
 
-/* ---- expression_print.c ---- */
-/* As expression_print, but a parameter stands with its type where its value would be read as one of another. So the
- * text says what is computed: it is the name of a computed column, under which others find it. */
-void expression_print_typed(const Expression *expression, const Value *parameters, size_t parameter_count, Buffer *out);
-
 static inline bool operand_is_constant(const ExpressionOperand *o) {
   return !o->of || (o->of->kind == EXPRESSION_VALUE && !o->of->operands[0].of);
 }

@@ -18,6 +18,8 @@ TEST(kvquery, expressions_have_a_canonical_text) {
   check_canonical("price*( 1-discount )", NULL, 0, "price * (1 - discount)");
   check_canonical("carrier=? or delay>?", NULL, 0, "carrier = ? or delay > ?");
   check_canonical("carrier=? or delay>?", two, 2, "carrier = 'O''Hare' or delay > -5");
+  const KVValue tenth = kvvalue_f64(0.1); /* as a number alone it would be a decimal beside decimals */
+  check_canonical("d = ?", &tenth, 1, "d = cast(0.1 as f64)");
   CHECK_STATUS(kvexpr_canonical("carrier = ?", two, 2, &text), KVSTORE_ERROR);
   CHECK(text == NULL);
   CHECK(strstr(kvstore_errmsg(NULL), "2 values") != NULL);
