@@ -675,7 +675,8 @@ static Status check_shared(const Chunk *c) {
   if (c->dictionary_count > ESCAPE || shared_bytes(c->dictionary_count) > c->data_offset - c->head_length) {
     return wrong("a wrong number of symbols");
   }
-  if (c->step > UINT32_MAX) return wrong("a longest string that is too long");
+  /* A reader makes room for it: more than all codes could say is no string's length. */
+  if (c->step > c->length * SYMBOL_BYTES) return wrong("a longest string that is too long");
   Symbols s = chunk_symbols(c);
   for (uint32_t i = 0; i < c->dictionary_count; i++) {
     if (s.lengths[i] < 1 || s.lengths[i] > SYMBOL_BYTES) return wrong("a symbol of a wrong length");

@@ -200,6 +200,8 @@ static void aggregate(const Chunk *c, uint32_t block, const uint64_t *mask, bool
 }
 
 static Status check_shared(const Chunk *c) {
+  if (!type_is_packable(c->type))
+    return status_fail(KVSTORE_CORRUPT, "damaged column chunk: packed, of a type that has none");
   return c->step ? KVSTORE_OK : status_fail(KVSTORE_CORRUPT, "damaged column chunk: a divisor of zero");
 }
 

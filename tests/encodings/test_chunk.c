@@ -183,6 +183,40 @@ TEST(chunk, values_that_are_none_of_their_type_are_refused) {
   }
 }
 
+/* Numbers where strings are expected would be taken for addresses. */
+TEST(chunk, packed_numbers_of_a_type_that_is_never_packed_are_refused) {
+  static const ColumnType never[] = { TYPE_F32, TYPE_F64, TYPE_STRING, TYPE_BYTES };
+  MadeColumn column = one_column(TYPE_I64, SHAPE_SMALL, 300, 0);
+  MadeChunk m;
+  CHECK(chunk_make(&m, &column, ENCODING_PACKED));
+  for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
+    Chunk chunk;
+    m.bytes[1] = (uint8_t)never[i];
+    CHECK_OK(chunk_open(m.bytes, m.result.length, 300, never[i], &chunk));
+    CHECK_STATUS(chunk_check_shared(&chunk), KVSTORE_CORRUPT);
+    CHECK(strstr(status_last()->text, "packed, of a type that has none"));
+  }
+  chunk_free(&m);
+  column_free(&column);
+}
+
+/* Whoever reads a row makes room for the longest one that the header names: eight bytes for each byte at most. */
+TEST(chunk, a_longest_string_that_no_codes_could_say_is_refused) {
+  MadeColumn column = one_column(TYPE_STRING, SHAPE_FEW, 1000, 0);
+  MadeChunk m;
+  Chunk chunk;
+  CHECK(chunk_make(&m, &column, ENCODING_FSST));
+  store_u64(m.bytes + 40, 8 * m.result.length);
+  CHECK_OK(chunk_open(m.bytes, m.result.length, 1000, TYPE_STRING, &chunk));
+  CHECK_OK(chunk_check_shared(&chunk));
+  store_u64(m.bytes + 40, 8 * m.result.length + 1);
+  CHECK_OK(chunk_open(m.bytes, m.result.length, 1000, TYPE_STRING, &chunk));
+  CHECK_STATUS(chunk_check_shared(&chunk), KVSTORE_CORRUPT);
+  CHECK(strstr(status_last()->text, "a longest string that is too long"));
+  chunk_free(&m);
+  column_free(&column);
+}
+
 /* Every symbol's first byte, or that of the first string or of a frame, becomes one that goes on a character. */
 static void cut_character(const MadeChunk *m) {
   if (m->chunk.encoding == ENCODING_FRONT_CODED) { /* decoded bytes, offsets of 100 rows, the length of the first one */
