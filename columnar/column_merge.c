@@ -23,8 +23,9 @@ typedef struct MergeSide {
   uint64_t *live; /* DELETED_WORDS words: rows of the segment that are neither dead nor long expired */
   uint32_t row;   /* the head: the first live row that is not chosen yet */
   bool is_done;
-  int64_t image; /* of the head's key, when keys are images */
-  Buffer key;    /* of the head, encoded, when they are not */
+  bool has_head;
+  int64_t image;      /* of the head's key, when keys are images */
+  Buffer key, before; /* of the head, encoded, when they are not; and of the head before it */
 } MergeSide;
 
 typedef struct Choice {
@@ -110,15 +111,36 @@ static void drop_segment(ColumnMerge *m, MergeSide *side, const Segment *s) {
   side->next_segment++;
 }
 
-static Status read_head(const ColumnMerge *m, MergeSide *side) {
-  if (m->key_is_image) {
-    const Column *column = &m->schema->columns[m->key_column];
-    side->image = type_image(column->type, side->rows.columns[m->key_column].values, side->row);
-    return KVSTORE_OK;
-  }
+/* What a run's directory and fences promise (COL-1, COL-2), of its rows. */
+static Status bad_key(const MergeSide *side, const char *what) {
+  return status_fail(KVSTORE_CORRUPT, "segment %u of a column run, row %u: %s", side->next_segment - 1, side->row,
+                     what);
+}
+
+static Status read_image(const ColumnMerge *m, MergeSide *side) {
+  const Column *column = &m->schema->columns[m->key_column];
+  int64_t before = side->image;
+  side->image = type_image(column->type, side->rows.columns[m->key_column].values, side->row);
+  return side->has_head && side->image <= before ? bad_key(side, "its keys do not ascend") : KVSTORE_OK;
+}
+
+static Status read_key(const ColumnMerge *m, MergeSide *side) {
+  Buffer before = side->key;
+  side->key = side->before;
+  side->before = before;
   buffer_clear(&side->key);
   keycode_append_row(&side->key, m->schema, side->rows.columns, side->row);
-  return buffer_status(&side->key);
+  TRY(buffer_status(&side->key));
+  if (side->key.length > KEY_BYTES_MAX) return bad_key(side, "its key is too long");
+  bool ascends = !side->has_head || bytes_compare(before.data, before.length, side->key.data, side->key.length) < 0;
+  return ascends ? KVSTORE_OK : bad_key(side, "its keys do not ascend");
+}
+
+/* Rows out of order would go on into a run that is written with that promise. */
+static Status read_head(const ColumnMerge *m, MergeSide *side) {
+  TRY(m->key_is_image ? read_image(m, side) : read_key(m, side));
+  side->has_head = true;
+  return KVSTORE_OK;
 }
 
 static bool segment_is_over(const MergeSide *side) { return side->row >= side->rows.row_count; }
@@ -341,6 +363,7 @@ Status column_merge(const ColumnMergeInput *inputs, size_t input_count, const Co
   for (size_t i = 0; m.sides && i < m.side_count; i++) {
     arena_release(&m.sides[i].arena);
     buffer_release(&m.sides[i].key);
+    buffer_release(&m.sides[i].before);
   }
   column_run_writer_destroy(m.writer);
   arena_release(&m.arena);

@@ -65,6 +65,7 @@ static Status check_key(KeyCheck *check, uint32_t row) {
   const SegmentOpen *o = check->opened;
   const Buffer *key = &check->key;
   TRY(buffer_status(key));
+  if (key->length > KEY_BYTES_MAX) return check_failed(s, row, "its key is too long");
   if (row && bytes_compare(check->before.data, check->before.length, key->data, key->length) >= 0) {
     return check_failed(s, row, "its keys do not ascend");
   }

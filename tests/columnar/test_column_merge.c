@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "encodings/codec.h"
 #include "tests/columnar/sample_table.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
@@ -309,6 +310,76 @@ TEST(column_merge, two_live_rows_of_one_key_are_refused) {
   outputs_release(outputs);
   free(outputs);
   inputs_release(&in);
+}
+
+static void merge_is_refused(Inputs *in, const char *why) {
+  Outputs *outputs = calloc(1, sizeof *outputs);
+  outputs->cancel_after = UINT32_MAX;
+  ColumnMergeOptions options = { &in->t.schema, INT64_MIN, { 0 }, open_output, close_output, cancelled, outputs };
+  ColumnMergeResult result;
+  CHECK_STATUS(column_merge(in->inputs, in->count, &options, &result), KVSTORE_CORRUPT);
+  CHECK(strstr(status_last()->text, why));
+  outputs_release(outputs);
+  free(outputs);
+}
+
+/* The first column, which lies plain in three blocks: the first rows of its second and third block change places, and
+ * every block's zone becomes the chunk's, so that each block passes its check. */
+static void swap_first_rows(SampleStore *store) {
+  enum { PLACE_OF_CHUNK = 32 + 8, BLOCK_BYTES = 8 * BLOCK_ROWS };
+  uint8_t *chunk = store->extents[0]->bytes + load_u64(store->extents[0]->bytes + PLACE_OF_CHUNK);
+  uint8_t *table = chunk + 64, *data = chunk + load_u32(chunk + 52);
+  uint64_t minimum = load_u64(chunk + 16), maximum = load_u64(chunk + 24);
+  uint64_t second = load_u64(data + BLOCK_BYTES), third = load_u64(data + 2 * BLOCK_BYTES);
+  CHECK_INT(chunk[0], ENCODING_PLAIN);
+  CHECK_INT(load_u16(chunk + 12), 3);
+  for (size_t block = 0; block < 3; block++) {
+    store_u64(table + 8 * block, minimum);
+    store_u64(table + 24 + 8 * block, maximum);
+  }
+  store_u64(data + BLOCK_BYTES, third);
+  store_u64(data + 2 * BLOCK_BYTES, second);
+}
+
+TEST(column_merge, keys_out_of_order_are_refused) {
+  for (uint32_t keys = 1; keys <= 2; keys++) { /* images, encoded keys */
+    Inputs in = { 0 };
+    sample_add_column(&in.t, TYPE_I64, 0);
+    sample_add_column(&in.t, TYPE_I16, 0);
+    for (uint32_t k = 0; k < keys; k++) sample_add_key(&in.t, k);
+    sample_fill(&in.t, 3000, 0, 9);
+    in.t.columns[0].flags = ENCODING_PLAIN << COLUMN_ENCODING_SHIFT;
+    CHECK(in.t.row_count > 2 * BLOCK_ROWS + 1);
+    inputs_create(&in, 1, 0, 0, 4096, 9);
+    merge_and_check(&in, INT64_MIN, 0);
+    column_run_close(in.runs[0]); /* it knows its chunks' heads by now */
+    swap_first_rows(&in.stores[0]);
+    CHECK_OK(sample_open(&in.stores[0], &in.t.schema, &in.runs[0]));
+    in.inputs[0].run = in.runs[0];
+    merge_is_refused(&in, "row 1025: its keys do not ascend");
+    inputs_release(&in);
+  }
+}
+
+TEST(column_merge, a_key_above_65536_bytes_is_refused) {
+  Inputs in = { 0 };
+  uint8_t *long_text = malloc(KEY_BYTES_MAX);
+  memset(long_text, 'b', KEY_BYTES_MAX);
+  sample_add_column(&in.t, TYPE_STRING, 0);
+  sample_add_key(&in.t, 0);
+  sample_fill(&in.t, 3, 0, 10);
+  CHECK_INT(in.t.row_count, 3);
+  Bytes *texts = (Bytes *)(uintptr_t)in.t.arrays[0].values;
+  texts[0] = (Bytes){ (const uint8_t *)"a", 1 };
+  texts[1] = (Bytes){ long_text, KEY_BYTES_MAX }; /* and two bytes that end it */
+  texts[2] = (Bytes){ (const uint8_t *)"c", 1 };
+  sample_sort(&in.t);
+  inputs_create(&in, 1, 0, 0, 4096, 10);
+  merge_is_refused(&in, "row 1: its key is too long");
+  CHECK_STATUS(column_run_check(in.runs[0]), KVSTORE_CORRUPT);
+  CHECK(strstr(status_last()->text, "row 1: its key is too long"));
+  inputs_release(&in);
+  free(long_text);
 }
 
 TEST(column_merge, older_runs_get_the_defaults_of_newer_columns) {
