@@ -37,7 +37,9 @@ typedef struct Child {
   int64_t offset;
 } Child;
 
+/* The values of a dictionary have no name of their own: fail_in_row says the column's. */
 static Status fail_array(const char *name, const char *what) {
+  if (!name || !*name) return status_fail(KVSTORE_ERROR, "its Arrow dictionary %s", what);
   return status_fail_at(KVSTORE_ERROR, UINT64_MAX, name, NULL, "the Arrow array of column %s %s", name, what);
 }
 
@@ -146,10 +148,13 @@ static Status check_array(const Child *c, int64_t rows, const char *name) {
   bool several = form.layout == LAYOUT_VIEWS;
   if (several ? a->n_buffers < buffers_of(form.layout) : a->n_buffers != buffers_of(form.layout))
     return fail_array(name, "has the wrong number of buffers");
-  if (a->offset < 0 || rows < 0 || rows > INT64_MAX / 2 || c->offset > INT64_MAX / 2 || a->length < 0 ||
-      c->offset + rows > a->offset + a->length)
+  const int64_t most = INT64_MAX / 2; /* so that sums of two do not overflow */
+  if (a->offset < 0 || a->length < 0 || a->offset > most || a->length > most || rows < 0 || rows > most ||
+      c->offset > most || c->offset + rows > a->offset + a->length)
     return fail_array(name, "has fewer rows than its batch");
   if (a->n_buffers && !a->buffers) return fail_array(name, "has no buffers");
+  if (a->n_buffers && rows && a->null_count > 0 && !a->buffers[0])
+    return fail_array(name, "counts nulls, and has no bits that say which");
   for (int64_t i = 1; rows && i < a->n_buffers && !several; i++)
     if (!a->buffers[i] && i == 1) return fail_array(name, "lacks a buffer");
   if (several && rows && (!a->buffers[1] || !a->buffers[a->n_buffers - 1])) return fail_array(name, "lacks a buffer");
@@ -474,6 +479,7 @@ static Status take_batch(Intake *in, const struct ArrowArray *batch, KVColumnDat
       continue;
     }
     const struct ArrowArray *array = batch->children[in->children[i]];
+    if (!array) return fail_array(schema->columns[i].name, "is NULL");
     if (array->offset < 0 || array->offset > INT64_MAX / 4 || batch->offset > INT64_MAX / 4)
       return fail_array(schema->columns[i].name, "begins beyond its rows");
     Child child = { in->schema.children[in->children[i]], array, array->offset + batch->offset };
@@ -533,8 +539,13 @@ static Status find_children(Intake *in) {
   if (!s->format || strcmp(s->format, "+s") != 0)
     return status_fail(KVSTORE_SCHEMA, "the Arrow stream is of %s, not of record batches",
                        s->format ? s->format : "NULL");
+  if (s->n_children < 0 || (s->n_children && !s->children))
+    return status_fail(KVSTORE_ERROR, "the Arrow stream's schema has %lld columns, and names none",
+                       (long long)s->n_children);
   for (uint32_t i = 0; i < in->table->visible; i++) in->children[i] = NO_CHILD;
   for (int64_t c = 0; c < s->n_children; c++) {
+    if (!s->children[c])
+      return status_fail(KVSTORE_ERROR, "column %lld of the Arrow stream's schema is NULL", (long long)c);
     const char *name = s->children[c]->name ? s->children[c]->name : "";
     uint32_t i = 0;
     while (i < in->table->visible && strcmp(table->columns[i].name, name) != 0) i++;

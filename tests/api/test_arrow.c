@@ -631,9 +631,47 @@ TEST(arrow, what_contradicts_itself_is_refused_and_released) {
   s = handmade(&h, "u", 3, strings, 3);
   CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "x"));
   s = handmade(&h, "i", 3, buffers, 2);
+  h.child.offset = 1;
+  h.child.length = INT64_MAX;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "fewer rows"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.child.null_count = 1;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "column x counts nulls, and has no bits"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.children[0] = NULL;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "column x is NULL"));
+  s = handmade(&h, "i", 3, buffers, 2);
   h.batches = 2;
   h.fails = 1; /* the two batches before are taken back */
   CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "the network is gone"));
+}
+
+TEST(arrow, a_schema_without_its_columns_is_refused) {
+  Handmade h;
+  const int32_t numbers[] = { 1, 2, 3 };
+  const void *buffers[] = { NULL, numbers };
+  struct ArrowArrayStream s = handmade(&h, "i", 3, buffers, 2);
+  h.schema.children = NULL;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "has 1 columns, and names none"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.schema.n_children = -1;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "has -1 columns, and names none"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.child_schemas[0] = NULL;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "column 0 of the Arrow stream's schema is NULL"));
+}
+
+TEST(arrow, values_of_a_dictionary_without_a_name_are_refused_by_row_and_column) {
+  Handmade h;
+  const int8_t indexes[] = { 0, 1 };
+  const int32_t descending[] = { 0, 3, 1 };
+  const void *index_buffers[] = { NULL, indexes }, *word_buffers[] = { NULL, descending, "abc" };
+  struct ArrowArrayStream s = handmade(&h, "c", 2, index_buffers, 2);
+  h.dictionary_schema = (struct ArrowSchema){ .format = "u", .release = release_schema };
+  h.dictionary = (struct ArrowArray){ .length = 2, .n_buffers = 3, .buffers = word_buffers };
+  h.child_schema.dictionary = &h.dictionary_schema;
+  h.child.dictionary = &h.dictionary;
+  CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "row 1: column x: its Arrow dictionary has offsets that descend"));
 }
 
 /* As a struct of a query's own, say: how many of its rows are null nobody has counted. */
