@@ -10,7 +10,11 @@
 #include "cli/cli.h"
 #include "cli/cli_value.h"
 
-enum { NESTED_MAX = 64, PROGRESS_LINES = 4096 };
+enum {
+  NESTED_MAX = 64,
+  PROGRESS_LINES = 4096,
+  NAMES_COMPARED_BYTES = 64 << 10 /* of a longer line: to compare each name with all others takes too long */
+};
 
 typedef struct JsonlReader {
   const char *path;
@@ -140,7 +144,7 @@ static int fail_at_name(const JsonlReader *reader, const char *name, size_t leng
 /* The first name that was there before. */
 static int fail_at_repeated(const JsonlReader *reader, const char *line, size_t length) {
   static const char message[] = "two members of the object have this name";
-  for (Texts later = { .line = line, .length = length }; next_text(&later);) {
+  for (Texts later = { .line = line, .length = length }; length <= NAMES_COMPARED_BYTES && next_text(&later);) {
     if (!later.is_name) continue;
     for (Texts t = { .line = line, .length = length }; next_text(&t) && t.text != later.text;) {
       if (t.is_name && t.text_length == later.text_length && memcmp(t.text, later.text, t.text_length) == 0)
@@ -181,6 +185,7 @@ static int check_texts(const JsonlReader *reader, struct json_object *object, co
 
 static int give_object(JsonlReader *reader, struct json_object *object, const char *line, size_t length) {
   size_t count = 0;
+  int is_searched = 0; /* once a line, however many numbers it has */
   json_object_object_foreach(object, name, value) {
     if (count == reader->member_capacity) {
       reader->member_capacity = count ? count * 2 : 32;
@@ -189,8 +194,11 @@ static int give_object(JsonlReader *reader, struct json_object *object, const ch
     JsonlMember *member = &reader->members[count++];
     member->name = name;
     member->value = field_of(value);
-    if (is_at_an_end(value) && holds_beyond(line, length))
-      return fail_here(reader, name, "a whole number beyond 64 bits; written as 1.0e20 it is read as a float");
+    if (!is_searched && is_at_an_end(value)) {
+      is_searched = 1;
+      if (holds_beyond(line, length))
+        return fail_here(reader, name, "a whole number beyond 64 bits; written as 1.0e20 it is read as a float");
+    }
     if (!member->value.data) return cli_fail("there is not enough memory for a row of %s", reader->path);
   }
   JsonlRow row = { reader->members, count, reader->row, reader->line };

@@ -32,7 +32,7 @@ static int same_word(const char *text, size_t length, const char *word) {
   for (size_t i = 0; i < length; i++) {
     char c = text[i];
     if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
-    if (c != word[i]) return 0; /* the word's NUL ends a longer text */
+    if (!word[i] || c != word[i]) return 0; /* a text may be longer, and have NULs itself */
   }
   return word[length] == '\0';
 }

@@ -128,6 +128,7 @@ class Files(CliTest):
                "{'a': 1, 'a': 2}": "double quotes",
                '{"a": 1, "b": {"b": 2}, "a": 3}': "column a: two members", '{"a": 1, "\\u0061": 3}': "two members",
                '{"a": "\\ud83d\\ude00", "b": ["\\ud83d"]}': "column b: a text has half",
+               '{"a": 1, "b": "%s", "a": 3}' % ("x" * 70000): "two members of the object have one name",
                '{"b": "\\ude00\\ud83d"}': "column b: a text has half", '{"a\\u0000b": 1}': "column a\\u0000b: the name"}
         for line, saying in bad.items():
             path = self.write("bad.jsonl", '{"a": 1}\n\n' + line + "\n")
@@ -147,6 +148,8 @@ class Files(CliTest):
                      saying=["row 2", "column a", '"two" is no i8'])
         self.refuses("import", self.write("x.jsonl", '{"a": ""}\n'), "--table", "t", "--types", "a=i8",
                      saying=["row 1", "column a"])
+        self.refuses("import", self.write("x.jsonl", '{"a": "true\\u0000"}\n'), "--table", "t", "--types", "a=bool",
+                     saying=["row 1", "column a", "neither true nor false"])
         self.refuses("import", self.write("x.jsonl", '{"a": 1}\n'), "--table", "t", "--delimiter", ";",
                      saying=["--delimiter concerns CSV"])
 
