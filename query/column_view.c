@@ -192,6 +192,7 @@ static Status take_chunk(Target *t, Segment *s, uint32_t column) {
     uint32_t rows = segment_block_rows(s, block);
     uint64_t valid[BLOCK_WORDS];
     status = chunk_hold_block(&hold, block);
+    if (status != KVSTORE_OK) break; /* what it says of its rows may reach behind them */
     chunk_validity(hold.chunk, block, valid);
     if (chunk_block_null_count(hold.chunk, block)) t->has_nulls = true;
     if (t->valid) put_bits(t->valid, t->at, valid, rows);
