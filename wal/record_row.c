@@ -127,6 +127,15 @@ static bool all_zero(const uint8_t *bytes, size_t length) {
   return true;
 }
 
+/* Times lie within a day, decimals have at most 18 digits. */
+static bool is_of_type(ColumnType type, const uint8_t *bytes) {
+  int64_t low, high;
+  if (!type_has_gaps(type) || type == TYPE_BOOL) return true;
+  type_image_bounds(type, &low, &high);
+  int64_t number = (int64_t)load_u64(bytes);
+  return number >= low && number <= high;
+}
+
 /* The bytes of the next column, in schema order; of a null, no bytes. */
 static Status row_next(RowParts *parts, const Schema *schema, uint32_t c, unsigned flags, Bytes *value, bool *is_null) {
   const Column *column = &schema->columns[c];
@@ -146,6 +155,7 @@ static Status row_next(RowParts *parts, const Schema *schema, uint32_t c, unsign
     const uint8_t *bytes = reader_take(&parts->fixed, width);
     if (*is_null && !all_zero(bytes, width)) fault = "has a value beneath a null";
     if (!*is_null && column->type == TYPE_BOOL && *bytes > 1) fault = "is neither true nor false";
+    if (!*is_null && bytes && !is_of_type(column->type, bytes)) fault = "is no value of its type";
     if (!*is_null) *value = (Bytes){ bytes, width };
   }
   if (fault) return status_fail(KVSTORE_CORRUPT, "a row in the log: column '%s' %s", column->name, fault);

@@ -255,3 +255,22 @@ TEST(record_row, rows_that_no_writer_makes_are_refused) {
   const uint8_t long_form[] = { 0, 1, 0, 0x81, 0, 'x' };
   CHECK_STATUS(read_copy(&schema, long_form, sizeof long_form, 0), KVSTORE_CORRUPT);
 }
+
+TEST(record_row, numbers_that_are_none_of_their_type_are_refused) {
+  char name[] = "c";
+  Column columns[] = { { .type = TYPE_TIME, .name = name }, { .type = TYPE_DECIMAL + 2, .name = name } };
+  Schema schema = { .version = 1, .column_count = 2, .columns = columns };
+  const int64_t day = INT64_C(86400000000), beyond = INT64_C(1000000000000000000);
+  const struct {
+    int64_t time, decimal;
+    bool are_right;
+  } rows[] = { { 0, beyond - 1, true }, { day - 1, 1 - beyond, true }, { day, 0, false },
+               { -1, 0, false },        { 0, beyond, false },          { 0, -beyond, false } };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    uint8_t bytes[17] = { 0 };
+    store_u64(bytes + 1, (uint64_t)rows[i].time);
+    store_u64(bytes + 9, (uint64_t)rows[i].decimal);
+    CHECK_STATUS(read_copy(&schema, bytes, sizeof bytes, 0), rows[i].are_right ? KVSTORE_OK : KVSTORE_CORRUPT);
+    if (!rows[i].are_right) CHECK(strstr(status_last()->text, "is no value of its type"));
+  }
+}
