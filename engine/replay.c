@@ -3,6 +3,7 @@
 
 #include "base/counters.h"
 #include "base/hash.h"
+#include "base/keycode.h"
 #include "base/memory.h"
 #include "crypto/seal.h"
 #include "engine/engine_internal.h"
@@ -29,6 +30,18 @@ static void raise_row_id(Family *family, const RowStage *stage) {
     atomic_store_explicit(&family->next_row_id, ids[0] + 1, memory_order_relaxed);
 }
 
+/* Deltas sort rows by the key of the operation, runs by the columns. */
+static Status check_key(const Operation *op, const Schema *schema, const ColumnArray *columns) {
+  Buffer key = { 0 };
+  keycode_append_row(&key, schema, columns, 0);
+  Status status = buffer_status(&key);
+  if (status == KVSTORE_OK && (key.length != op->key.length || memcmp(key.data, op->key.data, key.length) != 0))
+    status =
+      status_fail(KVSTORE_CORRUPT, "the log holds a row of family %u under a key that is not its own", op->family_id);
+  buffer_release(&key);
+  return status;
+}
+
 static Status replay_row(Store *store, const Operation *op, uint64_t sequence, Arena *arena) {
   FamilyState *state;
   Era *era;
@@ -43,6 +56,7 @@ static Status replay_row(Store *store, const Operation *op, uint64_t sequence, A
   RowStage stage;
   TRY(row_stage_create(&stage, schema, 1, arena));
   TRY(record_row_read_into(op->payload, schema, ROW_CHECK_TEXT, stage.values, stage.nulls, 0));
+  TRY(check_key(op, schema, stage.columns));
   TRY(apply_row(store, era, op->key, hash, stage.columns, 0, op->expiry, sequence));
   raise_row_id(state->family, &stage);
   return KVSTORE_OK;

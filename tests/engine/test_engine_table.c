@@ -1,11 +1,13 @@
 /* Tables through the engine: exact counts while rows are replaced, deleted and expire. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/counters.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
 #include "tests/support/failing_memory.h"
+#include "tests/support/simdisk.h"
 #include "tests/support/test.h"
 
 static const StoreOptions quiet = {
@@ -436,4 +438,44 @@ TEST(engine_table, a_rollback_is_whole_where_it_finds_no_memory) {
     CHECK_OK(session_check(s, NULL));
     CHECK_OK(session_close(s));
   }
+}
+
+/* ---- a log that somebody wrote ---- */
+
+static const uint8_t key_of_one[] = { 0x80, 0, 0, 0, 0, 0, 0, 1 };
+
+/* The operation of the only row gets the key of another one, and its record a checksum that is right. */
+static void change_key_of_row(uint8_t *log) {
+  uint8_t *record = log + 4096, *at = record;
+  while (memcmp(at, key_of_one, sizeof key_of_one) != 0) at++;
+  CHECK(at < record + load_u32(record));
+  at[sizeof key_of_one - 1] = 2;
+  store_u64(record + 48, record_checksum(record, load_u32(record), (RecordKind)record[4], load_u64(log + 16)));
+}
+
+TEST(engine_table, a_row_in_the_log_under_the_key_of_another_is_refused) {
+  static const char path[] = "/disk/store", log_path[] = "/disk/store-wal";
+  SimDisk *disk = NULL;
+  Session *s = NULL;
+  size_t store_length, log_length;
+  CHECK_OK(simdisk_create(1, &disk));
+  StoreOptions options = quiet;
+  options.os = simdisk_os(disk);
+  CHECK_OK(session_open(path, &options, &s));
+  CHECK_OK(session_begin(s, true));
+  CHECK_OK(upsert(s, make_table(s), 1, 1, 7, TABLE_INSERT));
+  CHECK_OK(session_commit(s));
+  uint8_t *store = simdisk_read_file(disk, path, &store_length), *log = simdisk_read_file(disk, log_path, &log_length);
+  CHECK_OK(session_close(s));
+  for (int changed = 0; changed < 2; changed++) {
+    if (changed) change_key_of_row(log);
+    simdisk_write_file(disk, path, store, store_length);
+    simdisk_write_file(disk, log_path, log, log_length);
+    CHECK_STATUS(session_open(path, &options, &s), changed ? KVSTORE_CORRUPT : KVSTORE_OK);
+    if (changed) CHECK(strstr(status_last()->text, "under a key that is not its own"));
+    if (!changed) CHECK_OK(session_close(s));
+  }
+  free(store);
+  free(log);
+  simdisk_destroy(disk);
 }
