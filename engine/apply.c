@@ -210,7 +210,7 @@ Status family_payload_read(uint32_t id, uint64_t since, Bytes payload, Family **
   bool has_options = f->flags & FAMILY_HAS_OPTIONS;
   f->flags &= ~(uint32_t)FAMILY_HAS_OPTIONS;
   if (in.failed || !name.length || name.length > FAMILY_NAME_MAX || memchr(name.data, 0, name.length) ||
-      (f->kind != FAMILY_KV && (f->kind != FAMILY_TABLE || has_options)))
+      !bytes_are_utf8(name.data, name.length) || (f->kind != FAMILY_KV && (f->kind != FAMILY_TABLE || has_options)))
     status = bad_payload();
   if (status == KVSTORE_OK && f->kind == FAMILY_TABLE) status = schema_read(&in, &f->schema);
   if (status == KVSTORE_OK) status = family_sources_read(f);
@@ -256,7 +256,7 @@ Status publish_with(Store *store, FamilyState *state) {
 
 Status apply_family_create(Store *store, uint32_t id, Bytes payload, uint64_t sequence) {
   const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
-  if (version_family(current, id) || current->family_count >= FAMILIES_MAX)
+  if (id == UINT32_MAX || version_family(current, id) || current->family_count >= FAMILIES_MAX)
     return status_fail(KVSTORE_CORRUPT, "the log makes family %u twice, or too many of them", id);
   Family *family;
   FamilyTraits *traits;

@@ -167,6 +167,7 @@ Status run_entry_decode(Reader *in, Arena *arena, uint64_t file_size, RunEntry *
   if (in->failed || run->extent_count > reader_left(in) / EXTENT_FIELD_BYTES) return nonsense("a run is cut short");
   if (run->kind != RUN_ROWS && run->kind != RUN_COLUMNS) return nonsense("a run has an unknown kind");
   if (!run->extent_count) return nonsense("a run has no extents");
+  if (run->number == UINT32_MAX) return nonsense("a run has a number that is none"); /* LOCATOR_RUN_END */
   run->extents = arena_allocate(arena, memory_array_size(run->extent_count, sizeof *run->extents));
   if (!run->extents) return status_nomem();
   for (uint32_t i = 0; i < run->extent_count; i++) TRY(extent_decode(in, file_size, &run->extents[i]));
@@ -301,12 +302,34 @@ static Status check_disjoint(const Manifest *m) {
   return status;
 }
 
+static int by_number(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* Locators find runs by their numbers: rows would die in another run. */
+static Status check_run_numbers(const Manifest *m) {
+  size_t count = 0, at = 0;
+  for (uint32_t f = 0; f < m->family_count; f++) count += m->families[f].run_count;
+  uint32_t *numbers = memory_allocate(memory_array_size(count, sizeof *numbers));
+  if (!numbers) return status_nomem();
+  for (uint32_t f = 0; f < m->family_count; f++)
+    for (uint32_t r = 0; r < m->families[f].run_count; r++) numbers[at++] = m->families[f].runs[r].number;
+  if (count) qsort(numbers, count, sizeof *numbers, by_number);
+  Status status = KVSTORE_OK;
+  for (size_t i = 1; i < count && status == KVSTORE_OK; i++)
+    if (numbers[i] == numbers[i - 1]) status = nonsense("two runs have one number");
+  memory_release(numbers);
+  return status;
+}
+
 Status manifest_decode(Bytes bytes, uint64_t file_size, Manifest **out) {
   Manifest *m = manifest_create();
   if (!m) return status_nomem();
   Reader in = reader_over(bytes.data, bytes.length);
   Status status = decode_body(&in, file_size, m);
   if (status == KVSTORE_OK) status = check_disjoint(m);
+  if (status == KVSTORE_OK) status = check_run_numbers(m);
   if (status != KVSTORE_OK) {
     manifest_release(m);
     return status;

@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "engine/engine.h"
+#include "engine/manifest.h"
 #include "tests/support/simdisk.h"
 #include "tests/support/test.h"
 
@@ -290,5 +291,30 @@ TEST(format, the_log_has_a_chain_that_begins_with_its_id) {
   uint64_t seed = checksum64(record, 48, log_id);
   CHECK(load_u64(record + 48) == checksum64(record + 56, load_u32(record) - 56, seed));
   CHECK_BYTES(record + 56, "\1\0\1\3ada\10Lovelace", 16);
+  release_example(&e);
+}
+
+/* The manifest of the example, which names runs 1 and 2. */
+TEST(format, runs_have_numbers_of_their_own) {
+  static const uint8_t run_2[] = { 2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0 };
+  static const struct {
+    uint32_t number;
+    const char *why;
+  } lies[] = { { 2, NULL }, { 3, NULL }, { 1, "two runs have one number" }, { UINT32_MAX, "a number that is none" } };
+  Example e = make_example();
+  const uint8_t *page = e.store.bytes;
+  if (load_u64(page + 4096 + 64) > load_u64(page + 64)) page += 4096;
+  uint8_t *manifest = e.store.bytes + load_u64(page + 72), *at = manifest;
+  size_t length = (size_t)load_u64(page + 80);
+  while (memcmp(at, run_2, sizeof run_2) != 0) at++;
+  CHECK(at < manifest + length);
+  for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+    Manifest *m = NULL;
+    store_u32(at, lies[i].number);
+    Status status = manifest_decode((Bytes){ manifest, length }, e.store.length, &m);
+    CHECK_STATUS(status, lies[i].why ? KVSTORE_CORRUPT : KVSTORE_OK);
+    if (lies[i].why) CHECK(strstr(status_last()->text, lies[i].why));
+    manifest_release(m);
+  }
   release_example(&e);
 }
