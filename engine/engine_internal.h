@@ -343,6 +343,9 @@ struct Session {
   bool frozen;                  /* reads alone, for ever at its snapshot; `fate`: of the transaction it was made in */
   VersionHold snapshot;         /* while reading */
   uint64_t snapshot_sequence;
+  _Atomic uint32_t readers;      /* calls that read at it; its end waits for them */
+  _Atomic uint64_t turn;         /* of the open writing transaction: what Transaction.ended counts until its end */
+  _Atomic uint64_t committed;    /* the last sequence of its last commit: its own calls see it before it is synced */
   struct KvLoader *loaders;      /* bulk loads that have not ended */
   _Atomic uint32_t load_threads; /* session_load_threads */
 };
@@ -353,6 +356,8 @@ typedef struct ReadPin {
   GenerationPin *lock; /* holds the version, too */
   Version *version;
   uint64_t sequence;
+  bool at_snapshot; /* that of the session's reading transaction, whose end waits for read_unpin */
+  bool inside;      /* sees rows that may be rolled back yet */
 } ReadPin;
 
 /* ---- version.c ---- */
@@ -699,8 +704,6 @@ Status table_snapshot_pinned(Session *session, ReadPin *pin, TransactionFate *fa
 /* The layers of a kv era at a snapshot, newest first, in `layers` (room for `capacity`): how many, or 0 and nothing
  * when they are more than that. */
 uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint32_t capacity);
-/* Does it read rows that may still be rolled back: its own, or those of the snapshot that it stands at? */
-bool session_sees_uncommitted(const Session *session);
 /* The family that a snapshot finds under a name, or NULL. */
 FamilyState *family_named(const ReadPin *pin, const char *name);
 /* KVSTORE_ERROR for options that cannot be; `changes_family` does not matter. */

@@ -178,8 +178,7 @@ Status kv_count(Session *session, uint32_t id, uint64_t *count) {
     atomic_store_explicit(&family->count.wanted, WANTED_FLUSHES, memory_order_relaxed);
     status = count_from_known(family, pin.version, era, pin.sequence, &keys, &computed);
     if (status == KVSTORE_OK && !computed) status = walk(era, pin.sequence, &keys);
-    if (status == KVSTORE_OK && !session_sees_uncommitted(session))
-      remember(family, pin.version, era, pin.sequence, keys);
+    if (status == KVSTORE_OK && !pin.inside) remember(family, pin.version, era, pin.sequence, keys);
   }
   read_unpin(session, &pin);
   if (status == KVSTORE_OK) *count = keys;

@@ -481,6 +481,7 @@ static Status commit_and_unlock(Session *session) {
   bool full = (session->options.sync_level == SYNC_FULL || t->durable) && status == KVSTORE_OK && !empty;
   bool later = session->options.sync_level == SYNC_BACKGROUND && status == KVSTORE_OK && !empty && !full;
   if (status == KVSTORE_OK && !empty) {
+    atomic_store_explicit(&session->committed, last, memory_order_release);
     advance_waiting(session, last);
     if (!full) shared_raise(&page->visible, last);
     CRASH_POINT(commit_after_publish);
@@ -609,6 +610,8 @@ static Status begin_writing(Session *session) {
   uint64_t word = (uint64_t)store->process << 32 | ++store->transaction_number;
   shared_store(&store->page->write_word, word);
   shared_mutex_unlock(&store->page->mutex);
+  uint64_t turn = atomic_load_explicit(&store->transaction.ended, memory_order_relaxed);
+  atomic_store_explicit(&session->turn, turn, memory_order_release);
   atomic_store_explicit(&session->transaction, 2, memory_order_release);
   return KVSTORE_OK;
 }
@@ -653,8 +656,16 @@ Status session_begin(Session *session, bool write) {
   return status;
 }
 
+/* Calls of other threads that read at the snapshot go on as long as they need it. */
+static void wait_for_readers(Session *session) {
+  uint32_t inside;
+  while ((inside = atomic_load_explicit(&session->readers, memory_order_seq_cst)) > 0)
+    futex_wait(&session->readers, inside, LOOK_AGAIN_NS);
+}
+
 static void end_reading(Session *session) {
-  atomic_store_explicit(&session->transaction, 0, memory_order_release);
+  atomic_store_explicit(&session->transaction, 0, memory_order_seq_cst);
+  wait_for_readers(session);
   version_unhold(session->store, &session->snapshot);
 }
 
@@ -706,10 +717,6 @@ Status session_commit(Session *session) { return end_transaction(session, true);
 Status session_rollback(Session *session) { return end_transaction(session, false); }
 int session_transaction(const Session *session) {
   return atomic_load_explicit(&session->transaction, memory_order_acquire);
-}
-
-bool session_sees_uncommitted(const Session *session) {
-  return session_transaction(session) == 2 || (session->frozen && session->fate);
 }
 
 Status session_sync(Session *session) {

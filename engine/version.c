@@ -364,22 +364,60 @@ static Status frozen_still_valid(const Session *session) {
   return status_fail(KVSTORE_ERROR, "the transaction that the snapshot was made in has been rolled back");
 }
 
+/* Whoever ends the transaction waits for the last of those inside. */
+static void leave_snapshot(Session *session) {
+  uint32_t before = atomic_fetch_sub_explicit(&session->readers, 1, memory_order_seq_cst);
+  bool is_last = before == 1 && atomic_load_explicit(&session->transaction, memory_order_seq_cst) != 1;
+  if (UNLIKELY(is_last)) futex_wake_all(&session->readers);
+}
+
+/* False: another thread has ended the reading transaction. Counted first and looked at then, as who ends it says so
+ * first and looks at the count then: one of the two sees the other. */
+static bool pin_snapshot(Session *session, ReadPin *pin) {
+  if (!session->frozen) {
+    atomic_fetch_add_explicit(&session->readers, 1, memory_order_seq_cst);
+    pin->at_snapshot = atomic_load_explicit(&session->transaction, memory_order_seq_cst) == 1;
+    if (UNLIKELY(!pin->at_snapshot)) {
+      leave_snapshot(session);
+      return false;
+    }
+  }
+  pin->version = session->snapshot.version;
+  pin->sequence = session->snapshot_sequence;
+  pin->inside = session->frozen && session->fate;
+  return true;
+}
+
+/* What a call sees inside the session's writing transaction: all that this has written. Another thread may end it
+ * meanwhile, and another session's begin: whose turn it is is looked at behind the sequence. False: the sequence is of
+ * another shape of the store than the version. */
+static bool see_own(const Session *session, ReadPin *pin) {
+  const Store *store = session->store;
+  uint64_t turn = atomic_load_explicit(&session->turn, memory_order_acquire);
+  uint64_t seen = atomic_load_explicit(&store->transaction.seen, memory_order_acquire);
+  pin->inside = atomic_load_explicit(&store->transaction.ended, memory_order_acquire) == turn;
+  if (UNLIKELY(!pin->inside)) seen = atomic_load_explicit(&session->committed, memory_order_acquire);
+  if (pin->inside || seen > pin->sequence) pin->sequence = seen;
+  return atomic_load_explicit(&store->current, memory_order_acquire) == pin->version;
+}
+
 Status read_pin(Session *session, ReadPin *pin) {
   Store *store = session->store;
   memset(pin, 0, sizeof *pin);
   int transaction = atomic_load_explicit(&session->transaction, memory_order_acquire);
-  if (transaction == 1) {
+  while (transaction == 1) {
     if (session->frozen) TRY(frozen_still_valid(session));
-    pin->version = session->snapshot.version;
-    pin->sequence = session->snapshot_sequence;
-    return KVSTORE_OK;
+    if (LIKELY(pin_snapshot(session, pin))) return KVSTORE_OK;
+    transaction = atomic_load_explicit(&session->transaction, memory_order_acquire);
   }
   bool pinned = false;
   for (uint32_t failures = 0; !pinned;) {
     Status status = pin_newest(store, pin, &pinned);
     if (UNLIKELY(status != KVSTORE_OK)) TRY(reader_try_again(store, status, &failures));
+    if (!pinned || transaction != 2) continue;
+    pinned = see_own(session, pin);
+    if (UNLIKELY(!pinned)) unpin(store, pin);
   }
-  if (transaction == 2) pin->sequence = atomic_load_explicit(&store->transaction.seen, memory_order_acquire);
   return KVSTORE_OK;
 }
 
@@ -439,7 +477,7 @@ Status read_pin_kept(Session *session, ReadPin *pin, TransactionFate **fate) {
   for (;;) {
     *fate = fate_keep(session);
     Status status = read_pin(session, pin);
-    if (status == KVSTORE_OK && (*fate || session_transaction(session) != 2)) return KVSTORE_OK;
+    if (status == KVSTORE_OK && (*fate || !pin->inside)) return KVSTORE_OK;
     fate_release(*fate);
     *fate = NULL;
     TRY(status);
@@ -447,7 +485,11 @@ Status read_pin_kept(Session *session, ReadPin *pin, TransactionFate **fate) {
   }
 }
 
-void read_unpin(Session *session, ReadPin *pin) { unpin(session->store, pin); }
+void read_unpin(Session *session, ReadPin *pin) {
+  unpin(session->store, pin);
+  if (UNLIKELY(pin->at_snapshot)) leave_snapshot(session);
+  pin->at_snapshot = false;
+}
 
 bool generation_pinned(Store *store, uint64_t birth, uint64_t death) {
   if (death <= birth) return false;

@@ -91,7 +91,7 @@ Status table_snapshot_pinned(Session *session, ReadPin *pin, TransactionFate *fa
   Status status = session_family(session, pin, family, FAMILY_TABLE, &state, &view->era);
   if (status == KVSTORE_OK) status = version_hold(view->store, pin, &view->hold);
   if (status == KVSTORE_OK) {
-    bool inside = fate || session_sees_uncommitted(session); /* another thread may have ended it meanwhile */
+    bool inside = fate || pin->inside; /* another thread may have ended it meanwhile */
     status = take_dead_rows(view, pin->sequence, inside);
   }
   if (status == KVSTORE_OK) status = fill_units(view, pin->sequence);
