@@ -32,6 +32,7 @@ void plan_release(Plan *plan) {
   if (!plan || --plan->references) return;
   query_destroy(plan->query);
   join_plan_destroy(plan->join);
+  for (size_t i = 0; i < plan->table_count; i++) table_release(plan->tables[i]);
   memory_release(plan);
 }
 
@@ -41,11 +42,20 @@ void plan_replace(Plan **place, Plan *plan) {
   if (plan) plan->references++;
 }
 
+/* Cursors may go on when the query joins other tables, or none. */
+static void keep_tables(const JoinList *joins, Plan *plan) {
+  for (size_t i = 0; i < joins->count; i++) {
+    atomic_fetch_add_explicit(&joins->tables[i]->references, 1, memory_order_relaxed);
+    plan->tables[plan->table_count++] = joins->tables[i];
+  }
+}
+
 /* An engine's query with the filter and the keys (NULL: all); one reference. */
 static Status plan_create(const KVQuery *q, const Filter *filter, const KeyAsk *keys, Plan **out) {
   Plan *plan = memory_allocate_zeroed(sizeof *plan);
   if (!plan) return status_nomem();
   plan->references = 1;
+  keep_tables(&q->joins, plan);
   Status status = join_list_plan(q, keys, &plan->join);
   if (status == KVSTORE_OK)
     status = query_create(plan->join ? join_plan_schema(plan->join) : &q->table->schema, &plan->query);

@@ -12,7 +12,9 @@
 typedef struct Plan {
   uint32_t references; /* of the query and its cursors: one thread */
   Query *query;
-  JoinPlan *join; /* NULL: of one table */
+  JoinPlan *join;                   /* NULL: of one table */
+  KVTable *tables[JOIN_TABLES_MAX]; /* that are joined: snapshots of pairs read by their columns */
+  size_t table_count;
 } Plan;
 
 typedef struct Filter {

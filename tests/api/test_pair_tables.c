@@ -412,6 +412,40 @@ TEST(pair_tables, declared_columns_are_told_with_what_is_null) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* A cursor keeps what it reads: also tables that its query joins no longer, and that are closed. */
+TEST(pair_tables, a_cursor_over_joined_pairs_goes_on_when_its_query_joins_nothing_more) {
+  static const char *const on[] = { "last" }, *const selected[] = { "number", "r_number" };
+  KVStore *kv = open_store();
+  KVColumnFamily *cf = create_family(kv, "f");
+  KVTable *left = open_pairs(cf), *right = open_pairs(cf);
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  KVJoin join = { sizeof join, right, KVQUERY_JOIN_INNER, on, on, 1, "r_", NULL, NULL, 0 };
+  for (int i = 0; i < 100; i++) {
+    char key[32];
+    CHECK_OK(kvstore_cf_put(cf, key, key_of(i, key), &i, sizeof i));
+  }
+  CHECK_OK(kvquery_create(left, &query));
+  CHECK_OK(kvquery_join(query, &join));
+  CHECK_OK(kvquery_select(query, selected, 2));
+  CHECK_OK(kvquery_open(query, &cursor));
+  kvtable_close(right);
+  CHECK_OK(kvquery_join(query, NULL));
+  for (int i = 0; i < 100; i++) {
+    KVValue number, of_right;
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvcursor_value(cursor, 0, &number));
+    CHECK_OK(kvcursor_value(cursor, 1, &of_right));
+    CHECK_INT(of_right.as.i64, number.as.i64); /* `last` is the number again */
+  }
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvtable_close(left);
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_close(kv));
+}
+
 /* What a query computes stands behind the columns that have sources, and so do those of a joined table. */
 TEST(pair_tables, values_are_computed_and_tables_joined_beside_columns_with_sources) {
   static const char *const on[] = { "last" };
