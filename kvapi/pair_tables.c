@@ -145,15 +145,18 @@ static Status family_name(Session *session, uint32_t family, char name[FAMILY_NA
   return KVSTORE_OK;
 }
 
-static Status open_family(const Place *place, const KVColumnFamily *family, const KVPairColumn *columns, size_t count,
-                          KVTable **out) {
+/* The columns of a table over pairs: those that are declared, as they were read once, and the caller's. */
+typedef struct PairAsk {
+  const FamilyColumns *declared;
+  const KVPairColumn *columns;
+  size_t count;
+} PairAsk;
+
+static Status open_over(const Place *place, const KVColumnFamily *family, const PairAsk *ask, KVTable **out) {
   char name[FAMILY_NAME_MAX + 1];
-  FamilyColumns declared;
   ColumnList list = { 0 };
-  if (!out) return bad_argument("the place for the table is NULL");
   TRY(family_name(place->session, place->family, name));
-  TRY(family_get_columns(place->session, place->family, &declared));
-  Status status = list_fill(&list, &declared, columns, count);
+  Status status = list_fill(&list, ask->declared, ask->columns, ask->count);
   if (status == KVSTORE_OK)
     status = table_handle_over(place->kv, place->family, name, family->birth ? birth_retain(family->birth) : NULL,
                                &list.schema, out);
@@ -166,6 +169,15 @@ static Status open_family(const Place *place, const KVColumnFamily *family, cons
     list.arena = (Arena){ 0 };
   }
   arena_release(&list.arena);
+  return status;
+}
+
+static Status open_family(const Place *place, const KVColumnFamily *family, const KVPairColumn *columns, size_t count,
+                          KVTable **out) {
+  FamilyColumns declared;
+  if (!out) return bad_argument("the place for the table is NULL");
+  TRY(family_get_columns(place->session, place->family, &declared));
+  Status status = open_over(place, family, &(PairAsk){ &declared, columns, count }, out);
   schema_release(&declared.schema);
   return status;
 }
@@ -259,6 +271,7 @@ static KVDeclaredColumns *declared_block(const FamilyColumns *from, const Aggreg
   return block;
 }
 
+/* One reading of what is declared serves all of it: another thread may declare other columns meanwhile. */
 static Status tell_declared(const Place *place, const KVColumnFamily *family, KVDeclaredColumns **out) {
   FamilyColumns declared;
   KVTable *table = NULL;
@@ -266,7 +279,7 @@ static Status tell_declared(const Place *place, const KVColumnFamily *family, KV
   if (!out) return bad_argument("the place for the columns is NULL");
   TRY(family_get_columns(place->session, place->family, &declared));
   size_t count = declared.table ? declared.schema.column_count - PAIR_OWN_COLUMNS : 0;
-  Status status = open_family(place, family, NULL, 0, &table);
+  Status status = open_over(place, family, &(PairAsk){ &declared, NULL, 0 }, &table);
   if (status == KVSTORE_OK) {
     counts = memory_allocate_zeroed((count + 1) * sizeof *counts);
     status = counts ? count_values(table, count, counts) : status_nomem();
