@@ -234,11 +234,15 @@ static Status back_up(Backup *b) {
 /* ---- the call ---- */
 
 static Status pin_settled(Session *session, VersionHold *hold) {
-  ReadPin read;
+  Store *store = session->store;
+  ReadPin pin;
   TRY(session_checkpoint(session, CHECKPOINT_FULL, NULL, NULL)); /* so that the generation holds what is committed */
-  TRY(write_pin(session, &read));
-  Status status = version_hold(session->store, &read, hold);
-  read_unpin(session, &read);
+  mutex_lock(&store->apply_lock);
+  Status status = version_pin_newest(store, &pin);
+  mutex_unlock(&store->apply_lock);
+  TRY(status);
+  status = version_hold(store, &pin, hold);
+  version_unpin(store, &pin);
   return status;
 }
 

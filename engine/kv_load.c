@@ -107,6 +107,8 @@ static void let_go(KvLoader *l) {
   l->failed = true;
 }
 
+void kv_loaders_forget_lock(void) { loaders_lock = (Mutex)MUTEX_INITIALIZER; }
+
 bool kv_loaders_open(Session *session) {
   mutex_lock(&loaders_lock);
   bool open = session->loaders != NULL;

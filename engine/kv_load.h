@@ -35,5 +35,7 @@ void kv_loader_destroy(KvLoader *loader);
 bool kv_loaders_open(Session *session);
 /* The session goes: its loaders let go of the store. */
 void kv_loaders_end(Session *session);
+/* In a forked child: whoever held the lock of all loaders is not here. */
+void kv_loaders_forget_lock(void);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "engine/engine_internal.h"
 #include "engine/family_columns.h"
+#include "engine/kv_load.h"
 
 enum { JOIN_ROUNDS = 10, JOIN_WAIT_MS = 5000 };
 
@@ -21,6 +22,7 @@ static void forget_registry(void) {
   *end = registry;
   registry = NULL;
   registry_lock = (Mutex)MUTEX_INITIALIZER;
+  kv_loaders_forget_lock();
 }
 
 /* Registry's lock held. */
