@@ -692,7 +692,7 @@ KVSTORE_API int kvquery_explain_json(KVQuery *query, char **text);
 KVSTORE_API int kvquery_cancel(KVQuery *query);
 /* Called by the thread that runs the query, at least once in 65,536 rows that it takes itself: how many of all rows
  * (dead ones included) have been scanned, by its helpers too. Not 0: the run ends with KVSTORE_CANCELLED. It may call
- * nothing on this query and its cursors but kvquery_cancel. */
+ * nothing on this query and its cursors but kvquery_cancel, and must not close the handle: that waits for the run. */
 typedef int (*KVQueryProgress)(void *context, uint64_t rows, uint64_t rows_total);
 /* NULL: nobody. From the next run or step on. */
 KVSTORE_API int kvquery_progress(KVQuery *query, KVQueryProgress progress, void *context);
