@@ -104,8 +104,13 @@ Status session_begin(Session *session, bool write) MUST_CHECK;
 /* Without an open transaction both do nothing. A failed commit has rolled back. */
 Status session_commit(Session *session) MUST_CHECK;
 Status session_rollback(Session *session);
+/* The same, told by a flag. *writing: which writing transaction it was that ended (session_writing); 0: there was none.
+ */
+Status session_end(Session *session, bool commit, uint64_t *writing) MUST_CHECK;
 /* 0 none, 1 reading, 2 writing. */
 int session_transaction(const Session *session);
+/* Tells the session's open writing transaction from all others; 0: there is none. */
+uint64_t session_writing(const Session *session);
 
 /* ---- families ---- */
 typedef struct FamilyInfo {

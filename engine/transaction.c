@@ -703,20 +703,34 @@ static Status end_writing(Session *session, bool commit) {
   return status;
 }
 
-static Status end_transaction(Session *session, bool commit) {
+Status session_end(Session *session, bool commit, uint64_t *writing) {
   mutex_lock(&session->lock);
   int open = atomic_load_explicit(&session->transaction, memory_order_relaxed);
   Status status = KVSTORE_OK;
+  *writing = session_writing(session);
   if (open == 1) end_reading(session);
   if (open == 2) status = end_writing(session, commit);
   mutex_unlock(&session->lock);
   return status;
 }
 
-Status session_commit(Session *session) { return end_transaction(session, true); }
-Status session_rollback(Session *session) { return end_transaction(session, false); }
+Status session_commit(Session *session) {
+  uint64_t writing;
+  return session_end(session, true, &writing);
+}
+
+Status session_rollback(Session *session) {
+  uint64_t writing;
+  return session_end(session, false, &writing);
+}
+
 int session_transaction(const Session *session) {
   return atomic_load_explicit(&session->transaction, memory_order_acquire);
+}
+
+uint64_t session_writing(const Session *session) {
+  bool writes = session_transaction(session) == 2;
+  return writes ? atomic_load_explicit(&session->turn, memory_order_relaxed) + 1 : 0;
 }
 
 Status session_sync(Session *session) {

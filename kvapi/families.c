@@ -15,24 +15,18 @@ int kvstore_begin(KVStore *pKV, int wrflag) {
   return handle_leave(pKV, session_begin(pKV->session, wrflag != 0));
 }
 
-int kvstore_commit(KVStore *pKV) {
-  Status status = handle_enter(pKV);
-  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
-  bool writing = session_transaction(pKV->session) == 2;
-  status = session_commit(pKV->session);
-  if (writing) births_settle(pKV, status != KVSTORE_OK);
-  if (writing && status == KVSTORE_OK) handle_committed(pKV);
-  return handle_leave(pKV, status);
+static int end(KVStore *kv, bool commit) {
+  uint64_t writing;
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  status = session_end(kv->session, commit, &writing);
+  if (writing) births_settle(kv, writing, !commit || status != KVSTORE_OK);
+  if (writing && commit && status == KVSTORE_OK) handle_committed(kv);
+  return handle_leave(kv, status);
 }
 
-int kvstore_rollback(KVStore *pKV) {
-  Status status = handle_enter(pKV);
-  if (status != KVSTORE_OK) return handle_refuse(pKV, status);
-  bool writing = session_transaction(pKV->session) == 2;
-  status = session_rollback(pKV->session);
-  if (writing) births_settle(pKV, true);
-  return handle_leave(pKV, status);
-}
+int kvstore_commit(KVStore *pKV) { return end(pKV, true); }
+int kvstore_rollback(KVStore *pKV) { return end(pKV, false); }
 
 /* ---- names ---- */
 

@@ -64,7 +64,7 @@ Status handle_close(KVStore *kv) {
     mutex_lock(&kv->lock);
     while (count_inside(kv) || kv->waiting) condition_wait(&kv->left, &kv->lock);
     mutex_unlock(&kv->lock);
-    births_settle(kv, session_transaction(kv->session) == 2);
+    births_settle(kv, 0, session_transaction(kv->session) == 2);
   }
   Session *session = kv->session;
   kv->session = NULL;
@@ -182,13 +182,15 @@ void handle_wrote(KVStore *kv) {
 /* ---- births ---- */
 
 Status birth_note(KVStore *kv, uint32_t family, Birth **birth) {
+  uint64_t transaction = session_writing(kv->session);
   *birth = NULL;
-  if (session_transaction(kv->session) != 2) return KVSTORE_OK;
+  if (!transaction) return KVSTORE_OK;
   Birth *made = memory_allocate(sizeof *made);
   if (!made) return status_nomem();
   atomic_init(&made->references, 2);
   atomic_init(&made->undone, false);
   made->family = family;
+  made->transaction = transaction;
   mutex_lock(&kv->lock);
   made->next = kv->births;
   kv->births = made;
@@ -215,10 +217,25 @@ void birth_release(Birth *birth) {
   if (birth && atomic_fetch_sub_explicit(&birth->references, 1, memory_order_acq_rel) == 1) memory_release(birth);
 }
 
-void births_settle(KVStore *kv, bool undone) {
+/* Takes those of a transaction (0: all) out of the list. The lock is held. */
+static Birth *take_births(KVStore *kv, uint64_t transaction) {
+  Birth *taken = NULL;
+  for (Birth **link = &kv->births; *link;) {
+    Birth *birth = *link;
+    if (transaction && birth->transaction != transaction) {
+      link = &birth->next;
+      continue;
+    }
+    *link = birth->next;
+    birth->next = taken;
+    taken = birth;
+  }
+  return taken;
+}
+
+void births_settle(KVStore *kv, uint64_t transaction, bool undone) {
   mutex_lock(&kv->lock);
-  Birth *birth = kv->births;
-  kv->births = NULL;
+  Birth *birth = take_births(kv, transaction);
   mutex_unlock(&kv->lock);
   while (birth) {
     Birth *next = birth->next;

@@ -68,7 +68,8 @@ typedef struct Birth {
   _Atomic uint32_t references;
   _Atomic bool undone;
   uint32_t family;
-  struct Birth *next; /* of the open transaction's; under the handle's lock */
+  uint64_t transaction; /* session_writing */
+  struct Birth *next;   /* of the open transaction's; under the handle's lock */
 } Birth;
 
 struct KVStore {
@@ -134,8 +135,8 @@ Status birth_note(KVStore *kv, uint32_t family, Birth **birth) MUST_CHECK;
 Birth *birth_find(KVStore *kv, uint32_t family);
 Birth *birth_retain(Birth *birth);
 void birth_release(Birth *birth); /* NULL is allowed */
-/* The transaction has ended. */
-void births_settle(KVStore *kv, bool undone);
+/* The transaction has ended: another thread may have begun the next one, which has births of its own. 0: every one. */
+void births_settle(KVStore *kv, uint64_t transaction, bool undone);
 static inline Status birth_check(const Birth *birth) {
   if (LIKELY(!birth || !atomic_load_explicit(&birth->undone, memory_order_acquire))) return KVSTORE_OK;
   return status_fail(KVSTORE_NOTFOUND, "the transaction that created it has been rolled back");

@@ -180,3 +180,28 @@ TEST(shared_session, a_reading_transaction_ends_behind_the_calls_that_read_at_it
   CHECK_OK(session_commit(first));
   close_store();
 }
+
+/* ---- which transaction has ended ---- */
+
+TEST(shared_session, whoever_ends_a_transaction_learns_which_one) {
+  uint64_t ended = 7, known = 0;
+  open_store(SYNC_NORMAL);
+  CHECK_OK(session_end(first, true, &ended));
+  CHECK_INT(ended, 0);
+  CHECK_OK(session_begin(first, false));
+  CHECK_INT(session_writing(first), 0);
+  CHECK_OK(session_end(first, false, &ended));
+  CHECK_INT(ended, 0);
+  for (int i = 0; i < 4; i++) { /* commits and rollbacks of either session */
+    Session *s = i % 2 ? second : first;
+    CHECK_OK(session_begin(s, true));
+    put(s, "key");
+    CHECK(session_writing(s) > known);
+    known = session_writing(s);
+    CHECK_INT(session_writing(i % 2 ? first : second), 0);
+    CHECK_OK(session_end(s, i < 2, &ended));
+    CHECK_INT(ended, known);
+    CHECK_INT(session_writing(s), 0);
+  }
+  close_store();
+}
