@@ -280,7 +280,8 @@ KVSTORE_API int kvstore_put_if_absent(KVStore *pKV, const void *pKey, int nKey, 
  * commit, which rolls back. */
 KVSTORE_API int kvstore_begin(KVStore *pKV, int wrflag);
 /* After KVSTORE_OK the transaction survives the death of the process (SYNC_FULL: of the machine). A failed commit has
- * rolled back. Without a transaction: KVSTORE_OK, and nothing happens. */
+ * rolled back. Without a transaction: KVSTORE_OK, and nothing happens. The end of one that reads waits for the calls of
+ * other threads that read in it. */
 KVSTORE_API int kvstore_commit(KVStore *pKV);
 KVSTORE_API int kvstore_rollback(KVStore *pKV);
 
