@@ -285,11 +285,11 @@ static Status ids_of_values(Different *d, ColumnType type, const QueryBatch *bat
 /* Pairs for which there is no room leave once more. */
 static Status send_pairs_on(Different *d, ColumnType type, const QueryBatch *batch, const uint16_t *rows,
                             uint32_t count) {
-  uint64_t hashes[BLOCK_ROWS];
+  uint64_t hashes[BLOCK_ROWS], some[BLOCK_ROWS]; /* rows do not ascend */
   if (!count) return KVSTORE_OK;
   hash_pairs(type, batch->columns, batch->row_count, hashes);
-  for (uint32_t i = 0; i < count; i++) hashes[i] = hashes[rows[i]];
-  return row_parts_add(d->parts, batch->columns, rows, count, hashes);
+  for (uint32_t i = 0; i < count; i++) some[i] = hashes[rows[i]];
+  return row_parts_add(d->parts, batch->columns, rows, count, some);
 }
 
 static Status count_pairs(Different *d, const QueryBatch *batch) {
