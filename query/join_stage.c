@@ -49,6 +49,7 @@ static Status restart_before(JoinStage *s) {
     return s->source ? KVSTORE_OK : query_scan(run->own, &run->tables[0], &s->source);
   }
   JoinStage *before = s - 1;
+  while (passes_on(before)) before--;
   if (!join_is_whole(before->build) && !before->build->spill) {
     forget_joined(before);
     TRY(join_build_first(before->build));
