@@ -178,10 +178,11 @@ Status group_add_bytes(const GroupColumn *c, GroupWord *state, Bytes bytes, Aren
   return KVSTORE_OK;
 }
 
+/* Rows of one key are joined ones, which are offered in the order in which they come. */
 bool group_end_is_better(const GroupWord *end, Bytes key, bool last) {
   if (!end[END_FLAGS].u) return true;
   int order = compare_kept(key, end + END_KEY);
-  return last ? order > 0 : order < 0;
+  return last ? order >= 0 : order < 0;
 }
 
 Status group_keep_end(GroupWord *end, Bytes key, const Value *value, Arena *arena) {

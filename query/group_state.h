@@ -105,7 +105,7 @@ Status group_keep_bytes(GroupWord *keep, Bytes bytes, Arena *arena) MUST_CHECK;
 static inline Bytes group_kept(const GroupWord *keep) { return (Bytes){ keep[0].data, keep[1].u & UINT32_MAX }; }
 /* A string for least or greatest. */
 Status group_add_bytes(const GroupColumn *column, GroupWord *state, Bytes bytes, Arena *arena) MUST_CHECK;
-/* Whether a row with this key is further at its end than the one kept (`last`: or at the other). */
+/* Whether a row with this key, which comes behind the one kept, is further at its end (`last`: or at the other). */
 bool group_end_is_better(const GroupWord *end, Bytes key, bool last);
 Status group_keep_end(GroupWord *end, Bytes key, const Value *value, Arena *arena) MUST_CHECK;
 

@@ -246,6 +246,47 @@ TEST(kvquery_joins, dates_join_dates_however_far_away_and_timestamps_their_midni
   CHECK_OK(kvstore_close(kv));
 }
 
+/* Of all rows and of a group: joined rows of one key come in the order of the other table's, which is that of its ids,
+ * in memory and in runs. */
+TEST(kvquery_joins, first_and_last_of_one_key_go_by_the_order_of_its_joined_rows) {
+  static const char *const on[] = { "few" }, *const group[] = { "text" };
+  static const Row two[] = { { 1, 0, 1 }, { 2, 0, 2 } };
+  static const Row six[] = { { 10, 0, 1 }, { 40, 0, 2 }, { 20, 0, 1 }, { 50, 0, 2 }, { 30, 0, 1 }, { 60, 0, 2 } };
+  const KVAggregate ends[] = { { KVQUERY_FIRST, "r_number" }, { KVQUERY_LAST, "r_number" } };
+  KVStore *kv = open_store();
+  KVTable *left = create(kv, "left", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, two, 2);
+  KVTable *right = create(kv, "right", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, six, 6);
+  for (int in_runs = 0; in_runs < 2; in_runs++) {
+    KVQuery *query = NULL;
+    KVCursor *cursor = NULL;
+    KVJoin join = KVJOIN_INIT;
+    KVValue found[3];
+    join.table = right;
+    join.left = join.right = on;
+    join.count = 1;
+    join.prefix = "r_";
+    CHECK_OK(kvquery_create(left, &query));
+    CHECK_OK(kvquery_join(query, &join));
+    CHECK_OK(kvquery_aggregate(query, ends, 2, found));
+    CHECK_INT(found[0].as.i64, 10);
+    CHECK_INT(found[1].as.i64, 60);
+    CHECK_OK(kvquery_group_by(query, group, 1));
+    CHECK_OK(kvquery_compute(query, ends, 2));
+    CHECK_OK(kvquery_open(query, &cursor));
+    CHECK_OK(kvcursor_next(cursor));
+    for (size_t i = 0; i < 3; i++) CHECK_OK(kvcursor_value(cursor, i, &found[i]));
+    CHECK_INT(found[1].as.i64, 10);
+    CHECK_INT(found[2].as.i64, 60);
+    kvcursor_close(cursor);
+    kvquery_close(query);
+    CHECK_OK(kvstore_checkpoint(kv, 1, NULL, NULL));
+    CHECK_OK(kvstore_maintain(kv));
+  }
+  kvtable_close(left);
+  kvtable_close(right);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvquery_joins, little_memory_gives_the_same_rows) {
   KVStore *kv = NULL;
   uint64_t seed = 9;
