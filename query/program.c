@@ -597,6 +597,7 @@ static Status bind_constants(Binder *b, const Expression *e, ProgramNode *x, Pro
   /* Nulls among them may make false of unknown: they go as pairs, which tell the two apart. */
   if (has_null(values, e->count)) {
     if (e->test == TEST_BETWEEN || e->test == TEST_NOT_BETWEEN) return bind_range(b, e, x, operands, out);
+    if (e->test == TEST_IN || e->test == TEST_NOT_IN) return bind_members(b, e, x, operands, out);
     return bind_truth(b, 2, out);
   }
   return bind_compare(b, e->test, x, values, e->count, out);

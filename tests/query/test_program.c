@@ -224,6 +224,11 @@ TEST(program, conditions) {
   check_value("2 not in (1, 3)", TYPE_BOOL, "true");
   check_value("2 not in (1, null)", TYPE_BOOL, "null");
   check_value("1 not in (1, null)", TYPE_BOOL, "false");
+  check_value("2 in (1 + 1, null)", TYPE_BOOL, "true");
+  check_value("3 in (1 + 1, null)", TYPE_BOOL, "null");
+  check_value("2 not in (1 + 1, null)", TYPE_BOOL, "false");
+  check_value("3 not in (null, 1 + 1)", TYPE_BOOL, "null");
+  check_value("2 in (cast(null as i64), 2)", TYPE_BOOL, "true");
   check_value("1 in (null)", TYPE_BOOL, "null");
   check_value("'abc' like 'ab%'", TYPE_BOOL, "true");
   check_value("'abc' not like 'b%'", TYPE_BOOL, "true");
