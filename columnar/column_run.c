@@ -313,6 +313,17 @@ uint64_t column_run_memory(const ColumnRun *run) {
 
 /* ---- what the directory answers ---- */
 
+bool column_run_is_full(const ColumnRun *run) {
+  const ColumnRunIndex *index = run->index;
+  bool is_full = run->segment_count == RUN_SEGMENTS_MAX;
+  for (uint32_t c = 0; c < index->column_count && !is_full; c++) {
+    const RunColumn *column = &index->columns[c];
+    uint64_t bytes = run->row_count * chunk_array_width(column->type, column->width);
+    is_full = column->is_array && bytes >= RUN_ARRAY_BYTES_MAX;
+  }
+  return is_full;
+}
+
 bool column_run_has(const ColumnRun *run, uint32_t column) { return run->index->stored[column] != COLUMN_ABSENT; }
 
 Value column_run_default(const ColumnRun *run, uint32_t column) {

@@ -76,7 +76,7 @@ Status column_run_writer_create(const RunSink *sink, const Schema *schema, const
  * at block edges, in debug builds at every row). The batch has the schema's columns in its order. Emits a segment
  * whenever one is complete. After a failure only column_run_writer_destroy may follow. */
 Status column_run_writer_add(ColumnRunWriter *writer, const ColumnBatch *rows, uint32_t *next) MUST_CHECK;
-/* True when RUN_SEGMENTS_MAX segments are emitted. */
+/* True when RUN_SEGMENTS_MAX segments are emitted, or an array has its bytes. */
 bool column_run_writer_is_full(const ColumnRunWriter *writer);
 /* Rows added so far. */
 uint64_t column_run_writer_rows(const ColumnRunWriter *writer);
@@ -113,6 +113,8 @@ Status column_run_open(const void *directory, size_t length, const RunSources *s
 void column_run_close(ColumnRun *run); /* NULL is allowed */
 /* Bytes of memory that an open run holds; any thread. */
 uint64_t column_run_memory(const ColumnRun *run);
+/* Is it as long as one gets: did its writer end it before the rows did? A merge of such runs gives as many again. */
+bool column_run_is_full(const ColumnRun *run);
 
 /* The fields below are constant after column_run_open, except `number`. */
 struct ColumnRun {

@@ -23,6 +23,13 @@ static uint64_t live_rows(const RunLayer *layer) {
   return layer->run->entry.row_count - deleted_set_count(layer->deleted);
 }
 
+/* Wide rows, and arrays, fill a run before it has many rows: a merge of such runs would be due again at once. */
+static bool may_be_merged(const RunLayer *layer) { return !column_run_is_full(layer->run->columns); }
+
+static bool is_in_tier(const RunLayer *layer, uint32_t tier) {
+  return tier_of(live_rows(layer)) == tier && may_be_merged(layer);
+}
+
 /* About how many rows of a run have long expired: those of the segments that have as a whole. */
 static uint64_t expired_rows(const Compaction *c, const ColumnRun *run) {
   uint64_t rows = 0;
@@ -48,12 +55,13 @@ static bool choose_wasteful(const Compaction *c, const Era *era, bool *chosen) {
 static bool choose_table_inputs(const Compaction *c, const Era *era, bool *chosen) {
   if (c->thorough) return choose_wasteful(c, era, chosen);
   uint32_t in_tier[TIERS] = { 0 };
-  for (uint32_t i = 0; i < era->run_count; i++) in_tier[tier_of(live_rows(&era->runs[i]))]++;
+  for (uint32_t i = 0; i < era->run_count; i++)
+    if (may_be_merged(&era->runs[i])) in_tier[tier_of(live_rows(&era->runs[i]))]++;
   uint64_t rows = 0;
   for (uint32_t tier = 0; tier < TIERS; tier++) {
     if (in_tier[tier] < FAN_OUT) continue;
     for (uint32_t i = 0; i < era->run_count; i++) {
-      chosen[i] = tier_of(live_rows(&era->runs[i])) == tier && rows < (uint64_t)RUN_SEGMENTS_MAX * SEGMENT_ROWS;
+      chosen[i] = is_in_tier(&era->runs[i], tier) && rows < (uint64_t)RUN_SEGMENTS_MAX * SEGMENT_ROWS;
       if (chosen[i]) rows += live_rows(&era->runs[i]);
     }
     if (tier < 3) return true; /* runs of full length stay apart */

@@ -453,6 +453,7 @@ TEST(column_run, a_full_run_takes_no_more_and_says_where_it_stopped) {
     SampleStore store = { 0 };
     RunSink sink = sample_sink(&store);
     ColumnRunWriter *writer;
+    ColumnRun *run;
     uint32_t first = next;
     CHECK_OK(column_run_writer_create(&sink, &t.schema, &options, &writer));
     CHECK_OK(column_run_writer_add(writer, &batch, &next));
@@ -462,6 +463,10 @@ TEST(column_run, a_full_run_takes_no_more_and_says_where_it_stopped) {
     column_run_writer_destroy(writer);
     CHECK_BYTES(store.summary.first_key.data, t.keys[first].data, 8);
     CHECK_BYTES(store.summary.last_key.data, t.keys[next - 1].data, 8);
+    sample_set_mode(&store, EXTENTS_TRUSTED);
+    CHECK_OK(sample_open(&store, &t.schema, &run));
+    CHECK_INT(column_run_is_full(run), next < batch.row_count);
+    column_run_close(run);
     sample_store_release(&store);
     runs++;
   }

@@ -366,6 +366,55 @@ TEST(engine_table, deletes_of_many_keys_become_a_run_where_the_log_is_too_small)
   CHECK_OK(session_close(s));
 }
 
+/* ---- runs that are full ---- */
+
+/* In one run after the other, as long as they get: `rows` ascending ids, and the same bytes in each row. */
+static void append_arrays(Session *s, uint32_t table, uint32_t rows, uint32_t width) {
+  int64_t *ids = memory_allocate(rows * sizeof *ids);
+  Bytes *values = memory_allocate(rows * sizeof *values);
+  uint8_t *zeros = memory_allocate_zeroed(width);
+  for (uint32_t i = 0; i < rows; i++) {
+    ids[i] = i;
+    values[i] = (Bytes){ zeros, width };
+  }
+  ColumnArray columns[] = { { ids, NULL }, { values, NULL } };
+  ColumnBatch batch = { rows, 2, columns, NULL };
+  CHECK_OK(table_write(s, table, &batch, TABLE_INSERT, NULL));
+  memory_release(ids);
+  memory_release(values);
+  memory_release(zeros);
+}
+
+static uint32_t runs_of(Session *s, uint32_t table) {
+  Version *v = version_keep(s->store);
+  uint32_t runs = version_family(v, table)->eras[0].run_count;
+  version_let_go(s->store, v);
+  return runs;
+}
+
+TEST(engine_table, four_runs_that_arrays_have_filled_are_not_merged_into_as_many) {
+  enum { WIDTH = 512, FULL_ROWS = RUN_ARRAY_BYTES_MAX / WIDTH }; /* two segments of 32 MiB */
+  Column columns[] = { { 0, TYPE_I64, 0, 0, (char *)"id" },
+                       { 0, TYPE_FIXED_BYTES, COLUMN_ARRAY, WIDTH, (char *)"vector" } };
+  Schema schema = { .column_count = 2, .columns = columns, .key_count = 1, .key_columns = { 0 } };
+  Session *s = NULL;
+  uint32_t t = 0;
+  bool merged = true;
+  CHECK_OK(session_open(NULL, &quiet, &s));
+  CHECK_OK(family_create(s, "t", FAMILY_TABLE, &schema, &t));
+  append_arrays(s, t, 4 * FULL_ROWS, WIDTH);
+  CHECK_OK(checkpoint_end_delta(s));
+  CHECK_OK(maintenance_flush(s->store));
+  CHECK_INT(runs_of(s, t), 4);
+  CHECK_OK(maintenance_take(s->store, true));
+  CHECK_OK(compact_once(s->store, true, &merged));
+  maintenance_give(s->store);
+  CHECK(!merged);
+  CHECK_OK(session_maintain(s)); /* ends */
+  CHECK_INT(runs_of(s, t), 4);
+  CHECK_OK(session_close(s));
+}
+
 /* ---- without memory ---- */
 
 static Session *open_in_memory(uint32_t *table) {
