@@ -59,12 +59,22 @@ Status locators_carry(const DeltaLayer *from, DeltaLayer *to, const Era *era) {
   return KVSTORE_OK;
 }
 
+/* Rows below `first` may wait in slabs that are not there yet, behind a recovery: none is left out, for who gives all
+ * of them back stops at the first that is not there. */
+static Status slabs_before(Locators *l, uint32_t first) {
+  for (uint32_t slab = 0; slab < table_slab_of(first); slab++) {
+    uint64_t *words;
+    TRY(locator_slab(l, slab, &words));
+  }
+  return KVSTORE_OK;
+}
+
 /* Somebody may have resolved the first of them meanwhile, and readers may be at those. */
 Status locators_note(Era *era, uint32_t first, const uint64_t *words, uint32_t count) {
   Locators *l = era->deltas[0].locators;
-  Status status = KVSTORE_OK;
   mutex_lock(&l->lock);
   uint32_t resolved = atomic_load_explicit(&l->resolved, memory_order_relaxed);
+  Status status = slabs_before(l, first);
   for (uint32_t i = 0; i < count && status == KVSTORE_OK; i++) {
     uint64_t *slab;
     status = locator_slab(l, table_slab_of(first + i), &slab);

@@ -7,7 +7,9 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "engine/engine.h"
+#include "engine/table_state.h"
 #include "tests/support/children.h"
+#include "tests/support/counted_memory.h"
 #include "tests/support/test.h"
 
 enum { ROWS = 140000, SEGMENTS = (ROWS + SEGMENT_ROWS - 1) / SEGMENT_ROWS };
@@ -156,6 +158,20 @@ TEST(table_state, a_row_that_is_changed_or_deleted_by_its_key_is_not_looked_up_a
   CHECK_OK(session_checkpoint(s, CHECKPOINT_FULL, NULL, NULL));
   CHECK_INT(count_rows(s, table), ROWS - CHANGED);
   CHECK_OK(session_close(s));
+}
+
+/* Behind a recovery, of which nothing has been looked up yet. */
+TEST(table_state, what_is_known_of_a_row_behind_many_that_wait_is_given_back) {
+  uint64_t word = locator_of_delta(false);
+  counted_memory_install();
+  int64_t before = counted_memory_begin();
+  DeltaLayer layer = { .locators = locators_create() };
+  Era era = { .deltas = &layer, .delta_count = 1 };
+  CHECK(layer.locators != NULL);
+  CHECK_OK(locators_note(&era, 2 * DELTA_SLAB_ROWS + 7, &word, 1));
+  locators_release(layer.locators);
+  CHECK_INT(counted_memory_begin(), before);
+  counted_memory_remove();
 }
 
 TEST(table_state, many_rows_of_one_transaction_wait_no_more_than_those_of_many) {
