@@ -79,20 +79,26 @@ static Status move_to(Moves *m, Store *store, Extent *extent, uint64_t to) {
 
 static bool batch_is_full(const Moves *m) { return m->moved >= MOVES_MAX || m->bytes >= moved_bytes_max; }
 
+/* Somebody reads it in a former generation: its place stays taken, wherever it goes. */
+static bool is_kept(Store *store, const Extent *extent) {
+  return generation_pinned(store, extent->birth, shared_load(&store->page->generation));
+}
+
 /* Those that end above the target, highest first, into the first place that holds them. */
 static Status move_extents_down(Moves *m, Store *store, const Aim *aim) {
   for (size_t i = 0; i < m->count && !batch_is_full(m); i++) {
     Extent *extent = m->movable[i];
     uint64_t to, bytes = extent_bytes(extent->length);
     if (extent->offset + bytes <= aim->target) break;
-    if (aim->unread && generation_pinned(store, extent->birth, shared_load(&store->page->generation))) continue;
+    if (aim->unread && is_kept(store, extent)) continue;
     TRY(space_take_below(m->job, bytes, extent->offset, &to));
     if (to) TRY(move_to(m, store, extent, to));
   }
   return KVSTORE_OK;
 }
 
-/* Those that lie at `place` and right behind each other, to the end of the file. */
+/* Those that lie at `place` and right behind each other, to the end of the file. What somebody reads would make the
+ * file longer, and the gap no larger. */
 static Status lift_extents(Moves *m, Store *store, uint64_t place) {
   uint64_t end;
   TRY(space_end(store, &end));
@@ -100,7 +106,7 @@ static Status lift_extents(Moves *m, Store *store, uint64_t place) {
     Extent *extent = m->movable[i];
     uint64_t to, bytes = extent_bytes(extent->length);
     if (extent->offset < place) continue;
-    if (extent->offset > place) break;
+    if (extent->offset > place || is_kept(store, extent)) break;
     TRY(space_take_from(m->job, bytes, end, &to));
     place += bytes;
     TRY(move_to(m, store, extent, to));

@@ -142,6 +142,43 @@ TEST(vacuum, what_a_snapshot_reads_stays_until_it_ends) {
   CHECK_OK(session_close(s));
 }
 
+/* Families of ascending size, one behind the other; every second one goes again. */
+static void leave_gaps(Session *s, uint32_t families, uint32_t ids[]) {
+  char name[16], text[16];
+  uint8_t value[VALUE_BYTES];
+  for (uint32_t f = 0; f < families; f++) {
+    snprintf(name, sizeof name, "f%u", f);
+    CHECK_OK(family_create(s, name, FAMILY_KV, NULL, &ids[f]));
+    CHECK_OK(session_begin(s, true));
+    for (uint32_t i = 0; i < 1000 + 100 * f; i++) {
+      value_of(value, i, 1);
+      CHECK_OK(kv_put(s, ids[f], key_of(text, i), (Bytes){ value, sizeof value }, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
+    }
+    CHECK_OK(session_commit(s));
+    settle(s);
+  }
+  for (uint32_t f = 0; f < families; f += 2) CHECK_OK(family_drop(s, ids[f]));
+  settle(s);
+}
+
+TEST(vacuum, what_a_snapshot_reads_does_not_make_the_file_longer) {
+  enum { FAMILIES = 20 };
+  uint32_t ids[FAMILIES];
+  Session *s = opened("store", 0), *reader = NULL;
+  leave_gaps(s, FAMILIES, ids);
+  CHECK_OK(session_clone(s, &reader));
+  CHECK_OK(session_begin(reader, false));
+  uint64_t before = file_bytes("store");
+  CHECK_OK(session_vacuum(s, 0));
+  CHECK(file_bytes("store") <= before);
+  CHECK_OK(session_commit(reader));
+  CHECK_OK(session_vacuum(s, 0));
+  CHECK(file_bytes("store") < before);
+  check_integrity(s);
+  CHECK_OK(session_close(reader));
+  CHECK_OK(session_close(s));
+}
+
 TEST(vacuum, expired_rows_go_when_their_grace_is_over) {
   for (int with_grace = 0; with_grace < 2; with_grace++) {
     const char *name = with_grace ? "kept" : "gone";
