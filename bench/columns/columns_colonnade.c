@@ -183,7 +183,8 @@ static void *engine_prepare_groups(void *opened, const char *table, const char *
   const KVAggregate asks[] = { { KVQUERY_ROWS, NULL }, { KVQUERY_SUM, sum_column } };
   if (use(store, table) || failed(store->kv, kvquery_create(store->table, &query->query)) ||
       failed(store->kv, kvquery_group_by(query->query, columns, key_count)) ||
-      failed(store->kv, kvquery_compute(query->query, asks, 2)))
+      failed(store->kv, kvquery_compute(query->query, asks, 2)) ||
+      failed(store->kv, kvquery_threads(query->query, query_threads())))
     return NULL;
   return query;
 }
