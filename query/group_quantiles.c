@@ -15,7 +15,6 @@
 
 #include "base/counters.h"
 #include "base/memory.h"
-#include "os/team.h"
 #include "query/groups_internal.h"
 #include "query/query_internal.h"
 
@@ -289,8 +288,7 @@ static Status keep(Groups *g, size_t request, uint32_t number, const Place *plac
 /* Between two steps the query may be ended. */
 static Status run_team(const Groups *g, uint32_t threads, TeamWork *work, void *context) {
   TRY(query_tick(g->space, g->space ? g->space->rows_total : 0));
-  if (team_run(threads, work, context)) return KVSTORE_OK;
-  return status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
+  return query_share_out(threads, work, context);
 }
 
 /* ---- one group ---- */

@@ -14,7 +14,6 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/large_memory.h"
-#include "os/team.h"
 #include "query/groups_internal.h"
 #include "query/query_internal.h"
 #include "simd/simd.h"
@@ -637,8 +636,7 @@ Status groups_join_parts(Groups *g, Groups *const *parts, uint32_t count) {
   Join join = { .groups = g, .parts = parts, .count = count };
   GroupSlots *s = &g->slots;
   if (!s->seen && !s->copy_count) return KVSTORE_OK;
-  if (!team_run(count, join_pieces, &join))
-    return status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
+  TRY(query_share_out(count, join_pieces, &join));
   if (s->seen) COUNT(group_windows_added);
   if (s->copy_count) COUNT(group_slots_copied);
   s->copy_count = 0;

@@ -2,7 +2,6 @@
 #include "base/bitmap.h"
 #include "base/counters.h"
 #include "base/memory.h"
-#include "os/team.h"
 #include "query/query_internal.h"
 
 /* ---- asking ---- */
@@ -562,8 +561,7 @@ Status group_source_fill(GroupSource *s, uint32_t most, void *const *values, uin
     fill_pieces(&filling, 0);
     return KVSTORE_OK;
   }
-  if (!team_run(threads < TEAM_MEMBERS_MAX ? threads : TEAM_MEMBERS_MAX, fill_pieces, &filling))
-    return status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
+  TRY(query_share_out(threads < TEAM_MEMBERS_MAX ? threads : TEAM_MEMBERS_MAX, fill_pieces, &filling));
   s->run.helped.helped = true;
   COUNT(groups_filled);
   return KVSTORE_OK;

@@ -7,6 +7,7 @@
 #define COLONNADE_QUERY_QUERY_INTERNAL_H
 
 #include "base/arena.h"
+#include "os/team.h"
 #include "os/ticks.h"
 #include "query/groups.h"
 #include "query/program.h"
@@ -90,6 +91,8 @@ Status query_run_prepare(TableRun *run, const Query *query, const TableSnapshot 
                          const QuerySpace *space) MUST_CHECK;
 
 /* ---- query_team.c ---- */
+/* team_run, for a query: KVSTORE_ERROR in a child that was forked off meanwhile. */
+Status query_share_out(uint32_t members, TeamWork *work, void *context) MUST_CHECK;
 /* Adds all units to run->aggregates and run->groups (NULL: there are none), on as many threads as the query says and as
  * it pays for; then groups_finish. The space's tick is called by the caller's own thread. */
 Status query_run_units(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space,

@@ -7,7 +7,6 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/os.h"
-#include "os/team.h"
 #include "query/query_internal.h"
 
 typedef struct Worker {
@@ -36,6 +35,11 @@ typedef struct Team {
   uint32_t worker_count;
   Worker workers[TEAM_MEMBERS_MAX];
 } Team;
+
+Status query_share_out(uint32_t members, TeamWork *work, void *context) {
+  if (team_run(members, work, context)) return KVSTORE_OK;
+  return status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
+}
 
 /* ---- a thread's work ---- */
 
@@ -165,11 +169,8 @@ static Status run_team(const Query *q, const TableSnapshot *snapshot, const Quer
   unit_share_begin(&team->share, *next, scan_counters(run->scan)->rows);
   Status status = query_tick(space, unit_share_rows(&team->share)); /* helpers may leave no unit to the caller */
   if (status == KVSTORE_OK) status = prepare_workers(team, q, run);
-  if (status == KVSTORE_OK) {
-    bool is_whole = team_run(team->worker_count, work, team);
-    status = is_whole ? unit_share_status(&team->share)
-                      : status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
-  }
+  if (status == KVSTORE_OK) status = query_share_out(team->worker_count, work, team);
+  if (status == KVSTORE_OK) status = unit_share_status(&team->share);
   *next = unit_share_next(&team->share, snapshot);
   uint64_t begun = os_ticks();
   if (status == KVSTORE_OK) status = merge_workers(team, run, *next);

@@ -5,7 +5,6 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/os.h"
-#include "os/team.h"
 
 enum {
   HELP_WORTH_NS = 400 * 1000,
@@ -110,8 +109,7 @@ static Status run_round(RowRounds *r) {
   r->is_shared = true;
   for (uint32_t i = 0; i < r->threads; i++) TRY(prepare_worker(r, &r->workers[i]));
   COUNT(row_rounds);
-  if (!team_run(r->threads, work, r))
-    return status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
+  TRY(query_share_out(r->threads, work, r));
   r->bytes = r->bytes * 2 < ROUND_BYTES_MOST ? r->bytes * 2 : ROUND_BYTES_MOST;
   if (r->space && r->bytes > r->space->memory_limit / 4 / r->threads)
     r->bytes = r->space->memory_limit / 4 / r->threads;

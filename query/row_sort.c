@@ -5,7 +5,6 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/os.h"
-#include "os/team.h"
 
 enum {
   LOOK_UNITS = 8, /* between two looks at how far it has come */
@@ -124,11 +123,8 @@ static Status run_team(RowSort *s, uint32_t threads, uint32_t first) {
   }
   Status status = query_tick(s->space, unit_share_rows(&team->share)); /* helpers may leave no unit to the caller */
   for (uint32_t i = 0; i < threads && status == KVSTORE_OK; i++) status = prepare_worker(team, &team->workers[i]);
-  if (status == KVSTORE_OK) {
-    bool is_whole = team_run(threads, work, team);
-    status = is_whole ? unit_share_status(&team->share)
-                      : status_fail(KVSTORE_ERROR, "a forked child cannot go on with its parent's query");
-  }
+  if (status == KVSTORE_OK) status = query_share_out(threads, work, team);
+  if (status == KVSTORE_OK) status = unit_share_status(&team->share);
   uint64_t begun = os_ticks();
   if (status == KVSTORE_OK) status = merge_workers(team);
   s->done.ticks[SCAN_STEP_MERGE] += os_ticks() - begun;
