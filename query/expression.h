@@ -20,6 +20,7 @@
 enum {
   EXPRESSION_TEXT_MAX = 1 << 28, /* bytes of a filter's text: lists may be long */
   EXPRESSION_DEPTH_MAX = 100,    /* levels of a filter, parentheses included; below PREDICATE_DEPTH_MAX */
+  EXPRESSION_REPEATED_MAX = 1 << 22, /* bytes of the canonical text that stand in it again */
 };
 
 typedef enum ExpressionKind {
@@ -139,7 +140,8 @@ Status expression_join(Arena *arena, ExpressionKind kind, const Expression *cons
 /* ---- by text ----
  * *parameter_count (may be NULL) is how many ? there are.
  *   KVSTORE_ERROR        not the grammar: position, what was there, what was expected
- *   KVSTORE_LIMIT        longer than EXPRESSION_TEXT_MAX, deeper than EXPRESSION_DEPTH_MAX */
+ *   KVSTORE_LIMIT        longer than EXPRESSION_TEXT_MAX, deeper than EXPRESSION_DEPTH_MAX, more than
+ *                        EXPRESSION_REPEATED_MAX */
 Status expression_parse(Arena *arena, const char *text, size_t length, const Expression **out,
                         uint32_t *parameter_count) MUST_CHECK;
 

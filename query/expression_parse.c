@@ -19,6 +19,7 @@ typedef struct Parser {
   Arena *arena;
   uint32_t parameter_count;
   uint32_t nesting;
+  size_t repeated; /* bytes that the canonical text has more than once: see count_repeated */
   bool is_operand; /* what comes next stands behind an operator: for messages */
 } Parser;
 
@@ -137,6 +138,15 @@ static Status too_deep(const Parser *p) {
 
 static Status enter(Parser *p) { return ++p->nesting > NESTING_MAX ? too_deep(p) : KVSTORE_OK; }
 
+/* `case x when 1 ... when 2` is x = 1 and x = 2, and a name of an aggregate doubles the quotes of those within. Either
+ * doubles with each level, so that a short text would have a canonical one that no memory holds. */
+static Status count_repeated(Parser *p, size_t bytes) {
+  p->repeated += bytes;
+  if (p->repeated <= EXPRESSION_REPEATED_MAX) return KVSTORE_OK;
+  return status_fail(KVSTORE_LIMIT, "%s position %zu: values of case and names of aggregates repeat more than %d bytes",
+                     p->lexer.where, p->lexer.start + 1, EXPRESSION_REPEATED_MAX);
+}
+
 /* ---- conditions and values ---- */
 
 static bool is_condition(const ExpressionOperand *o) { return o->of && o->of->kind <= EXPRESSION_NOT; }
@@ -229,6 +239,7 @@ static Status parse_aggregate(Parser *p, Bytes word, ExpressionOperand *out) {
   Status status = read_argument(p, word, &name);
   buffer_u8(&name, ')');
   if (status == KVSTORE_OK) status = buffer_status(&name);
+  if (status == KVSTORE_OK) status = count_repeated(p, name.length);
   if (status == KVSTORE_OK) status = expression_name(p->arena, (Bytes){ name.data, name.length }, &e);
   buffer_release(&name);
   TRY(status);
@@ -365,12 +376,29 @@ static Status parse_when(Parser *p, const ExpressionOperand *of, OperandList *li
   return add_operand(list, &then);
 }
 
+/* The value of a case stands before each `when` but the first once more. */
+static Status repeat_value(Parser *p, const ExpressionOperand *of, size_t *length) {
+  const Expression *e;
+  Buffer text = { 0 };
+  if (*length) return count_repeated(p, *length);
+  TRY(as_expression(p, of, &e));
+  expression_print(e, NULL, 0, &text);
+  Status status = buffer_status(&text);
+  *length = text.length;
+  buffer_release(&text);
+  return status == KVSTORE_OK ? count_repeated(p, *length) : status;
+}
+
 static Status read_case(Parser *p, OperandList *list) {
   ExpressionOperand of, other;
+  size_t length = 0;
   bool is_simple = !is_word(&p->lexer, "when");
   if (is_simple) TRY(parse_expression(p, &of));
   if (!is_word(&p->lexer, "when")) return lexer_fail(&p->lexer, "when");
-  while (is_word(&p->lexer, "when")) TRY(parse_when(p, is_simple ? &of : NULL, list));
+  while (is_word(&p->lexer, "when")) {
+    if (is_simple && list->count) TRY(repeat_value(p, &of, &length));
+    TRY(parse_when(p, is_simple ? &of : NULL, list));
+  }
   if (is_word(&p->lexer, "else")) {
     TRY(lexer_next(&p->lexer));
     TRY(parse_expression(p, &other));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/bytes.h"
 #include "base/memory.h"
 #include "query/expression.h"
 #include "tests/support/failing_memory.h"
@@ -208,6 +209,30 @@ TEST(expression, text_and_depth_are_limited) {
   CHECK(e->count > 500000);
   free(text);
   arena_release(&arena);
+}
+
+/* Each level says the one within it twice: 2^levels of them is what a canonical text would have. */
+static Status parse_levels(int levels, const char *before, const char *behind) {
+  Arena arena = { 0 };
+  Buffer text = { 0 };
+  const Expression *e;
+  for (int i = 0; i < levels; i++) buffer_append(&text, before, strlen(before));
+  buffer_u8(&text, 'x');
+  for (int i = 0; i < levels; i++) buffer_append(&text, behind, strlen(behind));
+  CHECK_OK(buffer_status(&text));
+  Status status = expression_parse_value(&arena, (const char *)text.data, text.length, &e, NULL);
+  buffer_release(&text);
+  arena_release(&arena);
+  return status;
+}
+
+TEST(expression, what_the_canonical_text_repeats_is_limited) {
+  const char *twice = " when 1 then 2 when 3 then 4 end", *once = " when 1 then 2 end";
+  CHECK_OK(parse_levels(8, "case ", twice));
+  CHECK_OK(parse_levels(EXPRESSION_DEPTH_MAX / 2, "case ", once));
+  CHECK_STATUS(parse_levels(EXPRESSION_DEPTH_MAX / 2, "case ", twice), KVSTORE_LIMIT);
+  CHECK_OK(parse_levels(8, "total(1 + ", ")"));
+  CHECK_STATUS(parse_levels(EXPRESSION_DEPTH_MAX, "total(1 + ", ")"), KVSTORE_LIMIT);
 }
 
 /* ---- binding ---- */
