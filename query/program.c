@@ -269,13 +269,17 @@ static Status fail_arithmetic(ExpressionFunction f, const ProgramNode *x, const 
   return fail_types(expression_function_name(f), x, y);
 }
 
-/* A null beside a value has its type. */
-static Status type_null(Binder *b, ProgramNode **node, const ProgramNode *other) {
+/* What a null is beside a value of this type, so that the two go together where anything goes with it. */
+static ColumnType null_type(ExpressionFunction f, bool is_left, ColumnType other) {
+  if (type_is_decimal(other)) return TYPE_I64; /* adds no digits */
+  if (other == TYPE_DURATION) return f == FUNCTION_ADD || f == FUNCTION_SUBTRACT ? other : TYPE_I64;
+  if ((!type_is_date(other) && other != TYPE_TIME) || (is_left && f == FUNCTION_SUBTRACT)) return other;
+  return other == TYPE_DATE ? TYPE_I64 : TYPE_DURATION;
+}
+
+static Status type_null(Binder *b, ExpressionFunction f, bool is_left, ProgramNode **node, const ProgramNode *other) {
   if ((*node)->type != TYPE_NONE || other->type == TYPE_NONE) return KVSTORE_OK;
-  ColumnType type = other->type;
-  if (type == TYPE_DATE) type = TYPE_I64;
-  if (type == TYPE_TIMESTAMP || type == TYPE_TIME) type = TYPE_DURATION;
-  return constant(b, (Value){ .type = type, .is_null = true }, node);
+  return constant(b, (Value){ .type = null_type(f, is_left, other->type), .is_null = true }, node);
 }
 
 static Status bind_arithmetic(Binder *b, const Expression *e, ProgramNode **out) {
@@ -283,8 +287,8 @@ static Status bind_arithmetic(Binder *b, const Expression *e, ProgramNode **out)
   ExpressionFunction f = without_try(e->function);
   TRY(bind_operand(b, &e->operands[0], &x));
   TRY(bind_operand(b, &e->operands[1], &y));
-  TRY(type_null(b, &x, y));
-  TRY(type_null(b, &y, x));
+  TRY(type_null(b, f, true, &x, y));
+  TRY(type_null(b, f, false, &y, x));
   TRY(read_beside(b, &x, type_is_decimal(y->type) ? y->type : TYPE_NONE));
   TRY(read_beside(b, &y, type_is_decimal(x->type) ? x->type : TYPE_NONE));
   if (x->type == TYPE_NONE && y->type == TYPE_NONE)

@@ -108,6 +108,9 @@ TEST(program, decimals) {
   check_value("floor(decimal '-2.10')", d2, "decimal '-3.00'");
   check_value("ceil(decimal '-2.90')", d2, "decimal '-2.00'");
   check_value("decimal '1.50' + null", d2, "null");
+  check_value("decimal '0.1234567890' * null", type_decimal(10), "null"); /* has no digits of its own */
+  check_value("null * decimal '0.1234567890'", type_decimal(10), "null");
+  check_value("null % decimal '1.50'", d2, "null");
   check_value("decimal '0.1' = 0.1", TYPE_BOOL, "true");
   check_value("0.1 = decimal '0.1'", TYPE_BOOL, "true");
   check_value("0.1 in (decimal '0.2', decimal '0.1')", TYPE_BOOL, "true");
@@ -151,6 +154,17 @@ TEST(program, times_and_durations) {
   check_value("abs(-duration '1 hour')", TYPE_DURATION, "duration '01:00:00'");
   check_value("hour(time '12:34:56') * 100 + minute(time '12:34:56')", TYPE_I64, "1234");
   check_value("timestamp '2000-01-01' + null", TYPE_TIMESTAMP, "null");
+  check_value("null - timestamp '2000-01-01'", TYPE_DURATION, "null");
+  check_value("null - date '2000-01-01'", TYPE_I64, "null");
+  check_value("date '2000-01-01' - null", TYPE_DATE, "null");
+  check_value("null - time '12:00'", TYPE_DURATION, "null");
+  check_value("time '12:00' - null", TYPE_TIME, "null");
+  check_value("duration '1 hour' * null", TYPE_DURATION, "null");
+  check_value("null * duration '1 hour'", TYPE_DURATION, "null");
+  check_value("duration '1 hour' / null", TYPE_DURATION, "null");
+  check_value("try_modulo(duration '1 hour', null)", TYPE_DURATION, "null");
+  check_value("null - duration '1 hour'", TYPE_DURATION, "null");
+  check_failure("null / duration '1 hour'", KVSTORE_TYPE, "/ is not for i64 and duration"); /* nothing is */
   check_value("time '12:00' < '12:00:01'", TYPE_BOOL, "true");
   check_value("duration '1 hour' in ('60 minutes', '2 days')", TYPE_BOOL, "true");
   check_failure("duration '2562047788:00:54' + duration '1 hour'", KVSTORE_TYPE, "does not fit duration");
