@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "cli/cli.h"
+#include "cli/cli_text.h"
 #include "cli/cli_value.h"
 
 enum {
@@ -22,61 +23,12 @@ typedef struct JsonlReader {
   struct json_tokener *tokener;
   JsonlMember *members;
   size_t member_capacity;
+  Text values; /* of the row: those that are given as the line writes them, each with its NUL */
   uint64_t row, line;
 } JsonlReader;
 
 static int fail_here(const JsonlReader *reader, const char *column, const char *message) {
   return csv_fail(reader->path, reader->row, reader->line, column, message);
-}
-
-/* A number is given as it was written: json-c keeps the digits of a double. */
-static CsvField field_of(struct json_object *value) {
-  CsvField field = { "", 0, 0, FIELD_NULL };
-  switch (json_object_get_type(value)) {
-  case json_type_null: return field;
-  case json_type_string:
-    field.kind = FIELD_STRING;
-    field.data = json_object_get_string(value);
-    field.length = (size_t)json_object_get_string_len(value);
-    return field;
-  case json_type_boolean:
-  case json_type_int:
-  case json_type_double: field.kind = FIELD_NUMBER; break;
-  case json_type_array:
-  case json_type_object: field.kind = FIELD_STRING; break;
-  }
-  field.data =
-    json_object_to_json_string_length(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &field.length);
-  return field;
-}
-
-/* json-c gives the greatest and the least for what lies beyond; whether one was written so, the line itself says. */
-static int is_at_an_end(struct json_object *value) {
-  return json_object_get_type(value) == json_type_int &&
-         (json_object_get_int64(value) == INT64_MIN || json_object_get_uint64(value) == UINT64_MAX);
-}
-
-static int is_beyond(const char *text, size_t length) {
-  int negative;
-  uint64_t magnitude;
-  ScannedInteger scanned = scan_integer(text, length, &negative, &magnitude);
-  return scanned == SCANNED_INTEGER_TOO_LONG ||
-         (scanned == SCANNED_INTEGER && negative && magnitude > UINT64_C(1) << 63);
-}
-
-/* A whole number of the line that 64 bits do not hold. The line is valid JSON. */
-static int holds_beyond(const char *line, size_t length) {
-  for (size_t i = 0; i < length; i++) {
-    if (line[i] == '"') {
-      for (i++; i < length && line[i] != '"'; i++) i += line[i] == '\\';
-      continue;
-    }
-    size_t from = i;
-    while (i < length && strchr("+-.eE0123456789", line[i])) i++;
-    if (i > from && is_beyond(line + from, i - from)) return 1;
-    i -= i > from;
-  }
-  return 0;
 }
 
 /* ---- what json-c does not tell: names that come twice, or are cut, and characters that are none ---- */
@@ -183,23 +135,170 @@ static int check_texts(const JsonlReader *reader, struct json_object *object, co
   return names > json_object_object_length(object) ? fail_at_repeated(reader, line, length) : 0;
 }
 
+/* ---- values as the line writes them: json-c bends whole numbers to 64 bits, takes the sign from -0, and keeps of two
+ * members with one name the last ---- */
+
+static size_t skip_blanks(const char *line, size_t length, size_t at) {
+  while (at < length && strchr(" \t\r", line[at])) at++;
+  return at;
+}
+
+static size_t skip_text(const char *line, size_t at) { /* from its quote to behind the other one */
+  for (at++; line[at] != '"'; at++) at += line[at] == '\\';
+  return at + 1;
+}
+
+/* The end of the value of a member that begins at `at`. */
+static size_t value_end(const char *line, size_t length, size_t at) {
+  size_t end = at;
+  for (int depth = 0; at < length && (depth || (line[at] != ',' && line[at] != '}'));) {
+    depth += (line[at] == '{' || line[at] == '[') - (line[at] == '}' || line[at] == ']');
+    at = line[at] == '"' ? skip_text(line, at) : at + 1;
+    end = at;
+    at = skip_blanks(line, length, at);
+  }
+  return end;
+}
+
+/* A character that was escaped: as itself, where a text may have it. */
+static void add_character(Text *out, uint32_t code) {
+  static const char letters[] = "........btn.fr";
+  char bytes[8];
+  int length = 0;
+  if (code < sizeof letters - 1 && letters[code] != '.') {
+    length = snprintf(bytes, sizeof bytes, "\\%c", letters[code]);
+  } else if (code < 0x20) {
+    length = snprintf(bytes, sizeof bytes, "\\u%04x", code);
+  } else if (code < 0x80) {
+    length = snprintf(bytes, sizeof bytes, code == '"' || code == '\\' ? "\\%c" : "%c", (char)code);
+  } else if (code < 0x800) {
+    bytes[length++] = (char)(0xc0 | code >> 6);
+  } else if (code < 0x10000) {
+    bytes[length++] = (char)(0xe0 | code >> 12);
+    bytes[length++] = (char)(0x80 | (code >> 6 & 0x3f));
+  } else {
+    bytes[length++] = (char)(0xf0 | code >> 18);
+    bytes[length++] = (char)(0x80 | (code >> 12 & 0x3f));
+    bytes[length++] = (char)(0x80 | (code >> 6 & 0x3f));
+  }
+  if (code >= 0x80) bytes[length++] = (char)(0x80 | (code & 0x3f));
+  text_add(out, bytes, (size_t)length);
+}
+
+/* Without its quotes. */
+static void add_text(Text *out, const char *text, size_t length) {
+  enum { ESCAPE_LENGTH = 6 };
+  size_t from = 0, at = 0;
+  while (at < length) {
+    if (text[at] != '\\' && (unsigned char)text[at] >= 0x20) {
+      at++;
+      continue;
+    }
+    text_add(out, text + from, at - from);
+    long code = text[at] == '\\' ? escaped_at(text, length, at) : (unsigned char)text[at];
+    if (text[at] != '\\') {
+      add_character(out, (uint32_t)code);
+      at++;
+    } else if (code < 0) {
+      text_add(out, text[at + 1] == '/' ? text + at + 1 : text + at, text[at + 1] == '/' ? 1 : 2);
+      at += 2;
+    } else {
+      at += ESCAPE_LENGTH;
+      if (code >= 0xD800 && code < 0xDC00) {
+        code = 0x10000 + ((code - 0xD800) << 10) + escaped_at(text, length, at) - 0xDC00;
+        at += ESCAPE_LENGTH;
+      }
+      add_character(out, (uint32_t)code);
+    }
+    from = at;
+  }
+  text_add(out, text + from, at - from);
+}
+
+/* json-c takes -01 and 1., too. */
+static int is_number_of_json(const char *text, size_t length) {
+  static const char digits[] = "0123456789";
+  size_t sign = text[0] == '-';
+  const char *point = memchr(text, '.', length);
+  if (length > sign + 1 && text[sign] == '0' && strchr(digits, text[sign + 1])) return 0;
+  return !point || (point + 1 < text + length && strchr(digits, point[1]));
+}
+
+/* A value without the blanks in it, and with a NUL. 0: it has a number that JSON has not. */
+static int add_value(Text *out, const char *value, size_t length) {
+  for (size_t at = 0; at < length; at = skip_blanks(value, length, at)) {
+    size_t from = at;
+    while (at < length && strchr("+-.eE0123456789", value[at])) at++;
+    if (at > from && !is_number_of_json(value + from, at - from)) return 0;
+    text_add(out, value + from, at - from);
+    if (at == length || at > from) continue;
+    at = value[at] == '"' ? skip_text(value, at) : at + 1;
+    if (value[from] == '"') {
+      text_add(out, "\"", 1);
+      add_text(out, value + from + 1, at - from - 2);
+      text_add(out, "\"", 1);
+    } else {
+      text_add(out, value + from, 1);
+    }
+  }
+  text_add(out, "", 1);
+  return 1;
+}
+
+static int is_beyond(const char *text, size_t length) {
+  int negative;
+  uint64_t magnitude;
+  ScannedInteger scanned = scan_integer(text, length, &negative, &magnitude);
+  return scanned == SCANNED_INTEGER_TOO_LONG ||
+         (scanned == SCANNED_INTEGER && negative && magnitude > UINT64_C(1) << 63);
+}
+
+/* Texts are json-c's. Of others `data` stays NULL: `values` may move. */
+static int read_value(JsonlReader *reader, const char *name, struct json_object *value, const char *written,
+                      size_t length, CsvField *field) {
+  enum json_type type = json_object_get_type(value);
+  size_t before = reader->values.length;
+  *field = (CsvField){ "", 0, 0, FIELD_NULL };
+  if (type == json_type_null) return 0;
+  field->kind =
+    type == json_type_string || type == json_type_array || type == json_type_object ? FIELD_STRING : FIELD_NUMBER;
+  if (type == json_type_string) {
+    field->data = json_object_get_string(value);
+    field->length = (size_t)json_object_get_string_len(value);
+    return 0;
+  }
+  if (!add_value(&reader->values, written, length))
+    return fail_here(reader, name, "JSON has no number that is written so: 1.0 and -1, not 1. and -01");
+  field->data = NULL;
+  field->length = reader->values.length - before - 1;
+  return type == json_type_int && is_beyond(reader->values.data + before, field->length)
+           ? fail_here(reader, name, "a whole number beyond 64 bits; written as 1.0e20 it is read as a float")
+           : 0;
+}
+
 static int give_object(JsonlReader *reader, struct json_object *object, const char *line, size_t length) {
   size_t count = 0;
-  int is_searched = 0; /* once a line, however many numbers it has */
-  json_object_object_foreach(object, name, value) {
+  Texts t = { .line = line, .length = length };
+  reader->values.length = 0;
+  json_object_object_foreach(object, name, value) { /* in the order of the line */
     if (count == reader->member_capacity) {
       reader->member_capacity = count ? count * 2 : 32;
       reader->members = cli_reallocate(reader->members, reader->member_capacity, sizeof *reader->members);
     }
+    while (next_text(&t) && !t.is_name) continue;
+    size_t from = skip_blanks(line, length, skip_blanks(line, length, t.at) + 1); /* behind the colon */
+    t.at = value_end(line, length, from);
     JsonlMember *member = &reader->members[count++];
     member->name = name;
-    member->value = field_of(value);
-    if (!is_searched && is_at_an_end(value)) {
-      is_searched = 1;
-      if (holds_beyond(line, length))
-        return fail_here(reader, name, "a whole number beyond 64 bits; written as 1.0e20 it is read as a float");
-    }
-    if (!member->value.data) return cli_fail("there is not enough memory for a row of %s", reader->path);
+    int result = read_value(reader, name, value, line + from, t.at - from, &member->value);
+    if (result) return result;
+  }
+  const char *at = reader->values.data;
+  for (size_t i = 0; i < count; i++) {
+    CsvField *field = &reader->members[i].value;
+    if (field->data) continue;
+    field->data = at;
+    at += field->length + 1;
   }
   JsonlRow row = { reader->members, count, reader->row, reader->line };
   return reader->sink->row(reader->sink->context, &row);
@@ -277,6 +376,7 @@ int jsonl_read_file(const char *path, const JsonlSink *sink) {
   }
   if (reader.tokener) json_tokener_free(reader.tokener);
   free(reader.members);
+  text_free(&reader.values);
   fclose(file);
   return result;
 }

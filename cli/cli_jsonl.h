@@ -1,8 +1,9 @@
 /* cli_jsonl.h - the objects of a file of JSON lines, through json-c in its strict mode (RFC 8259; it also takes NaN,
- * Infinity and single quotes).
+ * Infinity).
  *
- * An object a line; blank lines are passed over, a byte order mark at the beginning of the file too. Arrays and objects
- * inside are given as JSON text. Whole numbers beyond 64 bits are refused. */
+ * An object a line; blank lines are passed over, a byte order mark at the beginning of the file too. Numbers, arrays
+ * and objects are given as the line writes them, but without blanks and needless escapes. Whole numbers beyond 64 bits
+ * are refused, but for those within arrays and objects. */
 #ifndef COLONNADE_CLI_JSONL_H
 #define COLONNADE_CLI_JSONL_H
 

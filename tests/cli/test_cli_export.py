@@ -112,6 +112,20 @@ class Files(CliTest):
         self.json("import", self.write("f.jsonl", content), "--table", "f")
         self.assertEqual([row["f"] for row in self.rows("f")], ["nan", 1, "-inf", "inf"])
 
+    def test_what_is_nested_keeps_every_number_and_name(self):
+        nested = ['{"n": 123456789012345678901234567890}', '{"n": [-0, 1.50, 1E5, 1e400, -9223372036854775809]}',
+                  '{"a": 1, "a": 2, "x\\u0000y": {}}', '[ "\\u0022\\u005c\\/\t\\u0009\\u0001\x7f", '
+                  '{"]": "}," } , true, null ]',
+                  '["\\ud83d\\ude00\\u00e9\\u20ac\\\\u00e9"]']
+        content = "".join(f'{{"id": {i}, "v" : {text} , "z": -0}}\r\n' for i, text in enumerate(nested))
+        self.json("import", self.write("n.jsonl", content + '{"id": 5, "z": 0.5}\n'), "--table", "n")
+        keep = {"object_pairs_hook": list, "parse_int": str, "parse_float": str, "strict": False}
+        kept = [row["v"] for row in self.rows("n")][:len(nested)]
+        self.assertEqual([json.loads(text, **keep) for text in kept], [json.loads(text, **keep) for text in nested])
+        self.assertEqual(kept[1], '{"n":[-0,1.50,1E5,1e400,-9223372036854775809]}')
+        self.assertEqual(kept[4], '["😀é€\\\\u00e9"]')
+        self.assertIn('"z":-0.0', self.exported("n", "--as", "jsonl", "--limit", "1"))
+
     def test_lines_are_added_to_a_table_by_name(self):
         self.import_lines([{"id": 1, "s": "a"}], "--key", "id")
         self.import_lines([{"s": "b", "id": 2}, {"id": 1, "s": "c"}], "--upsert")
@@ -123,6 +137,7 @@ class Files(CliTest):
         bad = {"[1]": "no object", '{"a": 1} x': "follows", '{"a": 1': "not complete",
                '{"a": 18446744073709551616}': "column a: a whole number beyond 64 bits",
                '{"b": "1\\\\", "a": -9223372036854775809}': "column a: a whole number beyond 64 bits",
+               '{"a": -01}': "column a: JSON has no number", '{"a": {"b": [1.]}}': "column a: JSON has no number",
                '{"": 1}': "1 to 255", "7": "object", "x": "no JSON",
                '{\'a"\': [0, 0, 0]}': "double quotes", '{"x": {\'a"\': 1}}': "double quotes",
                "{'a': 1, 'a': 2}": "double quotes",
