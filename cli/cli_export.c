@@ -275,7 +275,10 @@ static void report(const Export *e) {
   }
   Text text = TEXT_EMPTY;
   text_add_count(&text, e->row_count);
-  printf("%s: %s row%s in %s\n", e->table_name, text.data, e->row_count == 1 ? "" : "s", e->path);
+  text_print(stdout, e->table_name, 0);
+  printf(": %s row%s in ", text.data, e->row_count == 1 ? "" : "s");
+  text_print(stdout, e->path, 0);
+  putchar('\n');
   text_free(&text);
 }
 

@@ -346,8 +346,8 @@ static void report(const Import *import) {
   text_add_count(&text, import->survey.row_count);
   text_add_string(&text, import->survey.row_count == 1 ? " row of " : " rows of ");
   text_add_count(&text, import->survey.column_count);
-  printf("%s: %s column%s in %.2f s", import->table_name, text.data, import->survey.column_count == 1 ? "" : "s",
-         seconds);
+  text_print(stdout, import->table_name, 0);
+  printf(": %s column%s in %.2f s", text.data, import->survey.column_count == 1 ? "" : "s", seconds);
   text.length = 0;
   text_add_count(&text, (uint64_t)rate);
   printf(", %s rows/s\n", text.data);

@@ -11,6 +11,7 @@
 
 #include "cli/cli.h"
 #include "cli/cli_json.h"
+#include "cli/cli_text.h"
 
 const Command *const cli_commands[] = {
   &command_put,     &command_get,        &command_del,        &command_exists,
@@ -47,13 +48,26 @@ const OptionSpec cli_global_options[] = {
 
 /* ---- shared with the commands ---- */
 
+/* One sentence: what names and values it has may have line breaks, and worse. Nothing of the program's own allocates
+ * here: this tells, too, that there is no memory. */
+static void tell(const char *format, va_list arguments) {
+  va_list again;
+  va_copy(again, arguments);
+  int length = vsnprintf(NULL, 0, format, arguments);
+  char *message = length < 0 ? NULL : malloc((size_t)length + 1);
+  if (message) vsnprintf(message, (size_t)length + 1, format, again);
+  va_end(again);
+  fflush(stdout);
+  fputs("colonnade: ", stderr);
+  text_print(stderr, message ? message : "there is not enough memory", 0);
+  fputc('\n', stderr);
+  free(message);
+}
+
 int cli_fail(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  fflush(stdout);
-  fputs("colonnade: ", stderr);
-  vfprintf(stderr, format, arguments);
-  fputc('\n', stderr);
+  tell(format, arguments);
   va_end(arguments);
   return CLI_FAILED;
 }
@@ -61,10 +75,7 @@ int cli_fail(const char *format, ...) {
 int cli_not_found(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  fflush(stdout);
-  fputs("colonnade: ", stderr);
-  vfprintf(stderr, format, arguments);
-  fputc('\n', stderr);
+  tell(format, arguments);
   va_end(arguments);
   return CLI_NOT_FOUND;
 }
@@ -371,9 +382,6 @@ static int run(const Command *command, const Arguments *arguments) {
   if (!command->without_store && secret_find(&secret_current, arguments, &cli.secret)) return CLI_FAILED;
   result = close_store(&cli, command->run(&cli, arguments));
   secret_free(&cli.secret);
-  if (fflush(stdout) != 0 || ferror(stdout)) {
-    if (errno != EPIPE) return cli_fail("the answer could not be written: %s", strerror(errno));
-  }
   return result;
 }
 
@@ -405,4 +413,11 @@ static int run_line(int argc, char **argv) {
   return result;
 }
 
-int main(int argc, char **argv) { return run_line(argc, argv); }
+/* Whoever reads no further knows; a command that failed has said why. */
+static int close_answer(int result) {
+  int had_failed = ferror(stdout), failed = fflush(stdout) != 0;
+  if (result == CLI_FAILED || (failed && errno == EPIPE) || (!failed && !had_failed)) return result;
+  return cli_fail("the answer could not be written: %s", failed ? strerror(errno) : "an earlier part of it failed");
+}
+
+int main(int argc, char **argv) { return close_answer(run_line(argc, argv)); }

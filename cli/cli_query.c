@@ -46,7 +46,8 @@ static int explain(Cli *cli, const Run *run, Json *json) {
     if (code == KVSTORE_OK) json_written(json, "plan", object);
     kvstore_free(object);
   } else {
-    printf("\n%s", text);
+    putchar('\n');
+    text_print(stdout, text, 1);
     size_t length = strlen(text);
     if (length && text[length - 1] != '\n') putchar('\n');
     printf("time: %.3f ms\n", run->seconds * 1000);

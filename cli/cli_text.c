@@ -64,18 +64,26 @@ int text_read_hex(Text *text, const char *data, size_t length) {
   return 1;
 }
 
-static void add_control(Text *text, unsigned char byte) {
-  char escape[8];
-  if (byte == '\n') {
-    text_add_string(text, "\\n");
-  } else if (byte == '\t') {
-    text_add_string(text, "\\t");
-  } else if (byte == '\r') {
-    text_add_string(text, "\\r");
-  } else {
-    int length = snprintf(escape, sizeof escape, "\\x%02X", byte);
-    text_add(text, escape, (size_t)length);
-  }
+/* How the control character at `at` is shown; 0: there is none. Else how many bytes it has: those of ISO 6429 from
+ * U+0080 on have two. */
+static size_t control_at(const unsigned char *at, size_t left, char shown[8]) {
+  static const char letters[] = "tn..r";
+  if (at[0] >= '\t' && at[0] <= '\r' && letters[at[0] - '\t'] != '.')
+    snprintf(shown, 8, "\\%c", letters[at[0] - '\t']);
+  else if (at[0] < 0x20 || at[0] == 0x7f)
+    snprintf(shown, 8, "\\x%02X", at[0]);
+  else if (at[0] == 0xc2 && left > 1 && at[1] >= 0x80 && at[1] < 0xa0)
+    snprintf(shown, 8, "\\u%04X", at[1]);
+  else
+    return 0;
+  return at[0] == 0xc2 ? 2 : 1;
+}
+
+/* How many bytes come before the next control character. */
+static size_t plain_length(const unsigned char *bytes, size_t length, char shown[8], size_t *control) {
+  size_t at = 0;
+  for (*control = 0; at < length && !(*control = control_at(bytes + at, length - at, shown));) at++;
+  return at;
 }
 
 void text_add_readable(Text *text, const void *data, size_t length) {
@@ -83,15 +91,26 @@ void text_add_readable(Text *text, const void *data, size_t length) {
     text_add_hex(text, data, length);
     return;
   }
-  const unsigned char *bytes = data;
-  size_t from = 0;
-  for (size_t i = 0; i < length; i++) {
-    if (bytes[i] >= 0x20 && bytes[i] != 0x7f) continue;
-    text_add(text, bytes + from, i - from);
-    add_control(text, bytes[i]);
-    from = i + 1;
+  char shown[8];
+  text_add(text, "", 0);
+  for (const unsigned char *bytes = data; length;) {
+    size_t control, plain = plain_length(bytes, length, shown, &control);
+    text_add(text, bytes, plain);
+    if (control) text_add_string(text, shown);
+    bytes += plain + control;
+    length -= plain + control;
   }
-  text_add(text, bytes ? bytes + from : bytes, length - from);
+}
+
+void text_print(FILE *file, const char *text, int keeps_lines) {
+  char shown[8];
+  for (size_t length = strlen(text); length;) {
+    size_t control, plain = plain_length((const unsigned char *)text, length, shown, &control);
+    fwrite(text, 1, plain, file);
+    if (control) fputs(keeps_lines && text[plain] == '\n' ? "\n" : shown, file);
+    text += plain + control;
+    length -= plain + control;
+  }
 }
 
 void text_free(Text *text) {

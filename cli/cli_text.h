@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 typedef struct Text { /* begin with TEXT_EMPTY */
   char *data;         /* NUL behind the last byte once anything was added */
@@ -16,8 +17,10 @@ void text_add(Text *text, const void *data, size_t length);
 void text_add_string(Text *text, const char *string);
 /* 1234567 as 1,234,567. */
 void text_add_count(Text *text, uint64_t number);
-/* UTF-8 as it is, but control characters as \n, \t, \r or \x1B; anything else as <hex:AABB>. */
+/* UTF-8 as it is, but control characters as \n, \t, \r, \x1B or \u009B; anything else as <hex:AABB>. */
 void text_add_readable(Text *text, const void *data, size_t length);
+/* Control characters so, and all other bytes as they are. Not 0: line breaks, too. */
+void text_print(FILE *file, const char *text, int keeps_lines);
 /* <hex:AABB> */
 void text_add_hex(Text *text, const void *data, size_t length);
 /* The bytes that text_add_hex wrote so, instead of what the text holds; 0 when they are no such form. */

@@ -373,6 +373,15 @@ class Options(CliTest):
             self.assertEqual(writer.wait(), 0)
         self.assertEqual(self.text("scan"), "a\t1\nc\t3\n")
 
+    def test_an_answer_that_is_not_written_is_one_failure(self):
+        self.run_tool("import", self.write("t.csv", "a\n" + "1\n" * 5000), "--table", "t")
+        for words in (("query", "t"), ("export", "t"), ("export", "t", "--limit", "1"), ("stats",), ("help",),
+                      ("--version",), ("help", "query"), ("manual",)):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run(self.words(*words), stdout=full, stderr=subprocess.PIPE, check=False)
+            self.assertEqual(done.returncode, 1, words)
+            self.assertRegex(done.stderr.decode(), r"\Acolonnade: [^\n]+ written: No space left on device\n\Z")
+
     def test_a_pipe_that_closes_early_ends_the_tool_quietly(self):
         self.run_tool("put", "--stdin", "--batch", "1000", stdin=b"".join(b"k%06d\tv\n" % i for i in range(50_000)))
         for words in (["scan"], ["list"], ["--format", "json", "scan"]):

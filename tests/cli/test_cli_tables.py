@@ -300,6 +300,23 @@ class Tables(CliTest):
         self.refuses("query", "t", code=2, saying="no table t")
         self.assertEqual(self.text("check"), "ok\n")
 
+    def test_names_and_values_send_a_terminal_no_control_characters(self):
+        path = self.write("hostile.csv", "a\x1b[31m,b\n1,x\u009b2J\n2,\n")
+        table = "t\x1b[1m"
+        out = self.text("import", path, "--table", table)
+        out += self.text("query", table, "--where", "b = 'x\x1by' or b is not null", "--explain")
+        out += self.text("export", table, "--to", self.directory / "out\x07.csv")
+        for words, saying in ((("import", path, "--table", table), "named t\\x1B[1m already"),
+                              (("import", path, "--table", "n", "--types", "b=date"), '"x\\u009B2J" is no date'),
+                              (("query", table, "--where", '"a\x1b[31m" = \'p\nq\''),
+                               "column a\\x1B[31m is i64: 'p\\nq'"),
+                              (("get-row", table, "no\x7f=1"), "no column no\\x7F")):
+            self.refuses(*words, saying=saying)
+            out += self.errors
+        self.assertEqual([c for c in out if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160], [])
+        for part in ("a\\x1B[31m", "x\\u009B2J", "b = 'x\\x1By'", "out\\x07.csv"):
+            self.assertIn(part, out)
+
     def test_text_that_is_not_utf8_is_refused(self):
         words = [word if isinstance(word, bytes) else word.encode() for word in
                  [*self.words("upsert", "t", "id=1"), b"city=\xff"]]
