@@ -24,8 +24,8 @@ static int read_bound(KVTable *table, const Arguments *arguments, const char *op
                     bound->count, schema.name, most);
   for (size_t i = 0; i < bound->count; i++) {
     const KVColumnDefinition *column = schema.key_count ? &schema.columns[schema.key_columns[i]] : &row_id;
-    const char *text = bound->texts[i];
-    const char *refusal = value_read(column, text, strlen(text), &bound->values[i]);
+    char *text = bound->texts[i];
+    const char *refusal = value_read_word(column, text, &bound->values[i]);
     if (refusal) return cli_fail("--%s: %s: \"%s\" %s", option, column->name, text, refusal);
   }
   return CLI_DONE;

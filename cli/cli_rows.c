@@ -54,7 +54,7 @@ static int read_word(RowWords *row, const Arguments *arguments, char *word) {
   char *equal = strchr(word, '=');
   if (!equal) return cli_fail("\"%s\": write column=value, for example carrier=UA", word);
   *equal = '\0';
-  const char *text = equal + 1;
+  char *text = equal + 1;
   size_t column;
   if (!find_column(&row->schema, word, &column)) {
     if (!row->schema.key_count && strcmp(word, ROW_ID) == 0) return read_row_id(row, text);
@@ -65,7 +65,7 @@ static int read_word(RowWords *row, const Arguments *arguments, char *word) {
   if (row->given[column]) return cli_fail("column %s stands there twice", word);
   row->given[column] = 1;
   if (means_null(arguments, definition->type, text)) return CLI_DONE;
-  const char *refusal = value_read(definition, text, strlen(text), &row->values[column]);
+  const char *refusal = value_read_word(definition, text, &row->values[column]);
   return refusal ? cli_fail("column %s: \"%s\" %s", word, text, refusal) : CLI_DONE;
 }
 
@@ -288,7 +288,9 @@ const Command command_insert = {
   .name = "insert",
   .words = "TABLE COL=VALUE...",
   .summary = "add a row; one with the same key refuses it",
-  .description = "Columns that are left out are missing in the row.",
+  .description =
+    "Columns that are left out are missing in the row. Bytes may be given as <hex:00FF>, here and wherever "
+    "a row is named.",
   .example = "colonnade --db air.db insert airlines carrier=LH name=Lufthansa",
   .options = write_options,
   .words_min = 2,

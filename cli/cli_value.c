@@ -236,6 +236,20 @@ const char *value_read(const KVColumnDefinition *column, const char *text, size_
   }
 }
 
+const char *value_read_word(const KVColumnDefinition *column, char *text, KVValue *value) {
+  size_t length = strlen(text);
+  Text bytes = TEXT_EMPTY;
+  int is_bytes = column->type == KVTABLE_TYPE_BYTES || column->type == KVTABLE_TYPE_FIXED_BYTES;
+  int is_hex = is_bytes && text_read_hex(&bytes, text, length);
+  const char *refusal = value_read(column, is_hex ? bytes.data : text, is_hex ? bytes.length : length, value);
+  if (is_hex && !refusal) {
+    memcpy(text, bytes.data, bytes.length);
+    value->as.bytes.data = text;
+  }
+  text_free(&bytes);
+  return refusal;
+}
+
 void value_add(Text *text, const KVValue *value) {
   int bytes =
     value->type == KVTABLE_TYPE_STRING || value->type == KVTABLE_TYPE_BYTES || value->type == KVTABLE_TYPE_FIXED_BYTES;

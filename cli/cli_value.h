@@ -25,6 +25,9 @@ int scan_timestamp(const char *text, size_t length, int64_t *microseconds, int *
 /* Reads a text, followed by a NUL that `length` does not count, as a value of the column. NULL, or why it is none, to
  * follow the text in a sentence: "is no i64". Strings and bytes are borrowed. */
 const char *value_read(const KVColumnDefinition *column, const char *text, size_t length, KVValue *value);
+/* The same of a word of the command line, for bytes also as they are printed: <hex:00FF>, which becomes these bytes
+ * where it stands. */
+const char *value_read_word(const KVColumnDefinition *column, char *text, KVValue *value);
 
 /* A type as it is written: its name; decimal(18,2) or decimal:2, fixed_bytes:16 with what belongs to it. 0: there is no
  * such type. */

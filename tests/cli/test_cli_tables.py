@@ -240,6 +240,25 @@ class Tables(CliTest):
         self.assertEqual(self.json("tables"), [{"table": "t", "rows": 3001, "columns": 5, "key": ["id"]}])
         self.assertEqual(self.text("get-row", "t", "id=17"), "id\t17\ncity\tBodø\namount\tnull\nrate\t0.5\nday\tnull\n")
 
+    def test_bytes_are_read_as_they_are_printed(self):
+        path = self.write("b.csv", "k,f,v\n<hex:00FF>,<hex:00FE>,1\nabc,de,2\n")
+        self.run_tool("import", path, "--table", "b", "--key", "k,f", "--types", "k=bytes,f=fixed_bytes:2")
+        key = ["k=<hex:00ff>", "f=<hex:00FE>"]
+        self.assertEqual(self.json("get-row", "b", *key), {"k": "<hex:00FF>", "f": "<hex:00FE>", "v": 1})
+        self.run_tool("upsert", "b", *key, "v=7")
+        self.run_tool("update", "b", "k=<hex:616263>", "f=de", "v=8")
+        self.run_tool("insert", "b", "k=<hex:>", "f=<hex:6565>", "v=9")
+        rows = [{"k": "", "f": "ee", "v": 9}, {"k": "<hex:00FF>", "f": "<hex:00FE>", "v": 7},
+                {"k": "abc", "f": "de", "v": 8}]
+        self.assertEqual(self.json("query", "b", "--order-by-key")["rows"], rows)
+        for option, expected in (("--key-prefix", rows[1:2]), ("--key-from", rows[1:]), ("--key-to", rows[:1])):
+            self.assertEqual(self.json("query", "b", option, "<hex:00FF>", "--order-by-key")["rows"], expected)
+        self.refuses("get-row", "b", "k=abc", "f=<hex:00>", saying=['column f: "<hex:00>"', "length"])
+        self.run_tool("upsert", "b", "k=<hex:0>", "f=de")  # no such form: these characters
+        self.assertEqual(self.text("query", "b", "--where", "k = '<hex:0>'", "--count"), "1\n")
+        self.run_tool("delete-row", "b", *key)
+        self.assertEqual(self.text("query", "b", "--where", "k = x'00ff'", "--count"), "0\n")
+
     def test_what_cannot_be_written_changes_nothing(self):
         for words, code, saying in [
             (["get-row", "t", "id=9999"], 2, "no row with this key"), (["delete-row", "t", "id=9999"], 2, "no row"),
