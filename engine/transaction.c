@@ -600,12 +600,19 @@ static Status begin_writing(Session *session) {
   if (!fate) return status_nomem();
   atomic_init(&fate->references, 1);
   Status status = lock_for_writing(session);
+  if (status == KVSTORE_OK) {
+    transaction_start(store, session, false);
+    status = buffer_status(&store->transaction.record); /* no statement that is taken back gives it a beginning */
+    if (status != KVSTORE_OK) {
+      transaction_finish(store, true);
+      shared_mutex_unlock(&store->page->mutex);
+    }
+  }
   if (status != KVSTORE_OK) {
     memory_release(fate);
     return status;
   }
   fate_set(session, fate);
-  transaction_start(store, session, false);
   statement_start(store);
   uint64_t word = (uint64_t)store->process << 32 | ++store->transaction_number;
   shared_store(&store->page->write_word, word);

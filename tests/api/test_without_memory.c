@@ -339,3 +339,40 @@ TEST(without_memory, a_query_of_joined_tables) { run(scenario_query_joins, 0, 0)
 TEST(without_memory, a_query_of_a_range_of_keys) { run(scenario_query_keys, 0, 0); }
 TEST(without_memory, pairs_as_tables) { run(scenario_pairs, 0, 0); }
 TEST(without_memory, a_clone) { run(scenario_open, 0, 0); }
+
+/* A transaction is not begun, or goes on: what its statements said is what is there behind its commit. The first one of
+ * a process, whose record has no room yet. */
+TEST(without_memory, a_transaction) {
+  static const char *const keys[] = { "one", "two", "three" };
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.background_off = 1;
+  KVStore *kv = NULL;
+  bool begun_without = false;
+  for (uint64_t fail_at = 1, failures = 1; failures; fail_at++) {
+    int put[3] = { 0 }, committed = KVSTORE_ERROR;
+    CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+    for (int i = 0; i < 3; i++) (void)kvstore_delete(kv, keys[i], (int)strlen(keys[i]));
+    CHECK_OK(kvstore_close(kv));
+    CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+    failing_memory_install(fail_at, false);
+    int begun = kvstore_begin(kv, 1);
+    for (int i = 0; i < 3 && begun == KVSTORE_OK; i++) put[i] = kvstore_put(kv, keys[i], (int)strlen(keys[i]), "1", 1);
+    if (begun == KVSTORE_OK) committed = kvstore_commit(kv);
+    failures = failing_memory_failures();
+    failing_memory_remove();
+    CHECK(begun == KVSTORE_OK || begun == KVSTORE_NOMEM);
+    CHECK(begun == KVSTORE_NOMEM || committed == KVSTORE_OK || committed == KVSTORE_NOMEM);
+    begun_without |= failures && begun == KVSTORE_NOMEM;
+    for (int opens = 0; opens < 2; opens++) {
+      for (int i = 0; i < 3; i++) {
+        int there = 2;
+        CHECK_OK(kvstore_exists(kv, keys[i], (int)strlen(keys[i]), &there));
+        CHECK_INT(there, committed == KVSTORE_OK && put[i] == KVSTORE_OK);
+      }
+      CHECK_OK(kvstore_close(kv));
+      if (!opens) CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+    }
+    CHECK(fail_at < 10000);
+  }
+  CHECK(begun_without);
+}
