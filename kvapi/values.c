@@ -345,7 +345,8 @@ Status value_for_filter(const KVValue *given, size_t index, Value *out) {
   } else if (type == TYPE_BOOL) {
     out->i = given->as.i64 != 0;
   } else if (type_is_integer(type)) {
-    out->type = type_is_signed(type) ? TYPE_I64 : TYPE_U64;
+    bool is_i64 = type_is_signed(type) || (type != TYPE_U64 && out->u <= INT64_MAX); /* a u32 is computed with as one */
+    out->type = is_i64 ? TYPE_I64 : TYPE_U64;
   } else if (!image_fits(type, given->as.i64)) {
     return status_fail(KVSTORE_TYPE, "value %zu of the filter is no %s", index + 1, type_name(type));
   }

@@ -96,3 +96,29 @@ TEST(kvquery, texts_with_a_zero_byte_stand_whole_in_what_is_printed) {
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
+
+/* A u32 is computed with as a column of its type is: only a u64 makes a u64, which is below no other number. */
+TEST(kvquery, small_unsigned_parameters_are_no_u64) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_U32, 0, 0 }, { "day", KVTABLE_TYPE_DATE, 0, 0 } };
+  const char *key[] = { "id" };
+  const KVValue row[] = { kvvalue_i64(3), kvvalue_date(100) };
+  KVValue narrow[2] = { kvvalue_of(KVTABLE_TYPE_U32), kvvalue_of(KVTABLE_TYPE_U8) }, wide = kvvalue_u64(10);
+  narrow[0].as.u64 = 10;
+  narrow[1].as.u64 = 7;
+  KVStore *kv = open_store();
+  KVTable *table = NULL;
+  KVQuery *query = NULL;
+  uint64_t count = 0;
+  CHECK_OK(kvtable_create(kv, "t", columns, 2, key, 1, &table));
+  CHECK_OK(kvtable_insert(table, row, 2, 0, NULL));
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, "id - ? = -7 and day + ? = date '1970-04-18'", narrow, 2));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 1);
+  CHECK_OK(kvquery_where(query, "id - ? <> 5", &wide, 1));
+  CHECK_STATUS(kvquery_count(query, &count), KVSTORE_TYPE);
+  CHECK(strstr(kvstore_errmsg(kv), "3 - 10 does not fit u64") != NULL);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
