@@ -10,7 +10,12 @@
 #include "cli/cli_json.h"
 #include "cli/cli_progress.h"
 
-enum { NEW_FILE_RIGHTS = 0666 }; /* less the umask, as fopen makes them */
+enum {
+  NEW_FILE_RIGHTS = 0666, /* less the umask, as fopen makes them */
+  ALL_RIGHTS = 0777,
+  GROUP_RIGHTS = 0070,
+  OTHERS_RIGHTS = 0007,
+};
 
 typedef struct Export {
   Cli *cli;
@@ -214,8 +219,17 @@ static int belongs_to_store(const Export *e) {
   return found;
 }
 
+/* Those of the file that is replaced (`there`; NULL: none), so that no more people may read it. Where it cannot be
+ * given to its owner and group, another group has what everybody has. */
+static mode_t rights_of(int descriptor, const struct stat *there, mode_t hidden) {
+  if (!there) return NEW_FILE_RIGHTS & ~hidden;
+  mode_t rights = there->st_mode & ALL_RIGHTS;
+  if (fchown(descriptor, there->st_uid, there->st_gid) == 0) return rights;
+  return (rights & ~GROUP_RIGHTS) | (rights & OTHERS_RIGHTS) << 3;
+}
+
 /* Beside the file, under a name that nothing has: whatever lies there stays as it is. */
-static int open_part(Export *e) {
+static int open_part(Export *e, const struct stat *there) {
   text_add_string(&e->part, e->target.data);
   text_add_string(&e->part, ".part-XXXXXX");
   int descriptor = mkstemp(e->part.data);
@@ -225,7 +239,7 @@ static int open_part(Export *e) {
   }
   mode_t hidden = umask(0);
   umask(hidden);
-  (void)fchmod(descriptor, NEW_FILE_RIGHTS & ~hidden);
+  (void)fchmod(descriptor, rights_of(descriptor, there, hidden));
   e->file = fdopen(descriptor, "wb");
   if (e->file) return 0;
   close(descriptor);
@@ -241,7 +255,8 @@ static int open_file(Export *e) {
   e->file = NULL;
   lead_to(e->path, &e->target);
   if (belongs_to_store(e)) return cli_fail("%s is the store itself: nothing was exported", e->path);
-  if (stat(e->path, &there) != 0 || S_ISREG(there.st_mode)) return open_part(e);
+  int is_there = stat(e->path, &there) == 0;
+  if (!is_there || S_ISREG(there.st_mode)) return open_part(e, is_there ? &there : NULL);
   e->file = fopen(e->path, "wb");
   return e->file ? 0 : cli_fail("%s cannot be written: %s", e->path, strerror(errno));
 }

@@ -232,6 +232,25 @@ class Files(CliTest):
         self.assertTrue(link.is_symlink())
         self.assertEqual((self.directory / "far" / "out.csv").read_text(), "a\nx\n")
 
+    def test_a_file_that_is_replaced_keeps_its_rights(self):
+        self.import_lines([{"a": "x"}])
+        hidden = os.umask(0o022)
+        self.addCleanup(os.umask, hidden)
+        for rights in (0o600, 0o640, 0o666):
+            path = self.directory / f"{rights:o}.csv"
+            path.write_text("old")
+            path.chmod(rights)
+            if os.getuid() == 0:
+                os.chown(path, 65534, 65533)
+            before = path.stat()
+            self.run_tool("export", "t", "--to", path)
+            self.assertEqual(path.read_text(), "a\nx\n")
+            after = path.stat()
+            for name in ("st_mode", "st_uid", "st_gid"):
+                self.assertEqual(getattr(after, name), getattr(before, name))
+        self.run_tool("export", "t", "--to", self.directory / "new.csv")
+        self.assertEqual((self.directory / "new.csv").stat().st_mode & 0o777, 0o644)
+
     def test_a_pipe_is_written_to_and_stays_one(self):
         self.import_lines([{"a": "x"}])
         pipe = self.directory / "pipe"
