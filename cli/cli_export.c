@@ -61,15 +61,17 @@ static void write_cell(Export *e, const KVColumnDefinition *column, const KVValu
 }
 
 static int fail_row(const Export *e, size_t column, const char *message) {
-  return cli_fail("row %llu, column %s: %s; nothing was exported", (unsigned long long)e->row_count + 1,
-                  e->columns[column].name, message);
+  return cli_fail("row %llu, column %s: %s; %s", (unsigned long long)e->row_count + 1, e->columns[column].name, message,
+                  e->part.data ? "nothing was exported" : "the rows end here");
 }
 
 /* ---- CSV ---- */
 
-/* RFC 4180: quoted where it must be. An empty text is "", so that it is not taken for a missing value. */
+/* RFC 4180: quoted where it must be. An empty text is "", so that it is not taken for a missing value; a byte order
+ * mark at its beginning must not be the file's. */
 static void write_csv_field(FILE *file, const char *data, size_t length, const char *null) {
-  int quoted = !length || (strlen(null) == length && memcmp(null, data, length) == 0);
+  int quoted = !length || (strlen(null) == length && memcmp(null, data, length) == 0) ||
+               (length >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0);
   for (size_t i = 0; i < length && !quoted; i++)
     quoted = data[i] == ',' || data[i] == '"' || data[i] == '\n' || data[i] == '\r';
   if (!quoted) {
@@ -88,7 +90,7 @@ static int write_csv_row(Export *e, const KVValue *values) {
   for (size_t i = 0; i < e->column_count; i++) {
     if (i) fputc(',', e->file);
     if (values[i].is_null) {
-      fputs(e->null, e->file);
+      if (*e->null) write_csv_field(e->file, e->null, strlen(e->null), "");
       continue;
     }
     write_cell(e, &e->columns[i], &values[i]);

@@ -185,6 +185,15 @@ class Files(CliTest):
         self.refuses("export", "t", "--as", "xml", saying=["csv or jsonl"])
         self.run_tool("export", "none", code=2)
 
+    def test_a_mark_and_words_that_must_be_quoted_come_back(self):
+        rows = [{"\ufeffa": "\ufeffx", "b": None}, {"\ufeffa": None, "b": "-"}]
+        self.import_lines(rows)
+        for null in ("-,-", '"', "\r\n"):
+            path = self.write("n.csv", self.run_tool("export", "t", "--null", null))
+            self.json("import", path, "--table", "n", "--null", null)
+            self.assertEqual(self.rows("n"), rows)
+            self.run_tool("drop", "n")
+
     def test_a_column_of_missing_values_keeps_its_rows(self):
         self.import_lines([{"a": "x"}, {"a": None}, {"a": ""}, {"a": "NA"}])
         path = self.write("one.csv", self.exported("t"))
@@ -195,7 +204,8 @@ class Files(CliTest):
     def test_a_failed_export_leaves_the_old_file(self):
         self.import_lines([{"a": "x"}, {"a": "nul\0"}])
         path = self.write("kept.csv", "old")
-        self.refuses("export", "t", "--to", path, saying=["row 2, column a", "NUL"])
+        self.refuses("export", "t", "--to", path, saying=["row 2, column a", "NUL", "nothing was exported"])
+        self.assertEqual(self.refuses("export", "t", saying=["row 2", "the rows end here"]), b"a\r\nx\r\n")
         with open(path, encoding="utf-8") as file:
             self.assertEqual(file.read(), "old")
         self.assertEqual(list(pathlib.Path(path).parent.glob("*.part-*")), [])
