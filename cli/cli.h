@@ -93,6 +93,8 @@ int cli_open_table(Cli *cli, const char *name, KVTable **table);
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same with what the store says of its last failure; CLI_NOT_FOUND for KVSTORE_NOTFOUND. `doing` may be NULL. */
 int cli_fail_store(const Cli *cli, int code, const char *doing);
+/* What the failure says behind the number of its row, which is that of a batch. */
+const char *cli_text_behind_row(const KVStoreError *error);
 /* `message` and CLI_NOT_FOUND. */
 int cli_not_found(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

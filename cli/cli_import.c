@@ -220,7 +220,8 @@ static int append_batch(Import *import) {
       return cli_fail_store(import->cli, code, import->table_name);
     uint64_t row = import->batch_row + (uint64_t)error.row;
     if (code == KVSTORE_CONSTRAINT) return fail_key(import, row, &error);
-    return csv_fail(import->survey.path, row, row, error.column[0] ? error.column : NULL, error.text);
+    const char *column = error.column[0] ? error.column : NULL, *text = cli_text_behind_row(&error);
+    return csv_fail(import->survey.path, row, row, column, text);
   }
   import->batch_row += import->batch.row_count;
   batch_clear(&import->batch);

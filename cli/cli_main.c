@@ -89,6 +89,13 @@ int cli_fail_store(const Cli *cli, int code, const char *doing) {
   return code == KVSTORE_NOTFOUND ? CLI_NOT_FOUND : CLI_FAILED;
 }
 
+const char *cli_text_behind_row(const KVStoreError *error) {
+  char row[32];
+  int length = snprintf(row, sizeof row, "row %" PRId64, error->row);
+  if (strncmp(error->text, row, (size_t)length) != 0 || !strchr(",:", error->text[length])) return error->text;
+  return error->text[length] && error->text[length + 1] == ' ' ? error->text + length + 2 : error->text;
+}
+
 static void *need_memory(void *pointer) {
   if (!pointer) exit(cli_fail("there is not enough memory"));
   return pointer;

@@ -82,8 +82,8 @@ static void put_opening(void) {
 static void put_closing(void) {
   puts(
     ".SH OUTPUT\n"
-    "Answers go to standard output, failures to standard error as one sentence. Text is written as it is; bytes that\n"
-    "are no UTF\\-8 are written as\n.BR <hex:AABB> .\nWith\n.B \\-\\-format json\n"
+    "Answers go to standard output, failures to standard error as one sentence. Text is written as it is, but for\n"
+    "its control characters; bytes that are no UTF\\-8 are written as\n.BR <hex:AABB> .\nWith\n.B \\-\\-format json\n"
     "standard output holds one JSON document.\n"
     ".SH EXIT STATUS\n"
     ".TP\n.B 0\ndone\n"

@@ -118,9 +118,12 @@ static int row_words_read(RowWords *row, Cli *cli, const Arguments *arguments, C
   return result ? result : collect_key(row, key_needed);
 }
 
-/* The end of a command that writes. */
+/* The end of a command that writes one row, which has no number. */
 static int written(const RowWords *row, int code, const char *member) {
+  KVStoreError error = KVSTORE_ERROR_INIT;
   if (code == KVSTORE_NOTFOUND) return cli_not_found("%s has no row with this key", row->schema.name);
+  if (code != KVSTORE_OK && kvstore_error(row->cli->store, &error) == KVSTORE_OK && error.row == 0)
+    return cli_fail("%s", cli_text_behind_row(&error));
   if (code != KVSTORE_OK) return cli_fail_store(row->cli, code, NULL);
   if (!row->cli->json) return CLI_DONE;
   Json json = { .file = stdout };

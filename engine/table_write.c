@@ -270,6 +270,39 @@ static Status encode_numbers(Arena *arena, const PreparedRows *rows, uint32_t fr
   return KVSTORE_OK;
 }
 
+/* A key as a message names it. */
+typedef struct ShownKey {
+  Buffer columns, values; /* apart by commas */
+} ShownKey;
+
+static ShownKey show_key(const PreparedRows *rows, uint32_t row) {
+  const Schema *schema = rows->schema;
+  ShownKey shown = { 0 };
+  for (uint32_t k = 0; k < schema->key_count; k++) {
+    uint32_t column = schema->key_columns[k];
+    buffer_text(&shown.columns, k ? ", " : "");
+    buffer_text(&shown.values, k ? ", " : "");
+    buffer_text(&shown.columns, schema->columns[column].name);
+    show_value(value_from_array(schema->columns[column].type, rows->batch.columns[column].values, row), &shown.values);
+  }
+  return shown;
+}
+
+static void release_key(ShownKey *shown) {
+  buffer_release(&shown->columns);
+  buffer_release(&shown->values);
+}
+
+static Status fail_long_key(const PreparedRows *rows, uint32_t row, size_t length) {
+  ShownKey shown = show_key(rows, row);
+  const char *columns = shown_text(&shown.columns), *key = shown_text(&shown.values);
+  Status status = status_fail_at(KVSTORE_LIMIT, row, columns, key,
+                                 "row %u: an encoded key of %zu bytes, the limit is %u: %s = %s", row, length,
+                                 KEY_BYTES_MAX, columns, key);
+  release_key(&shown);
+  return status;
+}
+
 static Status encode_each(Arena *arena, const PreparedRows *rows, uint32_t from, uint32_t count, Bytes *keys) {
   Buffer encoded = { 0 };
   for (uint32_t i = 0; i < count; i++) {
@@ -283,10 +316,7 @@ static Status encode_each(Arena *arena, const PreparedRows *rows, uint32_t from,
   for (uint32_t i = 0; i < count && status == KVSTORE_OK; i++) {
     keys[i].data = at;
     at += keys[i].length;
-    if (keys[i].length > KEY_BYTES_MAX)
-      status =
-        status_fail_at(KVSTORE_ERROR, from + i, NULL, NULL, "row %u: an encoded key of %zu bytes: the limit is %u",
-                       from + i, keys[i].length, KEY_BYTES_MAX);
+    if (keys[i].length > KEY_BYTES_MAX) status = fail_long_key(rows, from + i, keys[i].length);
   }
   buffer_release(&encoded);
   return status;
@@ -314,20 +344,11 @@ Status table_prepare_keys(Arena *arena, PreparedRows *out) {
 /* ---- inserts: no key may be there, or twice in the batch ---- */
 
 Status table_key_taken(const PreparedRows *rows, uint32_t row, const char *where) {
-  const Schema *schema = rows->schema;
-  Buffer names = { 0 }, values = { 0 };
-  for (uint32_t k = 0; k < schema->key_count; k++) {
-    uint32_t column = schema->key_columns[k];
-    buffer_text(&names, k ? ", " : "");
-    buffer_text(&values, k ? ", " : "");
-    buffer_text(&names, schema->columns[column].name);
-    show_value(value_from_array(schema->columns[column].type, rows->batch.columns[column].values, row), &values);
-  }
-  const char *columns = shown_text(&names), *key = shown_text(&values);
+  ShownKey shown = show_key(rows, row);
+  const char *columns = shown_text(&shown.columns), *key = shown_text(&shown.values);
   Status status = status_fail_at(KVSTORE_CONSTRAINT, row, columns, key,
                                  "row %u: a row with this key is there already%s: %s = %s", row, where, columns, key);
-  buffer_release(&names);
-  buffer_release(&values);
+  release_key(&shown);
   return status;
 }
 

@@ -516,6 +516,48 @@ TEST(kvtable, a_key_that_is_there_is_named_with_its_value) {
   CHECK_OK(kvstore_close(kv));
 }
 
+TEST(kvtable, a_key_beyond_the_limit_is_named) {
+  enum { ROWS = 1 << 17, LENGTH = 70000 };
+  KVStore *kv = open_store();
+  const KVColumnDefinition columns[] = { { "n", KVTABLE_TYPE_I64, 0, 0 }, { "s", KVTABLE_TYPE_STRING, 0, 0 } };
+  const char *key[] = { "n", "s" };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, "t", columns, 2, key, 2, &table));
+  char *text = malloc(LENGTH), beginning[128];
+  memset(text, 'x', LENGTH);
+  snprintf(beginning, sizeof beginning, "7, '%.100s'...", text);
+  int64_t *n = malloc(ROWS * sizeof *n);
+  KVBytes *s = malloc(ROWS * sizeof *s);
+  for (int i = 0; i < ROWS; i++) {
+    n[i] = i + 1;
+    s[i] = (KVBytes){ i == 6 ? text : "short", i == 6 ? LENGTH : 5 };
+  }
+  const KVColumnData data[] = { { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, n, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_STRING, KVTABLE_FORM_ARRAY, s, NULL, NULL, NULL } };
+  const uint64_t counts[] = { 7, ROWS }; /* of few rows, and of many, which become a run at once */
+  for (int i = 0; i < 2; i++) {
+    KVStoreError error = KVSTORE_ERROR_INIT;
+    CHECK_STATUS(kvtable_append(table, data, 2, counts[i], NULL, KVTABLE_UPSERT, NULL), KVSTORE_LIMIT);
+    CHECK_OK(kvstore_error(kv, &error));
+    CHECK_INT(error.row, 6);
+    CHECK_STR(error.column, "n, s");
+    CHECK_STR(error.value, beginning);
+    CHECK(strstr(error.text, "the limit is 65536: n, s = 7, 'xxx"));
+  }
+  const KVValue one[] = { kvvalue_i64(7), kvvalue_text(text, LENGTH) };
+  KVValue values[2];
+  KVRow *row = NULL;
+  CHECK_STATUS(kvtable_insert(table, one, 2, 0, NULL), KVSTORE_LIMIT);
+  CHECK_STATUS(kvtable_get(table, one, 2, values, 2, NULL, &row), KVSTORE_LIMIT);
+  CHECK_STATUS(kvtable_delete(table, one, 2), KVSTORE_LIMIT);
+  CHECK_INT(rows_of(table), 0);
+  free(text);
+  free(n);
+  free(s);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 /* ---- one transaction over everything ---- */
 
 static void write_everything(KVStore *kv, KVTable *table, int64_t first) {

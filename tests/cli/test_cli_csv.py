@@ -235,6 +235,8 @@ class Imports(CliTest):
         self.assert_refused("n,t\n1," + "x" * 100_000 + "\n", "--types", "t=f64", saying=["xxx...", "is no number"])
         self.assert_refused("n,t\n1,2\n2,-1e400\n", saying=["row 3, column t", '"-1e400" is too large for an f64'])
         self.assert_refused("n,t\n1,inf\n2,1e39\n", "--types", "t=f32", saying=['"1e39" is too large for an f32'])
+        self.assert_refused("k,v\nshort,1\n\n" + "x" * 70_000 + ",2\n", "--key", "k",
+                            saying=["row 3, column k: an encoded key of 70002 bytes, the limit is 65536: k = 'xxx"])
         self.assert_refused("", saying="is empty")
         self.assert_refused("\n\n\n", saying="is empty")
         self.assert_refused("a,b,a\n1,2,3\n", saying=["row 1, column a", "columns 1 and 3 have the same name"])

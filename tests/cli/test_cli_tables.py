@@ -263,7 +263,8 @@ class Tables(CliTest):
         for words, code, saying in [
             (["get-row", "t", "id=9999"], 2, "no row with this key"), (["delete-row", "t", "id=9999"], 2, "no row"),
             (["update", "t", "id=9999", "amount=1"], 2, "no row"), (["update", "t", "id=1"], 1, "what changes"),
-            (["insert", "t", "id=1"], 1, ""), (["upsert", "t", "city=Oslo"], 1, "id"),
+            (["insert", "t", "id=1"], 1, "colonnade: a row with this key is there already: id = 1"),
+            (["upsert", "t", "city=Oslo"], 1, "colonnade: column id: the column is not nullable"),
             (["get-row", "t", "city=Oslo"], 1, "column id belongs to the key"),
             (["upsert", "t", "id=x"], 1, '"x" is no i64'),
             (["upsert", "t", "id=1", "town=x"], 1, "no column town"), (["upsert", "t", "id=1", "id=2"], 1, "twice"),
