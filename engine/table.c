@@ -82,7 +82,8 @@ static Status encode_key(const Schema *schema, const Value *key, size_t key_coun
   for (uint32_t i = 0; i < schema->key_count; i++) {
     const Column *column = &schema->columns[schema->key_columns[i]];
     if (key[i].is_null)
-      return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "a key column cannot be null");
+      return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, "null", "key column %s cannot be null",
+                            column->name);
     if (key[i].type != column->type)
       return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "key column %s is of type %s, not %s",
                             column->name, type_name(column->type), type_name(key[i].type));

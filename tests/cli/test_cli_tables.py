@@ -266,6 +266,7 @@ class Tables(CliTest):
             (["insert", "t", "id=1"], 1, "colonnade: a row with this key is there already: id = 1"),
             (["upsert", "t", "city=Oslo"], 1, "colonnade: column id: the column is not nullable"),
             (["get-row", "t", "city=Oslo"], 1, "column id belongs to the key"),
+            (["get-row", "t", "id="], 1, "key column id cannot be null"),
             (["upsert", "t", "id=x"], 1, '"x" is no i64'),
             (["upsert", "t", "id=1", "town=x"], 1, "no column town"), (["upsert", "t", "id=1", "id=2"], 1, "twice"),
             (["upsert", "t", "id"], 1, "column=value"), (["upsert", "t", "id=1", "day=tomorrow"], 1, "is no date"),
