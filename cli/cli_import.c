@@ -250,8 +250,7 @@ static int set_column(Import *import, const CsvRow *row, size_t column) {
     const CsvField *field = &row->fields[import->fields[column]];
     int is_text = definition->type == KVTABLE_TYPE_STRING || definition->type == KVTABLE_TYPE_BYTES ||
                   definition->type == KVTABLE_TYPE_FIXED_BYTES;
-    int is_null = survey_is_null(&import->survey, field) ||
-                  (field->kind == FIELD_CSV && !field->length && !field->bare && !is_text);
+    int is_null = survey_is_null(&import->survey, field) || (field->kind == FIELD_CSV && !field->length && !is_text);
     if (is_null && !(definition->flags & KVTABLE_NULLABLE))
       return csv_fail(import->survey.path, row->number, row->line, definition->name,
                       "a value is missing, but rows are found by this column");
@@ -415,7 +414,8 @@ const Command command_import = {
     "one transaction: a file with a wrong value, named by row and column, leaves the store as it was. Types "
     "that are guessed are bool, i64, u64, f64, date, timestamp and string; postcodes such as 01234 stay text. "
     "--types takes these too: i8 i16 i32, u8 u16 u32, f32, decimal:SCALE, time, duration, uuid, bytes, "
-    "fixed_bytes:WIDTH; what the last two are given as <hex:00FF> are those bytes. In JSON lines each line is an "
+    "fixed_bytes:WIDTH; what the last two are given as <hex:00FF> are those bytes. A number or date left empty is "
+    "missing, whatever --null says. In JSON lines each line is an "
     "object; its members are the columns, null and "
     "a member that is not there are missing values, and what is nested stays JSON text.",
   .example = "colonnade --db air.db import flights.csv --table flights --key time_hour,carrier,flight",

@@ -133,6 +133,9 @@ class Imports(CliTest):
                                           {"n": None, "t": "x"}])
         self.imported("n,t\n-,NA\n2,-\n", "--null", "-", "--null", "?", table="u")
         self.assertEqual(self.rows("u"), [{"n": None, "t": "NA"}, {"n": 2, "t": None}])
+        self.imported('n,d,t\n,"",\n2,2024-02-29,x\n"",,""\n', "--null", "-", table="v")
+        self.assertEqual(self.rows("v"), [{"n": None, "d": None, "t": ""}, {"n": 2, "d": "2024-02-29", "t": "x"},
+                                          {"n": None, "d": None, "t": ""}])
 
     def test_delimiters_quotes_headers_line_ends_and_marks(self):
         self.imported("a;b\n1;'x;y'\n", "--delimiter", ";", "--quote", "'")
