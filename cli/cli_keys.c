@@ -1,4 +1,5 @@
 /* cli_keys.c - keys and values: put, get, del, exists, list, scan, count. */
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -74,6 +75,7 @@ static int put_from_input(Cli *cli, KVColumnFamily *family, const Arguments *arg
     if (length && line[length - 1] == '\n') length--;
     result = put_line(&lines, line, (size_t)length);
   }
+  if (!result && ferror(stdin)) result = cli_fail("standard input cannot be read: %s", strerror(errno));
   if (!result) result = commit_lines(&lines);
   free(line);
   text_free(&lines.echoes);

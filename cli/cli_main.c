@@ -1,5 +1,6 @@
 /* cli_main.c - the command line tool: global options, the command table, the help. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -427,4 +428,15 @@ static int close_answer(int result) {
   return cli_fail("the answer could not be written: %s", failed ? strerror(errno) : "an earlier part of it failed");
 }
 
-int main(int argc, char **argv) { return close_answer(run_line(argc, argv)); }
+/* What was closed stays unusable, but no file that is opened later takes its place: answers would be written into it.
+ */
+static void hold_standard_files(void) {
+  for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; descriptor++)
+    if (fcntl(descriptor, F_GETFD) < 0 && errno == EBADF)
+      (void)open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+int main(int argc, char **argv) {
+  hold_standard_files();
+  return close_answer(run_line(argc, argv));
+}

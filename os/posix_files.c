@@ -65,8 +65,20 @@ static void delist(PosixFile *f) {
 
 /* ---- opening and closing ---- */
 
+/* Where the process has closed its standard input, output or error, a file would take its place, and what the process
+ * prints would be written into the store. */
+static int leave_standard(int descriptor) {
+  if (descriptor > STDERR_FILENO) return descriptor;
+  int other = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1), failure = errno;
+  close(descriptor);
+  errno = failure;
+  return other;
+}
+
 /* The lock is held. */
-static Status file_create(Os *os, int descriptor, const char *path, int flags, OsFile **file) {
+static Status file_create(Os *os, int opened, const char *path, int flags, OsFile **file) {
+  int descriptor = leave_standard(opened);
+  if (descriptor < 0) return posix_fail(errno, "open", path);
   Status status = watch_forks();
   if (status == KVSTORE_OK) status = refuse_directory(descriptor, path);
   PosixFile *f = NULL;

@@ -1,4 +1,5 @@
 /* What the path of a store means: relative ones, links, and files that were moved or replaced while they were open. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -97,6 +98,31 @@ TEST(paths, a_store_that_was_moved_away_does_not_come_back_plain) {
 }
 
 /* ---- symbolic links ---- */
+
+/* What the process then prints, into the void, must not go into the store. */
+TEST(paths, files_never_take_the_places_of_standard_files_that_are_closed) {
+  enum { SAVED = 20 };
+  KVStore *kv = NULL;
+  int opened, put, taken = 0, written = 0;
+  for (int d = 0; d < 3; d++) CHECK(fcntl(d, F_DUPFD, SAVED + d) == SAVED + d);
+  for (int d = 0; d < 3; d++) (void)close(d);
+  opened = kvstore_open(path_of("store"), &kv, KVSTORE_JOURNAL_WAL);
+  put = kvstore_put(kv, "k", 1, "v", 1);
+  for (int d = 0; d < 3; d++) {
+    taken += fcntl(d, F_GETFD) >= 0;
+    written += write(d, "printed", 7) > 0;
+  }
+  for (int d = 0; d < 3; d++) (void)dup2(SAVED + d, d);
+  CHECK_OK(opened);
+  CHECK_OK(put);
+  CHECK_INT(taken, 0);
+  CHECK_INT(written, 0);
+  CHECK_OK(kvstore_integrity_check(kv, NULL));
+  CHECK_OK(kvstore_close(kv));
+  CHECK_OK(kvstore_open(path_of("store"), &kv, KVSTORE_JOURNAL_WAL));
+  CHECK_OK(kvstore_integrity_check(kv, NULL));
+  CHECK_OK(kvstore_close(kv));
+}
 
 TEST(paths, a_link_to_a_store_encrypts_the_store_and_stays_a_link) {
   struct stat found;

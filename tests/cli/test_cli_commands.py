@@ -382,6 +382,19 @@ class Options(CliTest):
             self.assertEqual(done.returncode, 1, words)
             self.assertRegex(done.stderr.decode(), r"\Acolonnade: [^\n]+ written: No space left on device\n\Z")
 
+    def test_where_outputs_are_closed_nothing_is_written_into_the_store(self):
+        self.run_tool("import", self.write("t.csv", "a\n" + "".join(f"{i}\n" for i in range(5000))), "--table", "t")
+        before = pathlib.Path(self.store).read_bytes()
+        for closed, words, code in ((">&-", ("query", "t"), 1), ("2>&-", ("query", "nowhere"), 2),
+                                    (">&- 2>&-", ("export", "t"), 1),
+                                    ("<&- >&- 2>&-", ("--format=json", "query", "t"), 1),
+                                    ("<&-", ("put", "--stdin"), 1), ("<&-", ("txn",), 1)):
+            shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *self.words(*words)]
+            done = subprocess.run(shell, capture_output=True, check=False)
+            self.assertEqual(done.returncode, code, (closed, words, done.stderr))
+            self.assertEqual(pathlib.Path(self.store).read_bytes(), before, (closed, words))
+        self.assertEqual(self.text("check"), "ok\n")
+
     def test_a_pipe_that_closes_early_ends_the_tool_quietly(self):
         self.run_tool("put", "--stdin", "--batch", "1000", stdin=b"".join(b"k%06d\tv\n" % i for i in range(50_000)))
         for words in (["scan"], ["list"], ["--format", "json", "scan"]):
