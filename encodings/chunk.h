@@ -3,7 +3,7 @@
  *   offset  size  field                     all integers little-endian
  *        0     1  encoding                  EncodingId (codec.h)
  *        1     1  type                      ColumnType
- *        2     1  lane                      bits of the widest packed lane: 8, 16, 32, 64; 0 when nothing is packed
+ *        2     1  lane                      bits of the lane of the greatest width below: 8, 16, 32, 64; 0: all are 0
  *        3     1  flags                     bit 0: some row is null; others 0
  *        4     4  row count                 1 to 65,536
  *        8     4  null count
