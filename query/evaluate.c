@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/bitmap.h"
+#include "base/bytes.h"
 #include "base/counters.h"
 #include "base/literal.h"
 #include "base/memory.h"
@@ -84,6 +85,8 @@ static Status prepare(Evaluator *e, uint32_t column) {
 
 /* ---- failures ---- */
 
+enum { KEY_SHOWN = 200 }; /* bytes of its text, in a message */
+
 /* "17" or "(17, 'a')": the key of a row. */
 static Status print_key(Evaluator *e, uint32_t row, Buffer *out, uint64_t *row_id) {
   const Schema *schema = e->program->schema;
@@ -118,8 +121,9 @@ Status evaluate_fail(Evaluator *e, uint32_t row, const Value *value, const char 
   buffer_u8(&key, '\0');
   const char *shown = value && !text.failed ? (const char *)text.data : NULL;
   if (status == KVSTORE_OK && key.length > 1 && !key.failed) {
-    status = status_fail_at(KVSTORE_TYPE, row_id, name, shown, "%s: %s, in the row with key %.*s", name, what, 200,
-                            (const char *)key.data);
+    size_t length = bytes_beginning(key.data, key.length - 1, KEY_SHOWN);
+    status = status_fail_at(KVSTORE_TYPE, row_id, name, shown, "%s: %s, in the row with key %.*s%s", name, what,
+                            (int)length, (const char *)key.data, length < key.length - 1 ? "..." : "");
   } else if (status == KVSTORE_OK) {
     status = status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, shown, "%s: %s", name, what);
   }

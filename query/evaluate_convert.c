@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/bytes.h"
 #include "base/decimal.h"
 #include "base/literal.h"
 #include "query/expression_internal.h"
@@ -19,6 +20,8 @@ static Value value_at(const ProgramNode *from, const Vector *a, uint32_t i) {
   return v;
 }
 
+enum { VALUE_SHOWN = 100 }; /* bytes of its text, in a message */
+
 static Status no_place(Evaluator *e, const ProgramNode *node, const Vector *a, uint32_t i, Vector *out) {
   if (node->tries) {
     if (!out->nulls) memset(out->own_nulls, 0, BLOCK_ROWS);
@@ -29,8 +32,9 @@ static Status no_place(Evaluator *e, const ProgramNode *node, const Vector *a, u
   Buffer text = { 0 };
   Value v = value_at(node->children[0], a, i);
   literal_print(&v, &text);
-  Status status = evaluate_fail(e, i, &v, "%.*s is no %s", (int)(text.length < 100 ? text.length : 100),
-                                (const char *)text.data, type_name(node->type));
+  size_t shown = bytes_beginning(text.data, text.length, VALUE_SHOWN);
+  Status status = evaluate_fail(e, i, &v, "%.*s%s is no %s", (int)shown, (const char *)text.data,
+                                shown < text.length ? "..." : "", type_name(node->type));
   buffer_release(&text);
   return status;
 }

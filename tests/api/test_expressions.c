@@ -122,3 +122,31 @@ TEST(kvquery, small_unsigned_parameters_are_no_u64) {
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
+
+/* Of long values and keys a failure shows the beginning, in whole characters. */
+TEST(kvquery, failures_end_no_text_within_a_character) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_STRING, 0, 0 }, { "s", KVTABLE_TYPE_STRING, 0, 0 } };
+  const char *key[] = { "id" };
+  KVStore *kv = open_store();
+  KVTable *table = NULL;
+  KVQuery *query = NULL;
+  KVValue sum;
+  CHECK_OK(kvtable_create(kv, "t", columns, 2, key, 1, &table));
+  CHECK_OK(kvquery_create(table, &query));
+  for (int before = 0; before < 2; before++) {
+    char text[500] = "x";
+    int at = before;
+    for (; at < 400; at += 2) memcpy(text + at, "\xC3\xA9", 3);
+    const KVValue row[] = { kvvalue_string(text), kvvalue_string(text) };
+    CHECK_OK(kvtable_clear(table));
+    CHECK_OK(kvtable_insert(table, row, 2, 0, NULL));
+    CHECK_STATUS(kvquery_sum(query, "cast(s as i64)", &sum), KVSTORE_TYPE);
+    const char *message = kvstore_errmsg(kv);
+    CHECK(strstr(message, "\xC3\xA9... is no i64, in the row with key '") != NULL);
+    CHECK_STR(message + strlen(message) - 5, "\xC3\xA9...");
+    for (const char *c = message; *c; c++) CHECK(*c != '\xC3' || c[1] == '\xA9');
+  }
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
