@@ -539,7 +539,7 @@ Status write_try_begin(Session *session) {
   Store *store = session->store;
   if (may_write(session) != KVSTORE_OK || !mutex_try_lock(&session->lock)) return KVSTORE_BUSY;
   int open = atomic_load_explicit(&session->transaction, memory_order_relaxed);
-  if (open == 2) {
+  if (open == 2 && !store->transaction.failure) {
     statement_start(store);
     return KVSTORE_OK;
   }

@@ -376,3 +376,57 @@ TEST(without_memory, a_transaction) {
   }
   CHECK(begun_without);
 }
+
+/* Reads delete what they find expired, inside a transaction too: whether that fails or not, a statement that could not be
+ * taken back alone is not committed. */
+TEST(without_memory, a_read_does_not_heal_a_transaction_that_must_be_rolled_back) {
+  enum { EXPIRED = 40, PAIRS = 20, KEY = 4000, VALUE = 40000 };
+  static char expired[KEY + 8], value[VALUE];
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.background_off = 1;
+  options.log_bytes = 64 << 10; /* the statement goes on in the file */
+  KVStore *kv = NULL;
+  KVBatch *batch = NULL;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  memset(expired, 'e', KEY);
+  for (int i = 0; i < EXPIRED; i++) {
+    (void)snprintf(expired + KEY, 8, "%05d", i);
+    CHECK_OK(kvstore_put_ttl(kv, expired, KEY + 5, "1", 1, kvstore_now_ms() - 1000));
+  }
+  CHECK_OK(kvstore_batch_create(kv, &batch));
+  for (int i = 0; i < PAIRS; i++) {
+    char key[8];
+    (void)snprintf(key, sizeof key, "pair%02d", i);
+    CHECK_OK(kvstore_batch_put(batch, NULL, key, 6, value, VALUE));
+  }
+  int refused = 0;
+  for (uint64_t fail_at = 1, failures = 1; failures; fail_at += 5) {
+    CHECK_OK(kvstore_begin(kv, 1));
+    failing_memory_install(fail_at, false);
+    int status = kvstore_batch_write(batch, NULL);
+    failures = failing_memory_failures();
+    failing_memory_remove();
+    CHECK(status == KVSTORE_OK || (failures && status == KVSTORE_NOMEM));
+    if (status == KVSTORE_OK || kvstore_put(kv, "more", 4, "1", 1) == KVSTORE_OK) {
+      CHECK_OK(kvstore_rollback(kv));
+      continue;
+    }
+    refused++;
+    for (int i = 0; i < EXPIRED; i++) {
+      int there = 2;
+      (void)snprintf(expired + KEY, 8, "%05d", i);
+      failing_memory_install(1 + (uint64_t)i % 3, false);
+      status = kvstore_exists(kv, expired, KEY + 5, &there);
+      failing_memory_remove();
+      CHECK(status == KVSTORE_NOMEM || (status == KVSTORE_OK && !there));
+    }
+    CHECK_STATUS(kvstore_put(kv, "more", 4, "1", 1), KVSTORE_NOMEM);
+    CHECK_STATUS(kvstore_commit(kv), KVSTORE_NOMEM);
+    check_text(kv, "pair00", NULL);
+    check_text(kv, "more", NULL);
+    CHECK(fail_at < 10000);
+  }
+  CHECK(refused > 0);
+  kvstore_batch_close(batch);
+  CHECK_OK(kvstore_close(kv));
+}
