@@ -58,7 +58,7 @@ find_package(Threads REQUIRED)
 
 # Instruction sets by file name, so that nothing outside such a file can use them by accident. The many kernels of one
 # name their lines to a debugger, not their variables, which took half the time to compile them.
-set(COLONNADE_FLAGS_AVX2 $<$<CONFIG:RelWithDebInfo>:-g1> -mavx2 -mbmi -mbmi2 -mlzcnt -mpopcnt)
+set(COLONNADE_FLAGS_AVX2 $<$<CONFIG:RelWithDebInfo>:-g1> -mavx2 -mbmi -mbmi2 -mpopcnt)
 set(COLONNADE_FLAGS_AVX512 ${COLONNADE_FLAGS_AVX2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mavx512vbmi2
                            -mavx512vpopcntdq)
 if(COLONNADE_PORTABLE)
