@@ -45,8 +45,38 @@ static bool hides_type(const Value *v) {
   return type_is_integer(v->type) && v->type != TYPE_I64 && !(v->type == TYPE_U64 && v->u > INT64_MAX);
 }
 
+/* A number of more digits than a decimal has is the nearest f64, whose own digits may be fewer: they would be read as
+ * the decimal that they are. */
+static bool reads_as_decimal(const Value *v, Value *decimal) {
+  Buffer text = { 0 };
+  if (v->is_null || v->type != TYPE_F64 || v->exactly || !isfinite(v->f)) return false;
+  literal_print(v, &text);
+  bool is_read = !text.failed && literal_number((const char *)text.data, text.length, decimal) == KVSTORE_OK;
+  buffer_release(&text);
+  return is_read && decimal->exactly;
+}
+
+static void print_float(const Value *decimal, Buffer *out) {
+  buffer_text(out, "cast(");
+  literal_print(decimal, out);
+  buffer_text(out, " as f64)");
+}
+
+static void print_literal(const Value *v, Buffer *out) {
+  Value decimal;
+  if (reads_as_decimal(v, &decimal))
+    print_float(&decimal, out);
+  else
+    literal_print(v, out);
+}
+
 static void print_parameter(const Printer *p, const Value *v) {
   bool shows_type = p->has_types && hides_type(v);
+  Value decimal;
+  if (shows_type && reads_as_decimal(v, &decimal)) {
+    print_float(&decimal, p->out);
+    return;
+  }
   if (shows_type) buffer_text(p->out, "cast(");
   literal_print(v, p->out);
   if (!shows_type) return;
@@ -57,7 +87,7 @@ static void print_parameter(const Printer *p, const Value *v) {
 
 static void print_constant(const Printer *p, const ExpressionOperand *operand) {
   if (!operand->is_parameter) {
-    literal_print(&operand->value, p->out);
+    print_literal(&operand->value, p->out);
   } else if (p->parameters && operand->parameter < p->parameter_count) {
     print_parameter(p, &p->parameters[operand->parameter]);
   } else {

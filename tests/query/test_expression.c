@@ -99,6 +99,11 @@ TEST(expression, canonical_text) {
   check_canonical("a between b and c+1 and d not in (a, 1+2)", "a between b and c + 1 and d not in (a, 1 + 2)");
   check_canonical("a = null", "a = null");
   check_canonical("a = 1.50e2", "a = 150.0");
+  /* the nearest f64 of more digits than a decimal has: its own digits would be read as a decimal */
+  check_canonical("a = 0.1234567890123456789", "a = cast(0.12345678901234568 as f64)");
+  check_canonical("a * -3.14159265358979323846 > 1", "a * cast(-3.141592653589793 as f64) > 1");
+  check_canonical("a in (123456789012345678.9, 1.25)", "a in (cast(123456789012345680.0 as f64), 1.25)");
+  check_canonical("a < 1e300 and a > 1e-300", "a < 1e300 and a > 1e-300");
   check_canonical("\xC3\xA9t\xC3\xA9 = 1", "\xC3\xA9t\xC3\xA9 = 1");
 }
 
