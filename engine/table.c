@@ -94,7 +94,7 @@ static Status encode_key(const Schema *schema, const Value *key, size_t key_coun
   }
   TRY(buffer_status(out));
   if (out->length > KEY_BYTES_MAX)
-    return status_fail(KVSTORE_LIMIT, "an encoded key of %zu bytes, the limit is %u", out->length, KEY_BYTES_MAX);
+    return status_fail(KVSTORE_ERROR, "an encoded key of %zu bytes, the limit is %u", out->length, KEY_BYTES_MAX);
   return KVSTORE_OK;
 }
 

@@ -297,7 +297,7 @@ static Status fail_long_key(const PreparedRows *rows, uint32_t row, size_t lengt
   ShownKey shown = show_key(rows, row);
   const char *columns = shown_text(&shown.columns), *key = shown_text(&shown.values);
   Status status =
-    status_fail_at(KVSTORE_LIMIT, row, columns, key, "row %u: an encoded key of %zu bytes, the limit is %u: %s = %s",
+    status_fail_at(KVSTORE_ERROR, row, columns, key, "row %u: an encoded key of %zu bytes, the limit is %u: %s = %s",
                    row, length, KEY_BYTES_MAX, columns, key);
   release_key(&shown);
   return status;

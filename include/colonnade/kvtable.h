@@ -25,6 +25,7 @@
  *                       columns all of them, a comma between), a null where none may be
  *   KVSTORE_NOTFOUND    no row with this key; a table that was dropped
  *   KVSTORE_LIMIT       a limit of the format
+ *   KVSTORE_ERROR       a key of more than KVSTORE_KEY_BYTES_MAX bytes (of several columns: as it is encoded)
  * A refused row or batch has changed nothing. What a value means: docs/semantics.md. */
 #ifndef COLONNADE_KVTABLE_H
 #define COLONNADE_KVTABLE_H

@@ -537,7 +537,7 @@ TEST(kvtable, a_key_beyond_the_limit_is_named) {
   const uint64_t counts[] = { 7, ROWS }; /* of few rows, and of many, which become a run at once */
   for (int i = 0; i < 2; i++) {
     KVStoreError error = KVSTORE_ERROR_INIT;
-    CHECK_STATUS(kvtable_append(table, data, 2, counts[i], NULL, KVTABLE_UPSERT, NULL), KVSTORE_LIMIT);
+    CHECK_STATUS(kvtable_append(table, data, 2, counts[i], NULL, KVTABLE_UPSERT, NULL), KVSTORE_ERROR);
     CHECK_OK(kvstore_error(kv, &error));
     CHECK_INT(error.row, 6);
     CHECK_STR(error.column, "n, s");
@@ -547,9 +547,9 @@ TEST(kvtable, a_key_beyond_the_limit_is_named) {
   const KVValue one[] = { kvvalue_i64(7), kvvalue_text(text, LENGTH) };
   KVValue values[2];
   KVRow *row = NULL;
-  CHECK_STATUS(kvtable_insert(table, one, 2, 0, NULL), KVSTORE_LIMIT);
-  CHECK_STATUS(kvtable_get(table, one, 2, values, 2, NULL, &row), KVSTORE_LIMIT);
-  CHECK_STATUS(kvtable_delete(table, one, 2), KVSTORE_LIMIT);
+  CHECK_STATUS(kvtable_insert(table, one, 2, 0, NULL), KVSTORE_ERROR);
+  CHECK_STATUS(kvtable_get(table, one, 2, values, 2, NULL, &row), KVSTORE_ERROR);
+  CHECK_STATUS(kvtable_delete(table, one, 2), KVSTORE_ERROR);
   CHECK_INT(rows_of(table), 0);
   free(text);
   free(n);
