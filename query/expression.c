@@ -33,6 +33,16 @@ size_t test_operands_most(ExpressionTest test) {
   return test == TEST_IN || test == TEST_NOT_IN ? SIZE_MAX : test_operands_least(test);
 }
 
+ExpressionTest test_mirrored(ExpressionTest test) {
+  switch (test) {
+  case TEST_LESS: return TEST_GREATER;
+  case TEST_LESS_EQUAL: return TEST_GREATER_EQUAL;
+  case TEST_GREATER: return TEST_LESS;
+  case TEST_GREATER_EQUAL: return TEST_LESS_EQUAL;
+  default: return test;
+  }
+}
+
 Status expression_constant(Arena *arena, ExpressionKind kind, const Expression **out) {
   if (kind > EXPRESSION_UNKNOWN) return status_fail(KVSTORE_ERROR, "a constant filter is true, false or null");
   Expression *e = new_expression(arena, kind);

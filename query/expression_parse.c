@@ -539,16 +539,6 @@ static Status parse_bits(Parser *p, ExpressionOperand *out) {
 
 /* ---- tests ---- */
 
-static ExpressionTest mirrored(ExpressionTest test) {
-  switch (test) {
-  case TEST_LESS: return TEST_GREATER;
-  case TEST_LESS_EQUAL: return TEST_GREATER_EQUAL;
-  case TEST_GREATER: return TEST_LESS;
-  case TEST_GREATER_EQUAL: return TEST_LESS_EQUAL;
-  default: return test;
-  }
-}
-
 /* (column & constant) = constant is one test of the column. */
 static bool is_bits(const ExpressionOperand *subject, ExpressionTest test, const ExpressionOperand *operand) {
   const Expression *e = subject->of;
@@ -563,7 +553,7 @@ static Status make_test(Parser *p, const ExpressionOperand *subject, ExpressionT
   /* A parameter keeps its place among the others. */
   bool may_move = !subject->is_parameter || (operands && operands[0].of && operands[0].of->kind == EXPRESSION_COLUMN);
   if (test <= TEST_GREATER_EQUAL && may_move && operand_is_constant(subject) && !operand_is_constant(&operands[0]))
-    return make_test(p, &operands[0], mirrored(test), subject, 1, out);
+    return make_test(p, &operands[0], test_mirrored(test), subject, 1, out);
   if (test <= TEST_GREATER_EQUAL && is_bits(subject, test, &operands[0])) {
     ExpressionOperand both[2] = { subject->of->operands[1], operands[0] };
     TRY(expression_test(p->arena, subject->of->operands[0].of->column, test == TEST_EQUAL ? TEST_BITS : TEST_NOT_BITS,

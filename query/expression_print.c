@@ -188,9 +188,30 @@ static void print_bits(const Printer *p, const Expression *e) {
   print_constant(p, &e->operands[1]);
 }
 
+/* Whether what is printed of a constant is no literal. */
+static bool prints_cast(const Printer *p, const ExpressionOperand *operand) {
+  const ExpressionOperand *o = operand->of ? &operand->of->operands[0] : operand;
+  Value decimal;
+  if (!o->is_parameter) return reads_as_decimal(&o->value, &decimal);
+  return p->has_types && p->parameters && o->parameter < p->parameter_count && hides_type(&p->parameters[o->parameter]);
+}
+
+/* A literal left of anything else goes to its right when it is read. A parameter does not, but its value would. */
+static bool is_mirrored(const Printer *p, const Expression *e) {
+  if (e->test > TEST_GREATER_EQUAL || !e->subject || e->subject->kind != EXPRESSION_VALUE) return false;
+  if (e->subject->operands[0].is_parameter && !p->parameters) return false;
+  return !operand_is_constant(&e->operands[0]) || prints_cast(p, &e->operands[0]);
+}
+
 static void print_test(const Printer *p, const Expression *e) {
   if (e->test == TEST_BITS || e->test == TEST_NOT_BITS) {
     print_bits(p, e);
+    return;
+  }
+  if (is_mirrored(p, e)) {
+    print_operand(p, &e->operands[0], BINDS_SUM);
+    buffer_text(p->out, test_words[test_mirrored(e->test)]);
+    print_constant(p, &e->subject->operands[0]);
     return;
   }
   if (e->subject)
@@ -206,9 +227,16 @@ static void print_test(const Printer *p, const Expression *e) {
   if (is_list) buffer_u8(p->out, ')');
 }
 
+/* A parameter by itself whose value is given: it reads back as true, false or null. */
+static bool prints_constant(const Printer *p, const Expression *e) {
+  bool is_alone = e->kind == EXPRESSION_TEST && e->test == TEST_IS_TRUE && e->subject;
+  return is_alone && p->parameters && e->subject->kind == EXPRESSION_VALUE;
+}
+
 /* `and` binds tighter than `or`; everything else that has children gets parentheses inside another. */
-static bool needs_parentheses(const Expression *parent, const Expression *child) {
-  if (child->kind < EXPRESSION_AND) return parent->kind == EXPRESSION_NOT && child->kind == EXPRESSION_TEST;
+static bool needs_parentheses(const Printer *p, const Expression *parent, const Expression *child) {
+  if (child->kind < EXPRESSION_AND)
+    return parent->kind == EXPRESSION_NOT && child->kind == EXPRESSION_TEST && !prints_constant(p, child);
   return !(parent->kind == EXPRESSION_OR && child->kind == EXPRESSION_AND) &&
          !(parent->kind != EXPRESSION_NOT && child->kind == EXPRESSION_NOT);
 }
@@ -217,7 +245,7 @@ static void print_joined(const Printer *p, const Expression *e) {
   for (uint32_t i = 0; i < e->count; i++) {
     if (e->kind == EXPRESSION_NOT) buffer_text(p->out, "not ");
     if (i) buffer_text(p->out, e->kind == EXPRESSION_AND ? " and " : " or ");
-    print_enclosed(p, e->children[i], needs_parentheses(e, e->children[i]));
+    print_enclosed(p, e->children[i], needs_parentheses(p, e, e->children[i]));
   }
 }
 

@@ -20,6 +20,12 @@ TEST(kvquery, expressions_have_a_canonical_text) {
   check_canonical("carrier=? or delay>?", two, 2, "carrier = 'O''Hare' or delay > -5");
   const KVValue tenth = kvvalue_f64(0.1); /* as a number alone it would be a decimal beside decimals */
   check_canonical("d = ?", &tenth, 1, "d = cast(0.1 as f64)");
+  /* values stand where they would if they had been written */
+  const KVValue truth = kvvalue_bool(1), numbers[] = { kvvalue_i64(6), kvvalue_u64(2) };
+  check_canonical("not ? and late", &truth, 1, "not true and late");
+  check_canonical("? < a + ?", numbers, 2, "a + cast(2 as u64) > 6");
+  check_canonical("? >= ?", numbers, 2, "cast(2 as u64) <= 6");
+  check_canonical("0.5 = 0.1234567890123456789", NULL, 0, "cast(0.12345678901234568 as f64) = 0.5");
   CHECK_STATUS(kvexpr_canonical("carrier = ?", two, 2, &text), KVSTORE_ERROR);
   CHECK(text == NULL);
   CHECK(strstr(kvstore_errmsg(NULL), "2 values") != NULL);
