@@ -52,7 +52,7 @@ typedef enum SimdLevel {
 
 #define SIMD_NO_DECIMAL (INT64_C(1) << 51)
 
-/* x > limit, unsigned */
+/* x > limit, unsigned; limit below 2^width */
 typedef void SimdAbove(const void *in, uint64_t limit, uint64_t flip, uint64_t *mask);
 /* low <= x <= low + span, modulo the lane; equality is span 0 */
 typedef void SimdRange(const void *in, uint64_t low, uint64_t span, uint64_t flip, uint64_t *mask);
