@@ -377,8 +377,8 @@ TEST(without_memory, a_transaction) {
   CHECK(begun_without);
 }
 
-/* Reads delete what they find expired, inside a transaction too: whether that fails or not, a statement that could not be
- * taken back alone is not committed. */
+/* Reads delete what they find expired, inside a transaction too: whether that fails or not, a statement that could not
+ * be taken back alone is not committed. */
 TEST(without_memory, a_read_does_not_heal_a_transaction_that_must_be_rolled_back) {
   enum { EXPIRED = 40, PAIRS = 20, KEY = 4000, VALUE = 40000 };
   static char expired[KEY + 8], value[VALUE];
