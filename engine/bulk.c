@@ -149,10 +149,13 @@ static bool same_key(const Bytes *a, const Bytes *b) {
   return bytes_compare(a->data, a->length, b->data, b->length) == 0;
 }
 
+#define NO_ROW UINT32_MAX
+
 /* The rows in key order. */
 typedef struct KeyOrder {
   uint32_t *rows; /* NULL: as they are */
   uint32_t count;
+  uint32_t repeated; /* of inserts: the first row whose key one before it has; NO_ROW */
   Bytes first, last; /* keys */
 } KeyOrder;
 
@@ -164,18 +167,17 @@ static bool keys_ascend(const Bytes *keys, uint32_t count) {
   return true;
 }
 
-/* Of equal keys the last one stays, or none may be (inserts). */
-static Status keep_last_of_each(const PreparedRows *rows, const NumberedWord *sorted, int mode, KeyOrder *order) {
+/* Of equal keys the last one stays; of inserts the first, whose other rows are refused. */
+static void keep_one_of_each(const PreparedRows *rows, const NumberedWord *sorted, int mode, KeyOrder *order) {
   const Bytes *keys = rows->keys;
   uint32_t n = rows->batch.row_count;
-  for (uint32_t i = 0; i < n; i++) {
-    if (i + 1 < n && same_key(&keys[sorted[i].number], &keys[sorted[i + 1].number])) {
-      if (mode == TABLE_INSERT) return table_key_taken(rows, sorted[i + 1].number, " (earlier in this batch)");
-      continue;
-    }
-    order->rows[order->count++] = sorted[i].number;
+  for (uint32_t i = 0, end; i < n; i = end) {
+    for (end = i + 1; end < n && same_key(&keys[sorted[i].number], &keys[sorted[end].number]);) end++;
+    uint32_t kept = mode == TABLE_INSERT ? i : end - 1;
+    order->rows[order->count++] = sorted[kept].number;
+    if (mode == TABLE_INSERT && end - i > 1 && sorted[i + 1].number < order->repeated)
+      order->repeated = sorted[i + 1].number;
   }
-  return KVSTORE_OK;
 }
 
 static Status sort_rows(const PreparedRows *rows, int mode, KeyOrder *order) {
@@ -188,9 +190,9 @@ static Status sort_rows(const PreparedRows *rows, int mode, KeyOrder *order) {
   }
   for (uint32_t i = 0; i < n; i++)
     both[i] = (NumberedWord){ bytes_prefix64(rows->keys[i].data, rows->keys[i].length), i };
-  Status status = keep_last_of_each(rows, sort_by_key(rows->keys, both, both + n, n), mode, order);
+  keep_one_of_each(rows, sort_by_key(rows->keys, both, both + n, n), mode, order);
   memory_release(both);
-  return status;
+  return KVSTORE_OK;
 }
 
 static Status encode_key(const PreparedRows *rows, uint32_t row, Arena *arena, Bytes *out) {
@@ -233,12 +235,13 @@ typedef struct BatchLookup {
   uint32_t layer_count; /* runs between the first and the last key of the batch */
   uint32_t *layers;
   bool deltas_empty;
+  uint32_t taken; /* of inserts: the first row whose key the table has; NO_ROW */
   KeyBatch keys;
 } BatchLookup;
 
-static Status refuse_if_there(const BatchLookup *l, uint32_t row, int64_t expiry) {
-  if (l->mode != TABLE_INSERT || expiry_passed(expiry, l->now_ms)) return KVSTORE_OK;
-  return table_key_taken(l->batch, row, "");
+/* Keys come in their own order: the first of the rows is known when all have been asked. */
+static void note_if_there(BatchLookup *l, uint32_t row, int64_t expiry) {
+  if (l->mode == TABLE_INSERT && row < l->taken && !expiry_passed(expiry, l->now_ms)) l->taken = row;
 }
 
 /* Keys whose row a delta has leave the batch; of deleted ones only runs that were adopted later may have a row. */
@@ -254,7 +257,7 @@ static Status ask_deltas(BatchLookup *l) {
       state = table_delta_find(delta, b->hashes[n], b->keys[n].data, b->keys[n].length, l->sequence, &at);
     }
     if (state == DELTA_FOUND) {
-      TRY(refuse_if_there(l, b->rows[n], table_delta_expiry(delta, at)));
+      note_if_there(l, b->rows[n], table_delta_expiry(delta, at));
       TRY(replace_delta_row(l->replaced, b->keys[n]));
       continue;
     }
@@ -286,7 +289,7 @@ static Status ask_run(BatchLookup *l, uint32_t layer) {
     }
     int64_t expiry = EXPIRY_NEVER;
     if (l->mode == TABLE_INSERT) TRY(column_run_get_expiry(run, locator_position(b->found[n]), &expiry));
-    TRY(refuse_if_there(l, b->rows[n], expiry));
+    note_if_there(l, b->rows[n], expiry);
     TRY(replace_run_row(l->replaced, layer, locator_position(b->found[n])));
   }
   return KVSTORE_OK;
@@ -326,6 +329,12 @@ static Status ask_all(BatchLookup *l, PreparedRows *rows, const KeyOrder *order,
   return ask_batch(l);
 }
 
+static Status refuse_first(const BatchLookup *l, const KeyOrder *order) {
+  if (l->taken == NO_ROW && order->repeated == NO_ROW) return KVSTORE_OK;
+  bool by_batch = order->repeated < l->taken;
+  return table_key_taken(l->batch, by_batch ? order->repeated : l->taken, by_batch);
+}
+
 /* What each row of the batch replaces, or that it replaces nothing. */
 static Status replaced_by_batch(Store *store, Era *era, PreparedRows *rows, const KeyOrder *order, int mode,
                                 Arena *arena, Replaced *replaced) {
@@ -337,8 +346,10 @@ static Status replaced_by_batch(Store *store, Era *era, PreparedRows *rows, cons
   l->sequence = store->transaction.next_sequence - 1;
   l->now_ms = store_clock(store);
   l->replaced = replaced;
+  l->taken = NO_ROW;
   Status status = lookup_start(l, order->first, order->last);
   if (status == KVSTORE_OK) status = ask_all(l, rows, order, arena);
+  if (status == KVSTORE_OK) status = refuse_first(l, order);
   memory_release(l->layers);
   memory_release(l);
   return status;
@@ -363,7 +374,7 @@ Status bulk_rows(Session *session, FamilyState *state, Era *era, PreparedRows *r
   Store *store = session->store;
   RunList runs = { .arena = arena };
   Replaced replaced;
-  KeyOrder order = { 0 };
+  KeyOrder order = { .repeated = NO_ROW };
   Status status = replaced_start(&replaced, era);
   if (status == KVSTORE_OK) status = find_order(rows, mode, arena, &order);
   bool may_replace = !rows->schema->has_row_id || mode == TABLE_END;

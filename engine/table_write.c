@@ -150,9 +150,8 @@ static bool strings_are_valid(const Column *column, const ColumnArray *array, ui
   return fit && (column->type != TYPE_STRING || texts_are_valid(array, rows));
 }
 
-Status check_column(const Column *column, const ColumnArray *array, uint32_t rows) {
-  for (uint32_t i = 0; array->nulls && !(column->flags & COLUMN_NULLABLE) && i < rows; i++)
-    if (array->nulls[i]) return fail_null(column, i);
+/* Of values that are not null. */
+static Status check_values(const Column *column, const ColumnArray *array, uint32_t rows) {
   if (column->type == TYPE_BOOL) {
     const uint8_t *values = array->values;
     for (uint32_t i = 0; i < rows; i++)
@@ -166,16 +165,29 @@ Status check_column(const Column *column, const ColumnArray *array, uint32_t row
   return KVSTORE_OK;
 }
 
+Status check_column(const Column *column, const ColumnArray *array, uint32_t rows) {
+  uint32_t good = 0; /* rows before the first null that may not be */
+  if (!array->nulls || column->flags & COLUMN_NULLABLE) good = rows;
+  while (good < rows && !array->nulls[good]) good++;
+  TRY(check_values(column, array, good));
+  return good == rows ? KVSTORE_OK : fail_null(column, good);
+}
+
 static Status check_batch(const Schema *schema, const ColumnBatch *rows) {
   uint32_t visible = schema->column_count - schema->has_row_id;
   if (rows->column_count != visible)
     return status_fail(KVSTORE_SCHEMA, "%u columns given: the table has %u", rows->column_count, visible);
+  Status status = KVSTORE_OK;
+  uint32_t good = rows->row_count; /* rows before the first bad one so far */
   for (uint32_t c = 0; c < visible; c++) {
     bool takes_all = !type_is_string(schema->columns[c].type) && !type_has_gaps(schema->columns[c].type);
     if (takes_all && !rows->columns[c].nulls) continue;
-    TRY(check_column(&schema->columns[c], &rows->columns[c], rows->row_count));
+    Status of_column = check_column(&schema->columns[c], &rows->columns[c], good);
+    if (of_column == KVSTORE_OK) continue;
+    status = of_column;
+    good = (uint32_t)status_last()->row;
   }
-  return KVSTORE_OK;
+  return status;
 }
 
 /* ---- preparing ---- */
@@ -343,24 +355,25 @@ Status table_prepare_keys(Arena *arena, PreparedRows *out) {
 
 /* ---- inserts: no key may be there, or twice in the batch ---- */
 
-Status table_key_taken(const PreparedRows *rows, uint32_t row, const char *where) {
+Status table_key_taken(const PreparedRows *rows, uint32_t row, bool by_batch) {
   ShownKey shown = show_key(rows, row);
   const char *columns = shown_text(&shown.columns), *key = shown_text(&shown.values);
   Status status = status_fail_at(KVSTORE_CONSTRAINT, row, columns, key,
-                                 "row %u: a row with this key is there already%s: %s = %s", row, where, columns, key);
+                                 "row %u: a row with this key is there already%s: %s = %s", row,
+                                 by_batch ? " (earlier in this batch)" : "", columns, key);
   release_key(&shown);
   return status;
 }
 
-/* Open addressing over row numbers: finds a second row of one key. */
-static Status check_unique_within(const PreparedRows *rows) {
+/* Open addressing over row numbers: the first row with the key of one before it; as many as there are: none. */
+static Status find_repeated(const PreparedRows *rows, uint32_t *repeated) {
   uint32_t count = rows->batch.row_count, size = 16;
+  *repeated = count;
   if (count < 2) return KVSTORE_OK;
   while (size < 2 * count) size *= 2;
   uint32_t *slots = memory_allocate_zeroed((size_t)size * sizeof *slots);
   if (!slots) return status_nomem();
-  Status status = KVSTORE_OK;
-  for (uint32_t i = 0; i < count && status == KVSTORE_OK; i++) {
+  for (uint32_t i = 0; i < *repeated; i++) {
     uint32_t at = (uint32_t)rows->hashes[i] & (size - 1);
     for (; slots[at]; at = (at + 1) & (size - 1)) {
       uint32_t other = slots[at] - 1;
@@ -368,22 +381,24 @@ static Status check_unique_within(const PreparedRows *rows) {
           memcmp(rows->keys[other].data, rows->keys[i].data, rows->keys[i].length) == 0)
         break;
     }
-    if (slots[at]) status = table_key_taken(rows, i, " (earlier in this batch)");
+    if (slots[at]) *repeated = i;
     slots[at] = i + 1;
   }
   memory_release(slots);
-  return status;
+  return KVSTORE_OK;
 }
 
+/* The first row that cannot be is the one that is named, whether the batch or the table has its key already. */
 static Status check_unique(Store *store, Era *era, uint64_t sequence, const PreparedRows *rows) {
-  TRY(check_unique_within(rows));
+  uint32_t repeated;
+  TRY(find_repeated(rows, &repeated));
   int64_t now_ms = store_clock(store);
-  for (uint32_t i = 0; i < rows->batch.row_count; i++) {
+  for (uint32_t i = 0; i < repeated; i++) {
     FoundRow found;
     TRY(find_table_row(era, sequence, rows->keys[i], &found));
-    if (found.found && !expiry_passed(found.expiry, now_ms)) return table_key_taken(rows, i, "");
+    if (found.found && !expiry_passed(found.expiry, now_ms)) return table_key_taken(rows, i, false);
   }
-  return KVSTORE_OK;
+  return repeated < rows->batch.row_count ? table_key_taken(rows, repeated, true) : KVSTORE_OK;
 }
 
 /* ---- writing ---- */

@@ -45,8 +45,8 @@ Status table_write_statement(Session *session, uint32_t family, const ColumnBatc
 /* More rows than may wait for a reader have been written: looks for what they replace, while their keys are in the
  * cache. */
 void table_resolve_written(Session *session, uint32_t family, const Era *era);
-/* KVSTORE_CONSTRAINT, naming the key of this row: it is there already, `where` (" (earlier in this batch)", or ""). */
-Status table_key_taken(const PreparedRows *rows, uint32_t row, const char *where) MUST_CHECK;
+/* KVSTORE_CONSTRAINT, naming the key of this row: it is there already, in the table, or earlier in the batch. */
+Status table_key_taken(const PreparedRows *rows, uint32_t row, bool by_batch) MUST_CHECK;
 /* The encoded keys of rows [from, from + count), which need no other columns, and their hashes. */
 Status table_encode_keys(Arena *arena, const PreparedRows *rows, uint32_t from, uint32_t count, Bytes *keys,
                          uint64_t *hashes) MUST_CHECK;

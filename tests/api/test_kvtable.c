@@ -558,6 +558,79 @@ TEST(kvtable, a_key_beyond_the_limit_is_named) {
   CHECK_OK(kvstore_close(kv));
 }
 
+static void check_refused(KVStore *kv, KVTable *table, const KVColumnData *data, size_t columns, uint64_t rows,
+                          int code, int row) {
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  CHECK_STATUS(kvtable_append(table, data, columns, rows, NULL, KVTABLE_INSERT, NULL), code);
+  CHECK_OK(kvstore_error(kv, &error));
+  CHECK_INT(error.row, row);
+}
+
+TEST(kvtable, of_several_bad_rows_the_first_is_named) {
+  KVStore *kv = open_store();
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "s", KVTABLE_TYPE_STRING, 0, 0 },
+                                         { "b", KVTABLE_TYPE_BOOL, 0, 0 } };
+  const char *key[] = { "id" };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, "t", columns, 3, key, 1, &table));
+  int64_t ids[] = { 1, 5, 3, 1 };
+  const char *texts[] = { "a", "b", "c", "\xff" };
+  uint8_t bools[] = { 0, 1, 2, 1 }, nulls[] = { 0, 0, 0, 0 };
+  const KVColumnData data[] = { { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, ids, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_STRING, KVTABLE_FORM_POINTERS, texts, nulls, NULL, NULL },
+                                { KVTABLE_TYPE_BOOL, KVTABLE_FORM_ARRAY, bools, NULL, NULL, NULL } };
+  check_refused(kv, table, data, 3, 4, KVSTORE_TYPE, 2); /* of two columns */
+  bools[2] = 0;
+  texts[1] = "\xff";
+  nulls[2] = 1;
+  check_refused(kv, table, data, 3, 4, KVSTORE_TYPE, 1); /* of one column, before a null */
+  texts[1] = texts[3] = "b";
+  nulls[2] = 0;
+  const KVValue there[] = { kvvalue_i64(5), kvvalue_string(""), kvvalue_bool(0) };
+  CHECK_OK(kvtable_insert(table, there, 3, 0, NULL));
+  check_refused(kv, table, data, 3, 4, KVSTORE_CONSTRAINT, 1); /* there, before one that is twice in the batch */
+  ids[2] = 1;
+  ids[1] = 2;
+  ids[3] = 5;
+  check_refused(kv, table, data, 3, 4, KVSTORE_CONSTRAINT, 2); /* and behind it */
+  CHECK_INT(rows_of(table), 1);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* Rows that become a run at once are looked at in the order of their keys, here from the last one on. */
+TEST(kvtable, of_several_bad_rows_among_many_the_first_is_named) {
+  enum { ROWS = 1 << 17 };
+  KVStore *kv = open_store();
+  const KVColumnDefinition columns[] = { { "n", KVTABLE_TYPE_I64, 0, 0 } };
+  const char *key[] = { "n" };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, "t", columns, 1, key, 1, &table));
+  int64_t *n = malloc(ROWS * sizeof *n);
+  for (int i = 0; i < ROWS; i++) n[i] = ROWS - i;
+  const KVColumnData data = { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, n, NULL, NULL, NULL };
+  n[20] = n[19] = n[7];
+  n[200] = n[100];
+  check_refused(kv, table, &data, 1, ROWS, KVSTORE_CONSTRAINT, 19);
+  const KVValue there[] = { kvvalue_i64(n[300]), kvvalue_i64(n[7]), kvvalue_i64(n[50]) };
+  CHECK_OK(kvtable_insert(table, &there[0], 1, 0, NULL));
+  check_refused(kv, table, &data, 1, ROWS, KVSTORE_CONSTRAINT, 19);
+  CHECK_OK(kvtable_insert(table, &there[1], 1, 0, NULL));
+  check_refused(kv, table, &data, 1, ROWS, KVSTORE_CONSTRAINT, 7);
+  n[7] = -1;
+  n[19] = -2;
+  n[20] = -3;
+  n[200] = -4;
+  CHECK_OK(kvtable_insert(table, &there[2], 1, 0, NULL));
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  check_refused(kv, table, &data, 1, ROWS, KVSTORE_CONSTRAINT, 50); /* of two in a run */
+  CHECK_INT(rows_of(table), 3);
+  free(n);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 /* ---- one transaction over everything ---- */
 
 static void write_everything(KVStore *kv, KVTable *table, int64_t first) {
