@@ -57,6 +57,15 @@ Status kv_check_key(Bytes key) {
   return status_fail(KVSTORE_ERROR, "a key of %zu bytes: keys have 1 to %u", key.length, KEY_BYTES_MAX);
 }
 
+enum { ROW_DELETE_BYTES = 64 }; /* of the deletes of a pair and of its row in a record, beside their keys */
+
+/* The delete of a row of columns stays in the record, whatever is spilled: who only reads leaves half of it to who
+ * writes. */
+static bool may_end_columns(const Store *store, Bytes key) {
+  uint64_t deletes = 3 * key.length + ROW_DELETE_BYTES; /* a zero counts twice in an encoded key */
+  return store->transaction.record.length + deletes <= wal_record_bytes_max(store->wal) / 2;
+}
+
 static Status evict_row(Session *session, const ReadPin *pin, uint32_t family, Bytes key) {
   FamilyState *state;
   Era *era;
@@ -66,9 +75,10 @@ static Status evict_row(Session *session, const ReadPin *pin, uint32_t family, B
   TRY(kv_find_row(session->store, era, pin->sequence, key, &row, &found));
   merge_row_release(&row);
   if (found != ROW_EXPIRED) return KVSTORE_OK;
+  const FamilyOptions *options = &family_state_traits(state, pin->sequence)->options;
+  if (options->columns_family && !may_end_columns(session->store, key)) return KVSTORE_OK;
   TRY(kv_write_row(session, state, era, key, (Bytes){ 0 }, EXPIRY_NEVER, true));
   COUNT(evictions);
-  const FamilyOptions *options = &family_state_traits(state, pin->sequence)->options;
   if (LIKELY(!options->columns_family)) return KVSTORE_OK;
   return columns_note(session, state->family, options, &(SourcePair){ .key = key }, true);
 }

@@ -335,6 +335,32 @@ TEST(family_columns, expired_pairs_end_with_their_rows) {
   CHECK(counter_get(COUNTER_deletes_adopted) > adopted);
 }
 
+/* Whoever passes expired pairs inside a transaction ends them in it. */
+TEST(family_columns, reading_expired_pairs_fills_no_transaction) {
+  Session *session = open_with_log(256 << 10);
+  char key[32];
+  KvValue value;
+  declare(session, FAMILY_DEFAULT_ID);
+  int64_t expiry = session_now_ms(session) - 1000; /* not so long ago that a merge leaves them behind */
+  CHECK_OK(session_begin(session, true));
+  for (int i = 0; i < FEW_PAIRS; i++)
+    CHECK_OK(kv_put(session, FAMILY_DEFAULT_ID, key_of(i, key), (Bytes){ (const uint8_t *)"1234", 4 }, expiry,
+                    KV_PUT_ALWAYS, NULL));
+  CHECK_OK(session_commit(session));
+  uint64_t evictions = counter_get(COUNTER_evictions);
+  CHECK_OK(session_begin(session, true));
+  put(session, FAMILY_DEFAULT_ID, FEW_PAIRS, 7);
+  for (int i = 0; i < FEW_PAIRS; i++)
+    CHECK_STATUS(kv_get(session, FAMILY_DEFAULT_ID, key_of(i, key), &value), KVSTORE_NOTFOUND);
+  put(session, FAMILY_DEFAULT_ID, FEW_PAIRS + 1, 8);
+  CHECK_OK(session_commit(session));
+  uint64_t ended = counter_get(COUNTER_evictions) - evictions;
+  CHECK(ended > 0 && ended < FEW_PAIRS);
+  CHECK_INT(rows_of(session, columns_of(session, FAMILY_DEFAULT_ID).table), 2);
+  check_store(session);
+  CHECK_OK(session_close(session));
+}
+
 /* ---- what the check finds ---- */
 
 static _Atomic bool enough;
