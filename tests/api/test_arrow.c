@@ -560,6 +560,13 @@ TEST(arrow, strings_come_in_every_layout) {
   views[1].buffer = 7;
   s = handmade(&h, "vu", 3, view_buffers, 4);
   CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "a view outside its buffers"));
+  views[1] = views[0];
+  const void *views_alone[] = { valid, views, NULL }; /* no data, and no lengths of them */
+  s = handmade(&h, "vu", 3, views_alone, 3);
+  CHECK_STR(taken(KVTABLE_TYPE_STRING, 0, &s), "hello null twelve bytes");
+  view_buffers[3] = NULL;
+  s = handmade(&h, "vu", 3, view_buffers, 4);
+  CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "lacks a buffer"));
 
   const void *fixed[] = { NULL, "aabbcc" };
   s = handmade(&h, "w:2", 3, fixed, 2);
