@@ -335,9 +335,10 @@ static bool read_value(Parser *p, uint32_t depth, uint32_t step) {
 }
 
 bool json_find(const JsonPath *path, Bytes text, JsonValue *out) {
-  Parser p = { text.data, text.data + text.length, path, out };
   *out = (JsonValue){ 0 };
-  if (!text.length || !read_value(&p, 0, 0)) return false;
+  if (!text.length) return false; /* its data may be NULL */
+  Parser p = { text.data, text.data + text.length, path, out };
+  if (!read_value(&p, 0, 0)) return false;
   skip_space(&p);
   return p.at == p.end;
 }

@@ -73,7 +73,7 @@ static Status begin_arrays(const KVTable *table, TableLookup *l, Arena *arena) {
 }
 
 static bool lies_within(Bytes part, Bytes whole) {
-  return part.data >= whole.data && part.data + part.length <= whole.data + whole.length;
+  return whole.length && part.data >= whole.data && part.data + part.length <= whole.data + whole.length;
 }
 
 static Status give_value(const Projection *projection, const SourcePair *pair, uint32_t row, Arena *arena,

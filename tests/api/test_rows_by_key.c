@@ -762,6 +762,11 @@ TEST(rows_by_key, pairs_are_read_with_their_columns) {
   CHECK_OK(kvtable_get_many(table, &key, 1, 0, names, 5, NULL, &rows));
   CHECK_INT(rows->row_count, 0);
   kvtable_rows_free(rows);
+  memcpy(texts, "sensor/d/4", 10);
+  CHECK_OK(kvtable_get_many(table, &key, 1, 1, names, 5, NULL, &rows)); /* no bytes of any value */
+  CHECK_INT(rows->found_count, 1);
+  CHECK_BYTES(((const KVBytes *)rows->columns[1].values)->data, "d", 1);
+  kvtable_rows_free(rows);
   kvstore_snapshot_release(snapshot);
   kvtable_close(table);
   kvstore_cf_close(cf);
