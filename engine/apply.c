@@ -371,7 +371,13 @@ Status apply_forget(Store *store, uint64_t sequence) {
 
 /* ---- adopted runs ---- */
 
-enum { REPLACED_INLINE_MAX = 4096 };
+enum { REPLACED_INLINE_MAX = 4096, RECORD_SHARE = 256 };
+
+/* What one run replaces may take of a record: a transaction that spills has many in one. */
+static uint64_t inline_max(const Store *store) {
+  uint64_t share = wal_record_bytes_max(store->wal) / RECORD_SHARE;
+  return share < REPLACED_INLINE_MAX ? share : REPLACED_INLINE_MAX;
+}
 
 static void write_replaced(const AdoptPayload *p, Buffer *out) {
   buffer_u32(out, p->run_count);
@@ -392,7 +398,7 @@ Status adopt_payload_write(const AdoptPayload *p, SpaceJob *job, Buffer *out) {
   Extent extent = { 0 };
   write_replaced(p, &replaced);
   Status status = buffer_status(&replaced);
-  bool own_extent = replaced.length > REPLACED_INLINE_MAX;
+  bool own_extent = replaced.length > inline_max(job->store);
   if (status == KVSTORE_OK && own_extent) status = space_write(job, replaced.data, replaced.length, &extent);
   run_entry_encode(p->entry, out);
   buffer_u64(out, p->next_row_id);

@@ -631,6 +631,51 @@ TEST(kvtable, of_several_bad_rows_among_many_the_first_is_named) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* The transaction goes on in runs, each of which names the rows that it replaces, and those alone. */
+TEST(kvtable, a_transaction_replaces_many_times_what_the_smallest_log_holds) {
+  enum { ROWS = 6000, BATCH = 100, WIDTH = 200 };
+  KVStore *kv = NULL;
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.log_bytes = 64 << 10;
+  CHECK_OK(kvstore_open_with(path_of("small log"), &kv, &options));
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "s", KVTABLE_TYPE_STRING, 0, 0 } };
+  const char *key[] = { "id" };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, "t", columns, 2, key, 1, &table));
+  static int64_t ids[ROWS];
+  static const char *texts[ROWS];
+  char before[WIDTH + 1] = "", after[WIDTH + 1] = "";
+  memset(before, 'b', WIDTH);
+  memset(after, 'a', WIDTH);
+  for (int i = 0; i < ROWS; i++) {
+    ids[i] = (int64_t)i * 37 % ROWS; /* each once, and neighbours far apart */
+    texts[i] = before;
+  }
+  KVColumnData data[] = { { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, ids, NULL, NULL, NULL },
+                          { KVTABLE_TYPE_STRING, KVTABLE_FORM_POINTERS, texts, NULL, NULL, NULL } };
+  CHECK_OK(kvtable_append(table, data, 2, ROWS, NULL, KVTABLE_UPSERT, NULL));
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  for (int i = 0; i < ROWS; i++) texts[i] = after;
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int at = 0; at < ROWS; at += BATCH) {
+    data[0].values = ids + at;
+    CHECK_OK(kvtable_append(table, data, 2, BATCH, NULL, KVTABLE_UPSERT, NULL));
+    if (at == ROWS / 2) CHECK_INT(matches(table, "s like 'a%'"), at + BATCH);
+  }
+  CHECK_OK(kvstore_commit(kv));
+  for (int life = 0; life < 2; life++) {
+    CHECK_INT(rows_of(table), ROWS);
+    CHECK_INT(matches(table, "s like 'a%'"), ROWS);
+    CHECK_OK(kvstore_integrity_check(kv, NULL));
+    kvtable_close(table);
+    CHECK_OK(kvstore_close(kv));
+    CHECK_OK(kvstore_open_with(path_of("small log"), &kv, &options));
+    CHECK_OK(kvtable_open(kv, "t", &table));
+  }
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 /* ---- one transaction over everything ---- */
 
 static void write_everything(KVStore *kv, KVTable *table, int64_t first) {
