@@ -294,6 +294,8 @@ static void count_blocks(Scan *scan, uint64_t certain, uint64_t scanned) {
 
 /* Nothing of the unit can be selected, and nothing of it was touched to know that. */
 static void skip_unit(Scan *scan) {
+  scan->counters.units++;
+  scan->counters.rows += scan->selection.unit->row_count;
   scan->counters.blocks += scan->selection.block_count;
   scan->counters.blocks_skipped += scan->selection.block_count;
   scan->untold_blocks += scan->selection.block_count;
@@ -415,10 +417,51 @@ static Status is_excluded(Scan *scan, bool *excluded) {
   return KVSTORE_OK;
 }
 
-Status scan_unit(Scan *scan, const ScanUnit *unit) {
+/* What is known of a unit before anything of it is read. */
+typedef struct UnitVerdict {
+  ZoneVerdict live, filter; /* filter: ZONE_NONE: nothing of it can be selected */
+} UnitVerdict;
+
+/* Leaves the unit before it; *verdict: of this one. */
+static Status enter_unit(Scan *scan, const ScanUnit *unit, UnitVerdict *verdict) {
+  ASSERT(unit->row_count <= SEGMENT_ROWS, "COL-11");
+  scan->selection.unit = unit;
+  scan->selection.block_count = (unit->row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
+  *verdict = (UnitVerdict){ ZONE_NONE, ZONE_NONE };
+  bool excluded;
+  TRY(is_excluded(scan, &excluded));
+  if (excluded) return KVSTORE_OK;
+  verdict->live = unit_live(scan);
+  scan_keys_unit(scan);
+  if (verdict->live != ZONE_NONE && scan->first_row < scan->end_row) verdict->filter = scan_filter_unit(scan);
+  return KVSTORE_OK;
+}
+
+static Status select_unit(Scan *scan, UnitVerdict verdict) {
+  const ScanSelection *selection = &scan->selection;
+  bool is_whole = scan->first_row == 0 && scan->end_row == selection->unit->row_count;
+  scan->counters.units++;
+  scan->counters.rows += selection->unit->row_count;
+  tell_skipped(scan);
+  weigh_unit(scan);
+  if (verdict.filter == ZONE_ALL && verdict.live == ZONE_ALL && is_whole) {
+    take_unit(scan);
+  } else {
+    TRY(select_timed(scan, verdict.filter));
+  }
+  scan->counters.rows_selected += selection->row_count;
+  return KVSTORE_OK;
+}
+
+static void leave_unit(Scan *scan) {
   scan_close_columns(scan);
   scan->selection.blocks = scan->selection.whole = scan->selection.row_count = 0;
   scan->weight = 0;
+}
+
+Status scan_unit(Scan *scan, const ScanUnit *unit) {
+  UnitVerdict verdict;
+  leave_unit(scan);
   if (unit->kind == SCAN_UNIT_STREAM) {
     uint64_t begun = os_ticks();
     TRY(next_piece(scan, unit));
@@ -427,35 +470,21 @@ Status scan_unit(Scan *scan, const ScanUnit *unit) {
   } else {
     scan->continues = false;
   }
-  ASSERT(unit->row_count <= SEGMENT_ROWS, "COL-11");
-  ScanSelection *selection = &scan->selection;
-  selection->unit = unit;
-  selection->block_count = (unit->row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
-  scan->counters.units++;
-  scan->counters.rows += unit->row_count;
+  TRY(enter_unit(scan, unit, &verdict));
+  if (verdict.filter != ZONE_NONE) return select_unit(scan, verdict);
+  skip_unit(scan);
+  return KVSTORE_OK;
+}
 
-  bool excluded;
-  TRY(is_excluded(scan, &excluded));
-  if (excluded) {
-    skip_unit(scan);
-    return KVSTORE_OK;
-  }
-  ZoneVerdict live = unit_live(scan), verdict = ZONE_NONE;
-  scan_keys_unit(scan);
-  bool is_whole = scan->first_row == 0 && scan->end_row == unit->row_count;
-  if (live != ZONE_NONE && scan->first_row < scan->end_row) verdict = scan_filter_unit(scan);
-  if (verdict != ZONE_NONE) {
-    tell_skipped(scan);
-    weigh_unit(scan);
-  }
-  if (verdict == ZONE_NONE) {
-    skip_unit(scan);
-  } else if (verdict == ZONE_ALL && live == ZONE_ALL && is_whole) {
-    take_unit(scan);
-  } else {
-    TRY(select_timed(scan, verdict));
-  }
-  scan->counters.rows_selected += selection->row_count;
+Status scan_pass(Scan *scan, const ScanUnit *unit, bool *passed) {
+  UnitVerdict verdict;
+  *passed = false;
+  if (unit->kind == SCAN_UNIT_STREAM) return KVSTORE_OK;
+  leave_unit(scan);
+  scan->continues = false;
+  TRY(enter_unit(scan, unit, &verdict));
+  *passed = verdict.filter == ZONE_NONE;
+  if (*passed) skip_unit(scan);
   return KVSTORE_OK;
 }
 

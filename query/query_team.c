@@ -193,15 +193,17 @@ typedef struct Course {
   const Query *query;
   const TableSnapshot *snapshot;
   uint32_t threads, done; /* 1 thread: nobody helps, or not any more */
+  uint32_t looked;        /* of those done, units that were not excluded: what is judged by */
+  uint32_t first_rows;    /* of the first of these */
   uint64_t begun;
-  uint64_t groups[GROUPS_LOOKS]; /* that there were after the first units */
+  uint64_t groups[GROUPS_LOOKS]; /* that there were after the first of these */
 } Course;
 
 /* How many groups there will be: at first as if every unit had as many new ones; then each fewer than the one before by
  * what the second had fewer than the first. */
 static uint64_t expected_groups(const Course *c) {
   uint64_t first = c->groups[0], most = first * c->snapshot->unit_count, more = c->groups[1] - first;
-  if (c->done < GROUPS_LOOKS || more >= first) return most > c->groups[1] ? most : c->groups[1];
+  if (c->looked < GROUPS_LOOKS || more >= first) return most > c->groups[1] ? most : c->groups[1];
   uint64_t sum = first * first / (first - more);
   return sum < most ? sum : most;
 }
@@ -209,7 +211,7 @@ static uint64_t expected_groups(const Course *c) {
 /* In how much time parts are merged, in rows that are added meanwhile, when so many are left. A unit has about as many
  * groups for each row as the first one. */
 static uint64_t merge_rows(const Course *c, const Groups *groups, uint32_t threads, uint64_t left) {
-  uint64_t first = c->snapshot->units[0].row_count, entries = first ? left * c->groups[0] / first : 0;
+  uint64_t entries = c->first_rows ? left * c->groups[0] / c->first_rows : 0;
   return groups_merge_rows(groups, expected_groups(c), threads) + groups_apart_rows(groups, entries, threads);
 }
 
@@ -223,7 +225,7 @@ static uint32_t threads_of(const Course *c, const TableRun *run) {
   if (groups_are_open(run->groups)) return 0;
   for (uint32_t i = c->done; i < c->snapshot->unit_count; i++) left += c->snapshot->units[i].row_count;
   if (groups_count(run->groups) > 1 && merge_rows(c, run->groups, threads, left) > left)
-    return c->done < GROUPS_LOOKS ? 0 : 1;
+    return c->looked < GROUPS_LOOKS ? 0 : 1;
   return groups_parts_max(run->groups, threads);
 }
 
@@ -231,15 +233,15 @@ static uint32_t threads_of(const Course *c, const TableRun *run) {
 static bool help_is_worth(const Course *c, const TableRun *run) {
   uint64_t spent = os_monotonic_ns(os_posix()) - c->begun;
   uint64_t worth = (uint64_t)HELP_WORTH_NS * (run->groups ? GROUPS_WORTH : 1);
-  return spent / c->done * (c->snapshot->unit_count - c->done) > worth;
+  return spent / c->looked * (c->snapshot->unit_count - c->done) > worth;
 }
 
 /* Where threads are demanded, groups are looked at first. Else it is asked after a unit or two, and now and then. */
 static bool wants_help(const Course *c, const TableRun *run) {
   uint32_t left = c->snapshot->unit_count - c->done;
-  if (c->threads == 1 || left == 0 || (c->done == 0 && left == 1)) return false;
-  if (c->query->threads) return c->done > 0 || !run->groups;
-  bool looks = c->done && (c->done <= GROUPS_LOOKS || c->done % LOOK_UNITS == 0);
+  if (c->threads == 1 || left == 0 || (c->looked == 0 && left == 1)) return false;
+  if (c->query->threads) return c->looked > 0 || !run->groups;
+  bool looks = c->looked && (c->looked <= GROUPS_LOOKS || c->looked % LOOK_UNITS == 0);
   return looks && help_is_worth(c, run);
 }
 
@@ -252,6 +254,27 @@ static Status run_unit(TableRun *run, const ScanUnit *unit, const QuerySpace *sp
   return KVSTORE_OK;
 }
 
+/* Units up to the first that is not excluded: they take less time than a thread takes to wake. */
+static Status pass_excluded(Course *c, const TableRun *run, const QuerySpace *space) {
+  for (bool passed = true; c->done < c->snapshot->unit_count; c->done++) {
+    TRY(query_tick(space, scan_counters(run->scan)->rows));
+    TRY(scan_pass(run->scan, &c->snapshot->units[c->done], &passed));
+    if (!passed) return KVSTORE_OK;
+  }
+  return KVSTORE_OK;
+}
+
+static Status run_next(Course *c, TableRun *run, const QuerySpace *space) {
+  const ScanUnit *unit = &c->snapshot->units[c->done++];
+  uint64_t skipped = scan_counters(run->scan)->segments_skipped;
+  TRY(run_unit(run, unit, space));
+  if (scan_counters(run->scan)->segments_skipped > skipped) return KVSTORE_OK;
+  if (c->looked == 0) c->first_rows = unit->row_count;
+  if (run->groups && c->looked < GROUPS_LOOKS) c->groups[c->looked] = groups_count(run->groups);
+  c->looked++;
+  return KVSTORE_OK;
+}
+
 Status query_run_units(const Query *q, const TableSnapshot *snapshot, const QuerySpace *space, TableRun *run) {
   Course c = { .query = q, .snapshot = snapshot, .threads = q->threads ? q->threads : os_processors() };
   bool divisible = true;
@@ -259,6 +282,7 @@ Status query_run_units(const Query *q, const TableSnapshot *snapshot, const Quer
   if (c.threads > 1) TRY(unit_share_divisible(snapshot, &divisible));
   if (!divisible) c.threads = 1;
   if (c.threads > 1 && !q->threads) c.begun = os_monotonic_ns(os_posix());
+  if (c.threads > 1) TRY(pass_excluded(&c, run, space));
   while (c.done < snapshot->unit_count) {
     if (wants_help(&c, run)) {
       uint32_t threads = threads_of(&c, run);
@@ -266,9 +290,7 @@ Status query_run_units(const Query *q, const TableSnapshot *snapshot, const Quer
       if (threads > 1) TRY(run_team(q, snapshot, space, threads, &c.done, run));
       if (threads) continue;
     }
-    TRY(run_unit(run, &snapshot->units[c.done], space));
-    if (run->groups && c.done < GROUPS_LOOKS) c.groups[c.done] = groups_count(run->groups);
-    c.done++;
+    TRY(run_next(&c, run, space));
   }
   if (!run->groups) return KVSTORE_OK;
   bool awaits = groups_await(run->groups);
