@@ -21,7 +21,7 @@ enum {
   GENERATIONS = 5,
   SAMPLE_BYTES = 16384,
   SAMPLE_STRINGS = 2048,
-  SAMPLE_STRING_BYTES = 512,
+  SAMPLE_PIECE_BYTES = 512,
   IDS = 512, /* symbols, then 255 + byte: a byte that stands for itself */
   SLOTS = 16384,
   PAIRS = 65536,
@@ -101,18 +101,24 @@ uint64_t fsst_scratch(const ChunkInput *in, uint64_t string_bytes) {
   return fits ? sizeof(Learning) + (uint64_t)in->row_count * sizeof(uint32_t) + kept_bytes(string_bytes) : 0;
 }
 
+/* Pieces of all that there is, at even distances: whole strings where they are short. */
 static void take_sample(Learning *l, const ChunkInput *in, uint64_t string_bytes) {
-  uint32_t step = in->row_count / SAMPLE_STRINGS + 1;
-  if (string_bytes / SAMPLE_BYTES > step) step = (uint32_t)(string_bytes / SAMPLE_BYTES);
+  uint64_t step = in->row_count / SAMPLE_STRINGS + 1, passed = 0;
+  if (string_bytes / SAMPLE_BYTES > step) step = string_bytes / SAMPLE_BYTES;
   l->string_count = 0;
   l->bytes = 0;
-  for (uint32_t row = 0; row < in->row_count && l->string_count < SAMPLE_STRINGS && l->bytes < SAMPLE_BYTES;
-       row += step) {
+  for (uint32_t row = 0; row < in->row_count; row++) {
     if (input_is_null(in, row)) continue;
     Bytes s = ((const Bytes *)in->values)[row];
-    if (s.length > SAMPLE_STRING_BYTES) s.length = SAMPLE_STRING_BYTES;
-    l->strings[l->string_count++] = s;
-    l->bytes += s.length;
+    uint64_t pieces = s.length ? (s.length + SAMPLE_PIECE_BYTES - 1) / SAMPLE_PIECE_BYTES : 1;
+    for (uint64_t piece = (step - passed % step) % step; piece < pieces; piece += step) {
+      if (l->string_count == SAMPLE_STRINGS || l->bytes >= SAMPLE_BYTES) return;
+      uint64_t from = piece * SAMPLE_PIECE_BYTES, left = s.length - from;
+      Bytes taken = { s.data + from, left < SAMPLE_PIECE_BYTES ? left : SAMPLE_PIECE_BYTES };
+      l->strings[l->string_count++] = taken;
+      l->bytes += taken.length;
+    }
+    passed += pieces;
   }
 }
 

@@ -189,6 +189,40 @@ TEST(choose, long_texts_get_symbols_and_noise_none) {
   free(values);
 }
 
+/* The bytes that `text` takes as symbols, cut into strings of `length`. */
+static uint64_t symbol_bytes(const uint8_t *text, uint32_t bytes, uint32_t length) {
+  uint32_t rows = bytes / length;
+  Bytes *values = malloc(rows * sizeof *values);
+  for (uint32_t i = 0; i < rows; i++) values[i] = (Bytes){ text + (size_t)i * length, length };
+  ChunkInput input = { .type = TYPE_STRING, .row_count = rows, .values = values };
+  uint8_t *out = aligned_alloc(64, round_up(chunk_encode_room(&input).out, 64));
+  void *scratch = aligned_alloc(64, round_up(chunk_encode_room(&input).scratch, 64));
+  ChooseOptions options = { .forced = ENCODING_FSST };
+  ChunkResult r;
+  CHECK_OK(chunk_encode(&input, &options, out, scratch, &r));
+  CHECK_INT(r.encoding, ENCODING_FSST);
+  free(out);
+  free(scratch);
+  free(values);
+  return r.length;
+}
+
+/* Symbols are learnt from all of a text, however it is cut. */
+TEST(choose, the_same_text_gets_the_same_symbols_in_few_long_strings) {
+  enum { BYTES = 2000000 };
+  static const char *const words[] = { "alpha ", "beta ", "gamma ", "delta ", "omega " };
+  char *text = malloc(BYTES + 32);
+  uint64_t rng = 11;
+  for (size_t at = 0; at < BYTES;)
+    at += (size_t)snprintf(text + at, 32, "%s%u ", words[test_random_below(&rng, 5)],
+                           (unsigned)test_random_below(&rng, 65536));
+  uint64_t of_short = symbol_bytes((const uint8_t *)text, BYTES, 100);
+  static const uint32_t lengths[] = { 1000, 20000, 500000, BYTES };
+  for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+    CHECK(symbol_bytes((const uint8_t *)text, BYTES, lengths[i]) <= of_short);
+  free(text);
+}
+
 TEST(choose, options_force_and_forbid) {
   uint64_t rng = 2;
   MadeColumn column;
