@@ -3,7 +3,8 @@
  *
  *   shared part, by type      numbers        count x natural width
  *                             fixed bytes    count x value width
- *                             strings        (count + 1) x u32 offsets, bytes
+ *                             strings        (count + 1) x offset, bytes; an offset is a u16 where the bytes allow it,
+ *                                            else a u32: the chunk's step says how long it is
  *
  * Values ascend by image, strings by bytes; floats of one image (zeros, NaNs) by their bits. */
 #include "encodings/encodings_internal.h"
@@ -12,20 +13,25 @@
 
 /* ---- the values ---- */
 
-static uint64_t value_bytes(const ChunkInput *in) {
-  return type_is_fixed(in->type) ? in->width : type_is_string(in->type) ? 4 : UINT64_C(1) << type_width_index(in->type);
+static bool has_offsets(ColumnType type) { return type_is_string(type) && !type_is_fixed(type); }
+static uint32_t offset_bytes(const CodecPlan *p) { return p->dictionary_bytes <= UINT16_MAX ? 2 : 4; }
+static uint64_t value_bytes(const CodecPlan *p) {
+  if (type_is_fixed(p->input->type)) return p->input->width;
+  return has_offsets(p->input->type) ? offset_bytes(p) : UINT64_C(1) << type_width_index(p->input->type);
 }
 static uint64_t shared_bytes(const CodecPlan *p) {
-  uint64_t count = p->dictionary_count;
-  bool offsets = type_is_string(p->input->type) && !type_is_fixed(p->input->type);
-  return count * value_bytes(p->input) + (offsets ? 4 + p->dictionary_bytes : 0);
+  uint64_t of_values = p->dictionary_count * value_bytes(p);
+  return has_offsets(p->input->type) ? of_values + offset_bytes(p) + p->dictionary_bytes : of_values;
 }
 
+static uint32_t offset_at(const uint8_t *offsets, uint64_t width, uint32_t i) {
+  return width == 2 ? load_u16(offsets + 2 * (size_t)i) : load_u32(offsets + 4 * (size_t)i);
+}
 static Bytes string_of_code(const Chunk *c, uint32_t code) {
   const uint8_t *shared = c->bytes + c->head_length;
   if (type_is_fixed(c->type)) return (Bytes){ shared + (size_t)code * c->width, c->width };
-  uint32_t start = load_u32(shared + 4 * (size_t)code), end = load_u32(shared + 4 * (size_t)code + 4);
-  return (Bytes){ shared + 4 * ((size_t)c->dictionary_count + 1) + start, end - start };
+  uint32_t start = offset_at(shared, c->step, code), end = offset_at(shared, c->step, code + 1);
+  return (Bytes){ shared + c->step * ((size_t)c->dictionary_count + 1) + start, end - start };
 }
 static int64_t image_of_code(const Chunk *c, uint32_t code) {
   if (type_is_string(c->type)) return bytes_image(string_of_code(c, code));
@@ -52,32 +58,40 @@ static uint64_t analyze(const CodecPlan *p) {
   return plan_chunk_bytes(p, ENCODING_DICTIONARY, shared_bytes(p), data);
 }
 
-static void write_values(const CodecPlan *p, uint8_t *shared) {
-  const ChunkInput *in = p->input;
-  uint32_t count = p->dictionary_count, at = 0;
-  uint64_t width = value_bytes(in);
-  uint8_t *bytes = shared + 4 * ((size_t)count + 1);
-  for (uint32_t i = 0; i < count; i++) {
-    uint32_t row = p->dictionary_rows[i];
-    if (!type_is_string(in->type)) {
-      memcpy(shared + i * width, (const uint8_t *)in->values + row * width, width);
-      continue;
-    }
-    Bytes b = ((const Bytes *)in->values)[row];
-    if (type_is_fixed(in->type)) {
-      memcpy(shared + i * width, b.data, width);
-      continue;
-    }
-    store_u32(shared + 4 * (size_t)i, at);
+static void write_strings(const CodecPlan *p, uint8_t *shared) {
+  uint32_t count = p->dictionary_count, width = offset_bytes(p), at = 0;
+  uint8_t *bytes = shared + width * ((size_t)count + 1);
+  for (uint32_t i = 0; i <= count; i++) {
+    if (width == 2)
+      store_u16(shared + 2 * (size_t)i, (uint16_t)at);
+    else
+      store_u32(shared + 4 * (size_t)i, at);
+    if (i == count) break;
+    Bytes b = ((const Bytes *)p->input->values)[p->dictionary_rows[i]];
     if (b.length) memcpy(bytes + at, b.data, b.length);
     at += (uint32_t)b.length;
   }
-  if (type_is_string(in->type) && !type_is_fixed(in->type)) store_u32(shared + 4 * (size_t)count, at);
+}
+
+static void write_values(const CodecPlan *p, uint8_t *shared) {
+  const ChunkInput *in = p->input;
+  uint64_t width = value_bytes(p);
+  if (has_offsets(in->type)) {
+    write_strings(p, shared);
+    return;
+  }
+  for (uint32_t i = 0; i < p->dictionary_count; i++) {
+    uint32_t row = p->dictionary_rows[i];
+    const uint8_t *value = type_is_fixed(in->type) ? ((const Bytes *)in->values)[row].data
+                                                   : (const uint8_t *)in->values + row * width;
+    memcpy(shared + i * width, value, width);
+  }
 }
 
 static uint64_t encode(const CodecPlan *p, uint8_t *out) {
   ChunkWriter w;
-  write_values(p, chunk_writer_begin(&w, p, ENCODING_DICTIONARY, 0, 1, p->dictionary_count, shared_bytes(p), out));
+  uint64_t step = has_offsets(p->input->type) ? offset_bytes(p) : 1;
+  write_values(p, chunk_writer_begin(&w, p, ENCODING_DICTIONARY, 0, step, p->dictionary_count, shared_bytes(p), out));
   for (uint32_t b = 0; b < p->block_count; b++) {
     int64_t codes[BLOCK_ROWS], low = p->blocks[b].code_least;
     uint32_t first = b * BLOCK_ROWS, rows = plan_block_rows(p, b);
@@ -317,11 +331,12 @@ static Status wrong(const char *what) { return status_fail(KVSTORE_CORRUPT, "dam
 
 static Status check_offsets(const Chunk *c, uint64_t room) {
   const uint8_t *shared = c->bytes + c->head_length;
-  uint64_t table = 4 * ((uint64_t)c->dictionary_count + 1);
+  if (c->step != 2 && c->step != 4) return wrong("offsets of a wrong length");
+  uint64_t table = c->step * ((uint64_t)c->dictionary_count + 1);
   uint32_t last = 0;
   if (table > room) return wrong("no room for its offsets");
   for (uint32_t i = 0; i <= c->dictionary_count; i++) {
-    uint32_t offset = load_u32(shared + 4 * (size_t)i);
+    uint32_t offset = offset_at(shared, c->step, i);
     if (offset < last || offset > room - table || (i == 0 && offset)) return wrong("string offsets out of order");
     last = offset;
   }
