@@ -231,7 +231,6 @@ static Status slot_publish(ChunkSlot *_Atomic *place, const Chunk *chunk, ChunkS
 /* The view in the slot, moved to where this hold's bytes are. */
 static void hold_move(ChunkHold *hold, const ChunkSlot *slot, const uint8_t *bytes) {
   hold->own_chunk = slot->chunk;
-  if (slot->chunk.table) hold->own_chunk.table = bytes + (slot->chunk.table - slot->chunk.bytes);
   hold->own_chunk.bytes = bytes;
   hold->chunk = &hold->own_chunk;
 }

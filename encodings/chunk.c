@@ -6,21 +6,84 @@
 
 static uint32_t blocks_of(uint32_t row_count) { return (row_count + BLOCK_ROWS - 1) / BLOCK_ROWS; }
 
-bool chunk_has_table(uint32_t row_count, uint8_t encoding, bool has_nulls) {
-  return row_count > BLOCK_ROWS && encoding != ENCODING_STRIDE && (encoding != ENCODING_CONSTANT || has_nulls);
+/* What the base of a block is added to, and how many bytes of it stand in the table. */
+typedef enum BaseForm {
+  BASE_HEADER,  /* that of the header, no bytes */
+  BASE_MINIMUM, /* the block's minimum, no bytes */
+  BASE_ZONE,    /* the chunk's minimum, as many bytes as the zones have */
+  BASE_CODE,    /* nothing, 2 bytes */
+  BASE_LENGTH,  /* nothing, 4 bytes */
+  BASE_WORD,    /* nothing, 8 bytes */
+} BaseForm;
+
+static BaseForm base_form(const Chunk *c) {
+  switch (c->encoding) {
+  case ENCODING_PACKED: return BASE_MINIMUM;
+  case ENCODING_RUN_LENGTH: return type_is_float(c->type) ? BASE_WORD : BASE_MINIMUM;
+  case ENCODING_DELTA: return BASE_ZONE;
+  case ENCODING_DICTIONARY: return BASE_CODE;
+  case ENCODING_FSST:
+  case ENCODING_ZSTD: return BASE_LENGTH;
+  case ENCODING_ALP: return BASE_WORD;
+  default: return BASE_HEADER;
+  }
 }
 
-static uint32_t table_length(uint32_t blocks, bool has_nulls) {
-  return blocks * CHUNK_ENTRY_BYTES + 4 * (blocks + 1) + (has_nulls ? 4 * blocks : 0) + blocks;
+static uint64_t number_mask(unsigned shift) { return UINT64_MAX >> (64 - (8u << shift)); }
+
+/* Returns where the bases end. */
+static uint32_t lay_out_bases(Chunk *c, uint32_t at) {
+  int64_t minimum = c->null_count == c->row_count ? 0 : c->minimum;
+  c->base_at = (uint16_t)at;
+  c->base_from = 0;
+  switch (base_form(c)) {
+  case BASE_HEADER:
+    c->base_shift = 0;
+    c->base_mask = 0;
+    c->base_from = c->base;
+    return at;
+  case BASE_MINIMUM:
+    c->base_at = CHUNK_HEADER_BYTES;
+    c->base_shift = c->zone_shift;
+    c->base_mask = c->zone_mask;
+    c->base_from = minimum;
+    return at;
+  case BASE_ZONE:
+    c->base_shift = c->zone_shift;
+    c->base_from = minimum;
+    break;
+  case BASE_CODE: c->base_shift = 1; break;
+  case BASE_LENGTH: c->base_shift = 2; break;
+  case BASE_WORD: c->base_shift = 3; break;
+  }
+  c->base_mask = number_mask(c->base_shift);
+  return at + (c->block_count << c->base_shift);
 }
 
-uint32_t chunk_head_length(uint32_t row_count, uint8_t encoding, bool has_nulls) {
-  uint32_t length = 1; /* the one width */
-  if (chunk_has_table(row_count, encoding, has_nulls)) length = table_length(blocks_of(row_count), has_nulls);
-  return (uint32_t)round_up(CHUNK_HEADER_BYTES + length, CHUNK_ALIGNMENT);
+void chunk_lay_out(Chunk *c) {
+  uint32_t n = c->block_count, length = c->has_nulls ? 3 : 1;
+  c->has_table = n > 1 && !c->is_stride && (c->encoding != ENCODING_CONSTANT || c->has_nulls);
+  if (c->has_table) {
+    c->zone_mask = number_mask(c->zone_shift);
+    uint32_t at = lay_out_bases(c, CHUNK_HEADER_BYTES + (2 * n << c->zone_shift));
+    c->offset_at = (uint16_t)at;
+    c->null_at = (uint16_t)(at + 4 * (n + 1));
+    c->width_at = (uint16_t)(c->null_at + (c->has_nulls ? CHUNK_NULL_BYTES * n : 0));
+    length = c->width_at + n - CHUNK_HEADER_BYTES;
+  }
+  c->head_length = (uint32_t)round_up(CHUNK_HEADER_BYTES + length, CHUNK_ALIGNMENT);
 }
 
-uint32_t chunk_head_bound(uint32_t row_count) { return chunk_head_length(row_count, ENCODING_PLAIN, true); }
+uint32_t chunk_head_bound(uint32_t row_count) {
+  Chunk widest = { .encoding = ENCODING_ALP,
+                   .type = TYPE_F64,
+                   .has_nulls = true,
+                   .row_count = row_count,
+                   .block_count = blocks_of(row_count),
+                   .zone_shift = 3 };
+  chunk_lay_out(&widest);
+  return widest.head_length;
+}
 
 uint32_t chunk_array_width(ColumnType type, uint32_t width) {
   return type_is_fixed(type) ? width : 1u << type_width_index(type);
@@ -36,13 +99,16 @@ void chunk_array_range(const Chunk *c, uint32_t block, uint64_t *offset, uint64_
   *length = chunk_block_rows(c, block) * width;
 }
 
-void chunk_validity(const Chunk *chunk, uint32_t block, uint64_t words[BLOCK_WORDS]) {
-  ChunkBlock b;
-  chunk_block(chunk, block, &b);
-  if (chunk_block_has_validity(&b))
-    memcpy(words, chunk->bytes + b.offset, BLOCK_WORDS * 8);
-  else
-    bitmap_fill_first(words, BLOCK_WORDS, b.null_count ? 0 : b.row_count);
+void chunk_validity(const Chunk *c, uint32_t block, uint64_t words[BLOCK_WORDS]) {
+  uint32_t rows = chunk_block_rows(c, block);
+  ChunkNulls nulls = c->has_nulls ? chunk_block_nulls(c, block) : (ChunkNulls){ 0 };
+  const uint8_t *from = chunk_words(c) + 8 * (size_t)nulls.first;
+  if (nulls.words == UINT16_MAX) {
+    memcpy(words, from, BLOCK_WORDS * 8);
+    return;
+  }
+  bitmap_fill_first(words, BLOCK_WORDS, nulls.count == rows ? 0 : rows);
+  for (uint32_t left = nulls.words; left; left &= left - 1, from += 8) words[__builtin_ctz(left)] = load_u64(from);
 }
 
 /* ---- opening ---- */
@@ -50,7 +116,8 @@ void chunk_validity(const Chunk *chunk, uint32_t block, uint64_t words[BLOCK_WOR
 static Status corrupt(const char *what) { return status_fail(KVSTORE_CORRUPT, "damaged column chunk: %s", what); }
 
 static Status check_header(const Chunk *c, uint8_t flags) {
-  if (flags & ~CHUNK_HAS_NULLS) return corrupt("unknown flags");
+  if (flags & ~(CHUNK_HAS_NULLS | 3 << CHUNK_ZONE_SHIFT)) return corrupt("unknown flags");
+  if (!c->has_table && c->zone_shift) return corrupt("a width of zones that are not there");
   if (c->null_count > c->row_count || (c->null_count > 0) != c->has_nulls) return corrupt("a wrong null count");
   if (c->lane != 0 && c->lane != 8 && c->lane != 16 && c->lane != 32 && c->lane != 64)
     return corrupt("a wrong lane width");
@@ -81,19 +148,29 @@ static Status check_table_entry(const Chunk *c, uint32_t block) {
     return corrupt("a block whose zone leaves that of the chunk");
   }
   if (b.width > 64) return corrupt("packed values of more than 64 bits");
-  if (chunk_block_has_validity(&b) && b.end - b.offset < BLOCK_WORDS * 8)
-    return corrupt("a block without room for validity");
+  return KVSTORE_OK;
+}
+
+/* Where validity stands: a word for each bit, one after the other, none behind the block's rows. */
+static Status check_nulls(Chunk *c) {
+  uint64_t nulls = 0;
+  for (uint32_t i = 0; i < c->block_count && c->has_nulls; i++) {
+    ChunkNulls of = chunk_block_nulls(c, i);
+    uint32_t rows = chunk_block_rows(c, i), words = (uint32_t)__builtin_popcount(of.words);
+    bool is_partial = of.count && of.count < rows;
+    if (of.first != c->word_count || (words > 0) != is_partial || of.words >> (rows - 1) / 64 > 1 || words > of.count)
+      return corrupt("words of validity that are not its nulls'");
+    c->word_count += words;
+    nulls += of.count;
+  }
+  if (nulls != c->null_count) return corrupt("null counts that do not add up");
+  if (8 * c->word_count > c->data_offset - c->head_length) return corrupt("no room for its validity");
   return KVSTORE_OK;
 }
 
 static Status check_table(const Chunk *c) {
-  uint64_t nulls = 0;
-  for (uint32_t i = 0; i < c->block_count; i++) {
-    TRY(check_table_entry(c, i));
-    nulls += chunk_block_null_count(c, i);
-  }
-  if (nulls != c->null_count) return corrupt("null counts that do not add up");
-  if (!c->table) return KVSTORE_OK;
+  for (uint32_t i = 0; i < c->block_count; i++) TRY(check_table_entry(c, i));
+  if (!c->has_table) return KVSTORE_OK;
   if (chunk_table_offset(c, 0) != c->data_offset ||
       chunk_table_offset(c, c->block_count) != c->length - CHUNK_PADDING) {
     return corrupt("blocks that do not fill it");
@@ -126,11 +203,12 @@ Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, Col
   if (stored_type != type) return corrupt("a type that is not its column's");
   c.codec = codec_by_id(c.encoding);
   if (!c.codec) return status_fail(KVSTORE_UNSUPPORTED, "a column chunk has encoding %u, unknown here", c.encoding);
-  c.head_length = chunk_head_length(row_count, c.encoding, c.has_nulls);
-  if (length < c.head_length + CHUNK_PADDING) return corrupt("no room for its blocks' table");
   c.is_stride = c.encoding == ENCODING_STRIDE;
-  if (chunk_has_table(row_count, c.encoding, c.has_nulls)) c.table = bytes + CHUNK_HEADER_BYTES;
+  c.zone_shift = flags >> CHUNK_ZONE_SHIFT & 3;
+  chunk_lay_out(&c);
+  if (length < c.head_length + CHUNK_PADDING) return corrupt("no room for its blocks' table");
   TRY(check_header(&c, flags));
+  TRY(check_nulls(&c));
   TRY(check_table(&c));
   *chunk = c;
   return KVSTORE_OK;
@@ -138,31 +216,30 @@ Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, Col
 
 /* ---- checking what the head names ---- */
 
-Status chunk_check_shared(const Chunk *c) {
-  bool may_have_one =
-    c->encoding == ENCODING_DICTIONARY || c->encoding == ENCODING_ALP_RD || c->encoding == ENCODING_FSST;
-  if (!may_have_one && c->dictionary_count) return corrupt("a dictionary where none belongs");
-  return c->codec->check_shared(c);
-}
-
-static Status check_validity(const Chunk *c, uint32_t block, const ChunkBlock *b) {
+static Status check_validity(const Chunk *c, uint32_t block) {
   uint64_t words[BLOCK_WORDS], rows[BLOCK_WORDS];
+  ChunkNulls nulls = chunk_block_nulls(c, block);
+  if (!nulls.words) return KVSTORE_OK;
   chunk_validity(c, block, words);
-  bitmap_fill_first(rows, BLOCK_WORDS, b->row_count);
+  bitmap_fill_first(rows, BLOCK_WORDS, chunk_block_rows(c, block));
   for (unsigned i = 0; i < BLOCK_WORDS; i++) {
     if (words[i] & ~rows[i]) return corrupt("validity beyond the last row");
+    if ((words[i] != rows[i]) != (nulls.words >> i & 1)) return corrupt("a word of validity without a null");
   }
-  if (bitmap_count(words, BLOCK_WORDS) != b->row_count - b->null_count)
+  if (bitmap_count(words, BLOCK_WORDS) != chunk_block_rows(c, block) - nulls.count)
     return corrupt("validity against the null count");
   return KVSTORE_OK;
 }
 
-Status chunk_check_block(const Chunk *c, uint32_t block) {
-  ChunkBlock b;
-  chunk_block(c, block, &b);
-  if (chunk_block_has_validity(&b)) TRY(check_validity(c, block, &b));
-  return c->codec->check_block(c, block);
+Status chunk_check_shared(const Chunk *c) {
+  bool may_have_one =
+    c->encoding == ENCODING_DICTIONARY || c->encoding == ENCODING_ALP_RD || c->encoding == ENCODING_FSST;
+  if (!may_have_one && c->dictionary_count) return corrupt("a dictionary where none belongs");
+  for (uint32_t i = 0; i < c->block_count && c->word_count; i++) TRY(check_validity(c, i));
+  return c->codec->check_shared(c);
 }
+
+Status chunk_check_block(const Chunk *c, uint32_t block) { return c->codec->check_block(c, block); }
 
 bool float_zone_holds(const Chunk *c, uint32_t block, const void *values) {
   const SimdKernels *k = simd_kernels();

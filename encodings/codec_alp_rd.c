@@ -288,7 +288,7 @@ static Status check_shared(const Chunk *c) {
   unsigned bits = type_bits(c->type);
   if (c->step >= bits || c->step < bits - LEFT_BITS_MAX) return wrong("a cut that there is none of");
   if (c->dictionary_count == 0 || c->dictionary_count > ALP_RD_PARTS ||
-      2 * c->dictionary_count > c->data_offset - c->head_length) {
+      2 * c->dictionary_count > chunk_shared_room(c)) {
     return wrong("a wrong number of left parts");
   }
   for (uint32_t i = 0; i < c->dictionary_count; i++) {

@@ -107,7 +107,7 @@ static Status wrong(const char *what) { return status_fail(KVSTORE_CORRUPT, "dam
 static Status check_shared(const Chunk *c) {
   Value v;
   if (type_is_string(c->type)) {
-    uint64_t room = c->data_offset - c->head_length;
+    uint64_t room = chunk_shared_room(c);
     const uint8_t *shared = c->bytes + c->head_length;
     if (room < 4 || load_u32(shared) > room - 4) return wrong("a string longer than its chunk");
     constant_value(c, &v);

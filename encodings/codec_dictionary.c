@@ -357,7 +357,7 @@ static bool ascends(const Chunk *c, uint32_t code) {
 }
 
 static Status check_shared(const Chunk *c) {
-  uint64_t room = c->data_offset - c->head_length, count = c->dictionary_count;
+  uint64_t room = chunk_shared_room(c), count = c->dictionary_count;
   if (count == 0 || count > SEGMENT_ROWS) return wrong("a wrong number of values");
   if (type_is_fixed(c->type)) {
     if (count * c->width > room) return wrong("no room for its values");

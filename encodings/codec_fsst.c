@@ -678,7 +678,7 @@ static Status wrong(const char *what) { return status_fail(KVSTORE_CORRUPT, "dam
 
 static Status check_shared(const Chunk *c) {
   if (c->type != TYPE_STRING && c->type != TYPE_BYTES) return wrong("of no strings");
-  if (c->dictionary_count > ESCAPE || shared_bytes(c->dictionary_count) > c->data_offset - c->head_length) {
+  if (c->dictionary_count > ESCAPE || shared_bytes(c->dictionary_count) > chunk_shared_room(c)) {
     return wrong("a wrong number of symbols");
   }
   /* A reader makes room for it: more than all codes could say is no string's length. */

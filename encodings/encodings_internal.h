@@ -49,9 +49,11 @@ struct CodecPlan {
   bool has_runs;    /* run_count is known: all types but strings, */
   bool has_deltas;  /* delta_minimum and _maximum are: as has_runs, of integers whose differences are i64 */
   uint64_t runs;    /* of all blocks */
+  uint32_t word_count; /* of validity, that are written */
   struct {
     int64_t minimum, maximum; /* minimum > maximum when the block has no value */
     uint32_t null_count;
+    uint16_t null_words; /* of validity, in which a null stands: a bit each; 0 when all rows are null */
     uint32_t run_count;                   /* of plan_carried_words: at least 1 */
     int64_t delta_minimum, delta_maximum; /* of neighbours within the block; 0 and 0 when it has one row */
     uint64_t string_bytes;                /* string types: of its values */
@@ -127,11 +129,9 @@ static inline uint32_t plan_block_rows(const CodecPlan *p, uint32_t block) {
   uint32_t left = p->input->row_count - block * BLOCK_ROWS;
   return left < BLOCK_ROWS ? left : BLOCK_ROWS;
 }
-static inline bool plan_block_has_validity(const CodecPlan *p, uint32_t block) {
-  return p->blocks[block].null_count && p->blocks[block].null_count < plan_block_rows(p, block);
-}
-/* Whether blocks have a table: the header tells those of one block, of a stride, of a constant without nulls. */
-bool chunk_has_table(uint32_t row_count, uint8_t encoding, bool has_nulls);
+/* Whether there is a table, and where it has what: from the chunk's encoding, type, counts, zone, base and zone_shift.
+ * The header tells one block, those of a stride, and of a constant without nulls. */
+void chunk_lay_out(Chunk *chunk);
 /* Bytes of a chunk with this shared part and these data bytes: sum over blocks of data rounded up to 64. */
 uint64_t plan_chunk_bytes(const CodecPlan *plan, EncodingId encoding, uint64_t shared_bytes,
                           uint64_t rounded_data_bytes);
@@ -161,10 +161,10 @@ static inline bool exact_divides(const ExactDivisor *d, uint64_t number) {
 typedef struct ChunkWriter {
   uint8_t *out;
   const CodecPlan *plan;
+  Chunk frame; /* laid out */
   uint64_t at;
-  uint32_t block;
+  uint32_t block, words; /* of validity, that are written */
   unsigned lane;
-  bool has_table;
 } ChunkWriter;
 
 /* Begins the chunk; returns the place of the shared part (`shared_bytes`, zeroed). */
@@ -176,23 +176,21 @@ uint64_t chunk_writer_end(ChunkWriter *w);
 
 /* ---- reading ---- */
 
-static inline bool chunk_block_has_validity(const ChunkBlock *b) {
-  return b->null_count && b->null_count < b->row_count;
-}
-/* The data of a block behind its validity words, and how long it is. */
 static inline const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlock *b) {
-  return chunk->bytes + b->offset + (chunk_block_has_validity(b) ? BLOCK_WORDS * 8 : 0);
+  return chunk->bytes + b->offset;
 }
-static inline uint64_t chunk_block_data_length(const ChunkBlock *b) {
-  return b->end - b->offset - (chunk_block_has_validity(b) ? BLOCK_WORDS * 8 : 0);
-}
-static inline bool chunk_row_is_null(const Chunk *chunk, uint32_t row) {
-  if (!chunk->has_nulls) return false;
-  ChunkBlock b;
-  chunk_block(chunk, row / BLOCK_ROWS, &b);
-  if (!b.null_count) return false;
-  if (b.null_count == b.row_count) return true;
-  return !(load_u64(chunk->bytes + b.offset + row % BLOCK_ROWS / 64 * 8) >> (row % 64) & 1);
+static inline uint64_t chunk_block_data_length(const ChunkBlock *b) { return b->end - b->offset; }
+/* How many bytes the dictionary, or the constant, may take: up to the words of validity. */
+static inline uint64_t chunk_shared_room(const Chunk *c) { return c->data_offset - c->head_length - 8 * c->word_count; }
+static inline const uint8_t *chunk_words(const Chunk *c) { return c->bytes + c->data_offset - 8 * (size_t)c->word_count; }
+static inline bool chunk_row_is_null(const Chunk *c, uint32_t row) {
+  if (!c->has_nulls) return false;
+  ChunkNulls nulls = chunk_block_nulls(c, row / BLOCK_ROWS);
+  unsigned word = row % BLOCK_ROWS / 64;
+  if (nulls.count == chunk_block_rows(c, row / BLOCK_ROWS)) return true;
+  if (!(nulls.words >> word & 1)) return false;
+  size_t before = nulls.first + (size_t)__builtin_popcount(nulls.words & ((1u << word) - 1));
+  return !(load_u64(chunk_words(c) + 8 * before) >> row % 64 & 1);
 }
 
 /* log2 of the natural width of a type that is not a string. */

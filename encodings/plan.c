@@ -93,6 +93,13 @@ static void find_zone(const int64_t *images, const uint8_t *is_null, uint32_t ro
   }
 }
 
+/* Which words of validity have a null, of a block that is not all null. */
+static uint16_t words_with_nulls(const uint8_t *is_null, uint32_t rows) {
+  unsigned words = 0;
+  for (uint32_t i = 0; i < rows; i++) words |= (unsigned)(is_null[i] != 0) << i / 64;
+  return (uint16_t)words;
+}
+
 /* Zone and nulls of one block; then null rows get the minimum, so that they cost no bits. */
 static void plan_block(CodecPlan *p, uint32_t block) {
   int64_t low, high, *images = p->images + (size_t)block * BLOCK_ROWS;
@@ -104,6 +111,8 @@ static void plan_block(CodecPlan *p, uint32_t block) {
   p->blocks[block].minimum = low;
   p->blocks[block].maximum = high;
   p->blocks[block].null_count = nulls;
+  p->blocks[block].null_words = nulls && nulls < rows ? words_with_nulls(is_null, rows) : 0;
+  p->word_count += (uint32_t)__builtin_popcount(p->blocks[block].null_words);
   int64_t filler = nulls == rows ? 0 : low;
   for (uint32_t i = 0; nulls && i < rows; i++) {
     if (is_null[i]) images[i] = filler;

@@ -329,14 +329,13 @@ static void swap_first_rows(SampleStore *store) {
   enum { PLACE_OF_CHUNK = 32 + 8, BLOCK_BYTES = 8 * BLOCK_ROWS };
   uint8_t *chunk = store->extents[0]->bytes + load_u64(store->extents[0]->bytes + PLACE_OF_CHUNK);
   uint8_t *table = chunk + 64, *data = chunk + load_u32(chunk + 52);
-  uint64_t minimum = load_u64(chunk + 16), maximum = load_u64(chunk + 24);
+  uint64_t range = load_u64(chunk + 24) - load_u64(chunk + 16);
+  size_t bytes = (size_t)1 << (chunk[3] >> 1 & 3); /* of a number in the table */
   uint64_t second = load_u64(data + BLOCK_BYTES), third = load_u64(data + 2 * BLOCK_BYTES);
   CHECK_INT(chunk[0], ENCODING_PLAIN);
   CHECK_INT(load_u16(chunk + 12), 3);
-  for (size_t block = 0; block < 3; block++) {
-    store_u64(table + 8 * block, minimum);
-    store_u64(table + 24 + 8 * block, maximum);
-  }
+  memset(table, 0, 3 * bytes);
+  for (size_t block = 0; block < 3; block++) memcpy(table + (3 + block) * bytes, &range, bytes);
   store_u64(data + BLOCK_BYTES, third);
   store_u64(data + 2 * BLOCK_BYTES, second);
 }
