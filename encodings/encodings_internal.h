@@ -182,7 +182,9 @@ static inline const uint8_t *chunk_block_data(const Chunk *chunk, const ChunkBlo
 static inline uint64_t chunk_block_data_length(const ChunkBlock *b) { return b->end - b->offset; }
 /* How many bytes the dictionary, or the constant, may take: up to the words of validity. */
 static inline uint64_t chunk_shared_room(const Chunk *c) { return c->data_offset - c->head_length - 8 * c->word_count; }
-static inline const uint8_t *chunk_words(const Chunk *c) { return c->bytes + c->data_offset - 8 * (size_t)c->word_count; }
+static inline const uint8_t *chunk_words(const Chunk *c) {
+  return c->bytes + c->data_offset - 8 * (size_t)c->word_count;
+}
 static inline bool chunk_row_is_null(const Chunk *c, uint32_t row) {
   if (!c->has_nulls) return false;
   ChunkNulls nulls = chunk_block_nulls(c, row / BLOCK_ROWS);
