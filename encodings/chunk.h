@@ -76,8 +76,8 @@ typedef struct Chunk {
   uint8_t zone_shift, base_shift;
   uint16_t base_at, offset_at, null_at, width_at;
   uint64_t zone_mask, base_mask;
-  int64_t base_from; /* what bases are added to */
-  uint32_t word_count; /* of validity, in the shared part */
+  int64_t base_from;    /* what bases are added to */
+  uint32_t word_count;  /* of validity, in the shared part */
   const uint8_t *array; /* ENCODING_ARRAY: the value of row 0, outside the chunk. NULL until who opened it says where */
 } Chunk;
 

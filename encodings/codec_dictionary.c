@@ -82,8 +82,8 @@ static void write_values(const CodecPlan *p, uint8_t *shared) {
   }
   for (uint32_t i = 0; i < p->dictionary_count; i++) {
     uint32_t row = p->dictionary_rows[i];
-    const uint8_t *value = type_is_fixed(in->type) ? ((const Bytes *)in->values)[row].data
-                                                   : (const uint8_t *)in->values + row * width;
+    const uint8_t *value =
+      type_is_fixed(in->type) ? ((const Bytes *)in->values)[row].data : (const uint8_t *)in->values + row * width;
     memcpy(shared + i * width, value, width);
   }
 }

@@ -44,17 +44,17 @@ struct CodecPlan {
   bool is_constant;           /* the values that are not null are one, bit by bit (or there is none) */
   uint32_t first_row;         /* the first row that is not null; row_count when there is none */
   bool is_stride;
-  int64_t step;     /* of the stride */
-  uint64_t divisor; /* of all differences of images; at least 1 */
-  bool has_runs;    /* run_count is known: all types but strings, */
-  bool has_deltas;  /* delta_minimum and _maximum are: as has_runs, of integers whose differences are i64 */
-  uint64_t runs;    /* of all blocks */
+  int64_t step;        /* of the stride */
+  uint64_t divisor;    /* of all differences of images; at least 1 */
+  bool has_runs;       /* run_count is known: all types but strings, */
+  bool has_deltas;     /* delta_minimum and _maximum are: as has_runs, of integers whose differences are i64 */
+  uint64_t runs;       /* of all blocks */
   uint32_t word_count; /* of validity, that are written */
   struct {
     int64_t minimum, maximum; /* minimum > maximum when the block has no value */
     uint32_t null_count;
     uint16_t null_words; /* of validity, in which a null stands: a bit each; 0 when all rows are null */
-    uint32_t run_count;                   /* of plan_carried_words: at least 1 */
+    uint32_t run_count;  /* of plan_carried_words: at least 1 */
     int64_t delta_minimum, delta_maximum; /* of neighbours within the block; 0 and 0 when it has one row */
     uint64_t string_bytes;                /* string types: of its values */
     uint16_t code_least, code_most;       /* of the dictionary, of the rows that are not null; 0 and 0 when none is */

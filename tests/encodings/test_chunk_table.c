@@ -53,13 +53,8 @@ TEST(chunk_table, zones_take_as_many_bytes_as_the_range_of_the_chunk) {
   static const struct {
     uint64_t span;
     unsigned shift;
-  } wanted[] = { { UINT8_MAX, 0 },
-                 { UINT8_MAX + 1, 1 },
-                 { UINT16_MAX, 1 },
-                 { UINT16_MAX + 1, 2 },
-                 { UINT32_MAX, 2 },
-                 { UINT64_C(1) << 32, 3 },
-                 { UINT64_MAX, 3 } };
+  } wanted[] = { { UINT8_MAX, 0 },  { UINT8_MAX + 1, 1 },     { UINT16_MAX, 1 }, { UINT16_MAX + 1, 2 },
+                 { UINT32_MAX, 2 }, { UINT64_C(1) << 32, 3 }, { UINT64_MAX, 3 } };
   static int64_t values[ROWS];
   static uint8_t nulls[ROWS];
   uint64_t rng = 5, made[ENCODING_LAST + 1] = { 0 };
