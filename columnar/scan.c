@@ -417,75 +417,64 @@ static Status is_excluded(Scan *scan, bool *excluded) {
   return KVSTORE_OK;
 }
 
-/* What is known of a unit before anything of it is read. */
-typedef struct UnitVerdict {
-  ZoneVerdict live, filter; /* filter: ZONE_NONE: nothing of it can be selected */
-} UnitVerdict;
-
-/* Leaves the unit before it; *verdict: of this one. */
-static Status enter_unit(Scan *scan, const ScanUnit *unit, UnitVerdict *verdict) {
-  ASSERT(unit->row_count <= SEGMENT_ROWS, "COL-11");
-  scan->selection.unit = unit;
-  scan->selection.block_count = (unit->row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
-  *verdict = (UnitVerdict){ ZONE_NONE, ZONE_NONE };
-  bool excluded;
-  TRY(is_excluded(scan, &excluded));
-  if (excluded) return KVSTORE_OK;
-  verdict->live = unit_live(scan);
-  scan_keys_unit(scan);
-  if (verdict->live != ZONE_NONE && scan->first_row < scan->end_row) verdict->filter = scan_filter_unit(scan);
-  return KVSTORE_OK;
-}
-
-static Status select_unit(Scan *scan, UnitVerdict verdict) {
-  const ScanSelection *selection = &scan->selection;
-  bool is_whole = scan->first_row == 0 && scan->end_row == selection->unit->row_count;
-  scan->counters.units++;
-  scan->counters.rows += selection->unit->row_count;
-  tell_skipped(scan);
-  weigh_unit(scan);
-  if (verdict.filter == ZONE_ALL && verdict.live == ZONE_ALL && is_whole) {
-    take_unit(scan);
-  } else {
-    TRY(select_timed(scan, verdict.filter));
-  }
-  scan->counters.rows_selected += selection->row_count;
-  return KVSTORE_OK;
-}
-
 static void leave_unit(Scan *scan) {
   scan_close_columns(scan);
   scan->selection.blocks = scan->selection.whole = scan->selection.row_count = 0;
   scan->weight = 0;
 }
 
-Status scan_unit(Scan *scan, const ScanUnit *unit) {
-  UnitVerdict verdict;
-  leave_unit(scan);
-  if (unit->kind == SCAN_UNIT_STREAM) {
-    uint64_t begun = os_ticks();
-    TRY(next_piece(scan, unit));
-    scan->counters.ticks[SCAN_STEP_SOURCE] += os_ticks() - begun;
-    unit = &scan->piece;
-  } else {
-    scan->continues = false;
+/* Enters a unit that is no stream, and passes it when nothing of it can be selected. */
+static inline Status enter_unit(Scan *scan, const ScanUnit *unit, bool *passed) {
+  ASSERT(unit->row_count <= SEGMENT_ROWS, "COL-11");
+  scan->selection.unit = unit;
+  scan->selection.block_count = (unit->row_count + BLOCK_ROWS - 1) / BLOCK_ROWS;
+  scan->verdict = ZONE_NONE;
+  TRY(is_excluded(scan, passed));
+  if (!*passed) {
+    scan->live = unit_live(scan);
+    scan_keys_unit(scan);
+    if (scan->live != ZONE_NONE && scan->first_row < scan->end_row) scan->verdict = scan_filter_unit(scan);
+    *passed = scan->verdict == ZONE_NONE;
   }
-  TRY(enter_unit(scan, unit, &verdict));
-  if (verdict.filter != ZONE_NONE) return select_unit(scan, verdict);
-  skip_unit(scan);
+  if (*passed) skip_unit(scan);
   return KVSTORE_OK;
 }
 
 Status scan_pass(Scan *scan, const ScanUnit *unit, bool *passed) {
-  UnitVerdict verdict;
-  *passed = false;
-  if (unit->kind == SCAN_UNIT_STREAM) return KVSTORE_OK;
+  ASSERT(unit->kind != SCAN_UNIT_STREAM, "COL-11");
   leave_unit(scan);
   scan->continues = false;
-  TRY(enter_unit(scan, unit, &verdict));
-  *passed = verdict.filter == ZONE_NONE;
-  if (*passed) skip_unit(scan);
+  return enter_unit(scan, unit, passed);
+}
+
+Status scan_entered(Scan *scan) {
+  const ScanSelection *selection = &scan->selection;
+  bool is_whole = scan->first_row == 0 && scan->end_row == selection->unit->row_count;
+  scan->counters.units++;
+  scan->counters.rows += selection->unit->row_count;
+  tell_skipped(scan);
+  weigh_unit(scan);
+  if (scan->verdict == ZONE_ALL && scan->live == ZONE_ALL && is_whole) {
+    take_unit(scan);
+  } else {
+    TRY(select_timed(scan, scan->verdict));
+  }
+  scan->counters.rows_selected += selection->row_count;
   return KVSTORE_OK;
+}
+
+Status scan_unit(Scan *scan, const ScanUnit *unit) {
+  bool passed;
+  if (unit->kind == SCAN_UNIT_STREAM) {
+    uint64_t begun = os_ticks();
+    leave_unit(scan);
+    TRY(next_piece(scan, unit));
+    scan->counters.ticks[SCAN_STEP_SOURCE] += os_ticks() - begun;
+    TRY(enter_unit(scan, &scan->piece, &passed));
+  } else {
+    TRY(scan_pass(scan, unit, &passed));
+  }
+  return passed ? KVSTORE_OK : scan_entered(scan);
 }
 
 void scan_fill_masks(Scan *scan) { fill_blocks(scan, scan->selection.whole); }

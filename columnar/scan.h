@@ -206,9 +206,10 @@ void scan_destroy(Scan *scan); /* NULL is allowed */
  * arrays live as long as the unit). After a failure (KVSTORE_CORRUPT, KVSTORE_IO, KVSTORE_NOMEM) nothing is selected.
  */
 Status scan_unit(Scan *scan, const ScanUnit *unit) MUST_CHECK;
-/* The same of a unit that nothing is selected of, where that is known before anything of it is read; else *passed is
- * false, and there is no current unit. */
+/* The same in two steps, of a unit that is no STREAM: *passed when it is known that nothing of it is selected, before
+ * anything of it is read; else scan_entered selects. Who does not call it has no unit. */
 Status scan_pass(Scan *scan, const ScanUnit *unit, bool *passed) MUST_CHECK;
+Status scan_entered(Scan *scan) MUST_CHECK;
 /* Of a STREAM one piece was scanned, and there are more: the next scan_unit with the same unit goes on. */
 bool scan_continues(const Scan *scan);
 const ScanSelection *scan_selection(const Scan *scan);

@@ -76,6 +76,7 @@ struct Scan {
   UnitMasks *scratch; /* two for each OR above the other */
   ScanSelection selection;
   ScanCounters counters;
+  ZoneVerdict live, verdict;               /* of the current unit's rows, and of the filter on it */
   uint64_t untold_blocks, untold_segments; /* skipped whole, not yet among the counters of the process */
   uint32_t weight;                         /* of the current unit's time: of how many units; 0: not looked at */
   uint32_t untimed, passed;                /* units since the last one looked at; so many are to be passed */

@@ -101,14 +101,23 @@ void chunk_array_range(const Chunk *c, uint32_t block, uint64_t *offset, uint64_
 
 void chunk_validity(const Chunk *c, uint32_t block, uint64_t words[BLOCK_WORDS]) {
   uint32_t rows = chunk_block_rows(c, block);
-  ChunkNulls nulls = c->has_nulls ? chunk_block_nulls(c, block) : (ChunkNulls){ 0 };
+  if (rows == BLOCK_ROWS)
+    memset(words, 0xff, BLOCK_WORDS * sizeof *words);
+  else
+    bitmap_fill_first(words, BLOCK_WORDS, rows);
+  if (c->has_nulls) chunk_drop_nulls(c, block, words);
+}
+
+void chunk_drop_nulls(const Chunk *c, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
+  ChunkNulls nulls = chunk_block_nulls(c, block);
   const uint8_t *from = chunk_words(c) + 8 * (size_t)nulls.first;
   if (nulls.words == UINT16_MAX) {
-    memcpy(words, from, BLOCK_WORDS * 8);
-    return;
+    for (unsigned w = 0; w < BLOCK_WORDS; w++) mask[w] &= load_u64(from + 8 * (size_t)w);
+  } else if (nulls.count == chunk_block_rows(c, block)) {
+    memset(mask, 0, BLOCK_WORDS * sizeof *mask);
+  } else {
+    for (uint32_t left = nulls.words; left; left &= left - 1, from += 8) mask[__builtin_ctz(left)] &= load_u64(from);
   }
-  bitmap_fill_first(words, BLOCK_WORDS, nulls.count == rows ? 0 : rows);
-  for (uint32_t left = nulls.words; left; left &= left - 1, from += 8) words[__builtin_ctz(left)] = load_u64(from);
 }
 
 /* ---- opening ---- */

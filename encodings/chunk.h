@@ -204,5 +204,7 @@ static inline void chunk_block_range(const Chunk *c, uint32_t block, uint64_t *o
 
 /* Which rows of a block are not null: 16 words, zeros past its rows. */
 void chunk_validity(const Chunk *chunk, uint32_t block, uint64_t words[BLOCK_WORDS]);
+/* Clears in the mask the rows of a block that are null; of a chunk that has nulls. */
+void chunk_drop_nulls(const Chunk *chunk, uint32_t block, uint64_t mask[BLOCK_WORDS]);
 
 #endif

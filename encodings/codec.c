@@ -160,10 +160,10 @@ void codec_filter_zones(const CodecFilter *f, uint64_t *maybe, uint64_t *certain
     other_zones(f, maybe, certain);
 }
 
-static void keep_valid(const Chunk *c, uint32_t block, uint64_t flip, uint64_t mask[BLOCK_WORDS]) {
+static void keep_nulls(const Chunk *c, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
   uint64_t valid[BLOCK_WORDS];
   chunk_validity(c, block, valid);
-  for (unsigned i = 0; i < BLOCK_WORDS; i++) mask[i] &= valid[i] ^ flip;
+  for (unsigned i = 0; i < BLOCK_WORDS; i++) mask[i] &= ~valid[i];
 }
 
 static void filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
@@ -178,7 +178,10 @@ static void filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLO
     if (f->kind == COMPARE_KIND_NULL) mask_clear(mask);
     return;
   }
-  keep_valid(c, block, f->kind == COMPARE_KIND_NULL ? UINT64_MAX : 0, mask);
+  if (f->kind == COMPARE_KIND_NULL)
+    keep_nulls(c, block, mask);
+  else
+    chunk_drop_nulls(c, block, mask);
 }
 
 void codec_filter_block(const CodecFilter *f, uint32_t block, uint64_t mask[BLOCK_WORDS]) {
@@ -215,7 +218,7 @@ static void filter_ranges(const CodecFilter *f, uint64_t blocks, uint64_t (*mask
     chunk_block(c, block, &b);
     simd_prefetch(c->bytes + b.offset, b.end - b.offset, PREFETCH_AHEAD);
     packed_filter_range(chunk_block_data(c, &b), b.width, b.base, step, f->low, f->high, f->negated, masks[block]);
-    if (b.null_count) keep_valid(c, block, 0, masks[block]);
+    if (b.null_count) chunk_drop_nulls(c, block, masks[block]);
   }
 }
 

@@ -245,33 +245,46 @@ static bool wants_help(const Course *c, const TableRun *run) {
   return looks && help_is_worth(c, run);
 }
 
-static Status run_unit(TableRun *run, const ScanUnit *unit, const QuerySpace *space) {
-  do {
+/* Units up to the first that is not excluded, which takes less time than a thread takes to wake; *entered: the scan
+ * stands in that one. */
+static Status pass_excluded(Course *c, const TableRun *run, const QuerySpace *space, bool *entered) {
+  const TableSnapshot *s = c->snapshot;
+  *entered = false;
+  for (; c->done < s->unit_count && s->units[c->done].kind != SCAN_UNIT_STREAM; c->done++) {
+    bool passed;
     TRY(query_tick(space, scan_counters(run->scan)->rows));
-    TRY(scan_unit(run->scan, unit));
-    TRY(add_selected(run->scan, run->aggregates, NULL, run->groups, &run->helped.ticks[SCAN_STEP_ADD]));
-  } while (scan_continues(run->scan));
-  return KVSTORE_OK;
-}
-
-/* Units up to the first that is not excluded: they take less time than a thread takes to wake. */
-static Status pass_excluded(Course *c, const TableRun *run, const QuerySpace *space) {
-  for (bool passed = true; c->done < c->snapshot->unit_count; c->done++) {
-    TRY(query_tick(space, scan_counters(run->scan)->rows));
-    TRY(scan_pass(run->scan, &c->snapshot->units[c->done], &passed));
-    if (!passed) return KVSTORE_OK;
+    TRY(scan_pass(run->scan, &s->units[c->done], &passed));
+    *entered = !passed;
+    if (!passed) break;
   }
   return KVSTORE_OK;
 }
 
-static Status run_next(Course *c, TableRun *run, const QuerySpace *space) {
-  const ScanUnit *unit = &c->snapshot->units[c->done++];
-  uint64_t skipped = scan_counters(run->scan)->segments_skipped;
-  TRY(run_unit(run, unit, space));
-  if (scan_counters(run->scan)->segments_skipped > skipped) return KVSTORE_OK;
+static Status add_here(TableRun *run) {
+  return add_selected(run->scan, run->aggregates, NULL, run->groups, &run->helped.ticks[SCAN_STEP_ADD]);
+}
+
+static Status run_stream(TableRun *run, const ScanUnit *unit, const QuerySpace *space) {
+  do {
+    TRY(query_tick(space, scan_counters(run->scan)->rows));
+    TRY(scan_unit(run->scan, unit));
+    TRY(add_here(run));
+  } while (scan_continues(run->scan));
+  return KVSTORE_OK;
+}
+
+static Status run_unit(Course *c, TableRun *run, const QuerySpace *space, bool entered) {
+  const ScanUnit *unit = &c->snapshot->units[c->done];
+  if (entered) {
+    TRY(scan_entered(run->scan));
+    TRY(add_here(run));
+  } else {
+    TRY(run_stream(run, unit, space));
+  }
   if (c->looked == 0) c->first_rows = unit->row_count;
   if (run->groups && c->looked < GROUPS_LOOKS) c->groups[c->looked] = groups_count(run->groups);
   c->looked++;
+  c->done++;
   return KVSTORE_OK;
 }
 
@@ -282,15 +295,17 @@ Status query_run_units(const Query *q, const TableSnapshot *snapshot, const Quer
   if (c.threads > 1) TRY(unit_share_divisible(snapshot, &divisible));
   if (!divisible) c.threads = 1;
   if (c.threads > 1 && !q->threads) c.begun = os_monotonic_ns(os_posix());
-  if (c.threads > 1) TRY(pass_excluded(&c, run, space));
-  while (c.done < snapshot->unit_count) {
+  for (;;) {
+    bool entered;
+    TRY(pass_excluded(&c, run, space, &entered));
+    if (c.done == snapshot->unit_count) break;
     if (wants_help(&c, run)) {
       uint32_t threads = threads_of(&c, run);
       if (threads) c.threads = 1; /* now or never */
       if (threads > 1) TRY(run_team(q, snapshot, space, threads, &c.done, run));
       if (threads) continue;
     }
-    TRY(run_next(&c, run, space));
+    TRY(run_unit(&c, run, space, entered));
   }
   if (!run->groups) return KVSTORE_OK;
   bool awaits = groups_await(run->groups);
