@@ -226,18 +226,18 @@ Status chunk_open(const uint8_t *bytes, uint64_t length, uint32_t row_count, Col
 /* ---- checking what the head names ---- */
 
 static Status check_validity(const Chunk *c, uint32_t block) {
-  uint64_t words[BLOCK_WORDS], rows[BLOCK_WORDS];
+  uint64_t rows[BLOCK_WORDS];
   ChunkNulls nulls = chunk_block_nulls(c, block);
-  if (!nulls.words) return KVSTORE_OK;
-  chunk_validity(c, block, words);
+  const uint8_t *from = chunk_words(c) + 8 * (size_t)nulls.first;
+  uint32_t count = 0;
   bitmap_fill_first(rows, BLOCK_WORDS, chunk_block_rows(c, block));
-  for (unsigned i = 0; i < BLOCK_WORDS; i++) {
-    if (words[i] & ~rows[i]) return corrupt("validity beyond the last row");
-    if ((words[i] != rows[i]) != (nulls.words >> i & 1)) return corrupt("a word of validity without a null");
+  for (uint32_t left = nulls.words; left; left &= left - 1, from += 8) {
+    uint64_t of = rows[__builtin_ctz(left)], word = load_u64(from);
+    if (word & ~of) return corrupt("validity beyond the last row");
+    if (word == of) return corrupt("a word of validity without a null");
+    count += (uint32_t)__builtin_popcountll(of ^ word);
   }
-  if (bitmap_count(words, BLOCK_WORDS) != chunk_block_rows(c, block) - nulls.count)
-    return corrupt("validity against the null count");
-  return KVSTORE_OK;
+  return !nulls.words || count == nulls.count ? KVSTORE_OK : corrupt("validity against the null count");
 }
 
 Status chunk_check_shared(const Chunk *c) {
