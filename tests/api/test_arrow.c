@@ -554,6 +554,14 @@ TEST(arrow, strings_come_in_every_layout) {
   const void *view_buffers[] = { NULL, views, "xlonger than 12", lengths };
   s = handmade(&h, "vu", 3, view_buffers, 4);
   CHECK_STR(taken(KVTABLE_TYPE_STRING, 0, &s), "hello longer than 12 twelve bytes");
+  const void *without_data[] = { NULL, views, NULL }; /* nor lengths of it */
+  s = handmade(&h, "vu", 1, without_data, 3);
+  CHECK_STR(taken(KVTABLE_TYPE_STRING, 0, &s), "hello");
+  s = handmade(&h, "vu", 3, without_data, 3);
+  CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "a view outside its buffers"));
+  const void *without_lengths[] = { NULL, views, "xlonger than 12", NULL };
+  s = handmade(&h, "vu", 3, without_lengths, 4);
+  CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "lacks a buffer"));
   views[1].offset = 2;
   s = handmade(&h, "vu", 3, view_buffers, 4);
   CHECK(strstr(taken(KVTABLE_TYPE_STRING, 0, &s), "a view outside its buffers"));
@@ -621,6 +629,9 @@ TEST(arrow, what_contradicts_itself_is_refused_and_released) {
   CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "begins beyond its rows"));
   s = handmade(&h, "i", 3, buffers, 3);
   CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "wrong number of buffers"));
+  s = handmade(&h, "i", 3, buffers, 2);
+  h.batch.length = -1;
+  CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "has less than no rows"));
   s = handmade(&h, "i", 4, buffers, 2);
   h.child.length = 3;
   CHECK(strstr(taken(KVTABLE_TYPE_I32, 0, &s), "fewer rows"));
