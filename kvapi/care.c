@@ -126,40 +126,39 @@ int kvstore_stats_reset(KVStore *pKV) {
 
 static Status fill_info(KVStore *kv, KVStoreInfo *out) {
   StoreInfo info;
+  KVStoreInfo full = KVSTORE_INFO_INIT;
   if (!out) return bad_argument("the place for the facts is NULL");
-  if (out->struct_size != sizeof *out) return bad_argument("struct_size is not set: begin with KVSTORE_INFO_INIT");
-  *out = (KVStoreInfo)KVSTORE_INFO_INIT;
+  TRY(struct_answer(out, &full, sizeof full, "KVSTORE_INFO_INIT"));
   TRY(session_info(kv->session, &info));
-  out->format = info.format;
-  out->generation = info.generation;
-  out->sequence = info.sequence;
-  out->file_bytes = info.file_bytes;
-  out->log_bytes = info.log_bytes;
-  out->log_bytes_used = info.log_bytes_used;
-  out->extent_bytes = info.extent_bytes;
-  out->limbo_bytes = info.limbo_bytes;
-  out->family_count = info.family_count;
-  return KVSTORE_OK;
+  full.format = info.format;
+  full.generation = info.generation;
+  full.sequence = info.sequence;
+  full.file_bytes = info.file_bytes;
+  full.log_bytes = info.log_bytes;
+  full.log_bytes_used = info.log_bytes_used;
+  full.extent_bytes = info.extent_bytes;
+  full.limbo_bytes = info.limbo_bytes;
+  full.family_count = info.family_count;
+  return struct_answer(out, &full, sizeof full, "KVSTORE_INFO_INIT");
 }
 
 static Status fill_memory_usage(KVStore *kv, KVStoreMemoryUsage *out) {
   MemoryUsage usage;
+  KVStoreMemoryUsage full = KVSTORE_MEMORY_USAGE_INIT;
   if (!out) return bad_argument("the place for the memory usage is NULL");
-  if (out->struct_size != sizeof *out)
-    return bad_argument("struct_size is not set: begin with KVSTORE_MEMORY_USAGE_INIT");
-  *out = (KVStoreMemoryUsage)KVSTORE_MEMORY_USAGE_INIT;
+  TRY(struct_answer(out, &full, sizeof full, "KVSTORE_MEMORY_USAGE_INIT"));
   TRY(session_memory_usage(kv->session, &usage));
-  out->delta_bytes = usage.delta_bytes;
-  out->run_bytes = usage.run_bytes;
-  out->version_bytes = usage.version_bytes;
-  out->log_bytes = usage.log_bytes;
-  out->cache_bytes = usage.cache_bytes;
-  out->cache_pinned_bytes = usage.cache_pinned_bytes;
-  out->cache_bytes_max = usage.cache_bytes_max;
-  out->total_bytes = usage.delta_bytes + usage.run_bytes + usage.version_bytes + usage.log_bytes + usage.cache_bytes +
+  full.delta_bytes = usage.delta_bytes;
+  full.run_bytes = usage.run_bytes;
+  full.version_bytes = usage.version_bytes;
+  full.log_bytes = usage.log_bytes;
+  full.cache_bytes = usage.cache_bytes;
+  full.cache_pinned_bytes = usage.cache_pinned_bytes;
+  full.cache_bytes_max = usage.cache_bytes_max;
+  full.total_bytes = usage.delta_bytes + usage.run_bytes + usage.version_bytes + usage.log_bytes + usage.cache_bytes +
                      usage.cache_pinned_bytes;
-  out->mapped_bytes = usage.mapped_bytes;
-  return KVSTORE_OK;
+  full.mapped_bytes = usage.mapped_bytes;
+  return struct_answer(out, &full, sizeof full, "KVSTORE_MEMORY_USAGE_INIT");
 }
 
 int kvstore_memory_usage(KVStore *kv, KVStoreMemoryUsage *usage) {

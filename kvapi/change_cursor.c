@@ -84,20 +84,21 @@ static Status read_more(KVChanges *changes) {
 
 static Status next(KVChanges *changes, KVChange *out) {
   CapturedChange change;
-  if (out->struct_size != sizeof *out) return bad_argument("struct_size is not set: begin with KVSTORE_CHANGE_INIT");
+  KVChange full = KVSTORE_CHANGE_INIT;
+  TRY(struct_answer(out, &full, sizeof full, "KVSTORE_CHANGE_INIT"));
   if (!reader_left(&changes->left)) TRY(read_more(changes));
   if (!capture_next(&changes->left, &change)) return status_set(KVSTORE_NOTFOUND, "no change behind this one yet");
   changes->position = change.sequence;
-  out->kind = change.kind;
-  out->sequence = (int64_t)change.sequence;
-  out->transaction = (int64_t)change.transaction;
-  out->time_ms = change.time_ms;
-  out->expire_ms = change.expiry == EXPIRY_NEVER ? 0 : change.expiry;
-  out->key = change.key.length ? change.key.data : NULL;
-  out->key_length = (int)change.key.length;
-  out->value = change.value.length ? change.value.data : NULL;
-  out->value_length = (int)change.value.length;
-  return KVSTORE_OK;
+  full.kind = change.kind;
+  full.sequence = (int64_t)change.sequence;
+  full.transaction = (int64_t)change.transaction;
+  full.time_ms = change.time_ms;
+  full.expire_ms = change.expiry == EXPIRY_NEVER ? 0 : change.expiry;
+  full.key = change.key.length ? change.key.data : NULL;
+  full.key_length = (int)change.key.length;
+  full.value = change.value.length ? change.value.data : NULL;
+  full.value_length = (int)change.value.length;
+  return struct_answer(out, &full, sizeof full, "KVSTORE_CHANGE_INIT");
 }
 
 static bool is_changes(const KVChanges *changes) { return changes && changes->magic == MAGIC_CHANGES; }

@@ -169,14 +169,13 @@ int kvstore_cf_set_options(KVColumnFamily *family, const KVFamilyOptions *option
 
 static Status get_options(const Place *place, KVFamilyOptions *out) {
   FamilyOptions options;
+  KVFamilyOptions full = KVSTORE_FAMILY_OPTIONS_INIT;
   if (!out) return bad_argument("the place for the options is NULL");
-  if (out->struct_size != sizeof *out)
-    return bad_argument("struct_size is not set: begin with KVSTORE_FAMILY_OPTIONS_INIT");
   TRY(family_get_options(place->session, place->family, &options));
-  out->default_ttl_ms = options.default_ttl_ms;
-  out->compression = (int)options.compression - 1;
-  out->changes_ms = options.changes_ms;
-  return KVSTORE_OK;
+  full.default_ttl_ms = options.default_ttl_ms;
+  full.compression = (int)options.compression - 1;
+  full.changes_ms = options.changes_ms;
+  return struct_answer(out, &full, sizeof full, "KVSTORE_FAMILY_OPTIONS_INIT");
 }
 
 int kvstore_cf_get_options(KVColumnFamily *family, KVFamilyOptions *options) {

@@ -335,8 +335,18 @@ Status struct_argument(const void *given, void *out, size_t size) {
   const uint8_t *bytes = given;
   for (size_t i = size; i < length; i++)
     if (bytes[i])
-      return status_fail(KVSTORE_UNSUPPORTED, "the options ask for something that this library does not know");
+      return status_fail(KVSTORE_UNSUPPORTED, "a struct asks for something that this library does not know");
   memcpy(out, given, length < size ? length : size);
+  return KVSTORE_OK;
+}
+
+Status struct_answer(void *given, const void *full, size_t size, const char *init) {
+  size_t length;
+  memcpy(&length, given, sizeof length);
+  if (length < sizeof length || length > STRUCT_BYTES_MAX)
+    return status_fail(KVSTORE_ERROR, "struct_size is not set: begin with %s", init);
+  memcpy((char *)given + sizeof length, (const char *)full + sizeof length,
+         (length < size ? length : size) - sizeof length);
   return KVSTORE_OK;
 }
 

@@ -174,6 +174,9 @@ Status bounds_argument(const void *lower, int lower_length, const void *upper, i
 /* A caller's struct that begins with its size: an older, shorter one, or a longer one whose unknown tail is zero. *out,
  * of `size` bytes, holds the defaults; NULL leaves them. */
 Status struct_argument(const void *given, void *out, size_t size) MUST_CHECK;
+/* The way back: an older program's struct gets as much of `full`, of `size` bytes, as it has, a newer one's keeps its
+ * unknown tail; struct_size stays what it was. `init` is the name of what sets it. */
+Status struct_answer(void *given, const void *full, size_t size, const char *init) MUST_CHECK;
 /* The same for a password, which is not empty. */
 Status password_argument(const void *password, int length, Bytes *out) MUST_CHECK;
 /* An expiry as the engine has it: 0 is never; a negative one is refused. */

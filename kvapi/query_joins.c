@@ -67,7 +67,6 @@ static Status copy_values(Arena *arena, const KVValue *given, size_t count, cons
 }
 
 static Status check_join(const KVQuery *q, const KVJoin *join) {
-  if (join->struct_size != sizeof *join) return bad_argument("the join does not begin with KVJOIN_INIT");
   if (!join->table || join->table->magic != MAGIC_TABLE) return bad_argument("the table to be joined is no open one");
   if (join->table->kv != q->table->kv) return bad_argument("the table to be joined is of another handle");
   TRY(birth_check(join->table->birth));
@@ -100,10 +99,12 @@ static Status add_ask(JoinList *joins, const KVJoin *join) {
 }
 
 /* What a failed copy leaves in the arena goes with the query. */
-static Status add_join(KVQuery *q, const KVJoin *join) {
+static Status add_join(KVQuery *q, const KVJoin *given) {
   JoinPlan *shape = NULL;
-  TRY(check_join(q, join));
-  TRY(add_ask(&q->joins, join));
+  KVJoin join = KVJOIN_INIT;
+  TRY(struct_argument(given, &join, sizeof join));
+  TRY(check_join(q, &join));
+  TRY(add_ask(&q->joins, &join));
   Status status = plan_of(q, &q->joins, &shape);
   if (status != KVSTORE_OK) {
     table_release(q->joins.tables[--q->joins.count]);

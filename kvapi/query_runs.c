@@ -263,6 +263,7 @@ size_t kvcursor_column_count(KVCursor *cursor) { return is_cursor(cursor) ? curs
 int kvcursor_column(KVCursor *cursor, size_t column, KVColumnDefinition *definition) {
   if (!is_cursor(cursor) || !definition || column >= cursor->column_count)
     return fail(cursor, bad_argument("no such cursor or column, or no place for its definition"));
+  if (handle_is_inherited(cursor->query->table->kv)) return fail(cursor, handle_refuse_inherited());
   *definition = definition_of(query_column(cursor->plan->query, column));
   return KVSTORE_OK;
 }
@@ -320,21 +321,19 @@ int cursor_fill(KVCursor *cursor, uint32_t most, void *const *values, uint8_t *c
 int kvquery_counters(KVQuery *query, KVQueryCounters *counters) {
   Status status = question_enter(query);
   if (status != KVSTORE_OK) return question_refuse(query, status);
-  if (!counters || counters->struct_size != sizeof *counters)
-    return question_leave(query, bad_argument("the counters are NULL or do not begin with KVQUERY_COUNTERS_INIT"));
+  if (!counters) return question_leave(query, bad_argument("the place for the counters is NULL"));
   take_counters(query);
   const ScanCounters *from = &query->counters;
-  *counters = (KVQueryCounters){ .struct_size = sizeof *counters,
-                                 .units = from->units,
-                                 .segments_skipped = from->segments_skipped,
-                                 .rows = from->rows,
-                                 .rows_selected = from->rows_selected,
-                                 .blocks = from->blocks,
-                                 .blocks_skipped = from->blocks_skipped,
-                                 .blocks_certain = from->blocks_certain,
-                                 .blocks_scanned = from->blocks_scanned,
-                                 .bytes_spilled = query->spilled };
-  return question_leave(query, KVSTORE_OK);
+  KVQueryCounters full = { .units = from->units,
+                           .segments_skipped = from->segments_skipped,
+                           .rows = from->rows,
+                           .rows_selected = from->rows_selected,
+                           .blocks = from->blocks,
+                           .blocks_skipped = from->blocks_skipped,
+                           .blocks_certain = from->blocks_certain,
+                           .blocks_scanned = from->blocks_scanned,
+                           .bytes_spilled = query->spilled };
+  return question_leave(query, struct_answer(counters, &full, sizeof full, "KVQUERY_COUNTERS_INIT"));
 }
 
 typedef void Explain(const Query *query, const ScanCounters *counters, uint64_t bytes_spilled, Buffer *out);
@@ -378,6 +377,7 @@ int kvquery_explain_json(KVQuery *query, char **text) { return explain_so(query,
 int kvquery_cancel(KVQuery *query) {
   if (!query || query->magic != MAGIC_QUERY)
     return handle_refuse(NULL, bad_argument(query ? "this is no open query" : "the query is NULL"));
+  if (handle_is_inherited(query->table->kv)) return question_refuse(query, handle_refuse_inherited());
   atomic_fetch_add_explicit(&query->cancels, 1, memory_order_relaxed);
   return KVSTORE_OK;
 }

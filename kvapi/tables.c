@@ -221,14 +221,13 @@ int kvtable_list(KVStore *kv, char ***names, size_t *count) {
 int kvtable_schema(KVTable *table, KVTableSchema *schema) {
   Status status = table_enter(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
-  if (!schema || schema->struct_size != sizeof *schema)
-    return handle_leave(table->kv, bad_argument("the schema is NULL or does not begin with KVTABLE_SCHEMA_INIT"));
-  schema->name = table->name;
-  schema->columns = table->definitions;
-  schema->column_count = table->visible;
-  schema->key_columns = table->schema.key_columns;
-  schema->key_count = table->schema.has_row_id ? 0 : table->schema.key_count;
-  return handle_leave(table->kv, KVSTORE_OK);
+  if (!schema) return handle_leave(table->kv, bad_argument("the place for the schema is NULL"));
+  KVTableSchema full = { .name = table->name,
+                         .columns = table->definitions,
+                         .column_count = table->visible,
+                         .key_columns = table->schema.key_columns,
+                         .key_count = table->schema.has_row_id ? 0 : table->schema.key_count };
+  return handle_leave(table->kv, struct_answer(schema, &full, sizeof full, "KVTABLE_SCHEMA_INIT"));
 }
 
 /* ---- the whole table ---- */

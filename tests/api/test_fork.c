@@ -120,6 +120,9 @@ TEST(fork, a_child_may_close_what_it_inherited_and_nothing_else) {
     check_inert(kv, kvtable_delete(table, &key, 1));
     check_inert(kv, kvquery_count(query, &count));
     check_inert(kv, kvcursor_next(cursor));
+    KVColumnDefinition column;
+    check_inert(kv, kvcursor_column(cursor, 0, &column));
+    check_inert(kv, kvquery_cancel(query));
     check_inert(kv, kvstore_snapshot_get(snapshot, NULL, "a", 1, &data, &length, NULL));
     KVIterator *rows = NULL;
     check_inert(kv, kvstore_snapshot_iterator_create(snapshot, NULL, NULL, &rows));

@@ -473,8 +473,15 @@ TEST(kvquery_joins, what_is_no_join_is_refused_and_those_before_stay) {
   CHECK_STATUS(kvquery_join(query, &join), KVSTORE_ERROR);
   CHECK_OK(kvquery_count(query, &count));
   CHECK_INT(count, 300);
-  join.struct_size = sizeof join;
-  CHECK_OK(kvquery_join(query, &join));
+  struct { /* of a later version */
+    KVJoin known;
+    uint64_t later;
+  } longer = { join, 0 };
+  longer.known.struct_size = sizeof longer;
+  longer.later = 1;
+  CHECK_STATUS(kvquery_join(query, &longer.known), KVSTORE_UNSUPPORTED);
+  longer.later = 0;
+  CHECK_OK(kvquery_join(query, &longer.known));
   int calls = 0;
   CHECK_OK(kvquery_progress(query, stop, &calls));
   CHECK_STATUS(kvquery_count(query, &count), KVSTORE_CANCELLED);
