@@ -97,6 +97,12 @@ static Value value_of(const KVValue *given) {
   return value;
 }
 
+static bool image_fits(ColumnType type, int64_t i) {
+  int64_t low, high;
+  type_image_bounds(type, &low, &high);
+  return i >= low && i <= high;
+}
+
 static void print_value(const KVValue *given, Buffer *out) {
   if (given->is_null || given->type == KVTABLE_TYPE_NONE) {
     buffer_text(out, "null");
@@ -104,7 +110,9 @@ static void print_value(const KVValue *given, Buffer *out) {
     print_decimal128(given, out);
   } else if (type_of(given) != TYPE_NONE) {
     Value value = value_of(given);
-    if (!type_is_string(value.type) || value.s.length) literal_print_plain(&value, out);
+    bool has_bounds = value.type == TYPE_DATE || value.type == TYPE_TIME;
+    if (has_bounds && !image_fits(value.type, value.i)) value.type = TYPE_I64; /* none: the number that it is */
+    if (!type_is_string(value.type) || (value.s.data && value.s.length)) literal_print_plain(&value, out);
   } else {
     buffer_text(out, "?");
   }
@@ -229,12 +237,6 @@ static bool float_fits(Number n, ColumnType type, Value *out) {
   if (n.kind == NUMBER_NONE) return false;
   if (n.kind != NUMBER_FLOAT && (back.kind != n.kind || back.i != n.i || back.u != n.u)) return false;
   return type == TYPE_F64 || out->f != out->f || (double)(float)out->f == out->f;
-}
-
-static bool image_fits(ColumnType type, int64_t i) {
-  int64_t low, high;
-  type_image_bounds(type, &low, &high);
-  return i >= low && i <= high;
 }
 
 /* A number in units of the decimal, exactly. */

@@ -16,8 +16,8 @@
  *            busy timeout has ended) and KVSTORE_FULL. A call that failed has changed nothing in the store.
  * Messages   kvstore_errmsg says in a sentence what failed; kvstore_error also says where.
  * Outputs    A failed call sets its pointer outputs to NULL and its number outputs to 0, if their addresses are valid.
- * Structs    Those that begin with `struct_size` may be of an older or a newer version: what both know is read or filled
- *            in. KVSTORE_UNSUPPORTED: beyond that, one that goes in is not zero.
+ * Structs    Those that begin with `struct_size` may be of an older or a newer version: what both know is read, or
+ *            filled in. KVSTORE_UNSUPPORTED: beyond that, one that goes in is not zero.
  * Ownership  Pointers that go in are borrowed for the call. Values, names and messages that come out on the heap are
  *            the caller's, to be given back with kvstore_free (= sqliteFree = snkv_free). Pointers that an iterator
  *            gives are the iterator's. Handles are closed by their own close function.

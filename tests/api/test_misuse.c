@@ -320,3 +320,96 @@ TEST(misuse, batches_that_do_not_fit_their_table_are_refused) {
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
+
+/* What a value that does not fit is, the message says: nothing is read at NULL, and no day is beyond the calendar's. */
+TEST(misuse, values_that_are_none_are_printed_and_refused) {
+  KVStore *kv = open_store();
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 } };
+  const char *key[] = { "id" };
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, "t", columns, 1, key, 1, &table));
+  KVValue fixed = kvvalue_bytes(NULL, 5), day = kvvalue_date(0), early = kvvalue_date(0);
+  fixed.type = KVTABLE_TYPE_FIXED_BYTES;
+  day.as.i64 = INT64_MAX;
+  early.as.i64 = INT64_MIN;
+  const struct {
+    KVValue value;
+    const char *text;
+  } cases[] = {
+    { kvvalue_text(NULL, 5), "" },
+    { kvvalue_bytes(NULL, 5), "" },
+    { fixed, "" },
+    { kvvalue_uuid(NULL), "" },
+    { day, "9223372036854775807" },
+    { early, "-9223372036854775808" },
+    { kvvalue_time(-1), "-1" },
+    { kvvalue_time(INT64_C(86400000000)), "86400000000" },
+  };
+  char text[64];
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    KVValue value = cases[i].value, found;
+    KVRow *row = NULL;
+    KVStoreError error = KVSTORE_ERROR_INIT;
+    CHECK_INT(kvvalue_print(&value, text, sizeof text), strlen(cases[i].text));
+    CHECK_STR(text, cases[i].text);
+    CHECK_STATUS(kvtable_insert(table, &value, 1, 0, NULL), KVSTORE_TYPE);
+    CHECK_OK(kvstore_error(kv, &error));
+    CHECK_STR(error.column, "id");
+    CHECK_STR(error.value, cases[i].text);
+    CHECK_STATUS(kvtable_get(table, &value, 1, &found, 1, NULL, &row), KVSTORE_TYPE);
+  }
+  CHECK_INT(rows_of(table), 0);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
+/* What a struct of another version has beyond what both know is left alone, and so is its size. */
+TEST(misuse, answers_fill_structs_of_another_version_as_far_as_they_are_known) {
+  KVStore *kv = open_store();
+  KVTable *table = create_people(kv);
+  KVQuery *query = NULL;
+  uint64_t count;
+  CHECK_OK(kvquery_create(table, &query));
+  KVValue row[4] = { kvvalue_i64(1), kvvalue_string("Ada"), kvvalue_f64(1.7), kvvalue_null() };
+  CHECK_OK(kvtable_upsert(table, row, 4, 0));
+  CHECK_OK(kvquery_count(query, &count));
+  struct {
+    KVQueryCounters known;
+    uint64_t later;
+  } counters = { KVQUERY_COUNTERS_INIT, 7 };
+  counters.known.struct_size = sizeof counters;
+  CHECK_OK(kvquery_counters(query, &counters.known));
+  CHECK_INT(counters.known.struct_size, sizeof counters);
+  CHECK_INT(counters.known.rows_selected, 1);
+  CHECK_INT(counters.later, 7);
+  counters.known = (KVQueryCounters)KVQUERY_COUNTERS_INIT;
+  counters.known.struct_size = offsetof(KVQueryCounters, rows_selected);
+  counters.known.rows_selected = 9;
+  CHECK_OK(kvquery_counters(query, &counters.known));
+  CHECK_INT(counters.known.units, 1);
+  CHECK_INT(counters.known.rows_selected, 9); /* beyond its end */
+  counters.known.struct_size = 3;
+  CHECK_STATUS(kvquery_counters(query, &counters.known), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_counters(query, NULL), KVSTORE_ERROR);
+  struct {
+    KVTableSchema known;
+    uint64_t later;
+  } schema = { KVTABLE_SCHEMA_INIT, 7 };
+  schema.known.struct_size = sizeof schema;
+  CHECK_OK(kvtable_schema(table, &schema.known));
+  CHECK_INT(schema.known.column_count, 4);
+  CHECK_INT(schema.later, 7);
+  schema.known.struct_size = 0;
+  CHECK_STATUS(kvtable_schema(table, &schema.known), KVSTORE_ERROR);
+  struct {
+    KVStoreInfo known;
+    uint64_t later;
+  } info = { KVSTORE_INFO_INIT, 7 };
+  info.known.struct_size = sizeof info;
+  CHECK_OK(kvstore_info(kv, &info.known));
+  CHECK_INT(info.known.family_count, 2);
+  CHECK_INT(info.later, 7);
+  kvquery_close(query);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
