@@ -90,7 +90,6 @@ static Status run_aggregates(KVQuery *q, AggregateResult *results) {
 static Status aggregate(KVQuery *q, const KVAggregate *asks, size_t count, KVValue *results) {
   if (!asks || !results || !count) return bad_argument("nothing is asked for, or there is no place for the results");
   TRY(question_check_asks(asks, count));
-  for (size_t i = 0; i < count; i++) results[i] = kvvalue_null();
   TRY(plan_aggregates(q, asks, count));
   AggregateResult few[8], *found = few;
   if (count > sizeof few / sizeof *few) found = memory_allocate(memory_array_size(count, sizeof *found));
@@ -102,6 +101,8 @@ static Status aggregate(KVQuery *q, const KVAggregate *asks, size_t count, KVVal
 }
 
 int kvquery_aggregate(KVQuery *query, const KVAggregate *aggregates, size_t count, KVValue *results) {
+  for (size_t i = 0; results && aggregates && i < count && count <= QUERY_AGGREGATES_MAX; i++)
+    results[i] = kvvalue_null();
   Status status = question_enter(query);
   if (status != KVSTORE_OK) return question_refuse(query, status);
   return question_leave(query, aggregate(query, aggregates, count, results));

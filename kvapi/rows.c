@@ -148,13 +148,16 @@ static Status get(KVTable *table, const KVValue *key_given, size_t key_count, KV
   return KVSTORE_OK;
 }
 
+static void set_nulls(KVValue *values, size_t count) {
+  for (size_t c = 0; c < count; c++) values[c] = kvvalue_null();
+}
+
 static Status get_row(KVTable *table, const KVValue *key, size_t key_count, KVValue *values, size_t count,
                       int64_t *expire_ms, KVRow **row) {
   if (!row || !values) return bad_argument("the place for the row is NULL");
   if (count != table->visible)
     return status_fail(KVSTORE_SCHEMA, "room for %zu values: table %s has %u columns", count, table->name,
                        table->visible);
-  for (size_t c = 0; c < count; c++) values[c] = kvvalue_null();
   KVRow *found = memory_allocate_zeroed(sizeof *found);
   if (!found) return status_nomem();
   found->magic = MAGIC_ROW;
@@ -170,6 +173,8 @@ int kvtable_get(KVTable *table, const KVValue *key, size_t key_count, KVValue *v
                 int64_t *expire_ms, KVRow **row) {
   if (row) *row = NULL;
   if (expire_ms) *expire_ms = 0;
+  bool is_table = table && table->magic == MAGIC_TABLE;
+  if (is_table && values && value_count == table->visible) set_nulls(values, value_count);
   Status status = table_enter(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   return handle_leave_lookup(table->kv, get_row(table, key, key_count, values, value_count, expire_ms, row));

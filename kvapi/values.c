@@ -133,8 +133,8 @@ size_t kvvalue_print(const KVValue *value, char *buffer, size_t size) {
 
 int kvvalue_read(int type, uint32_t width, const char *text, size_t length, void *room, KVValue *value) {
   ColumnType of = type_from_caller(type, width);
+  if (value) *value = kvvalue_null();
   if (!text || !value || (of == TYPE_UUID && !room)) return KVSTORE_ERROR;
-  *value = kvvalue_null();
   if (of == TYPE_NONE || !literal_is_read(of)) return KVSTORE_UNSUPPORTED;
   while (length && *text == ' ') text++, length--;
   while (length && text[length - 1] == ' ') length--;

@@ -413,3 +413,27 @@ TEST(misuse, answers_fill_structs_of_another_version_as_far_as_they_are_known) {
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
+
+/* Values that were read before point to what is gone: a failed call leaves none of them. */
+TEST(misuse, values_of_a_failed_call_are_nulls) {
+  KVStore *kv = open_store();
+  KVTable *table = create_people(kv);
+  KVQuery *query = NULL;
+  KVRow *found = NULL;
+  KVValue row[4] = { kvvalue_i64(1), kvvalue_string("Ada"), kvvalue_f64(1.7), kvvalue_null() };
+  KVValue values[4] = { row[0], row[1], row[2], row[3] }, results[2] = { row[0], row[1] };
+  const KVAggregate asks[] = { { KVQUERY_ROWS, NULL }, { KVQUERY_MAX, "name" } }, none[] = { { 99, "name" }, asks[1] };
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_STATUS(kvquery_aggregate(query, none, 2, results), KVSTORE_ERROR);
+  CHECK(results[0].is_null && results[1].is_null);
+  results[0] = results[1] = row[1];
+  CHECK_OK(kvstore_close(kv));
+  CHECK_STATUS(kvquery_aggregate(query, asks, 2, results), KVSTORE_ERROR);
+  CHECK(results[0].is_null && results[1].is_null);
+  CHECK_STATUS(kvtable_get(table, row, 1, values, 4, NULL, &found), KVSTORE_ERROR);
+  for (int c = 0; c < 4; c++) CHECK(values[c].is_null);
+  CHECK_STATUS(kvvalue_read(KVTABLE_TYPE_DATE, 0, NULL, 0, NULL, &row[1]), KVSTORE_ERROR);
+  CHECK(row[1].is_null);
+  kvquery_close(query);
+  kvtable_close(table);
+}
