@@ -631,7 +631,9 @@ KVSTORE_API int kvquery_order_by_key(KVQuery *query, int ordered);
  * call. What is more goes to a file beside the store, which has no name, goes with the cursor, and is sealed when the
  * store is; the answers stay the same. Of a store in memory it is memory. The first group, and a state of one group
  * (its least and greatest strings), are kept however large. A process that may not make files beside the store then
- * gets KVSTORE_READONLY, but for joins, which read their rows again. */
+ * gets KVSTORE_READONLY, but for joins, which read their rows again. What reading takes is not counted: some MiB, and
+ * of long texts up to 64 MiB for a thread, as often as they are read (by the filter, as a group, on their way to the
+ * file). */
 KVSTORE_API int kvquery_memory_limit(KVQuery *query, uint64_t bytes);
 
 /* The rows that match, or their groups, as they are now: the cursor keeps its snapshot until it is closed, whatever is
