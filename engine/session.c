@@ -295,6 +295,24 @@ static Status complete_schema(const Schema *given, Schema *out, uint32_t *next_c
   return schema_check(out);
 }
 
+static uint32_t count_dropped(const Version *version) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < version->family_count; i++) {
+    const FamilyState *state = version->families[i];
+    count += state->eras[state->era_count - 1].dropped;
+  }
+  return count;
+}
+
+Status families_make_room(Session *session) {
+  ReadPin pin;
+  if (session_transaction(session)) return KVSTORE_OK;
+  TRY(read_pin(session, &pin));
+  bool wanted = pin.version->family_count >= FAMILIES_MAX && count_dropped(pin.version) > 0;
+  read_unpin(session, &pin);
+  return wanted ? session_checkpoint(session, CHECKPOINT_PASSIVE, NULL, NULL) : KVSTORE_OK;
+}
+
 Status family_create_statement(Session *session, const Family *family, const char *name, const FamilyOptions *options,
                                uint32_t *id) {
   Store *store = session->store;
@@ -303,8 +321,14 @@ Status family_create_statement(Session *session, const Family *family, const cha
   TRY(write_pin(session, &pin));
   bool taken = family_named(&pin, name) != NULL;
   bool full = pin.version->family_count >= FAMILIES_MAX;
+  uint32_t dropped = full ? count_dropped(pin.version) : 0;
   read_unpin(session, &pin);
   if (taken) return status_fail(KVSTORE_CONSTRAINT, "a family or table named %s is there already", name);
+  if (full && dropped)
+    return status_fail(KVSTORE_LIMIT,
+                       "a store has at most %u families: %u of them were dropped, and go with a checkpoint behind the "
+                       "open transaction",
+                       FAMILIES_MAX, dropped);
   if (full) return status_fail(KVSTORE_LIMIT, "a store has at most %u families", FAMILIES_MAX);
   Buffer payload = { 0 };
   family_payload_write(family, name, options, &payload);
@@ -344,6 +368,7 @@ Status family_create_with(Session *session, const char *name, int kind, const Sc
   Family family = { .kind = (uint32_t)kind };
   Status status = KVSTORE_OK;
   if (kind == FAMILY_TABLE) status = complete_schema(schema, &family.schema, &family.next_column_id);
+  if (status == KVSTORE_OK) status = families_make_room(session);
   if (status == KVSTORE_OK) status = write_begin(session);
   if (status == KVSTORE_OK) status = write_end(session, create_captured(session, &family, name, options, id));
   schema_release(&family.schema);

@@ -623,3 +623,27 @@ TEST(kvtable, usage_tells_of_every_column) {
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
+
+/* Tables for a moment, one after the other: what was dropped makes room for the next one. */
+TEST(kvtable, those_that_were_dropped_leave_room_for_others) {
+  enum { PLACES = 4096 }; /* the default family has one */
+  const KVColumnDefinition column = { "id", KVTABLE_TYPE_I64, 0, 0 };
+  KVStore *kv = open_store();
+  KVTable *table = NULL;
+  KVColumnFamily *cf = NULL;
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 1; i < PLACES; i++) {
+    CHECK_OK(kvtable_create(kv, "moment", &column, 1, NULL, 0, &table));
+    kvtable_close(table);
+    CHECK_OK(kvtable_drop(kv, "moment"));
+  }
+  CHECK_STATUS(kvtable_create(kv, "moment", &column, 1, NULL, 0, &table), KVSTORE_LIMIT);
+  CHECK(strstr(kvstore_errmsg(kv), "4095 of them were dropped") != NULL);
+  CHECK_OK(kvstore_commit(kv));
+  CHECK_OK(kvtable_create(kv, "moment", &column, 1, NULL, 0, &table));
+  kvtable_close(table);
+  CHECK_OK(kvstore_cf_create(kv, "family", &cf));
+  kvstore_cf_close(cf);
+  CHECK_OK(kvstore_integrity_check(kv, NULL));
+  CHECK_OK(kvstore_close(kv));
+}
