@@ -463,7 +463,8 @@ static Status check_batch(const Intake *in, const struct ArrowArray *batch) {
   if (batch->n_children != in->schema.n_children || (batch->n_children && !batch->children))
     return status_fail(KVSTORE_ERROR, "an Arrow batch has %lld columns, its schema %lld", (long long)batch->n_children,
                        (long long)in->schema.n_children);
-  if (batch->length < 0 || batch->length > UINT32_MAX)
+  if (batch->length < 0) return status_fail(KVSTORE_ERROR, "an Arrow batch has less than no rows");
+  if (batch->length > UINT32_MAX)
     return status_fail(KVSTORE_LIMIT, "an Arrow batch of %lld rows", (long long)batch->length);
   if (batch->offset < 0) return status_fail(KVSTORE_ERROR, "an Arrow batch begins before its rows");
   if (has_null_row(batch)) return status_fail(KVSTORE_UNSUPPORTED, "an Arrow batch has rows that are null as a whole");
