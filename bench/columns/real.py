@@ -2,11 +2,12 @@
 """Questions to real data, each engine in a Python process of its own: real.py ENGINE LIBRARY DATA DIRECTORY ROWS
 
 Engines: colonnade (through ctypes), duckdb, polars, pyarrow, numpy. Tables: `flights`, 3 million flights of 2001 with a
-row number as key; `lineitem` of TPC-H at scale 1, without a key, decimals as hundredths; `groups`, the numbers of the
-H2O group-by benchmark, groups of 100; `orders` and `customer`, by their keys, for TPC-H Q3; `facts`, made as the rows
-of columns_main.c are. All engines load the same Arrow tables, of at most ROWS rows. A clock sees the call, parsing
-included, up to the result: a number, or an Arrow table. Names of workloads come in line by line, a line of JSON goes
-out for each, as from the C programs (harness.h). What an engine cannot say it leaves out.
+row number as key; `nyc`, the flights that left New York in 2013, with nulls and without a key; `lineitem` of TPC-H at
+scale 1, without a key, decimals as hundredths; `groups`, the numbers of the H2O group-by benchmark, groups of 100;
+`orders` and `customer`, by their keys, for TPC-H Q3; `facts`, made as the rows of columns_main.c are. All engines load
+the same Arrow tables, of at most ROWS rows. A clock sees the call, parsing included, up to the result: a number, or an
+Arrow table. Names of workloads come in line by line, a line of JSON goes out for each, as from the C programs
+(harness.h). What an engine cannot say it leaves out.
 """
 
 import json
