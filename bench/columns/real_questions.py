@@ -143,7 +143,7 @@ QUESTIONS = {
                        compute=THREE),
     "flights_few": ask("flights", "flights: three columns of the 0.1 % that a filter finds", [("delay", ">", 280)],
                        select=("delay", "distance", "origin")),
-    "nyc_late": ask("nyc", "flights of New York: count, integer with nulls and text = constant",
+    "nyc_late": ask("nyc", "nyc: count, integer with nulls and text = constant",
                     [("dep_delay", ">", 60), ("carrier", "=", "UA")]),
     "lineitem_three": ask("lineitem", "lineitem: count, three predicates, 4 % match",
                           [("l_shipdate", ">=", "1994-01-01"), ("l_shipdate", "<", "1996-01-01"),
