@@ -200,6 +200,8 @@ int type_read(const char *text, int *type, uint32_t *width) {
 const char *type_print(int type, uint32_t width, char buffer[TYPE_TEXT_MAX]) {
   if (type == KVTABLE_TYPE_DECIMAL)
     snprintf(buffer, TYPE_TEXT_MAX, "decimal(%d,%u)", KVTABLE_DECIMAL_SCALE_MAX, width);
+  else if (type == KVTABLE_TYPE_FIXED_BYTES)
+    snprintf(buffer, TYPE_TEXT_MAX, "%s:%u", kvtable_type_name(type), width);
   else
     snprintf(buffer, TYPE_TEXT_MAX, "%s", kvtable_type_name(type));
   return buffer;

@@ -563,6 +563,8 @@ static Status find_children(Intake *in) {
 }
 
 static Status prepare(Intake *in) {
+  if (in->mode != KVTABLE_INSERT && in->mode != KVTABLE_UPSERT)
+    return status_fail(KVSTORE_ERROR, "no such mode: %d", in->mode);
   int error = in->stream->get_schema(in->stream, &in->schema);
   if (error) {
     in->schema.release = NULL;

@@ -775,6 +775,10 @@ TEST(arrow, inside_a_transaction_the_rows_belong_to_it) {
   CHECK_INT(rows, 15);
   CHECK_OK(kvtable_count(table, &count));
   CHECK_INT(count, 15);
+  s = handmade(&h, "i", 0, buffers, 2); /* no row, and no such mode */
+  CHECK_STATUS(kvtable_append_stream(table, &s, 7, &rows), KVSTORE_ERROR);
+  CHECK_STR(kvstore_errmsg(kv), "no such mode: 7");
+  CHECK(!s.release);
   CHECK_STATUS(kvtable_append_stream(table, NULL, KVTABLE_INSERT, &rows), KVSTORE_ERROR);
   CHECK_STR(kvstore_errmsg(kv), "the stream is NULL, or released");
   CHECK_STATUS(kvtable_append_stream(table, &s, KVTABLE_INSERT, &rows), KVSTORE_ERROR); /* released */

@@ -68,7 +68,7 @@ class Imports(CliTest):
     def test_given_types_are_taken(self):
         self.imported("a,b,c,d\n1,2,3,xyz\n007,-2,4,abc\n", "--types", "a=i16,b=f32", "--types",
                       "c=string,d=fixed_bytes:3")
-        self.assertEqual(self.types("t"), {"a": "i16", "b": "f32", "c": "string", "d": "fixed_bytes"})
+        self.assertEqual(self.types("t"), {"a": "i16", "b": "f32", "c": "string", "d": "fixed_bytes:3"})
         self.assertEqual(self.rows("t")[1], {"a": 7, "b": -2.0, "c": "4", "d": "abc"})
 
     def test_decimals_times_durations_and_uuids_come_and_go(self):
