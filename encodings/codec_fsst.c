@@ -114,7 +114,7 @@ static void take_sample(Learning *l, const ChunkInput *in, uint64_t string_bytes
     for (uint64_t piece = (step - passed % step) % step; piece < pieces; piece += step) {
       if (l->string_count == SAMPLE_STRINGS || l->bytes >= SAMPLE_BYTES) return;
       uint64_t from = piece * SAMPLE_PIECE_BYTES, left = s.length - from;
-      Bytes taken = { s.data + from, left < SAMPLE_PIECE_BYTES ? left : SAMPLE_PIECE_BYTES };
+      Bytes taken = { from ? s.data + from : s.data, left < SAMPLE_PIECE_BYTES ? left : SAMPLE_PIECE_BYTES };
       l->strings[l->string_count++] = taken;
       l->bytes += taken.length;
     }
