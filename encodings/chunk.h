@@ -36,7 +36,7 @@
  * Blocks hold 1,024 rows, the last one what is left; packed and plain data of fixed width are always whole blocks.
  *
  * Trust comes in three steps, so that a scan pays for what it touches (protocol FILE-4):
- *   chunk_open          header and block table; reads the first chunk_head_length bytes only
+ *   chunk_open          header and block table; reads the first head_length bytes only
  *   chunk_check_shared  dictionary or constant, validity: bytes [head, data offset); before any use of the values
  *   chunk_check_block   one block: bytes of chunk_block_range; before any use of that block
  * After that, kernels trust what they read. A chunk just written by chunk_encode needs no check. */

@@ -1,5 +1,5 @@
 /* codec_constant.c - one value for all rows that are not null. Floats keep their bits in the header's base, strings lie
- * in the shared part. Blocks hold validity or nothing. */
+ * in the shared part. Blocks have no data. */
 #include "encodings/encodings_internal.h"
 
 #include "base/bitmap.h"
