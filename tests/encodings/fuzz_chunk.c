@@ -2,9 +2,10 @@
  * filters and aggregates say what plain loops say. Then the bytes of one of these chunks are changed: it is refused, or
  * it is a chunk of other values, which all ways of reading agree on, without a step outside it.
  *
- * Input: type | encoding, the number above the last: every one | rows u16, few unless its highest bit is set | shape |
- * percent of nulls | step | constant u16 | how many bytes make the values u16 | these | changes, three bytes each:
- * place (u16) from the start or, when it is odd, from the data on, and what to put there. What is missing is zero. */
+ * Input: type | encoding, the number above the last: every one | rows u16, few unless its highest bit is set | shape; its
+ * bits 5 and 6: nulls by words, by blocks | percent of nulls | step | constant u16 | how many bytes make the values u16 |
+ * these | changes, three bytes each: place (u16) from the start or, when it is odd, from the data on, and what to put
+ * there. What is missing is zero. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -121,8 +122,9 @@ static void make_column(FuzzColumn *c, Reader *in, uint8_t type_byte) {
   c->nulls = take_memory(c->input.row_count);
   c->texts = take_memory((size_t)c->input.row_count * TEXT_MAX);
   make_values(c, source, shape, step);
+  uint32_t together = shape & 64 ? BLOCK_ROWS : shape & 32 ? 64 : 1; /* rows that are null or not together */
   for (uint32_t i = 0; i < c->input.row_count; i++)
-    c->nulls[i] = null_percent && (i * 2654435761u >> 8) % 100 < null_percent;
+    c->nulls[i] = null_percent && (i / together * 2654435761u >> 8) % 100 < null_percent;
   c->input.values = c->values;
   c->input.nulls = null_percent ? c->nulls : NULL;
   c->constant = value_from_array(c->input.type, c->values, constant_row);
