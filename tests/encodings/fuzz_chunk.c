@@ -2,10 +2,10 @@
  * filters and aggregates say what plain loops say. Then the bytes of one of these chunks are changed: it is refused, or
  * it is a chunk of other values, which all ways of reading agree on, without a step outside it.
  *
- * Input: type | encoding, the number above the last: every one | rows u16, few unless its highest bit is set | shape; its
- * bits 5 and 6: nulls by words, by blocks | percent of nulls | step | constant u16 | how many bytes make the values u16 |
- * these | changes, three bytes each: place (u16) from the start or, when it is odd, from the data on, and what to put
- * there. What is missing is zero. */
+ * Input: type | encoding, the number above the last: every one | rows u16, few unless its highest bit is set | shape,
+ * its bits 5 and 6: nulls by words, by blocks | percent of nulls | step | constant u16 | how many bytes make the values
+ * u16 | these | changes, three bytes each: place (u16) from the start or, when it is odd, from the data on, and what to
+ * put there. What is missing is zero. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -229,7 +229,8 @@ TEST(choose, empty_texts_without_data_are_sampled) {
   Bytes values[ROWS];
   MadeColumn column = { .input = { .type = TYPE_STRING, .row_count = ROWS, .values = values } };
   MadeChunk m;
-  for (uint32_t i = 0; i < ROWS; i++) values[i] = i % 3 ? (Bytes){ NULL, 0 } : (Bytes){ (const uint8_t *)"alphabet", 8 };
+  for (uint32_t i = 0; i < ROWS; i++)
+    values[i] = i % 3 ? (Bytes){ NULL, 0 } : (Bytes){ (const uint8_t *)"alphabet", 8 };
   CHECK(chunk_make(&m, &column, ENCODING_FSST));
   for (uint32_t i = 0; i < ROWS; i++) {
     Value v;
