@@ -19,7 +19,8 @@ enum {
   SYMBOL_BYTES = 8,
   ROOM_SLACK = 8, /* a symbol is written whole */
   GENERATIONS = 5,
-  SAMPLE_BYTES = 16384,
+  SAMPLE_BYTES = 16384, /* or more, where pieces are few */
+  SAMPLE_BYTES_MAX = 2 * SAMPLE_BYTES,
   SAMPLE_STRINGS = 2048,
   SAMPLE_PIECE_BYTES = 512,
   IDS = 512, /* symbols, then 255 + byte: a byte that stands for itself */
@@ -101,19 +102,25 @@ uint64_t fsst_scratch(const ChunkInput *in, uint64_t string_bytes) {
   return fits ? sizeof(Learning) + (uint64_t)in->row_count * sizeof(uint32_t) + kept_bytes(string_bytes) : 0;
 }
 
-/* Pieces of all that there is, at even distances: whole strings where they are short. */
+/* Pieces of all that there is, whole strings where they are short, at even distances of `step` and a bit more, which is
+ * no fraction: whatever rhythm the rows have, all of it is met. Every one where `step` is 1. */
+static uint64_t piece_taken(uint64_t number, uint64_t step) {
+  const uint64_t golden = 0x9e3779b9; /* of 2^32 */
+  return number * step + (step > 1 ? number * golden >> 32 : 0);
+}
+
 static void take_sample(Learning *l, const ChunkInput *in, uint64_t string_bytes) {
-  uint64_t step = in->row_count / SAMPLE_STRINGS + 1, passed = 0;
+  uint64_t step = in->row_count / SAMPLE_STRINGS + 1, number = 0, passed = 0;
   if (string_bytes / SAMPLE_BYTES > step) step = string_bytes / SAMPLE_BYTES;
   l->string_count = 0;
   l->bytes = 0;
   for (uint32_t row = 0; row < in->row_count; row++) {
     if (input_is_null(in, row)) continue;
     Bytes s = ((const Bytes *)in->values)[row];
-    uint64_t pieces = s.length ? (s.length + SAMPLE_PIECE_BYTES - 1) / SAMPLE_PIECE_BYTES : 1;
-    for (uint64_t piece = (step - passed % step) % step; piece < pieces; piece += step) {
-      if (l->string_count == SAMPLE_STRINGS || l->bytes >= SAMPLE_BYTES) return;
-      uint64_t from = piece * SAMPLE_PIECE_BYTES, left = s.length - from;
+    uint64_t pieces = s.length ? (s.length + SAMPLE_PIECE_BYTES - 1) / SAMPLE_PIECE_BYTES : 1, piece;
+    for (; (piece = piece_taken(number, step)) < passed + pieces; number++) {
+      if (l->string_count == SAMPLE_STRINGS || l->bytes >= SAMPLE_BYTES_MAX) return;
+      uint64_t from = (piece - passed) * SAMPLE_PIECE_BYTES, left = s.length - from;
       Bytes taken = { from ? s.data + from : s.data, left < SAMPLE_PIECE_BYTES ? left : SAMPLE_PIECE_BYTES };
       l->strings[l->string_count++] = taken;
       l->bytes += taken.length;

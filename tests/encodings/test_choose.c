@@ -131,14 +131,14 @@ TEST(choose, a_common_divisor_narrows_timestamps) {
   free(values);
 }
 
-/* Keys in order: a byte or two of each differ from the one before. */
+/* Keys in order: a byte or two of each differ from the one before, and there are too many customers for symbols. */
 TEST(choose, sorted_keys_are_front_coded) {
   enum { ROWS = 30000, LENGTH = 40 };
   Bytes *values = malloc(ROWS * sizeof *values);
   char *text = malloc((size_t)ROWS * (LENGTH + 1));
   for (uint32_t i = 0; i < ROWS; i++) {
     char *at = text + (size_t)i * (LENGTH + 1);
-    (void)snprintf(at, LENGTH + 1, "customer/%05u/order/%04u", i / 40, i % 40 * 7);
+    (void)snprintf(at, LENGTH + 1, "customer/%016llx/order/%04u", i / 40 * 0x17a1b2c3d4e5f1ULL, i % 40 * 7);
     values[i] = (Bytes){ (const uint8_t *)at, strlen(at) };
   }
   ChunkInput input = { .type = TYPE_STRING, .row_count = ROWS, .values = values };
@@ -147,7 +147,7 @@ TEST(choose, sorted_keys_are_front_coded) {
   ChunkResult r;
   CHECK_OK(chunk_encode(&input, NULL, out, scratch, &r));
   CHECK_INT(r.encoding, ENCODING_FRONT_CODED);
-  CHECK(r.length < (uint64_t)ROWS * 7); /* two lengths, 1 to 3 digits, a sixteenth of a whole key */
+  CHECK(r.length < (uint64_t)ROWS * 8); /* two lengths, 1 to 3 digits, a sixteenth and a fortieth of a whole key */
   free(out);
   free(scratch);
   free(text);
@@ -221,6 +221,33 @@ TEST(choose, the_same_text_gets_the_same_symbols_in_few_long_strings) {
   for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
     CHECK(symbol_bytes((const uint8_t *)text, BYTES, lengths[i]) <= of_short);
   free(text);
+}
+
+/* Half of the rows have other words than the other half: one after the other, in turns, or as it comes. */
+static uint64_t bytes_of_two_kinds(uint32_t rows, unsigned order) {
+  enum { LENGTH = 64 };
+  static const char *const words[2][4] = { { "alphabet", "colonnade", "peristyle", "architrave" },
+                                           { "0x7fe9-", "#13=99;", "Zz_Qq:", "(42,43)" } };
+  char *text = calloc(rows + 1, LENGTH);
+  uint64_t rng = 21;
+  for (uint32_t i = 0; i < rows; i++) {
+    uint64_t kind = order == 0 ? i >= rows / 2 : order == 1 ? i % 2 : test_random_below(&rng, 2);
+    for (size_t at = 0; at < LENGTH;) /* what does not fit is written over by the next row */
+      at += (size_t)snprintf(text + (size_t)i * LENGTH + at, LENGTH, "%s%u", words[kind][test_random_below(&rng, 4)],
+                             (unsigned)test_random_below(&rng, 1000));
+  }
+  uint64_t bytes = symbol_bytes((const uint8_t *)text, rows * LENGTH, LENGTH);
+  free(text);
+  return bytes;
+}
+
+/* Whatever rhythm the rows have, and however many they are, the sample sees both kinds. */
+TEST(choose, symbols_are_learnt_from_all_kinds_of_rows) {
+  static const uint32_t rows[] = { 100, 250, 400, 500, 510, 600, 1000, 2000, 3000, 4500, 20000 };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    uint64_t mixed = bytes_of_two_kinds(rows[i], 2);
+    for (unsigned order = 0; order < 2; order++) CHECK(bytes_of_two_kinds(rows[i], order) < mixed + mixed / 5);
+  }
 }
 
 /* The data of an empty text may be NULL: nothing is added to it, which the sanitizers see. */
