@@ -71,19 +71,34 @@ static Status replay_kv(Store *store, const Operation *op, uint64_t sequence) {
   return apply_kv(era, op->key, hash, op->payload, op->expiry, op->kind == OPERATION_KV_DELETE, sequence);
 }
 
+/* KVSTORE_BUSY: this process has not the newest generation, and the one it has holds nothing back. */
+static Status pin_for_replay(Store *store, ReadPin *pin) {
+  bool pinned;
+  TRY(version_try_pin(store, pin, &pinned));
+  return pinned ? KVSTORE_OK : status_fail(KVSTORE_BUSY, "a newer generation has come while the log was read");
+}
+
 /* What a record says of runs is looked up in those of the newest generation, and nobody gives them away meanwhile
- * (GEN-1). KVSTORE_BUSY: this process has another one, which holds nothing back. */
+ * (GEN-1). */
 static Status replay_adopt(Store *store, const Operation *op, uint64_t sequence) {
   ReadPin pin;
-  bool pinned;
-  TRY(version_try_pin(store, &pin, &pinned));
-  if (!pinned) {
-    COUNT(adoptions_behind);
-    return status_fail(KVSTORE_BUSY, "a newer generation has come while the log was read");
-  }
-  Status status = apply_adopt(store, op->family_id, op->payload, sequence);
+  Status status = pin_for_replay(store, &pin);
+  if (status == KVSTORE_BUSY) COUNT(adoptions_behind);
+  TRY(status);
+  status = apply_adopt(store, op->family_id, op->payload, sequence);
   version_unpin(store, &pin);
   return status;
+}
+
+/* Families that were dropped keep their places until a generation comes without them: who has made one more had it. */
+static Status replay_create(Store *store, const Operation *op, uint64_t sequence) {
+  const Version *current = atomic_load_explicit(&store->current, memory_order_relaxed);
+  if (UNLIKELY(current->family_count >= FAMILIES_MAX)) {
+    ReadPin pin;
+    TRY(pin_for_replay(store, &pin));
+    version_unpin(store, &pin);
+  }
+  return apply_family_create(store, op->family_id, op->payload, sequence);
 }
 
 static Status replay_operation(Store *store, const Operation *op, uint64_t sequence, Arena *arena) {
@@ -100,7 +115,7 @@ static Status replay_operation(Store *store, const Operation *op, uint64_t seque
   case OPERATION_SCHEMA_CHANGE: break;
   }
   switch (op->kind) {
-  case OPERATION_FAMILY_CREATE: return apply_family_create(store, op->family_id, op->payload, sequence);
+  case OPERATION_FAMILY_CREATE: return replay_create(store, op, sequence);
   case OPERATION_FAMILY_DROP: return apply_family_end(store, op->family_id, true, sequence);
   case OPERATION_FAMILY_CLEAR: return apply_family_end(store, op->family_id, false, sequence);
   case OPERATION_FAMILY_CHANGE: return apply_family_change(store, op->family_id, op->payload, sequence);

@@ -1,0 +1,66 @@
+/* What was dropped or cleared leaves its place and its memory to others: of all processes, beside whoever writes. */
+#include "tests/api/api_support.h"
+#include "tests/support/children.h"
+
+enum { PLACES = 4096 - 1 }; /* the default family has one */
+
+static const KVColumnDefinition id_column = { "id", KVTABLE_TYPE_I64, 0, 0 };
+
+static KVTable *make(KVStore *kv, const char *name) {
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, name, &id_column, 1, NULL, 0, &table));
+  return table;
+}
+
+static void fill_places_with_dropped(KVStore *kv) {
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 0; i < PLACES; i++) {
+    kvtable_close(make(kv, "moment"));
+    CHECK_OK(kvtable_drop(kv, "moment"));
+  }
+  CHECK_OK(kvstore_commit(kv));
+}
+
+/* Nothing is settled but by call, or for lack of room in the log, which is large. */
+static KVStore *open_waiting(const char *path) {
+  KVStore *kv = NULL;
+  KVStoreOptions options = options_with(NULL);
+  options.busy_timeout_ms = 60000;
+  options.log_bytes = 16 << 20;
+  options.background_off = 1;
+  CHECK_OK(kvstore_open_with(path, &kv, &options));
+  return kv;
+}
+
+/* It reads once, so that it knows what was dropped; from then on it only writes. */
+ROLE(follower) {
+  KVStore *kv = open_waiting(path);
+  CHECK(next_turn());
+  check_text(kv, "key", "value");
+  turn_done();
+  CHECK(next_turn());
+  put_text(kv, "other", "value");
+  turn_done();
+  CHECK(next_turn());
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_open(kv, "moment", &table));
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+  turn_done();
+}
+
+TEST(family_places, a_process_that_follows_finds_those_of_dropped_ones_free_too) {
+  const char *path = path_of("store");
+  KVStore *kv = open_waiting(path);
+  put_text(kv, "key", "value");
+  Child child = child_start("follower", path);
+  fill_places_with_dropped(kv);
+  turn(&child);
+  kvtable_close(make(kv, "moment"));
+  turn(&child);
+  turn(&child);
+  child_finish(&child);
+  check_text(kv, "other", "value");
+  CHECK_OK(kvstore_integrity_check(kv, NULL));
+  CHECK_OK(kvstore_close(kv));
+}
