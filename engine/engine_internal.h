@@ -709,9 +709,9 @@ uint32_t era_layers(const Era *era, uint64_t sequence, MergeLayer *layers, uint3
 FamilyState *family_named(const ReadPin *pin, const char *name);
 /* KVSTORE_ERROR for options that cannot be; `changes_family` does not matter. */
 Status family_check_options(const FamilyOptions *options) MUST_CHECK;
-/* Before a statement that makes a family: one that was dropped keeps its place until what is committed has been settled
- * in the file, which is done here when all places are taken. Inside a transaction it cannot be. */
-Status families_make_room(Session *session) MUST_CHECK;
+/* As write_begin, for a statement that makes a family: one that was dropped keeps its place until what is committed has
+ * been settled in the file, which is done here when all places are taken. Inside a transaction it cannot be. */
+Status write_begin_with_room(Session *session) MUST_CHECK;
 /* Inside a statement: makes a family, and clears or drops one. */
 Status family_create_statement(Session *session, const Family *family, const char *name, const FamilyOptions *options,
                                uint32_t *id) MUST_CHECK;

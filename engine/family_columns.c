@@ -541,8 +541,7 @@ static Status hidden_schema(const PairColumns *columns, Schema *out) {
 Status family_set_columns(Session *session, uint32_t id, const PairColumns *columns) {
   Schema schema = { 0 };
   if (columns) TRY(hidden_schema(columns, &schema));
-  Status status = families_make_room(session);
-  if (status == KVSTORE_OK) status = write_begin(session);
+  Status status = write_begin_with_room(session);
   if (status == KVSTORE_OK) status = write_end(session, columns_statement(session, id, columns ? &schema : NULL));
   schema_release(&schema);
   return status;

@@ -153,8 +153,7 @@ static Status options_statement(Session *session, uint32_t id, const FamilyOptio
 
 Status family_set_options(Session *session, uint32_t id, const FamilyOptions *options) {
   TRY(family_check_options(options));
-  TRY(families_make_room(session));
-  TRY(write_begin(session));
+  TRY(write_begin_with_room(session));
   return write_end(session, options_statement(session, id, options));
 }
 

@@ -304,13 +304,23 @@ static uint32_t count_dropped(const Version *version) {
   return count;
 }
 
-Status families_make_room(Session *session) {
-  ReadPin pin;
-  if (session_transaction(session)) return KVSTORE_OK;
-  TRY(read_pin(session, &pin));
-  bool wanted = pin.version->family_count >= FAMILIES_MAX && count_dropped(pin.version) > 0;
-  read_unpin(session, &pin);
-  return wanted ? session_checkpoint(session, CHECKPOINT_PASSIVE, NULL, NULL) : KVSTORE_OK;
+enum { ROOM_TRIES = 2 };
+
+Status write_begin_with_room(Session *session) {
+  for (int tries = 0;; tries++) {
+    ReadPin pin;
+    TRY(write_begin(session));
+    if (!session->store->transaction.autocommit || tries == ROOM_TRIES) return KVSTORE_OK;
+    bool wanted = false;
+    Status status = write_pin(session, &pin);
+    if (status == KVSTORE_OK) {
+      wanted = pin.version->family_count >= FAMILIES_MAX && count_dropped(pin.version) > 0;
+      read_unpin(session, &pin);
+    }
+    if (status == KVSTORE_OK && !wanted) return KVSTORE_OK;
+    TRY(write_end(session, status));
+    TRY(session_checkpoint(session, CHECKPOINT_FULL, NULL, NULL));
+  }
 }
 
 Status family_create_statement(Session *session, const Family *family, const char *name, const FamilyOptions *options,
@@ -368,8 +378,7 @@ Status family_create_with(Session *session, const char *name, int kind, const Sc
   Family family = { .kind = (uint32_t)kind };
   Status status = KVSTORE_OK;
   if (kind == FAMILY_TABLE) status = complete_schema(schema, &family.schema, &family.next_column_id);
-  if (status == KVSTORE_OK) status = families_make_room(session);
-  if (status == KVSTORE_OK) status = write_begin(session);
+  if (status == KVSTORE_OK) status = write_begin_with_room(session);
   if (status == KVSTORE_OK) status = write_end(session, create_captured(session, &family, name, options, id));
   schema_release(&family.schema);
   return status;

@@ -1,4 +1,7 @@
 /* What was dropped or cleared leaves its place and its memory to others: of all processes, beside whoever writes. */
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "tests/api/api_support.h"
 #include "tests/support/children.h"
 
@@ -62,5 +65,49 @@ TEST(family_places, a_process_that_follows_finds_those_of_dropped_ones_free_too)
   child_finish(&child);
   check_text(kv, "other", "value");
   CHECK_OK(kvstore_integrity_check(kv, NULL));
+  CHECK_OK(kvstore_close(kv));
+}
+
+typedef struct Writer {
+  KVStore *kv;
+  _Atomic int has_begun, stop;
+} Writer;
+
+/* One transaction after the other, nearly without a gap: who makes a table waits for one of them. */
+static void *write_on(void *context) {
+  Writer *writer = context;
+  while (!writer->stop) {
+    CHECK_OK(kvstore_begin(writer->kv, 1));
+    writer->has_begun = 1;
+    for (int i = 0; i < 2000; i++) put_text(writer->kv, "key", "value");
+    CHECK_OK(kvstore_commit(writer->kv));
+  }
+  return NULL;
+}
+
+TEST(family_places, those_of_dropped_ones_are_free_beside_a_writer) {
+  enum { ROUNDS = 4 };
+  char name[32];
+  KVStore *kv = open_waiting(path_of("store"));
+  Writer writer = { NULL, 0, 0 };
+  pthread_t thread;
+  CHECK_OK(kvstore_clone(kv, &writer.kv));
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int i = 0; i < PLACES; i++) {
+    (void)snprintf(name, sizeof name, "table%d", i);
+    kvtable_close(make(kv, name));
+  }
+  CHECK_OK(kvstore_commit(kv));
+  CHECK_INT(pthread_create(&thread, NULL, write_on, &writer), 0);
+  for (int i = 0; i < ROUNDS; i++) {
+    (void)snprintf(name, sizeof name, "table%d", i);
+    CHECK_OK(kvtable_drop(kv, name));
+    writer.has_begun = 0;
+    while (!writer.has_begun) continue;
+    kvtable_close(make(kv, name));
+  }
+  writer.stop = 1;
+  CHECK_INT(pthread_join(thread, NULL), 0);
+  CHECK_OK(kvstore_close(writer.kv));
   CHECK_OK(kvstore_close(kv));
 }
