@@ -293,6 +293,22 @@ static bool adopted_much(Store *store) {
   return bytes >= wal_capacity(store->wal) / 2;
 }
 
+enum { ENDED_MAX = 256 };
+
+/* Eras that clears and drops have ended since the last boundary keep their deltas, and each new version names all of
+ * them, until a flush takes them away. */
+static bool ended_much(Store *store) {
+  Version *v = version_keep(store);
+  uint32_t ended = 0;
+  for (uint32_t f = 0; f < v->family_count; f++)
+    for (uint32_t e = v->families[f]->era_count - 1; e > 0; e--) {
+      if (v->families[f]->eras[e].since < store->frozen.sequence) break;
+      ended++;
+    }
+  version_let_go(store, v);
+  return ended >= ENDED_MAX;
+}
+
 static bool has_filled_delta(const Transaction *t) {
   for (size_t i = 0; i < t->touched_count; i++)
     if (delta_is_full(t->touched[i].delta)) return true;
@@ -303,7 +319,7 @@ static bool wants_boundary(Store *store) {
   const Transaction *t = &store->transaction;
   if (t->boundary_wanted) return true;
   if (store->applied.position - store->frozen.position >= wal_capacity(store->wal) / 2) return true;
-  if (t->shape_changed && adopted_much(store)) return true;
+  if (t->shape_changed && (adopted_much(store) || ended_much(store))) return true;
   return has_filled_delta(t);
 }
 

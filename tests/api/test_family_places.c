@@ -111,3 +111,26 @@ TEST(family_places, those_of_dropped_ones_are_free_beside_a_writer) {
   CHECK_OK(kvstore_close(writer.kv));
   CHECK_OK(kvstore_close(kv));
 }
+
+static uint64_t delta_bytes(KVStore *kv) {
+  KVStoreMemoryUsage usage = KVSTORE_MEMORY_USAGE_INIT;
+  CHECK_OK(kvstore_memory_usage(kv, &usage));
+  return usage.delta_bytes;
+}
+
+TEST(family_places, what_was_cleared_over_and_over_is_settled_in_the_background) {
+  enum { ROUNDS = 1000, STAY_MAX = 300, SETTLED_WITHIN_MS = 30000 };
+  KVStore *kv = open_store();
+  KVTable *table = make(kv, "moment");
+  const KVValue id = kvvalue_i64(7);
+  uint64_t of_one = 0;
+  for (int i = 0; i < ROUNDS; i++) {
+    CHECK_OK(kvtable_insert(table, &id, 1, 0, NULL));
+    if (!i) of_one = delta_bytes(kv);
+    CHECK_OK(kvtable_clear(table));
+  }
+  uint64_t since = test_now_ms();
+  while (delta_bytes(kv) > STAY_MAX * of_one) CHECK(test_now_ms() - since < SETTLED_WITHIN_MS);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
