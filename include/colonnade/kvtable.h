@@ -401,10 +401,10 @@ typedef struct KVColumnData {
 } KVColumnData;
 
 /* Writes `row_count` rows: one KVColumnData for every column of the table, in order, of exactly its type. All rows or
- * none (KVSTORE_TYPE, KVSTORE_CONSTRAINT: kvstore_error names the first bad row). `mode`: KVTABLE_INSERT,
- * KVTABLE_UPSERT. `expire_ms`: one a row, 0 for never; NULL: never, all of them. *first_row_id (may be NULL): of a
- * table without a primary key; the others follow it. Everything is borrowed for the call. More than 4,294,967,295 rows:
- * KVSTORE_LIMIT. */
+ * none (KVSTORE_TYPE, KVSTORE_CONSTRAINT: kvstore_error names the first row with a value that cannot be; where there is
+ * none, the first with a key that is there). `mode`: KVTABLE_INSERT, KVTABLE_UPSERT. `expire_ms`: one a row, 0 for
+ * never; NULL: never, all of them. *first_row_id (may be NULL): of a table without a primary key; the others follow it.
+ * Everything is borrowed for the call. More than 4,294,967,295 rows: KVSTORE_LIMIT. */
 KVSTORE_API int kvtable_append(KVTable *table, const KVColumnData *columns, size_t column_count, uint64_t row_count,
                                const int64_t *expire_ms, int mode, uint64_t *first_row_id);
 
