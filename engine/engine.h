@@ -341,6 +341,7 @@ Status table_snapshot(Session *session, uint32_t family, TableSnapshot *out) MUS
 typedef struct ColumnUsage {
   char name[COLUMN_NAME_MAX + 1];
   ColumnType type;
+  uint32_t width;       /* of a value of fixed bytes, or a uuid; else 0 */
   uint64_t bytes;       /* of its chunks in runs */
   uint64_t plain_bytes; /* what the same rows would take as plain arrays */
   char encodings[96];   /* "packed/16 x12, dictionary/8 x4" */

@@ -498,6 +498,7 @@ static Status table_usage(const FamilyState *state, const Era *era, FamilyUsage 
     ColumnUsage *usage = &out->columns[c];
     memcpy(usage->name, schema->columns[c].name, strlen(schema->columns[c].name) + 1);
     usage->type = schema->columns[c].type;
+    usage->width = schema->columns[c].width;
     usage->plain_bytes = out->run_rows * plain_width(&schema->columns[c]);
     name_encodings(era, c, usage);
   }

@@ -296,7 +296,7 @@ static KVTableUsage *usage_block(const FamilyUsage *usage) {
                            .columns = columns };
   for (size_t c = 0; c < usage->column_count; c++) {
     const ColumnUsage *from = &usage->columns[c];
-    uint32_t width = from->type == TYPE_UUID ? UUID_BYTES : 0;
+    uint32_t width = from->width;
     int type = type_to_caller(from->type, &width);
     columns[c] =
       (KVColumnUsage){ .type = type, .width = width, .bytes = from->bytes, .plain_bytes = from->plain_bytes };

@@ -621,6 +621,18 @@ TEST(kvtable, usage_tells_of_every_column) {
   CHECK(usage->run_bytes > usage->columns[0].bytes);
   kvstore_free(usage);
   kvtable_close(table);
+  const KVColumnDefinition columns[] = { { "hash", KVTABLE_TYPE_FIXED_BYTES, 0, 20 },
+                                         { "price", KVTABLE_TYPE_DECIMAL, 0, 3 },
+                                         { "who", KVTABLE_TYPE_UUID, 0, 0 } };
+  const uint32_t widths[] = { 20, 3, 16 };
+  CHECK_OK(kvtable_create(kv, "widths", columns, 3, NULL, 0, &table));
+  CHECK_OK(kvtable_usage(table, &usage));
+  for (size_t c = 0; c < 3; c++) {
+    CHECK_INT(usage->columns[c].type, columns[c].type);
+    CHECK_INT(usage->columns[c].width, widths[c]);
+  }
+  kvstore_free(usage);
+  kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
 
