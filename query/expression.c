@@ -1,6 +1,7 @@
 /* expression.c - making expressions by functions. */
 #include "query/expression.h"
 
+#include "base/literal.h"
 #include "base/memory.h"
 #include "query/expression_internal.h"
 
@@ -41,6 +42,25 @@ ExpressionTest test_mirrored(ExpressionTest test) {
   case TEST_GREATER_EQUAL: return TEST_LESS_EQUAL;
   default: return test;
   }
+}
+
+bool literal_takes_minus(Value *v) {
+  if (v->is_null) return false;
+  if (v->type == TYPE_F64) {
+    v->f = -v->f;
+    if (v->exactly) v->written.unscaled = -v->written.unscaled;
+  } else if ((v->type == TYPE_DURATION && v->i != INT64_MIN) || type_is_decimal(v->type)) {
+    v->i = -v->i;
+  } else if (v->type == TYPE_I64 && v->i != INT64_MIN) {
+    v->i = -v->i;
+  } else if (v->type == TYPE_U64 && v->u == UINT64_C(1) << 63) {
+    *v = (Value){ .type = TYPE_I64, .i = INT64_MIN };
+  } else if (v->type == TYPE_U64) {
+    *v = literal_below_i64(v->u);
+  } else {
+    return false;
+  }
+  return true;
 }
 
 Status expression_constant(Arena *arena, ExpressionKind kind, const Expression **out) {

@@ -61,6 +61,8 @@ size_t lexer_unquote(const Lexer *lexer, char quote, uint8_t *out);
 /* How many operands a test takes: least and most (SIZE_MAX: any number). */
 size_t test_operands_least(ExpressionTest test);
 size_t test_operands_most(ExpressionTest test);
+/* A minus before a number is its sign. False: before what it is not. */
+bool literal_takes_minus(Value *v);
 /* With the sides exchanged: a < b is b > a. */
 ExpressionTest test_mirrored(ExpressionTest test);
 

@@ -463,27 +463,6 @@ static Status parse_primary(Parser *p, ExpressionOperand *out) {
                : lexer_fail(&p->lexer, p->is_operand ? "a value or a column" : "a column, a value, not or (");
 }
 
-/* A minus before a number is its sign. */
-static bool negate_literal(ExpressionOperand *o) {
-  Value *v = &o->value;
-  if (o->of || o->is_parameter || v->is_null) return false;
-  if (v->type == TYPE_F64) {
-    v->f = -v->f;
-    if (v->exactly) v->written.unscaled = -v->written.unscaled;
-  } else if ((v->type == TYPE_DURATION && v->i != INT64_MIN) || type_is_decimal(v->type)) {
-    v->i = -v->i;
-  } else if (v->type == TYPE_I64 && v->i != INT64_MIN) {
-    v->i = -v->i;
-  } else if (v->type == TYPE_U64 && v->u == UINT64_C(1) << 63) {
-    *v = (Value){ .type = TYPE_I64, .i = INT64_MIN };
-  } else if (v->type == TYPE_U64) {
-    *v = literal_below_i64(v->u);
-  } else {
-    return false;
-  }
-  return true;
-}
-
 static Status parse_signed(Parser *p, ExpressionOperand *out) {
   const Expression *e;
   bool negative = p->lexer.token == TOKEN_MINUS;
@@ -494,7 +473,7 @@ static Status parse_signed(Parser *p, ExpressionOperand *out) {
   if (p->lexer.token == TOKEN_NAN) return lexer_fail(&p->lexer, "a number");
   TRY(parse_signed(p, out));
   p->nesting--;
-  if (!negative || negate_literal(out)) return KVSTORE_OK;
+  if (!negative || (!out->of && !out->is_parameter && literal_takes_minus(&out->value))) return KVSTORE_OK;
   TRY(expression_call(p->arena, FUNCTION_NEGATE, TYPE_NONE, out, 1, &e));
   return give(KVSTORE_OK, e, out);
 }

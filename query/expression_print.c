@@ -95,6 +95,23 @@ static void print_constant(const Printer *p, const ExpressionOperand *operand) {
   }
 }
 
+/* Whether it is a parameter, maybe behind minuses, that is printed as a literal: the minuses are its sign when that is
+ * read. *v: with them. */
+static bool takes_minus(const Printer *p, const ExpressionOperand *operand, Value *v) {
+  const Expression *e = operand->of;
+  if (e && e->kind == EXPRESSION_CALL && e->function == FUNCTION_NEGATE)
+    return takes_minus(p, &e->operands[0], v) && literal_takes_minus(v);
+  const ExpressionOperand *o = e && e->kind == EXPRESSION_VALUE ? &e->operands[0] : operand;
+  if (o->of || !o->is_parameter || !p->parameters || o->parameter >= p->parameter_count) return false;
+  *v = p->parameters[o->parameter];
+  return !p->has_types || !hides_type(v);
+}
+
+static bool is_signed(const Printer *p, const Expression *e, Value *v) {
+  return e->kind == EXPRESSION_CALL && e->function == FUNCTION_NEGATE &&
+         takes_minus(p, &(ExpressionOperand){ .of = e }, v);
+}
+
 static Binding binding_of(const Expression *e) {
   if (e->kind == EXPRESSION_TRUE || e->kind == EXPRESSION_FALSE || e->kind == EXPRESSION_UNKNOWN) return BINDS_ALONE;
   if (e->kind <= EXPRESSION_NOT) return BINDS_ANY;
@@ -144,7 +161,10 @@ static void print_list(const Printer *p, const Expression *e) {
 
 static void print_call(const Printer *p, const Expression *e) {
   Binding own = binding_of(e);
-  if (e->function == FUNCTION_NEGATE) {
+  Value literal;
+  if (is_signed(p, e, &literal)) {
+    print_parameter(p, &literal);
+  } else if (e->function == FUNCTION_NEGATE) {
     buffer_u8(p->out, '-');
     print_operand(p, &e->operands[0], BINDS_SIGN);
   } else if (own != BINDS_ALONE) {
@@ -198,8 +218,11 @@ static bool prints_cast(const Printer *p, const ExpressionOperand *operand) {
 
 /* A literal left of anything else goes to its right when it is read. A parameter does not, but its value would. */
 static bool is_mirrored(const Printer *p, const Expression *e) {
-  if (e->test > TEST_GREATER_EQUAL || !e->subject || e->subject->kind != EXPRESSION_VALUE) return false;
+  Value literal;
+  if (e->test > TEST_GREATER_EQUAL || !e->subject) return false;
+  if (e->subject->kind != EXPRESSION_VALUE && !is_signed(p, e->subject, &literal)) return false;
   if (e->subject->operands[0].is_parameter && !p->parameters) return false;
+  if (e->operands[0].of && is_signed(p, e->operands[0].of, &literal)) return false;
   return !operand_is_constant(&e->operands[0]) || prints_cast(p, &e->operands[0]);
 }
 
@@ -211,7 +234,7 @@ static void print_test(const Printer *p, const Expression *e) {
   if (is_mirrored(p, e)) {
     print_operand(p, &e->operands[0], BINDS_SUM);
     buffer_text(p->out, test_words[test_mirrored(e->test)]);
-    print_constant(p, &e->subject->operands[0]);
+    print(p, e->subject);
     return;
   }
   if (e->subject)

@@ -25,6 +25,14 @@ TEST(kvquery, expressions_have_a_canonical_text) {
   check_canonical("not ? and late", &truth, 1, "not true and late");
   check_canonical("? < a + ?", numbers, 2, "a + cast(2 as u64) > 6");
   check_canonical("? >= ?", numbers, 2, "cast(2 as u64) <= 6");
+  const KVValue negative[] = { kvvalue_i64(-6), kvvalue_decimal(1234, 2) }; /* a minus before them is their sign */
+  check_canonical("a < -? and b in (-?, 1)", negative, 2, "a < 6 and b in (decimal '-12.34', 1)");
+  check_canonical("-? < a", negative, 1, "a > 6");
+  check_canonical("-(-?) = a", negative, 1, "a = -6");
+  check_canonical("? < -?", negative, 2, "-6 < decimal '-12.34'");
+  check_canonical("-? < a", numbers + 1, 1, "-cast(2 as u64) < a");
+  const KVValue least = kvvalue_i64(INT64_MIN); /* has no opposite */
+  check_canonical("a = -?", &least, 1, "a = --9223372036854775808");
   check_canonical("0.5 = 0.1234567890123456789", NULL, 0, "cast(0.12345678901234568 as f64) = 0.5");
   CHECK_STATUS(kvexpr_canonical("carrier = ?", two, 2, &text), KVSTORE_ERROR);
   CHECK(text == NULL);
