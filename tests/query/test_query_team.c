@@ -38,7 +38,7 @@ static void check_same(const AggregateResult *a, const AggregateResult *b) {
     CHECK_INT(a->value.u, b->value.u); /* a float's bits, too */
 }
 
-static void check_threads(const SampleUnits *u, const char *where) {
+static ScanCounters check_threads(const SampleUnits *u, const char *where) {
   TableSnapshot snapshot = sample_units_snapshot(u);
   AggregateResult one[RESULTS_MAX], many[RESULTS_MAX];
   ScanCounters counters, others;
@@ -68,6 +68,7 @@ static void check_threads(const SampleUnits *u, const char *where) {
   }
   arena_release(&strings);
   query_destroy(q);
+  return counters;
 }
 
 TEST(query_team, many_threads_give_the_bits_of_one) {
@@ -86,7 +87,10 @@ TEST(query_team, many_threads_give_the_bits_of_one) {
     check_threads(&u, "");
     check_threads(&u, "c4_i32 > 5");
     check_threads(&u, "c13_string <> 'x' and c4_i32 is not null");
-    check_threads(&u, "c0_i64 is null"); /* nothing */
+    ScanCounters some = check_threads(&u, "c0_i64 > 0"); /* segments are passed before and between others */
+    CHECK(some.segments_skipped > 0 && some.units_looked > 0);
+    ScanCounters none = check_threads(&u, "c0_i64 is null");
+    CHECK(none.segments_skipped > 0 && none.units_looked == 0);
     sample_units_release(&u);
   }
 }
