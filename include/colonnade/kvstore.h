@@ -343,8 +343,9 @@ KVSTORE_API int kvstore_cf_count(KVColumnFamily *pCF, int64_t *pnCount);
 /* ---- iterators ----
  * All keys, or those that begin with a prefix, ascending by their bytes (the shorter first); a reverse iterator
  * descends. An iterator shows the store as it was when it was created; inside a write transaction, as the transaction
- * saw it then. Keys that had expired by then are passed over, and deleted, if that needs no waiting, at the latest when
- * it comes to an end or closes; what expires meanwhile is still shown. It may outlive its handle. One thread at a time.
+ * saw it then. Keys that had expired by then are passed over, and deleted, if that needs no waiting and a record of the
+ * log has room for it, at the latest when it comes to an end or closes; what expires meanwhile is still shown. It may
+ * outlive its handle. One thread at a time.
  *
  * A plain iterator stands nowhere until first, last or seek; a prefix iterator stands on its first key at once. Ends
  * are no errors: ask eof. */
