@@ -13,7 +13,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 
-enum { NANOSECONDS = 1000000000, FORK_HANDLERS_MAX = 4 };
+enum { NANOSECONDS = 1000000000, FORK_HANDLERS_MAX = 4, SHARED_LOOK_NS = 50 * 1000 * 1000 };
 
 /* ---- mutexes and conditions of a process ---- */
 
@@ -134,8 +134,25 @@ static bool take_shared(SharedMutex *m, int error, bool *owner_died) {
   return error == 0;
 }
 
+/* A process that an unlock has woken may be killed before it takes the mutex. Where somebody else has it by then, the
+ * system wakes nobody in its place, and neither does that one's unlock, which knows of none who waits. So who waits
+ * looks again by itself, now and then. */
+static int wait_shared(SharedMutex *m) {
+  int error = pthread_mutex_trylock(&m->handle);
+  if (LIKELY(error != EBUSY)) return error;
+  do {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += SHARED_LOOK_NS;
+    until.tv_sec += until.tv_nsec / NANOSECONDS;
+    until.tv_nsec %= NANOSECONDS;
+    error = pthread_mutex_timedlock(&m->handle, &until);
+  } while (error == ETIMEDOUT);
+  return error;
+}
+
 Status shared_mutex_lock(SharedMutex *m, bool *owner_died) {
-  if (take_shared(m, pthread_mutex_lock(&m->handle), owner_died)) return KVSTORE_OK;
+  if (take_shared(m, wait_shared(m), owner_died)) return KVSTORE_OK;
   return status_fail(KVSTORE_PROTOCOL, "a mutex in the shared page cannot be used any more");
 }
 

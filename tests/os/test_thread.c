@@ -1,7 +1,11 @@
 #include "os/thread.h"
 
+#include <linux/futex.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -131,6 +135,51 @@ TEST(shared_mutex, tells_the_next_holder_that_the_last_one_died) {
     CHECK(!died);
     shared_mutex_unlock(m);
   }
+}
+
+typedef struct Waiter {
+  SharedMutex *mutex;
+  _Atomic pid_t number;
+  _Atomic bool has_it;
+} Waiter;
+
+static void take_and_give(void *context) {
+  Waiter *w = context;
+  bool died;
+  atomic_store(&w->number, (pid_t)syscall(SYS_gettid));
+  CHECK_OK(shared_mutex_lock(w->mutex, &died));
+  atomic_store(&w->has_it, true);
+  shared_mutex_unlock(w->mutex);
+}
+
+static bool sleeps(pid_t thread) {
+  char path[64], text[256];
+  snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+  FILE *file = fopen(path, "r");
+  if (!file) return false;
+  const char *name_end = fgets(text, sizeof text, file) ? strrchr(text, ')') : NULL;
+  fclose(file);
+  return name_end && name_end[2] == 'S';
+}
+
+/* As when a process dies that an unlock has woken, and a third one has the mutex by then: the word of the mutex, which
+ * is its first, no longer says that anybody waits. */
+TEST(shared_mutex, who_waits_gets_it_though_no_unlock_wakes_anybody) {
+  SharedMutex *m = shared_memory(sizeof *m);
+  _Atomic uint32_t *word = (_Atomic uint32_t *)(void *)m;
+  Waiter waiter = { .mutex = m };
+  Thread thread = { 0 };
+  bool died;
+  CHECK_OK(shared_mutex_init(m));
+  CHECK_OK(shared_mutex_lock(m, &died));
+  CHECK_OK(thread_start(&thread, take_and_give, &waiter));
+  while (!(atomic_load(word) & FUTEX_WAITERS) || !sleeps(atomic_load(&waiter.number))) thread_yield();
+  atomic_fetch_and(word, ~(uint32_t)FUTEX_WAITERS);
+  shared_mutex_unlock(m);
+  time_t begun = time(NULL);
+  while (!atomic_load(&waiter.has_it) && time(NULL) < begun + 60) thread_yield();
+  CHECK(atomic_load(&waiter.has_it));
+  thread_join(&thread);
 }
 
 TEST(futex, wakes_across_processes_and_returns_at_once_when_the_word_differs) {
