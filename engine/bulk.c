@@ -467,24 +467,6 @@ static bool was_in_deltas(const Era *era, Bytes key, uint64_t before) {
   return false;
 }
 
-/* The transaction's first row of a table's delta that no earlier spill has taken over: what was spilled is not listed
- * again, or lists would grow with each other. */
-static uint32_t first_to_spill(const Transaction *t, const DeltaHandle *delta) {
-  uint32_t first = UINT32_MAX, spilled = 0;
-  for (size_t i = 0; i < t->touched_count; i++) {
-    const TouchedDelta *touched = &t->touched[i];
-    if (touched->delta != delta) continue;
-    if (touched->mark.row_count < first) first = touched->mark.row_count;
-    if (touched->spilled_rows > spilled) spilled = touched->spilled_rows;
-  }
-  return first > spilled ? first : spilled;
-}
-
-static void note_spilled(Transaction *t) {
-  for (size_t i = 0; i < t->touched_count; i++)
-    if (t->touched[i].delta->table) t->touched[i].spilled_rows = table_delta_row_count(t->touched[i].delta->table);
-}
-
 static Status spill_table(Store *store, const Family *family, Era *era, uint64_t sequence, RunList *runs,
                           Replaced *replaced, uint32_t **killed, size_t *killed_count) {
   Transaction *t = &store->transaction;
@@ -495,7 +477,10 @@ static Status spill_table(Store *store, const Family *family, Era *era, uint64_t
   TableRunShape shape = { .key_filter = era->run_count > 0 };
   TRY(table_run_builder_create(store, &t->space, &family->schema, shape, runs->arena, &builder));
   TableOrder order;
-  uint32_t first = first_to_spill(t, era->deltas[0].delta);
+  uint32_t first = UINT32_MAX;
+  for (size_t i = 0; i < t->touched_count; i++)
+    if (t->touched[i].delta == era->deltas[0].delta && t->touched[i].mark.row_count < first)
+      first = t->touched[i].mark.row_count;
   Status status = table_order_make(delta, sequence, first, &order);
   for (uint32_t i = 0; i < order.count && status == KVSTORE_OK; i++) {
     uint32_t row = order.rows[i];
@@ -588,7 +573,6 @@ Status transaction_spill(Session *session) {
     buffer_release(&t->record);
     t->record = record;
     t->spilled = true;
-    note_spilled(t);
     atomic_store_explicit(&t->seen, t->next_sequence - 1, memory_order_release);
   } else {
     buffer_release(&record);

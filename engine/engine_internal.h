@@ -176,7 +176,6 @@ typedef struct TouchedDelta {
   DeltaHandle *delta;
   Family *family;
   DeltaMark mark;
-  uint32_t spilled_rows; /* of a table: runs have taken over those before, and name what they replaced */
 } TouchedDelta;
 
 /* A dead_at that the transaction set outside its own appends: taken back at rollback. */

@@ -158,7 +158,7 @@ Status transaction_touch(Store *store, DeltaHandle *delta, Family *family) {
     if (t->touched[i].delta == delta) return KVSTORE_OK;
   TRY(memory_grow(&t->touched, &t->touched_capacity, t->touched_count + 1, sizeof *t->touched));
   DeltaMark mark = delta->kv ? kv_delta_mark(delta->kv) : table_delta_mark(delta->table);
-  t->touched[t->touched_count++] = (TouchedDelta){ delta_retain(delta), family, mark, 0 };
+  t->touched[t->touched_count++] = (TouchedDelta){ delta_retain(delta), family, mark };
   return KVSTORE_OK;
 }
 
