@@ -13,6 +13,17 @@
 #include "base/counters.h"
 #include "base/memory.h"
 
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER
+#endif
+#endif
+#ifdef THREAD_SANITIZER
+#include <sanitizer/tsan_interface.h>
+#endif
+
 enum { NANOSECONDS = 1000000000, FORK_HANDLERS_MAX = 4, SHARED_LOOK_NS = 50 * 1000 * 1000 };
 
 /* ---- mutexes and conditions of a process ---- */
@@ -134,6 +145,16 @@ static bool take_shared(SharedMutex *m, int error, bool *owner_died) {
   return error == 0;
 }
 
+/* ThreadSanitizer does not see that a timed lock which tells of a dead owner has the mutex. */
+static void tell_sanitizer(SharedMutex *m) {
+#ifdef THREAD_SANITIZER
+  __tsan_mutex_pre_lock(&m->handle, __tsan_mutex_try_lock);
+  __tsan_mutex_post_lock(&m->handle, __tsan_mutex_try_lock, 1);
+#else
+  (void)m;
+#endif
+}
+
 /* A process that an unlock has woken may be killed before it takes the mutex. Where somebody else has it by then, the
  * system wakes nobody in its place, and neither does that one's unlock, which knows of none who waits. So who waits
  * looks again by itself, now and then. */
@@ -148,6 +169,7 @@ static int wait_shared(SharedMutex *m) {
     until.tv_nsec %= NANOSECONDS;
     error = pthread_mutex_timedlock(&m->handle, &until);
   } while (error == ETIMEDOUT);
+  if (error == EOWNERDEAD) tell_sanitizer(m);
   return error;
 }
 
