@@ -173,8 +173,8 @@ int kvtable_get(KVTable *table, const KVValue *key, size_t key_count, KVValue *v
                 int64_t *expire_ms, KVRow **row) {
   if (row) *row = NULL;
   if (expire_ms) *expire_ms = 0;
-  bool is_table = table && table->magic == MAGIC_TABLE;
-  if (is_table && values && value_count == table->visible) set_nulls(values, value_count);
+  if (!table) return table_refuse(table, table_enter(table));
+  if (table->magic == MAGIC_TABLE && values && value_count == table->visible) set_nulls(values, value_count);
   Status status = table_enter(table);
   if (status != KVSTORE_OK) return table_refuse(table, status);
   return handle_leave_lookup(table->kv, get_row(table, key, key_count, values, value_count, expire_ms, row));
