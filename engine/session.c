@@ -299,7 +299,7 @@ static uint32_t count_dropped(const Version *version) {
   uint32_t count = 0;
   for (uint32_t i = 0; i < version->family_count; i++) {
     const FamilyState *state = version->families[i];
-    count += state->eras[state->era_count - 1].dropped;
+    if (state) count += state->eras[state->era_count - 1].dropped;
   }
   return count;
 }
