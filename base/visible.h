@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/limits.h"
+#include "base/sanitizers.h"
 
 #define DEAD_NEVER       UINT64_MAX  /* dead_at of a row that nothing replaced */
 #define DEAD_ROLLED_BACK UINT64_C(0) /* dead_at of a row whose transaction rolled back (VIS-3) */
@@ -16,12 +17,8 @@ static inline bool row_is_visible(uint64_t sequence, uint64_t dead_at, uint64_t 
   return sequence <= snapshot && snapshot < dead_at;
 }
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(SANITIZES_THREADS)
 #define VISIBLE_COPY_FIRST 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define VISIBLE_COPY_FIRST 1
-#endif
 #endif
 
 /* The mask of a block: bit i of word i / 64 says whether row i is visible. `count` is at most BLOCK_ROWS; bits past

@@ -12,15 +12,8 @@
 #include "base/assert.h"
 #include "base/counters.h"
 #include "base/memory.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZER
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER
-#endif
-#endif
-#ifdef THREAD_SANITIZER
+#include "base/sanitizers.h"
+#ifdef SANITIZES_THREADS
 #include <sanitizer/tsan_interface.h>
 #endif
 
@@ -147,7 +140,7 @@ static bool take_shared(SharedMutex *m, int error, bool *owner_died) {
 
 /* ThreadSanitizer does not see that a timed lock which tells of a dead owner has the mutex. */
 static void tell_sanitizer(SharedMutex *m) {
-#ifdef THREAD_SANITIZER
+#ifdef SANITIZES_THREADS
   __tsan_mutex_pre_lock(&m->handle, __tsan_mutex_try_lock);
   __tsan_mutex_post_lock(&m->handle, __tsan_mutex_try_lock, 1);
 #else

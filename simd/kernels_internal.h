@@ -2,6 +2,7 @@
 #ifndef COLONNADE_SIMD_KERNELS_INTERNAL_H
 #define COLONNADE_SIMD_KERNELS_INTERNAL_H
 
+#include "base/sanitizers.h"
 #include "simd/simd.h"
 
 extern const SimdKernels simd_scalar_kernels, simd_avx2_kernels;
@@ -13,12 +14,7 @@ extern const SimdKernels simd_avx512_kernels;
 #define NOINLINE __attribute__((noinline))
 /* Loops whose shift counts become constants. Not under sanitizers and in the portable build, where the unrolled code
  * takes minutes to compile: there SIMD_ROLLED is set, and shift counts come from registers. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SIMD_ROLLED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(COLONNADE_PORTABLE)
+#if defined(SANITIZES_ADDRESSES) || defined(SANITIZES_THREADS) || defined(COLONNADE_PORTABLE)
 #define SIMD_ROLLED 1
 #endif
 #if defined(SIMD_ROLLED)

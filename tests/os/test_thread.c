@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/counters.h"
+#include "base/sanitizers.h"
 #include "os/team.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/test.h"
@@ -269,15 +270,9 @@ TEST(team, many_threads_call_at_once_and_share_the_helpers) {
   CHECK_INT(team_helpers(), 0);
 }
 
-/* Clang's, which the suite is built with under sanitizers. In a forked child it lets nobody start a thread. */
-#ifdef __has_feature
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER 1
-#endif
-#endif
-
+/* ThreadSanitizer lets nobody start a thread in a forked child. */
 static bool child_has_its_own(_Atomic uint32_t *runs) {
-#ifdef THREAD_SANITIZER
+#ifdef SANITIZES_THREADS
   (void)runs;
   return true;
 #else
