@@ -83,11 +83,31 @@ TEST(kvquery, names_and_values_are_quoted_where_they_must_be) {
   CHECK(text == NULL);
 }
 
+/* A query over a table of two columns, whose first one is its key. */
+typedef struct Asked {
+  KVStore *kv;
+  KVTable *table;
+  KVQuery *query;
+} Asked;
+
+static Asked ask_two_columns(const KVColumnDefinition columns[2]) {
+  Asked a = { .kv = open_store() };
+  const char *key[] = { columns[0].name };
+  CHECK_OK(kvtable_create(a.kv, "t", columns, 2, key, 1, &a.table));
+  CHECK_OK(kvquery_create(a.table, &a.query));
+  return a;
+}
+
+static void end_asking(Asked *a) {
+  kvquery_close(a->query);
+  kvtable_close(a->table);
+  CHECK_OK(kvstore_close(a->kv));
+}
+
 /* Behind a zero byte a text would end, and with it the quotes. */
 TEST(kvquery, texts_with_a_zero_byte_stand_whole_in_what_is_printed) {
   const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
                                          { "s", KVTABLE_TYPE_STRING, KVTABLE_NULLABLE, 0 } };
-  const char *key[] = { "id" };
   KVValue row[] = { kvvalue_i64(1), kvvalue_null() }, pair[4];
   for (int i = 0; i < 4; i++) {
     pair[i] = kvvalue_string("");
@@ -96,71 +116,51 @@ TEST(kvquery, texts_with_a_zero_byte_stand_whole_in_what_is_printed) {
   }
   check_literal(pair[0], "x'610062'");
   check_canonical("s = ?", pair, 1, "s = x'610062'");
-  KVStore *kv = open_store();
-  KVTable *table = NULL;
-  KVQuery *query = NULL;
+  Asked a = ask_two_columns(columns);
   uint64_t count = 0;
-  CHECK_OK(kvtable_create(kv, "t", columns, 2, key, 1, &table));
-  CHECK_OK(kvtable_insert(table, row, 2, 0, NULL));
-  CHECK_OK(kvquery_create(table, &query));
-  CHECK_OK(kvquery_where(query, "coalesce(s, ?) = ? and coalesce(s, ?) = ?", pair, 4));
-  CHECK_OK(kvquery_count(query, &count));
+  CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  CHECK_OK(kvquery_where(a.query, "coalesce(s, ?) = ? and coalesce(s, ?) = ?", pair, 4));
+  CHECK_OK(kvquery_count(a.query, &count));
   CHECK_INT(count, 1); /* two values to be computed, whose texts differ behind the zero alone */
-  kvquery_close(query);
-  kvtable_close(table);
-  CHECK_OK(kvstore_close(kv));
+  end_asking(&a);
 }
 
 /* A u32 is computed with as a column of its type is: only a u64 makes a u64, which is below no other number. */
 TEST(kvquery, small_unsigned_parameters_are_no_u64) {
   const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_U32, 0, 0 }, { "day", KVTABLE_TYPE_DATE, 0, 0 } };
-  const char *key[] = { "id" };
   const KVValue row[] = { kvvalue_i64(3), kvvalue_date(100) };
   KVValue narrow[2] = { kvvalue_of(KVTABLE_TYPE_U32), kvvalue_of(KVTABLE_TYPE_U8) }, wide = kvvalue_u64(10);
   narrow[0].as.u64 = 10;
   narrow[1].as.u64 = 7;
-  KVStore *kv = open_store();
-  KVTable *table = NULL;
-  KVQuery *query = NULL;
+  Asked a = ask_two_columns(columns);
   uint64_t count = 0;
-  CHECK_OK(kvtable_create(kv, "t", columns, 2, key, 1, &table));
-  CHECK_OK(kvtable_insert(table, row, 2, 0, NULL));
-  CHECK_OK(kvquery_create(table, &query));
-  CHECK_OK(kvquery_where(query, "id - ? = -7 and day + ? = date '1970-04-18'", narrow, 2));
-  CHECK_OK(kvquery_count(query, &count));
+  CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  CHECK_OK(kvquery_where(a.query, "id - ? = -7 and day + ? = date '1970-04-18'", narrow, 2));
+  CHECK_OK(kvquery_count(a.query, &count));
   CHECK_INT(count, 1);
-  CHECK_OK(kvquery_where(query, "id - ? <> 5", &wide, 1));
-  CHECK_STATUS(kvquery_count(query, &count), KVSTORE_TYPE);
-  CHECK(strstr(kvstore_errmsg(kv), "3 - 10 does not fit u64") != NULL);
-  kvquery_close(query);
-  kvtable_close(table);
-  CHECK_OK(kvstore_close(kv));
+  CHECK_OK(kvquery_where(a.query, "id - ? <> 5", &wide, 1));
+  CHECK_STATUS(kvquery_count(a.query, &count), KVSTORE_TYPE);
+  CHECK(strstr(kvstore_errmsg(a.kv), "3 - 10 does not fit u64") != NULL);
+  end_asking(&a);
 }
 
 /* Of long values and keys a failure shows the beginning, in whole characters. */
 TEST(kvquery, failures_end_no_text_within_a_character) {
   const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_STRING, 0, 0 }, { "s", KVTABLE_TYPE_STRING, 0, 0 } };
-  const char *key[] = { "id" };
-  KVStore *kv = open_store();
-  KVTable *table = NULL;
-  KVQuery *query = NULL;
+  Asked a = ask_two_columns(columns);
   KVValue sum;
-  CHECK_OK(kvtable_create(kv, "t", columns, 2, key, 1, &table));
-  CHECK_OK(kvquery_create(table, &query));
   for (int before = 0; before < 2; before++) {
     char text[500] = "x";
     int at = before;
     for (; at < 400; at += 2) memcpy(text + at, "\xC3\xA9", 3);
     const KVValue row[] = { kvvalue_string(text), kvvalue_string(text) };
-    CHECK_OK(kvtable_clear(table));
-    CHECK_OK(kvtable_insert(table, row, 2, 0, NULL));
-    CHECK_STATUS(kvquery_sum(query, "cast(s as i64)", &sum), KVSTORE_TYPE);
-    const char *message = kvstore_errmsg(kv);
+    CHECK_OK(kvtable_clear(a.table));
+    CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+    CHECK_STATUS(kvquery_sum(a.query, "cast(s as i64)", &sum), KVSTORE_TYPE);
+    const char *message = kvstore_errmsg(a.kv);
     CHECK(strstr(message, "\xC3\xA9... is no i64, in the row with key '") != NULL);
     CHECK_STR(message + strlen(message) - 5, "\xC3\xA9...");
     for (const char *c = message; *c; c++) CHECK(*c != '\xC3' || c[1] == '\xA9');
   }
-  kvquery_close(query);
-  kvtable_close(table);
-  CHECK_OK(kvstore_close(kv));
+  end_asking(&a);
 }
