@@ -27,8 +27,9 @@ enum {
   ORACLE_TARGETS,
 };
 
+/* As wide as it is, it has no hole: states are compared as bytes. */
 typedef struct OracleKey {
-  uint32_t stamp; /* 0: absent */
+  uint64_t stamp; /* 0: absent */
   int64_t expiry;
 } OracleKey;
 

@@ -11,14 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifdef __has_feature
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define UNDER_SANITIZER 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define UNDER_SANITIZER 1
-#endif
+#include "base/sanitizers.h"
 
 enum { EXIT_SKIPPED = 77, MESSAGE_MAX = 4096, BYTES_SHOWN = 24 };
 
@@ -39,7 +32,7 @@ double test_scale(void) {
   const char *asked = getenv("COLONNADE_TEST_SCALE");
   double scale = asked ? strtod(asked, NULL) : 0;
   if (scale > 0) return scale;
-#ifdef UNDER_SANITIZER
+#if defined(SANITIZES_ADDRESSES) || defined(SANITIZES_THREADS)
   return 0.1;
 #else
   return 1.0;
