@@ -117,6 +117,7 @@
   X(team_helpers, "threads asked to help a query")                                      \
   X(group_parts_full, "groups of one thread that have used up their memory")            \
   X(group_parts_merged, "groups of one thread merged with those of others")             \
+  X(group_pipelines, "times that several threads have added to the same groups")        \
   X(group_windows_added, "parts whose slots were added one after the other")            \
   X(group_slots_copied, "times that slots of parts were copied by several threads")     \
   X(team_threads, "threads started for that")                                           \

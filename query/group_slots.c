@@ -176,7 +176,7 @@ Status group_slots_reserve(Groups *g, uint32_t more) {
 }
 
 /* The words of groups from `from` on, whose slots are zero; sums need no more. */
-static void clear_extremes(const Groups *g, uint32_t from) {
+void group_slots_clear_extremes(const Groups *g, uint32_t from) {
   const GroupSlots *s = &g->slots;
   for (size_t i = 0; i < g->column_count; i++) {
     uint32_t least = s->columns[i].least, greatest = s->columns[i].greatest;
@@ -470,15 +470,14 @@ static Status are_near(Groups *g, Scan *scan, uint32_t block, uint32_t count, bo
   return KVSTORE_OK;
 }
 
-static Status add_block(Groups *g, Scan *scan, uint32_t block, bool *done) {
-  uint32_t count = groups_block_rows(g, scan, block), before = g->slots.count;
-  *done = true;
-  if (scan_selection(scan)->unit->kind != SCAN_UNIT_SEGMENT) TRY(are_near(g, scan, block, count, done));
-  if (!*done) return KVSTORE_OK;
-  TRY(group_slots_find(g, scan, block, count, done));
-  if (!*done) return KVSTORE_OK;
-  TRY(add_rows(g, scan, block, count));
-  clear_extremes(g, before);
+Status group_slots_are_near(Groups *g, Scan *scan, uint32_t block, bool *near) {
+  *near = true;
+  if (scan_selection(scan)->unit->kind == SCAN_UNIT_SEGMENT) return KVSTORE_OK;
+  return are_near(g, scan, block, groups_block_rows(g, scan, block), near);
+}
+
+/* All but the first column's sum, which stands with the rows. */
+static Status add_columns(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
   uint32_t first = first_column(g);
   for (uint32_t i = 0; i < g->column_count; i++) {
     uint32_t wants = g->columns[i].wants;
@@ -486,6 +485,23 @@ static Status add_block(Groups *g, Scan *scan, uint32_t block, bool *done) {
     if (wants) TRY(add_column(g, i, scan, block, count));
   }
   return KVSTORE_OK;
+}
+
+Status group_slots_add_found(Groups *g, Scan *scan, uint32_t block, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) g->scratch->groups[i] *= g->slots.stride;
+  TRY(add_rows(g, scan, block, count));
+  return add_columns(g, scan, block, count);
+}
+
+static Status add_block(Groups *g, Scan *scan, uint32_t block, bool *done) {
+  TRY(group_slots_are_near(g, scan, block, done));
+  if (!*done) return KVSTORE_OK;
+  uint32_t count = groups_block_rows(g, scan, block), before = g->slots.count;
+  TRY(group_slots_find(g, scan, block, count, done));
+  if (!*done) return KVSTORE_OK;
+  TRY(add_rows(g, scan, block, count));
+  if (!group_slots_by_ids(g)) group_slots_clear_extremes(g, before);
+  return add_columns(g, scan, block, count);
 }
 
 /* Ids grow with the groups, so that blocks are asked whether they may. */
@@ -648,12 +664,10 @@ static Status take_ids(Groups *g, const Groups *part, uint32_t *from, uint32_t t
   GroupSlots *s = &g->slots;
   uint32_t own[BLOCK_ROWS];
   for (uint32_t count; *from < to; *from += count) {
-    uint32_t before = s->count;
     count = to - *from < BLOCK_ROWS ? to - *from : BLOCK_ROWS;
     TRY(group_part_numbers(g, part, *from, count, own));
     TRY(group_slots_extend(g, group_numbers_end(g), done));
     if (!*done) return KVSTORE_OK;
-    clear_extremes(g, before);
     for (uint32_t i = 0; i < count; i++) {
       if (i + AHEAD < count) __builtin_prefetch(slot_words(s, own[i + AHEAD]), 1);
       merge_words(g, slot_words(s, own[i]), slot_words(&part->slots, *from + i));

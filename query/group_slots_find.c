@@ -262,14 +262,15 @@ static Status find_by_number(Groups *g, Scan *scan, uint32_t block, uint32_t cou
 
 /* ---- ids ---- */
 
-/* Those that come are zero already: sums need no more. */
 Status group_slots_extend(Groups *g, uint32_t count, bool *fits) {
   GroupSlots *s = &g->slots;
   *fits = (uint64_t)count * s->stride < OFFSETS_END;
   if (count <= s->count || !*fits) return KVSTORE_OK;
   TRY(group_slots_reserve(g, count - s->count));
   memset(s->words + (size_t)s->count * s->stride, 0, (size_t)(count - s->count) * s->stride * sizeof *s->words);
+  uint32_t from = s->count;
   s->count = count;
+  group_slots_clear_extremes(g, from);
   return KVSTORE_OK;
 }
 

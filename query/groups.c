@@ -646,7 +646,7 @@ static Status keep_known(Groups *g, Scan *scan, uint32_t block, uint32_t *count)
 
 /* States lie anywhere: each is asked for some time before. What a unit has brought to a group goes to the units before
  * when another one brings something, or at the end. */
-static void open_unit(Groups *g, const uint32_t *numbers, uint32_t count) {
+void groups_open_unit(Groups *g, const uint32_t *numbers, uint32_t count) {
   uint32_t sum = g->only_sum;
   for (uint32_t i = 0; i < count; i++) {
     if (i + GROUPS_AHEAD < count) group_fetch(g, numbers[i + GROUPS_AHEAD]);
@@ -689,7 +689,7 @@ static Status add_block(Groups *g, Scan *scan, uint32_t block) {
   TRY(groups_find(g, scan, block, count));
   if (g->is_full) TRY(keep_known(g, scan, block, &count));
   if (g->has_ends || (g->has_order && g->part)) TRY(touch_rows(g, s->groups, count));
-  if (g->has_order && !g->has_ends && !g->part) open_unit(g, s->groups, count);
+  if (g->has_order && !g->has_ends && !g->part) groups_open_unit(g, s->groups, count);
   TRY(groups_add_found(g, scan, block, count));
   if (g->has_ends) TRY(add_ends(g, scan, block, count));
   return groups_keep_found_within(g);

@@ -73,6 +73,9 @@ uint64_t groups_merge_rows(const Groups *groups, uint64_t count, uint32_t thread
 /* The same of what depends on the order of units: of each unit and group that it has an entry. */
 uint64_t groups_apart_rows(const Groups *groups, uint64_t entries, uint32_t threads);
 
+/* Whether several threads can add the units from `first` on together, to the groups themselves (query_pipe_units). */
+bool groups_can_pipe(const Groups *groups, const TableSnapshot *snapshot, uint32_t first);
+
 /* ---- results ---- */
 /* The next groups that have rows, at most `most`: their numbers. From *at on, which begins as 0. 0: there are no more.
  */

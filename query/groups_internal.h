@@ -249,6 +249,8 @@ Status groups_number(Groups *groups, Scan *scan, uint32_t block, uint32_t count,
 uint32_t groups_count_different(const Groups *groups, size_t column);
 /* Adds these rows, whose groups are known. */
 Status groups_add_found(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
+/* These rows are of the current unit: what the one before has brought to their groups ends there. */
+void groups_open_unit(Groups *groups, const uint32_t *numbers, uint32_t count);
 /* Ends all units for all groups that are left open. */
 void groups_end_units(Groups *groups);
 /* Ends a unit for a group: what depends on order. */
@@ -350,6 +352,12 @@ bool group_slots_are_open(const Groups *groups);
 void group_slots_share(const Groups *groups, Groups *part);
 /* Whether the unit may go by slots. */
 Status group_slots_fit(Groups *groups, Scan *scan, bool *fits) MUST_CHECK;
+/* Whether the numbers of a block that are to be summed up lie where words have room for them. */
+Status group_slots_are_near(Groups *groups, Scan *scan, uint32_t block, bool *near) MUST_CHECK;
+/* IDS: adds these rows, whose groups are known. */
+Status group_slots_add_found(Groups *groups, Scan *scan, uint32_t block, uint32_t count) MUST_CHECK;
+/* The words of groups from `from` on, whose slots are zero; sums need no more. */
+void group_slots_clear_extremes(const Groups *groups, uint32_t from);
 /* Adds blocks of a unit; those in *left have no slots, and from now on none has. */
 Status group_slots_add(Groups *groups, Scan *scan, uint64_t *left) MUST_CHECK;
 /* Makes states of slots: groups keep their order; of one key number n becomes n + 1, behind that of null. */
@@ -383,7 +391,7 @@ Status group_slots_find(Groups *groups, Scan *scan, uint32_t block, uint32_t cou
 /* Whether these keys ascend, and the first *own of them stand behind those of the current piece, or of one that begins
  * with them. */
 bool group_slots_ascend(GroupSlots *slots, const int64_t *keys, uint32_t count, uint32_t *own);
-/* IDS: slots up to `count` groups; *fits is false when there cannot be as many. */
+/* IDS: empty slots up to `count` groups; *fits is false when there cannot be as many. */
 Status group_slots_extend(Groups *groups, uint32_t count, bool *fits) MUST_CHECK;
 /* Room for further groups. */
 Status group_slots_reserve(Groups *groups, uint32_t more) MUST_CHECK;

@@ -98,6 +98,11 @@ Status query_share_out(uint32_t members, TeamWork *work, void *context) MUST_CHE
 Status query_run_units(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space,
                        TableRun *run) MUST_CHECK;
 
+/* ---- group_pipeline.c ---- */
+/* Adds units from *next on to groups that are many, on so many threads; *next: the first that is not added. */
+Status query_pipe_units(const Query *query, const TableSnapshot *snapshot, const QuerySpace *space, uint32_t threads,
+                        uint32_t *next, TableRun *run) MUST_CHECK;
+
 /* The column of a name, or of a text that is computed, which is added. */
 Status query_position(Query *query, const char *text, uint32_t *position) MUST_CHECK;
 /* The same of the columns of groups. */

@@ -300,9 +300,11 @@ Status query_run_units(const Query *q, const TableSnapshot *snapshot, const Quer
     TRY(pass_excluded(&c, run, space, &entered));
     if (c.done == snapshot->unit_count) break;
     if (wants_help(&c, run)) {
-      uint32_t threads = threads_of(&c, run);
+      uint32_t threads = threads_of(&c, run), most = c.threads;
+      bool pipes = threads == 1 && run->groups && groups_can_pipe(run->groups, snapshot, c.done);
       if (threads) c.threads = 1; /* now or never */
       if (threads > 1) TRY(run_team(q, snapshot, space, threads, &c.done, run));
+      if (pipes) TRY(query_pipe_units(q, snapshot, space, most, &c.done, run));
       if (threads) continue;
     }
     TRY(run_unit(&c, run, space, entered));
