@@ -1,6 +1,7 @@
 /* values.c - single values across the door, and their text. */
 #include "kvapi/values.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/decimal.h"
@@ -83,13 +84,19 @@ static void print_decimal128(const KVValue *value, Buffer *out) {
   buffer_append(out, digits + sign + whole, length - sign - whole);
 }
 
+/* What is said to be an f32 is the nearest one; what lies beyond them all stays, and is none. */
+static double float_of(const KVValue *given) {
+  double f = given->as.f64, nearest = (double)(float)f;
+  return given->type == KVTABLE_TYPE_F32 && (isfinite(nearest) || !isfinite(f)) ? nearest : f;
+}
+
 /* Of a type that a column may have; not null. */
 static Value value_of(const KVValue *given) {
   Value value = { .type = type_of(given) };
   if (type_is_string(value.type))
     value.s = (Bytes){ given->as.bytes.data, given->as.bytes.length };
   else if (type_is_float(value.type))
-    value.f = given->as.f64;
+    value.f = float_of(given);
   else if (type_is_signed(value.type) || value.type == TYPE_BOOL)
     value.i = given->as.i64;
   else
@@ -185,7 +192,7 @@ typedef struct Number {
 
 static Number number_of(const KVValue *given) {
   ColumnType type = type_of(given);
-  if (type_is_float(type)) return (Number){ NUMBER_FLOAT, 0, 0, given->as.f64 };
+  if (type_is_float(type)) return (Number){ NUMBER_FLOAT, 0, 0, float_of(given) };
   if (!type_is_integer(type)) return (Number){ NUMBER_NONE, 0, 0, 0 };
   if (type_is_signed(type)) return (Number){ NUMBER_SIGNED, given->as.i64, 0, 0 };
   if (given->as.u64 <= INT64_MAX) return (Number){ NUMBER_SIGNED, (int64_t)given->as.u64, 0, 0 };
@@ -270,10 +277,6 @@ static bool number_fits(const KVValue *given, ColumnType type, Value *out) {
   Number n = number_of(given);
   if (type_is_decimal(type_of(given)) && !decimal_is(given, &n)) return false;
   if (n.kind == NUMBER_NONE) return false;
-  if (given->type == KVTABLE_TYPE_F32 && type == TYPE_F32) { /* said to be one: rounded at worst */
-    out->f = (double)(float)n.f;
-    return true;
-  }
   return type_is_float(type) ? float_fits(n, type, out) : integer_fits(n, type, out);
 }
 
@@ -350,7 +353,10 @@ Status value_for_filter(const KVValue *given, size_t index, Value *out) {
     bool is_i64 = type_is_signed(type) || (type != TYPE_U64 && out->u <= INT64_MAX); /* a u32 is computed with as one */
     out->type = is_i64 ? TYPE_I64 : TYPE_U64;
   } else if (!image_fits(type, given->as.i64)) {
-    return status_fail(KVSTORE_TYPE, "value %zu of the filter is no %s", index + 1, type_name(type));
+    char text[STATUS_NAME_MAX];
+    kvvalue_print(given, text, sizeof text);
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, NULL, text, "value %zu of the filter is no %s: %s", index + 1,
+                          type_name(type), text);
   }
   return KVSTORE_OK;
 }

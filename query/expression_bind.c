@@ -77,13 +77,16 @@ Status expression_column(const Schema *schema, const char *name, size_t length, 
 
 /* ---- values ---- */
 
+/* Before the name of a column; what is computed is called as it is written. */
+static const char *kind_of(const Column *column) { return column->flags & COLUMN_COMPUTED ? "" : "column "; }
+
 static Status fail_value(Status code, const Column *column, const Value *value, const char *what) {
   Buffer text = { 0 };
   literal_print(value, &text);
   buffer_u8(&text, '\0');
   const char *shown = text.failed ? "that value" : (const char *)text.data;
-  Status status = status_fail_at(code, UINT64_MAX, column->name, shown, "column %s is %s: %s %s", column->name,
-                                 type_name(column->type), shown, what);
+  Status status = status_fail_at(code, UINT64_MAX, column->name, shown, "%s%s is %s: %s %s", kind_of(column),
+                                 column->name, type_name(column->type), shown, what);
   buffer_release(&text);
   return status;
 }
@@ -152,7 +155,7 @@ static Status check_value(Arena *arena, const Column *column, ExpressionTest tes
   TRY(read_as_beside(arena, column, value));
   bool is_bits = test == TEST_BITS || test == TEST_NOT_BITS;
   if (is_bits && (!type_is_integer(column->type) || !type_is_integer(value->type)))
-    return fail_value(KVSTORE_TYPE, column, value, "has no bits with it: both must be integers");
+    return fail_value(KVSTORE_TYPE, column, value, "has no bits with it: both must be integers of 64 bits at most");
   if (predicate_types_compare(column->type, value->type)) return KVSTORE_OK;
   return fail_value(KVSTORE_TYPE, column, value, "does not compare with it");
 }
@@ -207,13 +210,13 @@ static Status word_value(ExpressionTest test, const Column *column, Value *value
     *value = (Value){ .type = TYPE_BOOL, .i = 1 };
     if (column->type == TYPE_BOOL) return KVSTORE_OK;
     return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL,
-                          "column %s is %s: by itself it says neither true nor false", column->name,
+                          "%s%s is %s: by itself it says neither true nor false", kind_of(column), column->name,
                           type_name(column->type));
   }
   *value = (Value){ .type = TYPE_F64, .f = NAN };
   if (type_is_float(column->type)) return KVSTORE_OK;
-  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "column %s is %s and never nan", column->name,
-                        type_name(column->type));
+  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, column->name, NULL, "%s%s is %s and never nan", kind_of(column),
+                        column->name, type_name(column->type));
 }
 
 static bool has_word(ExpressionTest test) {

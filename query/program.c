@@ -86,10 +86,10 @@ static bool is_fixed(const ProgramNode *node) {
   return true;
 }
 
-/* The value of a tree that names no column. */
-static Status compute_fixed(Binder *b, ProgramNode **node) {
+/* The value of a tree that names no column. A failure names it by its title. */
+static Status compute_fixed(Binder *b, char *title, ProgramNode **node) {
   Schema none = { 0 };
-  Column column = { .type = (*node)->type, .name = (char *)(uintptr_t) "a constant" };
+  Column column = { .type = (*node)->type, .name = title };
   none.columns = &column;
   none.column_count = 1;
   ProgramColumn computed = { .type = (*node)->type, .root = *node, .node_count = b->node_count };
@@ -110,8 +110,9 @@ static Status compute_fixed(Binder *b, ProgramNode **node) {
 
 /* Children that are constants make a constant; but what fails may stand where it is never asked for. */
 static Status fold(Binder *b, ProgramNode **node) {
+  char nobody_asks[] = "";
   if ((*node)->kind == NODE_CONSTANT || !is_fixed(*node)) return KVSTORE_OK;
-  Status status = compute_fixed(b, node);
+  Status status = compute_fixed(b, nobody_asks, node);
   return status == KVSTORE_TYPE ? KVSTORE_OK : status;
 }
 
@@ -539,14 +540,29 @@ static Status bind_pair(Binder *b, ProgramNode *x, CompareOperator op, ProgramNo
   return fold(b, out);
 }
 
+/* As what a failure names the left side of a test: the column that it is, or one that is called as it is written. */
+static Status subject_column(Binder *b, const Expression *e, const ProgramNode *x, Buffer *text, Column *out) {
+  if (x->kind == NODE_COLUMN) {
+    *out = b->program->schema->columns[x->column];
+    return KVSTORE_OK;
+  }
+  expression_print_typed(e->subject, b->parameters, b->parameter_count, text);
+  buffer_u8(text, '\0');
+  *out = (Column){ .type = x->type, .flags = COLUMN_COMPUTED, .name = (char *)text->data };
+  return buffer_status(text);
+}
+
 /* A test of a value with constants, as one of a column. */
-static Status bind_compare(Binder *b, ExpressionTest test, const ProgramNode *x, const Value *values, size_t count,
-                           ProgramNode **out) {
+static Status bind_compare(Binder *b, const Expression *e, ExpressionTest test, const ProgramNode *x,
+                           const Value *values, size_t count, ProgramNode **out) {
   Compare compare;
-  char computed[] = "of a computed value";
-  const Column *there = x->kind == NODE_COLUMN ? &b->program->schema->columns[x->column] : NULL;
-  const Column column = { .type = x->type, .name = there ? there->name : computed };
-  TRY(expression_bind_compare(test, &column, values, count, &b->program->arena, &compare));
+  Column column;
+  Buffer text = { 0 };
+  Status status = subject_column(b, e, x, &text, &column);
+  if (status == KVSTORE_OK)
+    status = expression_bind_compare(test, &column, values, count, &b->program->arena, &compare);
+  buffer_release(&text);
+  TRY(status);
   if (compare.kind == COMPARE_KIND_NONE) { /* never true: false, or unknown where x is null; and its opposite */
     compare.kind = COMPARE_KIND_NOT_NULL;
     compare.negated = true;
@@ -604,7 +620,7 @@ static Status bind_constants(Binder *b, const Expression *e, ProgramNode *x, Pro
     if (e->test == TEST_IN || e->test == TEST_NOT_IN) return bind_members(b, e, x, operands, out);
     return bind_truth(b, 2, out);
   }
-  return bind_compare(b, e->test, x, values, e->count, out);
+  return bind_compare(b, e, e->test, x, values, e->count, out);
 }
 
 static bool is_list(const Expression *e) {
@@ -626,8 +642,8 @@ static Status bind_list(Binder *b, const Expression *e, ProgramNode *x, ProgramN
     TRY(copy_value(&b->program->arena, &values[count]));
     count += !values[count].is_null;
   }
-  if (count == e->count) return bind_compare(b, e->test, x, values, count, out);
-  TRY(bind_compare(b, TEST_IN, x, values, count, &sides[0]));
+  if (count == e->count) return bind_compare(b, e, e->test, x, values, count, out);
+  TRY(bind_compare(b, e, TEST_IN, x, values, count, &sides[0]));
   TRY(bind_truth(b, 2, &sides[1]));
   TRY(join(b, NODE_OR, sides, 2, out));
   return e->test == TEST_NOT_IN ? negate(b, out) : KVSTORE_OK;
@@ -753,17 +769,22 @@ Status program_constant(const Expression *e, const Value *parameters, size_t par
                         bool *is_constant, Value *out) {
   Schema none = { 0 };
   Program p;
+  Buffer title = { 0 };
   ProgramNode *root = NULL;
   program_init(&p, &none);
   Binder b = { .program = &p, .parameters = parameters, .parameter_count = parameter_count };
-  Status status = bind(&b, e, &root);
+  expression_print_typed(e, parameters, parameter_count, &title); /* what a failure names */
+  buffer_u8(&title, '\0');
+  Status status = buffer_status(&title);
+  if (status == KVSTORE_OK) status = program_name_failure(bind(&b, e, &root), (char *)title.data);
   *is_constant = status == KVSTORE_OK && !b.reads_columns;
-  if (*is_constant && root->kind != NODE_CONSTANT) status = compute_fixed(&b, &root);
+  if (*is_constant && root->kind != NODE_CONSTANT) status = compute_fixed(&b, (char *)title.data, &root);
   *is_constant &= status == KVSTORE_OK;
   if (*is_constant) {
     *out = root->constant;
     status = copy_value(arena, out);
   }
+  buffer_release(&title);
   program_release(&p);
   return status;
 }

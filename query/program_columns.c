@@ -60,8 +60,7 @@ static Status add_column(Program *p, const ProgramColumn *column, const char *na
 
 enum { TITLE_SHOWN = 200 }; /* bytes */
 
-/* A failure that names no column is of the value itself. */
-static Status name_failure(Status status, const char *title) {
+Status program_name_failure(Status status, const char *title) {
   if (status != KVSTORE_TYPE || status_last()->column[0]) return status;
   size_t length = strlen(title);
   int shown = (int)bytes_beginning(title, length, TITLE_SHOWN);
@@ -84,8 +83,10 @@ Status program_add(Program *p, const Expression *e, const Value *parameters, siz
   bool is_there = status == KVSTORE_OK && !name.length && find_named(p, title, position);
   if (status == KVSTORE_OK && name.length && schema_find(p->schema, title, name.length) >= 0)
     status = status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, title, NULL, "there is a column %s already", title);
-  if (status == KVSTORE_OK && !is_there)
-    status = name_failure(program_bind(p, e, parameters, parameter_count, &column.root, &column.node_count), title);
+  if (status == KVSTORE_OK && !is_there) {
+    status = program_bind(p, e, parameters, parameter_count, &column.root, &column.node_count);
+    status = program_name_failure(status, title);
+  }
   if (status == KVSTORE_OK && !is_there) {
     column.type = column.root->type ? column.root->type : TYPE_I64;
     status = add_column(p, &column, title, position);

@@ -68,6 +68,8 @@ Status program_bind(Program *program, const Expression *e, const Value *paramete
                     const ProgramNode **root, uint32_t *node_count) MUST_CHECK;
 
 /* ---- program_columns.c ---- */
+/* "a + b: " before a failure that names no column: it is of the value itself. */
+Status program_name_failure(Status status, const char *title) MUST_CHECK;
 /* The least and greatest number of an integer type, as i64 (u64: 0 and INT64_MAX). */
 void integer_bounds(ColumnType type, int64_t *low, int64_t *high);
 

@@ -145,7 +145,7 @@ typedef struct KVValue {
   union {
     int64_t i64;   /* bool, i8 to i64, date, time, timestamp, duration; a decimal(18, s) times 10^s */
     uint64_t u64;  /* u8 to u64 */
-    double f64;    /* f32 (widened), f64 */
+    double f64;    /* f32 (widened; else it is the nearest one), f64 */
     KVBytes bytes; /* string, bytes, fixed bytes, uuid */
     struct {
       uint64_t low;

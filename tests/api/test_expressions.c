@@ -164,3 +164,80 @@ TEST(kvquery, failures_end_no_text_within_a_character) {
   }
   end_asking(&a);
 }
+
+/* What names no column is named as it is written, and so is what is computed. */
+TEST(kvquery, failures_of_constants_and_computed_values_name_them) {
+  static const struct {
+    const char *where, *text, *column, *value;
+  } wrong[] = {
+    { "'a' = 5", "'a' is string: 5 does not compare with it", "'a'", "5" },
+    { "id in (1) or 1 in ('x')", "1 is i64: 'x' does not compare with it", "1", "'x'" },
+    { "id = case when id * 2 = 'x' then 1 end", "id * 2 is i64: 'x' does not compare with it", "id * 2", "'x'" },
+    { "id + 1 > 'x'", "id + 1 is i64: 'x' does not compare with it", "id + 1", "'x'" },
+    { "id + 1", "id + 1 is i64: by itself it says neither true nor false", "id + 1", "" },
+    { "id + 1 is nan", "id + 1 is i64 and never nan", "id + 1", "" },
+    { "id < 1 / 0", "1 / 0: 1 / 0 divides by zero", "1 / 0", "1" },
+    { "id in (1, cast(300 as i8))", "cast(300 as i8): 300 is no i8", "cast(300 as i8)", "300" },
+    { "id = -'a'", "-'a': - is not for string 'a'", "-'a'", "" },
+    { "id & 1 = 18446744073709551616",
+      "column id is i64: 1.8446744073709552e19 has no bits with it: both must be integers of 64 bits at most", "id",
+      "1.8446744073709552e19" },
+  };
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "x", KVTABLE_TYPE_F64, 0, 0 } };
+  Asked a = ask_two_columns(columns);
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    KVStoreError error = KVSTORE_ERROR_INIT;
+    CHECK_STATUS(kvquery_where(a.query, wrong[i].where, NULL, 0), KVSTORE_TYPE);
+    CHECK_OK(kvstore_error(a.kv, &error));
+    CHECK_STR(error.text, wrong[i].text);
+    CHECK_STR(error.column, wrong[i].column);
+    CHECK_STR(error.value, wrong[i].value);
+  }
+  end_asking(&a);
+}
+
+TEST(kvquery, parameters_that_are_no_value_of_their_type_are_shown) {
+  KVValue none[] = { kvvalue_of(KVTABLE_TYPE_DATE), kvvalue_time(-1),
+                     kvvalue_decimal(INT64_C(1000000000000000000), 2) };
+  static const char *const shown[] = { "1099511627776", "-1", "10000000000000000.00" };
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "x", KVTABLE_TYPE_F64, 0, 0 } };
+  none[0].as.i64 = INT64_C(1) << 40;
+  Asked a = ask_two_columns(columns);
+  for (size_t i = 0; i < 3; i++) {
+    KVStoreError error = KVSTORE_ERROR_INIT;
+    const KVValue two[] = { kvvalue_i64(1), none[i] };
+    CHECK_STATUS(kvquery_where(a.query, "id = ? or x = ?", two, 2), KVSTORE_TYPE);
+    CHECK_OK(kvstore_error(a.kv, &error));
+    CHECK(strstr(error.text, "value 2 of the filter is no ") == error.text);
+    CHECK_STR(error.value, shown[i]);
+  }
+  end_asking(&a);
+}
+
+/* Its double stands for the nearest f32 wherever it is given; one beyond all of them is no infinity. */
+TEST(kvquery, what_is_said_to_be_an_f32_is_found_as_it_was_put) {
+  const KVColumnDefinition columns[] = { { "f", KVTABLE_TYPE_F32, 0, 0 }, { "x", KVTABLE_TYPE_F64, 0, 0 } };
+  Asked a = ask_two_columns(columns);
+  KVValue row[] = { kvvalue_of(KVTABLE_TYPE_F32), kvvalue_of(KVTABLE_TYPE_F32) }, wide = kvvalue_f64((double)0.1F);
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  uint64_t count = 0;
+  row[0].as.f64 = row[1].as.f64 = 0.1;
+  CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  CHECK_OK(kvquery_where(a.query, "f = ? and x = ?", row, 2));
+  CHECK_OK(kvquery_count(a.query, &count));
+  CHECK_INT(count, 1);
+  CHECK_OK(kvquery_where(a.query, "f = ? and x = f", &wide, 1));
+  CHECK_OK(kvquery_count(a.query, &count));
+  CHECK_INT(count, 1);
+  row[0].as.f64 = 1e300;
+  CHECK_STATUS(kvtable_insert(a.table, row, 2, 0, NULL), KVSTORE_TYPE);
+  CHECK_OK(kvstore_error(a.kv, &error));
+  CHECK_STR(error.column, "f");
+  CHECK_STR(error.value, "1e300");
+  CHECK_OK(kvquery_where(a.query, "f = infinity or f < ?", row, 1));
+  CHECK_OK(kvquery_count(a.query, &count));
+  CHECK_INT(count, 1); /* below 1e300 is the one row, and none is infinite */
+  row[0].as.f64 = 1e308 * 10;
+  CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  end_asking(&a);
+}
