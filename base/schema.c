@@ -118,6 +118,31 @@ ColumnType type_by_name(const char *name, size_t length) {
 
 /* ---- values ---- */
 
+enum { F32_SIGN = 31, F32_MANTISSA = 23, F64_SIGN = 63, F64_MANTISSA = 52, F32_CUT = F64_MANTISSA - F32_MANTISSA };
+
+double f32_widened(float narrow) {
+  if (LIKELY(narrow == narrow)) return (double)narrow;
+  uint32_t bits;
+  memcpy(&bits, &narrow, sizeof bits);
+  uint64_t payload = bits & ((UINT32_C(1) << F32_MANTISSA) - 1);
+  uint64_t made = (uint64_t)(bits >> F32_SIGN) << F64_SIGN | UINT64_C(0x7FF) << F64_MANTISSA | payload << F32_CUT;
+  double wide;
+  memcpy(&wide, &made, sizeof wide);
+  return wide;
+}
+
+float f32_nearest(double wide) {
+  if (LIKELY(wide == wide)) return (float)wide;
+  uint64_t bits;
+  memcpy(&bits, &wide, sizeof bits);
+  uint32_t payload = (uint32_t)((bits & ((UINT64_C(1) << F64_MANTISSA) - 1)) >> F32_CUT);
+  if (!payload) payload = UINT32_C(1) << (F32_MANTISSA - 1); /* else it were infinity */
+  uint32_t made = (uint32_t)(bits >> F64_SIGN) << F32_SIGN | UINT32_C(0xFF) << F32_MANTISSA | payload;
+  float narrow;
+  memcpy(&narrow, &made, sizeof narrow);
+  return narrow;
+}
+
 Value value_from_array(ColumnType type, const void *values, size_t row) {
   Value v = { .type = type };
   switch (type_storage(type)) {
@@ -130,7 +155,7 @@ Value value_from_array(ColumnType type, const void *values, size_t row) {
   case TYPE_U16: v.u = ((const uint16_t *)values)[row]; break;
   case TYPE_U32: v.u = ((const uint32_t *)values)[row]; break;
   case TYPE_U64: v.u = ((const uint64_t *)values)[row]; break;
-  case TYPE_F32: v.f = (double)((const float *)values)[row]; break;
+  case TYPE_F32: v.f = f32_widened(((const float *)values)[row]); break;
   case TYPE_F64: v.f = ((const double *)values)[row]; break;
   case TYPE_STRING:
   case TYPE_BYTES:
@@ -151,7 +176,7 @@ void value_to_array(const Value *v, void *values, size_t row) {
   case TYPE_U16: ((uint16_t *)values)[row] = (uint16_t)v->u; break;
   case TYPE_U32: ((uint32_t *)values)[row] = (uint32_t)v->u; break;
   case TYPE_U64: ((uint64_t *)values)[row] = v->u; break;
-  case TYPE_F32: ((float *)values)[row] = (float)v->f; break;
+  case TYPE_F32: ((float *)values)[row] = f32_nearest(v->f); break;
   case TYPE_F64: ((double *)values)[row] = v->f; break;
   case TYPE_STRING:
   case TYPE_BYTES:

@@ -175,7 +175,12 @@ typedef struct Value {
   };
 } Value;
 
-/* Entry `row` of a column array as a Value. f32 is widened; a NaN's payload may not survive that. */
+/* An f32 as a double, and a double as the nearest f32. What was widened comes back with all of its bits: a conversion
+ * by the processor would make quiet NaNs of signalling ones. */
+double f32_widened(float narrow);
+float f32_nearest(double wide);
+
+/* Entry `row` of a column array as a Value. f32 is widened. */
 Value value_from_array(ColumnType type, const void *values, size_t row);
 /* Writes a value of exactly this type into a column array. The caller has checked it. */
 void value_to_array(const Value *value, void *values, size_t row);

@@ -73,28 +73,12 @@ void codec_get_into(const Chunk *c, uint32_t row, Value *out, uint8_t *room) {
     c->codec->get_one(c, row, out);
 }
 
-/* A Value would not keep the payload of an f32's NaN. */
-static void gather_f32(const Chunk *c, uint32_t block, const uint16_t *rows, uint32_t count, void *values,
-                       uint8_t *nulls) {
-  uint32_t bits[BLOCK_ROWS];
-  uint8_t block_nulls[BLOCK_ROWS];
-  codec_decode(c, block, bits, block_nulls);
-  for (uint32_t i = 0; i < count; i++) {
-    ((uint32_t *)values)[i] = bits[rows[i]];
-    nulls[i] = block_nulls[rows[i]];
-  }
-}
-
 void codec_gather(const Chunk *c, uint32_t block, const uint16_t *rows, uint32_t count, void *values, uint8_t *nulls) {
   ASSERT(!type_is_string(c->type), "ENC-11");
   COUNT_OFTEN(blocks_gathered);
   memset(nulls, 0, count);
   if (c->codec->gather && !chunk_block_null_count(c, block)) {
     c->codec->gather(c, block, rows, count, values);
-    return;
-  }
-  if (c->type == TYPE_F32) {
-    gather_f32(c, block, rows, count, values, nulls);
     return;
   }
   for (uint32_t i = 0; i < count; i++) {

@@ -283,7 +283,7 @@ static Status value_in_place(const Child *c, Form form, int64_t row, KVValue *ou
   } else if (form.type == KVTABLE_TYPE_F32) {
     float narrow;
     memcpy(&narrow, p, sizeof narrow);
-    out->as.f64 = (double)narrow;
+    out->as.f64 = f32_widened(narrow);
   } else if (form.type == KVTABLE_TYPE_F64) {
     memcpy(&out->as.f64, p, sizeof out->as.f64);
   } else if (form.type == KVTABLE_TYPE_DECIMAL) {
@@ -373,7 +373,7 @@ static void store_number(void *values, uint32_t row, ColumnType type, const Valu
   case TYPE_U16: ((uint16_t *)values)[row] = (uint16_t)value->u; return;
   case TYPE_U32: ((uint32_t *)values)[row] = (uint32_t)value->u; return;
   case TYPE_U64: ((uint64_t *)values)[row] = value->u; return;
-  case TYPE_F32: ((float *)values)[row] = (float)value->f; return;
+  case TYPE_F32: ((float *)values)[row] = f32_nearest(value->f); return;
   case TYPE_F64: ((double *)values)[row] = value->f; return;
   default: ((int64_t *)values)[row] = value->i; return;
   }

@@ -86,7 +86,7 @@ static void print_decimal128(const KVValue *value, Buffer *out) {
 
 /* What is said to be an f32 is the nearest one; what lies beyond them all stays, and is none. */
 static double float_of(const KVValue *given) {
-  double f = given->as.f64, nearest = (double)(float)f;
+  double f = given->as.f64, nearest = f32_widened(f32_nearest(f));
   return given->type == KVTABLE_TYPE_F32 && (isfinite(nearest) || !isfinite(f)) ? nearest : f;
 }
 

@@ -163,8 +163,8 @@ enum { ROW_CHECK_TEXT = 1 }; /* refuse strings that are not UTF-8 */
 /* Bytes that record_row_write appends. */
 size_t record_row_size(const Schema *schema, const ColumnArray *columns, size_t row);
 void record_row_write(Buffer *out, const Schema *schema, const ColumnArray *columns, size_t row);
-/* Reads a row into `count` values, count == schema->column_count; strings are borrowed from `payload`. A float keeps
- * its bits unless it is an f32 NaN (base/schema.h). KVSTORE_CORRUPT names the column that is wrong. */
+/* Reads a row into `count` values, count == schema->column_count; strings are borrowed from `payload`.
+ * KVSTORE_CORRUPT names the column that is wrong. */
 Status record_row_read(Bytes payload, const Schema *schema, unsigned flags, Value *values, size_t count) MUST_CHECK;
 /* The same into entry `row` of column arrays: columns[c] of the type's array width, nulls[c] a byte a row (1 null;
  * never NULL for a nullable column, ignored for others). Keeps every bit. On an error the entry holds any values, but

@@ -659,3 +659,94 @@ TEST(kvtable, those_that_were_dropped_leave_room_for_others) {
   CHECK_OK(kvstore_integrity_check(kv, NULL));
   CHECK_OK(kvstore_close(kv));
 }
+
+/* ---- bits of floats ---- */
+
+enum { FLOATS = 6 };
+static const uint32_t float_bits[FLOATS] = { 0x7F800001, 0xFF812345, 0x7FC00001, 0x80000000, 0x3DCCCCCD, 1 };
+
+/* A double that was widened of these bits: a processor would make the first two NaNs quiet. */
+static uint64_t widened(uint32_t bits) {
+  float narrow;
+  double wide;
+  uint64_t made = (uint64_t)(bits >> 31) << 63 | UINT64_C(0x7FF) << 52 | (uint64_t)(bits & 0x7FFFFF) << 29;
+  memcpy(&narrow, &bits, sizeof narrow);
+  if (narrow != narrow) return made;
+  wide = (double)narrow;
+  memcpy(&made, &wide, sizeof made);
+  return made;
+}
+
+static void check_float_bits(KVTable *table) {
+  static const int64_t ids[FLOATS] = { 0, 1, 2, 3, 4, 5 };
+  const KVColumnData keys = { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, ids, NULL, NULL, NULL };
+  const char *const wanted[] = { "f" };
+  KVRows *rows = NULL;
+  KVTableView *view = NULL;
+  for (int ordered = 0; ordered < 2; ordered++) {
+    const KVColumnData *data = NULL;
+    KVQuery *query = NULL;
+    KVCursor *cursor = NULL;
+    uint64_t count = 0;
+    CHECK_OK(kvquery_create(table, &query));
+    CHECK_OK(kvquery_order_by_key(query, ordered));
+    CHECK_OK(kvquery_select(query, wanted, 1));
+    CHECK_OK(kvquery_open(query, &cursor));
+    CHECK_OK(kvcursor_next_batch(cursor, &count, &data));
+    CHECK_INT(count, FLOATS);
+    CHECK_BYTES(data[0].values, float_bits, sizeof float_bits);
+    kvcursor_close(cursor);
+    kvquery_close(query);
+  }
+  CHECK_OK(kvtable_get_many(table, &keys, 1, FLOATS, wanted, 1, NULL, &rows));
+  CHECK_BYTES(rows->columns[0].values, float_bits, sizeof float_bits);
+  kvtable_rows_free(rows);
+  CHECK_OK(kvtable_view(table, wanted, 1, NULL, &view));
+  CHECK_INT(view->row_count, FLOATS);
+  kvtable_view_close(view);
+  for (int i = 0; i < FLOATS; i++) {
+    const KVValue key = kvvalue_i64(i);
+    uint64_t wide = widened(float_bits[i]);
+    KVValue row[3];
+    KVRow *owner = NULL;
+    CHECK_OK(kvtable_get(table, &key, 1, row, 3, NULL, &owner));
+    CHECK_BYTES(&row[1].as.f64, &wide, sizeof wide);
+    kvtable_row_free(owner);
+  }
+}
+
+/* Those of NaNs, too, in rows of which another column was changed, whatever way they are read. */
+TEST(kvtable, floats_come_back_with_their_bits) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "f", KVTABLE_TYPE_F32, 0, 0 },
+                                         { "n", KVTABLE_TYPE_I64, 0, 0 } };
+  static const int64_t ids[FLOATS] = { 0, 1, 2, 3, 4, 5 };
+  const KVColumnData data[] = { { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, ids, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_F32, KVTABLE_FORM_ARRAY, float_bits, NULL, NULL, NULL },
+                                { KVTABLE_TYPE_I64, KVTABLE_FORM_ARRAY, ids, NULL, NULL, NULL } };
+  const char *key[] = { "id" }, *const changed[] = { "n" };
+  KVStore *kv = open_store();
+  KVTable *table = NULL;
+  CHECK_OK(kvtable_create(kv, "t", columns, 3, key, 1, &table));
+  CHECK_OK(kvtable_append(table, data, 3, FLOATS, NULL, KVTABLE_INSERT, NULL));
+  check_float_bits(table);
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  check_float_bits(table);
+  for (int i = 0; i < FLOATS; i++) {
+    const KVValue id = kvvalue_i64(i), more = kvvalue_i64(i + 100);
+    CHECK_OK(kvtable_update(table, &id, 1, changed, &more, 1, NULL));
+  }
+  check_float_bits(table);
+  for (int i = 0; i < FLOATS; i++) { /* read and put back */
+    const KVValue id = kvvalue_i64(i);
+    KVValue row[3];
+    KVRow *owner = NULL;
+    CHECK_OK(kvtable_get(table, &id, 1, row, 3, NULL, &owner));
+    CHECK_OK(kvtable_upsert(table, row, 3, 0));
+    kvtable_row_free(owner);
+  }
+  CHECK_OK(kvstore_checkpoint(kv, KVSTORE_CHECKPOINT_FULL, NULL, NULL));
+  check_float_bits(table);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}

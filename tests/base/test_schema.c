@@ -77,6 +77,30 @@ TEST(types, values_go_into_arrays_and_back) {
   }
 }
 
+/* A float's bits; of an f32 the double is read and written whole, as a caller has it. */
+TEST(types, floats_keep_their_bits_as_values) {
+  static const uint32_t bits[] = { 0x7F800001, 0xFF812345, 0x7FBFFFFF, 0x7FC00000, 0xFFFFFFFF, 0x7F800000,
+                                   0xFF800000, 0x80000000, 0,          1,          0x80000001, 0x3DCCCCCD };
+  uint64_t random = 23;
+  for (int i = 0; i < 20000; i++) {
+    uint32_t narrow = i < 12 ? bits[i] : (uint32_t)test_random(&random), back = 0;
+    if (i % 3 == 0) narrow |= 0x7F800000;
+    Value v = value_from_array(TYPE_F32, &narrow, 0);
+    value_to_array(&v, &back, 0);
+    CHECK_INT(back, narrow);
+    CHECK(v.f != v.f || v.f == f32_widened((float)v.f));
+    uint64_t wide = (uint64_t)narrow << 32 | (uint32_t)i, wide_back = 0;
+    v = value_from_array(TYPE_F64, &wide, 0);
+    value_to_array(&v, &wide_back, 0);
+    CHECK_INT(wide_back, wide);
+  }
+  uint64_t low = UINT64_C(0x7FF0000000000001); /* a NaN whose payload no f32 has room for */
+  double wide;
+  memcpy(&wide, &low, sizeof wide);
+  float nearest = f32_nearest(wide);
+  CHECK(nearest != nearest);
+}
+
 /* The numbers in ascending order, with equals side by side. */
 TEST(types, floats_have_a_total_order) {
   const double ascending[] = { -INFINITY, -1e300, -1.5, -5e-324, 0.0, 5e-324, 1.5, 1e300, INFINITY, NAN };

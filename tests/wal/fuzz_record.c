@@ -22,8 +22,6 @@ static void row_again(const Schema *schema, Bytes payload, const Value *values) 
   for (size_t c = 0; c < ROW_COLUMNS; c++) {
     memset(&entries[c], 0, sizeof entries[c]);
     if (!values[c].is_null) value_to_array(&values[c], &entries[c], 0);
-    /* An f32 NaN may lose its payload on the way through a double. */
-    if (values[c].type == TYPE_F32 && !values[c].is_null && values[c].f != values[c].f) return;
     nulls[c] = values[c].is_null;
     arrays[c] = (ColumnArray){ &entries[c], &nulls[c] };
   }
