@@ -282,17 +282,33 @@ static bool fit_integer(bool negative, uint64_t magnitude, ColumnType type, Valu
   return true;
 }
 
-static Status fit_double(const Decimal *d, ColumnType type, Value *out) {
+static Status fit_float(const Decimal *d, ColumnType type, Value *out) {
   double number;
   TRY(nearest_float(d, type, &number));
-  if (type_is_float(type)) {
-    if (type == TYPE_F32) number = (double)(float)number;
-    out->is_null = !isfinite(number);
-    out->f = out->is_null ? 0 : number;
-  } else if (fabs(number) <= 0x1p53 && number == floor(number)) { /* 2.0, 1e3 */
-    (void)fit_integer(number < 0, (uint64_t)fabs(number), type, out);
-  }
+  if (type == TYPE_F32) number = (double)(float)number;
+  out->is_null = !isfinite(number);
+  out->f = out->is_null ? 0 : number;
   return KVSTORE_OK;
+}
+
+/* 2.0, 1e3, 1.5e1: what is whole and at most 2^53, by its digits; else false. */
+static bool whole_decimal(const Decimal *d, uint64_t *magnitude) {
+  const uint64_t most = UINT64_C(1) << 53;
+  const size_t count = d->whole.length + d->fraction.length;
+  int64_t before_point = (int64_t)count + d->exponent;
+  *magnitude = 0;
+  for (size_t i = 0; i < count; i++, before_point--) {
+    const uint8_t *text = i < d->whole.length ? d->whole.data + i : d->fraction.data + (i - d->whole.length);
+    uint64_t digit = (uint64_t)(*text - '0');
+    if (before_point > 0)
+      *magnitude = *magnitude * 10 + digit;
+    else if (digit)
+      return false;
+    if (*magnitude > most) return false;
+  }
+  for (; before_point > 0 && *magnitude; before_point--)
+    if ((*magnitude *= 10) > most) return false;
+  return true;
 }
 
 static Status number_in_text(Bytes text, ColumnType type, Value *out) {
@@ -304,7 +320,11 @@ static Status number_in_text(Bytes text, ColumnType type, Value *out) {
     return KVSTORE_OK;
   }
   if (!read_decimal(text, &d)) return KVSTORE_OK;
-  if (!type_is_decimal(type)) return fit_double(&d, type, out);
+  if (type_is_float(type)) return fit_float(&d, type, out);
+  if (type_is_integer(type)) {
+    if (whole_decimal(&d, &magnitude)) (void)fit_integer(d.negative, magnitude, type, out);
+    return KVSTORE_OK;
+  }
   Value decimal; /* exactly, or not at all */
   if (literal_decimal_of((const char *)text.data, text.length, type_scale(type), &decimal)) *out = decimal;
   return KVSTORE_OK;

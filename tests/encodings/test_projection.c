@@ -245,6 +245,44 @@ TEST(projection, numbers_in_text_are_exact_or_the_nearest) {
   arena_release(&arena);
 }
 
+/* 2^53 is 9007199254740992. The doubles nearest to 2^53 + 1 and to 2^53 - 1 + 0.9999 are it, but the texts are not. */
+TEST(projection, an_integer_is_what_its_digits_say_or_nothing) {
+  static const struct {
+    const char *text;
+    int64_t number;
+  } whole[] = { { "9007199254740992.0", INT64_C(1) << 53 },
+                { "-9007199254740992.00", -(INT64_C(1) << 53) },
+                { "9.007199254740992e15", INT64_C(1) << 53 },
+                { "1.5e1", 15 },
+                { "1500e-2", 15 },
+                { "0.001e3", 1 },
+                { "1000000000000000000000e-20", 10 },
+                { "0e99", 0 },
+                { "-0.0", 0 },
+                { "0.000e-99", 0 } };
+  static const char *const others[] = { "9007199254740993.0",
+                                        "-9007199254740993.0",
+                                        "9.007199254740993e15",
+                                        "9007199254740991.9999",
+                                        "9007199254740992.0000000000000001",
+                                        "1e16",
+                                        "1e-400",
+                                        "1.00000000000000000001",
+                                        "15e-2",
+                                        "1e400" };
+  static const ColumnType types[] = { TYPE_I64, TYPE_U64 };
+  for (size_t t = 0; t < 2; t++) {
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
+      if (types[t] == TYPE_U64 && whole[i].number < 0)
+        CHECK(json("$", TYPE_U64, whole[i].text).is_null);
+      else
+        check_i64(json("$", types[t], whole[i].text), whole[i].number);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) CHECK(json("$", types[t], others[i]).is_null);
+  }
+  arena_release(&arena);
+}
+
 TEST(projection, what_is_no_json_anywhere_has_no_values) {
   static const char *const texts[] = { "",
                                        "{",
