@@ -50,6 +50,13 @@ static int note_expressions(Sources *sources, const Arguments *arguments, int in
   return result;
 }
 
+static void quote_names_of_groups(Sources *sources, const Arguments *arguments) {
+  for (size_t i = 0; i < arguments->use_count; i++) {
+    OptionUse *use = &arguments->uses[i];
+    if (strcmp(use->option->name, "having") == 0) use->value = sources_quote_names(sources, use->value);
+  }
+}
+
 /* JSON is a number where something is computed of it, and text where it is grouped by or shown. */
 static int collect(Sources *sources, const Arguments *arguments) {
   int result = read_columns(sources, arguments);
@@ -65,6 +72,7 @@ static int collect(Sources *sources, const Arguments *arguments) {
   if (!result) result = note_list(sources, arguments, "select", KVTABLE_TYPE_STRING);
   if (!result) result = note_list(sources, arguments, "order-by", KVTABLE_TYPE_NONE);
   if (!result) result = note_expressions(sources, arguments, 0);
+  if (!result) quote_names_of_groups(sources, arguments);
   return result ? result : note_expressions(sources, arguments, 1);
 }
 

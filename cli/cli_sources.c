@@ -302,6 +302,21 @@ static int copy_piece(Sources *sources, const char *text, size_t *at, int usual,
   return result;
 }
 
+const char *sources_quote_names(Sources *sources, const char *text) {
+  Text out = TEXT_EMPTY;
+  for (size_t at = 0; text[at];) {
+    Piece piece = piece_at(sources, text, at);
+    if (piece.source && text[at] != '"')
+      add_quoted(&out, piece.source);
+    else
+      text_add(&out, text + at, piece.length);
+    at += piece.length;
+  }
+  const char *quoted = sources_text(sources, out.length ? out.data : "", out.length);
+  text_free(&out);
+  return quoted;
+}
+
 int sources_quote(Sources *sources, const char *text, int usual, int is_list, const char **quoted) {
   Text out = TEXT_EMPTY;
   int result = CLI_DONE;

@@ -26,6 +26,9 @@ int sources_add(Sources *sources, const char *name, size_t name_length, const ch
  * what it is compared with, else `usual`. In a list a source that is all between two commas stays as it is, and is the
  * caller's to add. *quoted lives as long as they. CLI_DONE, or CLI_FAILED after a message. */
 int sources_quote(Sources *sources, const char *text, int usual, int is_list, const char **quoted);
+/* The text of a filter over groups with its sources as names in double quotes, as they are called there; none is added.
+ * Lives as long as they. */
+const char *sources_quote_names(Sources *sources, const char *text);
 /* NAME=SOURCE; `what` stands before it in the message. */
 int sources_add_named(Sources *sources, const char *what, const char *text);
 

@@ -4,6 +4,7 @@
 import itertools
 import json
 import random
+import re
 import sqlite3
 
 import cli_program
@@ -129,6 +130,22 @@ class Reports(CliTest):
         self.assertEqual([row[0] for row in twice], [row[0] for row in expected])
         for (_, ours), (_, theirs) in zip(twice, expected):
             self.assertAlmostEqual(ours, theirs, places=9)
+
+    def test_filters_over_groups_name_any_source(self):
+        lines = "".join(f'{site}:x/{i}\t{{"a": {{"b": {i}}}, "n": [{i}]}}\n' for i in range(30) for site in "pq"[i % 2])
+        self.run_tool("put", "--stdin", "--batch", "50", "--cf", "deep", stdin=lines.encode())
+        for column in ("json(a.b)", "json(n[0])", "json($.a.b):i64", 'json(a."b")', "part(1):i64"):
+            rows = self.json("report", "deep", "--by", "part(0, ':')", "--avg", column, "--having",
+                             f"avg({column}) > 14 and part(0, ':') <> 'json(a.b)'")["rows"]
+            self.assertEqual([list(row.values()) for row in rows], [["q", 15]], column)  # of 1, 3, ... 29; p: 14
+        doubled = self.json("report", "deep", "--by", "part(0, ':')", "--sum", "json(n[0]) * 2", "--having",
+                            "sum(json(n[0]) * 2) > 420")["rows"]
+        self.assertEqual([list(row.values()) for row in doubled], [["q", 450]])  # twice 1 + 3 + ... + 29; p: 420
+        for column, values in (("json(a.b)", "('7', '8')"), ("json(n[0]):i64", "(7, 8)"), ("part(0, ':')", "('q')")):
+            rows = self.json("report", "deep", "--by", column, "--order-by", column, "--having",
+                             f"{column} in {values} and {column} is not null")["rows"]
+            self.assertEqual([str(row[column]) for row in rows], re.findall(r"\w", values), column)
+        self.refuses("report", "deep", "--by", "part(0)", "--having", "json(a.c) > 3", saying="no column, function")
 
     def test_json_is_read_as_what_it_is_compared_with(self):
         values = [{"ok": True, "day": "2024-05-06", "took": "01:00:00", "price": 12.5},
