@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/cli_json.h"
+#include "cli/cli_jsonl.h"
 #include "cli/cli_progress.h"
 
 enum {
@@ -301,11 +302,10 @@ static void report(const Export *e) {
 
 static int read_form(Export *e, const Arguments *arguments) {
   const char *form = arguments_text(arguments, "as");
-  size_t length = e->path ? strlen(e->path) : 0;
   e->null = arguments_text(arguments, "null");
   if (form && strcmp(form, "csv") != 0 && strcmp(form, "jsonl") != 0)
     return cli_fail("--as takes csv or jsonl, not %s", form);
-  e->as_jsonl = form ? strcmp(form, "jsonl") == 0 : length > 6 && strcmp(e->path + length - 6, ".jsonl") == 0;
+  e->as_jsonl = form ? strcmp(form, "jsonl") == 0 : e->path && jsonl_is_name(e->path);
   if (e->as_jsonl && e->null) return cli_fail("--null concerns CSV; in JSON lines a missing value is null");
   return 0;
 }
@@ -338,7 +338,7 @@ static int run_export(Cli *cli, const Arguments *arguments) {
 
 static const OptionSpec export_options[] = {
   { "to", "FILE", "where to; a file there is replaced when all is written (default: standard output)" },
-  { "as", "csv|jsonl", "how it is written (default: by the name of --to, CSV but for .jsonl)" },
+  { "as", "csv|jsonl", "how it is written (default: by the name of --to; JSON lines for .jsonl, .ndjson, .json)" },
   { "where", "FILTER", "the rows that match, as in query" },
   { "select", "COL[,COL]", "these columns (default: all)" },
   { "limit", "N", "at most so many rows" },

@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/cli_batch.h"
 #include "cli/cli_json.h"
+#include "cli/cli_jsonl.h"
 #include "cli/cli_progress.h"
 #include "cli/cli_survey.h"
 #include "cli/cli_value.h"
@@ -46,17 +47,12 @@ static int read_character(const Arguments *arguments, const char *name, char *ch
 
 /* By --as, else by the name of the file. */
 static int read_form(const Arguments *arguments, Survey *survey) {
-  static const char *const endings[] = { ".jsonl", ".ndjson", ".json" };
   const char *form = arguments_text(arguments, "as");
   if (form) {
     survey->is_jsonl = strcmp(form, "jsonl") == 0;
     if (!survey->is_jsonl && strcmp(form, "csv") != 0) return cli_fail("--as takes csv or jsonl, not %s", form);
   } else {
-    size_t length = strlen(survey->path);
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-      size_t end = strlen(endings[i]);
-      survey->is_jsonl |= length > end && strcmp(survey->path + length - end, endings[i]) == 0;
-    }
+    survey->is_jsonl = jsonl_is_name(survey->path);
   }
   static const char *const of_csv[] = { "null", "delimiter", "quote", "no-header" };
   for (size_t i = 0; i < sizeof of_csv / sizeof of_csv[0]; i++)

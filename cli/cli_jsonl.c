@@ -358,6 +358,16 @@ static int parse_file(JsonlReader *reader, FILE *file, uint64_t size) {
   return result;
 }
 
+int jsonl_is_name(const char *path) {
+  static const char *const endings[] = { ".jsonl", ".ndjson", ".json" };
+  size_t length = strlen(path);
+  for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+    size_t end = strlen(endings[i]);
+    if (length > end && strcmp(path + length - end, endings[i]) == 0) return 1;
+  }
+  return 0;
+}
+
 int jsonl_read_file(const char *path, const JsonlSink *sink) {
   FILE *file = fopen(path, "rb");
   if (!file) return cli_fail("%s cannot be opened: %s", path, strerror(errno));

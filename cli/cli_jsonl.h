@@ -27,6 +27,8 @@ typedef struct JsonlSink {
   void (*progress)(void *context, uint64_t bytes, uint64_t of); /* a piece was read; may be NULL */
 } JsonlSink;
 
+/* Whether a file of this name is taken for JSON lines where nothing else is said: *.jsonl, *.ndjson, *.json. */
+int jsonl_is_name(const char *path);
 /* Reads the whole file. 0, what a row gave, or CLI_FAILED after a message: a file that cannot be read, a line that is
  * no JSON object of UTF-8, or has more than CSV_ROW_BYTES_MAX bytes. */
 int jsonl_read_file(const char *path, const JsonlSink *sink);

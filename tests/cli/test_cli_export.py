@@ -72,6 +72,15 @@ class Files(CliTest):
                 self.assertEqual(again, file.read())
             self.assertEqual(list(pathlib.Path(path).parent.glob("*.part-*")), [])
 
+    def test_both_ways_take_the_form_from_the_same_names(self):
+        self.import_lines([{"id": 1, "s": "a"}, {"id": 2, "s": None}])
+        for name in ("t.jsonl", "t.ndjson", "t.json", "t.csv", "t.txt", ".json"):
+            path = self.directory / name
+            self.run_tool("export", "t", "--to", path)
+            self.assertEqual(path.read_bytes()[:1], b"i" if path.suffix in (".csv", ".txt") else b"{", name)
+            self.json("import", path, "--table", "back" + name)
+            self.assertEqual(self.rows("back" + name), self.rows("t"), name)
+
     def test_guessed_types_survive_json_lines(self):
         self.import_lines([
             {"n": 1, "f": 1.5, "b": True, "d": "2024-02-29", "u": "2024-02-29T01:02:03Z", "s": "12", "x": "nan"},
