@@ -88,12 +88,63 @@ static int set_range(const Arguments *arguments, KVQuery *query) {
   return kvquery_key_range(query, from ? &bounds[1] : NULL, from != NULL, to ? &bounds[2] : NULL, to != NULL, 0);
 }
 
+/* ---- columns that the family keeps ---- */
+
+static int is_said(Sources *sources, const Arguments *arguments, const char *name) {
+  int usual, is_list, said = NAME_NOT_SAID;
+  for (size_t i = 0; i < arguments->use_count && said != NAME_GIVEN; i++) {
+    const OptionUse *use = &arguments->uses[i];
+    if (!use->value || !takes_sources(use->option->name, &usual, &is_list)) continue;
+    int here = sources_say_name(sources, use->value, name);
+    if (here) said = here;
+  }
+  return said == NAME_SAID;
+}
+
+static int has_column(const KVTableSchema *schema, const char *name) {
+  for (size_t i = 0; i < schema->column_count; i++)
+    if (strcmp(schema->columns[i].name, name) == 0) return 1;
+  return 0;
+}
+
+/* A column that is kept stands under the name of the source that it is, where the question has that source. Those that
+ * it calls by their own names as well are added. */
+static int add_kept(Sources *sources, const Arguments *arguments, KVColumnFamily *family, KVTable *table) {
+  KVTableSchema schema = KVTABLE_SCHEMA_INIT, kept = KVTABLE_SCHEMA_INIT;
+  KVTable *plain = NULL;
+  KVDeclaredColumns *declared = NULL;
+  int is_missing = 0, code = kvtable_open_family(family, NULL, 0, &plain);
+  if (code == KVSTORE_OK) code = kvtable_schema(table, &schema);
+  if (code == KVSTORE_OK) code = kvtable_schema(plain, &kept);
+  for (size_t i = 0; code == KVSTORE_OK && i < kept.column_count && !is_missing; i++)
+    is_missing = !has_column(&schema, kept.columns[i].name) && is_said(sources, arguments, kept.columns[i].name);
+  if (is_missing) code = kvtable_declared(family, &declared);
+  for (size_t i = 0; declared && i < declared->column_count; i++) {
+    const KVDeclaredColumn *column = &declared->columns[i];
+    if (!has_column(&schema, column->name) && is_said(sources, arguments, column->name))
+      sources_add_kept(sources, column);
+  }
+  kvstore_free(declared);
+  kvtable_close(plain);
+  return code;
+}
+
+static int open_table(Sources *sources, const Arguments *arguments, KVColumnFamily *family, KVTable **table) {
+  size_t count = sources->count;
+  int code = kvtable_open_family(family, sources->columns, count, table);
+  if (code == KVSTORE_OK && count) code = add_kept(sources, arguments, family, *table);
+  if (code != KVSTORE_OK || sources->count == count) return code;
+  kvtable_close(*table);
+  *table = NULL;
+  return kvtable_open_family(family, sources->columns, sources->count, table);
+}
+
 /* ---- the command ---- */
 
-static int ask(Cli *cli, const Arguments *arguments, KVColumnFamily *family, const Sources *sources) {
+static int ask(Cli *cli, const Arguments *arguments, KVColumnFamily *family, Sources *sources) {
   KVTable *table = NULL;
   KVQuery *query = NULL;
-  int code = kvtable_open_family(family, sources->columns, sources->count, &table);
+  int code = open_table(sources, arguments, family, &table);
   if (code == KVSTORE_OK) code = kvquery_create(table, &query);
   if (code == KVSTORE_OK) code = set_range(arguments, query);
   int result = code == KVSTORE_OK ? query_answer(cli, query, arguments) : cli_fail_store(cli, code, NULL);

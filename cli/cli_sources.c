@@ -302,6 +302,36 @@ static int copy_piece(Sources *sources, const char *text, size_t *at, int usual,
   return result;
 }
 
+/* A name in quotes, or a word, at `at`. */
+static int is_name_at(Sources *sources, const char *text, size_t at, size_t piece, const char *name) {
+  if (text[at] == '"') return piece > 2 && strcmp(unquoted(sources, text + at + 1, piece - 2), name) == 0;
+  return (!at || !is_word_character(text[at - 1])) && strncmp(text + at, name, strlen(name)) == 0 &&
+         !is_word_character(text[at + strlen(name)]);
+}
+
+static int is_behind_as(const char *text, size_t at) {
+  while (at && strchr(" \t\r\n", text[at - 1])) at--;
+  return at > 2 && strncasecmp(text + at - 2, "as", 2) == 0 && !is_word_character(text[at - 3]);
+}
+
+int sources_say_name(Sources *sources, const char *text, const char *name) {
+  int said = NAME_NOT_SAID;
+  for (size_t at = 0; text[at];) {
+    Piece piece = piece_at(sources, text, at);
+    if (is_name_at(sources, text, at, piece.length, name)) {
+      if (is_behind_as(text, at)) return NAME_GIVEN;
+      said = NAME_SAID;
+    }
+    at += piece.length;
+  }
+  return said;
+}
+
+void sources_add_kept(Sources *sources, const KVDeclaredColumn *kept) {
+  add_column(sources, sources_text(sources, kept->name, strlen(kept->name)),
+             sources_text(sources, kept->source, strlen(kept->source)), kept->type, kept->width);
+}
+
 const char *sources_quote_names(Sources *sources, const char *text) {
   Text out = TEXT_EMPTY;
   for (size_t at = 0; text[at];) {

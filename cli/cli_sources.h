@@ -29,6 +29,12 @@ int sources_quote(Sources *sources, const char *text, int usual, int is_list, co
 /* The text of a filter over groups with its sources as names in double quotes, as they are called there; none is added.
  * Lives as long as they. */
 const char *sources_quote_names(Sources *sources, const char *text);
+/* Whether an expression, or a list of them, names this column by itself, not within a source; NAME_GIVEN: it gives the
+ * name to something, `json(t) as temp`. */
+enum { NAME_NOT_SAID, NAME_SAID, NAME_GIVEN };
+int sources_say_name(Sources *sources, const char *text, const char *name);
+/* Adds a column that the family keeps, under its name. */
+void sources_add_kept(Sources *sources, const KVDeclaredColumn *kept);
 /* NAME=SOURCE; `what` stands before it in the message. */
 int sources_add_named(Sources *sources, const char *what, const char *text);
 

@@ -196,6 +196,28 @@ class Reports(CliTest):
         self.refuses("columns", "f", "a=part(1)", "a=part(2)", saying="there is a column a already")
         self.refuses("columns", "nowhere", code=2, saying="no family nowhere")
 
+    def test_kept_columns_have_their_names_beside_their_sources(self):
+        self.run_tool("columns", "f", "site=part(1)", "temp=json(temp)")
+        by_site, not_2 = ("--order-by", "site", "--by", "site"), "number <> '2'"
+        for asked, sql in (
+                ((*by_site, "--avg", "json(temp)", "--where", "temp > 20"),
+                 "select number, avg(temp) from f where temp > 20 group by 1 order by 1"),
+                (("--by", "part(1)", "--order-by", "part(1)", "--max", "temp", "--where", "\"site\" <> '2'"),
+                 f"select number, max(temp) from f where {not_2} group by 1 order by 1"),
+                ((*by_site, "--max", "json(temp)", "--having", "max(json(temp)) > 20 and site <> '2'"),
+                 f"select number, max(temp) from f where {not_2} group by 1 having max(temp) > 20 order by 1"),
+                (("--select", "json(temp):f64 as temp, upper(part(1)) AS site", "--order-by", "temp,key", "--limit", 3),
+                 "select temp, number from f order by temp, key limit 3"),
+                (("--select", "key,json(temp):f64", "--order-by", "key", "--where",
+                  "key <> 'temp' and json(temp) is not null and temp < 0"),
+                 "select key, temp from f where temp < 0 order by key")):
+            found = self.rows(*asked)
+            self.assertTrue(found)
+            self.assertEqual(found, self.sql(sql), asked)
+        answer = self.json("report", "f", "--min", "temp", "--max", "json(temp)", "--column", "other=json(temp)",
+                           "--sum", "other")["results"]
+        self.assertEqual(tuple(answer.values()), self.sql("select min(temp), max(temp), sum(temp) from f")[0])
+
     def test_what_cannot_be_asked_is_refused(self):
         for options, saying in ((("--avg", "json(temp"), "ends with )"), (("--avg", "at(0)"), "at(0):i64"),
                                 (("--avg", "json(temp):money"), "no type money"),
