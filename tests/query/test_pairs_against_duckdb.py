@@ -8,6 +8,7 @@ values in JSON) are kept beside them, or made as the pairs are walked, or some o
 as the pair is made, not worked out of it."""
 
 import ctypes
+import fractions
 import json
 import math
 import re
@@ -44,8 +45,8 @@ def as_integer(text, kind):
     try:
         number = int(text)
     except ValueError:
-        number = float(text)
-        if abs(number) > 2**53 or number != math.floor(number):
+        number = fractions.Fraction(text)
+        if abs(number) > 2**53 or number.denominator != 1:
             return None
         number = int(number)
     return number if low <= number <= high else None
