@@ -200,13 +200,45 @@ static Status read_second(Parser *p, Bytes word, Buffer *name) {
   return lexer_next(l);
 }
 
+static bool begins_operand(const Lexer *l) {
+  switch (l->token) {
+  case TOKEN_NAME:
+  case TOKEN_NUMBER:
+  case TOKEN_STRING:
+  case TOKEN_HEX:
+  case TOKEN_PARAMETER:
+  case TOKEN_OPEN:
+  case TOKEN_NULL:
+  case TOKEN_TRUE:
+  case TOKEN_FALSE:
+  case TOKEN_NAN:
+  case TOKEN_INFINITY: return true;
+  default: return false;
+  }
+}
+
+/* Whether what follows `distinct` is what it is of. A column may be called so: `count(distinct - x)` is a count of
+ * different values all the same, `sum(distinct - x)` a difference, since a sum knows no such word. */
+static Status begins_argument(const Lexer *l, Bytes word, bool *begins) {
+  *begins = begins_operand(l);
+  if (*begins || !text_is_word((const char *)word.data, word.length, "count")) return KVSTORE_OK;
+  *begins = l->token == TOKEN_MINUS || l->token == TOKEN_PLUS;
+  if (l->token != TOKEN_NOT) return KVSTORE_OK;
+  Lexer next = *l;
+  TRY(lexer_next(&next));
+  *begins = next.token != TOKEN_IN && next.token != TOKEN_BETWEEN && next.token != TOKEN_LIKE;
+  return KVSTORE_OK;
+}
+
 /* What an aggregate is applied to: a column by its name, all else as canonical text. */
 static Status read_argument(Parser *p, Bytes word, Buffer *name) {
   Lexer *l = &p->lexer;
   if (is_word(l, "distinct")) {
     Lexer distinct = *l;
+    bool begins;
     TRY(lexer_next(l));
-    if (l->token == TOKEN_NAME || l->token == TOKEN_OPEN)
+    TRY(begins_argument(l, word, &begins));
+    if (begins)
       buffer_text(name, "distinct ");
     else
       *l = distinct; /* a column of this name */
@@ -339,23 +371,6 @@ static Status parse_call(Parser *p, const Lexer *word, ExpressionOperand *out) {
 }
 
 /* ---- case ---- */
-
-static bool begins_operand(const Lexer *l) {
-  switch (l->token) {
-  case TOKEN_NAME:
-  case TOKEN_NUMBER:
-  case TOKEN_STRING:
-  case TOKEN_HEX:
-  case TOKEN_PARAMETER:
-  case TOKEN_OPEN:
-  case TOKEN_NULL:
-  case TOKEN_TRUE:
-  case TOKEN_FALSE:
-  case TOKEN_NAN:
-  case TOKEN_INFINITY: return true;
-  default: return false;
-  }
-}
 
 static Status make_test(Parser *p, const ExpressionOperand *subject, ExpressionTest test,
                         const ExpressionOperand *operands, size_t count, ExpressionOperand *out);

@@ -309,6 +309,39 @@ TEST(kvquery_groups, what_excludes_one_keeps_it_from_being_computed) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* What `distinct` stands before may begin with anything that an expression begins with. */
+TEST(kvquery_groups, counts_of_different_values_are_named_as_they_are_called) {
+  static const char *const of[] = { "-day", "+ day", "1 + day", "not day > 3", "'x' < carrier", "(day)", "null < day",
+                                    "case when day > 2 then 1 end", "x'00' < carrier", "true and day > 2", "day" };
+  KVStore *kv = open_store();
+  KVTable *table = create_table(kv);
+  uint64_t seed = 22;
+  put_flights(kv, table, 0, 300, &seed);
+  for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+    KVQuery *query = NULL;
+    KVCursor *cursor = NULL;
+    KVColumnDefinition column;
+    const KVAggregate counts = { KVQUERY_COUNT_DISTINCT, of[i] };
+    char text[80];
+    CHECK_OK(kvquery_create(table, &query));
+    CHECK_OK(kvquery_compute(query, &counts, 1));
+    CHECK_OK(kvquery_open(query, &cursor));
+    CHECK_OK(kvcursor_column(cursor, 0, &column));
+    (void)snprintf(text, sizeof text, "%s >= 0", column.name);
+    kvcursor_close(cursor);
+    for (int as_it_is_named = 1; as_it_is_named >= 0; as_it_is_named--) {
+      if (!as_it_is_named) (void)snprintf(text, sizeof text, "count(distinct %s) >= 0", of[i]);
+      CHECK_OK(kvquery_having(query, text, NULL, 0));
+      CHECK_OK(kvquery_open(query, &cursor));
+      CHECK_OK(kvcursor_next(cursor));
+      kvcursor_close(cursor);
+    }
+    kvquery_close(query);
+  }
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(kvquery_groups, distinct_rows_come_once_and_rows_in_any_order) {
   KVStore *kv = open_store();
   KVTable *table = create_table(kv);
