@@ -98,6 +98,7 @@ void scan_counters_add(ScanCounters *to, const ScanCounters *from) {
   to->units_looked += from->units_looked;
   to->whole_ns += from->whole_ns;
   to->rows_given += from->rows_given;
+  to->rows_joined += from->rows_joined;
   to->helped |= from->helped;
   for (size_t i = 0; i < SCAN_STEPS; i++) to->ticks[i] += from->ticks[i];
   for (size_t i = 0; i < SCAN_TERMS_MAX; i++) {

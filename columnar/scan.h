@@ -144,6 +144,7 @@ typedef struct ScanCounters {
   uint64_t units_timed, units_looked; /* units whose time the ticks stand for; those that took any */
   uint64_t whole_ns;                  /* of SCAN_STEP_WHOLE */
   uint64_t rows_given;                /* by a cursor */
+  uint64_t rows_joined;               /* of tables that are joined: what the filter of all of them was asked */
   bool helped;                        /* several threads had units */
   ScanTerm terms[2][SCAN_TERMS_MAX];  /* [1]: of what ScanKeys leaves to ask of a segment */
 } ScanCounters;

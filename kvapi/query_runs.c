@@ -46,6 +46,7 @@ static Status course_begin(KVQuery *q, Course *course, QuerySpace *space) {
 static void count_joined(ScanCounters *counters, const TableSnapshot *joined) {
   ScanCounters above = *counters;
   *counters = join_counters(joined);
+  counters->rows_joined = above.rows;
   counters->rows_selected = above.rows_selected;
   counters->rows_given = above.rows_given;
   counters->whole_ns = above.whole_ns;

@@ -52,7 +52,7 @@ static size_t list_steps(const Query *q, const ScanCounters *c, Step steps[SCAN_
     if (i == SCAN_STEP_SOURCE && q->is_of_joined) s->name = "join";
     s->has_rows_in = i == SCAN_STEP_SELECT || i == SCAN_STEP_ADD;
     s->has_rows_out = i == SCAN_STEP_SELECT || i == SCAN_STEP_WHOLE;
-    s->rows_in = i == SCAN_STEP_SELECT ? c->rows : c->rows_selected;
+    s->rows_in = i != SCAN_STEP_SELECT ? c->rows_selected : q->is_of_joined ? c->rows_joined : c->rows;
     s->rows_out = i == SCAN_STEP_SELECT ? c->rows_selected : c->rows_given;
   }
   return count;

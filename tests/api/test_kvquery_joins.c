@@ -423,6 +423,49 @@ TEST(kvquery_joins, a_later_join_leaves_rows_out_of_an_earlier_table) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* The filter of joined rows is told as what it was asked: not the rows of the tables, of which there may be fewer. */
+TEST(kvquery_joins, the_filter_is_told_the_joined_rows) {
+  KVStore *kv = open_store();
+  uint64_t seed = 33, joined = 0, left_over = 0, count;
+  fill(lefts, LEFT_ROWS, 3000, &seed);
+  fill(rights, RIGHT_ROWS, 3000, &seed);
+  KVTable *left = create(kv, "l", KVTABLE_TYPE_I32, KVTABLE_TYPE_STRING, lefts, LEFT_ROWS);
+  KVTable *right = create(kv, "r", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, rights, RIGHT_ROWS);
+  for (size_t l = 0; l < LEFT_ROWS; l++)
+    for (size_t r = 0; r < RIGHT_ROWS; r++) {
+      if (lefts[l].few != rights[r].few) continue;
+      joined++;
+      left_over += strcmp(texts[lefts[l].text], texts[rights[r].text]) < 0;
+    }
+  CHECK(joined > LEFT_ROWS + RIGHT_ROWS && left_over > 0);
+  KVQuery *query = NULL;
+  KVJoin join = KVJOIN_INIT;
+  const char *few[] = { "few" };
+  char step[80], *text = NULL;
+  CHECK_OK(kvquery_create(left, &query));
+  join.table = right;
+  join.left = join.right = few;
+  join.count = 1;
+  join.prefix = "r_";
+  CHECK_OK(kvquery_join(query, &join));
+  CHECK_OK(kvquery_where(query, "text < r_text", NULL, 0));
+  for (uint32_t threads = 1; threads <= 2; threads++) {
+    CHECK_OK(kvquery_threads(query, threads));
+    CHECK_OK(kvquery_count(query, &count));
+    CHECK_INT(count, left_over);
+    CHECK_OK(kvquery_explain_json(query, &text));
+    const char *filter = strstr(text, "{\"step\":\"filter\"");
+    (void)snprintf(step, sizeof step, ",\"rows_in\":%d,\"rows_out\":%d,", (int)joined, (int)left_over);
+    CHECK(filter && strstr(filter, step));
+    CHECK(filter && strstr(filter, step) < strstr(filter, "\"terms\""));
+    kvstore_free(text);
+  }
+  kvquery_close(query);
+  kvtable_close(right);
+  kvtable_close(left);
+  CHECK_OK(kvstore_close(kv));
+}
+
 static int stop(void *context, uint64_t rows, uint64_t total) {
   (void)total;
   return ++*(int *)context > 1 && rows > 0;
