@@ -43,7 +43,8 @@ bool lexer_name_needs_quotes(const uint8_t *name, size_t length) {
   for (size_t i = 1; i < length; i++) {
     if (!is_letter(text[i]) && !is_digit(text[i])) return true;
   }
-  return word_token(text, length) != TOKEN_NAME;
+  return word_token(text, length) != TOKEN_NAME || same_word(text, length, "case") ||
+         same_word(text, length, "distinct");
 }
 
 static const char *token_noun(Token token) {

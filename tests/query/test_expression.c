@@ -89,7 +89,18 @@ TEST(expression, canonical_text) {
                   "case when a > 1 then 'x' when b then 'y' else c end = 'z'");
   check_canonical("case a when 1 then 2 when 3 then 4 end is null",
                   "case when a = 1 then 2 when a = 3 then 4 end is null");
-  check_canonical("case = 1 and \"case\" in (case, end)", "case = 1 and case in (case, end)");
+  check_canonical("case = 1 and \"case\" in (case, end)", "\"case\" = 1 and \"case\" in (\"case\", end)");
+  check_canonical("cast(\"case\" as f64) = case when case \"case\" when 1 then 2 end = 2 then \"CASE\" else \"case\" "
+                  "end",
+                  "cast(\"case\" as f64) = case when case when \"case\" = 1 then 2 end = 2 then \"CASE\" else \"case\" "
+                  "end");
+  check_canonical("\"when\" = case when when then then else else end", "when = case when when then then else else end");
+  check_canonical("sum(distinct - a) > count(distinct) - count(distinct - a)",
+                  "\"sum(\"\"distinct\"\" - a)\" > \"count(distinct)\" - \"count(distinct -a)\"");
+  check_canonical("count(\"distinct\" - a) = count(distinct distinct) - count(distinct not in (a)) - "
+                  "count(distinct not a)",
+                  "\"count(\"\"distinct\"\" - a)\" = \"count(distinct distinct)\" - "
+                  "\"count(\"\"distinct\"\" not in (a))\" - \"count(distinct not (a))\"");
   check_canonical("Cast(a AS BigInt) = TRY_CAST(b as varchar)", "cast(a as i64) = try_cast(b as string)");
   check_canonical("COALESCE(a,b , 0) > abs(-3) and year(d)=2001", "coalesce(a, b, 0) > abs(-3) and year(d) = 2001");
   check_canonical("coalesce(late, a > 1)", "coalesce(late, a > 1)");
