@@ -5,6 +5,7 @@
 #include "encodings/codec.h"
 #include "query/join_internal.h"
 #include "query/query_internal.h"
+#include "simd/simd.h"
 
 /* ---- steps ---- */
 
@@ -160,9 +161,13 @@ void query_explain_time(const Query *q, const ScanCounters *c, Buffer *out) {
     buffer_u8(out, '\n');
     if (s->is_filter) text_terms(q, c, out);
   }
-  if (!c->encodings) return;
-  buffer_text(out, "encodings: ");
-  append_encodings(c->encodings, false, out);
+  if (c->encodings) {
+    buffer_text(out, "encodings: ");
+    append_encodings(c->encodings, false, out);
+    buffer_u8(out, '\n');
+  }
+  buffer_text(out, "kernels: ");
+  buffer_text(out, simd_kernels()->name);
   buffer_u8(out, '\n');
 }
 
@@ -202,5 +207,6 @@ void query_explain_time_json(const Query *q, const ScanCounters *c, Buffer *out)
   }
   buffer_text(out, "],\"encodings\":[");
   append_encodings(c->encodings, true, out);
-  buffer_u8(out, ']');
+  buffer_text(out, "],\"kernels\":");
+  explain_json_text(simd_kernels()->name, out);
 }

@@ -685,8 +685,9 @@ KVSTORE_API int kvquery_explain(KVQuery *query, char **text);
  * (columns read and computed, rows added), "merge" (what several threads have made), "back again" (groups and values
  * that had left memory), "order" and, with the rest, "output". Times of steps are added up over threads: of one thread
  * they come to "ns", of several to more. Where units or batches are quick, a few stand for the others; a unit that is
- * excluded as a whole takes no time of a step. "encodings": of the columns that were touched. "helped": whether other
- * threads were asked to help. */
+ * excluded as a whole takes no time of a step. "encodings": of the columns that were touched. "kernels": which compared
+ * and added them, "avx512", "avx2" or "scalar", the best that the processor has; COLONNADE_KERNELS in the environment
+ * asks for lower ones. "helped": whether other threads were asked to help. */
 KVSTORE_API int kvquery_explain_json(KVQuery *query, char **text);
 
 /* From any thread, while the query is not closed: what it is doing (an aggregate, a step of a cursor) ends with

@@ -1,9 +1,11 @@
 /* What is told of a run's time: every step that took part, none longer than the whole, nothing before a run. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "query/query.h"
+#include "simd/simd.h"
 #include "tests/columnar/sample_units.h"
 #include "tests/support/test.h"
 
@@ -120,6 +122,7 @@ TEST(query_explain_run, steps_stand_in_text_and_json_with_times_within_the_whole
   SampleUnits u;
   sample(&u, true);
   Query *q = make_query(&u, "c4_i32 > 100 and c16_i64 < 40");
+  char kernels[64];
   const char *keys[] = { "c16_i64" };
   QueryOrder order = { .column = "count(*)", .descending = true };
   Buffer text = { 0 };
@@ -144,6 +147,8 @@ TEST(query_explain_run, steps_stand_in_text_and_json_with_times_within_the_whole
   CHECK_INT(c.ticks[SCAN_STEP_BACK], 0); /* nothing had left */
   check_has(&text, "\n  output: ");
   check_has(&text, "\nencodings: ");
+  snprintf(kernels, sizeof kernels, "\nkernels: %s\n", simd_kernels()->name);
+  check_has(&text, kernels);
   buffer_clear(&text);
   query_explain_json(q, &c, 0, &text);
   buffer_u8(&text, 0);
@@ -153,6 +158,8 @@ TEST(query_explain_run, steps_stand_in_text_and_json_with_times_within_the_whole
   check_has(&text, "{\"step\":\"order\",\"ns\":");
   check_has(&text, "{\"step\":\"output\",\"ns\":");
   check_has(&text, "],\"encodings\":[\"");
+  snprintf(kernels, sizeof kernels, "\"],\"kernels\":\"%s\"", simd_kernels()->name);
+  check_has(&text, kernels);
   buffer_release(&text);
   query_destroy(q);
   sample_units_release(&u);
