@@ -243,9 +243,7 @@ void kvquery_close(KVQuery *query) {
 
 static Status at_snapshot(KVQuery *q, KVSnapshot *snapshot) {
   if (snapshot) {
-    TRY(place_snapshot(snapshot, NULL).status);
-    if (session_store(snapshot->frozen) != session_store(q->table->kv->session))
-      return bad_argument("the snapshot is of another store");
+    TRY(snapshot_check_handle(snapshot, q->table->kv));
     snapshot_retain(snapshot);
   }
   snapshot_release(q->snapshot);

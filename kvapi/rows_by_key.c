@@ -147,9 +147,7 @@ static Status show(const KVTable *table, const TableLookup *l, Rows *rows) {
 static Status session_of(const KVTable *table, KVSnapshot *snapshot, Session **session) {
   *session = table->kv->session;
   if (!snapshot) return KVSTORE_OK;
-  TRY(place_snapshot(snapshot, NULL).status);
-  if (session_store(snapshot->frozen) != session_store(*session))
-    return bad_argument("the snapshot is of another store");
+  TRY(snapshot_check_handle(snapshot, table->kv));
   *session = snapshot->frozen;
   return KVSTORE_OK;
 }

@@ -59,6 +59,12 @@ static Status check_store(const KVSnapshot *snapshot, const KVColumnFamily *cf) 
   return same ? KVSTORE_OK : bad_argument("the family is of another store");
 }
 
+Status snapshot_check_handle(KVSnapshot *snapshot, const KVStore *kv) {
+  TRY(place_snapshot(snapshot, NULL).status);
+  bool same = kv == snapshot->kv || session_store(kv->session) == session_store(snapshot->frozen);
+  return same ? KVSTORE_OK : bad_argument("the snapshot is of another store");
+}
+
 Place place_snapshot(KVSnapshot *snapshot, const KVColumnFamily *cf) {
   Place place = { 0 };
   if (!is_snapshot(snapshot)) {

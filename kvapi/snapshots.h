@@ -14,6 +14,9 @@ struct KVSnapshot {
 /* Where a call on a snapshot works: inside no handle, so that it goes on after a close (API-2). `cf` NULL: the default
  * family. */
 Place place_snapshot(KVSnapshot *snapshot, const KVColumnFamily *cf);
+/* Whether the snapshot is one of the store of this handle, which is entered. Of its own handle it is one, whatever
+ * store that has since (kvstore_remove_encryption). */
+Status snapshot_check_handle(KVSnapshot *snapshot, const KVStore *kv) MUST_CHECK;
 KVSnapshot *snapshot_retain(KVSnapshot *snapshot);
 void snapshot_release(KVSnapshot *snapshot); /* NULL is allowed */
 

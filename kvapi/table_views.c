@@ -70,9 +70,7 @@ static Status show(View *v, size_t count) {
 
 static Status at_snapshot(View *v, KVSnapshot *snapshot) {
   if (!snapshot) return KVSTORE_OK;
-  TRY(place_snapshot(snapshot, NULL).status);
-  if (session_store(snapshot->frozen) != session_store(v->table->kv->session))
-    return bad_argument("the snapshot is of another store");
+  TRY(snapshot_check_handle(snapshot, v->table->kv));
   v->snapshot = snapshot_retain(snapshot);
   return KVSTORE_OK;
 }

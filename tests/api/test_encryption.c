@@ -347,6 +347,38 @@ TEST(encryption, families_tables_and_iterators_of_the_handle_outlive_remove_encr
   kvstore_iterator_close(it);
 }
 
+TEST(encryption, a_snapshot_from_before_shows_tables_after_remove_encryption_too) {
+  static const char *const columns[] = { "id" };
+  KVStore *kv = open_with(path_of("store"), "secret");
+  KVTable *table = create_people(kv);
+  KVSnapshot *before = NULL;
+  KVQuery *query = NULL;
+  KVTableView *view = NULL;
+  KVRows *rows = NULL;
+  const int64_t ids[] = { 1, 2 };
+  const KVColumnData keys = { .type = KVTABLE_TYPE_I64, .values = ids };
+  uint64_t count = 0;
+  CHECK_OK(upsert_person(table, 1, "Ada", 1.7));
+  CHECK_OK(kvstore_snapshot_create(kv, &before));
+  CHECK_OK(upsert_person(table, 2, "Bob", 1.8));
+  CHECK_OK(kvstore_remove_encryption(kv));
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_at(query, before));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK_INT(count, 1);
+  CHECK_OK(kvtable_view(table, columns, 1, before, &view));
+  CHECK_INT(view->row_count, 1);
+  CHECK_OK(kvtable_get_many(table, &keys, 1, 2, columns, 1, before, &rows));
+  CHECK_INT(rows->found_count, 1);
+  CHECK_INT(rows_of(table), 2);
+  kvtable_rows_free(rows);
+  kvtable_view_close(view);
+  kvquery_close(query);
+  kvstore_snapshot_release(before);
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
+
 TEST(encryption, encryption_comes_and_goes_in_memory_too) {
   KVStore *kv = open_with(NULL, "secret");
   KVIterator *it = NULL;
