@@ -27,6 +27,12 @@ static Status fit_key(const KVTable *table, const KVValue *given, size_t count, 
 
 /* ---- one row in ---- */
 
+/* What a value of the one row fails with names the row, as failures of many do. */
+static Status fail_in_row(Status status) {
+  Failure f = *status_last();
+  return status_fail_at(status, 0, f.column, f.value[0] ? f.value : NULL, "row 0, %s", f.text);
+}
+
 /* A row of values as a batch of one: arrays of one entry each. */
 static Status batch_of_one(const KVTable *table, const KVValue *given, size_t count, int64_t *expiry, Arena *arena,
                            ColumnBatch *out) {
@@ -39,7 +45,8 @@ static Status batch_of_one(const KVTable *table, const KVValue *given, size_t co
   if (!columns || !cells) return status_nomem();
   for (size_t c = 0; c < count; c++) {
     Value value;
-    TRY(value_for_column(&given[c], &table->schema.columns[c], &value));
+    Status status = value_for_column(&given[c], &table->schema.columns[c], &value);
+    if (status != KVSTORE_OK) return fail_in_row(status);
     cells[c] = (Bytes){ 0 };
     columns[c] = (ColumnArray){ &cells[c], value.is_null ? &is_null : NULL };
     if (!value.is_null) value_to_array(&value, &cells[c], 0);
@@ -89,6 +96,15 @@ static Status name_column(const KVTable *table, const char *const *names, size_t
   return KVSTORE_OK;
 }
 
+static Status check_twice(const KVTable *table, const uint32_t *positions, size_t count) {
+  for (size_t i = 0; i + 1 < count; i++) {
+    const char *name = table->definitions[positions[count - 1]].name;
+    if (positions[i] == positions[count - 1])
+      return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, name, NULL, "column %s is given twice", name);
+  }
+  return KVSTORE_OK;
+}
+
 static Status update(KVTable *table, const KVValue *key_given, size_t key_count, const char *const *names,
                      const KVValue *given, size_t count, const int64_t *expire_ms, Arena *arena) {
   Value key[KEY_COLUMNS_MAX];
@@ -103,6 +119,7 @@ static Status update(KVTable *table, const KVValue *key_given, size_t key_count,
   if (!values || !positions) return status_nomem();
   for (size_t i = 0; i < count; i++) {
     TRY(name_column(table, names, i, &positions[i]));
+    TRY(check_twice(table, positions, i + 1));
     TRY(value_for_column(&given[i], &table->schema.columns[positions[i]], &values[i]));
   }
   TRY(table_update(table->kv->session, table->family, key, key_count, positions, values, count,

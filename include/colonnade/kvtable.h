@@ -366,7 +366,7 @@ KVSTORE_API int kvtable_insert(KVTable *table, const KVValue *values, size_t val
 /* Inserts, or replaces the row with this key. In a table without a primary key: inserts. */
 KVSTORE_API int kvtable_upsert(KVTable *table, const KVValue *values, size_t value_count, int64_t expire_ms);
 /* Sets the columns named in `columns` (NULL: the first `count` of the table) of the row with this key; key columns
- * cannot be set (KVSTORE_SCHEMA). `expire_ms` NULL keeps the row's expiry. KVSTORE_NOTFOUND. */
+ * cannot be set, nor one twice (KVSTORE_SCHEMA). `expire_ms` NULL keeps the row's expiry. KVSTORE_NOTFOUND. */
 KVSTORE_API int kvtable_update(KVTable *table, const KVValue *key, size_t key_count, const char *const *columns,
                                const KVValue *values, size_t count, const int64_t *expire_ms);
 /* KVSTORE_NOTFOUND. */

@@ -145,6 +145,12 @@ TEST(kvtable, rows_are_inserted_replaced_changed_and_deleted_by_key) {
   CHECK_OK(kvtable_delete(table, &key, 1));
   CHECK_STATUS(kvtable_delete(table, &key, 1), KVSTORE_NOTFOUND);
   CHECK_STATUS(kvtable_update(table, &key, 1, columns, &height, 1, NULL), KVSTORE_NOTFOUND);
+  const char *const twice[] = { "name", columns[0], "name" };
+  const KVValue three[] = { kvvalue_string("Ann"), height, kvvalue_string("Bea") };
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  CHECK_STATUS(kvtable_update(table, &key, 1, twice, three, 3, NULL), KVSTORE_SCHEMA);
+  CHECK_OK(kvstore_error(kv, &error));
+  CHECK_STR(error.column, "name");
   check_person(table, 7, NULL, 0);
   CHECK_INT(rows_of(table), 1);
   kvtable_close(table);
@@ -368,7 +374,8 @@ TEST(kvtable, a_value_goes_into_a_column_that_holds_it_exactly) {
       KVStoreError error = KVSTORE_ERROR_INIT;
       CHECK_OK(kvstore_error(kv, &error));
       CHECK_STR(error.column, "x");
-      if (fits[i].value.type == -1) CHECK_STR(error.text, "column x: there is no type -1 of values");
+      CHECK_INT(error.row, 0);
+      if (fits[i].value.type == -1) CHECK_STR(error.text, "row 0, column x: there is no type -1 of values");
     }
     kvtable_close(table);
   }
