@@ -85,11 +85,15 @@ typedef struct TableSnapshot {
   const _Atomic bool *undone;   /* set when rows of its transaction were rolled back; NULL: it has none of its own */
 } TableSnapshot;
 
+static inline Status table_snapshot_undone(void) {
+  return status_fail(KVSTORE_ERROR, "the transaction that the query was made in has been rolled back");
+}
+
 /* Who reads rows of an open transaction asks behind them: what was read beside its rollback is neither before nor
  * after. */
 static inline Status table_snapshot_check(const TableSnapshot *snapshot) {
   if (!snapshot->undone || !atomic_load_explicit(snapshot->undone, memory_order_acquire)) return KVSTORE_OK;
-  return status_fail(KVSTORE_ERROR, "the transaction that the query was made in has been rolled back");
+  return table_snapshot_undone();
 }
 
 /* A statement reads the clock once: of several tables all take the first one's, before anything is read of them. */

@@ -156,6 +156,8 @@ static Status add_found_unit(Pipeline *p, Stage *lane) {
   const uint32_t *numbers = found->numbers;
   if (!found->row_count) return KVSTORE_OK;
   TRY(scan_unit(lane->scan, &p->snapshot->units[lane->next]));
+  /* Rows of a transaction that is rolled back meanwhile are others than the finder's: no number would be theirs. */
+  if (scan_selection(lane->scan)->row_count != found->row_count) return table_snapshot_undone();
   uint64_t begun = scan_weight(lane->scan) ? os_ticks() : 0;
   for (uint64_t left = scan_selection(lane->scan)->blocks; left; left &= left - 1) {
     uint32_t block = (uint32_t)__builtin_ctzll(left), count = groups_block_rows(g, lane->scan, block);

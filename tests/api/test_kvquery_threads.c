@@ -206,3 +206,82 @@ TEST(kvquery_threads, a_team_can_be_stopped_by_who_follows_it) {
   }
   close_tables(&s);
 }
+
+/* ---- in a transaction that ends meanwhile ---- */
+
+enum { MANY = 280000, KEYS = 100003, BATCH = 20000 };
+
+static void append_many(KVTable *table) {
+  static int64_t ids[BATCH];
+  static int32_t days[BATCH];
+  static double weights[BATCH];
+  static KVBytes names[BATCH];
+  const KVColumnData columns[] = { { .type = KVTABLE_TYPE_I64, .values = ids },
+                                   { .type = KVTABLE_TYPE_I32, .values = days },
+                                   { .type = KVTABLE_TYPE_STRING, .values = names },
+                                   { .type = KVTABLE_TYPE_F64, .values = weights } };
+  for (int first = 0; first < MANY; first += BATCH) {
+    for (int i = 0; i < BATCH; i++) {
+      ids[i] = first + i;
+      days[i] = (int32_t)(ids[i] * 7919 % KEYS);
+      weights[i] = (double)ids[i] * 0.5;
+    }
+    CHECK_OK(kvtable_append(table, columns, 4, BATCH, NULL, KVTABLE_INSERT, NULL));
+  }
+}
+
+/* Two of three rows. */
+static void delete_many(KVTable *table) {
+  static int64_t ids[MANY];
+  uint64_t count = 0, deleted;
+  for (int64_t id = 0; id < MANY; id++) {
+    ids[count] = id;
+    count += id % 3 != 0;
+  }
+  const KVColumnData keys = { .type = KVTABLE_TYPE_I64, .values = ids };
+  CHECK_OK(kvtable_delete_many(table, &keys, 1, count, &deleted));
+  CHECK_INT(deleted, count);
+}
+
+typedef struct RollBack {
+  KVStore *kv;
+  int calls, at;
+} RollBack;
+
+static int roll_back_at(void *context, uint64_t rows, uint64_t rows_total) {
+  RollBack *r = context;
+  CHECK(rows <= rows_total);
+  if (++r->calls == r->at) CHECK_OK(kvstore_rollback(r->kv));
+  return 0;
+}
+
+/* Rows that its rollback brings back were not there when their groups were looked for; those are many. */
+TEST(kvquery_threads, a_rollback_beside_a_team_is_an_error) {
+  static const char *const day[] = { "day" };
+  static const KVAggregate sum[] = { { KVQUERY_SUM, "weight" } };
+  KVStore *kv = NULL;
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  options.background_off = 1;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  KVTable *table = create(kv, "flights");
+  append_many(table);
+  for (int at = 1; at <= 12; at++) {
+    KVQuery *query = NULL;
+    RollBack context = { .kv = kv, .at = at };
+    uint64_t rows;
+    CHECK_OK(kvstore_begin(kv, 1));
+    delete_many(table);
+    CHECK_OK(kvquery_create(table, &query));
+    CHECK_OK(kvquery_group_by(query, day, 1));
+    CHECK_OK(kvquery_compute(query, sum, 1));
+    CHECK_OK(kvquery_threads(query, 2));
+    CHECK_OK(kvquery_progress(query, roll_back_at, &context));
+    int code = ask(query, ASK_GROUPS, &rows);
+    CHECK_INT(code, context.calls >= at ? KVSTORE_ERROR : KVSTORE_OK);
+    if (code) CHECK(strstr(kvstore_errmsg(kv), "rolled back") != NULL);
+    kvquery_close(query);
+    CHECK_OK(kvstore_rollback(kv));
+  }
+  kvtable_close(table);
+  CHECK_OK(kvstore_close(kv));
+}
