@@ -443,6 +443,7 @@ static void fate_set(Session *session, TransactionFate *fate) {
   mutex_unlock(&session->store->versions_lock);
 }
 
+/* Before any row is taken back: who has read beside that asks behind it. */
 static void fate_rolled_back(Session *session) {
   if (session->fate) atomic_store_explicit(&session->fate->rolled_back, true, memory_order_release);
 }
@@ -489,8 +490,8 @@ static Status commit_and_unlock(Session *session) {
   bool adopted = false;
   Status status = empty ? KVSTORE_OK : commit_record(store);
   if (status != KVSTORE_OK) {
-    roll_back_all(store);
     fate_rolled_back(session);
+    roll_back_all(store);
     if (status == KVSTORE_FULL) boundary = boundary_for_room(store);
   }
   uint64_t end = shared_load(&page->end), last = store->applied.sequence - 1;
@@ -712,8 +713,8 @@ static Status end_writing(Session *session, bool commit) {
   if (commit && status == KVSTORE_OK) {
     status = commit_and_unlock(session);
   } else {
-    bool boundary = roll_back_and_end_full_deltas(store);
     fate_rolled_back(session);
+    bool boundary = roll_back_and_end_full_deltas(store);
     transaction_finish(store, true);
     give_write_word(store);
     shared_mutex_unlock(&store->page->mutex);

@@ -285,3 +285,67 @@ TEST(kvquery_threads, a_rollback_beside_a_team_is_an_error) {
   kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
+
+/* ---- beside the rollback of their transaction ---- */
+
+enum { CURSORS = 2000, FEW = 1000 };
+
+typedef struct Steps {
+  KVCursor *cursors[CURSORS];
+  int codes[CURSORS];
+  uint64_t counts[CURSORS];
+  _Atomic int done;
+} Steps;
+
+static uint64_t count_at(KVCursor *cursor) {
+  KVValue count;
+  CHECK_OK(kvcursor_value(cursor, 0, &count));
+  return count.as.u64;
+}
+
+static void *step_all(void *context) {
+  Steps *s = context;
+  for (int i = 0; i < CURSORS; i++) {
+    s->codes[i] = kvcursor_next(s->cursors[i]);
+    if (s->codes[i] == KVSTORE_OK) s->counts[i] = count_at(s->cursors[i]);
+    atomic_fetch_add(&s->done, 1);
+  }
+  return NULL;
+}
+
+/* The many rows of another table take their time to be taken back. */
+TEST(kvquery_threads, who_reads_beside_a_rollback_has_all_rows_or_an_error) {
+  static const KVAggregate rows[] = { { KVQUERY_ROWS, NULL } };
+  static Steps steps;
+  KVStore *kv = NULL;
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  KVQuery *query = NULL;
+  pthread_t thread;
+  options.background_off = 1;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  KVTable *few = create(kv, "few"), *many = create(kv, "many");
+  CHECK_OK(kvstore_begin(kv, 1));
+  for (int id = 0; id < FEW; id++) {
+    const KVValue row[] = { kvvalue_i64(id), kvvalue_i64(1), kvvalue_string(""), kvvalue_f64(1) };
+    CHECK_OK(kvtable_upsert(few, row, 4, 0));
+  }
+  append_many(many);
+  CHECK_OK(kvquery_create(few, &query));
+  CHECK_OK(kvquery_compute(query, rows, 1));
+  for (int i = 0; i < CURSORS; i++) CHECK_OK(kvquery_open(query, &steps.cursors[i]));
+  CHECK_INT(pthread_create(&thread, NULL, step_all, &steps), 0);
+  while (atomic_load(&steps.done) < 1) sched_yield();
+  CHECK_OK(kvstore_rollback(kv));
+  CHECK_INT(pthread_join(thread, NULL), 0);
+  for (int i = 0; i < CURSORS; i++) {
+    if (steps.codes[i] == KVSTORE_OK)
+      CHECK_INT(steps.counts[i], FEW);
+    else
+      CHECK_INT(steps.codes[i], KVSTORE_ERROR);
+    kvcursor_close(steps.cursors[i]);
+  }
+  kvquery_close(query);
+  kvtable_close(few);
+  kvtable_close(many);
+  CHECK_OK(kvstore_close(kv));
+}
