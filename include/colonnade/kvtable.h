@@ -613,9 +613,9 @@ KVSTORE_API int kvquery_order_by(KVQuery *query, const KVOrder *order, size_t co
 /* How many threads may work on a run: 1, as it is at first, the caller's own alone; 0: that one, and where what is
  * left to read takes longer than threads take to wake, others, one a processor; else at most so many, 64 at the most.
  * They share out aggregates and groups (those without quantiles of texts; groups that are few among the rows, or of
- * which only counts and sums of integers, least and greatest are asked), rows in an order (with a limit: those that
- * nothing is computed for), all rows as they lie, and of joined rows all of these, once the other tables are hashed as
- * a whole.
+ * which only counts, sums, averages, deviations, least and greatest numbers are asked), rows in an order (with a
+ * limit: those that nothing is computed for), all rows as they lie, and of joined rows all of these, once the other
+ * tables are hashed as a whole.
  * The limit of memory is shared out, too: a thread that sorts has at least 1 MiB, or it is not asked. Helpers are the
  * process's: started by the first run that wants them, asleep between runs and between the steps of a cursor, joined
  * when the last store is closed; a forked child has none of them. The results are the same to the bit and in the same
