@@ -92,7 +92,9 @@ static inline Status table_snapshot_undone(void) {
 /* Who reads rows of an open transaction asks behind them: what was read beside its rollback is neither before nor
  * after. */
 static inline Status table_snapshot_check(const TableSnapshot *snapshot) {
-  if (!snapshot->undone || !atomic_load_explicit(snapshot->undone, memory_order_acquire)) return KVSTORE_OK;
+  if (!snapshot->undone) return KVSTORE_OK;
+  atomic_thread_fence(memory_order_acquire); /* what was read was read before */
+  if (!atomic_load_explicit(snapshot->undone, memory_order_acquire)) return KVSTORE_OK;
   return table_snapshot_undone();
 }
 

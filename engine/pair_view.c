@@ -124,7 +124,7 @@ static Status step_on(PairStream *s) {
 
 static Status check_fate(const PairView *view) {
   if (!view->fate || !atomic_load_explicit(&view->fate->rolled_back, memory_order_acquire)) return KVSTORE_OK;
-  return status_fail(KVSTORE_ERROR, "the transaction that the query was made in has been rolled back");
+  return table_snapshot_undone();
 }
 
 /* The cursor stands on the first pair that is not in the piece before. */

@@ -443,9 +443,12 @@ static void fate_set(Session *session, TransactionFate *fate) {
   mutex_unlock(&session->store->versions_lock);
 }
 
-/* Before any row is taken back: who has read beside that asks behind it. */
+/* Before any row is taken back: who has read beside that asks behind it (table_snapshot_check, which has the other
+ * fence). */
 static void fate_rolled_back(Session *session) {
-  if (session->fate) atomic_store_explicit(&session->fate->rolled_back, true, memory_order_release);
+  if (!session->fate) return;
+  atomic_store_explicit(&session->fate->rolled_back, true, memory_order_release);
+  atomic_thread_fence(memory_order_release);
 }
 
 /* ---- rows that wait for their locator ---- */

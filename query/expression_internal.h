@@ -53,6 +53,8 @@ typedef struct Lexer {
 Status lexer_next(Lexer *lexer) MUST_CHECK;
 /* "position 7: expected `expected`, found ..." */
 Status lexer_fail(const Lexer *lexer, const char *expected);
+/* Whether it is a value by itself: a name, a literal, a parameter. */
+bool token_is_value(Token token);
 /* Whether a name must be quoted: it is a word of the language, or not all letters, digits and _. `case` and `distinct`
  * are words or names by what comes behind them: quoted they are names anywhere. */
 bool lexer_name_needs_quotes(const uint8_t *name, size_t length);

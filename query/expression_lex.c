@@ -170,14 +170,15 @@ static Status take_symbol(Lexer *l) {
 }
 
 /* Behind a value a sign is an operator, elsewhere it may begin a number. */
-static bool ends_value(Token token) {
+static bool ends_value(Token token) { return token_is_value(token) || token == TOKEN_CLOSE; }
+
+bool token_is_value(Token token) {
   switch (token) {
   case TOKEN_NAME:
   case TOKEN_NUMBER:
   case TOKEN_STRING:
   case TOKEN_HEX:
   case TOKEN_PARAMETER:
-  case TOKEN_CLOSE:
   case TOKEN_NULL:
   case TOKEN_TRUE:
   case TOKEN_FALSE:

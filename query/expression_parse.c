@@ -200,22 +200,7 @@ static Status read_second(Parser *p, Bytes word, Buffer *name) {
   return lexer_next(l);
 }
 
-static bool begins_operand(const Lexer *l) {
-  switch (l->token) {
-  case TOKEN_NAME:
-  case TOKEN_NUMBER:
-  case TOKEN_STRING:
-  case TOKEN_HEX:
-  case TOKEN_PARAMETER:
-  case TOKEN_OPEN:
-  case TOKEN_NULL:
-  case TOKEN_TRUE:
-  case TOKEN_FALSE:
-  case TOKEN_NAN:
-  case TOKEN_INFINITY: return true;
-  default: return false;
-  }
-}
+static bool begins_operand(const Lexer *l) { return token_is_value(l->token) || l->token == TOKEN_OPEN; }
 
 /* Whether what follows `distinct` is what it is of. A column may be called so: `count(distinct - x)` is a count of
  * different values all the same, `sum(distinct - x)` a difference, since a sum knows no such word. */

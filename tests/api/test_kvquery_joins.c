@@ -42,6 +42,14 @@ static KVTable *create(KVStore *kv, const char *name, int number_type, int text_
   return table;
 }
 
+/* Two tables of random rows, the left one's numbers of a type, the right one's integers. */
+static void create_sides(KVStore *kv, int left_type, uint64_t *seed, KVTable **left, KVTable **right) {
+  fill(lefts, LEFT_ROWS, 3000, seed);
+  fill(rights, RIGHT_ROWS, 3000, seed);
+  *left = create(kv, "l", left_type, KVTABLE_TYPE_STRING, lefts, LEFT_ROWS);
+  *right = create(kv, "r", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, rights, RIGHT_ROWS);
+}
+
 /* ---- what is asked ---- */
 
 typedef struct Case {
@@ -292,10 +300,8 @@ TEST(kvquery_joins, little_memory_gives_the_same_rows) {
   uint64_t seed = 9;
   char *text = NULL;
   CHECK_OK(kvstore_open(NULL, &kv, KVSTORE_JOURNAL_WAL));
-  fill(lefts, LEFT_ROWS, 3000, &seed);
-  fill(rights, RIGHT_ROWS, 3000, &seed);
-  KVTable *left = create(kv, "l", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, lefts, LEFT_ROWS);
-  KVTable *right = create(kv, "r", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, rights, RIGHT_ROWS);
+  KVTable *left, *right;
+  create_sides(kv, KVTABLE_TYPE_I64, &seed, &left, &right);
   KVQuery *query = NULL;
   uint64_t count;
   check_all(left, right, 1 << 20);
@@ -366,10 +372,8 @@ TEST(kvquery_joins, a_later_join_leaves_rows_out_of_an_earlier_table) {
   uint64_t seed = 21, groups, texts_seen = 0, rows = 0;
   int64_t sum = 0;
   char seen[6] = { 0 }, *text = NULL;
-  fill(lefts, LEFT_ROWS, 3000, &seed);
-  fill(rights, RIGHT_ROWS, 3000, &seed);
-  KVTable *left = create(kv, "l", KVTABLE_TYPE_I32, KVTABLE_TYPE_STRING, lefts, LEFT_ROWS);
-  KVTable *right = create(kv, "r", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, rights, RIGHT_ROWS);
+  KVTable *left, *right;
+  create_sides(kv, KVTABLE_TYPE_I32, &seed, &left, &right);
   for (size_t l = 0; l < LEFT_ROWS; l++)
     for (size_t r = 0; r < RIGHT_ROWS; r++) {
       if (lefts[l].number == NONE || lefts[l].number != rights[r].number || rights[r].few >= 7) continue;
@@ -427,10 +431,8 @@ TEST(kvquery_joins, a_later_join_leaves_rows_out_of_an_earlier_table) {
 TEST(kvquery_joins, the_filter_is_told_the_joined_rows) {
   KVStore *kv = open_store();
   uint64_t seed = 33, joined = 0, left_over = 0, count;
-  fill(lefts, LEFT_ROWS, 3000, &seed);
-  fill(rights, RIGHT_ROWS, 3000, &seed);
-  KVTable *left = create(kv, "l", KVTABLE_TYPE_I32, KVTABLE_TYPE_STRING, lefts, LEFT_ROWS);
-  KVTable *right = create(kv, "r", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, rights, RIGHT_ROWS);
+  KVTable *left, *right;
+  create_sides(kv, KVTABLE_TYPE_I32, &seed, &left, &right);
   for (size_t l = 0; l < LEFT_ROWS; l++)
     for (size_t r = 0; r < RIGHT_ROWS; r++) {
       if (lefts[l].few != rights[r].few) continue;

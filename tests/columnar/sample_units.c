@@ -274,6 +274,20 @@ void sample_units_create(SampleUnits *u, const SampleUnitsOptions *o) {
   for (uint32_t i = 0; i < o->slabs; i++) add_slab(u, o, &random);
 }
 
+void sample_units_mixed(SampleUnits *u, uint32_t run_rows, uint32_t segment_rows, uint32_t slab_rows, uint64_t seed) {
+  SampleUnitsOptions o = { .runs = 3,
+                           .run_rows = run_rows,
+                           .segment_rows = segment_rows,
+                           .slabs = 2,
+                           .slab_rows = slab_rows,
+                           .dead_percent = 10,
+                           .expiring_percent = 5,
+                           .old_runs = true,
+                           .mode = (ExtentMode)(seed % 3),
+                           .seed = seed };
+  sample_units_create(u, &o);
+}
+
 void sample_units_release(SampleUnits *u) {
   for (uint32_t i = 0; i < u->table_count; i++) {
     column_run_close(u->runs[i]);

@@ -36,6 +36,9 @@ typedef struct SampleUnits {
 } SampleUnits;
 
 void sample_units_create(SampleUnits *units, const SampleUnitsOptions *options);
+/* Three runs, some without the columns that were added later, and two slabs; dead rows and expired ones in all. */
+void sample_units_mixed(SampleUnits *units, uint32_t run_rows, uint32_t segment_rows, uint32_t slab_rows,
+                        uint64_t seed);
 void sample_units_release(SampleUnits *units);
 TableSnapshot sample_units_snapshot(const SampleUnits *units);
 Value sample_units_value(const SampleUnits *units, uint32_t unit, uint32_t column, uint32_t row);

@@ -81,17 +81,7 @@ static void check_threads(const SampleUnits *u, const char *where, const char *c
 }
 
 static void sample(SampleUnits *u, uint64_t seed, uint32_t times) {
-  SampleUnitsOptions o = { .runs = 3,
-                           .run_rows = 4500 * times,
-                           .segment_rows = 750 * times,
-                           .slabs = 2,
-                           .slab_rows = 800,
-                           .dead_percent = 10,
-                           .expiring_percent = 5,
-                           .old_runs = true,
-                           .mode = (ExtentMode)(seed % 3),
-                           .seed = seed };
-  sample_units_create(u, &o);
+  sample_units_mixed(u, 4500 * times, 750 * times, 800, seed);
 }
 
 /* ---- */

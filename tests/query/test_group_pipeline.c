@@ -15,17 +15,7 @@
 static uint64_t pipelines(void) { return counter_get(COUNTER_group_pipelines); }
 
 static void sample(SampleUnits *u, uint64_t seed, uint32_t times) {
-  SampleUnitsOptions o = { .runs = 3,
-                           .run_rows = 4500 * times,
-                           .segment_rows = 750 * times,
-                           .slabs = 2,
-                           .slab_rows = 800,
-                           .dead_percent = 10,
-                           .expiring_percent = 5,
-                           .old_runs = true,
-                           .mode = (ExtentMode)(seed % 3),
-                           .seed = seed };
-  sample_units_create(u, &o);
+  sample_units_mixed(u, 4500 * times, 750 * times, 800, seed);
 }
 
 typedef struct Ask {
@@ -95,14 +85,15 @@ static const struct {
 
 static const uint64_t seeds[] = { 1, 8 }; /* of which keys are many */
 
-TEST(group_pipeline, many_threads_give_the_groups_of_one_in_their_order) {
+/* Groups by each of the keys from `first` on. */
+static void check_keys(size_t first, const Ask *asks, size_t ask_count) {
   team_meet(true);
   for (size_t n = 0; n < COUNT_OF(seeds); n++) {
     SampleUnits u;
     sample(&u, seeds[n], 1);
-    for (size_t i = 0; i < COUNT_OF(keys_of); i++) {
+    for (size_t i = first; i < COUNT_OF(keys_of); i++) {
       const char *where = (i + seeds[n]) % 2 ? "c4_i32 % 7 <> 1" : "";
-      Query *q = make_query(&u, where, keys_of[i].keys, keys_of[i].count, of_states, COUNT_OF(of_states));
+      Query *q = make_query(&u, where, keys_of[i].keys, keys_of[i].count, asks, ask_count);
       check_threads(&u, q);
       query_destroy(q);
     }
@@ -112,24 +103,15 @@ TEST(group_pipeline, many_threads_give_the_groups_of_one_in_their_order) {
   CHECK_INT(memory_blocks_held(), 0);
 }
 
+TEST(group_pipeline, many_threads_give_the_groups_of_one_in_their_order) {
+  check_keys(0, of_states, COUNT_OF(of_states));
+}
+
 /* Where nothing depends on an order, groups of such keys lie in slots by their numbers. */
 TEST(group_pipeline, groups_in_slots_are_those_of_one_thread_too) {
-  team_meet(true);
   uint64_t in_slots = counter_get(COUNTER_groups_ids_units);
-  for (size_t n = 0; n < COUNT_OF(seeds); n++) {
-    SampleUnits u;
-    sample(&u, seeds[n], 1);
-    for (size_t i = 2; i < COUNT_OF(keys_of); i++) {
-      const char *where = (i + seeds[n]) % 2 ? "" : "c4_i32 % 7 <> 1";
-      Query *q = make_query(&u, where, keys_of[i].keys, keys_of[i].count, of_slots, COUNT_OF(of_slots));
-      check_threads(&u, q);
-      query_destroy(q);
-    }
-    sample_units_release(&u);
-  }
-  team_meet(false);
+  check_keys(2, of_slots, COUNT_OF(of_slots));
   CHECK(counter_get(COUNTER_groups_ids_units) > in_slots);
-  CHECK_INT(memory_blocks_held(), 0);
 }
 
 /* A helper may come late, or never: whoever is there does what is to be done. */

@@ -12,17 +12,7 @@
 #include "tests/support/test.h"
 
 static void sample(SampleUnits *u, uint64_t seed) {
-  SampleUnitsOptions o = { .runs = 3,
-                           .run_rows = 4000,
-                           .segment_rows = 700,
-                           .slabs = 2,
-                           .slab_rows = 800,
-                           .dead_percent = 10,
-                           .expiring_percent = 5,
-                           .old_runs = true,
-                           .mode = (ExtentMode)(seed % 3),
-                           .seed = seed };
-  sample_units_create(u, &o);
+  sample_units_mixed(u, 4000, 700, 800, seed);
 }
 
 static Query *make_query(const SampleUnits *u, const char *where) {

@@ -13,17 +13,7 @@
 #include "tests/support/test.h"
 
 static void sample(SampleUnits *u, uint64_t seed, uint32_t times) {
-  SampleUnitsOptions o = { .runs = 3,
-                           .run_rows = 1500 * times,
-                           .segment_rows = 350 * times,
-                           .slabs = 2,
-                           .slab_rows = 600,
-                           .dead_percent = 10,
-                           .expiring_percent = 5,
-                           .old_runs = true,
-                           .mode = (ExtentMode)(seed % 3),
-                           .seed = seed };
-  sample_units_create(u, &o);
+  sample_units_mixed(u, 1500 * times, 350 * times, 600, seed);
 }
 
 static Query *make_query(const SampleUnits *u, const char *where, const QueryOrder *order, size_t count) {

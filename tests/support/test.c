@@ -39,6 +39,14 @@ double test_scale(void) {
 #endif
 }
 
+bool test_threads_are_watched(void) {
+#ifdef SANITIZES_THREADS
+  return true;
+#else
+  return false;
+#endif
+}
+
 uint64_t test_scaled(uint64_t count) {
   double scaled = (double)count * test_scale();
   return scaled < 1 ? 1 : (uint64_t)scaled;

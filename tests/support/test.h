@@ -28,6 +28,8 @@ uint64_t test_random(uint64_t *state);
 uint64_t test_random_below(uint64_t *state, uint64_t bound);
 /* How much of a random campaign to run: 1.0, 0.1 under a sanitizer, or what COLONNADE_TEST_SCALE says. */
 double test_scale(void);
+/* Whether the program is built with the thread sanitizer. */
+bool test_threads_are_watched(void);
 /* `count` at this scale, at least 1. */
 uint64_t test_scaled(uint64_t count);
 /* A fresh, empty directory of this test, removed with all that is in it when the test ends. The same at every call. */
