@@ -19,7 +19,7 @@ enum {
   LANES_MAX = 8,
   LANE_SHIFT = 4,         /* 16 neighbours are of one lane: lanes rarely write to one line of the caches */
   UNITS_MIN = 2,          /* for which it is worth to begin */
-  MEMORY_MIN = 128 << 20, /* a limit within which there is no question of room */
+  MEMORY_MIN = 128 << 20, /* with less, groups soon leave memory, which one thread sees to */
 };
 
 typedef struct Stage {

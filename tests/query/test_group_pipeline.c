@@ -9,7 +9,7 @@
 #include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
 #include "tests/query/watcher.h"
-#include "tests/support/failing_memory.h"
+#include "tests/query/without_memory.h"
 #include "tests/support/test.h"
 
 static uint64_t pipelines(void) { return counter_get(COUNTER_group_pipelines); }
@@ -195,18 +195,9 @@ TEST(group_pipeline, without_memory_it_fails_and_leaves_nothing) {
   SampleUnits u;
   sample(&u, 7, 1);
   Query *q = make_query(&u, "c4_i32 > 5", keys_of[4].keys, 2, of_states, COUNT_OF(of_states));
-  Buffer out = { 0 };
   uint64_t before = pipelines();
-  for (uint64_t n = 1;; n += 1 + n / 20) {
-    failing_memory_install(n, false);
-    Status status = answer(q, &u, NULL, 3, &out, NULL);
-    bool reached = failing_memory_failures() > 0;
-    failing_memory_remove();
-    if (!reached) break;
-    CHECK(status == KVSTORE_OK || (status == KVSTORE_NOMEM && status_last()->text[0]));
-  }
+  check_without_memory(q, &u, 20);
   CHECK(pipelines() > before + 1);
-  buffer_release(&out);
   query_destroy(q);
   sample_units_release(&u);
   CHECK_INT(memory_blocks_held(), 0);

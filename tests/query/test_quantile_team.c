@@ -8,7 +8,7 @@
 #include "tests/columnar/sample_units.h"
 #include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
-#include "tests/support/failing_memory.h"
+#include "tests/query/without_memory.h"
 #include "tests/support/test.h"
 
 static void sample(SampleUnits *u, uint64_t seed, uint32_t times) {
@@ -175,17 +175,7 @@ TEST(quantile_team, a_failure_of_any_thread_is_the_callers) {
   sample(&u, 5, 1);
   for (size_t keys = 0; keys <= 1; keys++) {
     Query *q = make_query(&u, key, keys);
-    for (uint64_t n = 1;; n += 1 + n / 2) {
-      Buffer answer = { 0 };
-      ScanCounters counters;
-      failing_memory_install(n, false);
-      Status status = answer_bytes(q, sample_units_snapshot(&u), NULL, 3, &answer, &counters);
-      bool reached = failing_memory_failures() > 0;
-      failing_memory_remove();
-      buffer_release(&answer);
-      if (!reached) break;
-      CHECK(status == KVSTORE_OK || (status == KVSTORE_NOMEM && status_last()->text[0]));
-    }
+    check_without_memory(q, &u, 2);
     query_destroy(q);
   }
   sample_units_release(&u);

@@ -8,7 +8,7 @@
 #include "tests/columnar/sample_units.h"
 #include "tests/query/answer_bytes.h"
 #include "tests/query/watcher.h"
-#include "tests/support/failing_memory.h"
+#include "tests/query/without_memory.h"
 #include "tests/support/test.h"
 
 static void sample(SampleUnits *u, uint64_t seed) {
@@ -82,16 +82,7 @@ TEST(row_rounds, a_failure_of_any_thread_is_the_callers) {
   SampleUnits u;
   sample(&u, 3);
   Query *q = make_query(&u, "c4_i32 > 5");
-  Buffer out = { 0 };
-  for (uint64_t n = 1;; n += 1 + n / 20) {
-    failing_memory_install(n, false);
-    Status status = answer_bytes(q, sample_units_snapshot(&u), NULL, 3, &out, NULL);
-    bool reached = failing_memory_failures() > 0;
-    failing_memory_remove();
-    if (!reached) break;
-    CHECK(status == KVSTORE_OK || (status == KVSTORE_NOMEM && status_last()->text[0]));
-  }
-  buffer_release(&out);
+  check_without_memory(q, &u, 20);
   query_destroy(q);
   sample_units_release(&u);
   CHECK_INT(memory_blocks_held(), 0);

@@ -9,7 +9,7 @@
 #include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
 #include "tests/query/watcher.h"
-#include "tests/support/failing_memory.h"
+#include "tests/query/without_memory.h"
 #include "tests/support/test.h"
 
 static void sample(SampleUnits *u, uint64_t seed, uint32_t times) {
@@ -189,21 +189,12 @@ TEST(row_sort, a_failure_of_any_thread_is_the_callers) {
   static const QueryOrder order = { "c13_string", false, false };
   SampleUnits u;
   sample(&u, 4, 1);
-  Buffer out = { 0 };
   for (uint64_t limit = 50; limit; limit = limit == 50 ? QUERY_NO_LIMIT : 0) {
     Query *q = make_query(&u, "c4_i32 > 5", &order, 1);
     query_limit(q, 0, limit);
-    for (uint64_t n = 1;; n += 1 + n / 8) {
-      failing_memory_install(n, false);
-      Status status = answer_bytes(q, sample_units_snapshot(&u), NULL, 3, &out, NULL);
-      bool reached = failing_memory_failures() > 0;
-      failing_memory_remove();
-      if (!reached) break;
-      CHECK(status == KVSTORE_OK || (status == KVSTORE_NOMEM && status_last()->text[0]));
-    }
+    check_without_memory(q, &u, 8);
     query_destroy(q);
   }
-  buffer_release(&out);
   sample_units_release(&u);
   CHECK_INT(memory_blocks_held(), 0);
 }
