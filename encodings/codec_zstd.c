@@ -7,19 +7,19 @@
  * stands as it is, so that a frame is plain exactly when it is as long as its strings. The base is the least length of
  * the block's rows, the chunk's step that of its longest string. A null has no bytes.
  *
- * Nothing is allocated: what zstd works in lies on the stack of `inflate` while a frame is decoded. */
+ * Nothing is allocated (base/inflate.h). */
 #define ZSTD_STATIC_LINKING_ONLY /* contexts within memory of the caller */
 #include <zstd.h>
 
 #include "base/bitmap.h"
+#include "base/inflate.h"
 #include "encodings/encodings_internal.h"
 
 enum {
   FRAME_BYTES = 16 << 10,
   ENTRY_BYTES = 8,
   LEVEL = 3,
-  WORKSPACE_BYTES = 128 << 10, /* to decode in: 1.5 takes 94 KiB */
-  LENGTH_MIN = 100,            /* on the average: shorter strings are not tried */
+  LENGTH_MIN = 100, /* on the average: shorter strings are not tried */
   TOTAL_MIN = 64 << 10,
   SAMPLE_FRAMES = 8,
 };
@@ -210,15 +210,12 @@ static Frame frame_of_row(const Frames *f, uint32_t row) {
 }
 
 /* Decodes a frame, which has `length` bytes then; false: it cannot be. */
-static __attribute__((noinline)) bool inflate(const Frame *frame, uint8_t *out) {
-  _Alignas(CHUNK_ALIGNMENT) uint8_t workspace[WORKSPACE_BYTES];
+static bool inflate(const Frame *frame, uint8_t *out) {
   if (frame->stored_length == frame->length) {
     if (frame->length) memcpy(out, frame->stored, frame->length);
     return true;
   }
-  ZSTD_DCtx *context = ZSTD_initStaticDCtx(workspace, sizeof workspace);
-  return context &&
-         ZSTD_decompressDCtx(context, out, frame->length, frame->stored, frame->stored_length) == frame->length;
+  return frame_inflate(frame->stored, frame->stored_length, NULL, out, frame->length);
 }
 
 /* A frame that has passed its check. */

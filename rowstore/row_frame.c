@@ -1,9 +1,10 @@
-#define ZSTD_STATIC_LINKING_ONLY /* contexts and dictionaries with an allocator of our own */
+#define ZSTD_STATIC_LINKING_ONLY /* dictionaries with an allocator of our own */
 #include <string.h>
 #include <zdict.h>
 #include <zstd.h>
 
 #include "base/counters.h"
+#include "base/inflate.h"
 #include "base/memory.h"
 #include "os/block_cache.h"
 #include "rowstore/row_pack.h"
@@ -163,13 +164,8 @@ static Status decompress(const FrameRead *r, const uint8_t *stored, size_t store
   uint32_t number = r->piece->first_frame + (uint32_t)(r->frame - r->piece->frames);
   ZSTD_DDict *dictionary = NULL;
   TRY(digest_dictionary(r->run, &dictionary));
-  ZSTD_customMem memory = { take, give, NULL };
-  ZSTD_DCtx *context = ZSTD_createDCtx_advanced(memory);
-  if (!context) return status_nomem();
-  size_t made = dictionary ? ZSTD_decompress_usingDDict(context, rows, length, stored, stored_length, dictionary)
-                           : ZSTD_decompressDCtx(context, rows, length, stored, stored_length);
-  ZSTD_freeDCtx(context);
-  return made == length ? KVSTORE_OK : damaged(number, "cannot be decompressed to its length");
+  bool is_whole = frame_inflate(stored, stored_length, dictionary, rows, length);
+  return is_whole ? KVSTORE_OK : damaged(number, "cannot be decompressed to its length");
 }
 
 static Status fill_frame(void *context, uint8_t *rows, size_t length) {

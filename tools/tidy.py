@@ -44,7 +44,7 @@ PUBLIC_LIBC = {"stdbool.h", "stddef.h", "stdint.h", "stdlib.h"}
 FOREIGN = [
     (r"xxhash\.h", {"base"}),
     (r"immintrin\.h|simde/.*", {"base", "simd"}),
-    (r"zstd\.h|zdict\.h|zstd_errors\.h", {"encodings", "rowstore", "columnar"}),
+    (r"zstd\.h|zdict\.h|zstd_errors\.h", {"base", "encodings", "rowstore", "columnar"}),
     (r"roaring/.*", {"columnar", "engine", "query"}),
     (r"sodium\.h", {"crypto"}),
     (r"hnswlib/.*|[a-z_]+", {"vector"}),  # [a-z_]+: the C++ library, for the one C++ file
