@@ -233,7 +233,7 @@ static inline unsigned simd_lane_index(unsigned width) {
   return width <= 8 ? 0 : width <= 16 ? 1 : width <= 32 ? 2 : 3;
 }
 
-static inline uint64_t simd_word(const void *p, unsigned bytes) {
+__attribute__((always_inline)) static inline uint64_t simd_word(const void *p, unsigned bytes) {
   uint8_t byte;
   uint16_t two;
   uint32_t four;
@@ -247,7 +247,8 @@ static inline uint64_t simd_word(const void *p, unsigned bytes) {
 }
 /* Value i of a packed block: one or two words, 128 bytes apart. `lane` is that of the width, which is not 0; faster
  * when it is a constant. */
-static inline uint64_t simd_packed_in_lane(const void *in, unsigned lane, unsigned width, unsigned i) {
+__attribute__((always_inline)) static inline uint64_t simd_packed_in_lane(const void *in, unsigned lane, unsigned width,
+                                                                          unsigned i) {
   unsigned lanes = SIMD_ROWS / lane, bytes = lane / 8;
   unsigned at = i / lanes * width, shift = at % lane;
   const uint8_t *p = (const uint8_t *)in + at / lane * 128 + i % lanes * bytes;
@@ -256,7 +257,7 @@ static inline uint64_t simd_packed_in_lane(const void *in, unsigned lane, unsign
   return value & simd_width_mask(width);
 }
 
-static inline uint64_t simd_packed_value(const void *in, unsigned width, unsigned i) {
+__attribute__((always_inline)) static inline uint64_t simd_packed_value(const void *in, unsigned width, unsigned i) {
   return width ? simd_packed_in_lane(in, simd_lane(width), width, i) : 0;
 }
 

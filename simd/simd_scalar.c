@@ -31,11 +31,12 @@ KERNEL void unpack(const void *in, unsigned width, void *out) {
   }
 }
 KERNEL void sum(const void *in, unsigned width, const uint64_t *mask, uint64_t total[2]) {
-  for (unsigned i = 0; i < SIMD_ROWS; i++) {
-    if (!selected(mask, i)) continue;
-    uint64_t value = simd_packed_value(in, width, i);
-    total[0] += value;
-    total[1] += total[0] < value;
+  for (unsigned first = 0; first < SIMD_ROWS; first += 64) {
+    for (uint64_t rows = mask ? mask[first / 64] : UINT64_MAX; rows; rows &= rows - 1) {
+      uint64_t value = simd_packed_value(in, width, first + (unsigned)__builtin_ctzll(rows));
+      total[0] += value;
+      total[1] += total[0] < value;
+    }
   }
 }
 
