@@ -304,6 +304,7 @@ TEST(batch, bad_changes_are_refused_when_they_are_added) {
   CHECK_INT(kvstore_batch_count(batch), 1);
   CHECK_OK(kvstore_batch_write(batch, NULL));
   CHECK_INT(count_of(kv), 1);
+  kvstore_batch_close(batch);
   CHECK_STATUS(kvstore_batch_create(NULL, &batch), KVSTORE_ERROR);
   CHECK(batch == NULL);
   CHECK_STATUS(kvstore_batch_put(NULL, NULL, "k", 1, "v", 1), KVSTORE_ERROR);

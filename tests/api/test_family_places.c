@@ -53,6 +53,7 @@ ROLE(follower) {
 }
 
 TEST(family_places, a_process_that_follows_finds_those_of_dropped_ones_free_too) {
+  if (test_threads_are_watched()) SKIP("it starts no thread, and takes ten seconds under the thread sanitizer");
   const char *path = path_of("store");
   KVStore *kv = open_waiting(path);
   put_text(kv, "key", "value");

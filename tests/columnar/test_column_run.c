@@ -322,6 +322,7 @@ TEST(column_run, every_type_comes_back_from_runs_of_any_length) {
 }
 
 TEST(column_run, every_encoding_that_a_column_may_wish_is_written_and_read) {
+  if (test_threads_are_watched()) SKIP("it starts no thread, and takes ten seconds under the thread sanitizer");
   encodings_met = 0;
   for (uint32_t seed = 0; seed < 30; seed++) {
     SampleTable t = { 0 };
@@ -427,6 +428,7 @@ static void long_keys(SampleTable *t, uint32_t rows, size_t length) {
 }
 
 TEST(column_run, keys_may_be_65536_bytes_long_and_share_almost_all) {
+  if (test_threads_are_watched()) SKIP("it starts no thread, and takes ten seconds under the thread sanitizer");
   SampleTable t = { 0 };
   long_keys(&t, 60, KEY_BYTES_MAX - 6);
   CHECK_INT(t.keys[0].length, KEY_BYTES_MAX);

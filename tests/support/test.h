@@ -10,7 +10,8 @@
  * that the test started, it ends the whole test.
  *
  * The plain form is an ordinary program: `test_x [--no-fork] [--list] [suite/name-glob ...]`; it prints a line a test
- * and `N passed, N failed` at the end. It exists because Criterion does not start under ThreadSanitizer. */
+ * and `N passed, N failed` at the end. It exists because Criterion does not start under ThreadSanitizer, and passes a
+ * test whose leaks AddressSanitizer has found. */
 #ifndef COLONNADE_TESTS_SUPPORT_TEST_H
 #define COLONNADE_TESTS_SUPPORT_TEST_H
 
