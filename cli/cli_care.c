@@ -1,7 +1,6 @@
 /* cli_care.c - the store's housekeeping: stats, sync, checkpoint, vacuum, backup. */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -170,24 +169,9 @@ static int run_vacuum(Cli *cli, const Arguments *arguments) {
 
 /* ---- backup ---- */
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal) {
-  (void)signal;
-  interrupted = 1;
-}
-
-/* Whoever interrupts a backup finds nothing half made. The second time ends the process as ever; and who began it with
- * the signal ignored wants it so. */
-static void listen_to(int signal) {
-  struct sigaction now, then = { .sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND };
-  sigemptyset(&then.sa_mask);
-  if (sigaction(signal, NULL, &now) == 0 && now.sa_handler != SIG_IGN) sigaction(signal, &then, NULL);
-}
-
 static int show_progress(void *context, uint64_t done, uint64_t total) {
   progress_show(context, total ? (double)done / (double)total : 1);
-  return interrupted;
+  return progress_is_interrupted();
 }
 
 static int report_backup(Cli *cli, const char *path) {
@@ -210,8 +194,7 @@ static int run_backup(Cli *cli, const Arguments *arguments) {
   Progress progress;
   int result = cli_open(cli, CLI_OPEN_WRITE);
   if (result) return result;
-  listen_to(SIGINT);
-  listen_to(SIGTERM);
+  progress_stop_at_signals();
   progress_begin(&progress, "backup");
   int code = kvstore_backup_with(cli->store, path, show_progress, &progress);
   progress_end(&progress);

@@ -154,11 +154,12 @@ static int write_rows(Export *e, uint64_t expected) {
     result = e->as_jsonl ? write_json_row(e, values) : write_csv_row(e, values);
     e->row_count++;
     if (e->path && expected) progress_show(&progress, (double)e->row_count / (double)expected);
-    if (ferror(e->file)) break;
+    if (ferror(e->file) || progress_is_interrupted()) break;
   }
   progress_end(&progress);
   free(values);
   if (result) return result;
+  if (progress_is_interrupted()) return cli_fail("nothing was exported: it was interrupted");
   if (ferror(e->file)) return cli_fail("%s cannot be written: %s", e->path ? e->path : "the output", strerror(errno));
   return code == KVSTORE_NOTFOUND ? 0 : cli_fail_store(e->cli, code, "the rows end here");
 }
@@ -235,6 +236,7 @@ static mode_t rights_of(int descriptor, const struct stat *there, mode_t hidden)
 static int open_part(Export *e, const struct stat *there) {
   text_add_string(&e->part, e->target.data);
   text_add_string(&e->part, ".part-XXXXXX");
+  progress_stop_at_signals();
   int descriptor = mkstemp(e->part.data);
   if (descriptor < 0) {
     text_free(&e->part);

@@ -1,5 +1,6 @@
 #include "cli/cli_progress.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -27,3 +28,24 @@ void progress_show(Progress *progress, double share) {
 void progress_end(Progress *progress) {
   if (progress->shown) fputs("\r\033[K", stderr);
 }
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal) {
+  (void)signal;
+  interrupted = 1;
+}
+
+static void listen_to(int signal) {
+  struct sigaction now, then = { .sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND };
+  sigemptyset(&then.sa_mask);
+  if (sigaction(signal, NULL, &now) == 0 && now.sa_handler != SIG_IGN) sigaction(signal, &then, NULL);
+}
+
+void progress_stop_at_signals(void) {
+  listen_to(SIGINT);
+  listen_to(SIGTERM);
+  listen_to(SIGHUP);
+}
+
+int progress_is_interrupted(void) { return interrupted; }

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import subprocess
 
 import cli_program
@@ -269,6 +270,28 @@ class Files(CliTest):
                 self.assertEqual(getattr(after, name), getattr(before, name))
         self.run_tool("export", "t", "--to", self.directory / "new.csv")
         self.assertEqual((self.directory / "new.csv").stat().st_mode & 0o777, 0o644)
+
+    def test_an_interrupted_one_leaves_what_was_there(self):
+        path = self.directory / "out.csv"
+        self.import_lines([{"a": number} for number in range(200_000)])
+        for chosen in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            codes = set()
+            for _ in range(20):  # now and then it is faster than the signal
+                path.write_text("old")
+                with subprocess.Popen(self.words("export", "t", "--to", path), stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.PIPE) as process:
+                    while process.poll() is None and not list(self.directory.glob("*.part-*")):
+                        pass
+                    process.send_signal(chosen)
+                    errors = process.stderr.read()
+                codes.add(process.returncode)
+                self.assertEqual(list(self.directory.glob("*.part-*")), [])
+                if process.returncode == 1:
+                    self.assertEqual(errors, b"colonnade: nothing was exported: it was interrupted\n")
+                    self.assertEqual(path.read_text(), "old")
+                    break
+            self.assertIn(1, codes)
+            self.assertLessEqual(codes, {0, 1})
 
     def test_a_pipe_is_written_to_and_stays_one(self):
         self.import_lines([{"a": "x"}])
