@@ -142,7 +142,12 @@ function(colonnade_test_properties name)
     list(APPEND environment COLONNADE_KERNELS=scalar)
   endif()
   get_filename_component(folder "${CMAKE_CURRENT_SOURCE_DIR}" NAME)
-  set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT "${environment}" SKIP_RETURN_CODE 77 LABELS ${folder})
+  set(seconds 120)
+  if(COLONNADE_SANITIZE)
+    set(seconds 400) # a minute of some, on a machine that does nothing else
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${seconds} ENVIRONMENT "${environment}" SKIP_RETURN_CODE 77
+                                          LABELS ${folder})
   if(arg_CAMPAIGN)
     set_tests_properties(${name} PROPERTIES TIMEOUT ${COLONNADE_CAMPAIGN_SECONDS} LABELS "campaign;${folder}" COST 100)
   endif()
