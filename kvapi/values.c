@@ -66,10 +66,13 @@ static ColumnType type_of(const KVValue *value) { return type_from_caller(value-
 /* ---- text ---- */
 
 static Int128 decimal_of_caller(const KVValue *value) {
-  return (Int128){ .low = value->as.decimal.low, .high = value->as.decimal.high };
+  bool is_narrow = value->type == KVTABLE_TYPE_DECIMAL;
+  int64_t high = is_narrow ? -(int64_t)(value->as.i64 < 0) : value->as.decimal.high;
+  return (Int128){ .low = value->as.decimal.low, .high = high };
 }
 
-static void print_decimal128(const KVValue *value, Buffer *out) {
+/* With any digits behind the point. */
+static void print_long_decimal(const KVValue *value, Buffer *out) {
   char digits[INT128_TEXT_MAX];
   size_t length = int128_text(decimal_of_caller(value), digits), sign = digits[0] == '-', scale = value->scale;
   buffer_append(out, digits, sign);
@@ -113,8 +116,9 @@ static bool image_fits(ColumnType type, int64_t i) {
 static void print_value(const KVValue *given, Buffer *out) {
   if (given->is_null || given->type == KVTABLE_TYPE_NONE) {
     buffer_text(out, "null");
-  } else if (given->type == KVTABLE_TYPE_DECIMAL128) {
-    print_decimal128(given, out);
+  } else if (given->type == KVTABLE_TYPE_DECIMAL128 ||
+             (given->type == KVTABLE_TYPE_DECIMAL && given->scale > DECIMAL_SCALE_MAX)) {
+    print_long_decimal(given, out);
   } else if (type_of(given) != TYPE_NONE) {
     Value value = value_of(given);
     bool has_bounds = value.type == TYPE_DATE || value.type == TYPE_TIME;
@@ -330,14 +334,26 @@ Status value_for_column(const KVValue *given, const Column *column, Value *out) 
 
 /* ---- into a filter, and out ---- */
 
+static Status fail_without_type(const KVValue *given, size_t index) {
+  char text[STATUS_NAME_MAX];
+  kvvalue_print(given, text, sizeof text);
+  if (given->type == KVTABLE_TYPE_DECIMAL)
+    return status_fail_at(KVSTORE_TYPE, UINT64_MAX, NULL, text,
+                          "value %zu of the filter has %u digits behind the point, "
+                          "and 18 are the most: %s",
+                          index + 1, given->scale, text);
+  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, NULL, text,
+                        "value %zu of the filter has no type that compares: %s (%d)", index + 1, name_of(given->type),
+                        given->type);
+}
+
 Status value_for_filter(const KVValue *given, size_t index, Value *out) {
   ColumnType type = type_of(given);
   if (given->is_null) {
     *out = (Value){ .type = TYPE_NONE, .is_null = true };
     return KVSTORE_OK;
   }
-  if (type == TYPE_NONE)
-    return status_fail(KVSTORE_TYPE, "value %zu of the filter has no type that compares: %d", index + 1, given->type);
+  if (type == TYPE_NONE) return fail_without_type(given, index);
   *out = value_of(given);
   if (type_is_string(type)) {
     if (!given->as.bytes.data && given->as.bytes.length)

@@ -214,6 +214,36 @@ TEST(kvquery, parameters_that_are_no_value_of_their_type_are_shown) {
   end_asking(&a);
 }
 
+/* What no column can have: more digits behind the point than there are, the type of sums, and what is no type. */
+TEST(kvquery, parameters_of_no_type_that_compares_are_shown) {
+  KVValue sum = kvvalue_of(KVTABLE_TYPE_DECIMAL128), none[] = { kvvalue_decimal(-5, 19), sum, kvvalue_of(99) };
+  static const struct {
+    const char *text, *value;
+  } says[] = {
+    { "value 1 of the filter has 19 digits behind the point, and 18 are the most: -0.0000000000000000005",
+      "-0.0000000000000000005" },
+    { "value 1 of the filter has no type that compares: decimal128 (22)", "7.5" },
+    { "value 1 of the filter has no type that compares: ? (99)", "?" },
+  };
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "x", KVTABLE_TYPE_DECIMAL, 0, 2 } };
+  const KVValue row[] = { kvvalue_i64(1), none[0] };
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  Asked a = ask_two_columns(columns);
+  none[1].as.decimal.low = 75;
+  none[1].scale = 1;
+  for (size_t i = 0; i < 3; i++) {
+    CHECK_STATUS(kvquery_where(a.query, "x = ?", &none[i], 1), KVSTORE_TYPE);
+    CHECK_OK(kvstore_error(a.kv, &error));
+    CHECK_STR(error.text, says[i].text);
+    CHECK_STR(error.value, says[i].value);
+  }
+  CHECK_STATUS(kvtable_insert(a.table, row, 2, 0, NULL), KVSTORE_TYPE);
+  CHECK_OK(kvstore_error(a.kv, &error));
+  CHECK_STR(error.column, "x");
+  CHECK_STR(error.value, says[0].value);
+  end_asking(&a);
+}
+
 /* Its double stands for the nearest f32 wherever it is given; one beyond all of them is no infinity. */
 TEST(kvquery, what_is_said_to_be_an_f32_is_found_as_it_was_put) {
   const KVColumnDefinition columns[] = { { "f", KVTABLE_TYPE_F32, 0, 0 }, { "x", KVTABLE_TYPE_F64, 0, 0 } };
