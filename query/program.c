@@ -147,6 +147,13 @@ static ColumnType integer_type(const ProgramNode *x, const ProgramNode *y) {
   return has_u64 && is_unsigned(x) && is_unsigned(y) ? TYPE_U64 : TYPE_I64;
 }
 
+/* A u64 that is no constant has no sign beside a constant of any: so the test of bits has it, too. */
+static ColumnType bits_type(const ProgramNode *x, const ProgramNode *y) {
+  const ProgramNode *other = y->kind == NODE_CONSTANT ? x : y;
+  bool beside_constant = (x->kind == NODE_CONSTANT) != (y->kind == NODE_CONSTANT);
+  return beside_constant && other->type == TYPE_U64 ? TYPE_U64 : integer_type(x, y);
+}
+
 /* A string beside a date, a time, a uuid, ... is read as one; a number that was written as a decimal, beside a decimal,
  * is one. */
 static Status read_beside(Binder *b, ProgramNode **node, ColumnType beside) {
@@ -256,8 +263,9 @@ static ColumnType decimal_type(ExpressionFunction f, ColumnType x, ColumnType y)
 }
 
 static ColumnType arithmetic_type(ExpressionFunction f, const ProgramNode *x, const ProgramNode *y) {
-  if (type_is_integer(x->type) && type_is_integer(y->type)) return integer_type(x, y);
-  if (f == FUNCTION_BIT_AND) return TYPE_NONE;
+  bool are_integers = type_is_integer(x->type) && type_is_integer(y->type);
+  if (f == FUNCTION_BIT_AND) return are_integers ? bits_type(x, y) : TYPE_NONE;
+  if (are_integers) return integer_type(x, y);
   if (!type_is_number(x->type) || !type_is_number(y->type)) return time_type(f, x->type, y->type);
   if (type_is_float(x->type) || type_is_float(y->type)) return TYPE_F64;
   return decimal_type(f, x->type, y->type);

@@ -144,6 +144,47 @@ TEST(kvquery, small_unsigned_parameters_are_no_u64) {
   end_asking(&a);
 }
 
+/* What a u64 column has of a mask's bits is a u64 in every comparison, on either side of `&` and where it is selected.
+ */
+TEST(kvquery, bits_of_a_u64_have_no_sign_in_any_comparison) {
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "u", KVTABLE_TYPE_U64, 0, 0 } };
+  const KVValue row[] = { kvvalue_i64(1), kvvalue_u64((UINT64_C(1) << 63) + 1) }, mask = kvvalue_i64(-1);
+  static const char *const true_of_it[] = {
+    "(u & ?) = 9223372036854775809",
+    "(u & ?) > 4",
+    "not (u & ?) <= 4",
+    "(? & u) = 9223372036854775809",
+    "(? & u) <> -1",
+    "(u & ?) between 5 and 1e19",
+    "(u & ?) = u",
+    "-1 < (u & ?)",
+    "(u & cast(? as i64)) in (9223372036854775809)",
+  };
+  const char *selected[] = { "u & -1", "id & 18446744073709551615" };
+  Asked a = ask_two_columns(columns);
+  KVCursor *cursor = NULL;
+  KVValue v;
+  CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  for (size_t i = 0; i < sizeof true_of_it / sizeof *true_of_it; i++) {
+    uint64_t count = 0;
+    CHECK_OK(kvquery_where(a.query, true_of_it[i], &mask, 1));
+    CHECK_OK(kvquery_count(a.query, &count));
+    if (count != 1) CHECK_STR(true_of_it[i], "true of the row");
+  }
+  CHECK_OK(kvquery_where(a.query, NULL, NULL, 0));
+  CHECK_OK(kvquery_select(a.query, selected, 2));
+  CHECK_OK(kvquery_open(a.query, &cursor));
+  CHECK_OK(kvcursor_next(cursor));
+  CHECK_OK(kvcursor_value(cursor, 0, &v));
+  CHECK_INT(v.type, KVTABLE_TYPE_U64);
+  CHECK(v.as.u64 == row[1].as.u64);
+  CHECK_OK(kvcursor_value(cursor, 1, &v));
+  CHECK_INT(v.type, KVTABLE_TYPE_I64);
+  CHECK_INT(v.as.i64, 1);
+  kvcursor_close(cursor);
+  end_asking(&a);
+}
+
 /* Of long values and keys a failure shows the beginning, in whole characters. */
 TEST(kvquery, failures_end_no_text_within_a_character) {
   const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_STRING, 0, 0 }, { "s", KVTABLE_TYPE_STRING, 0, 0 } };
