@@ -9,10 +9,14 @@
 /* ---- columns that the question names ---- */
 
 /* A source that is part of an expression is none of these. */
-static int note_source(Sources *sources, const char *name, int usual) {
-  size_t length = source_length(name);
-  if (!source_is_one(name) || (length && name[length])) return CLI_DONE;
-  return sources_add(sources, name, strlen(name), name, usual);
+static int note_source(Sources *sources, const char *text, int usual) {
+  static const char blanks[] = " \t\r\n";
+  const char *name = text + strspn(text, blanks);
+  size_t length = source_length(name), all = strlen(name);
+  while (all && strchr(blanks, name[all - 1])) all--;
+  if (!source_is_one(name) || (length && length < all)) return CLI_DONE;
+  name = sources_text(sources, name, all);
+  return sources_add(sources, name, all, name, usual);
 }
 
 static int read_columns(Sources *sources, const Arguments *arguments) {
@@ -39,15 +43,35 @@ static int takes_sources(const char *option, int *usual, int *is_list) {
   return query_aggregate_of(option) || *usual == KVTABLE_TYPE_STRING || !*is_list || strcmp(option, "order-by") == 0;
 }
 
+/* Sources are looked for in what is shown, then in what that is ordered by, then in filters. */
+enum { IN_COLUMNS, IN_ORDERS, IN_FILTERS };
+
+static int place_of(const char *option, int is_list) {
+  if (!is_list) return IN_FILTERS;
+  return strcmp(option, "order-by") == 0 ? IN_ORDERS : IN_COLUMNS;
+}
+
 /* Sources within expressions of an option. */
-static int note_expressions(Sources *sources, const Arguments *arguments, int in_filters) {
+static int note_expressions(Sources *sources, const Arguments *arguments, int place) {
   int result = CLI_DONE, usual, is_list;
   for (size_t i = 0; i < arguments->use_count && !result; i++) {
     OptionUse *use = &arguments->uses[i];
-    if (!use->value || !takes_sources(use->option->name, &usual, &is_list) || in_filters == is_list) continue;
+    const char *option = use->option->name;
+    if (!use->value || !takes_sources(option, &usual, &is_list) || place_of(option, is_list) != place) continue;
     result = sources_quote(sources, use->value, usual, is_list, &use->value);
   }
   return result;
+}
+
+/* Of equal rows one is shown, which has no other values than those: they come as text. */
+static int note_orders(Sources *sources, const Arguments *arguments) {
+  int of_groups = arguments_has(arguments, "by") || arguments_has(arguments, "distinct");
+  for (size_t i = 0; i < arguments->use_count && !of_groups; i++) {
+    OptionUse *use = &arguments->uses[i];
+    if (strcmp(use->option->name, "order-by") == 0) use->value = sources_order(sources, use->value);
+  }
+  int result = note_list(sources, arguments, "order-by", KVTABLE_TYPE_NONE);
+  return result ? result : note_expressions(sources, arguments, IN_ORDERS);
 }
 
 static void quote_names_of_groups(Sources *sources, const Arguments *arguments) {
@@ -70,10 +94,10 @@ static int collect(Sources *sources, const Arguments *arguments) {
   }
   if (!result) result = note_list(sources, arguments, "by", KVTABLE_TYPE_STRING);
   if (!result) result = note_list(sources, arguments, "select", KVTABLE_TYPE_STRING);
-  if (!result) result = note_list(sources, arguments, "order-by", KVTABLE_TYPE_NONE);
-  if (!result) result = note_expressions(sources, arguments, 0);
+  if (!result) result = note_expressions(sources, arguments, IN_COLUMNS);
+  if (!result) result = note_orders(sources, arguments);
   if (!result) quote_names_of_groups(sources, arguments);
-  return result ? result : note_expressions(sources, arguments, 1);
+  return result ? result : note_expressions(sources, arguments, IN_FILTERS);
 }
 
 /* ---- ranges ---- */
@@ -191,7 +215,8 @@ const Command command_report = {
     "at(OFFSET):TYPE, a number in the bytes of the value, at(OFFSET, big):TYPE one with the high byte first. A source "
     "stands where a column may, also within expressions; "
     ":TYPE behind it says how it is read (else a part as string; JSON as what a filter compares it with, as string "
-    "where it is grouped by or selected, or asked whether it is null, elsewhere as f64). What does not fit is missing. "
+    "where it is grouped by or selected, or asked whether it is null, elsewhere as f64; rows in the order of JSON that "
+    "is selected come by its numbers, then by its text). What does not fit is missing. "
     "Columns that the family keeps (columns) are there, too, and are read in place of the pairs where nothing else is "
     "asked for.",
   .example = "colonnade --db my.db report sensors --prefix sensor/ --by 'part(1)' --avg 'json(temp)'",

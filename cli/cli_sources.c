@@ -176,7 +176,11 @@ static const char *behind_word(const char *text, const char *word) {
 static Kin kin_behind(const char *behind) {
   static const char *const words[] = { "not", "in", "like", "between" };
   behind += blanks_at(behind);
-  if (behind_word(behind, "is")) return KIN_ANY;
+  const char *tested = behind_word(behind, "is");
+  if (tested) {
+    const char *negated = behind_word(tested, "not");
+    return behind_word(negated ? negated : tested, "nan") ? KIN_NUMBER : KIN_ANY;
+  }
   if (*behind && strchr("+-*/%&", *behind)) return KIN_NUMBER;
   behind += strspn(behind, "=<>!");
   behind += blanks_at(behind);
@@ -345,6 +349,45 @@ const char *sources_quote_names(Sources *sources, const char *text) {
   const char *quoted = sources_text(sources, out.length ? out.data : "", out.length);
   text_free(&out);
   return quoted;
+}
+
+/* What is left of an item of an order: nothing, or words that say a direction. */
+static int is_direction(const char *text, size_t length) {
+  static const char *const words[] = { "asc", "desc", "nulls" };
+  size_t blanks = blanks_at(text);
+  int found = blanks >= length;
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) found |= blanks && behind_word(text + blanks, words[i]);
+  return found;
+}
+
+/* JSON without a type, there as a string. */
+static int is_shown_as_text(const Sources *sources, const char *source) {
+  const KVPairColumn *there = find_column(sources, source);
+  return there && there->type == KVTABLE_TYPE_STRING && starts(source, "json(") && !strstr(source, "):");
+}
+
+const char *sources_order(Sources *sources, const char *text) {
+  Text out = TEXT_EMPTY;
+  int begins = 1, depth = 0;
+  for (size_t at = 0; text[at];) {
+    Piece piece = piece_at(sources, text, at);
+    const char *behind = text + at + piece.length;
+    size_t rest = strcspn(behind, ",");
+    int is_alone_here = begins && piece.source && *piece.source == text[at] && is_direction(behind, rest);
+    if (is_alone_here && is_shown_as_text(sources, piece.source)) {
+      text_add(&out, text + at, piece.length);
+      text_add_string(&out, ":f64");
+      text_add(&out, behind, rest);
+      text_add_string(&out, ",");
+    }
+    text_add(&out, text + at, piece.length);
+    depth += (text[at] == '(' && piece.length == 1) - (text[at] == ')');
+    begins = (begins && blanks_at(text + at)) || (text[at] == ',' && !depth);
+    at += piece.length;
+  }
+  const char *order = sources_text(sources, out.length ? out.data : "", out.length);
+  text_free(&out);
+  return order;
 }
 
 int sources_quote(Sources *sources, const char *text, int usual, int is_list, const char **quoted) {

@@ -163,6 +163,25 @@ class Reports(CliTest):
                          "--order-by-key", "--limit", "2")["rows"]
         self.assertEqual([tuple(row.values()) for row in rows], [(12.5, '{"'), (3.0, '{"')])
 
+    def test_rows_in_the_order_of_json_come_by_numbers_then_by_texts(self):
+        for i, value in enumerate(({"t": 9.5}, {"t": 10}, {"t": -2}, {"t": "warm"}, {"t": "hot"}, {})):
+            self.run_tool("put", f"k{i}", json.dumps(value), "--cf", "mixed")
+        numbers, texts, missing = ["k2", "k0", "k1"], ["k4", "k3"], ["k5"]
+        shown = {"k0": "9.5", "k1": "10", "k2": "-2", "k3": "warm", "k4": "hot", "k5": None}
+        for select in ("key,json(t)", "key, json(t)", "json(t) , key"):
+            for order, keys in (("json(t)", missing + texts + numbers), (" json(t) , key", missing + texts + numbers),
+                                ("json(t) desc", missing + texts[::-1] + numbers[::-1]),
+                                ("json(t) DESC NULLS LAST", numbers[::-1] + texts[::-1] + missing),
+                                ("json(t) nulls last,key desc", numbers + texts + missing),
+                                ("coalesce(json(t):f64, 0), json(t)", ["k2"] + missing + texts + ["k0", "k1"])):
+                for words in (("--select", select, "--order-by", order), ("--order-by", order, "--select", select)):
+                    rows = self.json("report", "mixed", *words)["rows"]
+                    self.assertEqual([row["key"] for row in rows], keys, words)
+                    self.assertEqual({row["key"]: row["json(t)"] for row in rows}, shown, words)
+        self.assertEqual(self.text("report", "mixed", "--select", "upper(json(t)) as most", "--order-by",
+                                   "json(t) desc nulls last", "--limit", "1"), "most\n10\n")
+        self.assertEqual(self.text("report", "mixed", "--where", "json(t) is not nan", "--count"), "3\n")
+
     def test_the_default_family_is_one_too(self):
         self.run_tool("put", "a:1", "\x01\x02")
         self.assertEqual(self.text("report", "--sum", "at(0, big):u16", "--count"), "sum(at(0, big):u16)\t258\n"
