@@ -161,6 +161,8 @@ void expression_print(const Expression *expression, const Value *parameters, siz
 /* As expression_print, but a parameter stands with its type where its value would be read as one of another. So the
  * text says what is computed: it is the name of a computed column, under which others find it. */
 void expression_print_typed(const Expression *expression, const Value *parameters, size_t parameter_count, Buffer *out);
+/* Appends the name of a quantile of something: `quantile(x, 0.95)`, `median(x)`. */
+void expression_print_quantile(Bytes of, uint32_t millionths, Buffer *out);
 /* A column's name as it stands in one. */
 void expression_print_name(Bytes name, Buffer *out);
 

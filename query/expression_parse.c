@@ -8,6 +8,7 @@
 
 #include "base/literal.h"
 #include "base/memory.h"
+#include "columnar/aggregates.h"
 #include "query/expression_internal.h"
 
 /* `not (not (x = 1))` is two levels of the expression and three of the parser, which also meets parentheses that mean
@@ -186,17 +187,39 @@ static Status copy_name(Parser *p, Bytes *name) {
   return KVSTORE_OK;
 }
 
+/* The number behind a comma. Quantiles are called as groups call them, however it is written: quantile(x, 0.5) is
+ * median(x), 0.90 is 0.9; `name` has what stands before. */
+static Status name_second(const Lexer *l, bool is_quantile, Buffer *name) {
+  static const size_t before = sizeof "quantile(" - 1;
+  Value part = { 0 };
+  TRY(buffer_status(name));
+  if (is_quantile) TRY(literal_number(l->body, l->body_length, &part));
+  double number = part.type == TYPE_I64 ? (double)part.i : part.type == TYPE_F64 ? part.f : NAN;
+  if (!(number >= 0 && number <= 1)) { /* it is no quantile: as it stands */
+    buffer_text(name, ", ");
+    buffer_append(name, l->body, l->body_length);
+    return KVSTORE_OK;
+  }
+  Buffer named = { 0 };
+  expression_print_quantile((Bytes){ name->data + before, name->length - before },
+                            (uint32_t)(number * QUANTILE_WHOLE + 0.5), &named);
+  named.length -= named.length != 0; /* its parenthesis comes with every name's */
+  buffer_release(name);
+  *name = named;
+  return buffer_status(name);
+}
+
 /* What comes behind a comma: the number of a quantile. No other aggregate has two arguments. */
 static Status read_second(Parser *p, Bytes word, Buffer *name) {
   Lexer *l = &p->lexer;
   TRY(lexer_next(l));
-  if (l->token != TOKEN_NUMBER && !text_is_word((const char *)word.data, word.length, "quantile"))
+  bool is_quantile = text_is_word((const char *)word.data, word.length, "quantile");
+  if (l->token != TOKEN_NUMBER && !is_quantile)
     return status_fail(KVSTORE_ERROR, "%s position %zu: there is no function %.*s", l->where,
                        (size_t)((const char *)word.data - l->text) + 1,
                        (int)bytes_beginning(word.data, word.length, 40), (const char *)word.data);
   if (l->token != TOKEN_NUMBER) return lexer_fail(l, "a number");
-  buffer_text(name, ", ");
-  buffer_append(name, l->body, l->body_length);
+  TRY(name_second(l, is_quantile, name));
   return lexer_next(l);
 }
 

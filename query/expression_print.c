@@ -1,7 +1,9 @@
 /* expression_print.c - the canonical text: lower-case words, single spaces, parentheses where the reader needs them. */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/literal.h"
+#include "columnar/aggregates.h"
 #include "query/expression_internal.h"
 
 typedef struct Printer {
@@ -295,4 +297,16 @@ void expression_print_typed(const Expression *expression, const Value *parameter
                             Buffer *out) {
   Printer p = { parameters, parameter_count, true, out };
   print(&p, expression);
+}
+
+void expression_print_quantile(Bytes of, uint32_t millionths, Buffer *out) {
+  char part[24]; /* ", 0.95" of 950,000, ", 1" of a million */
+  bool is_median = millionths == QUANTILE_WHOLE / 2;
+  buffer_text(out, is_median ? "median(" : "quantile(");
+  buffer_append(out, of.data, of.length);
+  int length = snprintf(part, sizeof part, ", %u.%06u", millionths / QUANTILE_WHOLE, millionths % QUANTILE_WHOLE);
+  while (part[length - 1] == '0') length--;
+  if (part[length - 1] == '.') length--;
+  if (!is_median) buffer_append(out, part, (size_t)length);
+  buffer_u8(out, ')');
 }

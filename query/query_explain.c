@@ -1,18 +1,10 @@
 /* query_explain.c - a query, and what was done, as lines for a person and as JSON. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/literal.h"
 #include "query/join_internal.h"
 #include "query/query_internal.h"
-
-/* 0.95 of 950,000, 1 of a million. */
-static void append_millionths(uint32_t millionths, Buffer *out) {
-  char text[24];
-  int length = snprintf(text, sizeof text, "%u.%06u", millionths / QUANTILE_WHOLE, millionths % QUANTILE_WHOLE);
-  while (text[length - 1] == '0') length--;
-  if (text[length - 1] == '.') length--;
-  buffer_append(out, text, (size_t)length);
-}
 
 void query_aggregate_name(const AggregateRequest *request, const char *column, Buffer *out) {
   static const char *const words[AGGREGATE_KINDS] = {
@@ -30,16 +22,14 @@ void query_aggregate_name(const AggregateRequest *request, const char *column, B
     [AGGREGATE_FIRST] = "first(",
     [AGGREGATE_LAST] = "last(",
     [AGGREGATE_SKETCH] = "approx_count_distinct(",
-    [AGGREGATE_QUANTILE] = "quantile(",
   };
-  bool is_median = request->kind == AGGREGATE_QUANTILE && request->millionths == QUANTILE_WHOLE / 2;
-  buffer_text(out, is_median ? "median(" : words[request->kind]);
+  if (request->kind == AGGREGATE_QUANTILE) {
+    expression_print_quantile((Bytes){ (const uint8_t *)column, strlen(column) }, request->millionths, out);
+    return;
+  }
+  buffer_text(out, words[request->kind]);
   if (request->kind == AGGREGATE_ROWS) return;
   buffer_text(out, column);
-  if (request->kind == AGGREGATE_QUANTILE && !is_median) {
-    buffer_text(out, ", ");
-    append_millionths(request->millionths, out);
-  }
   buffer_u8(out, ')');
 }
 

@@ -147,6 +147,11 @@ class Tables(CliTest):
         rows = self.json("query", "t", "--group-by", "city", "--quantile", "id, 0.5", "--median", "id")["rows"]
         for row in rows:
             self.assertEqual(list(row)[1:], ["median(id)"])
+        ordered = self.json("query", "t", "--group-by", "city", "--quantile", "id,0.5", "--quantile", "id,0.9",
+                            "--having", "quantile(id, 0.50) >= 0 and Quantile(id,.9) >= 0",
+                            "--order-by", "quantile(id, 0.5) desc")
+        self.assertEqual([row["median(id)"] for row in ordered["rows"]],
+                         sorted((row["median(id)"] for row in rows), reverse=True))
         for value in ["id", "id,", "id,2", "id,1.000001", "id,0.1234567", "id,-0.5", "id,x", "id,."]:
             self.refuses("query", "t", "--quantile", value, saying="a number from 0 to 1")
         self.refuses("query", "t", "--quantile", "city2,0.5", saying="city2")

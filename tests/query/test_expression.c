@@ -106,6 +106,10 @@ TEST(expression, canonical_text) {
   check_canonical("coalesce(late, a > 1)", "coalesce(late, a > 1)");
   check_canonical("not coalesce(late, false) and (a > 1) = late", "not (coalesce(late, false)) and (a > 1) = late");
   check_canonical("SUM( a * (1-b) ) > 5 and count(*) < 3", "\"sum(a * (1 - b))\" > 5 and \"count(*)\" < 3");
+  check_canonical("Quantile( a , .50 ) > 5 and quantile(a-b, 0.950) < 3",
+                  "\"median(a)\" > 5 and \"quantile(a - b, 0.95)\" < 3");
+  check_canonical("quantile(a, 1.0) > 5 and quantile(a, 0) > 5", "\"quantile(a, 1)\" > 5 and \"quantile(a, 0)\" > 5");
+  check_canonical("quantile(a, 1.50) > 5 and sum(a, 0.50) > 5", "\"quantile(a, 1.50)\" > 5 and \"sum(a, 0.50)\" > 5");
   check_canonical("date_trunc('month', d) = date '2001-01-01'", "date_trunc('month', d) = date '2001-01-01'");
   check_canonical("a between b and c+1 and d not in (a, 1+2)", "a between b and c + 1 and d not in (a, 1 + 2)");
   check_canonical("a = null", "a = null");
