@@ -84,15 +84,16 @@ static void quote_names_of_groups(Sources *sources, const Arguments *arguments) 
 /* JSON is a number where something is computed of it, and text where it is grouped by or shown. */
 static int collect(Sources *sources, const Arguments *arguments) {
   int result = read_columns(sources, arguments);
+  if (!result) result = note_list(sources, arguments, "by", KVTABLE_TYPE_STRING);
   for (size_t i = 0; i < arguments->use_count && !result; i++) {
-    const OptionUse *use = &arguments->uses[i];
+    OptionUse *use = &arguments->uses[i];
     const AggregateName *name = query_aggregate_of(use->option->name);
     if (!name || !use->value) continue;
+    use->value = sources_aggregated(sources, use->value);
     char *column = query_aggregate_column(name, use->value);
     result = note_source(sources, column, KVTABLE_TYPE_NONE);
     free(column);
   }
-  if (!result) result = note_list(sources, arguments, "by", KVTABLE_TYPE_STRING);
   if (!result) result = note_list(sources, arguments, "select", KVTABLE_TYPE_STRING);
   if (!result) result = note_expressions(sources, arguments, IN_COLUMNS);
   if (!result) result = note_orders(sources, arguments);

@@ -366,6 +366,21 @@ static int is_shown_as_text(const Sources *sources, const char *source) {
   return there && there->type == KVTABLE_TYPE_STRING && starts(source, "json(") && !strstr(source, "):");
 }
 
+const char *sources_aggregated(Sources *sources, const char *text) {
+  text += blanks_at(text);
+  Piece piece = piece_at(sources, text, 0);
+  size_t end = piece.length + blanks_at(text + piece.length);
+  if (!piece.source || *piece.source != *text || (text[end] && text[end] != ',')) return text;
+  if (!is_shown_as_text(sources, piece.source)) return text;
+  Text out = TEXT_EMPTY;
+  text_add(&out, text, piece.length);
+  text_add_string(&out, ":f64");
+  text_add_string(&out, text + end);
+  const char *aggregated = sources_text(sources, out.data, out.length);
+  text_free(&out);
+  return aggregated;
+}
+
 const char *sources_order(Sources *sources, const char *text) {
   Text out = TEXT_EMPTY;
   int begins = 1, depth = 0;

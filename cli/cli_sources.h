@@ -29,6 +29,9 @@ int sources_quote(Sources *sources, const char *text, int usual, int is_list, co
 /* The text of a filter over groups with its sources as names in double quotes, as they are called there; none is added.
  * Lives as long as they. */
 const char *sources_quote_names(Sources *sources, const char *text);
+/* What an aggregate is of, in front of `text`: JSON that is grouped by as text, and says no type, is read as f64. Lives
+ * as long as they. */
+const char *sources_aggregated(Sources *sources, const char *text);
 /* The list of what rows are ordered by, in which JSON that is shown as text, and says no type, comes by its numbers
  * first, then by that text: 9.5 before 10, and both behind 'warm'. Lives as long as they. */
 const char *sources_order(Sources *sources, const char *text);

@@ -182,6 +182,22 @@ class Reports(CliTest):
                                    "json(t) desc nulls last", "--limit", "1"), "most\n10\n")
         self.assertEqual(self.text("report", "mixed", "--where", "json(t) is not nan", "--count"), "3\n")
 
+    def test_json_is_text_where_it_is_grouped_by_and_a_number_in_aggregates(self):
+        for i, value in enumerate(({"t": 9.5}, {"t": 10}, {"t": 9.5}, {"t": "hot"}, {})):
+            self.run_tool("put", f"k{i}", json.dumps(value), "--cf", "mixed")
+        groups = {None: (None, 0, 1), "10": (10, 1, 1), "9.5": (9.5, 2, 2), "hot": (None, 0, 1)}
+        for by in ("json(t)", "part(0), json(t)", "json(t) ,part(0)"):
+            rows = self.json("report", "mixed", "--by", by, "--max", "json(t)", "--count-values", " json(t)", "--count",
+                             "--quantile", "json(t) , 0.9")["rows"]
+            self.assertEqual(len(rows), 4 if by == "json(t)" else 5)  # the parts are different ones
+            for row in rows:
+                greatest, values, pairs = groups[row["json(t)"]]
+                self.assertEqual((row["max(json(t):f64)"], row["quantile(json(t):f64, 0.9)"]), (greatest,) * 2, by)
+                if by == "json(t)":
+                    self.assertEqual((row["count(json(t):f64)"], row["count(*)"]), (values, pairs))
+        rows = self.json("report", "mixed", "--by", "json(t)", "--avg", "json(t)", "--having", "avg(json(t):f64) > 9.6")
+        self.assertEqual([list(row.values()) for row in rows["rows"]], [["10", 10]])
+
     def test_the_default_family_is_one_too(self):
         self.run_tool("put", "a:1", "\x01\x02")
         self.assertEqual(self.text("report", "--sum", "at(0, big):u16", "--count"), "sum(at(0, big):u16)\t258\n"
