@@ -13,6 +13,13 @@ Status join_tick(JoinRun *run, uint32_t rows) {
   return run->has_space && run->space.tick ? run->space.tick(run->space.context, scanned, run->total) : KVSTORE_OK;
 }
 
+Status join_scan_unit(JoinRun *run, Scan *scan, const ScanUnit *unit) {
+  TRY(scan_unit(scan, unit));
+  if (unit->kind == SCAN_UNIT_STREAM)
+    atomic_fetch_add_explicit(&run->scanned, scan_selection(scan)->unit->row_count, memory_order_relaxed);
+  return KVSTORE_OK;
+}
+
 Status join_sift(JoinSieve *sieves, size_t count, Scan *scan, uint32_t block, uint16_t rows[BLOCK_ROWS],
                  uint32_t *row_count) {
   uint64_t mask[BLOCK_WORDS];

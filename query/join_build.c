@@ -53,7 +53,7 @@ static Status next_unit(JoinBuild *b) {
   }
   const ScanUnit *unit = &b->snapshot->units[b->unit];
   TRY(join_tick(b->run, unit->kind == SCAN_UNIT_STREAM ? 0 : unit->row_count));
-  TRY(scan_unit(b->scan, unit));
+  TRY(join_scan_unit(b->run, b->scan, unit));
   b->unit += !scan_continues(b->scan);
   begin_unit(b);
   return KVSTORE_OK;

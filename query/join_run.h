@@ -111,6 +111,8 @@ struct JoinRun {
 
 /* So many rows more are scanned: tells who follows it. On the thread of who runs the query. */
 Status join_tick(JoinRun *run, uint32_t rows) MUST_CHECK;
+/* Scans a unit of a table, of a stream its next piece, whose rows count then: before nobody knows how many it has. */
+Status join_scan_unit(JoinRun *run, Scan *scan, const ScanUnit *unit) MUST_CHECK;
 /* The selected rows of a block that all sieves let through. */
 Status join_sift(JoinSieve *sieves, size_t count, Scan *scan, uint32_t block, uint16_t rows[BLOCK_ROWS],
                  uint32_t *row_count) MUST_CHECK;

@@ -103,7 +103,7 @@ static Status next_unit(JoinStage *s) {
   else
     TRY(join_tick(run, rows));
   order_sieves(s->flow);
-  TRY(scan_unit(s->source, unit));
+  TRY(join_scan_unit(run, s->source, unit));
   s->flow->next_unit += !scan_continues(s->source);
   s->has_unit = true;
   return KVSTORE_OK;

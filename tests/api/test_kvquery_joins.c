@@ -468,6 +468,56 @@ TEST(kvquery_joins, the_filter_is_told_the_joined_rows) {
   CHECK_OK(kvstore_close(kv));
 }
 
+typedef struct Seen {
+  uint64_t rows, total;
+} Seen;
+
+static int see(void *context, uint64_t rows, uint64_t total) {
+  Seen *seen = context;
+  CHECK(rows >= seen->rows && rows <= total);
+  *seen = (Seen){ rows, total };
+  return 0;
+}
+
+/* Who follows a query is told of pairs, too, that are hashed: they come in pieces, which know how many they are. */
+TEST(kvquery_joins, pairs_that_are_hashed_are_rows_that_were_scanned) {
+  enum { PAIRS = 2000 };
+  KVStore *kv = open_store();
+  KVColumnFamily *family = NULL;
+  KVTable *table = NULL, *pairs = NULL;
+  KVQuery *query = NULL;
+  KVJoin join = KVJOIN_INIT;
+  const KVPairColumn part = { "few", "part(1)", KVTABLE_TYPE_I64, 0 };
+  const char *few[] = { "few" };
+  Seen seen = { 0, 0 };
+  uint64_t seed = 34, count;
+  fill(lefts, LEFT_ROWS, 3000, &seed);
+  table = create(kv, "l", KVTABLE_TYPE_I64, KVTABLE_TYPE_STRING, lefts, LEFT_ROWS);
+  CHECK_OK(kvstore_cf_create(kv, "pairs", &family));
+  for (int i = 0; i < PAIRS; i++) {
+    char key[32];
+    int length = snprintf(key, sizeof key, "%d/%d", i, i % 5);
+    CHECK_OK(kvstore_cf_put(family, key, length, "", 0));
+  }
+  CHECK_OK(kvtable_open_family(family, &part, 1, &pairs));
+  CHECK_OK(kvquery_create(table, &query));
+  join.table = pairs;
+  join.left = join.right = few;
+  join.count = 1;
+  join.prefix = "p_";
+  CHECK_OK(kvquery_join(query, &join));
+  CHECK_OK(kvquery_progress(query, see, &seen));
+  CHECK_OK(kvquery_count(query, &count));
+  CHECK(count > 0);
+  CHECK_INT(seen.total, LEFT_ROWS + PAIRS);
+  CHECK_INT(seen.rows, LEFT_ROWS + PAIRS);
+  kvquery_close(query);
+  kvtable_close(pairs);
+  kvtable_close(table);
+  kvstore_cf_close(family);
+  CHECK_OK(kvstore_close(kv));
+}
+
 static int stop(void *context, uint64_t rows, uint64_t total) {
   (void)total;
   return ++*(int *)context > 1 && rows > 0;
