@@ -415,8 +415,10 @@ static Status having(KVQuery *q, const char *text, const KVValue *parameters, si
   Filter filter = { 0 };
   Arena arena = { 0 };
   const Expression *parsed;
+  uint32_t places = 0;
   Status status = filter_create(text, parameters, count, &filter);
-  if (status == KVSTORE_OK && filter.text) status = expression_parse(&arena, text, strlen(text), &parsed, NULL);
+  if (status == KVSTORE_OK && filter.text) status = expression_parse(&arena, text, strlen(text), &parsed, &places);
+  if (status == KVSTORE_OK && filter.text) status = expression_check_parameters(places, count);
   arena_release(&arena);
   if (status != KVSTORE_OK) {
     arena_release(&filter.arena);

@@ -182,6 +182,10 @@ Status expression_bind_computing(const Expression *expression, const Schema *sch
                                  const Value *parameters, size_t parameter_count, Arena *arena,
                                  Predicate *out) MUST_CHECK;
 
+/* Of an expression with as many places for parameters: KVSTORE_ERROR when not as many values are given, as
+ * expression_bind says it. */
+Status expression_check_parameters(uint32_t wanted, size_t given) MUST_CHECK;
+
 /* The position of a visible column. KVSTORE_SCHEMA names it and suggests the nearest. */
 Status expression_column(const Schema *schema, const char *name, size_t length, uint32_t *position) MUST_CHECK;
 

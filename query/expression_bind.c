@@ -434,6 +434,13 @@ static Status with_computed(const Schema *schema, const Program *program, Arena 
   return KVSTORE_OK;
 }
 
+Status expression_check_parameters(uint32_t wanted, size_t given) {
+  if (given < wanted) return status_fail(KVSTORE_ERROR, "parameter %zu has no value: %zu were given", given + 1, given);
+  if (given > wanted)
+    return status_fail(KVSTORE_ERROR, "%zu values were given, but the filter has %u parameters", given, wanted);
+  return KVSTORE_OK;
+}
+
 Status expression_bind_computing(const Expression *expression, const Schema *schema, Program *program,
                                  const Value *parameters, size_t parameter_count, Arena *arena, Predicate *out) {
   Binder b = {
@@ -442,10 +449,7 @@ Status expression_bind_computing(const Expression *expression, const Schema *sch
   const PredicateTerm *term;
   Schema all;
   TRY(bind(&b, expression, &term));
-  if (b.parameters_used < parameter_count) {
-    return status_fail(KVSTORE_ERROR, "%zu values were given, but the filter has %u parameters", parameter_count,
-                       b.parameters_used);
-  }
+  TRY(expression_check_parameters(b.parameters_used, parameter_count));
   TRY(with_computed(schema, program, arena, &all));
   return predicate_bind(&all, term, arena, out);
 }

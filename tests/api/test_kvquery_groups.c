@@ -431,6 +431,7 @@ TEST(kvquery_groups, wrong_questions_are_refused_and_what_was_asked_before_stays
   const KVAggregate bad_kind[] = { { 99, "day" } }, no_column[] = { { KVQUERY_SUM, NULL } },
                     no_sum[] = { { KVQUERY_VARIANCE, "carrier" } }, count[] = { { KVQUERY_ROWS, NULL } };
   const KVOrder bad_flags[] = { { "day", 8 } }, no_name[] = { { NULL, 0 } }, by_sum[] = { { "sum(day)", 0 } };
+  const KVValue two[] = { kvvalue_i64(1), kvvalue_i64(2) };
   uint64_t seed = 1;
   put_flights(kv, table, 0, 100, &seed);
   CHECK_OK(kvquery_create(table, &query));
@@ -445,6 +446,9 @@ TEST(kvquery_groups, wrong_questions_are_refused_and_what_was_asked_before_stays
   CHECK_STATUS(kvquery_compute(query, no_sum, 1), KVSTORE_TYPE);
   CHECK_STATUS(kvquery_compute(query, NULL, 1), KVSTORE_ERROR);
   CHECK_STATUS(kvquery_having(query, "count(", NULL, 0), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_having(query, "count(*) > ?", NULL, 0), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_having(query, "count(*) > 1 or count(*) < ?", two, 2), KVSTORE_ERROR);
+  CHECK_STATUS(kvquery_having(query, "count(*) > 1", two, 1), KVSTORE_ERROR);
   CHECK_STATUS(kvquery_order_by(query, bad_flags, 1), KVSTORE_ERROR);
   CHECK_STATUS(kvquery_order_by(query, no_name, 1), KVSTORE_ERROR);
   CHECK_OK(kvquery_open(query, &cursor));
