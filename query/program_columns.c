@@ -44,6 +44,16 @@ static Status reserve(Program *p) {
   return memory_grow(&s->columns, &capacity, s->column_count + 1, sizeof *s->columns);
 }
 
+/* Among the columns whose timestamps a timestamp may come from: one in UTC, or a naive one. */
+static bool comes_from(const Program *p, const ProgramNode *node, bool utc) {
+  if (node->type != TYPE_TIMESTAMP) return false;
+  if (node->kind == NODE_COLUMN) return ((p->schema->columns[node->column].flags & COLUMN_UTC) != 0) == utc;
+  for (uint32_t i = 0; i < node->count; i++) {
+    if (comes_from(p, node->children[i], utc)) return true;
+  }
+  return false;
+}
+
 static Status add_column(Program *p, const ProgramColumn *column, const char *name, uint32_t *position) {
   TRY(reserve(p));
   char *own = memory_copy_string(name);
@@ -52,6 +62,7 @@ static Status add_column(Program *p, const ProgramColumn *column, const char *na
   p->columns[p->column_count++] = *column;
   *position = p->schema->column_count;
   uint32_t flags = COLUMN_NULLABLE | COLUMN_COMPUTED | (column->is_named ? 0 : COLUMN_HIDDEN);
+  if (comes_from(p, column->root, true) && !comes_from(p, column->root, false)) flags |= COLUMN_UTC;
   if (p->schema->sources) p->schema->sources[p->schema->column_count] = NULL;
   p->schema->columns[p->schema->column_count++] =
     (Column){ .type = type, .flags = flags, .width = type == TYPE_UUID ? UUID_BYTES : 0, .name = own };

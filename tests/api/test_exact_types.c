@@ -1,6 +1,6 @@
 /* Decimals, times of day, durations and uuids through the public headers: in, out, filtered, summed, grouped, ordered,
- * joined, computed with, refused; in the delta and in runs. Expected values are computed by the test itself in
- * integers.
+ * joined, computed with, refused; in the delta and in runs; and which timestamps are in UTC. Expected values are
+ * computed by the test itself in integers.
  */
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -549,5 +549,56 @@ TEST(exact_types, join_by_mathematical_value) {
   CHECK_INT(joined(left, right, "id", "id"), 20);
   kvtable_close(left);
   kvtable_close(right);
+  CHECK_OK(kvstore_close(kv));
+}
+
+TEST(exact_types, timestamps_that_are_computed_are_in_utc_as_those_they_come_from) {
+  static const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                                { "utc", KVTABLE_TYPE_TIMESTAMP, KVTABLE_UTC, 0 },
+                                                { "naive", KVTABLE_TYPE_TIMESTAMP, 0, 0 },
+                                                { "day", KVTABLE_TYPE_DATE, 0, 0 } };
+  static const char *const in_utc[] = { "date_trunc('hour', utc)",
+                                        "utc + interval '1 hour'",
+                                        "interval '1 hour' + date_trunc('day', utc) as early",
+                                        "coalesce(utc, timestamp '2001-01-01')",
+                                        "coalesce(day, utc)",
+                                        "case when naive > day then utc end" };
+  static const char *const not_in_utc[] = { "date_trunc('hour', naive)",
+                                            "coalesce(utc, naive)",
+                                            "case when id > 0 then utc else naive - interval '1 s' end",
+                                            "cast(day as timestamp)",
+                                            "day + time '01:00'",
+                                            "utc - naive",
+                                            "year(utc)" };
+  enum { IN_UTC = sizeof in_utc / sizeof *in_utc, NOT_IN_UTC = sizeof not_in_utc / sizeof *not_in_utc };
+  static const KVAggregate last[] = { { KVQUERY_MAX, "date_trunc('month', utc)" } };
+  KVStore *kv = open_store();
+  const char *key[] = { "id" };
+  KVTable *table = NULL;
+  KVQuery *query = NULL;
+  KVCursor *cursor = NULL;
+  KVColumnDefinition definition;
+  CHECK_OK(kvtable_create(kv, "t", columns, 4, key, 1, &table));
+  CHECK_OK(kvquery_create(table, &query));
+  for (int utc = 0; utc < 2; utc++) {
+    size_t count = utc ? IN_UTC : NOT_IN_UTC;
+    CHECK_OK(kvquery_select(query, utc ? in_utc : not_in_utc, count));
+    CHECK_OK(kvquery_open(query, &cursor));
+    for (size_t i = 0; i < count; i++) {
+      CHECK_OK(kvcursor_column(cursor, i, &definition));
+      CHECK_INT(definition.flags & KVTABLE_UTC, utc ? KVTABLE_UTC : 0);
+    }
+    kvcursor_close(cursor);
+  }
+  CHECK_OK(kvquery_group_by(query, in_utc, 1));
+  CHECK_OK(kvquery_compute(query, last, 1));
+  CHECK_OK(kvquery_open(query, &cursor));
+  for (size_t i = 0; i < 2; i++) {
+    CHECK_OK(kvcursor_column(cursor, i, &definition));
+    CHECK_INT(definition.flags & KVTABLE_UTC, KVTABLE_UTC);
+  }
+  kvcursor_close(cursor);
+  kvquery_close(query);
+  kvtable_close(table);
   CHECK_OK(kvstore_close(kv));
 }
