@@ -553,10 +553,10 @@ TEST(exact_types, join_by_mathematical_value) {
 }
 
 TEST(exact_types, timestamps_that_are_computed_are_in_utc_as_those_they_come_from) {
-  static const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
-                                                { "utc", KVTABLE_TYPE_TIMESTAMP, KVTABLE_UTC, 0 },
-                                                { "naive", KVTABLE_TYPE_TIMESTAMP, 0, 0 },
-                                                { "day", KVTABLE_TYPE_DATE, 0, 0 } };
+  static const KVColumnDefinition clocks[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                               { "utc", KVTABLE_TYPE_TIMESTAMP, KVTABLE_UTC, 0 },
+                                               { "naive", KVTABLE_TYPE_TIMESTAMP, 0, 0 },
+                                               { "day", KVTABLE_TYPE_DATE, 0, 0 } };
   static const char *const in_utc[] = { "date_trunc('hour', utc)",
                                         "utc + interval '1 hour'",
                                         "interval '1 hour' + date_trunc('day', utc) as early",
@@ -573,12 +573,12 @@ TEST(exact_types, timestamps_that_are_computed_are_in_utc_as_those_they_come_fro
   enum { IN_UTC = sizeof in_utc / sizeof *in_utc, NOT_IN_UTC = sizeof not_in_utc / sizeof *not_in_utc };
   static const KVAggregate last[] = { { KVQUERY_MAX, "date_trunc('month', utc)" } };
   KVStore *kv = open_store();
-  const char *key[] = { "id" };
+  const char *by_id[] = { "id" };
   KVTable *table = NULL;
   KVQuery *query = NULL;
   KVCursor *cursor = NULL;
   KVColumnDefinition definition;
-  CHECK_OK(kvtable_create(kv, "t", columns, 4, key, 1, &table));
+  CHECK_OK(kvtable_create(kv, "t", clocks, 4, by_id, 1, &table));
   CHECK_OK(kvquery_create(table, &query));
   for (int utc = 0; utc < 2; utc++) {
     size_t count = utc ? IN_UTC : NOT_IN_UTC;
