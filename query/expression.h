@@ -18,8 +18,8 @@
 #include "columnar/predicate.h"
 
 enum {
-  EXPRESSION_TEXT_MAX = 1 << 28, /* bytes of a filter's text: lists may be long */
-  EXPRESSION_DEPTH_MAX = 100,    /* levels of a filter, parentheses included; below PREDICATE_DEPTH_MAX */
+  EXPRESSION_TEXT_MAX = 1 << 28,     /* bytes of a filter's text: lists may be long */
+  EXPRESSION_DEPTH_MAX = 100,        /* levels of a filter, parentheses included; below PREDICATE_DEPTH_MAX */
   EXPRESSION_REPEATED_MAX = 1 << 22, /* bytes of the canonical text that stand in it again */
 };
 

@@ -311,8 +311,17 @@ TEST(kvquery_groups, what_excludes_one_keeps_it_from_being_computed) {
 
 /* What `distinct` stands before may begin with anything that an expression begins with. */
 TEST(kvquery_groups, counts_of_different_values_are_named_as_they_are_called) {
-  static const char *const of[] = { "-day", "+ day", "1 + day", "not day > 3", "'x' < carrier", "(day)", "null < day",
-                                    "case when day > 2 then 1 end", "x'00' < carrier", "true and day > 2", "day" };
+  static const char *const of[] = { "-day",
+                                    "+ day",
+                                    "1 + day",
+                                    "not day > 3",
+                                    "'x' < carrier",
+                                    "(day)",
+                                    "null < day",
+                                    "case when day > 2 then 1 end",
+                                    "x'00' < carrier",
+                                    "true and day > 2",
+                                    "day" };
   KVStore *kv = open_store();
   KVTable *table = create_table(kv);
   uint64_t seed = 22;
