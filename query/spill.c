@@ -259,12 +259,23 @@ static int compare_runs(const void *a, const void *b) {
   return ((*x)->length > (*y)->length) - ((*x)->length < (*y)->length);
 }
 
-/* The smaller half becomes one, so that what was merged before is seldom merged again. */
+/* How many of the runs, the smallest first, become one: half of them while these are alike, else as many as are
+ * together no smaller than the next. So what was merged before is seldom merged again, however many runs there will be:
+ * half of them would soon hold one that is large, and write it anew each time. */
+static size_t runs_to_merge(Run *const *runs, size_t count) {
+  size_t half = count / 2 + 1, some = 2;
+  if (runs[half - 1]->length <= 2 * runs[0]->length) return half;
+  uint64_t together = runs[0]->length + runs[1]->length;
+  while (some < count && runs[some]->length <= together) together += runs[some++]->length;
+  return some;
+}
+
 static Status merge_runs(Spill *s) {
   Run *merged = memory_allocate_zeroed(sizeof *merged);
   if (!merged) return status_nomem();
-  size_t all = s->run_count, some = all / 2 + 1;
+  size_t all = s->run_count;
   qsort(s->runs, all, sizeof *s->runs, compare_runs);
+  size_t some = runs_to_merge(s->runs, all);
   s->run_count = some;
   Status status = merge_into(s, merged);
   s->run_count = all;

@@ -6,7 +6,7 @@
  *               record: bytes that its key shares with the one before in the piece, others that it has, length of its
  *                       values (varints), the rest of the key, values; keys ascend by memcmp within a run
  *
- * Merging holds a piece of each run. When there are many runs the smaller half of them is merged into one. */
+ * Merging holds a piece of each run. When there are many runs the smaller ones are merged into one. */
 #ifndef COLONNADE_QUERY_SPILL_H
 #define COLONNADE_QUERY_SPILL_H
 

@@ -2,6 +2,7 @@
 #include "base/counters.h"
 #include "base/memory.h"
 #include "query/query.h"
+#include "query/spill.h"
 #include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
 #include "tests/support/test.h"
@@ -49,5 +50,42 @@ TEST(group_spill, different_values_that_groups_share_are_counted_once) {
   buffer_release(&file);
   buffer_release(&answer);
   buffer_release(&wanted);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+/* Of so many runs that they are merged over and over a record is written anew as often as runs double, about. */
+TEST(group_spill, many_runs_are_merged_a_few_times_each) {
+  enum { RUNS = 600, DOUBLINGS = 10, KEY = 2, VALUES = 1000, LENGTHS = 8, STEP = 77 };
+  Buffer outside = { 0 };
+  const QuerySpace space = {
+    .memory_limit = 1 << 15, .context = &outside, .write = write_outside, .read = read_outside
+  };
+  uint8_t bytes[LENGTHS + KEY + VALUES] = { 0 };
+  uint64_t merged = counter_get(COUNTER_spills_merged);
+  const Record *record = NULL;
+  Spill *spill = NULL;
+  CHECK_OK(spill_create(&space, &spill));
+  store_u32(bytes, KEY);
+  store_u32(bytes + sizeof(uint32_t), VALUES);
+  for (uint32_t i = 0; i < RUNS; i++) {
+    uint32_t number = i * STEP % RUNS; /* each once */
+    bytes[LENGTHS] = (uint8_t)(number >> 8);
+    bytes[LENGTHS + 1] = (uint8_t)number;
+    const Record one = { .head = bytes_prefix64(bytes + LENGTHS, KEY), .bytes = bytes };
+    CHECK_OK(spill_run(spill, &one, 1));
+  }
+  CHECK(counter_get(COUNTER_spills_merged) > merged);
+  CHECK(spill_bytes(spill) < (uint64_t)DOUBLINGS * RUNS * sizeof bytes);
+  for (uint32_t i = 0; i < RUNS; i++) {
+    CHECK_OK(spill_next(spill, &record));
+    CHECK(record != NULL);
+    const uint8_t *key = record_key(record).data;
+    CHECK_INT(key[0] << 8 | key[1], i);
+    CHECK_INT(record_values(record).length, VALUES);
+  }
+  CHECK_OK(spill_next(spill, &record));
+  CHECK(record == NULL);
+  spill_destroy(spill);
+  buffer_release(&outside);
   CHECK_INT(memory_blocks_held(), 0);
 }
