@@ -112,8 +112,9 @@ static Status bind_compare(Binder *b, const PredicateTerm *term, bool negate, co
   }
   Compare compare;
   TRY(bind_constants(b, term, op, &compare));
-  bool nullable = b->schema->columns[term->column].flags & COLUMN_NULLABLE;
-  if (compare.kind == COMPARE_KIND_NONE || (compare.kind == COMPARE_KIND_NULL && !nullable)) {
+  uint32_t flags = b->schema->columns[term->column].flags;
+  bool nullable = flags & COLUMN_NULLABLE, computes = flags & COLUMN_COMPUTED; /* a value that cannot be is none */
+  if ((compare.kind == COMPARE_KIND_NONE && !computes) || (compare.kind == COMPARE_KIND_NULL && !nullable)) {
     *out = &node_none;
     return KVSTORE_OK;
   }
@@ -125,7 +126,7 @@ static Status bind_compare(Binder *b, const PredicateTerm *term, bool negate, co
   TRY(new_node(b, PREDICATE_LEAF, &node));
   node->column = term->column;
   node->compare = compare;
-  node->computes = b->schema->columns[term->column].flags & COLUMN_COMPUTED;
+  node->computes = computes;
   *out = node;
   return KVSTORE_OK;
 }

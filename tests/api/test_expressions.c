@@ -285,6 +285,30 @@ TEST(kvquery, parameters_of_no_type_that_compares_are_shown) {
   end_asking(&a);
 }
 
+/* What cannot be computed fails too where no value of its type could match: 3 - 5 is not silently above 0. */
+TEST(kvquery, a_test_that_nothing_can_pass_still_computes) {
+  static const char *const none_can[] = { "id - u < 0", "id - u = -2", "not (id - u >= 0)", "cast(u as i8) > 127",
+                                          "id - u in (-2, -3)" };
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_U64, 0, 0 }, { "u", KVTABLE_TYPE_U64, 0, 0 } };
+  Asked a = ask_two_columns(columns);
+  for (uint64_t id = 3; id < 6; id++) {
+    const KVValue row[] = { kvvalue_u64(id), kvvalue_u64(id == 3 ? 500 : 1) };
+    CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  }
+  for (size_t i = 0; i < sizeof none_can / sizeof *none_can; i++) {
+    char others[100];
+    uint64_t count = 1;
+    CHECK_OK(kvquery_where(a.query, none_can[i], NULL, 0));
+    CHECK_STATUS(kvquery_count(a.query, &count), KVSTORE_TYPE);
+    CHECK(strstr(kvstore_errmsg(a.kv), "in the row with key 3") != NULL);
+    (void)snprintf(others, sizeof others, "%s and id > 3", none_can[i]); /* excluded rows are not computed */
+    CHECK_OK(kvquery_where(a.query, others, NULL, 0));
+    CHECK_OK(kvquery_count(a.query, &count));
+    CHECK_INT(count, 0);
+  }
+  end_asking(&a);
+}
+
 /* Its double stands for the nearest f32 wherever it is given; one beyond all of them is no infinity. */
 TEST(kvquery, what_is_said_to_be_an_f32_is_found_as_it_was_put) {
   const KVColumnDefinition columns[] = { { "f", KVTABLE_TYPE_F32, 0, 0 }, { "x", KVTABLE_TYPE_F64, 0, 0 } };
