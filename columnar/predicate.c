@@ -99,6 +99,13 @@ static Status bind_constants(Binder *b, const PredicateTerm *term, CompareOperat
   return status == KVSTORE_TYPE ? fail_type(column, term) : status;
 }
 
+/* Beyond its type: a value that is computed fails where there is none, though what there is could not match. Beside a
+ * null it is not asked for. */
+static bool is_asked_for(const Column *column, const PredicateTerm *term) {
+  bool beside_null = term->count == 1 && term->constants[0].is_null;
+  return (column->flags & COLUMN_COMPUTED) && !beside_null;
+}
+
 static Status bind_compare(Binder *b, const PredicateTerm *term, bool negate, const PredicateNode **out) {
   if (term->column >= b->schema->column_count) {
     return status_fail(KVSTORE_SCHEMA, "there is no column number %u: the table has %u", term->column,
@@ -112,9 +119,9 @@ static Status bind_compare(Binder *b, const PredicateTerm *term, bool negate, co
   }
   Compare compare;
   TRY(bind_constants(b, term, op, &compare));
-  uint32_t flags = b->schema->columns[term->column].flags;
-  bool nullable = flags & COLUMN_NULLABLE, computes = flags & COLUMN_COMPUTED; /* a value that cannot be is none */
-  if ((compare.kind == COMPARE_KIND_NONE && !computes) || (compare.kind == COMPARE_KIND_NULL && !nullable)) {
+  const Column *column = &b->schema->columns[term->column];
+  bool nullable = column->flags & COLUMN_NULLABLE, never = compare.kind == COMPARE_KIND_NONE;
+  if ((never && !is_asked_for(column, term)) || (compare.kind == COMPARE_KIND_NULL && !nullable)) {
     *out = &node_none;
     return KVSTORE_OK;
   }
@@ -126,7 +133,7 @@ static Status bind_compare(Binder *b, const PredicateTerm *term, bool negate, co
   TRY(new_node(b, PREDICATE_LEAF, &node));
   node->column = term->column;
   node->compare = compare;
-  node->computes = computes;
+  node->computes = column->flags & COLUMN_COMPUTED;
   *out = node;
   return KVSTORE_OK;
 }

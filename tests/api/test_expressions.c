@@ -306,6 +306,11 @@ TEST(kvquery, a_test_that_nothing_can_pass_still_computes) {
     CHECK_OK(kvquery_count(a.query, &count));
     CHECK_INT(count, 0);
   }
+  const KVValue null = kvvalue_null();
+  uint64_t count = 1;
+  CHECK_OK(kvquery_where(a.query, "id - u < ?", &null, 1)); /* unknown, whatever the value is */
+  CHECK_OK(kvquery_count(a.query, &count));
+  CHECK_INT(count, 0);
   end_asking(&a);
 }
 
