@@ -132,6 +132,7 @@ int csv_read_file(const char *path, const CsvForm *form, const CsvSink *sink) {
     csv_set_delim(&reader.parser, (unsigned char)form->delimiter);
     csv_set_quote(&reader.parser, (unsigned char)form->quote);
     csv_set_space_func(&reader.parser, no_space);
+    csv_set_blk_size(&reader.parser, READ_BYTES); /* a long field would be copied for every 128 bytes of it */
     result = parse_file(&reader, file, (uint64_t)status.st_size);
     csv_free(&reader.parser);
   }

@@ -65,6 +65,12 @@ class Imports(CliTest):
         answer = self.json("query", "floats", "--count", "--sum", "n")["results"]
         self.assertEqual(answer, {"count(*)": 70_001, "sum(n)": sum(range(70_000)) + 0.5})
 
+    def test_a_field_may_be_long(self):
+        """Of this length it takes minutes where its bytes are copied again for every few of them."""
+        text = "say \"no\",\r\n" * 700_000
+        self.imported("id,text\n1,\"" + text.replace('"', '""') + "\"\n2," + "x" * 4_000_000 + "\n")
+        self.assertEqual(self.rows("t"), [{"id": 1, "text": text}, {"id": 2, "text": "x" * 4_000_000}])
+
     def test_given_types_are_taken(self):
         self.imported("a,b,c,d\n1,2,3,xyz\n007,-2,4,abc\n", "--types", "a=i16,b=f32", "--types",
                       "c=string,d=fixed_bytes:3")
