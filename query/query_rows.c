@@ -125,7 +125,7 @@ static Status next_unit(RowSource *c, bool *found) {
     *found = c->stops;
     if (*found) return KVSTORE_OK;
   }
-  return KVSTORE_OK;
+  return query_tick(c->space, c->share ? unit_share_rows(c->share) : scan_counters(c->scan)->rows);
 }
 
 /* The rows of a block that are to be given: after the skipped ones, and no more than are left. */
@@ -177,7 +177,7 @@ static Status rows_by_key(RowSource *c) {
     Scan *scan;
     uint32_t row;
     TRY(merge_next(c->merge, &scan, &row));
-    if (!scan) return KVSTORE_OK;
+    if (!scan) return query_tick(c->space, merge_counters(c->merge).rows);
     if (c->skip) {
       c->skip--;
       continue;

@@ -309,6 +309,7 @@ Status query_run_units(const Query *q, const TableSnapshot *snapshot, const Quer
     }
     TRY(run_unit(&c, run, space, entered));
   }
+  TRY(query_tick(space, scan_counters(run->scan)->rows + run->helped.rows));
   if (!run->groups) return KVSTORE_OK;
   bool awaits = groups_await(run->groups);
   uint64_t begun = awaits ? os_ticks() : 0;

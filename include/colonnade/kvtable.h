@@ -103,8 +103,8 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 #define KVTABLE_ENCODING_ALP        9  /* f32, f64 that were decimals */
 #define KVTABLE_ENCODING_ALP_RD     10 /* f32, f64 */
 #define KVTABLE_ENCODING_FSST       11 /* string, bytes: codes of a table of symbols */
-/* string, bytes, up to 16,384: frames of 16 KiB, of which a row reads one. Reading takes 160 KiB of the thread's stack.
- */
+/* string, bytes, up to 16,384: frames of 16 KiB, of which a row reads one. Of more than sixteen threads that read such at
+ * once the others take 224 KiB of their stacks; so they do for packed pairs (kvstore.h, compression). */
 #define KVTABLE_ENCODING_ZSTD 12
 #define KVTABLE_ENCODING_FRONT_CODED \
   13 /* string, bytes, up to 4,096: what each shares with the one before, and the rest */
@@ -695,8 +695,9 @@ KVSTORE_API int kvquery_explain_json(KVQuery *query, char **text);
  * has open go no further either: their next step is KVSTORE_CANCELLED. What begins later is not concerned. */
 KVSTORE_API int kvquery_cancel(KVQuery *query);
 /* Called by the thread that runs the query, at least once in 65,536 rows that it takes itself: how many of all rows
- * (dead ones included) have been scanned, by its helpers too. Not 0: the run ends with KVSTORE_CANCELLED. It may call
- * nothing on this query and its cursors but kvquery_cancel, and must not close the handle: that waits for the run. */
+ * (dead ones included) have been scanned, by its helpers too; in the end, where no limit comes before, rows is
+ * rows_total. Not 0: the run ends with KVSTORE_CANCELLED. It may call nothing on this query and its cursors but
+ * kvquery_cancel, and must not close the handle: that waits for the run. */
 typedef int (*KVQueryProgress)(void *context, uint64_t rows, uint64_t rows_total);
 /* NULL: nobody. From the next run or step on. */
 KVSTORE_API int kvquery_progress(KVQuery *query, KVQueryProgress progress, void *context);

@@ -286,6 +286,54 @@ TEST(kvquery_threads, a_rollback_beside_a_team_is_an_error) {
   CHECK_OK(kvstore_close(kv));
 }
 
+/* ---- followed ---- */
+
+typedef struct Follower {
+  uint64_t rows, rows_total, calls;
+} Follower;
+
+static int follow(void *context, uint64_t rows, uint64_t rows_total) {
+  Follower *f = context;
+  CHECK(rows >= f->rows && rows <= rows_total);
+  *f = (Follower){ rows, rows_total, f->calls + 1 };
+  return 0;
+}
+
+static void check_that_it_ends_with_all(KVQuery *query, int what, uint64_t answer) {
+  Follower follower = { 0 };
+  uint64_t rows = 0;
+  CHECK_OK(kvquery_progress(query, follow, &follower));
+  CHECK_OK(ask(query, what, &rows));
+  CHECK_INT(rows, answer);
+  CHECK(follower.calls > 1);
+  CHECK_INT(follower.rows, follower.rows_total);
+  CHECK(follower.rows_total >= ROWS);
+}
+
+TEST(kvquery_threads, who_follows_a_run_sees_that_all_rows_were_scanned) {
+  Store s = open_tables();
+  for (uint32_t threads = 1; threads <= 3; threads++) {
+    KVQuery *query = NULL;
+    for (int what = 0; what < ASKS; what++) {
+      query = make_query(&s, what);
+      CHECK_OK(kvquery_threads(query, threads));
+      check_that_it_ends_with_all(query, what, answers[what]);
+      kvquery_close(query);
+    }
+    CHECK_OK(kvquery_create(s.table, &query));
+    CHECK_OK(kvquery_threads(query, threads));
+    check_that_it_ends_with_all(query, ASK_COUNT, ROWS); /* known without a scan */
+    check_that_it_ends_with_all(query, ASKS, ROWS);      /* as they lie */
+    CHECK_OK(kvquery_order_by_key(query, 1));
+    check_that_it_ends_with_all(query, ASKS, ROWS);
+    CHECK_OK(kvquery_where(query, "id >= 0 and day > 1000", NULL, 0)); /* no segment has any */
+    check_that_it_ends_with_all(query, ASK_COUNT, 0);
+    check_that_it_ends_with_all(query, ASKS, 0);
+    kvquery_close(query);
+  }
+  close_tables(&s);
+}
+
 /* ---- beside the rollback of their transaction ---- */
 
 enum { CURSORS = 2000, FEW = 1000 };
