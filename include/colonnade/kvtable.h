@@ -103,8 +103,8 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
 #define KVTABLE_ENCODING_ALP        9  /* f32, f64 that were decimals */
 #define KVTABLE_ENCODING_ALP_RD     10 /* f32, f64 */
 #define KVTABLE_ENCODING_FSST       11 /* string, bytes: codes of a table of symbols */
-/* string, bytes, up to 16,384: frames of 16 KiB, of which a row reads one. Of more than sixteen threads that read such at
- * once the others take 224 KiB of their stacks; so they do for packed pairs (kvstore.h, compression). */
+/* string, bytes, up to 16,384: frames of 16 KiB, of which a row reads one. Where more than sixteen threads read such at
+ * once, the others take 224 KiB of their stacks; so they do for packed pairs (kvstore.h, compression). */
 #define KVTABLE_ENCODING_ZSTD 12
 #define KVTABLE_ENCODING_FRONT_CODED \
   13 /* string, bytes, up to 4,096: what each shares with the one before, and the rest */
