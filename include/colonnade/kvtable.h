@@ -676,18 +676,19 @@ KVSTORE_API int kvquery_counters(KVQuery *query, KVQueryCounters *counters);
 /* The question as text, and what its last run did, unless something else is asked since then; a few lines for a person.
  * Give *text back with kvstore_free. */
 KVSTORE_API int kvquery_explain(KVQuery *query, char **text);
-/* The same as one object of JSON: "filter", and "aggregates", or "columns", "group_by", "having", "order", "offset",
- * "limit"; "keys" and "searched_by", which columns of the key the filter limits; and "run" with the counters, once it
- * has run. Of a run that is "ns", the time within the calls that ran it (of a cursor those so far), and "steps", where
- * it went: "join" (the tables read and hashed), or "pairs" (pairs read, and columns made of them), "filter" with
- * "rows_in", "rows_out" and its "terms" (what `and` joins at its top: "columns", "ns", "blocks" that were read for it,
- * "rows_in", "rows_out", "encodings"; a row that the term before left out does not go in), "aggregates" or "groups"
- * (columns read and computed, rows added), "merge" (what several threads have made), "back again" (groups and values
- * that had left memory), "order" and, with the rest, "output". Times of steps are added up over threads: of one thread
- * they come to "ns", of several to more. Where units or batches are quick, a few stand for the others; a unit that is
- * excluded as a whole takes no time of a step. "encodings": of the columns that were touched. "kernels": which compared
- * and added them, "avx512", "avx2" or "scalar", the best that the processor has; COLONNADE_KERNELS in the environment
- * asks for lower ones. "helped": whether other threads were asked to help. */
+/* The same as one object of JSON: "filter", "joins" (where there are some), and "aggregates", or "columns",
+ * "group_by", "having", "order", "offset", "limit"; "keys" and "searched_by", which columns of the key the filter
+ * limits; and "run" with the counters, once it has run. Of a run that is "ns", the time within the calls that ran it
+ * (of a cursor those so far), and "steps", where it went: "join" (the tables read and hashed), or "pairs" (pairs read,
+ * and columns made of them), "filter" with "rows_in", "rows_out" and its "terms" (what `and` joins at its top:
+ * "columns", "ns", "blocks" that were read for it, "rows_in", "rows_out", "encodings"; a row that the term before left
+ * out does not go in), "aggregates" or "groups" (columns read and computed, rows added), "merge" (what several threads
+ * have made), "back again" (groups and values that had left memory), "order" and, with the rest, "output". Times of
+ * steps are added up over threads: of one thread they come to "ns", of several to more. Where units or batches are
+ * quick, a few stand for the others; a unit that is excluded as a whole takes no time of a step. "encodings": of the
+ * columns that were touched. "kernels": which compared and added them, "avx512", "avx2" or "scalar", the best that the
+ * processor has; COLONNADE_KERNELS in the environment asks for lower ones. "helped": whether other threads were asked
+ * to help. */
 KVSTORE_API int kvquery_explain_json(KVQuery *query, char **text);
 
 /* From any thread, while the query is not closed: what it is doing (an aggregate, a step of a cursor) ends with
