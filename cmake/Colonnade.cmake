@@ -155,9 +155,9 @@ endfunction()
 
 # One test program, one ctest test. Everything that it links comes through DEPENDS; tests/support is always there. One
 # that takes long and starts no thread says ONE_THREAD: the thread sanitizer could find nothing in it, and goes without.
-# It is held to that (tests/support/one_thread.c).
+# It is held to that (tests/support/one_thread.c). One whose own loops take long says OPTIMIZED.
 function(colonnade_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "CAMPAIGN;ONE_THREAD" "" "SOURCES;DEPENDS;LIBRARIES;ARGUMENTS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "CAMPAIGN;ONE_THREAD;OPTIMIZED" "" "SOURCES;DEPENDS;LIBRARIES;ARGUMENTS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "colonnade_test(${name}): SOURCES are needed; not understood: ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -172,6 +172,9 @@ function(colonnade_test name)
   target_link_libraries(${name} PRIVATE ${depends} Threads::Threads ${arg_LIBRARIES} m)
   target_compile_options(${name} PRIVATE ${COLONNADE_TEST_OPTIONS})
   target_link_options(${name} PRIVATE ${COLONNADE_TEST_LINK_OPTIONS})
+  if(arg_OPTIMIZED)
+    target_compile_options(${name} PRIVATE -O1)
+  endif()
   if(arg_ONE_THREAD)
     target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/support/one_thread.c")
     target_link_options(${name} PRIVATE -Wl,--wrap=pthread_create)
