@@ -164,6 +164,12 @@ static int write_rows(Export *e, uint64_t expected) {
   return code == KVSTORE_NOTFOUND ? 0 : cli_fail_store(e->cli, code, "the rows end here");
 }
 
+/* A filter that finds nothing is asked for no row. */
+static int watch(void *context, uint64_t rows, uint64_t rows_total) {
+  (void)context, (void)rows, (void)rows_total;
+  return progress_is_interrupted();
+}
+
 static int prepare(Export *e, const Arguments *arguments) {
   uint64_t limit = UINT64_MAX;
   const char *where = arguments_text(arguments, "where");
@@ -178,6 +184,7 @@ static int prepare(Export *e, const Arguments *arguments) {
   }
   if (code == KVSTORE_OK) code = kvquery_limit(e->query, 0, limit);
   if (code == KVSTORE_OK) code = kvquery_order_by_key(e->query, 1);
+  if (code == KVSTORE_OK) code = kvquery_progress(e->query, watch, NULL);
   if (code == KVSTORE_OK) code = kvquery_open(e->query, &e->cursor);
   return code == KVSTORE_OK ? describe_columns(e) : cli_fail_store(e->cli, code, NULL);
 }
