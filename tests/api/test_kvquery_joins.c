@@ -113,15 +113,22 @@ static Answer answer(KVQuery *query, const Case *c) {
   return a;
 }
 
+/* An inner join by one column of the same name, which must stay where it is. */
+static KVJoin join_by(KVTable *right, const char *const *column, const char *prefix) {
+  KVJoin join = KVJOIN_INIT;
+  join.table = right;
+  join.left = join.right = column;
+  join.count = 1;
+  join.prefix = prefix;
+  return join;
+}
+
 /* Joins by the other's key that leave every row as it is, but take their shares of the memory. */
 static void join_more(KVQuery *query, KVTable *right, int count) {
   static const char *const on[] = { "id" };
-  KVJoin join = KVJOIN_INIT;
+  KVJoin join = join_by(right, on, NULL);
   char prefix[8];
-  join.table = right;
   join.kind = KVQUERY_JOIN_LEFT;
-  join.left = join.right = on;
-  join.count = 1;
   for (int i = 0; i < count; i++) {
     (void)snprintf(prefix, sizeof prefix, "x%d_", i);
     join.prefix = prefix;
@@ -267,12 +274,8 @@ TEST(kvquery_joins, first_and_last_of_one_key_go_by_the_order_of_its_joined_rows
   for (int in_runs = 0; in_runs < 2; in_runs++) {
     KVQuery *query = NULL;
     KVCursor *cursor = NULL;
-    KVJoin join = KVJOIN_INIT;
+    KVJoin join = join_by(right, on, "r_");
     KVValue found[3];
-    join.table = right;
-    join.left = join.right = on;
-    join.count = 1;
-    join.prefix = "r_";
     CHECK_OK(kvquery_create(left, &query));
     CHECK_OK(kvquery_join(query, &join));
     CHECK_OK(kvquery_aggregate(query, ends, 2, found));
@@ -384,14 +387,10 @@ TEST(kvquery_joins, a_later_join_leaves_rows_out_of_an_earlier_table) {
     }
   long rights_of_few = 0, right_rows = 0, left_out = left_without(7, &rights_of_few, &right_rows);
   KVQuery *query = NULL;
-  KVJoin join = KVJOIN_INIT;
   const char *number[] = { "number" }, *r_id[] = { "r_id" }, *id[] = { "id" };
   uint64_t count;
   CHECK_OK(kvquery_create(left, &query));
-  join.table = right;
-  join.left = join.right = number;
-  join.count = 1;
-  join.prefix = "r_";
+  KVJoin join = join_by(right, number, "r_");
   CHECK_OK(kvquery_join(query, &join));
   join.left = r_id; /* rows of the same table that a filter leaves */
   join.right = id;
@@ -441,14 +440,10 @@ TEST(kvquery_joins, the_filter_is_told_the_joined_rows) {
     }
   CHECK(joined > LEFT_ROWS + RIGHT_ROWS && left_over > 0);
   KVQuery *query = NULL;
-  KVJoin join = KVJOIN_INIT;
   const char *few[] = { "few" };
   char step[80], *text = NULL;
   CHECK_OK(kvquery_create(left, &query));
-  join.table = right;
-  join.left = join.right = few;
-  join.count = 1;
-  join.prefix = "r_";
+  KVJoin join = join_by(right, few, "r_");
   CHECK_OK(kvquery_join(query, &join));
   CHECK_OK(kvquery_where(query, "text < r_text", NULL, 0));
   for (uint32_t threads = 1; threads <= 2; threads++) {
@@ -486,7 +481,6 @@ TEST(kvquery_joins, pairs_that_are_hashed_are_rows_that_were_scanned) {
   KVColumnFamily *family = NULL;
   KVTable *table = NULL, *pairs = NULL;
   KVQuery *query = NULL;
-  KVJoin join = KVJOIN_INIT;
   const KVPairColumn part = { "few", "part(1)", KVTABLE_TYPE_I64, 0 };
   const char *few[] = { "few" };
   Seen seen = { 0, 0 };
@@ -501,10 +495,7 @@ TEST(kvquery_joins, pairs_that_are_hashed_are_rows_that_were_scanned) {
   }
   CHECK_OK(kvtable_open_family(family, &part, 1, &pairs));
   CHECK_OK(kvquery_create(table, &query));
-  join.table = pairs;
-  join.left = join.right = few;
-  join.count = 1;
-  join.prefix = "p_";
+  KVJoin join = join_by(pairs, few, "p_");
   CHECK_OK(kvquery_join(query, &join));
   CHECK_OK(kvquery_progress(query, see, &seen));
   CHECK_OK(kvquery_count(query, &count));

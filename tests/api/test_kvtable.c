@@ -647,7 +647,6 @@ TEST(kvtable, usage_tells_of_every_column) {
 TEST(kvtable, those_that_were_dropped_leave_room_for_others) {
   enum { PLACES = 4096 }; /* the default family has one */
   const KVColumnDefinition column = { "id", KVTABLE_TYPE_I64, 0, 0 };
-  if (test_threads_are_watched()) SKIP("it starts no thread, and takes ten seconds under the thread sanitizer");
   KVStore *kv = open_store();
   KVTable *table = NULL;
   KVColumnFamily *cf = NULL;

@@ -261,9 +261,7 @@ static void check_prefixes(int journal_mode, Rest rest, size_t step) {
 TEST(damage, prefixes_of_a_log_at_the_end_of_its_file_are_prefixes_of_its_commits) {
   check_prefixes(JOURNAL_WAL, REST_ENDS, 5);
 }
-TEST(damage, prefixes_of_a_log_before_zeros_are_prefixes_of_its_commits) {
-  check_prefixes(JOURNAL_WAL, REST_ZEROS, 5);
-}
+TEST(damage, prefixes_of_a_log_before_zeros_are_prefixes_of_its_commits) { check_prefixes(JOURNAL_WAL, REST_ZEROS, 5); }
 TEST(damage, every_prefix_of_a_log_before_the_former_lap_is_a_prefix_of_its_commits) {
   check_prefixes(JOURNAL_WAL, REST_FORMER, 1);
 }

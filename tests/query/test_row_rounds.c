@@ -11,9 +11,7 @@
 #include "tests/query/without_memory.h"
 #include "tests/support/test.h"
 
-static void sample(SampleUnits *u, uint64_t seed) {
-  sample_units_mixed(u, 4000, 700, 800, seed);
-}
+static void sample(SampleUnits *u, uint64_t seed) { sample_units_mixed(u, 4000, 700, 800, seed); }
 
 static Query *make_query(const SampleUnits *u, const char *where) {
   Query *q;
