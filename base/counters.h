@@ -111,7 +111,7 @@
   X(kernel_avx2, "kernel calls through the AVX2 table")                                 \
   X(kernel_avx512, "kernel calls through the AVX-512 table")                            \
   X(fingerprint_misses, "point reads that ended at a bucket without touching a row")    \
-  X(frames_inflated_on_stack, "frames of zstd for which no kept context was free")         \
+  X(frames_inflated_on_stack, "frames of zstd for which no kept context was free")      \
   X(frames_decoded, "frames of packed runs that were decoded")                          \
   X(runs_packed, "row runs written in frames")                                          \
   X(runs_not_worth_packing, "row runs left plain: frames save too little")              \

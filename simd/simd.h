@@ -233,6 +233,7 @@ static inline unsigned simd_lane_index(unsigned width) {
   return width <= 8 ? 0 : width <= 16 ? 1 : width <= 32 ? 2 : 3;
 }
 
+/* Inlined wherever they stand, which gcc does not do by itself for the scalar kernels: each knows its width. */
 __attribute__((always_inline)) static inline uint64_t simd_word(const void *p, unsigned bytes) {
   uint8_t byte;
   uint16_t two;

@@ -696,9 +696,10 @@ KVSTORE_API int kvquery_explain_json(KVQuery *query, char **text);
  * has open go no further either: their next step is KVSTORE_CANCELLED. What begins later is not concerned. */
 KVSTORE_API int kvquery_cancel(KVQuery *query);
 /* Called by the thread that runs the query, at least once in 65,536 rows that it takes itself: how many of all rows
- * (dead ones included) have been scanned, by its helpers too; in the end, where no limit comes before, rows is
- * rows_total. Not 0: the run ends with KVSTORE_CANCELLED. It may call nothing on this query and its cursors but
- * kvquery_cancel, and must not close the handle: that waits for the run. */
+ * (dead ones included) have been scanned, by its helpers too. In the end rows is rows_total, unless a limit, or a table
+ * without rows to join, has ended the run before; of pairs only those within the range of keys are scanned. Not 0: the
+ * run ends with KVSTORE_CANCELLED. It may call nothing on this query and its cursors but kvquery_cancel, and must not
+ * close the handle: that waits for the run. */
 typedef int (*KVQueryProgress)(void *context, uint64_t rows, uint64_t rows_total);
 /* NULL: nobody. From the next run or step on. */
 KVSTORE_API int kvquery_progress(KVQuery *query, KVQueryProgress progress, void *context);
