@@ -317,13 +317,19 @@ static Status sim_map(OsFile *file, uint64_t offset, uint64_t length, bool writa
     status = status_fail(KVSTORE_READONLY, "%s is open for reading only", f->path);
   }
   if (status == KVSTORE_OK) status = os_map(f->node->live, offset, length, writable, address);
+  if (status == KVSTORE_OK) f->node->maps++;
   if (status == KVSTORE_OK && writable) f->node->mapped = true;
   return leave(of_os(file->os), status);
 }
 
 static void sim_unmap(OsFile *file, void *address, uint64_t length) {
-  (void)file;
   os_unmap_closed(os_posix(), address, length);
+  if (!file || !address) return;
+  SimFile *f = sim_file(file);
+  SimDisk *disk = of_os(file->os);
+  mutex_lock(&disk->mutex);
+  if (!is_dead(f)) f->node->maps--;
+  mutex_unlock(&disk->mutex);
 }
 
 static Status sim_lock(OsFile *file, uint64_t offset, uint64_t length, OsLock kind) {
@@ -492,11 +498,10 @@ void simdisk_write_file(SimDisk *disk, const char *path, const void *bytes, size
   mutex_lock(&disk->mutex);
   SimNode *node = sim_find(disk, path);
   if (!node) must(sim_node_create(disk, path, &node));
-  must(os_truncate(node->live, 0));
   must(os_write(node->live, 0, bytes, length));
-  sim_pend(node, SIM_TRUNCATE, 0, 0, NULL);
-  sim_pend(node, SIM_WRITE, 0, length, bytes);
-  must(sim_sync_node(node));
+  must(os_truncate(node->live, length));
+  sim_drop_pending(node);
+  sim_set_content(&node->durable, bytes, length);
   sim_forget_name(disk, path);
   sim_set_durable_name(disk, path, node);
   mutex_unlock(&disk->mutex);

@@ -31,6 +31,7 @@ typedef struct SimNode {
   size_t pending_count, pending_capacity;
   bool mapped; /* writable: compare the whole content */
   size_t open_count;
+  size_t maps; /* made, and not known to be undone */
   RangeLocks locks;
 } SimNode;
 
@@ -76,6 +77,7 @@ SimNode *sim_find(SimDisk *disk, const char *name);
 Status sim_node_create(SimDisk *disk, const char *name, SimNode **out);
 /* Remembers an operation; `bytes` are copied. */
 void sim_pend(SimNode *node, SimOpKind kind, uint64_t offset, uint64_t length, const uint8_t *bytes);
+void sim_drop_pending(SimNode *node);
 void sim_pend_name(SimDisk *disk, SimNameOpKind kind, const char *name, const char *to, SimNode *node);
 /* Closes the running content of a file that neither a name nor an open file reaches. */
 void sim_node_settle(SimNode *node);

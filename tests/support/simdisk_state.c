@@ -5,12 +5,14 @@
 #include "tests/support/simdisk_internal.h"
 #include "tests/support/test.h"
 
+static _Noreturn void no_memory(void) {
+  fprintf(stderr, "simdisk: out of memory\n");
+  abort();
+}
+
 void *sim_allocate(size_t size) {
   void *p = calloc(1, size ? size : 1);
-  if (!p) {
-    fprintf(stderr, "simdisk: out of memory\n");
-    abort();
-  }
+  if (!p) no_memory();
   return p;
 }
 
@@ -24,31 +26,34 @@ static void *grown(void *array, size_t count, size_t *capacity, size_t size) {
   if (count < *capacity) return array;
   *capacity = *capacity ? *capacity * 2 : 16;
   array = realloc(array, *capacity * size);
-  if (!array) {
-    fprintf(stderr, "simdisk: out of memory\n");
-    abort();
-  }
+  if (!array) no_memory();
   return array;
 }
 
 /* ---- content ---- */
 
-static void resize(SimContent *c, size_t size) {
+/* What is new of it says nothing yet. */
+static void stretch(SimContent *c, size_t size) {
   if (size > c->capacity) {
     size_t capacity = c->capacity * 2 > size ? c->capacity * 2 : size;
-    uint8_t *bytes = sim_allocate(capacity);
-    if (c->size) memcpy(bytes, c->bytes, c->size);
-    free(c->bytes);
+    uint8_t *bytes = realloc(c->bytes, capacity);
+    if (!bytes) no_memory();
     c->bytes = bytes;
     c->capacity = capacity;
   }
-  if (size > c->size) memset(c->bytes + c->size, 0, size - c->size);
   c->size = size;
+}
+
+static void resize(SimContent *c, size_t size) {
+  size_t before = c->size;
+  stretch(c, size);
+  if (size > before) memset(c->bytes + before, 0, size - before);
 }
 
 static void put(SimContent *c, uint64_t offset, const uint8_t *bytes, size_t length) {
   if (length == 0) return;
-  if (offset + length > c->size) resize(c, offset + length);
+  if (offset > c->size) resize(c, offset);
+  if (offset + length > c->size) stretch(c, offset + length);
   memcpy(c->bytes + offset, bytes, length);
 }
 
@@ -67,13 +72,19 @@ static void apply(SimContent *c, const SimOp *op) {
   }
 }
 
-Status sim_content(SimNode *node, SimContent *out) {
+static Status read_live(SimNode *node, SimContent *into) {
   OsStat stat;
-  *out = (SimContent){ 0 };
   TRY(os_stat_file(node->live, &stat));
-  resize(out, stat.size);
+  stretch(into, stat.size);
   size_t got = 0;
-  Status status = os_read(node->live, 0, out->bytes, out->size, &got);
+  TRY(os_read(node->live, 0, into->bytes, into->size, &got));
+  into->size = got;
+  return KVSTORE_OK;
+}
+
+Status sim_content(SimNode *node, SimContent *out) {
+  *out = (SimContent){ 0 };
+  Status status = read_live(node, out);
   if (status != KVSTORE_OK) free(out->bytes);
   return status;
 }
@@ -88,15 +99,17 @@ SimNode *sim_find(SimDisk *disk, const char *name) {
   return NULL;
 }
 
-static Status add_node(SimDisk *disk, const char *name, SimNode **out) {
-  char inner[32];
-  uint64_t id = ++disk->ids_used;
-  snprintf(inner, sizeof inner, "node-%llu", (unsigned long long)id);
-  OsFile *live;
-  TRY(os_open(disk->memory, inner, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, &live));
-  TRY(os_unlink(disk->memory, inner));
+static Status add_live(SimDisk *disk, OsFile **live) {
+  static const char inner[] = "node";
+  TRY(os_open(disk->memory, inner, OS_OPEN_CREATE | OS_OPEN_EXCLUSIVE, live));
+  return os_unlink(disk->memory, inner);
+}
+
+/* `live` NULL: a new, empty one. */
+static Status add_node(SimDisk *disk, const char *name, OsFile *live, SimNode **out) {
+  if (!live) TRY(add_live(disk, &live));
   SimNode *node = sim_allocate(sizeof *node);
-  node->id = id;
+  node->id = ++disk->ids_used;
   node->name = name ? sim_copy_string(name) : NULL;
   node->live = live;
   disk->nodes = grown(disk->nodes, disk->node_count, &disk->node_capacity, sizeof *disk->nodes);
@@ -106,18 +119,18 @@ static Status add_node(SimDisk *disk, const char *name, SimNode **out) {
 }
 
 Status sim_node_create(SimDisk *disk, const char *name, SimNode **out) {
-  TRY(add_node(disk, name, out));
+  TRY(add_node(disk, name, NULL, out));
   sim_pend_name(disk, SIM_CREATE, name, NULL, *out);
   return KVSTORE_OK;
 }
 
-static void drop_pending(SimNode *node) {
+void sim_drop_pending(SimNode *node) {
   for (size_t i = 0; i < node->pending_count; i++) free(node->pending[i].bytes);
   node->pending_count = 0;
 }
 
 static void free_node(SimNode *node) {
-  drop_pending(node);
+  sim_drop_pending(node);
   free(node->pending);
   free(node->durable.bytes);
   free(node->name);
@@ -198,14 +211,11 @@ void sim_forget_name(SimDisk *disk, const char *name) {
 
 Status sim_sync_node(SimNode *node) {
   if (node->mapped) {
-    SimContent content;
-    TRY(sim_content(node, &content));
-    free(node->durable.bytes);
-    node->durable = content;
+    TRY(read_live(node, &node->durable));
   } else {
     for (size_t i = 0; i < node->pending_count; i++) apply(&node->durable, &node->pending[i]);
   }
-  drop_pending(node);
+  sim_drop_pending(node);
   return KVSTORE_OK;
 }
 
@@ -298,7 +308,7 @@ static Status decide_node(SimDisk *disk, SimNode *node, const Mix *mix, uint64_t
     node->pending[left - 1] = op;
     decide(disk, node, &op, mix, random);
   }
-  drop_pending(node);
+  sim_drop_pending(node);
   return KVSTORE_OK;
 }
 
@@ -315,11 +325,19 @@ static void decide_names(SimDisk *disk, const Mix *mix, uint64_t *random) {
   disk->name_op_count = 0;
 }
 
+/* The running content of a file that nobody can see any more, for its next life: it has its pages already. */
+static OsFile *take_live(SimNode *old) {
+  OsFile *live = old->open_count || old->maps ? NULL : old->live;
+  if (live) old->live = NULL;
+  return live;
+}
+
 /* The node of the next life: the durable content of the old one, under its durable name. */
 static Status revive(SimDisk *disk, SimName *name) {
   SimNode *node, *old = name->node;
-  TRY(add_node(disk, name->name, &node));
+  TRY(add_node(disk, name->name, take_live(old), &node));
   TRY(os_write(node->live, 0, old->durable.bytes, old->durable.size));
+  TRY(os_truncate(node->live, old->durable.size));
   sim_set_content(&node->durable, old->durable.bytes, old->durable.size);
   name->node = node;
   return KVSTORE_OK;
@@ -353,7 +371,7 @@ static SimNode *counterpart(const SimDisk *from, const SimDisk *to, const SimNod
 
 static Status copy_node(const SimNode *from, SimDisk *disk) {
   SimNode *to;
-  TRY(add_node(disk, from->name, &to));
+  TRY(add_node(disk, from->name, NULL, &to));
   sim_set_content(&to->durable, from->durable.bytes, from->durable.size);
   for (size_t i = 0; i < from->pending_count; i++) {
     const SimOp *op = &from->pending[i];
