@@ -87,7 +87,7 @@ static void *write_on(void *context) {
 }
 
 TEST(family_places, those_of_dropped_ones_are_free_beside_a_writer) {
-  enum { ROUNDS = 4 };
+  const int rounds = (int)test_scaled(4);
   if (test_threads_are_watched()) SKIP("4,095 families are settled several times: a minute under the thread sanitizer");
   char name[32];
   KVStore *kv = open_waiting(path_of("store"));
@@ -101,7 +101,7 @@ TEST(family_places, those_of_dropped_ones_are_free_beside_a_writer) {
   }
   CHECK_OK(kvstore_commit(kv));
   CHECK_INT(pthread_create(&thread, NULL, write_on, &writer), 0);
-  for (int i = 0; i < ROUNDS; i++) {
+  for (int i = 0; i < rounds; i++) {
     (void)snprintf(name, sizeof name, "table%d", i);
     CHECK_OK(kvtable_drop(kv, name));
     writer.has_begun = 0;

@@ -265,7 +265,7 @@ TEST(kvquery_threads, a_rollback_beside_a_team_is_an_error) {
   CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
   KVTable *table = create(kv, "flights");
   append_many(table);
-  for (int at = 1; at <= 12; at += test_threads_are_watched() ? 4 : 1) { /* 5 s each there */
+  for (int at = 1; at <= 12; at += test_threads_are_watched() ? 6 : 1) { /* 5 s each there */
     KVQuery *query = NULL;
     RollBack context = { .kv = kv, .at = at };
     uint64_t rows;
