@@ -105,6 +105,19 @@ static void release_older(Arena *arena, ArenaBlock *block) {
   }
 }
 
+void arena_take(Arena *arena, Arena *from) {
+  if (!arena->newest) {
+    *arena = *from;
+  } else if (from->newest) {
+    ArenaBlock *oldest = from->newest;
+    while (oldest->older) oldest = oldest->older;
+    oldest->older = arena->newest->older;
+    arena->newest->older = from->newest;
+    arena->bytes_held += from->bytes_held;
+  }
+  *from = (Arena){ 0 };
+}
+
 void arena_reset(Arena *arena) {
   if (!arena->newest) return;
   release_older(arena, arena->newest->older);

@@ -29,6 +29,8 @@ void *arena_allocate_aligned(Arena *arena, size_t alignment, size_t size);
 void *arena_copy(Arena *arena, const void *bytes, size_t length);
 /* A NUL-terminated copy of `length` bytes. */
 char *arena_copy_string(Arena *arena, const char *text, size_t length);
+/* What `from` holds is the arena's from now on, and lives as long; `from` is empty. Neither has a caller's room. */
+void arena_take(Arena *arena, Arena *from);
 /* Forgets everything, keeps the newest block for reuse (not the caller's room). */
 void arena_reset(Arena *arena);
 /* Gives everything back; the arena may be used again. */

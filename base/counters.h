@@ -70,6 +70,7 @@
   X(joins_decided, "joins that asked nothing of a row but whether it has a partner")    \
   X(joins_spilled, "joined tables that went by partitions for lack of memory")          \
   X(joins_passes, "times that a join read its left rows again for lack of memory")      \
+  X(joins_shared, "joined tables that several threads read before they were hashed")    \
   X(joins_unique, "hashed tables of which no two rows have the same hash")              \
   X(join_flows, "ways through a join's tables: one a thread")                           \
   X(groups_dense_units, "units whose groups were added up in arrays")                   \

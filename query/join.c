@@ -7,8 +7,12 @@
 #include "base/memory.h"
 #include "query/join_run.h"
 
+uint64_t join_count(JoinRun *run, uint32_t rows) {
+  return atomic_fetch_add_explicit(&run->scanned, rows, memory_order_relaxed) + rows;
+}
+
 Status join_tick(JoinRun *run, uint32_t rows) {
-  uint64_t scanned = atomic_fetch_add_explicit(&run->scanned, rows, memory_order_relaxed) + rows;
+  uint64_t scanned = join_count(run, rows);
   if (scanned > run->total) scanned = run->total; /* parts read rows again */
   return run->has_space && run->space.tick ? run->space.tick(run->space.context, scanned, run->total) : KVSTORE_OK;
 }

@@ -1,6 +1,7 @@
 /* join_build.c - tables hashed from the last to the first; a later one leaves rows out of an earlier one. Those that
  * are too large go to partitions first, and are hashed from there. */
 #include "base/counters.h"
+#include "os/os.h"
 #include "query/join_run.h"
 
 enum {
@@ -25,6 +26,12 @@ static Status add_block(JoinBuild *b, uint32_t block) {
   if (!count) return KVSTORE_OK;
   TRY(join_keys_read(&b->keys, b->scan, block, rows, count));
   return join_table_add(&b->table, &b->keys, b->scan, block, rows, count);
+}
+
+static Status add_next_block(JoinBuild *b) {
+  uint32_t block = (uint32_t)__builtin_ctzll(b->blocks);
+  b->blocks &= b->blocks - 1;
+  return add_block(b, block);
 }
 
 static void begin_unit(JoinBuild *b) {
@@ -52,27 +59,31 @@ static Status next_unit(JoinBuild *b) {
     return KVSTORE_OK;
   }
   const ScanUnit *unit = &b->snapshot->units[b->unit];
-  TRY(join_tick(b->run, unit->kind == SCAN_UNIT_STREAM ? 0 : unit->row_count));
+  uint32_t rows = unit->kind == SCAN_UNIT_STREAM ? 0 : unit->row_count;
+  if (b->is_help)
+    join_count(b->run, rows);
+  else
+    TRY(join_tick(b->run, rows));
   TRY(join_scan_unit(b->run, b->scan, unit));
   b->unit += !scan_continues(b->scan);
   begin_unit(b);
   return KVSTORE_OK;
 }
 
-static uint64_t share_of(const JoinRun *run) {
+uint64_t join_share(const JoinRun *run) {
   return run->has_space ? run->space.memory_limit / 2 / run->plan->step_count : UINT64_MAX;
 }
 
 /* Takes in as much of the table as there is room for, at least a block. */
 static Status hash_part(JoinBuild *b) {
   join_table_release(&b->table);
-  while (b->scan && (!b->table.row_count || join_table_bytes(&b->table) < share_of(b->run))) {
+  while (b->scan && (!b->table.row_count || join_table_bytes(&b->table) < join_share(b->run))) {
     if (!b->blocks) {
+      if (b->part == 0 && !b->is_back) TRY(join_team_help(b));
       TRY(next_unit(b));
       continue;
     }
-    TRY(add_block(b, (uint32_t)__builtin_ctzll(b->blocks)));
-    b->blocks &= b->blocks - 1;
+    TRY(add_next_block(b));
   }
   b->step->hashed_rows += b->table.row_count;
   uint64_t bytes = join_table_bytes(&b->table);
@@ -87,6 +98,7 @@ static Status begin_scan(JoinBuild *b) {
   b->unit = 0;
   b->blocks = 0;
   b->part = 0;
+  b->begun = os_monotonic_ns(os_posix());
   b->step->hashed_rows = b->step->parts = 0;
   return KVSTORE_OK;
 }
@@ -114,7 +126,7 @@ uint64_t join_build_parts(const JoinBuild *b) {
 
 /* A quarter more than parts, since they differ in size. While rows leave, pieces of all of them are in memory. */
 static uint32_t bits_for(const JoinBuild *b, uint64_t parts) {
-  uint64_t most = share_of(b->run) / PARTITION_BYTES_LEAST;
+  uint64_t most = join_share(b->run) / PARTITION_BYTES_LEAST;
   uint32_t bits = PARTITION_BITS_LEAST;
   while (bits < JOIN_PARTITION_BITS_MAX && UINT64_C(1) << bits < parts + parts / 4 && UINT64_C(2) << bits <= most)
     bits++;
@@ -146,7 +158,7 @@ static Status make_spill(JoinBuild *b) {
   bool kept[COLUMNS_MAX] = { false };
   for (size_t k = 0; k < b->step->count; k++) kept[b->step->right[k]] = true;
   for (size_t i = 0; i < b->table.payload_count; i++) kept[b->table.payload[i].column] = true;
-  const JoinSpillOptions options = { &b->run->space, schema, kept, b->partition_bits, share_of(b->run) / 2 };
+  const JoinSpillOptions options = { &b->run->space, schema, kept, b->partition_bits, join_share(b->run) / 2 };
   return join_spill_create(&options, &b->spill);
 }
 
@@ -166,7 +178,7 @@ static Status leave_block(JoinBuild *b, uint32_t block) {
  * through one in six of those that are not there, instead of one in a hundred. */
 static Status make_bloom(JoinBuild *b, uint64_t rows) {
   bool needs_partner = b->step->kind == JOIN_INNER || b->step->kind == JOIN_SEMI;
-  uint64_t room = share_of(b->run) / 2, hashes = rows;
+  uint64_t room = join_share(b->run) / 2, hashes = rows;
   while (join_bloom_bytes(hashes) > room && hashes > rows / 4) hashes /= 2;
   if (!needs_partner || join_bloom_bytes(hashes) > room) return KVSTORE_OK;
   return join_bloom_create(&b->bloom, hashes);
@@ -266,9 +278,15 @@ static Status make_payload(JoinBuild *b) {
 
 /* As many bytes as rows may be asked: what it takes to make them is little beside what asking takes. */
 static uint64_t spare_of(const JoinRun *run) {
-  uint64_t rows = query_snapshot_rows(&run->tables[0]), most = share_of(run) / 8;
+  uint64_t rows = query_snapshot_rows(&run->tables[0]), most = join_share(run) / 8;
   if (most > BITS_BYTES_MOST) most = BITS_BYTES_MOST;
   return rows < most ? rows : most;
+}
+
+static Status prepare(JoinBuild *b) {
+  TRY(make_keys(b));
+  TRY(make_sieves(b));
+  return make_payload(b);
 }
 
 Status join_build_begin(JoinBuild *b) {
@@ -276,9 +294,20 @@ Status join_build_begin(JoinBuild *b) {
   atomic_store(&b->step->left_out, 0);
   b->table.spare = spare_of(b->run);
   b->table.is_set = b->step->kind >= JOIN_SEMI;
-  TRY(make_keys(b));
-  TRY(make_sieves(b));
-  return make_payload(b);
+  return prepare(b);
+}
+
+Status join_build_help(JoinBuild *help, const JoinBuild *of) {
+  *help = (JoinBuild){ .run = of->run, .step = of->step, .number = of->number, .snapshot = of->snapshot };
+  help->is_help = true;
+  TRY(prepare(help));
+  return query_scan(of->step->query, of->snapshot, &help->scan);
+}
+
+Status join_build_take(JoinBuild *help, uint32_t unit) {
+  help->unit = unit;
+  while (help->unit == unit || help->blocks) TRY(help->blocks ? add_next_block(help) : next_unit(help));
+  return KVSTORE_OK;
 }
 
 void join_build_end(JoinBuild *b) {

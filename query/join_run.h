@@ -24,7 +24,7 @@ enum { JOIN_PIECE_ROWS = 8 * BLOCK_ROWS };
 typedef struct JoinRun JoinRun;
 typedef struct JoinFlow JoinFlow;
 
-/* Hashing a table: on the thread of who runs the query. */
+/* Hashing a table: on the thread of who runs the query, which others help to read it (join_team.c). */
 typedef struct JoinBuild {
   JoinRun *run;
   JoinStep *step;
@@ -43,6 +43,8 @@ typedef struct JoinBuild {
   uint32_t partition_bits;
   bool is_back; /* the scan reads a partition: */
   ScanUnit piece;
+  bool is_help;   /* what a helper takes in: it tells nobody */
+  uint64_t begun; /* when the scan did, in nanoseconds: whether help pays */
 } JoinBuild;
 
 typedef struct JoinStage {
@@ -109,7 +111,9 @@ struct JoinRun {
   ScanSource source;
 };
 
-/* So many rows more are scanned: tells who follows it. On the thread of who runs the query. */
+/* So many rows more are scanned, of so many as are returned. */
+uint64_t join_count(JoinRun *run, uint32_t rows);
+/* The same: tells who follows it. On the thread of who runs the query. */
 Status join_tick(JoinRun *run, uint32_t rows) MUST_CHECK;
 /* Scans a unit of a table, of a stream its next piece, whose rows count then: before nobody knows how many it has. */
 Status join_scan_unit(JoinRun *run, Scan *scan, const ScanUnit *unit) MUST_CHECK;
@@ -124,6 +128,12 @@ static inline bool join_is_whole(const JoinBuild *b) { return !b->spill && !b->s
 static inline bool join_has_all(const JoinBuild *b) { return !b->scan && b->part == 0; }
 Status join_build_begin(JoinBuild *build) MUST_CHECK;
 void join_build_end(JoinBuild *build);
+/* What several builds of one table take in, each some of its units: one that has begun, to be ended, and all rows of a
+ * unit. */
+Status join_build_help(JoinBuild *help, const JoinBuild *of) MUST_CHECK;
+Status join_build_take(JoinBuild *help, uint32_t unit) MUST_CHECK;
+/* Bytes that a table may take. */
+uint64_t join_share(const JoinRun *run);
 /* Hashes the first part of the table, or the next one. */
 Status join_build_first(JoinBuild *build) MUST_CHECK;
 Status join_build_part(JoinBuild *build) MUST_CHECK;
@@ -139,6 +149,11 @@ Status join_build_partition(JoinBuild *build, uint32_t partition) MUST_CHECK;
  * `rows`. Returns how many stay. `table` NULL: rows of the table itself. */
 uint32_t join_partitions(const JoinKeys *keys, const JoinBuild *table, uint32_t bits, uint16_t *rows, uint32_t count,
                          uint16_t *partitions);
+
+/* ---- join_team.c ---- */
+/* Between two units of a table: takes in many of those that are left, by several threads, if the query may have them
+ * and it pays. Its scan then goes on behind them. */
+Status join_team_help(JoinBuild *build) MUST_CHECK;
 
 /* ---- join_stage.c ---- */
 Status join_stage_create(JoinFlow *flow, size_t number) MUST_CHECK;

@@ -219,8 +219,8 @@ static Status resize(void *array, size_t count, size_t size) {
   return KVSTORE_OK;
 }
 
-static Status reserve(JoinTable *t, uint32_t more) {
-  uint64_t needed = (uint64_t)t->row_count + more, capacity = t->capacity ? t->capacity : BLOCK_ROWS;
+Status join_table_reserve(JoinTable *t, uint64_t more) {
+  uint64_t needed = t->row_count + more, capacity = t->capacity ? t->capacity : BLOCK_ROWS;
   if (needed > UINT32_MAX / 2) return status_fail(KVSTORE_LIMIT, "a join with more than two billion rows at once");
   while (capacity < needed) capacity *= 2;
   if (capacity == t->capacity) return KVSTORE_OK;
@@ -272,7 +272,7 @@ Status join_table_add(JoinTable *t, const JoinKeys *keys, Scan *scan, uint32_t b
                       uint32_t count) {
   uint16_t from[BLOCK_ROWS], kept[BLOCK_ROWS];
   uint32_t n = 0;
-  TRY(reserve(t, count));
+  TRY(join_table_reserve(t, count));
   for (uint32_t i = 0; i < count; i++) {
     from[n] = (uint16_t)i;
     kept[n] = rows[i];
@@ -285,12 +285,33 @@ Status join_table_add(JoinTable *t, const JoinKeys *keys, Scan *scan, uint32_t b
   return KVSTORE_OK;
 }
 
-uint64_t join_table_bytes(const JoinTable *t) {
+void join_table_copy(JoinTable *t, uint32_t at, const JoinTable *of, uint32_t first, uint32_t count) {
+  for (size_t k = 0; k < t->keys->count; k++) {
+    memcpy(t->words[k] + at, of->words[k] + first, count * sizeof *t->words[k]);
+    if (t->texts[k]) memcpy(t->texts[k] + at, of->texts[k] + first, count * sizeof *t->texts[k]);
+  }
+  if (t->hashes) memcpy(t->hashes + at, of->hashes + first, count * sizeof *t->hashes);
+  for (size_t i = 0; i < t->payload_count; i++) {
+    size_t width = t->payload[i].width;
+    memcpy(t->payload[i].values + at * width, of->payload[i].values + first * width, count * width);
+    memcpy(t->payload[i].nulls + at, of->payload[i].nulls + first, count);
+  }
+}
+
+void join_table_take_over(JoinTable *t, JoinTable *of) {
+  for (size_t i = 0; i < t->payload_count; i++) t->payload[i].has_nulls |= of->payload[i].has_nulls;
+  t->row_count += of->row_count;
+  arena_take(&t->text, &of->text);
+}
+
+uint64_t join_table_row_bytes(const JoinTable *t) {
   uint64_t row = sizeof *t->next + 2 * sizeof *t->slots + (is_one_word(t->keys) ? 0 : sizeof *t->hashes);
   for (size_t k = 0; k < t->keys->count; k++) row += sizeof(uint64_t) + (t->keys->texts[k] ? sizeof(Bytes) : 0);
   for (size_t i = 0; i < t->payload_count; i++) row += t->payload[i].width + 1;
-  return t->row_count * row + t->text.bytes_held;
+  return row;
 }
+
+uint64_t join_table_bytes(const JoinTable *t) { return t->row_count * join_table_row_bytes(t) + t->text.bytes_held; }
 
 /* ---- the index ---- */
 

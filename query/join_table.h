@@ -91,8 +91,16 @@ void join_table_release(JoinTable *table); /* forgets the rows; keys and payload
 /* Adds the rows whose keys were read; those with invalid ones are left out. */
 Status join_table_add(JoinTable *table, const JoinKeys *keys, Scan *scan, uint32_t block, const uint16_t *rows,
                       uint32_t count) MUST_CHECK;
-/* Bytes that it holds, the index of its rows included. */
+/* Room for so many rows more. */
+Status join_table_reserve(JoinTable *table, uint64_t more) MUST_CHECK;
+/* `count` rows of a table of the same columns, from `first` on, to where they are row `at`, within the room that was
+ * reserved: several threads may copy to different rows. They are rows of it once it has taken them over, in which it
+ * also gets what texts of that table lie in. */
+void join_table_copy(JoinTable *table, uint32_t at, const JoinTable *of, uint32_t first, uint32_t count);
+void join_table_take_over(JoinTable *table, JoinTable *of);
+/* Bytes that it holds, the index of its rows included; of a row, without texts. */
 uint64_t join_table_bytes(const JoinTable *table);
+uint64_t join_table_row_bytes(const JoinTable *table);
 /* Behind the last row. */
 Status join_table_index(JoinTable *table) MUST_CHECK;
 /* keys->first of `count` keys: of rows that are equal, or, with several columns or texts, whose hash is. */

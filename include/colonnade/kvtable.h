@@ -614,8 +614,8 @@ KVSTORE_API int kvquery_order_by(KVQuery *query, const KVOrder *order, size_t co
  * left to read takes longer than threads take to wake, others, one a processor; else at most so many, 64 at the most.
  * They share out aggregates and groups (those without quantiles of texts; groups that are few among the rows, or of
  * which only counts, sums, averages, deviations, least and greatest numbers are asked), rows in an order (with a
- * limit: those that nothing is computed for), all rows as they lie, and of joined rows all of these, once the other
- * tables are hashed as a whole.
+ * limit: those that nothing is computed for), all rows as they lie, the rows of tables that are joined, and of joined
+ * rows all of these, once the other tables are hashed as a whole.
  * The limit of memory is shared out, too: a thread that sorts has at least 1 MiB, or it is not asked. Helpers are the
  * process's: started by the first run that wants them, asleep between runs and between the steps of a cursor, joined
  * when the last store is closed; a forked child has none of them. The results are the same to the bit and in the same

@@ -64,6 +64,28 @@ TEST(arena, copies_are_copies) {
   arena_release(&arena);
 }
 
+TEST(arena, what_one_takes_of_another_is_its_own) {
+  uint64_t before = memory_blocks_held();
+  Arena to = { 0 }, from = { 0 };
+  char *kept[4];
+  for (int round = 0; round < 4; round++) { /* into an empty one, of an empty one, of several blocks, and again */
+    kept[round] = arena_copy(&from, "kept", 5);
+    CHECK(kept[round] != NULL);
+    for (int i = 0; round >= 2 && i < 300; i++) CHECK(arena_allocate(&from, 100) != NULL);
+    size_t held = to.bytes_held + from.bytes_held;
+    arena_take(&to, &from);
+    CHECK_INT(to.bytes_held, held);
+    CHECK_INT(from.bytes_held, 0);
+    if (round == 1) arena_take(&to, &from); /* has nothing */
+    for (int i = 0; i < 50; i++) memset(arena_allocate(&to, 200), 0, 200); /* it goes on filling its own block */
+  }
+  for (int round = 0; round < 4; round++) CHECK_STR(kept[round], "kept");
+  arena_release(&from);
+  for (int round = 0; round < 4; round++) CHECK_STR(kept[round], "kept");
+  arena_release(&to);
+  CHECK_INT(memory_blocks_held(), before);
+}
+
 TEST(arena, a_large_request_does_not_end_the_open_block) {
   Arena arena = { 0 };
   char *small = arena_allocate(&arena, 16);

@@ -102,10 +102,12 @@ static void check_cursor(const Tables *t, JoinPlan *plan, Query *q, bool is_whol
   CHECK_OK(answer_bytes(q, open_join(t, plan, q, true, NULL, NULL), NULL, 1, &one, NULL));
   for (uint32_t threads = 2; threads <= 9; threads += 7) {
     uint64_t flows = counter_get(COUNTER_join_flows), passes = counter_get(COUNTER_joins_passes);
+    uint64_t shared = counter_get(COUNTER_joins_shared);
     TableSnapshot joined = open_join(t, plan, q, true, &space, &rest);
     rest.memory_limit = UINT64_C(1) << 30; /* what the tables have too little of is their own */
     CHECK_OK(answer_bytes(q, joined, &rest, threads, &many, NULL));
     CHECK_INT(counter_get(COUNTER_joins_passes) > passes, !is_whole);
+    CHECK_INT(counter_get(COUNTER_joins_shared) - shared, is_whole ? 2 : 0); /* both tables */
     if (!is_whole) CHECK_INT(counter_get(COUNTER_join_flows), flows + 1);
     runs += is_whole;
     check_same_answer(&one, &many);
@@ -152,6 +154,52 @@ TEST(join_team, many_threads_give_the_rows_and_groups_of_one) {
   CHECK(counter_get(COUNTER_join_flows) >
         flows + runs + runs / 2); /* one for each run on one thread; others had more */
   tables_release(&t);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+/* Many rows are copied by several threads, too; and one goes on alone behind those that there is room for twice. */
+TEST(join_team, tables_that_several_threads_read_have_the_rows_of_one) {
+  enum { KEPT = 6 };
+  static const char *const columns[KEPT] = {
+    "c0_i64", "c13_string", "o_c0_i64", "o_c13_string", "o_c10_f64", "o_c2_i8"
+  };
+  const SampleUnitsOptions few = { .runs = 1, .run_rows = 300, .segment_rows = 100, .seed = 6 };
+  const SampleUnitsOptions many = { .runs = 2, .run_rows = 60000, .segment_rows = 3000, .slabs = 1, .slab_rows = 90 };
+  Tables t = { 0 };
+  Buffer one = { 0 }, shared = { 0 };
+  sample_units_create(&t.own, &few);
+  sample_units_create(&t.other, &many);
+  team_meet(true);
+  for (int by = 0; by < 2; by++) {
+    static const char *const keys[] = { "c13_string", "c4_i32" };
+    const uint64_t limits[] = { UINT64_C(1) << 30, (uint64_t)(by ? 32 : 48) << 20 }; /* of which the table has half */
+    JoinAsk ask = { .kind = JOIN_LEFT, .schema = &t.other.schema, .table = "other", .prefix = "o_", .count = 1 };
+    JoinPlan *plan;
+    ask.left = ask.right = &keys[by];
+    CHECK_OK(join_plan_create(&t.own.schema, &plan));
+    CHECK_OK(join_plan_add(plan, &ask));
+    Query *q = make_query(plan, "");
+    CHECK_OK(query_select(q, columns, KEPT));
+    for (uint32_t threads = 1; threads <= 4; threads++)
+      for (size_t l = 0; l < 2; l++) {
+        uint64_t before = counter_get(COUNTER_joins_shared);
+        TableSnapshot tables[] = { sample_units_snapshot(&t.own), sample_units_snapshot(&t.other) }, joined = { 0 };
+        QuerySpace space = { .memory_limit = limits[l] }, rest;
+        query_threads(q, threads);
+        CHECK_OK(join_open(plan, q, true, &space, tables, &joined, &rest));
+        CHECK_OK(answer_bytes(q, joined, NULL, threads, threads == 1 ? &one : &shared, NULL));
+        uint64_t times = counter_get(COUNTER_joins_shared) - before;
+        CHECK(threads == 1 ? times == 0 : limits[l] == limits[0] ? times == 1 : times > 1);
+        if (threads > 1) check_same_answer(&one, &shared);
+      }
+    query_destroy(q);
+    join_plan_destroy(plan);
+  }
+  team_meet(false);
+  buffer_release(&one);
+  buffer_release(&shared);
+  sample_units_release(&t.own);
+  sample_units_release(&t.other);
   CHECK_INT(memory_blocks_held(), 0);
 }
 
