@@ -33,6 +33,12 @@ const char *arguments_command(const OptionSpec *global, int argc, char **argv, c
   return NULL;
 }
 
+/* Of other options the last use counts; a filter that is not asked would give rows that nobody wanted. */
+static int is_filter_again(const Arguments *arguments, const OptionSpec *option) {
+  int is_filter = strcmp(option->name, "where") == 0 || strcmp(option->name, "having") == 0;
+  return is_filter && arguments_has(arguments, option->name);
+}
+
 int arguments_parse(const OptionSpec *global, const OptionSpec *own, int argc, char **argv, Arguments *arguments) {
   arguments->words = cli_allocate((size_t)argc, sizeof *arguments->words);
   arguments->uses = cli_allocate((size_t)argc, sizeof *arguments->uses);
@@ -67,6 +73,10 @@ int arguments_parse(const OptionSpec *global, const OptionSpec *own, int argc, c
         return 1;
       }
       value = argv[++i];
+    }
+    if (is_filter_again(arguments, option)) {
+      cli_fail("--%s is there twice: one filter can have all of it, joined by `and`", option->name);
+      return 1;
     }
     arguments->uses[arguments->use_count++] = (OptionUse){ option, value };
   }

@@ -220,6 +220,8 @@ class Tables(CliTest):
                                 (["--group-by", "x", "--count"], "x"), (["--having", "count(*) > 1"], "--group-by"),
                                 (["--group-by", "city", "--select", "id"], "--select"),
                                 (["--group-by", "city", "--having", "sum(id) > 1"], "sum(id)"),
+                                (["--where", "id > 1", "--where", "id < 9", "--count"], "--where is there twice"),
+                                (["--group-by", "city", "--having", "count(*) > 1", "--having", "1 = 1"], "twice"),
                                 (["--order-by", "town desc"], "town"), (["--stddev", "city"], "city"),
                                 (["--where", "day = '2024-13-01'"], "2024-13-01")]:
             out = self.refuses("query", "t", *options, saying=saying)
