@@ -89,20 +89,18 @@ static Status bind_constants(Binder *b, const PredicateTerm *term, CompareOperat
   const Column *column = &b->schema->columns[term->column];
   size_t bytes = compare_bind_bound(column->type, op, term->count);
   const Value *values = NULL;
-  void *memory = NULL;
+  void *memory = arena_allocate(b->arena, bytes ? bytes : 1);
+  if (!memory) return status_nomem();
   if (term->count) TRY(copy_constants(b, term, &values));
-  if (bytes) {
-    memory = arena_allocate(b->arena, bytes);
-    if (!memory) return status_nomem();
-  }
   Status status = compare_bind(column->type, op, values, term->count, memory, compare);
   return status == KVSTORE_TYPE ? fail_type(column, term) : status;
 }
 
-/* Beyond its type: a value that is computed fails where there is none, though what there is could not match. Beside a
- * null it is not asked for. */
+/* Beyond its type, or in a list of nothing: a value that is computed fails where there is none, though what there is
+ * could not match. Beside a null it is not asked for. */
 static bool is_asked_for(const Column *column, const PredicateTerm *term) {
-  bool beside_null = term->count == 1 && term->constants[0].is_null;
+  bool in_a_list = term->op == COMPARE_IN || term->op == COMPARE_NOT_IN;
+  bool beside_null = !in_a_list && term->count == 1 && term->constants[0].is_null;
   return (column->flags & COLUMN_COMPUTED) && !beside_null;
 }
 
@@ -113,10 +111,6 @@ static Status bind_compare(Binder *b, const PredicateTerm *term, bool negate, co
   }
   CompareOperator op = negate ? opposite(term->op) : term->op;
   if (op == COMPARE_NOT_IN && term->count == 0) op = COMPARE_IS_NOT_NULL;
-  if (op == COMPARE_IN && term->count == 0) {
-    *out = &node_none;
-    return KVSTORE_OK;
-  }
   Compare compare;
   TRY(bind_constants(b, term, op, &compare));
   const Column *column = &b->schema->columns[term->column];

@@ -528,6 +528,7 @@ static Status bind_joined(Binder *b, const Expression *e, ProgramNode **out) {
     TRY(bind(b, e->children[i], &child));
     set_child(*out, i, child);
   }
+  TRY(program_columns_first(b->program, *out));
   return fold(b, out);
 }
 

@@ -22,6 +22,31 @@ void integer_bounds(ColumnType type, int64_t *low, int64_t *high) {
   if (type == TYPE_U64) *low = 0;
 }
 
+/* ---- conditions ---- */
+
+static bool computes(const Program *p, const ProgramNode *node) {
+  if (node->kind == NODE_COLUMN) return p->schema->columns[node->column].flags & COLUMN_COMPUTED;
+  if (node->kind == NODE_CALL || node->kind == NODE_CONVERT || node->kind == NODE_CASE || node->kind == NODE_COALESCE)
+    return true;
+  for (uint32_t i = 0; i < node->count; i++) {
+    if (computes(p, node->children[i])) return true;
+  }
+  return false;
+}
+
+Status program_columns_first(Program *p, ProgramNode *joined) {
+  const ProgramNode **ordered = arena_allocate(&p->arena, memory_array_size(joined->count, sizeof *ordered));
+  uint32_t count = 0;
+  if (!ordered) return status_nomem();
+  for (int computed = 0; computed < 2; computed++) {
+    for (uint32_t i = 0; i < joined->count; i++) {
+      if (computes(p, joined->children[i]) == computed) ordered[count++] = joined->children[i];
+    }
+  }
+  joined->children = ordered;
+  return KVSTORE_OK;
+}
+
 /* ---- columns ---- */
 
 static bool find_named(const Program *p, const char *name, uint32_t *position) {

@@ -70,6 +70,9 @@ Status program_bind(Program *program, const Expression *e, const Value *paramete
 /* ---- program_columns.c ---- */
 /* "a + b: " before a failure that names no column: it is of the value itself. */
 Status program_name_failure(Status status, const char *title) MUST_CHECK;
+/* Of the conditions of an AND or OR those that test columns come before those that compute, else in their order: what
+ * they exclude is not computed. */
+Status program_columns_first(Program *program, ProgramNode *joined) MUST_CHECK;
 /* The least and greatest number of an integer type, as i64 (u64: 0 and INT64_MAX). */
 void integer_bounds(ColumnType type, int64_t *low, int64_t *high);
 

@@ -287,8 +287,9 @@ TEST(kvquery, parameters_of_no_type_that_compares_are_shown) {
 
 /* What cannot be computed fails too where no value of its type could match: 3 - 5 is not silently above 0. */
 TEST(kvquery, a_test_that_nothing_can_pass_still_computes) {
-  static const char *const none_can[] = { "id - u < 0", "id - u = -2", "not (id - u >= 0)", "cast(u as i8) > 127",
-                                          "id - u in (-2, -3)" };
+  static const char *const none_can[] = { "id - u < 0",          "id - u = -2",          "not (id - u >= 0)",
+                                          "cast(u as i8) > 127", "id - u in (-2, -3)",   "id - u in ()",
+                                          "id - u in (null)",    "id - u not in (null)", "id - u < id - u" };
   const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_U64, 0, 0 }, { "u", KVTABLE_TYPE_U64, 0, 0 } };
   Asked a = ask_two_columns(columns);
   for (uint64_t id = 3; id < 6; id++) {
@@ -311,6 +312,55 @@ TEST(kvquery, a_test_that_nothing_can_pass_still_computes) {
   CHECK_OK(kvquery_where(a.query, "id - u < ?", &null, 1)); /* unknown, whatever the value is */
   CHECK_OK(kvquery_count(a.query, &count));
   CHECK_INT(count, 0);
+  end_asking(&a);
+}
+
+/* Wherever conditions are joined those that test columns go first: what they decide is not computed. */
+TEST(kvquery, columns_are_tested_before_values_are_computed) {
+  static const struct {
+    const char *value;
+    int of[3]; /* where u is 0, 1, 2 */
+  } joined[] = {
+    { "4 / u = 4 and u <> 0", { 0, 1, 0 } },
+    { "4 / u = 4 or u = 0", { 1, 1, 0 } },
+    { "not (4 / u = 4 and 4 % u = 0 and (u > 0 and id < 9))", { 1, 0, 1 } },
+    { "case when 4 / u = 4 and u <> 0 then true else false end", { 0, 1, 0 } },
+    { "coalesce(4 / u = 4 and u in (1, 2), true)", { 0, 1, 0 } },
+    { "4 / u = 4 and 4 / u < 9 and false", { 0, 0, 0 } },
+  };
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "u", KVTABLE_TYPE_I64, 0, 0 } };
+  const KVOrder order = { "id", 0 };
+  Asked a = ask_two_columns(columns);
+  for (int64_t id = 0; id < 3; id++) {
+    const KVValue row[] = { kvvalue_i64(id), kvvalue_i64(id) };
+    CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  }
+  CHECK_OK(kvquery_order_by(a.query, &order, 1));
+  for (size_t i = 0; i < sizeof joined / sizeof *joined; i++) {
+    KVCursor *cursor = NULL;
+    KVValue truth;
+    uint64_t passed = 0;
+    CHECK_OK(kvquery_where(a.query, NULL, NULL, 0));
+    CHECK_OK(kvquery_select(a.query, &joined[i].value, 1));
+    CHECK_OK(kvquery_open(a.query, &cursor));
+    for (int row = 0; row < 3; row++) {
+      CHECK_OK(kvcursor_next(cursor));
+      CHECK_OK(kvcursor_value(cursor, 0, &truth));
+      CHECK_INT(truth.as.i64, joined[i].of[row]);
+    }
+    kvcursor_close(cursor);
+    CHECK_OK(kvquery_where(a.query, joined[i].value, NULL, 0)); /* as where it is a filter */
+    CHECK_OK(kvquery_count(a.query, &passed));
+    CHECK_INT(passed, joined[i].of[0] + joined[i].of[1] + joined[i].of[2]);
+  }
+  const char *in_order = "4 / u = 4 and 4 / (u + 1) < 9"; /* of two that compute the first is asked of all */
+  KVCursor *cursor = NULL;
+  CHECK_OK(kvquery_where(a.query, NULL, NULL, 0));
+  CHECK_OK(kvquery_select(a.query, &in_order, 1));
+  CHECK_OK(kvquery_open(a.query, &cursor));
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_TYPE);
+  CHECK(strstr(kvstore_errmsg(a.kv), "4 / 0 divides by zero, in the row with key 0") != NULL);
+  kvcursor_close(cursor);
   end_asking(&a);
 }
 
