@@ -364,6 +364,48 @@ TEST(kvquery, columns_are_tested_before_values_are_computed) {
   end_asking(&a);
 }
 
+/* Its name stands for a value in the rest of its list, in the order and in `having`: not in filters and other lists. */
+TEST(kvquery, names_of_values_stand_where_their_list_is_known) {
+  const char *by[] = { "u % 3 as m", "m + 1" }, *selected[] = { "u + 1 as more", "more * 2" };
+  const KVAggregate sums[] = { { KVQUERY_SUM, "u + 1 as more" }, { KVQUERY_MAX, "more" } }, of_m = { KVQUERY_SUM, "m" };
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "u", KVTABLE_TYPE_I64, 0, 0 } };
+  const KVOrder order = { "m", KVQUERY_DESCENDING };
+  const int64_t groups[][4] = { { 2, 3, 3, 3 }, { 1, 2, 2 + 5, 5 } }; /* of 0 to 4: that of 0 and 3 does not pass */
+  Asked a = ask_two_columns(columns);
+  KVCursor *cursor = NULL;
+  KVValue value;
+  for (int64_t id = 0; id < 5; id++) {
+    const KVValue row[] = { kvvalue_i64(id), kvvalue_i64(id) };
+    CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  }
+  CHECK_OK(kvquery_select(a.query, selected, 2));
+  CHECK_OK(kvquery_where(a.query, "u = 4", NULL, 0));
+  CHECK_OK(kvquery_open(a.query, &cursor));
+  CHECK_OK(kvcursor_next(cursor));
+  CHECK_OK(kvcursor_value(cursor, 1, &value));
+  CHECK_INT(value.as.i64, 10);
+  kvcursor_close(cursor);
+  CHECK_OK(kvquery_where(a.query, NULL, NULL, 0));
+  CHECK_OK(kvquery_group_by(a.query, by, 2));
+  CHECK_OK(kvquery_compute(a.query, sums, 2));
+  CHECK_OK(kvquery_having(a.query, "m > 0", NULL, 0));
+  CHECK_OK(kvquery_order_by(a.query, &order, 1));
+  CHECK_OK(kvquery_open(a.query, &cursor));
+  for (int group = 0; group < 2; group++) {
+    CHECK_OK(kvcursor_next(cursor));
+    for (size_t column = 0; column < 4; column++) {
+      CHECK_OK(kvcursor_value(cursor, column, &value));
+      CHECK_INT(value.as.i64, groups[group][column]);
+    }
+  }
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+  kvcursor_close(cursor);
+  CHECK_STATUS(kvquery_where(a.query, "m > 0", NULL, 0), KVSTORE_SCHEMA);
+  CHECK_STATUS(kvquery_compute(a.query, &of_m, 1), KVSTORE_SCHEMA);
+  CHECK_STR(kvstore_errmsg(a.kv), "there is no column m");
+  end_asking(&a);
+}
+
 /* Its double stands for the nearest f32 wherever it is given; one beyond all of them is no infinity. */
 TEST(kvquery, what_is_said_to_be_an_f32_is_found_as_it_was_put) {
   const KVColumnDefinition columns[] = { { "f", KVTABLE_TYPE_F32, 0, 0 }, { "x", KVTABLE_TYPE_F64, 0, 0 } };
