@@ -406,6 +406,33 @@ TEST(kvquery, names_of_values_stand_where_their_list_is_known) {
   end_asking(&a);
 }
 
+/* Their texts are the names of conditions, too. */
+TEST(kvquery, conditions_that_are_grouped_by_are_quoted_over_groups) {
+  static const char *const of_two[] = { "not \"u > 2\"", "not big", "\"id % 2\" = 0 and count(*) = 3", "id % 2 < 1" };
+  const char *by[] = { "u > 2", "u > 2 as big", "id % 2", "id % 2" };
+  const KVAggregate rows = { KVQUERY_ROWS, NULL };
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "u", KVTABLE_TYPE_I64, 0, 0 } };
+  Asked a = ask_two_columns(columns);
+  for (int64_t id = 0; id < 5; id++) { /* 0, 1, 2 and 0, 2, 4 are three of five */
+    const KVValue row[] = { kvvalue_i64(id), kvvalue_i64(id) };
+    CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  }
+  CHECK_OK(kvquery_compute(a.query, &rows, 1));
+  for (int i = 0; i < 4; i++) {
+    KVCursor *cursor = NULL;
+    KVValue value;
+    CHECK_OK(kvquery_group_by(a.query, &by[i], 1));
+    CHECK_OK(kvquery_having(a.query, of_two[i], NULL, 0));
+    CHECK_OK(kvquery_open(a.query, &cursor));
+    CHECK_OK(kvcursor_next(cursor));
+    CHECK_OK(kvcursor_value(cursor, 1, &value));
+    CHECK_INT(value.as.u64, 3);
+    CHECK_STATUS(kvcursor_next(cursor), KVSTORE_NOTFOUND);
+    kvcursor_close(cursor);
+  }
+  end_asking(&a);
+}
+
 /* Its double stands for the nearest f32 wherever it is given; one beyond all of them is no infinity. */
 TEST(kvquery, what_is_said_to_be_an_f32_is_found_as_it_was_put) {
   const KVColumnDefinition columns[] = { { "f", KVTABLE_TYPE_F32, 0, 0 }, { "x", KVTABLE_TYPE_F64, 0, 0 } };
