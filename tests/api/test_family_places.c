@@ -87,7 +87,7 @@ static void *write_on(void *context) {
 }
 
 TEST(family_places, those_of_dropped_ones_are_free_beside_a_writer) {
-  const int rounds = (int)test_scaled(4);
+  const int rounds = (int)test_scaled(2);
   if (test_threads_are_watched()) SKIP("4,095 families are settled several times: a minute under the thread sanitizer");
   char name[32];
   KVStore *kv = open_waiting(path_of("store"));
