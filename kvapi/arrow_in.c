@@ -18,6 +18,7 @@
 #include "os/large_memory.h"
 
 enum { NO_CHILD = UINT32_MAX };
+enum { PART_ROWS = RUN_SEGMENTS_MAX / 2 * SEGMENT_ROWS };
 #define DECIMAL_LIMIT INT64_C(1000000000000000000)
 
 typedef struct Intake {
@@ -27,7 +28,7 @@ typedef struct Intake {
   uint32_t *children; /* by column: which child, NO_CHILD: none */
   int mode;
   uint64_t row_count;
-  Arena arena; /* of one batch */
+  Arena arena; /* of one part of a batch */
 } Intake;
 
 /* An array with its schema, and the row of it that is row 0 of the batch. */
@@ -471,22 +472,22 @@ static Status check_batch(const Intake *in, const struct ArrowArray *batch) {
   return KVSTORE_OK;
 }
 
-static Status take_batch(Intake *in, const struct ArrowArray *batch, KVColumnData **out) {
+/* Rows [from, from + rows) of a batch. */
+static Status take_rows(Intake *in, const struct ArrowArray *batch, int64_t from, uint32_t rows, KVColumnData **out) {
   const Schema *schema = &in->table->schema;
-  TRY(check_batch(in, batch));
   KVColumnData *data = arena_allocate(&in->arena, memory_array_size(in->table->visible, sizeof *data));
   if (!data) return status_nomem();
   for (uint32_t i = 0; i < in->table->visible; i++) {
     if (in->children[i] == NO_CHILD) {
-      TRY(take_no_column(in, &schema->columns[i], (uint32_t)batch->length, &data[i]));
+      TRY(take_no_column(in, &schema->columns[i], rows, &data[i]));
       continue;
     }
     const struct ArrowArray *array = batch->children[in->children[i]];
     if (!array) return fail_array(schema->columns[i].name, "is NULL");
     if (array->offset < 0 || array->offset > INT64_MAX / 4 || batch->offset > INT64_MAX / 4)
       return fail_array(schema->columns[i].name, "begins beyond its rows");
-    Child child = { in->schema.children[in->children[i]], array, array->offset + batch->offset };
-    TRY(take_column(in, &child, &schema->columns[i], (uint32_t)batch->length, &data[i]));
+    Child child = { in->schema.children[in->children[i]], array, array->offset + batch->offset + from };
+    TRY(take_column(in, &child, &schema->columns[i], rows, &data[i]));
   }
   *out = data;
   return KVSTORE_OK;
@@ -502,18 +503,39 @@ static int fail_in_batch(const Intake *in, int code) {
   return handle_refuse(in->table->kv, status);
 }
 
-static int append_batch(Intake *in, const struct ArrowArray *batch) {
+static int append_rows(Intake *in, const struct ArrowArray *batch, int64_t from, uint32_t rows) {
   KVColumnData *data = NULL;
-  Status status = batch->length ? take_batch(in, batch, &data) : KVSTORE_OK;
+  Status status = take_rows(in, batch, from, rows, &data);
   int code = status == KVSTORE_OK ? KVSTORE_OK : handle_refuse(in->table->kv, status);
-  if (data && code == KVSTORE_OK) {
-    code = kvtable_append(in->table, data, in->table->visible, (uint64_t)batch->length, NULL, in->mode, NULL);
+  if (code == KVSTORE_OK) {
+    code = kvtable_append(in->table, data, in->table->visible, rows, NULL, in->mode, NULL);
     if (code != KVSTORE_OK) code = fail_in_batch(in, code);
   }
-  in->row_count += code == KVSTORE_OK ? (uint64_t)batch->length : 0;
+  in->row_count += code == KVSTORE_OK ? rows : 0;
   arena_release(&in->arena);
   in->arena = (Arena){ 0 };
   return code;
+}
+
+/* A string takes 16 bytes while it is written, a number that is another one in Arrow its width: of a large batch that
+ * is done part by part, about equal ones, whose runs are long enough to stay as they are. Keys are sorted, or found to
+ * be so, as a whole: runs of parts of them might overlap. */
+static uint32_t part_rows(const Intake *in, int64_t rows) {
+  if (!in->table->schema.has_row_id || rows <= PART_ROWS) return (uint32_t)rows;
+  int64_t parts = (rows + PART_ROWS - 1) / PART_ROWS;
+  return (uint32_t)round_up((uint64_t)((rows + parts - 1) / parts), SEGMENT_ROWS);
+}
+
+static int append_batch(Intake *in, const struct ArrowArray *batch) {
+  Status status = check_batch(in, batch);
+  if (status != KVSTORE_OK) return handle_refuse(in->table->kv, status);
+  uint32_t part = part_rows(in, batch->length);
+  for (int64_t from = 0; from < batch->length; from += part) {
+    uint32_t rows = batch->length - from < part ? (uint32_t)(batch->length - from) : part;
+    int code = append_rows(in, batch, from, rows);
+    if (code != KVSTORE_OK) return code;
+  }
+  return KVSTORE_OK;
 }
 
 static Status stream_failed(struct ArrowArrayStream *stream, int error) {

@@ -1,8 +1,11 @@
-/* Answers of more rows than an Arrow batch has. */
+/* Answers of more rows than an Arrow batch has; batches of more rows than are written at once. */
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "colonnade/kvarrow.h"
 #include "tests/api/api_support.h"
+#include "tests/support/counted_memory.h"
 
 enum { MANY = 140000, FULL = 65536 };
 
@@ -87,4 +90,130 @@ TEST(arrow_large, columns_of_a_large_batch_share_memory_and_outlive_each_other) 
   CHECK_OK(kvstore_close(kv));
   check_cents(&moved, FULL);
   moved.release(&moved);
+}
+
+/* ---- in ---- */
+
+enum { HUGE_ROWS = 2200000, LETTERS = 26 };
+
+/* A stream of one batch: `n` as int16, for an int32 must be made of it, and `s`, the letter that n % 26 is. */
+typedef struct Huge {
+  int16_t *numbers;
+  int32_t *offsets;
+  char *letters;
+  struct ArrowSchema schemas[2], *schema_list[2];
+  struct ArrowArray arrays[2], *array_list[2];
+  const void *buffers[2][3], *none[1];
+  int left;
+} Huge;
+
+static void release_schema(struct ArrowSchema *schema) { schema->release = NULL; }
+static void release_array(struct ArrowArray *array) { array->release = NULL; }
+static void release_stream(struct ArrowArrayStream *stream) { stream->release = NULL; }
+
+static int huge_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
+  Huge *h = stream->private_data;
+  h->schemas[0] = (struct ArrowSchema){ .format = "s", .name = "n", .release = release_schema };
+  h->schemas[1] = (struct ArrowSchema){ .format = "u", .name = "s", .release = release_schema };
+  for (int i = 0; i < 2; i++) h->schema_list[i] = &h->schemas[i];
+  *out = (struct ArrowSchema){ .format = "+s", .n_children = 2, .children = h->schema_list, .release = release_schema };
+  return 0;
+}
+
+static int huge_next(struct ArrowArrayStream *stream, struct ArrowArray *out) {
+  Huge *h = stream->private_data;
+  memset(out, 0, sizeof *out);
+  if (!h->left--) return 0;
+  for (int i = 0; i < 2; i++) {
+    h->arrays[i] = (struct ArrowArray){ .length = HUGE_ROWS, .n_buffers = 2 + i, .buffers = h->buffers[i] };
+    h->arrays[i].release = release_array;
+    h->array_list[i] = &h->arrays[i];
+  }
+  h->buffers[0][1] = h->numbers;
+  h->buffers[1][1] = h->offsets;
+  h->buffers[1][2] = h->letters;
+  *out = (struct ArrowArray){ .length = HUGE_ROWS, .n_buffers = 1, .n_children = 2, .buffers = h->none };
+  out->children = h->array_list;
+  out->release = release_array;
+  return 0;
+}
+
+static void huge_make(Huge *h) {
+  memset(h, 0, sizeof *h);
+  h->numbers = malloc(HUGE_ROWS * sizeof *h->numbers);
+  h->offsets = malloc((HUGE_ROWS + 1) * sizeof *h->offsets);
+  h->letters = malloc(HUGE_ROWS);
+  CHECK(h->numbers && h->offsets && h->letters);
+  for (int i = 0; i < HUGE_ROWS; i++) {
+    h->numbers[i] = (int16_t)(i % 30000);
+    h->offsets[i] = i;
+    h->letters[i] = (char)('a' + i % 30000 % LETTERS);
+  }
+  h->offsets[HUGE_ROWS] = HUGE_ROWS;
+}
+
+static void huge_free(Huge *h) {
+  free(h->numbers);
+  free(h->offsets);
+  free(h->letters);
+}
+
+static struct ArrowArrayStream huge_stream(Huge *h) {
+  h->left = 1;
+  return (struct ArrowArrayStream){
+    .get_schema = huge_schema, .get_next = huge_next, .release = release_stream, .private_data = h
+  };
+}
+
+static uint64_t count_where(KVTable *table, const char *where) {
+  uint64_t count = 0;
+  KVQuery *query = NULL;
+  CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_where(query, where, NULL, 0));
+  CHECK_OK(kvquery_count(query, &count));
+  kvquery_close(query);
+  return count;
+}
+
+static void check_huge(KVTable *table, const Huge *h) {
+  uint64_t low = 0, of_letter = 0;
+  for (int i = 0; i < HUGE_ROWS; i++) {
+    low += h->numbers[i] < 1000;
+    of_letter += h->letters[i] == 'q' && h->numbers[i] > 20000;
+  }
+  CHECK_INT(count_where(table, "n < 1000"), low);
+  CHECK_INT(count_where(table, "s = 'q' and n > 20000"), of_letter);
+}
+
+/* Without keys a batch is written part by part: it takes the memory of one, and is there as a whole, or not at all. */
+TEST(arrow_large, a_batch_is_written_by_parts_and_all_or_nothing) {
+  const KVColumnDefinition columns[] = { { "n", KVTABLE_TYPE_I32, 0, 0 }, { "s", KVTABLE_TYPE_STRING, 0, 0 } };
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  KVStore *kv = NULL;
+  KVTable *table = NULL;
+  uint64_t rows = 0;
+  Huge huge;
+  huge_make(&huge);
+  options.background_off = 1;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  CHECK_OK(kvtable_create(kv, "huge", columns, 2, NULL, 0, &table));
+  huge.offsets[HUGE_ROWS - 4] = 0; /* a string of the last part ends before it begins */
+  struct ArrowArrayStream stream = huge_stream(&huge);
+  CHECK(kvtable_append_stream(table, &stream, KVTABLE_INSERT, &rows) != KVSTORE_OK);
+  CHECK_INT(rows, 0);
+  CHECK_INT(count_where(table, "true"), 0);
+  huge.offsets[HUGE_ROWS - 4] = HUGE_ROWS - 4;
+  stream = huge_stream(&huge);
+  counted_memory_install();
+  int64_t before = counted_memory_begin();
+  CHECK_OK(kvtable_append_stream(table, &stream, KVTABLE_INSERT, &rows));
+  int64_t most = counted_memory_most() - before;
+  counted_memory_remove();
+  CHECK_INT(rows, HUGE_ROWS);
+  CHECK(most < (int64_t)HUGE_ROWS * (16 + 4 + 1 + 8)); /* strings, numbers and their nulls, row ids of all rows */
+  check_huge(table, &huge);
+  kvtable_close(table);
+  CHECK_OK(kvstore_integrity_check(kv, NULL));
+  CHECK_OK(kvstore_close(kv));
+  huge_free(&huge);
 }
