@@ -18,14 +18,21 @@
 #include "os/large_memory.h"
 
 enum { NO_CHILD = UINT32_MAX };
-enum { PART_ROWS = RUN_SEGMENTS_MAX / 2 * SEGMENT_ROWS };
+enum { PART_ROWS = 20 * SEGMENT_ROWS }; /* more than those that are merged with others of their length */
 #define DECIMAL_LIMIT INT64_C(1000000000000000000)
+
+/* Pointers to the strings of a column, kept from part to part: memory that has been touched is cheap. */
+typedef struct StringRoom {
+  Bytes *strings;
+  uint32_t capacity;
+} StringRoom;
 
 typedef struct Intake {
   KVTable *table;
   struct ArrowArrayStream *stream;
   struct ArrowSchema schema;
   uint32_t *children; /* by column: which child, NO_CHILD: none */
+  StringRoom *rooms;  /* by column */
   int mode;
   uint64_t row_count;
   Arena arena; /* of one part of a batch */
@@ -349,11 +356,20 @@ TAKE_BY_OFFSETS(take_by_offsets, int32_t)
 TAKE_BY_OFFSETS(take_by_long_offsets, int64_t)
 #undef TAKE_BY_OFFSETS
 
-static Status take_strings(const Child *c, Form form, uint32_t rows, Arena *arena, KVColumnData *out) {
-  size_t bytes = memory_array_size(rows, sizeof(Bytes));
-  Bytes *strings = arena_allocate(arena, bytes);
-  if (!strings) return status_nomem();
-  os_prefer_large_pages(strings, bytes);
+static Status reserve_strings(StringRoom *room, uint32_t rows) {
+  if (room->capacity >= rows) return KVSTORE_OK;
+  size_t bytes = memory_array_size(rows, sizeof *room->strings);
+  memory_release(room->strings);
+  room->strings = memory_allocate(bytes);
+  room->capacity = room->strings ? rows : 0;
+  if (!room->strings) return status_nomem();
+  os_prefer_large_pages(room->strings, bytes);
+  return KVSTORE_OK;
+}
+
+static Status take_strings(const Child *c, Form form, uint32_t rows, StringRoom *room, KVColumnData *out) {
+  TRY(reserve_strings(room, rows));
+  Bytes *strings = room->strings;
   out->values = strings;
   if (!out->nulls && form.layout == LAYOUT_OFFSETS && take_by_offsets(c, rows, strings)) return KVSTORE_OK;
   if (!out->nulls && form.layout == LAYOUT_LONG_OFFSETS && take_by_long_offsets(c, rows, strings)) return KVSTORE_OK;
@@ -435,7 +451,7 @@ static Status take_column(Intake *in, const Child *c, const Column *column, uint
   }
   if (same && type_is_string(column->type)) {
     TRY(take_nulls(c, form, rows, &in->arena, out));
-    return take_strings(c, form, rows, &in->arena, out);
+    return take_strings(c, form, rows, &in->rooms[column - in->table->schema.columns], out);
   }
   return take_values(in, c, form, column, rows, out);
 }
@@ -593,7 +609,8 @@ static Status prepare(Intake *in) {
     return stream_failed(in->stream, error);
   }
   in->children = memory_allocate(memory_array_size(in->table->visible, sizeof *in->children));
-  return in->children ? find_children(in) : status_nomem();
+  in->rooms = memory_allocate_zeroed(memory_array_size(in->table->visible, sizeof *in->rooms));
+  return in->children && in->rooms ? find_children(in) : status_nomem();
 }
 
 /* In a transaction of its own, unless the handle is in one. */
@@ -623,6 +640,8 @@ int kvtable_append_stream(KVTable *table, struct ArrowArrayStream *stream, int m
   }
   if (in.schema.release) in.schema.release(&in.schema);
   stream->release(stream);
+  for (uint32_t i = 0; in.rooms && i < table->visible; i++) memory_release(in.rooms[i].strings);
+  memory_release(in.rooms);
   memory_release(in.children);
   if (row_count && code == KVSTORE_OK) *row_count = in.row_count;
   return code;
