@@ -11,7 +11,8 @@
 #include "engine/engine_internal.h"
 #include "engine/table_state.h"
 
-enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 }; /* a waiter looks this often whether the holder still lives */
+enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 };          /* a waiter looks this often whether the holder still lives */
+enum { WAY_SLICE_NS = 50 * 1000, WAY_SLICES = 10 }; /* how long at most who was woken is given the way */
 
 static const uint64_t life_byte = UINT64_C(1) << 62;
 
@@ -24,10 +25,30 @@ bool process_is_dead(Store *store, uint32_t process) {
   return os_lock_query(store->file.file, life_byte + process, 1, &held, &first) == KVSTORE_OK && !held;
 }
 
-static void give_write_word(Store *store) {
+/* Mutex held, and the session's lock. */
+static void give_write_word(Session *session) {
+  Store *store = session->store;
   shared_store(&store->page->write_word, 0);
   atomic_fetch_add_explicit(&store->page->write_waiters, 1, memory_order_release);
-  futex_wake_all(&store->page->write_waiters);
+  if (!futex_wake_all(&store->page->write_waiters)) return;
+  session->woke_at = os_monotonic_ns(store->os);
+  session->woke_end = shared_load(&store->page->end);
+}
+
+/* Who has woken others and writes again at once would find the word free, and they would find it taken when they run:
+ * without end, where its transactions are long and their distance is short. So it sleeps until one of them writes. */
+static void give_way(Session *session) {
+  if (LIKELY(!session->woke_at)) return;
+  SharedPage *page = session->store->page;
+  uint64_t since = os_monotonic_ns(session->store->os) - session->woke_at;
+  session->woke_at = 0;
+  if (since > WAY_SLICES * (uint64_t)WAY_SLICE_NS) return;
+  COUNT(writers_gave_way);
+  for (int i = 0; i < WAY_SLICES && !shared_load(&page->write_word); i++) {
+    if (shared_load(&page->end) != session->woke_end) return;
+    _Atomic uint32_t nothing = 0;
+    futex_wait(&nothing, 0, WAY_SLICE_NS);
+  }
 }
 
 /* Sleeps until the word may be free. `deadline` in nanoseconds of the monotonic clock. */
@@ -66,6 +87,7 @@ static Status lock_for_writing(Session *session) {
   Store *store = session->store;
   SharedPage *page = store->page;
   uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)session->options.busy_timeout_ms * 1000000;
+  give_way(session);
   for (;;) {
     bool died;
     TRY(log_create(store));
@@ -510,7 +532,7 @@ static Status commit_and_unlock(Session *session) {
   }
   bool asks = t->asks_work && status == KVSTORE_OK;
   transaction_finish(store, status != KVSTORE_OK);
-  if (shared_load(&page->write_word)) give_write_word(store);
+  if (shared_load(&page->write_word)) give_write_word(session);
   shared_mutex_unlock(&page->mutex);
   if (full) {
     status = log_sync_to(store, end);
@@ -719,7 +741,7 @@ static Status end_writing(Session *session, bool commit) {
     fate_rolled_back(session);
     bool boundary = roll_back_and_end_full_deltas(store);
     transaction_finish(store, true);
-    give_write_word(store);
+    give_write_word(session);
     shared_mutex_unlock(&store->page->mutex);
     if (boundary) maintenance_ask(store);
   }

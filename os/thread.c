@@ -185,7 +185,9 @@ void futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns) 
   syscall(SYS_futex, word, FUTEX_WAIT, expected, &timeout, NULL, 0);
 }
 
-void futex_wake_all(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0); }
+bool futex_wake_all(_Atomic uint32_t *word) {
+  return syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0) > 0;
+}
 
 /* ---- fork ---- */
 

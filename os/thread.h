@@ -60,7 +60,7 @@ void shared_mutex_unlock(SharedMutex *m);
 
 /* Sleeps while *word == expected, at most `timeout_ns`; wakes early for any reason. Shared between processes. */
 void futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
-void futex_wake_all(_Atomic uint32_t *word);
+bool futex_wake_all(_Atomic uint32_t *word); /* whether anybody slept */
 
 /* Changes in every forked child of a process that has opened a file: what was made under another number was inherited.
  */
