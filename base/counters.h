@@ -129,6 +129,7 @@
   X(background_syncs, "syncs of what SYNC_BACKGROUND left")                             \
   X(captured_changes, "changes noted for who follows a family")                         \
   X(capture_trims, "times that old ones were taken away")                               \
+  X(writers_waited, "sleeps until another transaction ends")                            \
   X(writers_gave_way, "writers that slept for those whom they had woken")               \
   X(log_self_checkpoints, "boundaries asked for by a full log or slab")                 \
   X(flushes_into_level, "kv flushes of keys that no run had, as runs of the level")     \

@@ -67,6 +67,7 @@ static Status wait_for_word(Store *store, uint64_t deadline) {
   }
   uint64_t now = os_monotonic_ns(store->os);
   if (now >= deadline) return status_fail(KVSTORE_BUSY, "another transaction is writing");
+  COUNT(writers_waited);
   futex_wait(&page->write_waiters, ticket, deadline - now < LOOK_AGAIN_NS ? deadline - now : LOOK_AGAIN_NS);
   return KVSTORE_OK;
 }

@@ -111,6 +111,7 @@ Status evaluate_fail(Evaluator *e, uint32_t row, const Value *value, const char 
   va_end(arguments);
   const Schema *schema = e->program->schema;
   const char *name = schema->columns[e->program->base_count + e->computing].name;
+  const char *title = e->program->columns[e->computing].title;
   Buffer key = { 0 }, text = { 0 };
   uint64_t row_id = UINT64_MAX;
   Status status = KVSTORE_OK;
@@ -122,10 +123,10 @@ Status evaluate_fail(Evaluator *e, uint32_t row, const Value *value, const char 
   const char *shown = value && !text.failed ? (const char *)text.data : NULL;
   if (status == KVSTORE_OK && key.length > 1 && !key.failed) {
     size_t length = bytes_beginning(key.data, key.length - 1, KEY_SHOWN);
-    status = status_fail_at(KVSTORE_TYPE, row_id, name, shown, "%s: %s, in the row with key %.*s%s", name, what,
+    status = status_fail_at(KVSTORE_TYPE, row_id, name, shown, "%s: %s, in the row with key %.*s%s", title, what,
                             (int)length, (const char *)key.data, length < key.length - 1 ? "..." : "");
   } else if (status == KVSTORE_OK) {
-    status = status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, shown, "%s: %s", name, what);
+    status = status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, shown, "%s: %s", title, what);
   }
   buffer_release(&key);
   buffer_release(&text);

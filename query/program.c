@@ -92,7 +92,7 @@ static Status compute_fixed(Binder *b, char *title, ProgramNode **node) {
   Column column = { .type = (*node)->type, .name = title };
   none.columns = &column;
   none.column_count = 1;
-  ProgramColumn computed = { .type = (*node)->type, .root = *node, .node_count = b->node_count };
+  ProgramColumn computed = { (*node)->type, false, title, *node, b->node_count };
   Program one = { .schema = &none, .columns = &computed, .column_count = 1 };
   Evaluator *evaluator = NULL;
   ColumnArray array = { 0 };
@@ -785,7 +785,7 @@ Status program_constant(const Expression *e, const Value *parameters, size_t par
   expression_print_typed(e, parameters, parameter_count, &title); /* what a failure names */
   buffer_u8(&title, '\0');
   Status status = buffer_status(&title);
-  if (status == KVSTORE_OK) status = program_name_failure(bind(&b, e, &root), (char *)title.data);
+  if (status == KVSTORE_OK) status = program_name_failure(bind(&b, e, &root), (char *)title.data, (char *)title.data);
   *is_constant = status == KVSTORE_OK && !b.reads_columns;
   if (*is_constant && root->kind != NODE_CONSTANT) status = compute_fixed(&b, (char *)title.data, &root);
   *is_constant &= status == KVSTORE_OK;

@@ -23,7 +23,8 @@ typedef struct ProgramNode ProgramNode;
 
 typedef struct ProgramColumn {
   ColumnType type;
-  bool is_named; /* by the author: else its name is its canonical text */
+  bool is_named;     /* by the author: else its name is its canonical text */
+  const char *title; /* what a failure says: the canonical text, and the author's name */
   const ProgramNode *root;
   uint32_t node_count;
 } ProgramColumn;

@@ -96,38 +96,54 @@ static Status add_column(Program *p, const ProgramColumn *column, const char *na
 
 enum { TITLE_SHOWN = 200 }; /* bytes */
 
-Status program_name_failure(Status status, const char *title) {
+Status program_name_failure(Status status, const char *name, const char *title) {
   if (status != KVSTORE_TYPE || status_last()->column[0]) return status;
   size_t length = strlen(title);
   int shown = (int)bytes_beginning(title, length, TITLE_SHOWN);
-  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, title, NULL, "%.*s%s: %s", shown, title,
+  return status_fail_at(KVSTORE_TYPE, UINT64_MAX, name, NULL, "%.*s%s: %s", shown, title,
                         (size_t)shown < length ? "..." : "", status_last()->text);
+}
+
+/* "a + b", or, with a name of the author's, "a + b as c"; the name alone behind it. */
+static Status print_title(const Expression *e, const Value *parameters, size_t parameter_count, Bytes name,
+                          Buffer *title, const char **own) {
+  expression_print_typed(e, parameters, parameter_count, title);
+  size_t begins = 0;
+  if (name.length) {
+    buffer_append(title, " as ", 4);
+    expression_print_name(name, title);
+    begins = title->length + 1;
+    buffer_u8(title, '\0');
+    buffer_append(title, name.data, name.length);
+  }
+  buffer_u8(title, '\0');
+  TRY(buffer_status(title));
+  *own = (const char *)title->data + begins;
+  return KVSTORE_OK;
+}
+
+static Status add_value(Program *p, const Expression *e, const Value *parameters, size_t parameter_count,
+                        const char *name, const char *title, uint32_t *position) {
+  bool is_named = name != title;
+  if (!is_named && find_named(p, name, position)) return KVSTORE_OK;
+  if (is_named && schema_find(p->schema, name, strlen(name)) >= 0)
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, name, NULL, "there is a column %s already", name);
+  ProgramColumn column = { .is_named = is_named, .title = arena_copy_string(&p->arena, title, strlen(title)) };
+  if (!column.title) return status_nomem();
+  Status status = program_bind(p, e, parameters, parameter_count, &column.root, &column.node_count);
+  TRY(program_name_failure(status, name, title));
+  column.type = column.root->type ? column.root->type : TYPE_I64;
+  return add_column(p, &column, name, position);
 }
 
 Status program_add(Program *p, const Expression *e, const Value *parameters, size_t parameter_count, Bytes name,
                    uint32_t *position) {
-  ProgramColumn column = { .is_named = name.length > 0 };
-  Buffer text = { 0 };
-  if (name.length) {
-    buffer_append(&text, name.data, name.length);
-  } else {
-    expression_print_typed(e, parameters, parameter_count, &text);
-  }
-  buffer_u8(&text, '\0');
-  Status status = buffer_status(&text);
-  const char *title = (const char *)text.data;
-  bool is_there = status == KVSTORE_OK && !name.length && find_named(p, title, position);
-  if (status == KVSTORE_OK && name.length && schema_find(p->schema, title, name.length) >= 0)
-    status = status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, title, NULL, "there is a column %s already", title);
-  if (status == KVSTORE_OK && !is_there) {
-    status = program_bind(p, e, parameters, parameter_count, &column.root, &column.node_count);
-    status = program_name_failure(status, title);
-  }
-  if (status == KVSTORE_OK && !is_there) {
-    column.type = column.root->type ? column.root->type : TYPE_I64;
-    status = add_column(p, &column, title, position);
-  }
-  buffer_release(&text);
+  Buffer title = { 0 };
+  const char *own = NULL;
+  Status status = print_title(e, parameters, parameter_count, name, &title, &own);
+  if (status == KVSTORE_OK)
+    status = add_value(p, e, parameters, parameter_count, own, (const char *)title.data, position);
+  buffer_release(&title);
   return status;
 }
 

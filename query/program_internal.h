@@ -68,8 +68,8 @@ Status program_bind(Program *program, const Expression *e, const Value *paramete
                     const ProgramNode **root, uint32_t *node_count) MUST_CHECK;
 
 /* ---- program_columns.c ---- */
-/* "a + b: " before a failure that names no column: it is of the value itself. */
-Status program_name_failure(Status status, const char *title) MUST_CHECK;
+/* "a + b as c: ", the title, before a failure that names no column: it is of the value itself, c. */
+Status program_name_failure(Status status, const char *name, const char *title) MUST_CHECK;
 /* Of the conditions of an AND or OR those that test columns come before those that compute, else in their order: what
  * they exclude is not computed. */
 Status program_columns_first(Program *program, ProgramNode *joined) MUST_CHECK;

@@ -364,6 +364,30 @@ TEST(kvquery, columns_are_tested_before_values_are_computed) {
   end_asking(&a);
 }
 
+/* Who reads it finds the columns that it is made of, whatever the author calls it. */
+TEST(kvquery, failures_of_named_values_say_what_they_are_made_of) {
+  const char *divided = "1000 / (u - 1) as \"per unit\"", *dated = "year(u) as y";
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 }, { "u", KVTABLE_TYPE_I64, 0, 0 } };
+  const KVValue row[] = { kvvalue_i64(7), kvvalue_i64(1) };
+  Asked a = ask_two_columns(columns);
+  KVCursor *cursor = NULL;
+  KVStoreError error = KVSTORE_ERROR_INIT;
+  CHECK_OK(kvtable_insert(a.table, row, 2, 0, NULL));
+  CHECK_OK(kvquery_select(a.query, &divided, 1));
+  CHECK_OK(kvquery_open(a.query, &cursor));
+  CHECK_STATUS(kvcursor_next(cursor), KVSTORE_TYPE);
+  CHECK_OK(kvstore_error(a.kv, &error));
+  CHECK_STR(error.text, "1000 / (u - 1) as \"per unit\": 1000 / 0 divides by zero, in the row with key 7");
+  CHECK_STR(error.column, "per unit");
+  CHECK_STR(error.value, "1000");
+  kvcursor_close(cursor);
+  CHECK_STATUS(kvquery_select(a.query, &dated, 1), KVSTORE_TYPE);
+  CHECK_OK(kvstore_error(a.kv, &error));
+  CHECK_STR(error.text, "year(u) as y: year is not for i64");
+  CHECK_STR(error.column, "y");
+  end_asking(&a);
+}
+
 /* Its name stands for a value in the rest of its list, in the order and in `having`: not in filters and other lists. */
 TEST(kvquery, names_of_values_stand_where_their_list_is_known) {
   const char *by[] = { "u % 3 as m", "m + 1" }, *selected[] = { "u + 1 as more", "more * 2" };

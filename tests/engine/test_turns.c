@@ -7,14 +7,14 @@
 #include "os/thread.h"
 #include "tests/support/test.h"
 
-enum { ROWS = 1000, COMMITS_MAX = 3000, TURNS = 20, PASSED_MAX = 100 };
+enum { ROWS = 1000, TURNS = 200, PASSED_MAX = TURNS, TRIES_MAX = 1000 };
 
-typedef struct Greedy {
+typedef struct Other {
   Thread thread;
   Session *session;
-  _Atomic uint32_t commits; /* of transactions that follow one another at once */
+  _Atomic uint32_t commits;
   atomic_bool enough;
-} Greedy;
+} Other;
 
 static void put_number(Session *session, uint32_t number) {
   char text[16];
@@ -22,47 +22,80 @@ static void put_number(Session *session, uint32_t number) {
   CHECK_OK(kv_put(session, FAMILY_DEFAULT_ID, key, key, EXPIRY_NEVER, KV_PUT_ALWAYS, NULL));
 }
 
+static void put_within_transaction(Session *session, uint32_t first, uint32_t count) {
+  CHECK_OK(session_begin(session, true));
+  for (uint32_t i = 0; i < count; i++) put_number(session, first + i);
+  CHECK_OK(session_commit(session));
+}
+
+static void open_both(Session **mine, Other *other) {
+  char path[600];
+  StoreOptions options = { .journal_mode = JOURNAL_WAL, .sync_level = SYNC_OFF, .busy_timeout_ms = 60000 };
+  snprintf(path, sizeof path, "%s/store", test_directory());
+  CHECK_OK(session_open(path, &options, mine));
+  CHECK_OK(session_open(path, &options, &other->session));
+}
+
+static void close_both(Session *mine, Other *other) {
+  CHECK_OK(session_close(other->session));
+  CHECK_OK(session_close(mine));
+}
+
+static void put_once(void *context) {
+  Other *other = context;
+  put_number(other->session, ROWS);
+  atomic_fetch_add(&other->commits, 1);
+}
+
+/* Again until the other sleeps, and not only is about to, when it is woken. */
+TEST(turns, who_wakes_another_gives_way) {
+  Other other = { 0 };
+  Session *mine;
+  uint64_t gave_way = counter_get(COUNTER_writers_gave_way);
+  uint32_t tries = 0;
+  open_both(&mine, &other);
+  for (; tries < TRIES_MAX && counter_get(COUNTER_writers_gave_way) == gave_way; tries++) {
+    uint64_t waited = counter_get(COUNTER_writers_waited);
+    CHECK_OK(session_begin(mine, true));
+    put_number(mine, tries);
+    CHECK_OK(thread_start(&other.thread, put_once, &other));
+    while (counter_get(COUNTER_writers_waited) == waited) thread_yield();
+    for (int i = 0; i < 10; i++) thread_yield();
+    CHECK_OK(session_commit(mine));
+    put_within_transaction(mine, tries, 1);
+    thread_join(&other.thread);
+  }
+  CHECK(counter_get(COUNTER_writers_gave_way) > gave_way);
+  CHECK_INT(atomic_load(&other.commits), tries);
+  close_both(mine, &other);
+}
+
 static void write_greedily(void *context) {
-  Greedy *g = context;
-  while (!atomic_load(&g->enough) && atomic_load(&g->commits) < COMMITS_MAX) {
-    CHECK_OK(session_begin(g->session, true));
-    for (uint32_t i = 0; i < ROWS; i++) put_number(g->session, i);
-    CHECK_OK(session_commit(g->session));
-    atomic_fetch_add(&g->commits, 1);
+  Other *other = context;
+  while (!atomic_load(&other->enough)) {
+    put_within_transaction(other->session, 0, ROWS);
+    atomic_fetch_add(&other->commits, 1);
   }
 }
 
 /* The other begins its next transaction within microseconds, sooner than who was woken runs. */
 TEST(turns, who_begins_again_at_once_keeps_nobody_out) {
-  char path[600];
-  StoreOptions options = { .journal_mode = JOURNAL_WAL, .sync_level = SYNC_OFF, .busy_timeout_ms = 60000 };
-  Greedy other = { 0 };
-  Session *session;
-  uint64_t gave_way = counter_get(COUNTER_writers_gave_way);
-  uint32_t turns = 0, most = 0;
-  snprintf(path, sizeof path, "%s/store", test_directory());
-  CHECK_OK(session_open(path, &options, &session));
-  CHECK_OK(session_open(path, &options, &other.session));
+  Other other = { 0 };
+  Session *mine;
+  uint32_t passed = 0;
+  open_both(&mine, &other);
   CHECK_OK(thread_start(&other.thread, write_greedily, &other));
   while (atomic_load(&other.commits) < 2) thread_yield();
-  for (; turns < TURNS || counter_get(COUNTER_writers_gave_way) == gave_way; turns++) {
+  for (int turn = 0; turn < TURNS && passed <= PASSED_MAX; turn++) {
     uint32_t before = atomic_load(&other.commits);
-    if (before >= COMMITS_MAX) break;
-    if (turns % 2) {
-      put_number(session, ROWS);
-    } else {
-      CHECK_OK(session_begin(session, true));
-      put_number(session, ROWS);
-      CHECK_OK(session_commit(session));
-    }
-    uint32_t passed = atomic_load(&other.commits) - before;
-    if (passed > most) most = passed;
+    if (turn % 2)
+      put_number(mine, ROWS);
+    else
+      put_within_transaction(mine, ROWS, 1);
+    passed += atomic_load(&other.commits) - before;
   }
   atomic_store(&other.enough, true);
   thread_join(&other.thread);
-  CHECK(counter_get(COUNTER_writers_gave_way) > gave_way);
-  CHECK(turns >= TURNS);
-  CHECK(most <= PASSED_MAX);
-  CHECK_OK(session_close(other.session));
-  CHECK_OK(session_close(session));
+  CHECK(passed <= PASSED_MAX);
+  close_both(mine, &other);
 }
