@@ -1,6 +1,7 @@
 #include "base/schema.h"
 
 #include "base/assert.h"
+#include "base/encoding.h"
 #include "base/memory.h"
 
 #define DAY_US      INT64_C(86400000000)
@@ -279,33 +280,14 @@ static Status check_name(const Schema *schema, uint32_t position) {
   return KVSTORE_OK;
 }
 
-bool type_has_encoding(ColumnType type, uint32_t encoding) {
-  bool is_integer = type_is_integer(type_storage(type));
-  switch (encoding) {
-  case 1: /* constant, plain, dictionary */
-  case 3:
-  case 6: return true;
-  case 2: /* stride, delta */
-  case 8: return is_integer;
-  case 4: return type == TYPE_BOOL;               /* bits */
-  case 5: return is_integer || type == TYPE_BOOL; /* packed */
-  case 7: return !type_is_string(type);           /* run-length */
-  case 9:                                         /* ALP, ALP-RD */
-  case 10: return type_is_float(type);
-  case 11: /* FSST, zstd, front-coded */
-  case 12:
-  case 13: return type == TYPE_STRING || type == TYPE_BYTES;
-  default: return false;
-  }
-}
-
 static Status check_encoding(const Column *c) {
   uint32_t wished = column_encoding(c), forbidden = column_forbidden(c);
-  if (wished && !type_has_encoding(c->type, wished)) {
-    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have encoding %u",
-                          c->name, type_name(c->type), wished);
+  if (wished && !encoding_takes(wished, c->type)) {
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL,
+                          "column %s of type %s cannot have the encoding %u (%s)", c->name, type_name(c->type), wished,
+                          encoding_name(wished));
   }
-  if (forbidden & 1 || forbidden >> (COLUMN_ENCODINGS + 1)) {
+  if (forbidden & 1 || forbidden >> (ENCODING_LAST + 1)) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL,
                           "column %s forbids encodings that there are none of: 0x%x", c->name, forbidden);
   }
@@ -314,8 +296,8 @@ static Status check_encoding(const Column *c) {
                           c->name);
   }
   if (wished && forbidden >> wished & 1) {
-    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s wants and forbids encoding %u", c->name,
-                          wished);
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s wants and forbids the encoding %s",
+                          c->name, encoding_name(wished));
   }
   return KVSTORE_OK;
 }
@@ -329,8 +311,12 @@ static Status check_type(const Column *c) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the width %u",
                           c->name, type_name(c->type), c->width);
   }
-  uint32_t allowed = COLUMN_NULLABLE | COLUMN_HIDDEN | COLUMN_READ_BY_KEY |
-                     (type_has_offsets(c->type) ? 0 : COLUMN_ARRAY) | (c->type == TYPE_TIMESTAMP ? COLUMN_UTC : 0);
+  if (c->flags & COLUMN_ARRAY && type_has_offsets(c->type)) {
+    return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot be an array", c->name,
+                          type_name(c->type));
+  }
+  uint32_t allowed =
+    COLUMN_NULLABLE | COLUMN_HIDDEN | COLUMN_READ_BY_KEY | COLUMN_ARRAY | (c->type == TYPE_TIMESTAMP ? COLUMN_UTC : 0);
   if (c->flags & ((1u << COLUMN_ENCODING_SHIFT) - 1) & ~allowed) {
     return status_fail_at(KVSTORE_SCHEMA, UINT64_MAX, c->name, NULL, "column %s of type %s cannot have the flags 0x%x",
                           c->name, type_name(c->type), c->flags);

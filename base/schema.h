@@ -68,10 +68,9 @@ enum {
   COLUMN_READ_BY_KEY = 8,
   COLUMN_ARRAY = 16,     /* lies plain and contiguous through a run: fixed widths only */
   COLUMN_COMPUTED = 128, /* of no table: a query computes it from other columns */
-  /* Wishes how it is encoded: bits 8 to 15 are an encoding's number (0: any), bit 16 + n is set: never encoding n. */
+  /* Wishes how it is encoded: bits 8 to 15 are an EncodingId (0: any), bit 16 + n is set: never encoding n. */
   COLUMN_ENCODING_SHIFT = 8,
   COLUMN_FORBIDDEN_SHIFT = 16,
-  COLUMN_ENCODINGS = 13, /* numbers from 1: EncodingId of encodings/codec.h */
 };
 
 typedef struct Column {
@@ -85,8 +84,6 @@ typedef struct Column {
 /* The encoding that a column shall have where it can, 0 when any; and those it shall not have, bit n for encoding n. */
 static inline uint32_t column_encoding(const Column *c) { return c->flags >> COLUMN_ENCODING_SHIFT & 0xff; }
 static inline uint32_t column_forbidden(const Column *c) { return c->flags >> COLUMN_FORBIDDEN_SHIFT; }
-/* Whether columns of a type can ever have an encoding. */
-bool type_has_encoding(ColumnType type, uint32_t encoding);
 
 /* A table's columns in order, and which of them make its key. A table without a primary key has one more column at the
  * end: hidden, u64, not null, its row id, which is its key. Owned by its creator; schema_release gives it back. */

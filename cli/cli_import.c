@@ -78,27 +78,72 @@ static size_t find_name(char *const *names, size_t count, const char *name) {
   return NO_FIELD;
 }
 
-/* One `column=type` of --types. */
-static int read_type(Import *import, char *text) {
+/* One `column=what` of an option: the column's number, and what stands behind it. */
+static int read_assignment(const Import *import, const char *option, const char *example, char *text, size_t *column,
+                           const char **what) {
   char *equal = strrchr(text, '=');
-  if (!equal) return cli_fail("--types %s: write column=type, for example flight=i32", text);
+  if (!equal) return cli_fail("--%s %s: write column=%s", option, text, example);
   *equal = '\0';
-  size_t column = find_name(import->survey.names, import->survey.column_count, text);
-  if (column == NO_FIELD) return cli_fail("--types: %s has no column %s", import->survey.path, text);
+  *what = equal + 1;
+  *column = find_name(import->survey.names, import->survey.column_count, text);
+  return *column == NO_FIELD ? cli_fail("--%s: %s has no column %s", option, import->survey.path, text) : 0;
+}
+
+static int read_type(Import *import, char *text) {
+  size_t column;
+  const char *name;
+  if (read_assignment(import, "types", "type, for example flight=i32", text, &column, &name)) return CLI_FAILED;
   KVColumnDefinition *definition = &import->columns[column];
   int type;
   uint32_t width;
-  if (!type_read(equal + 1, &type, &width)) {
+  if (!type_read(name, &type, &width)) {
     return cli_fail("--types: there is no type %s; those there are: bool, i8 to i64, u8 to u64, f32, f64, date, "
                     "time, timestamp, duration, uuid, decimal:SCALE or decimal(18,SCALE), string, bytes, "
                     "fixed_bytes:WIDTH",
-                    equal + 1);
+                    name);
   }
   definition->type = type;
   definition->width = width;
   const Inference *seen = &import->survey.columns[column];
   definition->flags = type == KVTABLE_TYPE_TIMESTAMP && seen->utc && !seen->naive ? KVTABLE_UTC : 0;
   return 0;
+}
+
+/* An encoding by its name in `info`, "no-" and one, or "array", as flags of a column; 0 when it is none. */
+static int encoding_flags(const char *name) {
+  if (strcmp(name, "array") == 0) return KVTABLE_ARRAY;
+  int forbidden = strncmp(name, "no-", 3) == 0;
+  int encoding = kvtable_encoding_by_name(forbidden ? name + 3 : name);
+  if (!encoding) return 0;
+  return forbidden ? KVTABLE_NO_ENCODING(encoding) : KVTABLE_USE_ENCODING(encoding);
+}
+
+static int read_encoding(Import *import, char *text) {
+  size_t column;
+  const char *name;
+  if (read_assignment(import, "encodings", "encoding, for example carrier=dictionary", text, &column, &name))
+    return CLI_FAILED;
+  int flags = encoding_flags(name), *all = &import->columns[column].flags;
+  if (!flags) {
+    return cli_fail("--encodings: there is no encoding %s; those there are, each also with no- before it: constant, "
+                    "stride, plain, bits, packed, dictionary, run_length, delta, alp, alp_rd, fsst, zstd, front_coded; "
+                    "and array",
+                    name);
+  }
+  int wished = *all & (KVTABLE_ARRAY | KVTABLE_USE_ENCODING(0xff));
+  if (wished && wished != flags && flags < KVTABLE_NO_ENCODING(1))
+    return cli_fail("--encodings: %s cannot have %s and another one", text, name);
+  *all |= flags;
+  return 0;
+}
+
+static int read_list(Import *import, const Arguments *arguments, const char *option, int (*read)(Import *, char *)) {
+  size_t count;
+  char **list = arguments_list(arguments, option, &count);
+  int result = 0;
+  for (size_t i = 0; i < count && !result; i++) result = read(import, list[i]);
+  free(list);
+  return result;
 }
 
 /* ---- the table ---- */
@@ -114,11 +159,8 @@ static int plan_new_table(Import *import, const Arguments *arguments) {
     import->columns[i].name = survey->names[i];
     import->columns[i].type = infer_type(&survey->columns[i], &import->columns[i].flags);
   }
-  size_t count;
-  char **types = arguments_list(arguments, "types", &count);
-  int result = 0;
-  for (size_t i = 0; i < count && !result; i++) result = read_type(import, types[i]);
-  free(types);
+  int result = read_list(import, arguments, "types", read_type);
+  if (!result) result = read_list(import, arguments, "encodings", read_encoding);
   for (size_t i = 0; i < survey->column_count; i++) import->columns[i].flags |= KVTABLE_NULLABLE;
   return result;
 }
@@ -165,8 +207,8 @@ static int fail_unknown_column(const Import *import, const KVTableSchema *schema
 
 /* Columns are found by the names in the header, or by position when there is none. */
 static int plan_present_table(Import *import, const Arguments *arguments) {
-  if (arguments_has(arguments, "key") || arguments_has(arguments, "types"))
-    return cli_fail("--key and --types belong to a new table; %s has its own", import->table_name);
+  if (arguments_has(arguments, "key") || arguments_has(arguments, "types") || arguments_has(arguments, "encodings"))
+    return cli_fail("--key, --types and --encodings belong to a new table; %s has its own", import->table_name);
   int result = cli_open_table(import->cli, import->table_name, &import->table);
   if (result) return result;
   KVTableSchema schema = KVTABLE_SCHEMA_INIT;
@@ -391,6 +433,7 @@ static const OptionSpec import_options[] = {
   { "table", "NAME", "the table to make (needed)" },
   { "key", "COL[,COL]", "columns that together name a row; without, rows have numbers" },
   { "types", "COL=TYPE[,...]", "types that should not be guessed, as flight=i32" },
+  { "encodings", "COL=ENCODING[,...]", "encodings that should not be chosen, as carrier=dictionary,id=no-delta" },
   { "append", NULL, "add to a table that is there; a key that is there already refuses the file" },
   { "upsert", NULL, "add to a table that is there; rows with the same key are replaced" },
   { "as", "csv|jsonl", "how the file is written (default: by its name; JSON lines for .jsonl, .ndjson, .json)" },
@@ -411,7 +454,8 @@ const Command command_import = {
     "that are guessed are bool, i64, u64, f64, date, timestamp and string; postcodes such as 01234 stay text. "
     "--types takes these too: i8 i16 i32, u8 u16 u32, f32, decimal:SCALE, time, duration, uuid, bytes, "
     "fixed_bytes:WIDTH; what the last two are given as <hex:00FF> are those bytes. A number or date left empty is "
-    "missing, whatever --null says. In JSON lines each line is an "
+    "missing, whatever --null says. Encodings are those that info shows, or array, for plain arrays that programs get "
+    "without a copy; where the values do not allow one, another is chosen. In JSON lines each line is an "
     "object; its members are the columns, null and "
     "a member that is not there are missing values, and what is nested stays JSON text.",
   .example = "colonnade --db air.db import flights.csv --table flights --key time_hour,carrier,flight",

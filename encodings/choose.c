@@ -176,7 +176,7 @@ static Status find_codec(const CodecPlan *p, const ChooseOptions *o, const Codec
   *out = o->forced ? codec_by_id(o->forced) : smallest(p, o);
   if (!*out) return status_fail(KVSTORE_ERROR, "there is no encoding %u", o->forced);
   if (!(*out)->analyze(p)) {
-    return status_fail(KVSTORE_ERROR, "encoding %s cannot hold this column of type %s", (*out)->name,
+    return status_fail(KVSTORE_ERROR, "encoding %s cannot hold this column of type %s", encoding_name((*out)->id),
                        type_name(p->input->type));
   }
   return KVSTORE_OK;

@@ -17,11 +17,6 @@ const Codec *codec_by_id(uint32_t encoding) {
   return encoding < sizeof codecs / sizeof *codecs ? codecs[encoding] : NULL;
 }
 
-const char *encoding_name(uint32_t encoding) {
-  const Codec *codec = codec_by_id(encoding);
-  return codec ? codec->name : "?";
-}
-
 /* ---- values ---- */
 
 static void clear_nulls(const Chunk *c, uint32_t rows, const uint64_t *valid, void *values, uint8_t *nulls) {

@@ -11,35 +11,13 @@
 #ifndef COLONNADE_ENCODINGS_CODEC_H
 #define COLONNADE_ENCODINGS_CODEC_H
 
+#include "base/encoding.h"
 #include "base/schema.h"
 #include "encodings/chunk.h"
 #include "encodings/compare.h"
 
-/* On disk: never renumbered. */
-typedef enum EncodingId {
-  ENCODING_NONE = 0,
-  ENCODING_CONSTANT = 1,     /* every value is the same */
-  ENCODING_STRIDE = 2,       /* base + row x step: integers, dates, timestamps; no nulls */
-  ENCODING_PLAIN = 3,        /* values in their natural width; strings: offsets and bytes */
-  ENCODING_BITS = 4,         /* booleans, a bit each */
-  ENCODING_PACKED = 5,       /* frame of reference: (image - base) / divisor, bit-packed in interleaved lanes */
-  ENCODING_DICTIONARY = 6,   /* sorted values, and packed codes */
-  ENCODING_RUN_LENGTH = 7,   /* equal neighbours once, and where they end: all types but strings */
-  ENCODING_DELTA = 8,        /* differences of neighbours, a base per block: integers, dates, timestamps */
-  ENCODING_ALP = 9,          /* floats that were decimals: packed integers, two powers of ten a block, exceptions */
-  ENCODING_ALP_RD = 10,      /* other floats: left parts in a small dictionary, right parts packed */
-  ENCODING_FSST = 11,        /* strings, bytes: codes of a table of up to 255 symbols of 1 to 8 bytes */
-  ENCODING_ZSTD = 12,        /* long strings, bytes: frames of 16 KiB of them */
-  ENCODING_FRONT_CODED = 13, /* strings, bytes: what they share with the one before, and the rest */
-  ENCODING_LAST = ENCODING_FRONT_CODED,
-  ENCODING_ARRAY = 14, /* plain, but the values lie outside the chunk: Chunk.array. Never chosen, only forced */
-} EncodingId;
-
 /* A bit (1 << id) for each encoding whose codec_get may read a whole block or frame: not for columns read by key. */
 enum { ENCODINGS_SLOW_TO_GET = 1 << ENCODING_DELTA | 1 << ENCODING_ZSTD };
-
-/* "constant", "packed" ...; "?" for a number without a codec. */
-const char *encoding_name(uint32_t encoding);
 
 /* ---- values ---- */
 
@@ -172,7 +150,6 @@ typedef struct CodecPlan CodecPlan; /* encodings_internal.h: the statistics that
 
 struct Codec {
   EncodingId id;
-  const char *name;
   /* Can this codec hold the column, and in how many bytes (exactly)? 0 when it cannot. */
   uint64_t (*analyze)(const CodecPlan *plan);
   /* Writes the chunk; returns its length, a multiple of 64, padding included. */

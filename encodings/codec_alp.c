@@ -476,7 +476,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_alp = {
   .id = ENCODING_ALP,
-  .name = "alp",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,

@@ -332,7 +332,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_alp_rd = {
   .id = ENCODING_ALP_RD,
-  .name = "alp_rd",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,

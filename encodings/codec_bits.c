@@ -95,7 +95,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_bits = {
   .id = ENCODING_BITS,
-  .name = "bits",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,

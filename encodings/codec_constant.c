@@ -129,7 +129,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_constant = {
   .id = ENCODING_CONSTANT,
-  .name = "constant",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,

@@ -153,7 +153,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_delta = {
   .id = ENCODING_DELTA,
-  .name = "delta",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,

@@ -399,7 +399,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_dictionary = {
   .id = ENCODING_DICTIONARY,
-  .name = "dictionary",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,

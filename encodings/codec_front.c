@@ -304,7 +304,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_front = {
   .id = ENCODING_FRONT_CODED,
-  .name = "front_coded",
   .analyze = analyze,
   .encode = encode,
   .prepare = prepare,

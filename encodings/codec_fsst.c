@@ -773,7 +773,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_fsst = {
   .id = ENCODING_FSST,
-  .name = "fsst",
   .analyze = analyze,
   .encode = encode,
   .prepare = prepare,

@@ -251,7 +251,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_packed = {
   .id = ENCODING_PACKED,
-  .name = "packed",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,

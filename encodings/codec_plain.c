@@ -253,7 +253,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_plain = {
   .id = ENCODING_PLAIN,
-  .name = "plain",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,
@@ -267,7 +266,6 @@ const Codec codec_plain = {
 
 const Codec codec_array = {
   .id = ENCODING_ARRAY,
-  .name = "array",
   .analyze = analyze_array,
   .encode = encode_array,
   .decode = decode,

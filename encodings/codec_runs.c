@@ -288,7 +288,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_runs = {
   .id = ENCODING_RUN_LENGTH,
-  .name = "run_length",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,

@@ -138,7 +138,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_stride = {
   .id = ENCODING_STRIDE,
-  .name = "stride",
   .analyze = analyze,
   .encode = encode,
   .decode = decode,

@@ -413,7 +413,6 @@ static Status check_block(const Chunk *c, uint32_t block) {
 
 const Codec codec_zstd = {
   .id = ENCODING_ZSTD,
-  .name = "zstd",
   .analyze = analyze,
   .encode = encode,
   .prepare = prepare,

@@ -449,8 +449,14 @@ Status session_info(Session *session, StoreInfo *out) {
   return KVSTORE_OK;
 }
 
-/* Chunks by encoding and lane: "packed/16 x12, dictionary/8 x4". */
-static void name_encodings(const Era *era, uint32_t column, ColumnUsage *out) {
+/* Bytes of a value in a plain array; of strings their offset. */
+static size_t plain_width(const Column *column) {
+  if (type_is_fixed(column->type)) return column->width;
+  return type_is_string(column->type) ? 4 : type_array_width(column->type);
+}
+
+/* Chunks by encoding and lane: "packed/16 x12, dictionary/8 x4"; the bytes of arrays, which lie outside, too. */
+static void name_encodings(const Era *era, uint32_t column, size_t width, ColumnUsage *out) {
   struct {
     uint8_t encoding, lane;
     uint32_t count;
@@ -459,9 +465,11 @@ static void name_encodings(const Era *era, uint32_t column, ColumnUsage *out) {
   for (uint32_t r = 0; r < era->run_count; r++) {
     const ColumnRun *run = era->runs[r].run->columns;
     for (uint32_t s = 0; s < run->segment_count; s++) {
-      const ChunkPlace *place = segment_place(column_run_segment(run, s), column);
+      const Segment *segment = column_run_segment(run, s);
+      const ChunkPlace *place = segment_place(segment, column);
       if (!place) continue;
       out->bytes += place->length;
+      if (place->encoding == ENCODING_ARRAY) out->bytes += segment->row_count * width;
       uint32_t k = 0;
       while (k < kinds && (seen[k].encoding != place->encoding || seen[k].lane != place->lane)) k++;
       if (k == kinds && kinds < 8) {
@@ -482,12 +490,6 @@ static void name_encodings(const Era *era, uint32_t column, ColumnUsage *out) {
   }
 }
 
-/* Bytes of a value in a plain array; of strings their offset. */
-static size_t plain_width(const Column *column) {
-  if (type_is_fixed(column->type)) return column->width;
-  return type_is_string(column->type) ? 4 : type_array_width(column->type);
-}
-
 static Status table_usage(const FamilyState *state, const Era *era, FamilyUsage *out) {
   const Schema *schema = &state->family->schema;
   size_t columns = schema->column_count - schema->has_row_id;
@@ -499,8 +501,9 @@ static Status table_usage(const FamilyState *state, const Era *era, FamilyUsage 
     memcpy(usage->name, schema->columns[c].name, strlen(schema->columns[c].name) + 1);
     usage->type = schema->columns[c].type;
     usage->width = schema->columns[c].width;
-    usage->plain_bytes = out->run_rows * plain_width(&schema->columns[c]);
-    name_encodings(era, c, usage);
+    size_t width = plain_width(&schema->columns[c]);
+    usage->plain_bytes = out->run_rows * width;
+    name_encodings(era, c, width, usage);
   }
   return KVSTORE_OK;
 }

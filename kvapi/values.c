@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/decimal.h"
+#include "base/encoding.h"
 #include "base/literal.h"
 #include "base/memory.h"
 #include "query/query.h"
@@ -37,6 +38,16 @@ _Static_assert(KVTABLE_NULLABLE == (int)COLUMN_NULLABLE && KVTABLE_UTC == (int)C
 _Static_assert(KVTABLE_USE_ENCODING(1) == 1 << (int)COLUMN_ENCODING_SHIFT &&
                  KVTABLE_NO_ENCODING(1) == 2 << (int)COLUMN_FORBIDDEN_SHIFT,
                "one place");
+_Static_assert(KVTABLE_ENCODING_CONSTANT == (int)ENCODING_CONSTANT && KVTABLE_ENCODING_STRIDE == (int)ENCODING_STRIDE &&
+                 KVTABLE_ENCODING_PLAIN == (int)ENCODING_PLAIN && KVTABLE_ENCODING_BITS == (int)ENCODING_BITS &&
+                 KVTABLE_ENCODING_PACKED == (int)ENCODING_PACKED &&
+                 KVTABLE_ENCODING_DICTIONARY == (int)ENCODING_DICTIONARY &&
+                 KVTABLE_ENCODING_RUN_LENGTH == (int)ENCODING_RUN_LENGTH &&
+                 KVTABLE_ENCODING_DELTA == (int)ENCODING_DELTA && KVTABLE_ENCODING_ALP == (int)ENCODING_ALP &&
+                 KVTABLE_ENCODING_ALP_RD == (int)ENCODING_ALP_RD && KVTABLE_ENCODING_FSST == (int)ENCODING_FSST &&
+                 KVTABLE_ENCODING_ZSTD == (int)ENCODING_ZSTD &&
+                 KVTABLE_ENCODING_FRONT_CODED == (int)ENCODING_FRONT_CODED,
+               "one number");
 _Static_assert(KVTABLE_COLUMNS_MAX < COLUMNS_MAX && KVTABLE_KEY_COLUMNS_MAX == KEY_COLUMNS_MAX, "room for the row id");
 
 /* ---- types ---- */
@@ -421,6 +432,15 @@ int kvtable_type_by_name(const char *name) {
   ColumnType type = type_by_name(name, strlen(name));
   if (strcmp(name, "decimal") == 0 || type_is_decimal(type)) return KVTABLE_TYPE_DECIMAL;
   return (int)type;
+}
+
+/* Arrays have a flag of their own. */
+const char *kvtable_encoding_name(int encoding) {
+  return encoding > 0 && encoding <= ENCODING_LAST ? encoding_name((uint32_t)encoding) : "?";
+}
+int kvtable_encoding_by_name(const char *name) {
+  EncodingId encoding = name ? encoding_by_name(name) : ENCODING_NONE;
+  return encoding <= ENCODING_LAST ? (int)encoding : 0;
 }
 
 KVColumnDefinition definition_of(const Column *column) {

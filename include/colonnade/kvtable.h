@@ -110,6 +110,10 @@ typedef struct KVCursor KVCursor; /* rows on their way out */
   13 /* string, bytes, up to 4,096: what each shares with the one before, and the rest */
 #define KVTABLE_USE_ENCODING(e) ((e) << 8)
 #define KVTABLE_NO_ENCODING(e)  (1 << (16 + (e)))
+/* "packed", "run_length": the macros' names in small letters, as explain and table information say them; "?" for a
+ * number that is none. Never freed. And back: 0 when there is no such name. */
+KVSTORE_API const char *kvtable_encoding_name(int encoding);
+KVSTORE_API int kvtable_encoding_by_name(const char *name);
 
 #define KVTABLE_COLUMNS_MAX     1023
 #define KVTABLE_KEY_COLUMNS_MAX 16

@@ -316,21 +316,37 @@ TEST(column_encodings, what_the_values_do_not_allow_falls_back) {
 TEST(column_encodings, what_a_type_never_has_is_refused) {
   static const struct {
     int type, flags;
+    const char *saying;
   } bad[] = {
-    { KVTABLE_TYPE_STRING, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_PACKED) },
-    { KVTABLE_TYPE_STRING, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_RUN_LENGTH) },
-    { KVTABLE_TYPE_I64, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_ALP) },
-    { KVTABLE_TYPE_F64, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_DELTA) },
-    { KVTABLE_TYPE_I64, KVTABLE_USE_ENCODING(99) },
-    { KVTABLE_TYPE_I64, KVTABLE_NO_ENCODING(14) },
-    { KVTABLE_TYPE_I64, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_PACKED) | KVTABLE_NO_ENCODING(KVTABLE_ENCODING_PACKED) },
+    { KVTABLE_TYPE_STRING, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_PACKED), "(packed)" },
+    { KVTABLE_TYPE_STRING, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_RUN_LENGTH), "(run_length)" },
+    { KVTABLE_TYPE_I64, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_ALP), "(alp)" },
+    { KVTABLE_TYPE_F64, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_DELTA), "(delta)" },
+    { KVTABLE_TYPE_I64, KVTABLE_USE_ENCODING(99), "99 (?)" },
+    { KVTABLE_TYPE_I64, KVTABLE_NO_ENCODING(14), "none of" },
+    { KVTABLE_TYPE_I64, KVTABLE_USE_ENCODING(KVTABLE_ENCODING_PACKED) | KVTABLE_NO_ENCODING(KVTABLE_ENCODING_PACKED),
+      "wants and forbids the encoding packed" },
+    { KVTABLE_TYPE_STRING, KVTABLE_ARRAY, "cannot be an array" },
   };
   KVStore *kv = open_store();
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     const KVColumnDefinition column = { "col", bad[i].type, bad[i].flags, 0 };
     KVTable *table = NULL;
     CHECK_STATUS(kvtable_create(kv, "t", &column, 1, NULL, 0, &table), KVSTORE_SCHEMA);
-    CHECK(strstr(kvstore_errmsg(kv), "col") != NULL);
+    CHECK(strstr(kvstore_errmsg(kv), "column col ") != NULL);
+    CHECK(strstr(kvstore_errmsg(kv), bad[i].saying) != NULL);
   }
   CHECK_OK(kvstore_close(kv));
+}
+
+TEST(column_encodings, names_go_to_numbers_and_back) {
+  CHECK_STR(kvtable_encoding_name(KVTABLE_ENCODING_ALP_RD), "alp_rd");
+  CHECK_INT(kvtable_encoding_by_name("front_coded"), KVTABLE_ENCODING_FRONT_CODED);
+  for (int e = KVTABLE_ENCODING_CONSTANT; e <= KVTABLE_ENCODING_FRONT_CODED; e++)
+    CHECK_INT(kvtable_encoding_by_name(kvtable_encoding_name(e)), e);
+  const int none[] = { -1, 0, KVTABLE_ENCODING_FRONT_CODED + 1, 14, 99 };
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++) CHECK_STR(kvtable_encoding_name(none[i]), "?");
+  CHECK_INT(kvtable_encoding_by_name("Packed"), 0);
+  CHECK_INT(kvtable_encoding_by_name("array"), 0); /* a flag, not a number */
+  CHECK_INT(kvtable_encoding_by_name(NULL), 0);
 }

@@ -77,6 +77,30 @@ class Imports(CliTest):
         self.assertEqual(self.types("t"), {"a": "i16", "b": "f32", "c": "string", "d": "fixed_bytes:3"})
         self.assertEqual(self.rows("t")[1], {"a": 7, "b": -2.0, "c": "4", "d": "abc"})
 
+    def test_encodings_are_wished_forbidden_and_refused(self):
+        content = "id,x,s\n" + "".join(f"{i},{i / 2},city {i % 7}\n" for i in range(3000))
+        encodings = {}
+        for wishes in "id=packed,x=alp_rd,s=fsst", "id=no-stride,id=no-packed,s=no-dictionary", "id=array":
+            table = f"t{len(encodings)}"
+            self.imported(content, "--encodings", wishes, table=table)
+            columns = self.json("info", table)["columns"]
+            encodings[table] = {column["column"]: column["encodings"].split()[0].split("/")[0] for column in columns}
+            self.assertEqual(self.json("query", table, "--count", "--where", "x = 750")["results"]["count(*)"], 1)
+        self.assertEqual(encodings["t0"], {"id": "packed", "x": "alp_rd", "s": "fsst"})
+        self.assertNotIn(encodings["t1"]["id"], ("stride", "packed"))
+        self.assertNotEqual(encodings["t1"]["s"], "dictionary")
+        self.assertEqual(encodings["t2"]["id"], "array")
+        self.assertGreaterEqual(self.json("info", "t2")["columns"][0]["bytes"], 3000 * 8)
+        for wrong, saying in (("id=zip", "there is no encoding zip"), ("id=no-array", "there is no encoding no-array"),
+                              ("id", "write column=encoding"), ("other=plain", "has no column other"),
+                              ("id=alp", "of type i64 cannot have the encoding 9 (alp)"),
+                              ("s=array", "of type string cannot be an array"),
+                              ("id=run_length,id=constant", "id cannot have constant and another one"),
+                              ("id=array,id=plain", "id cannot have plain and another one"),
+                              ("id=plain,id=no-plain", "wants and forbids the encoding plain")):
+            self.refuses("import", self.write("bad.csv", content), "--table", "bad", "--encodings", wrong,
+                         saying=saying)
+
     def test_decimals_times_durations_and_uuids_come_and_go(self):
         types = "price=decimal:2,rate=decimal(9,3),at=time,lasted=duration,who=uuid"
         content = ("id,price,rate,at,lasted,who\n"
@@ -188,7 +212,8 @@ class Imports(CliTest):
             ("k,other\n5,e\n", ["--append"], ["a column other", "t has not"]),
             ("k,v\n5,e\nsix,f\n", ["--upsert"], ["row 3, column k", '"six" is no i64']),
             ("k,v\n5,e\n,f\n", ["--upsert"], ["row 3, column k", "missing"]),
-            ("k,v\n5,e\n", ["--append", "--key", "k"], ["--key and --types belong to a new table"]),
+            ("k,v\n5,e\n", ["--append", "--key", "k"], ["--key, --types and --encodings belong to a new table"]),
+            ("k,v\n5,e\n", ["--append", "--encodings", "k=plain"], ["belong to a new table; t has its own"]),
             ("k,v\n5,e\n", [], ["there is something named t already"]),
         ]:
             self.refuses("import", self.write("more.csv", content), "--table", "t", *options, saying=saying)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/encoding.h"
 #include "base/hash.h"
 #include "base/keycode.h"
 #include "base/memory.h"
@@ -159,11 +160,11 @@ void sample_sort(SampleTable *t) {
 static void wish_encodings(SampleTable *t, uint64_t seed) {
   uint64_t random = seed ^ 0x5eed;
   for (uint32_t c = 0; c < t->schema.column_count; c++) {
-    uint32_t encoding = 1 + (uint32_t)test_random_below(&random, COLUMN_ENCODINGS);
+    uint32_t encoding = 1 + (uint32_t)test_random_below(&random, ENCODING_LAST);
     ColumnType type = t->columns[c].type;
     t->columns[c].flags &= ((1u << COLUMN_ENCODING_SHIFT) - 1) & ~(uint32_t)COLUMN_ARRAY;
     uint64_t draw = test_random(&random);
-    if (draw & 1 || !type_has_encoding(type, encoding)) {
+    if (draw & 1 || !encoding_takes(encoding, type)) {
       bool has_width = !type_has_offsets(type) && !(t->columns[c].flags & COLUMN_HIDDEN);
       if (has_width && (draw >> 1 & 3) == 0) t->columns[c].flags |= COLUMN_ARRAY;
       continue;

@@ -100,7 +100,7 @@ TEST(codec, decode_gives_back_every_bit) {
     CHECK_INT(reached[t][ENCODING_PACKED] > 0, packable);
     if (packable && type_array_width(every_type[t]) >= 4) CHECK(reached[t][ENCODING_STRIDE] > 0); /* short ones wrap */
     if (!packable || every_type[t] == TYPE_BOOL) CHECK_INT(reached[t][ENCODING_STRIDE], 0);
-    for (uint32_t e = 1; e <= ENCODING_LAST; e++) CHECK(!reached[t][e] || type_has_encoding(every_type[t], e));
+    for (uint32_t e = 1; e <= ENCODING_LAST; e++) CHECK(!reached[t][e] || encoding_takes(e, every_type[t]));
     CHECK_INT(reached[t][ENCODING_BITS] > 0, every_type[t] == TYPE_BOOL);
     CHECK_INT(reached[t][ENCODING_RUN_LENGTH] > 0, !type_is_string(every_type[t]));
     CHECK_INT(reached[t][ENCODING_ALP] > 0, type_is_float(every_type[t]));
