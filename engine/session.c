@@ -178,13 +178,18 @@ int64_t session_now_ms(Session *session) { return store_clock(session->store); }
 
 /* ---- finding families ---- */
 
+/* Its name is known as long as the version has its last rows. */
+static Status fail_dropped(const FamilyState *state, uint64_t sequence, int kind) {
+  const char *name = state && !(state->family->flags & FAMILY_HIDDEN) ? family_state_traits(state, sequence)->name : "";
+  return status_fail(KVSTORE_NOTFOUND, "the %s%s%s has been dropped, or is not there yet",
+                     kind == FAMILY_TABLE ? "table" : "family", *name ? " " : "", name);
+}
+
 Status session_family(Session *session, const ReadPin *pin, uint32_t id, int kind, FamilyState **state, Era **era) {
   (void)session;
   *state = version_family(pin->version, id);
   *era = *state ? family_state_era(*state, pin->sequence) : NULL;
-  if (UNLIKELY(!*era))
-    return status_fail(KVSTORE_NOTFOUND, "the %s has been dropped, or is not there yet",
-                       kind == FAMILY_TABLE ? "table" : "family");
+  if (UNLIKELY(!*era)) return fail_dropped(*state, pin->sequence, kind);
   if (UNLIKELY((int)(*state)->family->kind != kind))
     return status_fail(KVSTORE_SCHEMA, "%s is a %s", family_state_traits(*state, pin->sequence)->name,
                        kind == FAMILY_KV ? "table" : "key-value family");

@@ -74,17 +74,19 @@ static Status run_aggregates(KVQuery *q, AggregateResult *results) {
   Course course = { 0 };
   QuerySpace space;
   arena_reset(&q->strings);
-  take_counters(q);
+  q->stepped = NULL;
+  q->counters = (ScanCounters){ 0 };
+  plan_replace(&q->last, q->aggregates);
   TRY(course_begin(q, &course, &space));
   Status status = question_open(q, q->aggregates, false, &space, &snapshot, &space);
   query_threads(q->aggregates->query, q->threads);
-  if (status == KVSTORE_OK)
+  if (status == KVSTORE_OK) {
     status = query_run_within(q->aggregates->query, &snapshot, &space, &q->strings, results, &q->counters);
-  if (status == KVSTORE_OK && q->aggregates->join) count_joined(&q->counters, &snapshot);
+    if (q->aggregates->join) count_joined(&q->counters, &snapshot);
+  }
   q->spilled = scratch_bytes(course.scratch);
   scratch_destroy(course.scratch);
   table_snapshot_release(&snapshot);
-  if (status == KVSTORE_OK) plan_replace(&q->last, q->aggregates);
   return status;
 }
 

@@ -313,7 +313,7 @@ Status query_run_within(const Query *q, const TableSnapshot *snapshot, const Que
   if (status == KVSTORE_OK) status = query_run_units(q, snapshot, space, &run);
   if (status == KVSTORE_OK) status = table_snapshot_check(snapshot);
   if (status == KVSTORE_OK) status = run_results(&run, q, strings, results);
-  if (status == KVSTORE_OK && counters) {
+  if (counters && run.scan) {
     query_clock_stop(&clock, 1, &run.helped);
     *counters = *scan_counters(run.scan);
     scan_counters_add(counters, &run.helped);

@@ -675,7 +675,8 @@ typedef struct KVQueryCounters {
 } KVQueryCounters;
 #define KVQUERY_COUNTERS_INIT \
   { sizeof(KVQueryCounters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-/* Of the last aggregate, or the cursor that stepped last (so far). Zeros before any. */
+/* Of the last aggregate (of one that failed, up to there), or the cursor that stepped last (so far). Zeros before any.
+ */
 KVSTORE_API int kvquery_counters(KVQuery *query, KVQueryCounters *counters);
 /* The question as text, and what its last run did, unless something else is asked since then; a few lines for a person.
  * Give *text back with kvstore_free. */

@@ -713,6 +713,16 @@ TEST(kvquery, a_column_is_of_its_own_text_whatever_a_filter_computes) {
   CHECK_OK(kvstore_close(kv));
 }
 
+static void check_explained(KVQuery *query, const char *question) {
+  KVQueryCounters counters = KVQUERY_COUNTERS_INIT;
+  char *text = NULL;
+  CHECK_OK(kvquery_explain(query, &text));
+  CHECK(strstr(text, question) != NULL);
+  kvstore_free(text);
+  CHECK_OK(kvquery_counters(query, &counters));
+  CHECK(counters.rows <= ROWS && counters.rows_selected <= counters.rows);
+}
+
 TEST(kvquery, what_cannot_be_computed_names_expression_value_and_row) {
   KVStore *kv = open_store();
   KVTable *table = create_flights(kv);
@@ -721,11 +731,13 @@ TEST(kvquery, what_cannot_be_computed_names_expression_value_and_row) {
   KVStoreError error = KVSTORE_ERROR_INIT;
   const char *bad[] = { "carrier + 1" };
   CHECK_OK(kvquery_create(table, &query));
+  CHECK_OK(kvquery_max(query, "id", &value));
   CHECK_STATUS(kvquery_sum(query, "100 / (id - 17)", &value), KVSTORE_TYPE);
   CHECK(strstr(kvstore_errmsg(kv), "100 / 0 divides by zero, in the row with key 17"));
   CHECK_OK(kvstore_error(kv, &error));
   CHECK_STR(error.column, "100 / (id - 17)");
   CHECK_STR(error.value, "100");
+  check_explained(query, "sum(100 / (id - 17))"); /* it, and not what ran before */
   CHECK_OK(kvquery_sum(query, "try_divide(100, id - 17)", &value));
   CHECK_STATUS(kvquery_sum(query, "cast(id as i8)", &value), KVSTORE_TYPE);
   CHECK(strstr(kvstore_errmsg(kv), "is no i8, in the row with key"));

@@ -60,6 +60,7 @@ TEST(kvtable, names_are_listed_opened_dropped_and_told_from_families) {
   CHECK_OK(kvtable_drop(kv, "people"));
   CHECK_STATUS(kvtable_drop(kv, "people"), KVSTORE_NOTFOUND);
   CHECK_STATUS(upsert_person(table, 1, "Ada", 1.7), KVSTORE_NOTFOUND);
+  CHECK(strstr(kvstore_errmsg(kv), "table people has been dropped") != NULL);
   kvtable_close(table);
   CHECK_OK(kvtable_list(kv, &names, &count));
   CHECK(names == NULL && count == 0);
