@@ -435,6 +435,18 @@ static bool takes_as_it_is(Form form, int type, unsigned scale) {
   return form.type == type && form.unit == 1 && form.divisor == 1 && form.scale == scale;
 }
 
+/* Numbers of the column's type, where they are aligned for it. */
+static bool lies_as_array(const Child *c, Form form, const Column *column) {
+  uint32_t scale = 0;
+  int type = type_to_caller(column->type, &scale);
+  return !c->schema->dictionary && takes_as_it_is(form, type, scale) && form.layout == LAYOUT_FIXED &&
+         form.width == type_array_width(column->type) && (uintptr_t)c->array->buffers[1] % form.width == 0;
+}
+
+static const void *array_of(const Child *c, Form form) {
+  return (const uint8_t *)c->array->buffers[1] + (size_t)c->offset * form.width;
+}
+
 static Status take_column(Intake *in, const Child *c, const Column *column, uint32_t rows, KVColumnData *out) {
   Form form = form_of(c->schema->format);
   uint32_t scale = 0;
@@ -442,14 +454,12 @@ static Status take_column(Intake *in, const Child *c, const Column *column, uint
   *out = (KVColumnData){ .type = type, .form = KVTABLE_FORM_ARRAY };
   TRY(check_array(c, rows, column->name));
   TRY(check_dictionary(c, column->name));
-  bool same = !c->schema->dictionary && takes_as_it_is(form, type, scale);
-  if (same && form.layout == LAYOUT_FIXED && form.width == type_array_width(column->type) &&
-      (uintptr_t)c->array->buffers[1] % form.width == 0) {
+  if (lies_as_array(c, form, column)) {
     TRY(take_nulls(c, form, rows, &in->arena, out));
-    out->values = (const uint8_t *)c->array->buffers[1] + (size_t)c->offset * form.width;
+    out->values = array_of(c, form);
     return KVSTORE_OK;
   }
-  if (same && type_is_string(column->type)) {
+  if (!c->schema->dictionary && takes_as_it_is(form, type, scale) && type_is_string(column->type)) {
     TRY(take_nulls(c, form, rows, &in->arena, out));
     return take_strings(c, form, rows, &in->rooms[column - in->table->schema.columns], out);
   }
@@ -488,6 +498,17 @@ static Status check_batch(const Intake *in, const struct ArrowArray *batch) {
   return KVSTORE_OK;
 }
 
+/* The array of a column that the batch has, from row `from` of the batch on. */
+static Status child_of(const Intake *in, const struct ArrowArray *batch, uint32_t column, int64_t from, Child *out) {
+  const char *name = in->table->schema.columns[column].name;
+  const struct ArrowArray *array = batch->children[in->children[column]];
+  if (!array) return fail_array(name, "is NULL");
+  if (array->offset < 0 || array->offset > INT64_MAX / 4 || batch->offset > INT64_MAX / 4)
+    return fail_array(name, "begins beyond its rows");
+  *out = (Child){ in->schema.children[in->children[column]], array, array->offset + batch->offset + from };
+  return KVSTORE_OK;
+}
+
 /* Rows [from, from + rows) of a batch. */
 static Status take_rows(Intake *in, const struct ArrowArray *batch, int64_t from, uint32_t rows, KVColumnData **out) {
   const Schema *schema = &in->table->schema;
@@ -498,11 +519,8 @@ static Status take_rows(Intake *in, const struct ArrowArray *batch, int64_t from
       TRY(take_no_column(in, &schema->columns[i], rows, &data[i]));
       continue;
     }
-    const struct ArrowArray *array = batch->children[in->children[i]];
-    if (!array) return fail_array(schema->columns[i].name, "is NULL");
-    if (array->offset < 0 || array->offset > INT64_MAX / 4 || batch->offset > INT64_MAX / 4)
-      return fail_array(schema->columns[i].name, "begins beyond its rows");
-    Child child = { in->schema.children[in->children[i]], array, array->offset + batch->offset + from };
+    Child child;
+    TRY(child_of(in, batch, i, from, &child));
     TRY(take_column(in, &child, &schema->columns[i], rows, &data[i]));
   }
   *out = data;
@@ -533,11 +551,62 @@ static int append_rows(Intake *in, const struct ArrowArray *batch, int64_t from,
   return code;
 }
 
+typedef struct KeyArray { /* a column of the key */
+  const void *values;
+  ColumnType type; /* an integer's */
+} KeyArray;
+
+/* Below 0: the entry at `row` is greater than the one before it. */
+static int compare_to_next(const KeyArray *key, uint64_t row) {
+#define TO_NEXT(T)                                        \
+  {                                                       \
+    const T *v = key->values;                             \
+    return (v[row - 1] > v[row]) - (v[row - 1] < v[row]); \
+  }
+  switch (key->type) {
+  case TYPE_I8: TO_NEXT(int8_t)
+  case TYPE_I16: TO_NEXT(int16_t)
+  case TYPE_I32: TO_NEXT(int32_t)
+  case TYPE_I64: TO_NEXT(int64_t)
+  case TYPE_U8: TO_NEXT(uint8_t)
+  case TYPE_U16: TO_NEXT(uint16_t)
+  case TYPE_U32: TO_NEXT(uint32_t)
+  default: TO_NEXT(uint64_t)
+  }
+#undef TO_NEXT
+}
+
+static bool find_key_array(const Intake *in, const struct ArrowArray *batch, uint32_t position, KeyArray *out) {
+  const Column *column = &in->table->schema.columns[position];
+  Child c;
+  if (in->children[position] == NO_CHILD || !type_is_integer(type_storage(column->type)) ||
+      child_of(in, batch, position, 0, &c) != KVSTORE_OK || check_array(&c, batch->length, column->name) != KVSTORE_OK)
+    return false;
+  Form form = form_of(c.schema->format);
+  if (!lies_as_array(&c, form, column) || (c.array->null_count && c.array->buffers[0])) return false;
+  *out = (KeyArray){ array_of(&c, form), type_storage(column->type) };
+  return true;
+}
+
+/* Whether each row's key, of integers, is greater than the one before. */
+static bool keys_ascend(const Intake *in, const struct ArrowArray *batch) {
+  const Schema *schema = &in->table->schema;
+  KeyArray keys[KEY_COLUMNS_MAX];
+  for (uint32_t k = 0; k < schema->key_count; k++)
+    if (!find_key_array(in, batch, schema->key_columns[k], &keys[k])) return false;
+  for (uint64_t row = 1; row < (uint64_t)batch->length; row++) {
+    int order = 0;
+    for (uint32_t k = 0; k < schema->key_count && !order; k++) order = compare_to_next(&keys[k], row);
+    if (order >= 0) return false;
+  }
+  return true;
+}
+
 /* A string takes 16 bytes while it is written, a number that is another one in Arrow its width: of a large batch that
- * is done part by part, about equal ones, whose runs are long enough to stay as they are. Keys are sorted, or found to
- * be so, as a whole: runs of parts of them might overlap. */
-static uint32_t part_rows(const Intake *in, int64_t rows) {
-  if (!in->table->schema.has_row_id || rows <= PART_ROWS) return (uint32_t)rows;
+ * is done part by part, about equal ones, whose runs are long enough to stay as they are, and do not overlap. */
+static uint32_t part_rows(const Intake *in, const struct ArrowArray *batch) {
+  int64_t rows = batch->length;
+  if (rows <= PART_ROWS || !(in->table->schema.has_row_id || keys_ascend(in, batch))) return (uint32_t)rows;
   int64_t parts = (rows + PART_ROWS - 1) / PART_ROWS;
   return (uint32_t)round_up((uint64_t)((rows + parts - 1) / parts), SEGMENT_ROWS);
 }
@@ -545,7 +614,7 @@ static uint32_t part_rows(const Intake *in, int64_t rows) {
 static int append_batch(Intake *in, const struct ArrowArray *batch) {
   Status status = check_batch(in, batch);
   if (status != KVSTORE_OK) return handle_refuse(in->table->kv, status);
-  uint32_t part = part_rows(in, batch->length);
+  uint32_t part = part_rows(in, batch);
   for (int64_t from = 0; from < batch->length; from += part) {
     uint32_t rows = batch->length - from < part ? (uint32_t)(batch->length - from) : part;
     int code = append_rows(in, batch, from, rows);

@@ -96,14 +96,18 @@ TEST(arrow_large, columns_of_a_large_batch_share_memory_and_outlive_each_other) 
 
 enum { HUGE_ROWS = 2200000, LETTERS = 26 };
 
-/* A stream of one batch: `n` as int16, for an int32 must be made of it, and `s`, the letter that n % 26 is. */
+enum { HUGE_COLUMNS = 3, BLOCK_OF_IDS = 30000 };
+
+/* A stream of one batch: `n`, i % 30,000, as int16, for an int32 must be made of it; `s`, the letter that n % 26 is;
+ * and, where it is asked for, `id`, i. */
 typedef struct Huge {
   int16_t *numbers;
   int32_t *offsets;
   char *letters;
-  struct ArrowSchema schemas[2], *schema_list[2];
-  struct ArrowArray arrays[2], *array_list[2];
-  const void *buffers[2][3], *none[1];
+  int64_t *ids; /* NULL: it has no such column */
+  struct ArrowSchema schemas[HUGE_COLUMNS], *schema_list[HUGE_COLUMNS];
+  struct ArrowArray arrays[HUGE_COLUMNS], *array_list[HUGE_COLUMNS];
+  const void *buffers[HUGE_COLUMNS][3], *none[1];
   int left;
 } Huge;
 
@@ -115,8 +119,10 @@ static int huge_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out)
   Huge *h = stream->private_data;
   h->schemas[0] = (struct ArrowSchema){ .format = "s", .name = "n", .release = release_schema };
   h->schemas[1] = (struct ArrowSchema){ .format = "u", .name = "s", .release = release_schema };
-  for (int i = 0; i < 2; i++) h->schema_list[i] = &h->schemas[i];
-  *out = (struct ArrowSchema){ .format = "+s", .n_children = 2, .children = h->schema_list, .release = release_schema };
+  h->schemas[2] = (struct ArrowSchema){ .format = "l", .name = "id", .release = release_schema };
+  for (int i = 0; i < HUGE_COLUMNS; i++) h->schema_list[i] = &h->schemas[i];
+  *out = (struct ArrowSchema){ .format = "+s", .n_children = h->ids ? 3 : 2, .release = release_schema };
+  out->children = h->schema_list;
   return 0;
 }
 
@@ -124,15 +130,16 @@ static int huge_next(struct ArrowArrayStream *stream, struct ArrowArray *out) {
   Huge *h = stream->private_data;
   memset(out, 0, sizeof *out);
   if (!h->left--) return 0;
-  for (int i = 0; i < 2; i++) {
-    h->arrays[i] = (struct ArrowArray){ .length = HUGE_ROWS, .n_buffers = 2 + i, .buffers = h->buffers[i] };
+  for (int i = 0; i < HUGE_COLUMNS; i++) {
+    h->arrays[i] = (struct ArrowArray){ .length = HUGE_ROWS, .n_buffers = 2 + (i == 1), .buffers = h->buffers[i] };
     h->arrays[i].release = release_array;
     h->array_list[i] = &h->arrays[i];
   }
   h->buffers[0][1] = h->numbers;
   h->buffers[1][1] = h->offsets;
   h->buffers[1][2] = h->letters;
-  *out = (struct ArrowArray){ .length = HUGE_ROWS, .n_buffers = 1, .n_children = 2, .buffers = h->none };
+  h->buffers[2][1] = h->ids;
+  *out = (struct ArrowArray){ .length = HUGE_ROWS, .n_buffers = 1, .n_children = h->ids ? 3 : 2, .buffers = h->none };
   out->children = h->array_list;
   out->release = release_array;
   return 0;
@@ -145,9 +152,9 @@ static void huge_make(Huge *h) {
   h->letters = malloc(HUGE_ROWS);
   CHECK(h->numbers && h->offsets && h->letters);
   for (int i = 0; i < HUGE_ROWS; i++) {
-    h->numbers[i] = (int16_t)(i % 30000);
+    h->numbers[i] = (int16_t)(i % BLOCK_OF_IDS);
     h->offsets[i] = i;
-    h->letters[i] = (char)('a' + i % 30000 % LETTERS);
+    h->letters[i] = (char)('a' + i % BLOCK_OF_IDS % LETTERS);
   }
   h->offsets[HUGE_ROWS] = HUGE_ROWS;
 }
@@ -156,6 +163,7 @@ static void huge_free(Huge *h) {
   free(h->numbers);
   free(h->offsets);
   free(h->letters);
+  free(h->ids);
 }
 
 static struct ArrowArrayStream huge_stream(Huge *h) {
@@ -213,6 +221,81 @@ TEST(arrow_large, a_batch_is_written_by_parts_and_all_or_nothing) {
   CHECK(most < (int64_t)HUGE_ROWS * (16 + 4 + 1 + 8)); /* strings, numbers and their nulls, row ids of all rows */
   check_huge(table, &huge);
   kvtable_close(table);
+  CHECK_OK(kvstore_integrity_check(kv, NULL));
+  CHECK_OK(kvstore_close(kv));
+  huge_free(&huge);
+}
+
+/* ---- with keys ---- */
+
+static void swap_ids(Huge *h, int a, int b) {
+  int64_t id = h->ids[a];
+  h->ids[a] = h->ids[b];
+  h->ids[b] = id;
+}
+
+static uint64_t append_huge(KVTable *table, Huge *h, int expected, int64_t *memory) {
+  struct ArrowArrayStream stream = huge_stream(h);
+  uint64_t rows = 0;
+  counted_memory_install();
+  int64_t before = counted_memory_begin();
+  CHECK_STATUS(kvtable_append_stream(table, &stream, KVTABLE_INSERT, &rows), expected);
+  *memory = counted_memory_most() - before;
+  counted_memory_remove();
+  return rows;
+}
+
+static uint64_t runs_of(KVTable *table) {
+  KVTableUsage *usage = NULL;
+  CHECK_OK(kvtable_usage(table, &usage));
+  uint64_t runs = usage->run_count;
+  kvstore_free(usage);
+  return runs;
+}
+
+/* Keys (n, id), of which the first ones are equal for 30,000 rows each. A batch whose keys ascend is written by parts,
+ * too; another as a whole, in their order. */
+TEST(arrow_large, batches_by_ascending_keys_are_written_by_parts_and_others_are_not) {
+  const KVColumnDefinition columns[] = { { "n", KVTABLE_TYPE_I16, 0, 0 },
+                                         { "s", KVTABLE_TYPE_STRING, 0, 0 },
+                                         { "id", KVTABLE_TYPE_I64, 0, 0 } };
+  const char *key[] = { "n", "id" };
+  const int edge = HUGE_ROWS / 2 / 65536 * 65536 + 65536; /* two parts, of whole segments */
+  KVStoreOptions options = KVSTORE_OPTIONS_INIT;
+  KVStore *kv = NULL;
+  Huge huge;
+  huge_make(&huge);
+  huge.ids = malloc(HUGE_ROWS * sizeof *huge.ids);
+  CHECK(huge.ids != NULL);
+  for (int i = 0; i < HUGE_ROWS; i++) {
+    huge.numbers[i] = (int16_t)(i / BLOCK_OF_IDS);
+    huge.ids[i] = i % BLOCK_OF_IDS;
+  }
+  options.background_off = 1;
+  CHECK_OK(kvstore_open_with(path_of("store"), &kv, &options));
+  for (int ascends = 1; ascends >= 0; ascends--) {
+    KVTable *table = NULL;
+    int64_t memory;
+    if (!ascends) swap_ids(&huge, edge - 1, edge);
+    CHECK_OK(kvtable_create(kv, ascends ? "ascending" : "other", columns, 3, key, 2, &table));
+    huge.ids[HUGE_ROWS - 1]--; /* the last two are equal */
+    CHECK_INT(append_huge(table, &huge, KVSTORE_CONSTRAINT, &memory), 0);
+    CHECK_INT(count_where(table, "true"), 0);
+    huge.ids[HUGE_ROWS - 1]++;
+    CHECK_INT(append_huge(table, &huge, KVSTORE_OK, &memory), HUGE_ROWS);
+    CHECK_INT(memory < (int64_t)HUGE_ROWS * (16 + 16 + 8), ascends); /* strings, keys and their hashes of all rows */
+    CHECK_INT(runs_of(table), 1 + ascends);
+    CHECK_INT(count_where(table, "n = 20 and id < 7"), 7);
+    for (int i = edge - 2; i < edge + 2; i++) {
+      KVValue row[] = { kvvalue_i64(huge.numbers[i]), kvvalue_i64(huge.ids[i]) }, values[3];
+      KVRow *held = NULL;
+      CHECK_OK(kvtable_get(table, row, 2, values, 3, NULL, &held));
+      CHECK_INT(values[1].as.bytes.length, 1);
+      CHECK_BYTES(values[1].as.bytes.data, &huge.letters[i], 1);
+      kvtable_row_free(held);
+    }
+    kvtable_close(table);
+  }
   CHECK_OK(kvstore_integrity_check(kv, NULL));
   CHECK_OK(kvstore_close(kv));
   huge_free(&huge);
