@@ -343,11 +343,11 @@ struct Session {
   bool frozen;                  /* reads alone, for ever at its snapshot; `fate`: of the transaction it was made in */
   VersionHold snapshot;         /* while reading */
   uint64_t snapshot_sequence;
-  _Atomic uint32_t readers;   /* calls that read at it; its end waits for them */
-  _Atomic uint64_t turn;      /* of the open writing transaction: what Transaction.ended counts until its end */
-  _Atomic uint64_t committed; /* the last sequence of its last commit: its own calls see it before it is synced */
-  uint64_t woke_at, woke_end; /* when it last gave the word to some who slept, and the log's end then; under `lock` */
-  struct KvLoader *loaders;   /* bulk loads that have not ended */
+  _Atomic uint32_t readers;      /* calls that read at it; its end waits for them */
+  _Atomic uint64_t turn;         /* of the open writing transaction: what Transaction.ended counts until its end */
+  _Atomic uint64_t committed;    /* the last sequence of its last commit: its own calls see it before it is synced */
+  uint64_t woke_at, woke_end;    /* since when it has passed some whom it woke, and the log's end then; under `lock` */
+  struct KvLoader *loaders;      /* bulk loads that have not ended */
   _Atomic uint32_t load_threads; /* session_load_threads */
 };
 

@@ -12,7 +12,8 @@
 #include "engine/table_state.h"
 
 enum { LOOK_AGAIN_NS = 50 * 1000 * 1000 };          /* a waiter looks this often whether the holder still lives */
-enum { WAY_SLICE_NS = 50 * 1000, WAY_SLICES = 10 }; /* how long at most who was woken is given the way */
+enum { PASSING_NS = 2 * 1000 * 1000 };              /* how long a writer passes others whom it wakes */
+enum { WAY_SLICE_NS = 50 * 1000, WAY_SLICES = 10 }; /* and how long at most it then gives them the way */
 
 static const uint64_t life_byte = UINT64_C(1) << 62;
 
@@ -31,18 +32,20 @@ static void give_write_word(Session *session) {
   shared_store(&store->page->write_word, 0);
   atomic_fetch_add_explicit(&store->page->write_waiters, 1, memory_order_release);
   if (!futex_wake_all(&store->page->write_waiters)) return;
-  session->woke_at = os_monotonic_ns(store->os);
+  if (!session->woke_at) session->woke_at = os_monotonic_ns(store->os);
   session->woke_end = shared_load(&store->page->end);
 }
 
-/* Who has woken others and writes again at once would find the word free, and they would find it taken when they run:
- * without end, where its transactions are long and their distance is short. So it sleeps until one of them writes. */
+/* Who has woken others and writes again at once finds the word free, and they find it taken when they run: without end,
+ * where its transactions are long and their distance is short. So, once it has passed them for a while, it sleeps until
+ * one of them writes. (Each time would cost many small transactions of several threads a quarter of their rate.) */
 static void give_way(Session *session) {
   if (LIKELY(!session->woke_at)) return;
   SharedPage *page = session->store->page;
-  uint64_t since = os_monotonic_ns(session->store->os) - session->woke_at;
+  bool others_wrote = shared_load(&page->write_word) || shared_load(&page->end) != session->woke_end;
+  if (!others_wrote && os_monotonic_ns(session->store->os) - session->woke_at < PASSING_NS) return;
   session->woke_at = 0;
-  if (since > WAY_SLICES * (uint64_t)WAY_SLICE_NS) return;
+  if (others_wrote) return;
   COUNT(writers_gave_way);
   for (int i = 0; i < WAY_SLICES && !shared_load(&page->write_word); i++) {
     if (shared_load(&page->end) != session->woke_end) return;
