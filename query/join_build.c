@@ -98,6 +98,7 @@ static Status begin_scan(JoinBuild *b) {
   b->unit = 0;
   b->blocks = 0;
   b->part = 0;
+  b->is_alone = false;
   b->begun = os_monotonic_ns(os_posix());
   b->step->hashed_rows = b->step->parts = 0;
   return KVSTORE_OK;
@@ -304,10 +305,14 @@ Status join_build_help(JoinBuild *help, const JoinBuild *of) {
   return query_scan(of->step->query, of->snapshot, &help->scan);
 }
 
-Status join_build_take(JoinBuild *help, uint32_t unit) {
+Status join_build_enter(JoinBuild *help, uint32_t unit) {
   help->unit = unit;
-  while (help->unit == unit || help->blocks) TRY(help->blocks ? add_next_block(help) : next_unit(help));
-  return KVSTORE_OK;
+  return next_unit(help);
+}
+
+Status join_build_take(JoinBuild *help, bool *more) {
+  *more = help->blocks != 0;
+  return *more ? add_next_block(help) : KVSTORE_OK;
 }
 
 void join_build_end(JoinBuild *b) {

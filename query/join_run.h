@@ -44,6 +44,7 @@ typedef struct JoinBuild {
   bool is_back; /* the scan reads a partition: */
   ScanUnit piece;
   bool is_help;   /* what a helper takes in: it tells nobody */
+  bool is_alone;  /* nobody helps any more */
   uint64_t begun; /* when the scan did, in nanoseconds: whether help pays */
 } JoinBuild;
 
@@ -128,10 +129,11 @@ static inline bool join_is_whole(const JoinBuild *b) { return !b->spill && !b->s
 static inline bool join_has_all(const JoinBuild *b) { return !b->scan && b->part == 0; }
 Status join_build_begin(JoinBuild *build) MUST_CHECK;
 void join_build_end(JoinBuild *build);
-/* What several builds of one table take in, each some of its units: one that has begun, to be ended, and all rows of a
- * unit. */
+/* What several builds of one table take in, each some of its units: one that has begun, to be ended; a unit, and its
+ * next block (*more is false behind the last one). */
 Status join_build_help(JoinBuild *help, const JoinBuild *of) MUST_CHECK;
-Status join_build_take(JoinBuild *help, uint32_t unit) MUST_CHECK;
+Status join_build_enter(JoinBuild *help, uint32_t unit) MUST_CHECK;
+Status join_build_take(JoinBuild *help, bool *more) MUST_CHECK;
 /* Bytes that a table may take. */
 uint64_t join_share(const JoinRun *run);
 /* Hashes the first part of the table, or the next one. */

@@ -15,7 +15,9 @@ enum {
   BLOOM_FAR_BITS = 17,                              /* words beyond 1 MiB are asked for before they are looked at */
   BLOOM_WATCHED = 1 << 13,
   BETWEEN_WORDS_MAX = 1024,
-  FEW_ROWS = 64, /* of a block, which are read one by one */
+  FEW_ROWS = 64,       /* of a block, which are read one by one */
+  TEXT_ALIGNMENT = 16, /* of an arena */
+  TEXT_BLOCK = 1 << 20,
 };
 
 /* ---- words ---- */
@@ -208,6 +210,7 @@ void join_table_release(JoinTable *t) {
     t->payload[i].has_nulls = false;
   }
   arena_release(&t->text);
+  t->text_bytes = 0;
   t->row_count = t->capacity = 0;
 }
 
@@ -240,6 +243,7 @@ Status join_table_reserve(JoinTable *t, uint64_t more) {
 static Status keep_text(JoinTable *t, Bytes *text) {
   if (!text->length) return KVSTORE_OK;
   text->data = arena_copy(&t->text, text->data, text->length);
+  t->text_bytes += (text->length + TEXT_ALIGNMENT - 1) / TEXT_ALIGNMENT * TEXT_ALIGNMENT;
   return text->data ? KVSTORE_OK : status_nomem();
 }
 
@@ -298,10 +302,25 @@ void join_table_copy(JoinTable *t, uint32_t at, const JoinTable *of, uint32_t fi
   }
 }
 
-void join_table_take_over(JoinTable *t, JoinTable *of) {
+Status join_table_copy_texts(JoinTable *t, uint32_t at, uint32_t count) {
+  uint64_t bytes = t->text_bytes; /* they are counted when they are taken over */
+  for (size_t k = 0; k < t->keys->count; k++)
+    for (uint32_t i = 0; i < count && t->keys->texts[k]; i++) TRY(keep_text(t, &t->texts[k][at + i]));
+  for (size_t i = 0; i < t->payload_count; i++) {
+    const JoinPayload *p = &t->payload[i];
+    Bytes *texts = (Bytes *)(void *)(p->values + at * p->width);
+    for (uint32_t r = 0; r < count && type_is_string(p->type); r++)
+      if (!p->nulls[at + r]) TRY(keep_text(t, &texts[r]));
+  }
+  t->text_bytes = bytes;
+  return KVSTORE_OK;
+}
+
+void join_table_take_over(JoinTable *t, JoinTable *of, uint32_t rows, uint64_t text_bytes) {
   for (size_t i = 0; i < t->payload_count; i++) t->payload[i].has_nulls |= of->payload[i].has_nulls;
-  t->row_count += of->row_count;
-  arena_take(&t->text, &of->text);
+  t->row_count += rows;
+  t->text_bytes += text_bytes;
+  if (rows == of->row_count) arena_take(&t->text, &of->text);
 }
 
 uint64_t join_table_row_bytes(const JoinTable *t) {
@@ -311,7 +330,17 @@ uint64_t join_table_row_bytes(const JoinTable *t) {
   return row;
 }
 
-uint64_t join_table_bytes(const JoinTable *t) { return t->row_count * join_table_row_bytes(t) + t->text.bytes_held; }
+/* As blocks of one arena would have it, whoever has put them where. */
+static uint64_t text_blocks(uint64_t bytes) {
+  if (bytes > TEXT_BLOCK) return (bytes + TEXT_BLOCK - 1) / TEXT_BLOCK * TEXT_BLOCK;
+  return bytes ? UINT64_C(1) << (64 - __builtin_clzll(bytes)) : 0;
+}
+
+uint64_t join_table_bytes_with(const JoinTable *t, uint64_t rows, uint64_t text_bytes) {
+  return (t->row_count + rows) * join_table_row_bytes(t) + text_blocks(t->text_bytes + text_bytes);
+}
+
+uint64_t join_table_bytes(const JoinTable *t) { return join_table_bytes_with(t, 0, 0); }
 
 /* ---- the index ---- */
 

@@ -77,6 +77,7 @@ typedef struct JoinTable {
   uint32_t *next;   /* the next row of the same hash */
   bool is_unique;   /* none has one */
   Arena text;
+  uint64_t text_bytes; /* in it, of all rows: the same whoever took them in, which its blocks are not */
   JoinSlot *slots;
   uint32_t slot_bits;
   JoinBloom bloom;       /* before the slots */
@@ -94,12 +95,16 @@ Status join_table_add(JoinTable *table, const JoinKeys *keys, Scan *scan, uint32
 /* Room for so many rows more. */
 Status join_table_reserve(JoinTable *table, uint64_t more) MUST_CHECK;
 /* `count` rows of a table of the same columns, from `first` on, to where they are row `at`, within the room that was
- * reserved: several threads may copy to different rows. They are rows of it once it has taken them over, in which it
- * also gets what texts of that table lie in. */
+ * reserved: several threads may copy to different rows. They are rows of it once it has taken them over: as many, with
+ * as many bytes of texts. Of a table whose rows are all taken it gets what their texts lie in; of one that keeps some,
+ * or goes on, each text of the rows from `at` on has to be copied, too. */
 void join_table_copy(JoinTable *table, uint32_t at, const JoinTable *of, uint32_t first, uint32_t count);
-void join_table_take_over(JoinTable *table, JoinTable *of);
-/* Bytes that it holds, the index of its rows included; of a row, without texts. */
+Status join_table_copy_texts(JoinTable *table, uint32_t at, uint32_t count) MUST_CHECK;
+void join_table_take_over(JoinTable *table, JoinTable *of, uint32_t rows, uint64_t text_bytes);
+/* Bytes that it holds, the index of its rows included; those with more rows, with so many bytes of texts; of a row,
+ * without texts. */
 uint64_t join_table_bytes(const JoinTable *table);
+uint64_t join_table_bytes_with(const JoinTable *table, uint64_t rows, uint64_t text_bytes);
 uint64_t join_table_row_bytes(const JoinTable *table);
 /* Behind the last row. */
 Status join_table_index(JoinTable *table) MUST_CHECK;

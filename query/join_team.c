@@ -4,7 +4,11 @@
  *
  * Rows of a key come out in the order in which they are in the table, which is that of one thread. Units that are taken
  * are done, so that those done are always the first ones: where half of what the table may still take is used up (the
- * other half is for the copy), one thread goes on behind them. */
+ * other half is for the copy), one thread goes on behind them.
+ *
+ * How long texts are is not known before. Where they take all that the table may still take, units are left in the
+ * middle; the table gets the first ones that one thread would have taken in as a whole, and that thread goes on. So a
+ * table that is hashed in parts has the same parts, however many threads there are. */
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/os.h"
@@ -19,33 +23,45 @@ enum {
 typedef struct UnitRows {
   uint32_t member, first, count; /* of the rows that a thread has taken in */
   uint32_t at;                   /* in the table */
+  uint64_t text_bytes;
+  bool is_left; /* in the middle */
 } UnitRows;
 
 typedef struct JoinTeam {
   JoinBuild *build;
   UnitShare share;
-  uint32_t first_unit, end_unit; /* those taken in */
-  UnitRows *units;               /* from the first on */
-  _Atomic uint64_t bytes;        /* of all threads' rows */
-  uint64_t bytes_most;
-  _Atomic uint32_t copied; /* threads whose rows are taken care of */
+  uint32_t first_unit, end_unit;  /* those taken in */
+  UnitRows *units;                /* from the first on */
+  _Atomic uint64_t bytes;         /* of all threads' rows */
+  uint64_t bytes_most, bytes_all; /* where no unit is taken any more, and where none goes on */
+  _Atomic uint32_t copied;        /* threads whose rows are taken care of */
   uint32_t count;
   JoinBuild helps[TEAM_MEMBERS_MAX];
 } JoinTeam;
 
 /* ---- a thread's work ---- */
 
+static uint64_t bytes_of_rows(const JoinTable *t) { return t->row_count * join_table_row_bytes(t) + t->text_bytes; }
+
 static Status take_unit(JoinTeam *team, uint32_t member, uint32_t unit) {
   JoinBuild *help = &team->helps[member];
+  const JoinTable *table = &help->table;
   UnitRows *rows = &team->units[unit - team->first_unit];
-  uint64_t before = join_table_bytes(&help->table);
-  *rows = (UnitRows){ .member = member, .first = help->table.row_count };
+  uint64_t before = bytes_of_rows(table), text_before = table->text_bytes;
+  bool more = true;
+  *rows = (UnitRows){ .member = member, .first = table->row_count };
   if (!member) TRY(join_tick(help->run, 0));
-  TRY(join_build_take(help, unit));
-  rows->count = help->table.row_count - rows->first;
-  uint64_t more = join_table_bytes(&help->table) - before;
-  uint64_t bytes = atomic_fetch_add_explicit(&team->bytes, more, memory_order_relaxed) + more;
-  if (bytes > team->bytes_most) unit_share_stop(&team->share);
+  TRY(join_build_enter(help, unit));
+  while (more && !rows->is_left) {
+    TRY(join_build_take(help, &more));
+    uint64_t added = bytes_of_rows(table) - before;
+    uint64_t bytes = atomic_fetch_add_explicit(&team->bytes, added, memory_order_relaxed) + added;
+    before += added;
+    rows->is_left = more && bytes > team->bytes_all;
+    if (bytes > team->bytes_most) unit_share_stop(&team->share);
+  }
+  rows->count = table->row_count - rows->first;
+  rows->text_bytes = table->text_bytes - text_before;
   return KVSTORE_OK;
 }
 
@@ -82,28 +98,61 @@ static Status prepare(JoinTeam *team, uint32_t threads) {
   return KVSTORE_OK;
 }
 
-static Status take_over(JoinTeam *team) {
-  JoinTable *table = &team->build->table;
-  uint64_t rows = 0;
-  for (uint32_t i = 0; i < team->count; i++) rows += team->helps[i].table.row_count;
-  TRY(join_table_reserve(table, rows));
-  uint32_t at = table->row_count;
-  for (uint32_t unit = team->first_unit; unit < team->end_unit; unit++) {
-    UnitRows *u = &team->units[unit - team->first_unit];
-    u->at = at;
-    at += u->count;
+/* Where one thread, with as much as the table had, would not have gone beyond a unit any more. Nobody knows how many
+ * rows a unit has that failed, or was left, or that nobody has taken. */
+static uint32_t end_of(const JoinTeam *team) {
+  uint32_t end = unit_share_next(&team->share, team->build->snapshot), failed = unit_share_failed(&team->share);
+  uint64_t rows = 0, text_bytes = 0;
+  if (failed < end) end = failed;
+  for (uint32_t unit = team->first_unit; unit < end; unit++) {
+    const UnitRows *u = &team->units[unit - team->first_unit];
+    rows += u->count;
+    text_bytes += u->text_bytes;
+    if (join_table_bytes_with(&team->build->table, rows, text_bytes) >= join_share(team->build->run)) return unit;
+    if (u->is_left) return unit;
   }
-  TRY(query_share_out(rows < COPY_WORTH_ROWS ? 1 : team->count, copy_rows, team));
-  for (uint32_t i = 0; i < team->count; i++) join_table_take_over(table, &team->helps[i].table);
+  return end;
+}
+
+static Status take_over_rows(JoinTeam *team, uint32_t member) {
+  JoinTable *table = &team->build->table, *of = &team->helps[member].table;
+  uint32_t rows = 0;
+  uint64_t text_bytes = 0;
+  for (const UnitRows *u = team->units; u < team->units + (team->end_unit - team->first_unit); u++) {
+    if (u->member != member) continue;
+    rows += u->count;
+    text_bytes += u->text_bytes;
+  }
+  for (const UnitRows *u = team->units; u < team->units + (team->end_unit - team->first_unit); u++)
+    if (u->member == member && rows < of->row_count) TRY(join_table_copy_texts(table, u->at, u->count));
+  join_table_take_over(table, of, rows, text_bytes);
   return KVSTORE_OK;
 }
 
+static Status take_over(JoinTeam *team) {
+  JoinTable *table = &team->build->table;
+  uint64_t rows = 0;
+  for (UnitRows *u = team->units; u < team->units + (team->end_unit - team->first_unit); u++) {
+    u->at = (uint32_t)(table->row_count + rows);
+    rows += u->count;
+  }
+  TRY(join_table_reserve(table, rows));
+  TRY(query_share_out(rows < COPY_WORTH_ROWS ? 1 : team->count, copy_rows, team));
+  for (uint32_t i = 0; i < team->count; i++) TRY(take_over_rows(team, i));
+  return KVSTORE_OK;
+}
+
+/* A failure behind the units that are taken over is not one thread's yet; but whoever was cancelled does not go on. */
 static Status run_team(JoinTeam *team, uint32_t threads) {
   TRY(join_tick(team->build->run, 0)); /* helpers may leave no unit to the caller */
   TRY(prepare(team, threads));
   TRY(query_share_out(team->count, take_units, team));
-  TRY(unit_share_status(&team->share));
-  team->end_unit = unit_share_next(&team->share, team->build->snapshot);
+  team->end_unit = end_of(team);
+  bool is_behind = team->end_unit < unit_share_failed(&team->share) && team->share.failure.code != KVSTORE_CANCELLED;
+  if (is_behind)
+    status_clear();
+  else
+    TRY(unit_share_status(&team->share));
   return take_over(team);
 }
 
@@ -113,9 +162,13 @@ static Status help(JoinBuild *b, uint32_t threads, uint64_t bytes_most) {
   team->build = b;
   team->first_unit = b->unit;
   team->bytes_most = bytes_most;
+  team->bytes_all = join_share(b->run) - join_table_bytes(&b->table);
   unit_share_begin(&team->share, b->unit, 0);
   Status status = run_team(team, threads);
-  if (status == KVSTORE_OK) b->unit = team->end_unit;
+  if (status == KVSTORE_OK) {
+    b->unit = team->end_unit;
+    b->is_alone = b->unit < unit_share_next(&team->share, b->snapshot);
+  }
   for (uint32_t i = 0; i < team->count; i++) join_build_end(&team->helps[i]);
   memory_release(team->units);
   unit_share_end(&team->share);
@@ -145,7 +198,7 @@ static uint64_t bytes_left(const JoinBuild *b, uint32_t threads) {
 Status join_team_help(JoinBuild *b) {
   uint32_t left = b->snapshot->unit_count - b->unit, threads = b->run->query->threads;
   bool divisible;
-  if (threads == 1 || left < 2 || scan_continues(b->scan)) return KVSTORE_OK;
+  if (threads == 1 || left < 2 || b->is_alone || scan_continues(b->scan)) return KVSTORE_OK;
   if (!threads && !is_worth(b, left)) return KVSTORE_OK;
   if (!threads) threads = os_processors();
   if (threads > left) threads = left;
