@@ -93,7 +93,8 @@ struct KVQuery {
 typedef struct Course {
   KVQuery *query;
   Scratch *scratch;
-  uint64_t cancels; /* when it began */
+  uint64_t cancels;        /* when it began */
+  _Atomic bool is_stopped; /* by who follows it */
 } Course;
 
 struct KVCursor {

@@ -21,24 +21,35 @@ static Status read_scratch(void *context, uint64_t at, void *bytes, size_t lengt
 }
 
 static Status check_cancels(const Course *course) {
+  if (atomic_load_explicit(&course->is_stopped, memory_order_relaxed))
+    return status_set(KVSTORE_CANCELLED, "the query was cancelled by who follows its progress");
   bool is_new = atomic_load_explicit(&course->query->cancels, memory_order_relaxed) != course->cancels;
   return is_new ? status_set(KVSTORE_CANCELLED, "the query was cancelled") : KVSTORE_OK;
 }
 
 static Status tick(void *context, uint64_t rows, uint64_t rows_total) {
-  const Course *course = context;
+  Course *course = context;
   KVQuery *q = course->query;
   if (q->progress && q->progress(q->progress_context, rows, rows_total))
-    return status_set(KVSTORE_CANCELLED, "the query was cancelled by who follows its progress");
+    atomic_store_explicit(&course->is_stopped, true, memory_order_relaxed);
   return check_cancels(course);
+}
+
+static Status tick_help(void *context, uint64_t rows, uint64_t rows_total) {
+  (void)rows;
+  (void)rows_total;
+  return check_cancels(context);
 }
 
 static Status course_begin(KVQuery *q, Course *course, QuerySpace *space) {
   course->query = q;
   course->cancels = atomic_load_explicit(&q->cancels, memory_order_relaxed);
-  *space = (QuerySpace){
-    .memory_limit = q->memory_limit, .context = course, .tick = tick, .write = write_scratch, .read = read_scratch
-  };
+  *space = (QuerySpace){ .memory_limit = q->memory_limit,
+                         .context = course,
+                         .tick = tick,
+                         .tick_help = tick_help,
+                         .write = write_scratch,
+                         .read = read_scratch };
   return scratch_create(question_session(q), &course->scratch);
 }
 

@@ -231,6 +231,10 @@ static Status forward_tick(void *context, uint64_t rows, uint64_t rows_total) {
   (void)rows_total;
   return join_tick(context, 0);
 }
+static Status forward_tick_help(void *context, uint64_t rows, uint64_t rows_total) {
+  const JoinRun *run = context;
+  return run->space.tick_help ? run->space.tick_help(run->space.context, rows, rows_total) : KVSTORE_OK;
+}
 static Status forward_write(void *context, const void *bytes, size_t length, uint64_t *at) {
   const JoinRun *run = context;
   return run->space.write(run->space.context, bytes, length, at);
@@ -302,6 +306,7 @@ Status join_open(JoinPlan *plan, const Query *query, bool rows, const QuerySpace
     *rest = (QuerySpace){ .memory_limit = space->memory_limit / 2,
                           .context = run,
                           .tick = forward_tick,
+                          .tick_help = forward_tick_help,
                           .write = forward_write,
                           .read = forward_read };
   }

@@ -279,6 +279,7 @@ static Status leave(JoinStage *s) {
   TRY(make_spill(s));
   for (;;) {
     while (s->has_unit && s->blocks) TRY(leave_block(s));
+    if (!is_first(s)) TRY(join_tick(run, 0)); /* a unit has many pieces */
     TRY(input_next(s));
     if (!s->has_unit) break;
   }
@@ -311,19 +312,25 @@ static Status go_on(JoinStage *s, bool *more) {
   return s->has_left ? begin_partition(s, s->partition + 1, more) : KVSTORE_OK;
 }
 
+/* Where many rows of stages before have no partner, pieces of no rows are given meanwhile: who gets them is asked
+ * whether it is to go on, for each. */
 Status join_stage_next(JoinStage *s, ScanUnit *piece, bool *found) {
-  bool more = true;
+  bool more = true, is_of_stage = !is_first(s) && !s->has_left;
   *found = false;
   if (passes_on(s)) return join_stage_next(s - 1, piece, found);
   if (s->build->spill && !s->has_left) {
     TRY(leave(s));
     TRY(begin_partition(s, 0, &more));
+    is_of_stage = false;
   }
   while (more) {
-    if (s->has_unit) TRY(join_unit(s));
-    if (s->count) {
-      *found = true;
-      return join_stage_fill(s, piece);
+    bool had_unit = s->has_unit;
+    if (had_unit) TRY(join_unit(s));
+    *found = s->count || (had_unit && is_of_stage);
+    if (s->count) return join_stage_fill(s, piece);
+    if (*found) {
+      *piece = (ScanUnit){ .kind = SCAN_UNIT_ARRAYS, .columns = s->arrays };
+      return KVSTORE_OK;
     }
     TRY(input_next(s));
     if (!s->has_unit) TRY(go_on(s, &more));

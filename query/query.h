@@ -122,12 +122,14 @@ void query_explain_json(const Query *query, const ScanCounters *counters, uint64
 
 /* What a run may hold in memory, and where the rest goes: pieces that are written once and read back whole, by several
  * threads at once. And who is told how far it has come, at least once in 65,536 rows, on the thread that runs the
- * query: a failure of `tick` ends the run with it. */
+ * query: a failure of `tick` ends the run with it. Threads that help it ask as often, themselves, whether they are to
+ * go on: `tick_help`. */
 typedef struct QuerySpace {
   uint64_t memory_limit;                                             /* bytes */
-  void *context;                                                     /* of all three */
+  void *context;                                                     /* of all of these */
   Status (*tick)(void *context, uint64_t rows, uint64_t rows_total); /* NULL: nobody. Scanned, of all that there are */
-  uint64_t rows_total;                                               /* the run's own */
+  Status (*tick_help)(void *context, uint64_t rows, uint64_t rows_total); /* on any thread; NULL: they always go on */
+  uint64_t rows_total;                                                    /* the run's own */
   Status (*write)(void *context, const void *bytes, size_t length, uint64_t *at);
   Status (*read)(void *context, uint64_t at, void *bytes, size_t length);
 } QuerySpace;

@@ -120,6 +120,10 @@ Status query_scan(const Query *query, const TableSnapshot *snapshot, Scan **scan
 static inline Status query_tick(const QuerySpace *space, uint64_t rows) {
   return space && space->tick ? space->tick(space->context, rows, space->rows_total) : KVSTORE_OK;
 }
+/* What one of its helpers has of it: whether to go on. */
+static inline QuerySpace query_help_space(const QuerySpace *space) {
+  return space ? (QuerySpace){ .context = space->context, .tick = space->tick_help } : (QuerySpace){ 0 };
+}
 uint64_t query_snapshot_rows(const TableSnapshot *snapshot);
 
 /* KVSTORE_SCHEMA when the query was made for another schema. */

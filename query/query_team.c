@@ -28,6 +28,7 @@ typedef struct TeamUnit {
 typedef struct Team {
   const TableSnapshot *snapshot;
   const QuerySpace *space;
+  QuerySpace help; /* a helper's */
   uint32_t first_unit;
   size_t lane_count; /* of a piece */
   TeamUnit *units;   /* from the first on */
@@ -54,6 +55,7 @@ static Status add_selected(Scan *scan, Aggregates *aggregates, double *lanes, Gr
 
 static Status add_piece(const Team *team, Worker *w, const ScanUnit *what) {
   TRY(scan_unit(w->scan, what));
+  if (!scan_selection(w->scan)->row_count && scan_continues(w->scan)) return KVSTORE_OK; /* of a stream */
   TRY(memory_grow(&w->lanes, &w->lane_capacity, w->lane_end + team->lane_count + 1, sizeof *w->lanes));
   double *lanes = w->lanes + w->lane_end;
   memset(lanes, 0, team->lane_count * sizeof *lanes);
@@ -67,7 +69,7 @@ static Status add_unit(Team *team, uint32_t member, uint32_t unit, uint64_t rows
   *part = (TeamUnit){ .worker = member, .lanes = worker->lane_end };
   if (worker->part) part->from = groups_mark(worker->part);
   do {
-    if (!member) TRY(query_tick(team->space, rows));
+    TRY(query_tick(member ? &team->help : team->space, rows));
     TRY(add_piece(team, worker, &team->snapshot->units[unit]));
   } while (scan_continues(worker->scan));
   part->lane_end = worker->lane_end;
@@ -164,6 +166,7 @@ static Status run_team(const Query *q, const TableSnapshot *snapshot, const Quer
   if (!team) return status_nomem();
   team->snapshot = snapshot;
   team->space = space;
+  team->help = query_help_space(space);
   team->first_unit = *next;
   team->worker_count = threads;
   unit_share_begin(&team->share, *next, scan_counters(run->scan)->rows);

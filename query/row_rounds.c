@@ -29,6 +29,7 @@ struct RowRounds {
   const Query *query;
   const TableSnapshot *snapshot;
   const QuerySpace *space; /* NULL: there is no limit */
+  QuerySpace help;         /* a helper's */
   RowSource *rows;         /* that of worker 0 */
   uint32_t threads;        /* 1: there are no rounds, or not yet */
   bool is_decided;
@@ -94,7 +95,7 @@ static void work(void *context, uint32_t member) {
 /* ---- rounds ---- */
 
 static Status prepare_worker(RowRounds *r, RoundWorker *w) {
-  if (!w->rows) TRY(row_source_create(r->query, r->snapshot, NULL, 0, QUERY_NO_LIMIT, &w->rows));
+  if (!w->rows) TRY(row_source_create(r->query, r->snapshot, &r->help, 0, QUERY_NO_LIMIT, &w->rows));
   row_source_share(w->rows, &r->share);
   arena_reset(&w->arena);
   w->count = w->given = w->held = 0;
@@ -191,6 +192,7 @@ Status row_rounds_create(const Query *query, const TableSnapshot *snapshot, cons
   r->query = query;
   r->snapshot = snapshot;
   r->space = space;
+  r->help = query_help_space(space);
   r->rows = r->workers[0].rows = rows;
   r->threads = 1;
   r->bytes = ROUND_BYTES_FIRST;

@@ -24,6 +24,7 @@ typedef struct SortTeam {
   RowSort *sort;
   UnitShare share;
   QuerySpace space; /* a thread's */
+  QuerySpace help;  /* a helper's, beside that */
   uint32_t worker_count;
   SortWorker workers[TEAM_MEMBERS_MAX];
 } SortTeam;
@@ -80,7 +81,7 @@ static Status prepare_worker(SortTeam *team, SortWorker *w) {
   if (w == team->workers)
     w->rows = s->rows;
   else
-    TRY(row_source_create(s->query, s->snapshot, NULL, 0, QUERY_NO_LIMIT, &w->rows));
+    TRY(row_source_create(s->query, s->snapshot, &team->help, 0, QUERY_NO_LIMIT, &w->rows));
   row_source_share(w->rows, &team->share);
   return sorter_create(s->types, s->type_count, s->query->order, s->query->order_count, &options, &w->sorter);
 }
@@ -114,6 +115,7 @@ static Status run_team(RowSort *s, uint32_t threads, uint32_t first) {
   if (!team) return status_nomem();
   team->sort = s;
   team->worker_count = threads;
+  team->help = query_help_space(s->space);
   row_source_stop(s->rows, false);
   unit_share_begin(&team->share, first, row_source_counters(s->rows).rows);
   if (s->space) {
