@@ -384,6 +384,7 @@ static Status select_timed(Scan *scan, ZoneVerdict verdict) {
 }
 
 bool scan_continues(const Scan *scan) { return scan->continues; }
+void scan_leave_stream(Scan *scan) { scan->continues = false; }
 
 /* The next piece of a stream, which stands for the unit; its last one stays open until the next unit. */
 static Status next_piece(Scan *scan, const ScanUnit *unit) {

@@ -219,6 +219,8 @@ Status scan_pass(Scan *scan, const ScanUnit *unit, bool *passed) MUST_CHECK;
 Status scan_entered(Scan *scan) MUST_CHECK;
 /* Of a STREAM one piece was scanned, and there are more: the next scan_unit with the same unit goes on. */
 bool scan_continues(const Scan *scan);
+/* What is still to come of its stream is not wanted: scan_unit of it begins anew. */
+void scan_leave_stream(Scan *scan);
 const ScanSelection *scan_selection(const Scan *scan);
 /* Writes the masks of whole blocks too, so that masks[b] is right for every b in `blocks`. */
 void scan_fill_masks(Scan *scan);

@@ -163,6 +163,8 @@ uint32_t row_source_unit(const RowSource *source);
 bool row_source_is_between(const RowSource *source);
 /* From now on a unit without rows gives a batch without any, as the end does; whether it is the end. */
 void row_source_stop(RowSource *source, bool stops);
+/* All units from this one on are the source's alone; it begins with the first row of it. */
+void row_source_go_back(RowSource *source, uint32_t unit);
 bool row_source_is_over(const RowSource *source);
 /* From now on only rows are wanted whose value in this column has an image within, or, with `nulls`, is null. */
 void row_source_bound(RowSource *source, uint32_t column, int64_t least, int64_t greatest, bool nulls);

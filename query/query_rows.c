@@ -98,6 +98,13 @@ uint32_t row_source_unit(const RowSource *c) { return c->unit; }
 bool row_source_is_between(const RowSource *c) { return !c->blocks && !scan_continues(c->scan); }
 void row_source_stop(RowSource *c, bool stops) { c->stops = stops; }
 bool row_source_is_over(const RowSource *c) { return c->is_over; }
+void row_source_go_back(RowSource *c, uint32_t unit) {
+  row_source_share(c, NULL);
+  scan_leave_stream(c->scan);
+  c->is_over = false;
+  c->blocks = 0;
+  c->unit = unit - 1;
+}
 
 /* On to the next unit, or piece of a stream; false: there is none. */
 static bool step_unit(RowSource *c) {

@@ -1,5 +1,6 @@
 /* row_rounds.c - who is free takes the next unit, until somebody has as much as a round may hold; units that are taken
- * are done, so that those of a round are the next ones. */
+ * are done, so that those of a round are the next ones. Units of joined rows may have any number of them: where one is
+ * more than a thread may hold, it is left in the middle, and one thread reads it again and all behind it. */
 #include "query/row_rounds.h"
 
 #include "base/counters.h"
@@ -10,6 +11,7 @@ enum {
   HELP_WORTH_NS = 400 * 1000,
   ROUND_BYTES_FIRST = 1 << 18, /* of a thread: few, since only the first rows may be wanted */
   ROUND_BYTES_MOST = 1 << 22,
+  HELD_BYTES_MOST = 1 << 26, /* of a thread, with the unit that is begun */
 };
 
 typedef struct RoundBatch {
@@ -34,6 +36,8 @@ struct RowRounds {
   uint32_t threads;        /* 1: there are no rounds, or not yet */
   bool is_decided;
   uint64_t begun, bytes; /* bytes: of a thread and round */
+  uint64_t held_most;
+  _Atomic uint32_t left; /* the lowest unit that was left in the middle */
   uint32_t column_count;
   UnitShare share;
   bool is_shared; /* a round is there */
@@ -76,14 +80,26 @@ static Status keep_batch(const RowRounds *r, RoundWorker *w, const QueryBatch *b
   return KVSTORE_OK;
 }
 
+static uint32_t lowest_left(const RowRounds *r) { return atomic_load_explicit(&r->left, memory_order_relaxed); }
+
+/* In the middle of a unit that is too large, or behind one. */
+static bool leaves_unit(RowRounds *r, const RoundWorker *w) {
+  uint32_t unit = row_source_unit(w->rows), left = lowest_left(r);
+  if (!w->count || row_source_is_between(w->rows) || r->snapshot->units[unit].kind != SCAN_UNIT_STREAM) return false;
+  if (w->held <= r->held_most) return unit > left;
+  while (unit < left && !atomic_compare_exchange_weak(&r->left, &left, unit)) continue;
+  return true;
+}
+
 static Status fill(RowRounds *r, RoundWorker *w) {
-  for (;;) {
+  while (!leaves_unit(r, w)) {
     QueryBatch batch;
     TRY(row_source_next(w->rows, &batch));
     if (!batch.row_count) return KVSTORE_OK;
     TRY(keep_batch(r, w, &batch));
     if (w->held > r->bytes) unit_share_stop(&r->share);
   }
+  return KVSTORE_OK;
 }
 
 static void work(void *context, uint32_t member) {
@@ -108,6 +124,9 @@ static Status run_round(RowRounds *r) {
   if (r->is_shared) unit_share_end(&r->share);
   unit_share_begin(&r->share, first, rows);
   r->is_shared = true;
+  r->held_most = HELD_BYTES_MOST;
+  if (r->space && r->held_most > r->space->memory_limit / 2 / r->threads)
+    r->held_most = r->space->memory_limit / 2 / r->threads;
   for (uint32_t i = 0; i < r->threads; i++) TRY(prepare_worker(r, &r->workers[i]));
   COUNT(row_rounds);
   TRY(query_share_out(r->threads, work, r));
@@ -117,15 +136,29 @@ static Status run_round(RowRounds *r) {
   return KVSTORE_OK;
 }
 
-/* The worker with the batch of the lowest unit; NULL: all that come before a failure were given. */
+/* The worker with the batch of the lowest unit; NULL: all that come before a failure, or a unit that was left, were
+ * given. */
 static RoundWorker *next_worker(RowRounds *r) {
   RoundWorker *first = NULL;
   for (uint32_t i = 0; i < r->threads; i++) {
     RoundWorker *w = &r->workers[i];
     if (w->given < w->count && (!first || w->batches[w->given].unit < first->batches[first->given].unit)) first = w;
   }
-  bool is_behind = first && first->batches[first->given].unit > unit_share_failed(&r->share);
-  return is_behind ? NULL : first;
+  uint32_t unit = first ? first->batches[first->given].unit : 0;
+  return unit > unit_share_failed(&r->share) || unit >= lowest_left(r) ? NULL : first;
+}
+
+/* One thread goes on with the unit that was left. What others met behind it is met again; but whoever was cancelled
+ * does not go on. */
+static Status go_back(RowRounds *r, QueryBatch *batch) {
+  uint32_t left = lowest_left(r);
+  if (unit_share_failed(&r->share) < left || r->share.failure.code == KVSTORE_CANCELLED)
+    TRY(unit_share_status(&r->share));
+  status_clear();
+  for (uint32_t i = 0; i < r->threads; i++) arena_release(&r->workers[i].arena);
+  r->threads = 1;
+  row_source_go_back(r->rows, left);
+  return row_source_next(r->rows, batch);
 }
 
 static Status give(RowRounds *r, RoundWorker *w, QueryBatch *batch) {
@@ -140,6 +173,7 @@ static Status next_of_rounds(RowRounds *r, QueryBatch *batch) {
   RoundWorker *w = r->is_shared ? next_worker(r) : NULL;
   *batch = (QueryBatch){ .column_count = r->column_count };
   while (!w) {
+    if (lowest_left(r) != UINT32_MAX) return go_back(r, batch);
     if (r->is_shared) TRY(unit_share_status(&r->share));
     if (r->is_shared && unit_share_next(&r->share, r->snapshot) == r->snapshot->unit_count) return KVSTORE_OK;
     TRY(run_round(r));
@@ -197,6 +231,7 @@ Status row_rounds_create(const Query *query, const TableSnapshot *snapshot, cons
   r->threads = 1;
   r->bytes = ROUND_BYTES_FIRST;
   r->unit = UINT32_MAX;
+  atomic_init(&r->left, UINT32_MAX);
   r->column_count = (uint32_t)query_column_count(query);
   row_source_stop(rows, true);
   *out = r;

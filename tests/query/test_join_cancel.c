@@ -1,14 +1,14 @@
 /* Joins that make many rows of few: the caller's thread is asked whether it is to go on while they are made, whatever
- * becomes of them, and so are those that help it. */
+ * becomes of them, and so are those that help it; which hold no more of them than they may. */
 #include <stdatomic.h>
 
 #include "base/counters.h"
 #include "base/memory.h"
 #include "os/team.h"
 #include "query/join.h"
-#include "tests/query/answer_bytes.h"
 #include "tests/query/outside.h"
 #include "tests/query/watcher.h"
+#include "tests/support/counted_memory.h"
 #include "tests/support/test.h"
 
 enum {
@@ -61,6 +61,8 @@ typedef struct Asked {
   bool refuses;   /* helpers */
   Buffer outside; /* of the memory */
   uint32_t gone;  /* calls until something came back from there */
+  uint64_t limit; /* of memory, beside the tables; 0: there is enough */
+  uint64_t mixed; /* of all rows that were given, in their order */
 } Asked;
 
 static Status ask_caller(void *context, uint64_t rows, uint64_t rows_total) {
@@ -113,6 +115,21 @@ static Query *make_query(JoinPlan *plan, Shape shape) {
   return q;
 }
 
+static Status give_rows(const Query *q, TableSnapshot *joined, const QuerySpace *space, uint64_t *mixed) {
+  QueryCursor *cursor;
+  QueryBatch batch;
+  Status status = query_open_within(q, joined, space, &cursor);
+  if (status != KVSTORE_OK) return status;
+  do {
+    status = query_next(cursor, &batch);
+    for (uint32_t c = 0; status == KVSTORE_OK && c < batch.column_count; c++)
+      for (uint32_t row = 0; row < batch.row_count; row++)
+        *mixed = *mixed * 31 + ((const uint64_t *)batch.columns[c].values)[row];
+  } while (status == KVSTORE_OK && batch.row_count);
+  query_close(cursor);
+  return status;
+}
+
 /* Each row of the own table with all of the other one; then with the third one, if there is one. */
 static Status run(Shape shape, uint32_t threads, int third_kind, uint64_t memory_limit, Asked *asked) {
   TableSnapshot tables[] = { { .schema = &schema, .units = units, .unit_count = UNITS },
@@ -121,7 +138,6 @@ static Status run(Shape shape, uint32_t threads, int third_kind, uint64_t memory
   QuerySpace space = { .memory_limit = memory_limit, .context = asked, .tick = ask_caller, .tick_help = ask_helper };
   QuerySpace rest;
   TableSnapshot joined = { 0 };
-  Buffer answer = { 0 };
   JoinPlan *plan;
   Status status;
   space.write = write_asked;
@@ -132,18 +148,17 @@ static Status run(Shape shape, uint32_t threads, int third_kind, uint64_t memory
   Query *q = make_query(plan, shape);
   query_threads(q, threads);
   CHECK_OK(join_open(plan, q, shape > AGGREGATES, &space, tables, &joined, &rest));
-  rest.memory_limit = UINT64_C(1) << 30; /* what there is too little of is the tables' */
+  rest.memory_limit = asked->limit ? asked->limit : UINT64_C(1) << 30; /* else there is too little for tables */
   if (shape == AGGREGATES) {
     AggregateResult results[2];
     Arena strings = { 0 };
     status = query_run_within(q, &joined, &rest, &strings, results, NULL);
     if (status == KVSTORE_OK) CHECK_INT(results[0].value.u, third_kind >= 0 ? 0 : PAIRS);
-    table_snapshot_release(&joined);
     arena_release(&strings);
   } else {
-    status = answer_bytes(q, joined, &rest, threads, &answer, NULL);
+    status = give_rows(q, &joined, &rest, &asked->mixed);
   }
-  buffer_release(&answer);
+  table_snapshot_release(&joined);
   buffer_release(&asked->outside);
   query_destroy(q);
   join_plan_destroy(plan);
@@ -196,5 +211,29 @@ TEST(join_cancel, who_helps_is_asked_and_may_refuse) {
     CHECK(refused > 0);
   }
   team_meet(false);
+  CHECK_INT(memory_blocks_held(), 0);
+}
+
+/* A unit has 200,000 joined rows, of 16 bytes each: more than a thread may hold of them while the caller gives those of
+ * units before. Where there is enough memory threads hold them, and go on. */
+TEST(join_cancel, who_helps_holds_no_more_rows_than_it_may) {
+  enum { LIMIT = 3 << 20, FLOW_BYTES = 1 << 20 /* what a thread needs besides, or less */ };
+  Asked one = { .watch = watch_from(0), .limit = LIMIT }, many = one, rich = { .watch = one.watch };
+  make_tables();
+  counted_memory_install();
+  int64_t before = counted_memory_begin();
+  CHECK_OK(run(ROWS, 1, -1, UINT64_C(1) << 30, &one));
+  int64_t alone = counted_memory_most() - before;
+  team_meet(true);
+  uint64_t rounds = counter_get(COUNTER_row_rounds);
+  before = counted_memory_begin();
+  CHECK_OK(run(ROWS, THREADS, -1, UINT64_C(1) << 30, &many));
+  CHECK(counted_memory_most() - before <= alone + LIMIT / 2 + (THREADS - 1) * FLOW_BYTES);
+  CHECK_INT(counter_get(COUNTER_row_rounds), rounds + 1);
+  CHECK_OK(run(ROWS, THREADS, -1, UINT64_C(1) << 30, &rich));
+  CHECK(counter_get(COUNTER_row_rounds) > rounds + 2);
+  team_meet(false);
+  counted_memory_remove();
+  CHECK(many.mixed == one.mixed && rich.mixed == one.mixed);
   CHECK_INT(memory_blocks_held(), 0);
 }
