@@ -29,12 +29,6 @@ bool groups_divisible(const Groups *g) {
 
 bool groups_are_open(const Groups *g) { return group_slots_are_open(g); }
 
-uint32_t groups_parts_max(const Groups *g, uint32_t wanted) {
-  if (!g->space) return wanted;
-  uint64_t most = g->space->memory_limit / (SHARES_OF_LIMIT * (uint64_t)GROUP_PART_BYTES_MIN);
-  return wanted < most ? wanted : (uint32_t)most;
-}
-
 static uint32_t apart_words(const Groups *g) {
   uint32_t words = 1;
   for (size_t i = 0; i < g->column_count; i++) {
@@ -43,6 +37,19 @@ static uint32_t apart_words(const Groups *g) {
     words += c->wants & GROUP_SPREAD ? SPREAD_WORDS : 0;
   }
   return words;
+}
+
+/* Each piece may have an entry of each group. */
+static uint64_t unit_bytes(const Groups *g, uint64_t pieces) {
+  uint64_t bytes = groups_bytes(g);
+  if (g->has_order) bytes += pieces * g->state_count * apart_words(g) * sizeof(GroupWord);
+  return pieces > 1 && bytes > GROUP_PART_BYTES_MIN ? bytes : GROUP_PART_BYTES_MIN;
+}
+
+uint32_t groups_parts_max(const Groups *g, uint32_t wanted, uint64_t pieces) {
+  if (!g->space) return wanted;
+  uint64_t most = g->space->memory_limit / (SHARES_OF_LIMIT * unit_bytes(g, pieces));
+  return wanted < most ? wanted : (uint32_t)most;
 }
 
 Status groups_create_part(const Groups *g, uint32_t parts, Groups **out) {

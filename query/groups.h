@@ -42,8 +42,9 @@ bool groups_divisible(const Groups *groups);
 /* How new ones are numbered is not known yet: the first selected rows of a segment say so, and parts have to do alike.
  */
 bool groups_are_open(const Groups *groups);
-/* How many parts there is memory for, at most as many as wanted. */
-uint32_t groups_parts_max(const Groups *groups, uint32_t wanted);
+/* How many parts there is memory for, at most as many as wanted: parts whose units come in so many pieces (1: as a
+ * whole), and add as much as those that were added yet. */
+uint32_t groups_parts_max(const Groups *groups, uint32_t wanted, uint64_t pieces);
 /* One of `parts`: it shares half of the memory with the others. */
 Status groups_create_part(const Groups *groups, uint32_t parts, Groups **part) MUST_CHECK;
 /* More than its share is used: what is added yet stays in memory, too. */

@@ -67,17 +67,17 @@ static Status add_unit(Team *team, uint32_t member, uint32_t unit, uint64_t rows
   Worker *worker = &team->workers[member];
   TeamUnit *part = &team->units[unit - team->first_unit];
   *part = (TeamUnit){ .worker = member, .lanes = worker->lane_end };
+  bool is_full = false;
   if (worker->part) part->from = groups_mark(worker->part);
   do {
     TRY(query_tick(member ? &team->help : team->space, rows));
     TRY(add_piece(team, worker, &team->snapshot->units[unit]));
+    is_full = worker->part && groups_part_is_full(worker->part);
+    if (is_full) unit_share_stop(&team->share);
   } while (scan_continues(worker->scan));
   part->lane_end = worker->lane_end;
-  if (!worker->part) return KVSTORE_OK;
-  part->to = groups_mark(worker->part);
-  if (!groups_part_is_full(worker->part)) return KVSTORE_OK;
-  unit_share_stop(&team->share);
-  COUNT(group_parts_full);
+  if (worker->part) part->to = groups_mark(worker->part);
+  if (is_full) COUNT(group_parts_full);
   return KVSTORE_OK;
 }
 
@@ -198,6 +198,7 @@ typedef struct Course {
   uint32_t threads, done; /* 1 thread: nobody helps, or not any more */
   uint32_t looked;        /* of those done, units that were not excluded: what is judged by */
   uint32_t first_rows;    /* of the first of these */
+  uint64_t pieces;        /* most that one of these had: of joined rows, any number */
   uint64_t begun;
   uint64_t groups[GROUPS_LOOKS]; /* that there were after the first of these */
 } Course;
@@ -229,7 +230,7 @@ static uint32_t threads_of(const Course *c, const TableRun *run) {
   for (uint32_t i = c->done; i < c->snapshot->unit_count; i++) left += c->snapshot->units[i].row_count;
   if (groups_count(run->groups) > 1 && merge_rows(c, run->groups, threads, left) > left)
     return c->looked < GROUPS_LOOKS ? 0 : 1;
-  return groups_parts_max(run->groups, threads);
+  return groups_parts_max(run->groups, threads, c->pieces);
 }
 
 /* Whether what is left takes so much longer than a thread takes to wake that helpers pay: judged by what is done. */
@@ -267,12 +268,15 @@ static Status add_here(TableRun *run) {
   return add_selected(run->scan, run->aggregates, NULL, run->groups, &run->helped.ticks[SCAN_STEP_ADD]);
 }
 
-static Status run_stream(TableRun *run, const ScanUnit *unit, const QuerySpace *space) {
+static Status run_stream(Course *c, TableRun *run, const ScanUnit *unit, const QuerySpace *space) {
+  uint64_t pieces = 0;
   do {
     TRY(query_tick(space, scan_counters(run->scan)->rows));
     TRY(scan_unit(run->scan, unit));
     TRY(add_here(run));
+    pieces += scan_selection(run->scan)->row_count > 0;
   } while (scan_continues(run->scan));
+  if (pieces > c->pieces) c->pieces = pieces;
   return KVSTORE_OK;
 }
 
@@ -282,7 +286,7 @@ static Status run_unit(Course *c, TableRun *run, const QuerySpace *space, bool e
     TRY(scan_entered(run->scan));
     TRY(add_here(run));
   } else {
-    TRY(run_stream(run, unit, space));
+    TRY(run_stream(c, run, unit, space));
   }
   if (c->looked == 0) c->first_rows = unit->row_count;
   if (run->groups && c->looked < GROUPS_LOOKS) c->groups[c->looked] = groups_count(run->groups);
