@@ -564,9 +564,17 @@ void journal_unmark(Store *store);
 /* Takes away what a killed process left. */
 void journal_discard(Store *store);
 
-/* ---- transaction.c ---- */
+/* ---- write_word.c ---- */
 /* Another process that is gone: nobody holds its life byte (PROC-2). */
 bool process_is_dead(Store *store, uint32_t process);
+/* Gives the word back. Mutex and the session's lock held. */
+void write_word_give(Session *session);
+/* Before the session writes: sleeps a little, where it passes others for too long. The session's lock held. */
+void write_word_give_way(Session *session);
+/* Sleeps until the word may be free. `deadline` in nanoseconds of the monotonic clock; KVSTORE_BUSY behind it. */
+Status write_word_wait(Store *store, uint64_t deadline) MUST_CHECK;
+
+/* ---- transaction.c ---- */
 static inline size_t store_record_begins(const Store *store) {
   return record_body_offset(store->key ? RECORD_SEALED : 0);
 }
