@@ -34,6 +34,8 @@ typedef struct Intake {
   uint32_t *children; /* by column: which child, NO_CHILD: none */
   StringRoom *rooms;  /* by column */
   int mode;
+  bool own;         /* the transaction is this call's */
+  uint64_t writing; /* which transaction it is, as session_writing says */
   uint64_t row_count;
   Arena arena; /* of one part of a batch */
 } Intake;
@@ -537,10 +539,22 @@ static int fail_in_batch(const Intake *in, int code) {
   return handle_refuse(in->table->kv, status);
 }
 
+/* Whoever has the handle can end the transaction between two parts: the producer, another thread. What comes then would
+ * be committed by itself, and what came before may be gone. */
+static int check_transaction(const Intake *in) {
+  KVStore *kv = in->table->kv;
+  Status status = handle_enter(kv);
+  if (status != KVSTORE_OK) return handle_refuse(kv, status);
+  uint64_t writing = session_writing(kv->session);
+  if (writing != in->writing || (in->own && !writing))
+    status = status_fail(KVSTORE_ERROR, "the transaction was ended while an Arrow stream was written in it");
+  return handle_leave(kv, status);
+}
+
 static int append_rows(Intake *in, const struct ArrowArray *batch, int64_t from, uint32_t rows) {
   KVColumnData *data = NULL;
   Status status = take_rows(in, batch, from, rows, &data);
-  int code = status == KVSTORE_OK ? KVSTORE_OK : handle_refuse(in->table->kv, status);
+  int code = status == KVSTORE_OK ? check_transaction(in) : handle_refuse(in->table->kv, status);
   if (code == KVSTORE_OK) {
     code = kvtable_append(in->table, data, in->table->visible, rows, NULL, in->mode, NULL);
     if (code != KVSTORE_OK) code = fail_in_batch(in, code);
@@ -683,14 +697,25 @@ static Status prepare(Intake *in) {
 }
 
 /* In a transaction of its own, unless the handle is in one. */
-static int append_all(Intake *in, bool own) {
+static Status begin(Intake *in) {
+  Session *session = in->table->kv->session;
+  in->own = !session_transaction(session);
+  TRY(prepare(in));
+  if (in->own) TRY(session_begin(session, true));
+  in->writing = session_writing(session);
+  return KVSTORE_OK;
+}
+
+static int append_all(Intake *in) {
   KVStore *kv = in->table->kv;
-  int code = own ? kvstore_begin(kv, 1) : KVSTORE_OK;
-  if (code != KVSTORE_OK) return code;
-  code = append_batches(in);
-  if (!own) return code;
+  int code = append_batches(in);
+  if (code == KVSTORE_OK) code = check_transaction(in);
+  if (!in->own) return code;
   if (code == KVSTORE_OK) return kvstore_commit(kv);
-  (void)kvstore_rollback(kv); /* the failure stays the message */
+  bool is_open = handle_enter(kv) == KVSTORE_OK;
+  bool is_mine = is_open && in->writing && session_writing(kv->session) == in->writing;
+  if (is_open) (void)handle_leave(kv, KVSTORE_OK);
+  if (is_mine) (void)kvstore_rollback(kv); /* the failure stays the message */
   return code;
 }
 
@@ -703,9 +728,8 @@ int kvtable_append_stream(KVTable *table, struct ArrowArrayStream *stream, int m
   if (status != KVSTORE_OK) {
     code = table_refuse(table, status);
   } else {
-    bool own = !session_transaction(table->kv->session);
-    code = handle_leave(table->kv, prepare(&in));
-    if (code == KVSTORE_OK) code = append_all(&in, own);
+    code = handle_leave(table->kv, begin(&in));
+    if (code == KVSTORE_OK) code = append_all(&in);
   }
   if (in.schema.release) in.schema.release(&in.schema);
   stream->release(stream);

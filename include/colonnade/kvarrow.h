@@ -88,7 +88,8 @@ KVSTORE_API int kvquery_open_stream(KVQuery *query, struct ArrowArrayStream *str
  *   KVSTORE_TYPE         a value that its column does not hold (kvstore_error names row and column)
  *   KVSTORE_UNSUPPORTED  an Arrow type that no column takes: lists, maps, intervals, run-end encoded ones, decimals of
  *                        other scales or widths
- *   KVSTORE_ERROR        what the stream says of its own failure; arrays that contradict their schema */
+ *   KVSTORE_ERROR        what the stream says of its own failure; arrays that contradict their schema; the transaction
+ *                        was ended before the stream: nothing is written behind it, and no other is ended */
 KVSTORE_API int kvtable_append_stream(KVTable *table, struct ArrowArrayStream *stream, int mode, uint64_t *row_count);
 
 #ifdef __cplusplus

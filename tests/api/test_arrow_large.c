@@ -300,3 +300,75 @@ TEST(arrow_large, batches_by_ascending_keys_are_written_by_parts_and_others_are_
   CHECK_OK(kvstore_close(kv));
   huge_free(&huge);
 }
+
+/* ---- a transaction that ends meanwhile ---- */
+
+/* Another stream, before whose third batch the transaction of `kv` is ended. */
+typedef struct Ending {
+  struct ArrowArrayStream inner;
+  KVStore *kv;
+  int (*end)(KVStore *kv);
+  int given;
+} Ending;
+
+static int ending_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
+  Ending *e = stream->private_data;
+  return e->inner.get_schema(&e->inner, out);
+}
+
+static int ending_next(struct ArrowArrayStream *stream, struct ArrowArray *out) {
+  Ending *e = stream->private_data;
+  if (e->given++ == 2) CHECK_OK(e->end(e->kv));
+  return e->inner.get_next(&e->inner, out);
+}
+
+static void ending_release(struct ArrowArrayStream *stream) {
+  Ending *e = stream->private_data;
+  e->inner.release(&e->inner);
+  stream->release = NULL;
+}
+
+static int end_and_begin(KVStore *kv) {
+  int code = kvstore_rollback(kv);
+  return code == KVSTORE_OK ? kvstore_begin(kv, 1) : code;
+}
+
+/* Rows of the first batches are gone, or stay, as it was ended; those behind are not written by themselves, and no
+ * transaction of somebody else is ended. */
+TEST(arrow_large, rows_are_not_written_behind_the_end_of_their_transaction) {
+  int (*const ends[])(KVStore *) = { kvstore_rollback, kvstore_commit, end_and_begin };
+  const KVColumnDefinition columns[] = { { "id", KVTABLE_TYPE_I64, 0, 0 },
+                                         { "half", KVTABLE_TYPE_F64, KVTABLE_NULLABLE, 0 },
+                                         { "odd", KVTABLE_TYPE_BOOL, 0, 0 },
+                                         { "cents", KVTABLE_TYPE_DECIMAL, 0, 2 } };
+  KVStore *kv = open_store(), *other = NULL;
+  KVTable *many = table_of_many(kv);
+  CHECK_OK(kvstore_clone(kv, &other));
+  for (int i = 0; i < 6; i++) {
+    bool inside = i >= 3; /* a transaction of the caller, else one of the call */
+    Ending ending = { .kv = other, .end = ends[i % 3] };
+    struct ArrowArrayStream stream = {
+      .get_schema = ending_schema, .get_next = ending_next, .release = ending_release, .private_data = &ending
+    };
+    KVTable *copy = NULL;
+    uint64_t rows = 1, count;
+    char name[16];
+    (void)snprintf(name, sizeof name, "copy%d", i);
+    CHECK_OK(kvtable_create(other, name, columns, 4, NULL, 0, &copy));
+    stream_of(many, &ending.inner);
+    if (inside) CHECK_OK(kvstore_begin(other, 1));
+    CHECK_STATUS(kvtable_append_stream(copy, &stream, KVTABLE_INSERT, &rows), KVSTORE_ERROR);
+    CHECK(strstr(kvstore_errmsg(other), "the transaction was ended") != NULL);
+    CHECK_INT(rows, 0);
+    CHECK(!stream.release);
+    bool begun = ends[i % 3] == end_and_begin;
+    CHECK_STATUS(kvstore_begin(other, 1), begun ? KVSTORE_ERROR : KVSTORE_OK); /* the other one is open still */
+    CHECK_OK(kvstore_rollback(other));
+    CHECK_OK(kvtable_count(copy, &count));
+    CHECK_INT(count, ends[i % 3] == kvstore_commit ? 2 * FULL : 0);
+    kvtable_close(copy);
+  }
+  kvtable_close(many);
+  CHECK_OK(kvstore_close(other));
+  CHECK_OK(kvstore_close(kv));
+}
