@@ -78,21 +78,25 @@ static size_t find_name(char *const *names, size_t count, const char *name) {
   return NO_FIELD;
 }
 
-/* One `column=what` of an option: the column's number, and what stands behind it. */
-static int read_assignment(const Import *import, const char *option, const char *example, char *text, size_t *column,
-                           const char **what) {
+/* What stands behind one `column=what` of an option, and the column's number; NULL: it is refused. */
+static const char *read_assignment(const Import *import, const char *option, const char *example, char *text,
+                                   size_t *column) {
   char *equal = strrchr(text, '=');
-  if (!equal) return cli_fail("--%s %s: write column=%s", option, text, example);
+  if (!equal) {
+    cli_fail("--%s %s: write column=%s", option, text, example);
+    return NULL;
+  }
   *equal = '\0';
-  *what = equal + 1;
   *column = find_name(import->survey.names, import->survey.column_count, text);
-  return *column == NO_FIELD ? cli_fail("--%s: %s has no column %s", option, import->survey.path, text) : 0;
+  if (*column != NO_FIELD) return equal + 1;
+  cli_fail("--%s: %s has no column %s", option, import->survey.path, text);
+  return NULL;
 }
 
 static int read_type(Import *import, char *text) {
   size_t column;
-  const char *name;
-  if (read_assignment(import, "types", "type, for example flight=i32", text, &column, &name)) return CLI_FAILED;
+  const char *name = read_assignment(import, "types", "type, for example flight=i32", text, &column);
+  if (!name) return CLI_FAILED;
   KVColumnDefinition *definition = &import->columns[column];
   int type;
   uint32_t width;
@@ -120,9 +124,8 @@ static int encoding_flags(const char *name) {
 
 static int read_encoding(Import *import, char *text) {
   size_t column;
-  const char *name;
-  if (read_assignment(import, "encodings", "encoding, for example carrier=dictionary", text, &column, &name))
-    return CLI_FAILED;
+  const char *name = read_assignment(import, "encodings", "encoding, for example carrier=dictionary", text, &column);
+  if (!name) return CLI_FAILED;
   int flags = encoding_flags(name), *all = &import->columns[column].flags;
   if (!flags) {
     return cli_fail("--encodings: there is no encoding %s; those there are, each also with no- before it: constant, "
