@@ -360,9 +360,9 @@ const Command command_export = {
   .summary = "write a table to a file: CSV or JSON lines",
   .description =
     "Writes rows in the order of the key, so that import reads them back: RFC 4180 with a header, or an object a "
-    "line. Bytes that are no text stand as <hex:00FF>, timestamps in UTC end with Z. In CSV a text that is the same "
-    "as --null is quoted, but import does not tell it from a missing value: read with import --null '' what was "
-    "written without --null.",
+    "line. Bytes that are no text stand as <hex:00FF>, timestamps in UTC end with Z; when rows expire is not written. "
+    "In CSV a text that is the same as --null is quoted, but import does not tell it from a missing value: read with "
+    "import --null '' what was written without --null.",
   .example = "colonnade --db air.db export flights --to ua.csv --where \"carrier = 'UA'\"",
   .options = export_options,
   .words_min = 1,
