@@ -569,7 +569,8 @@ void journal_discard(Store *store);
 bool process_is_dead(Store *store, uint32_t process);
 /* Gives the word back. Mutex and the session's lock held. */
 void write_word_give(Session *session);
-/* Before the session writes: sleeps a little, where it passes others for too long. The session's lock held. */
+/* Before the session writes: sleeps a little, where it passes others for too long, unless it never waits (a busy
+ * timeout of 0). The session's lock held. */
 void write_word_give_way(Session *session);
 /* Sleeps until the word may be free. `deadline` in nanoseconds of the monotonic clock; KVSTORE_BUSY behind it. */
 Status write_word_wait(Store *store, uint64_t deadline) MUST_CHECK;

@@ -28,8 +28,8 @@ static bool log_has_room(Store *store) {
 static Status lock_for_writing(Session *session) {
   Store *store = session->store;
   SharedPage *page = store->page;
-  uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)session->options.busy_timeout_ms * 1000000;
   write_word_give_way(session);
+  uint64_t deadline = os_monotonic_ns(store->os) + (uint64_t)session->options.busy_timeout_ms * 1000000;
   for (;;) {
     bool died;
     TRY(log_create(store));

@@ -26,9 +26,10 @@ void write_word_give(Session *session) {
 
 /* Who has woken others and writes again at once finds the word free, and they find it taken when they run: without end,
  * where its transactions are long and their distance is short. So, once it has passed them for a while, it sleeps until
- * one of them writes. (Each time would cost many small transactions of several threads a quarter of their rate.) */
+ * one of them writes. (Each time would cost many small transactions of several threads a quarter of their rate.) Who
+ * may not wait would be refused for it: it goes on. */
 void write_word_give_way(Session *session) {
-  if (LIKELY(!session->woke_at)) return;
+  if (LIKELY(!session->woke_at) || !session->options.busy_timeout_ms) return;
   SharedPage *page = session->store->page;
   bool others_wrote = shared_load(&page->write_word) || shared_load(&page->end) != session->woke_end;
   if (!others_wrote && os_monotonic_ns(session->store->os) - session->woke_at < PASSING_NS) return;
