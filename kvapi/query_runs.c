@@ -87,6 +87,7 @@ static Status run_aggregates(KVQuery *q, AggregateResult *results) {
   arena_reset(&q->strings);
   q->stepped = NULL;
   q->counters = (ScanCounters){ 0 };
+  q->spilled = 0;
   plan_replace(&q->last, q->aggregates);
   TRY(course_begin(q, &course, &space));
   Status status = question_open(q, q->aggregates, false, &space, &snapshot, &space);
